@@ -68,7 +68,7 @@ CELLS := tests/families
 # Tests of what is chosen by the processor's instructions.
 BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.py tests/models/test_load.py \
 	tests/models/test_load_memory.py tests/models/test_devices.py tests/runs/test_faster_flags.py \
-	tests/cli/test_doctor.py tests/benchmarks/test_kernels.py
+	tests/cli/commands/test_doctor.py tests/benchmarks/test_kernels.py
 
 # One per core, each on one thread: tiny models gain nothing from more. Sources are compiled once, and
 # not by each of some hundred processes.

@@ -17,13 +17,13 @@ from PIL import Image
 
 from benchmarks.kept_tokens import FRAME_PX, write_few_colours
 from benchmarks.page import ROOT
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.inspect.inspection import inspect_question, pictures
 from dycoke_cli.inspect.picture import drawn
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.models.load import load
 from dycoke_cli.video import Sampling, read
 

@@ -39,7 +39,7 @@ def measured(name: str, frames: int, method: str) -> dict[str, dict[str, float]]
 
     from benchmarks.resident import peak
     from dycoke_cli import VideoSession, load
-    from dycoke_cli.cli.estimate import cost_of_frames
+    from dycoke_cli.cli.commands.estimate import cost_of_frames
     from dycoke_cli.compression.registry import create
     from dycoke_cli.engine.generation_options import GenerationOptions
     from dycoke_cli.models.load_options import LoadOptions

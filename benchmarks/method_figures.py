@@ -10,13 +10,13 @@ from typing import Any
 
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from benchmarks.rival_tables import DOWNSAMPLED, OWN, PROPORTIONAL
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.scored_row import make_row
-from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.evaluation.statistics import Predictions, grouped, known_mean, mean_of
-from dycoke_cli.json_schema import to_dict
+from dycoke_cli.evaluation.report.scored_row import make_row
+from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, known_mean, mean_of
 
 _PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
 """Rows that differ in this alone are put side by side."""

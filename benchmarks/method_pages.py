@@ -36,7 +36,7 @@ from benchmarks.page import ROOT, put
 from benchmarks.raw_answers import SUFFIX, read_answers
 from benchmarks.rival_tables import ahead_section, by_kind_section, fair_section
 from benchmarks.shapes import kinds_table
-from dycoke_cli.cli.plotting import write_figure
+from dycoke_cli.cli.plots.plot_style import write_figure
 
 PAGES = [
     ROOT / page

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.method_tables import CONTROLS, Row, best_first, by_budget
-from dycoke_cli.cli.plotting import FAINT, TEXT_COLOUR, name_ends, new_figure, retention_axis
+from dycoke_cli.cli.plots.plot_style import (
+    FAINT,
+    TEXT_COLOUR,
+    name_ends,
+    new_figure,
+    retention_axis,
+)
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#8a4fbf")
 """Of the best methods; all others are grey."""

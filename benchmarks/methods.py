@@ -36,8 +36,8 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.specs import Spec, parse_specs
-from dycoke_cli.evaluation.statistics import grouped
+from dycoke_cli.evaluation.method_specs import Spec, parse_specs
+from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of
 

@@ -31,8 +31,8 @@ from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.random_weights import random_model
-from dycoke_cli.models.video_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 
 PAGE = ROOT / "docs" / "speed.md"

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.tune_tables import Points
-from dycoke_cli.cli.plotting import FAINT, TEXT_COLOUR, new_figure, retention_axis
+from dycoke_cli.cli.plots.plot_style import FAINT, TEXT_COLOUR, new_figure, retention_axis
 
 _COLOURS = ("#2b6cb0", "#1b7f5c", "#c8553d", "#8a4fbf")
 _TICKS = (100, 75, 50, 35, 25, 15, 10)

@@ -25,8 +25,8 @@ from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import family_of
+from dycoke_cli.models.prompts.video_prompt import VideoPrompt, make_prompt
 from dycoke_cli.models.random_weights import byte_processor, random_model
-from dycoke_cli.models.video_prompt import VideoPrompt, make_prompt
 
 PAGE = ROOT / "docs" / "speed.md"
 MODELS = ("qwen2-vl-2b", "qwen2.5-vl-3b", "qwen3-vl-2b")

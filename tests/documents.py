@@ -10,8 +10,8 @@ import functools
 import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from dycoke_cli.cli.schema import read_schema
-from dycoke_cli.json_schema import Doc, keys
+from dycoke_cli.answer.json_schema import Doc, keys
+from dycoke_cli.cli.commands.schema import read_schema
 
 T = TypeVar("T")
 

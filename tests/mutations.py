@@ -36,7 +36,7 @@ ELSEWHERE = (
 )
 OWN = ("tests/compression/test_key_index.py", "tests/engine/test_own.py")
 COVERAGE = ("tests/compression/test_coverage.py",)
-METRICS = ("tests/evaluation/test_statistics.py",)
+METRICS = ("tests/evaluation/scoring/test_statistics.py",)
 PROCESSORS = ("tests/kernels/test_processor.py",)
 CHOICE = ("tests/kernels/test_choice.py",)
 PROMPTS = ("tests/families/test_chunked_prefill.py", "tests/families/test_prefix_cache.py")
@@ -45,8 +45,8 @@ SAMPLING = (
     "tests/video/test_any_sampling.py",
     "tests/video/test_containers.py",
 )
-CHOICES = ("tests/evaluation/test_choices.py",)
-SCORES = ("tests/evaluation/test_scores.py",)
+CHOICES = ("tests/evaluation/scoring/test_choices.py",)
+SCORES = ("tests/evaluation/scoring/test_scores.py",)
 KEYS = ("tests/test_request.py",)
 ENCODED = ("tests/engine/test_visual_cache.py",)
 JOURNALS = (
@@ -862,14 +862,14 @@ MUTATIONS = (
         "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "int(FRAMES_PER_SECOND * A)",
-        ("tests/models/test_video_prompt.py",),
+        ("tests/models/prompts/test_video_prompt.py",),
     ),
     Mutation(
         "time stamps in a prompt aren't rounded",
         "video_prompt.frames_metadata",
         "round(FRAMES_PER_SECOND * A)",
         "FRAMES_PER_SECOND * A",
-        ("tests/models/test_video_prompt.py",),
+        ("tests/models/prompts/test_video_prompt.py",),
     ),
     Mutation(
         "macro accuracy is the mean over labels",

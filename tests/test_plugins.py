@@ -17,7 +17,8 @@ from dycoke_cli import plugins
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation import datasets, specs
+from dycoke_cli.evaluation import datasets
+from dycoke_cli.evaluation import method_specs as specs
 from dycoke_cli.models.families import table
 
 STRIDE = '''

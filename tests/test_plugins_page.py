@@ -15,8 +15,7 @@ from jsonschema import Draft202012Validator
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests import warm
-
-from .cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
+from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
 
 pytestmark = pytest.mark.slow
 

@@ -9,17 +9,17 @@ from typing import Annotated, Any, get_type_hints
 
 import pytest
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.outcome import answered, failed
 from dycoke_cli.runs.plan import Plan, plan_of

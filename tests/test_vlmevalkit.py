@@ -18,8 +18,7 @@ import torch
 
 from dycoke_cli import DyCoke, Sampling, Uncompressed, VideoSession, load, read
 from dycoke_cli.models.load import LoadedModel
-
-from .cli.harness import CLIP, ROOT
+from tests.cli.harness import CLIP, ROOT
 
 PAGE = ROOT / "docs" / "vlmevalkit.md"
 QUESTION = "What does the blue star do?"

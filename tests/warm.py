@@ -138,7 +138,7 @@ class _Decoder(Popen):
 @contextmanager
 def decoders() -> Iterator[None]:
     """Within the block, a decoder starts in a tenth of the time: all it needs is imported."""
-    from dycoke_cli import isolated
+    from dycoke_cli.processes import isolated
 
     here = os.getpid()
 

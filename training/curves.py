@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.errors import UsageError
 from training.world.wording import KINDS
 

@@ -27,7 +27,7 @@ from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.page import machine, put
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/decode_rules")

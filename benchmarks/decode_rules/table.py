@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.page import ROOT
-from dycoke_cli.evaluation.statistics import clustered_mean
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean
 
 DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "evidence.md"
 _PAPERS = ("dycoke", 3)

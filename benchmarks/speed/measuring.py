@@ -15,13 +15,13 @@ from benchmarks.speed.alone import linear_alone
 from benchmarks.speed.contestants import NONE, Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.prompt_batch import inject_videos
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import attention_implementation
 from dycoke_cli.verification.reference import stock_inputs
 
 FIRST_QUESTION = "Who is in the video?"

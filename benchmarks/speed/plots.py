@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.speed.tables import STAGES, Rounds, median
-from dycoke_cli.cli.plotting import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 
 PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 

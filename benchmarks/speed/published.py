@@ -15,11 +15,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
-from dycoke_cli.cache_argument import CACHE_ARGUMENT
 from dycoke_cli.compression.base import Selector
 from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.models.families import method_defaults
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
 
 NAME = "published_scheme"
 METHOD = DyCoke(variant="published")

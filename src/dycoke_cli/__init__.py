@@ -21,6 +21,7 @@ from dycoke_cli.compression.base import Method as Method
 from dycoke_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer as Answer
     from dycoke_cli.compression.budget import Budgeted as Budgeted
     from dycoke_cli.compression.methods import *  # noqa: F403
     from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
@@ -32,18 +33,17 @@ if TYPE_CHECKING:
     from dycoke_cli.evaluation.dataset import Item as Item
     from dycoke_cli.evaluation.dataset import Score as Score
     from dycoke_cli.evaluation.folder import FolderDataset as FolderDataset
-    from dycoke_cli.evaluation.judge import judge_answers as judge_answers
+    from dycoke_cli.evaluation.scoring.judge import judge_answers as judge_answers
     from dycoke_cli.models.families.family import Family as Family
     from dycoke_cli.models.families.table import FAMILIES as FAMILIES
     from dycoke_cli.models.load import load as load
     from dycoke_cli.param import Param as Param
-    from dycoke_cli.result import Answer as Answer
     from dycoke_cli.video import Sampling as Sampling
     from dycoke_cli.video import read as read
 
 _HOMES = {
     "About": "dycoke_cli.evaluation.dataset",
-    "Answer": "dycoke_cli.result",
+    "Answer": "dycoke_cli.answer.answer",
     "Budgeted": "dycoke_cli.compression.budget",
     "Dataset": "dycoke_cli.evaluation.dataset",
     "FAMILIES": "dycoke_cli.models.families.table",
@@ -57,7 +57,7 @@ _HOMES = {
     "Score": "dycoke_cli.evaluation.dataset",
     "Selection": "dycoke_cli.compression.selection",
     "VideoSession": "dycoke_cli.engine.session",
-    "judge_answers": "dycoke_cli.evaluation.judge",
+    "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",
     "read": "dycoke_cli.video",
 }

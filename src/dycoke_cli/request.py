@@ -14,10 +14,10 @@ from dycoke_cli.video import Sampling
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
+    from dycoke_cli.answer.guarantee import Tuned
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.guarantee import Tuned
     from dycoke_cli.guard.ladder import Guard
-    from dycoke_cli.result import Answer
 
 
 @dataclass(frozen=True)

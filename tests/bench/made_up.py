@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.timed_runs import Measured
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.result import Answer, Bytes, Seconds, Tokens
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.video import Sampling
 from tests.documents import example
 

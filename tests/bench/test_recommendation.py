@@ -6,8 +6,7 @@ import pytest
 
 from dycoke_cli.bench.bench_report import TimedRow
 from dycoke_cli.bench.recommendation import Basis, recommend
-
-from .made_up import row
+from tests.bench.made_up import row
 
 BASIS = Basis(videos=2, questions=4, runs=3)
 BASE = row("none", 4.0, None)

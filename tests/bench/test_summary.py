@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
 from dycoke_cli.bench.timed_runs import Measured, Results
-
-from .made_up import answer, measured, rows_of, stages
+from tests.bench.made_up import answer, measured, rows_of, stages
 
 WHO, WHERE = ("v", "Who?"), ("w", "Where?")
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.video import Sampling
+from tests.bench.made_up import PretendedEngine, measured, rows_of
 from tests.documents import example
-
-from .made_up import PretendedEngine, measured, rows_of
 
 QUESTIONS = ("Who?", "Where?")
 

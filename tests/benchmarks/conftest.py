@@ -10,8 +10,7 @@ import pytest
 
 from benchmarks import method_pages, methods
 from benchmarks.methods import export
-
-from .made_up_answers import arguments, fill
+from tests.benchmarks.made_up_answers import arguments, fill
 
 
 @pytest.fixture(scope="session")

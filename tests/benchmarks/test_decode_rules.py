@@ -25,7 +25,7 @@ from benchmarks.decode_rules.__main__ import (
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 

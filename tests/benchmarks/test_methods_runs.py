@@ -19,8 +19,7 @@ from benchmarks.raw_answers import read_answers
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.param import parameters_of
-
-from .made_up_answers import arguments, fill
+from tests.benchmarks.made_up_answers import arguments, fill
 
 
 def test_every_method_is_in_the_table_at_every_budget() -> None:

@@ -17,10 +17,9 @@ from benchmarks.cells import points
 from benchmarks.method_figures import is_absent
 from benchmarks.methods import evaluation_of
 from benchmarks.raw_answers import read_answers
-from dycoke_cli.cli.plotting import HEIGHT_PX, WIDTH_PX, apart
+from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX, apart
 from dycoke_cli.evaluation.datasets import open_dataset
-
-from .made_up_answers import VIDEOS, arguments, table_of
+from tests.benchmarks.made_up_answers import VIDEOS, arguments, table_of
 
 
 @pytest.mark.slow

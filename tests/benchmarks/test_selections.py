@@ -13,7 +13,7 @@ from benchmarks.drawn import drawn
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.models.load import LoadedModel, load
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 
 
 @pytest.fixture(scope="module")

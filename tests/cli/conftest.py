@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli import cache
 from dycoke_cli.models import settings
 from dycoke_cli.server import door
+from dycoke_cli.storage import cache_folder as cache
 from tests import warm
-
-from . import fake_engine
+from tests.cli import fake_engine
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,10 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.answer import (
+    Answer,
+    Bytes,
+    Decode,
+    Flops,
+    Frames,
+    Model,
+    OneVideo,
+    Seconds,
+    Tokens,
+)
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Frames, Model, OneVideo, Seconds, Tokens
 
 LAYERS = 6
 FRAMES_TOKENS = 16
@@ -195,7 +205,7 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     """The same, and what else would import torch: ten seconds of a processor in each process."""
     keeping = types.ModuleType("dycoke_cli.engine.visual_cache")
     keeping.VisualCache = object  # type: ignore[attr-defined]
-    quiet = types.ModuleType("dycoke_cli.models.quiet")
+    quiet = types.ModuleType("dycoke_cli.stock.quiet")
     quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
     quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
     return {**modules(), keeping.__name__: keeping, quiet.__name__: quiet}

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sys
 
-from .harness import run_here
+from tests.cli.harness import run_here
 
 if __name__ == "__main__":
     for arguments in json.loads(sys.argv[1]):

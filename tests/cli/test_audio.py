@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models.audio_rate import audio_rate
+from dycoke_cli.models.prompts.audio_rate import audio_rate
 from dycoke_cli.video import Sampling, read
 from tests import documents
+from tests.cli.harness import CLIP, run_here
 from tests.families.test_unlisted import newest
 from tests.families.tiny import make
-from tests.runs.endpoint import serving
+from tests.runs.remote.endpoint import serving
 from tests.video.test_audio import LENGTH_S, RATE, write
-
-from .harness import CLIP, run_here
 
 
 @pytest.fixture(scope="module")

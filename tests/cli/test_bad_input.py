@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .fake_engine import FakeSession
-from .harness import CLIP, ROOT, Outcome, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 
 pytestmark = pytest.mark.usefixtures("fake")
 REAL_VIDEOS = ROOT.parent / "shared" / "videos"

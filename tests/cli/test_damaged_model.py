@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.models.mini import __file__ as mini_package
-
-from .harness import CLIP, run_here
+from tests.cli.harness import CLIP, run_here
 
 SENTENCE = "the model can't be used: its logits aren't finite at token 1 of an answer"
 

@@ -10,9 +10,8 @@ import pytest
 
 from dycoke_cli.cli import failure, output
 from dycoke_cli.errors import OutputError, VideoError
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 
 
 @pytest.fixture(autouse=True)

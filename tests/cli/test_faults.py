@@ -21,18 +21,17 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cli import verify
-from dycoke_cli.cli.picture_file import write_picture
+from dycoke_cli.cli.commands import verify
+from dycoke_cli.cli.plots.picture_file import write_picture
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
-from dycoke_cli.explaining import explain
 from dycoke_cli.models import settings
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs import local
 from dycoke_cli.video import stdin
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
 from tests.runs.pretended import Pretended
-
-from .fake_engine import FakeSession
-from .harness import CLIP, FAKE, ROOT, run_here, run_process
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
 

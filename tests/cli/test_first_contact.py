@@ -15,10 +15,9 @@ import pytest
 
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.resolve import find
-
-from ..documents import valid
-from ..hub import Hub, Repo
-from .harness import CLIP, REAL, ROOT, run_here, run_process
+from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_process
+from tests.documents import valid
+from tests.hub import Hub, Repo
 
 # A folder with a model of that family.
 MOLMO2 = "molmo2"
@@ -198,7 +197,7 @@ def test_a_download_is_told_before_the_video_is_decoded(
 ) -> None:
     from huggingface_hub import DryRunFileInfo
 
-    from dycoke_cli.models.hub import Plan
+    from dycoke_cli.models.files.hub import Plan
     from dycoke_cli.runs import conversation
 
     source = find("llava-onevision-0.5b")

@@ -17,20 +17,19 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from dycoke_cli.cli import method_flags, options
 from dycoke_cli.cli.app import app
+from dycoke_cli.cli.flags import method_flags, options
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.evaluation.method_specs import ABLATIONS
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-
-from .harness import run_here
+from tests.cli.harness import run_here
 
 
 def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import tokenizer_trial
+from dycoke_cli.models.files import tokenizer_trial
 from dycoke_cli.models.resolve import find
-
-from .harness import CLIP, REAL, Outcome, run_here, run_process
-from .hostile_folders import FOLDERS, WROTE, copy_of_bundled
+from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_process
+from tests.cli.hostile_folders import FOLDERS, WROTE, copy_of_bundled
 
 # An answer of the bundled model takes less than a second and 200 MB.
 MOST_CPU_S, MOST_BYTES = 10, 1 << 30

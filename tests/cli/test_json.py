@@ -6,10 +6,9 @@ import json
 
 import pytest
 
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.cache import CacheFiles, is_of_another_user
-from dycoke_cli.processes import GoneError, Worker
-from tests.test_processes import serve
-
-from .harness import PATIENCE_S, ROOT
+from dycoke_cli.processes.pipe_worker import GoneError, Worker
+from dycoke_cli.storage.cache_folder import CacheFiles, is_of_another_user
+from tests.cli.harness import PATIENCE_S, ROOT
+from tests.processes.test_pipe_worker import serve
 
 VIDEO = ROOT / "sample_videos" / "move.mp4"
 MISSING = {

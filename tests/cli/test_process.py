@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import warm
-
-from .harness import CLIP, FAKE, REAL, run_in_terminal, run_process
+from tests.cli.harness import CLIP, FAKE, REAL, run_in_terminal, run_process
 
 SLOW = {"FAKE_PAUSE_S": "0.2"}
 ASK = ("ask", CLIP, "What?", "--frames", "4", "--model", "mini")

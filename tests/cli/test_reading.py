@@ -22,11 +22,10 @@ from dycoke_cli.runs import conversation
 from dycoke_cli.runs.conversation import beside
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import OpenClip
-from tests.test_processes import ended
-
-from .fake_engine import FakeSession
-from .fake_engine import load as fake_load
-from .harness import CLIP, Outcome, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.fake_engine import load as fake_load
+from tests.cli.harness import CLIP, Outcome, run_here
+from tests.processes.test_pipe_worker import ended
 
 PATIENCE_S = 30
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import PATIENCE_S, ROOT, run_here
 from tests.runs.clusters import cluster_of
-
-from .harness import PATIENCE_S, ROOT, run_here
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENGINE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")

@@ -12,9 +12,8 @@ from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.load import load
 from dycoke_cli.models.mini import __file__ as mini_package
 from dycoke_cli.video import Sampling, read
+from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
 from tests.documents import valid
-
-from .harness import CLIP, REAL, ROOT, run_here, run_in_terminal
 
 pytestmark = pytest.mark.slow
 REAL_VIDEOS = ROOT.parent / "shared" / "videos"

@@ -12,11 +12,10 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.runs import answering
+from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
 from tests.evaluation.samples import Samples
-
-from .harness import CLIP, run_here
 
 BEYOND = "Which colours has the fishmonger's parrot?"
 SMALL = ("--frames", "2", "--device", "cpu")
@@ -70,9 +69,9 @@ def test_eval_counts_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "eval", "samples", *SMALL, "--limit", "1", "--methods", "none,dycoke,no-video",
         "--batch-size", "2", "--workers", "1", "--max-new-tokens", "4",
     )  # fmt: skip
-    monkeypatch.setattr("dycoke_cli.cli.eval.open_dataset", lambda *_: Samples())
+    monkeypatch.setattr("dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples())
     alone = run_here(*flags, "--out", tmp_path / "alone", "--json", "--quiet").object
-    monkeypatch.setattr("dycoke_cli.cli.eval.open_dataset", lambda *_: Mixed())
+    monkeypatch.setattr("dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Mixed())
     mixed = run_here(*flags, "--out", tmp_path / "mixed", "--json", "--quiet")
     assert mixed.code == 0
     document = valid(mixed.object, "eval", "report")

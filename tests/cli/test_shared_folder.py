@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.evaluation import answers, run_record, verdicts
+from dycoke_cli.evaluation import answers, run_record
 from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.scoring import verdicts
 from dycoke_cli.runs import local
+from tests.cli.harness import CLIP, Outcome, run_here
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE
-
-from .harness import CLIP, Outcome, run_here
 
 OWN = [answers.FILE, run_record.FILE, verdicts.FILE]
 

@@ -7,11 +7,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from dycoke_cli.cli import presenter
+from dycoke_cli.cli.commands import presenter
 from dycoke_cli.runs import conversation
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 
 ANSWER = "a red circle moves right\n"
 NOTE = "Using the bundled demo model"

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from dycoke_cli.runs import local
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.runs.pretended import Pretended, make_clips
-
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
 
 ANNA = "1\n00:00:00,000 --> 00:00:09,000\n<i>Anna</i> is the {thing}.\n"
 

@@ -13,9 +13,8 @@ from rich.table import Table
 
 from dycoke_cli.cli import render
 from dycoke_cli.cli.render.figures import named
-
-from .fake_engine import FakeSession
-from .harness import CLIP, FAKE, run_here, run_process
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, run_here, run_process
 
 pytestmark = pytest.mark.usefixtures("fake")
 # Bytes that aren't UTF-8, a terminal's commands in both forms, a forged line, a turned direction,

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.runs import conversation
-
-from ..documents import valid
-from .fake_engine import FakeSession
-from .harness import CLIP, run_here
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import valid
 
 CASES = [
     (["--merge-ratio", "1"], r"--merge-ratio must be at least 0 and below 1, not 1"),

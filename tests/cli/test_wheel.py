@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.harness import PATIENCE_S
 from tests.installs import copy_sources
-
-from .harness import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 LARGEST_BYTES = 20_000_000

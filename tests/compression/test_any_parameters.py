@@ -14,9 +14,8 @@ from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
+from tests.compression.clips import random_given
 from tests.properties import QUICK
-
-from .clips import random_given
 
 DEFAULTS = {"prune_layer": 3, "positions": "kept"}
 LAYERS = 12

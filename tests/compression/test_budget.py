@@ -16,8 +16,7 @@ from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, sprea
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
-
-from .clips import random_given
+from tests.compression.clips import random_given
 
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 EARLY = [name for name in BUDGETED if "merge_stage" in parameters_of(METHODS[name])]

@@ -19,8 +19,7 @@ from dycoke_cli.compression.coverage import (
     similarities,
 )
 from dycoke_cli.compression.selection import Selection
-
-from .clips import CLIPS, cosine
+from tests.compression.clips import CLIPS, cosine
 
 # Frames of a clip whose frames differ in length.
 UNEQUAL = [0, 0, 0, 1, 2, 2, 2, 2, 5, 5, 6, 9, 9, 9, 9, 9, 9, 10, 11, 11]

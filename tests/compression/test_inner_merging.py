@@ -9,8 +9,7 @@ from dycoke_cli.compression.inner_selection import merged_into_similar
 from dycoke_cli.compression.methods.holitom import HoliTom
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
-
-from .clips import CLIPS, cosine, single
+from tests.compression.clips import CLIPS, cosine, single
 
 METHODS = ("holitom", "earlytom", "flashvid")
 ROUNDED_UP = {"flashvid": 0.3}

@@ -24,8 +24,7 @@ from dycoke_cli.compression.methods import (
 from dycoke_cli.compression.methods.holitom import CENTER_WEIGHT
 from dycoke_cli.compression.methods.prumerge import CLUSTER
 from dycoke_cli.compression.selection import Given, MergedFrames, Selection
-
-from .clips import CLIPS, given
+from tests.compression.clips import CLIPS, given
 
 BUSY = ("noise", "drift", "cut", "moving", "two frames")
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.merging_early import keep_changed, merged_early
-
-from .clips import CLIPS, cosine, floats, single
+from tests.compression.clips import CLIPS, cosine, floats, single
 
 
 def by_loops(frames: list[list[list[float]]]) -> list[int]:

@@ -7,8 +7,7 @@ import dycoke_cli
 from dycoke_cli.compression.methods.dycoke_plus import PAYS_FROM, DyCokePlus
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
-
-from .clips import random_given
+from tests.compression.clips import random_given
 
 
 @pytest.mark.parametrize("name", METHODS)

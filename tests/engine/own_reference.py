@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from .reference import top
+from tests.engine.reference import top
 
 NAME = "tests_own"
 

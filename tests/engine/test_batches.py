@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.errors import UsageError
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same
-
-from .tiny import SHAPES, make_inputs, make_model
 
 NEW_TOKENS = 8
 KEEP_ALL = DyCoke(merge_ratio=0.0, prune_ratio=0.0, prune_layer=2)

@@ -7,9 +7,8 @@ import pytest
 from dycoke_cli.engine.memory.measured import read_per_token, weights_read
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import onednn_works
-
-from ..families.qwen import qwen3_vl_moe
-from .tiny import SHAPES, VOCABULARY, make_model
+from tests.engine.tiny import SHAPES, VOCABULARY, make_model
+from tests.families.qwen import qwen3_vl_moe
 
 # Of the first shape: rows of 32 numbers, 4 query and 2 KV heads of 8 each, an MLP of 48.
 QKV = (32 * 32 + 32) + 2 * (32 * 16 + 16)

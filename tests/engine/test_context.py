@@ -3,10 +3,10 @@
 import pytest
 
 from dycoke_cli import EVS, CDPruner, DyCoke, Uncompressed, VideoSession
-from dycoke_cli.engine import answer as answer_module
+from dycoke_cli.engine import make_answer as answer_module
 from dycoke_cli.engine.context import check_context, frames_warning, positions_warning
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
 

@@ -3,11 +3,10 @@
 import pytest
 
 from dycoke_cli import DyCoke
+from tests.engine.reference import Reference
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 from tests.natural import CLIPS
-
-from .reference import Reference
-from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 
 NEW_TOKENS = 9
 

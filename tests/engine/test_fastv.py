@@ -8,16 +8,15 @@ import torch
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.base import Inside
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
+from tests.engine.reference import Reference, top
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 from tests.natural import CLIPS
-
-from .reference import Reference, top
-from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 
 NEW_TOKENS = 18
 

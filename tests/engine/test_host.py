@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, RandomMerge
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
 from tests.cuda import needs_cuda
-
-from .test_batches import answer, batch_of, prompts
-from .test_kv_store import PROMPT, Pruning, VisualSelector, make_store, prefill, step
-from .tiny import SHAPES, make_inputs, make_model
+from tests.engine.test_batches import answer, batch_of, prompts
+from tests.engine.test_kv_store import PROMPT, Pruning, VisualSelector, make_store, prefill, step
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 
 METHODS = [
     DyCoke(prune_layer=2),

@@ -10,20 +10,19 @@ import pytest
 import torch
 
 from dycoke_cli import HoliTom, VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.errors import UsageError
-
-from ..compression.test_inner_merging import by_loops
-from ..exactness import assert_same
-from ..families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
-from ..families.test_together import loaded_of
-from ..families.tiny import MAKERS, make
-from .reference import top
-from .test_fastv import generate
-from .tiny import SHAPES, make_inputs, make_model, prompt_rows
+from dycoke_cli.stock.cache_argument import cache_of
+from tests.compression.test_inner_merging import by_loops
+from tests.engine.reference import top
+from tests.engine.test_fastv import generate
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
+from tests.exactness import assert_same
+from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from tests.families.test_together import loaded_of
+from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 6
 

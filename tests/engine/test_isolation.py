@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
-
-from .tiny import SHAPES, make_inputs, make_model
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 
 SHAPE = SHAPES[0]
 METHODS = [

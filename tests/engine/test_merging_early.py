@@ -19,12 +19,11 @@ from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine import encode
 from dycoke_cli.models.families import family_of
 from dycoke_cli.param import parameters_of
-
-from ..compression.test_budget import EARLY, LEAST
-from ..exactness import assert_same
-from ..families.stock import QUESTION, Shorter, clip, placeholders, stock_inputs
-from ..families.test_together import loaded_of
-from ..families.tiny import make
+from tests.compression.test_budget import EARLY, LEAST
+from tests.exactness import assert_same
+from tests.families.stock import QUESTION, Shorter, clip, placeholders, stock_inputs
+from tests.families.test_together import loaded_of
+from tests.families.tiny import make
 
 FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llama_3")
 # What a method with a budget merges in the tower, and TTM.

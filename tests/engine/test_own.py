@@ -13,19 +13,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycoke_cli import DyCoke, DyCokePlus
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.engine.kv_cache import indexed, layer
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from tests.covering import covered
 from tests.cuda import needs_cuda
+from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
+from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same
-
-from .test_batches import NEW_TOKENS, answer, batch_of, prompts
-from .tiny import SHAPES, make_inputs, make_model
 
 Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 METHODS = [

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
+from tests.engine.reference import Reference, cosine, merge, top
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
-
-from .reference import Reference, cosine, merge, top
-from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 
 
 @pytest.mark.parametrize("shape", SHAPES)

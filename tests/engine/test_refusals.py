@@ -7,11 +7,10 @@ from packaging.version import Version
 from transformers import StaticCache
 
 from dycoke_cli import DyCoke
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-
-from .tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
 
 SHAPE = SHAPES[0]
 METHOD = DyCoke(prune_layer=2)

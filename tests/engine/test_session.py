@@ -16,11 +16,11 @@ from dycoke_cli import (
     VideoSession,
     load,
 )
+from dycoke_cli.answer.answer import Frames
+from dycoke_cli.answer.answer import Subtitles as SubtitlesRead
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.result import Frames
-from dycoke_cli.result import Subtitles as SubtitlesRead
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.exactness import in_float64
 from tests.natural import Pictures, pan

@@ -9,12 +9,11 @@ from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.trace import text_pieces, traced_layer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.verification.reference import stock_inputs
+from tests.engine.reference import Reference
+from tests.engine.test_session import Pictures
+from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import EPS
 from tests.natural import CLIPS
-
-from .reference import Reference
-from .test_session import Pictures
-from .tiny import SHAPES, make_inputs, make_model, prompt_rows
 
 NEW_TOKENS = 9
 

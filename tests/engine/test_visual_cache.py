@@ -14,14 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
-from dycoke_cli.cache import LIMIT, CacheFiles
 from dycoke_cli.engine import visual_cache
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
-
-from ..families.stock import clip
-from ..families.test_together import loaded_of
+from dycoke_cli.storage.cache_folder import LIMIT, CacheFiles
+from tests.families.stock import clip
+from tests.families.test_together import loaded_of
 
 CPU = torch.device("cpu")
 

@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
+from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
-from dycoke_cli.result import Answer, Frames, Tokens
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.plan import Plan
 from tests.documents import example
+from tests.evaluation.samples import CLIPS
 from tests.runs.pretended import Pretended
-
-from .samples import CLIPS
 
 PER_FRAME = 16
 

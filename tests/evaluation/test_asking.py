@@ -20,8 +20,7 @@ from dycoke_cli.runs import answering
 from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.read_ahead import read_here
 from dycoke_cli.video import Clip, Sampling, read
-
-from .samples import Samples
+from tests.evaluation.samples import Samples
 
 ITEM = Samples().items("test", 1)[0]
 HISTORY = (("Is there a green star?", "No."), ("How many objects are there?", "There is one."))

@@ -8,8 +8,7 @@ import pytest
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS, check_split, class_of, open_dataset
-
-from .samples import WHERE, Samples
+from tests.evaluation.samples import WHERE, Samples
 
 
 def test_a_benchmark_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

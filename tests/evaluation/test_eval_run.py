@@ -17,16 +17,16 @@ import psutil
 import pytest
 import torch
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
-from dycoke_cli.evaluation.evaluation_report import EvalReport
-from dycoke_cli.evaluation.scored_row import ScoredRow
-from dycoke_cli.evaluation.specs import parse_specs
-from dycoke_cli.json_schema import to_dict
+from dycoke_cli.evaluation.method_specs import parse_specs
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
@@ -35,9 +35,8 @@ from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
 from tests import warm
-
-from .prepared import Prepared
-from .samples import Samples
+from tests.evaluation.prepared import Prepared
+from tests.evaluation.samples import Samples
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,21 +15,20 @@ from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.prumerge import PruMerge
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.combine import report_of
 from dycoke_cli.evaluation.datasets import class_of, open_dataset
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.evaluation.evaluation_report import EvalReport
 from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import preset_named, presets
-from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.report.combine import report_of
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
-
-from . import miniatures
-from .test_combine import ITEMS, written
+from tests.evaluation import miniatures
+from tests.evaluation.report.test_combine import ITEMS, written
 
 # The table of the paper once more, column by column, as it is printed.
 COLUMNS = (

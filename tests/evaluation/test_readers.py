@@ -18,9 +18,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
 from dycoke_cli.video import Sampling, read
-
-from . import miniatures
-from .miniatures import items_of, open_made
+from tests.evaluation import miniatures
+from tests.evaluation.miniatures import items_of, open_made
 
 
 @pytest.mark.parametrize("name", miniatures.MAKERS)

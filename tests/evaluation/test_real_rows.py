@@ -10,8 +10,7 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import open_dataset
-
-from .miniatures import items_of
+from tests.evaluation.miniatures import items_of
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "annotations"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="real annotations aren't on this machine")

@@ -10,9 +10,8 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.datasets import open_dataset
-
-from . import miniatures
-from .miniatures import items_of, open_made
+from tests.evaluation import miniatures
+from tests.evaluation.miniatures import items_of, open_made
 
 
 # What is wrong: benchmark, file, change of its content, sentence.

@@ -6,8 +6,8 @@ from typing import Any
 
 import transformers as tf
 
-from .parts import CHANNELS_OF_ROPE, TEXT, VISION, number, template, tokenizer
-from .qwen import QWEN3_VISION, QWEN_IDS, QWEN_TEMPLATE
+from tests.families.parts import CHANNELS_OF_ROPE, TEXT, VISION, number, template, tokenizer
+from tests.families.qwen import QWEN3_VISION, QWEN_IDS, QWEN_TEMPLATE
 
 GLM_SIZE = {"shortest_edge": 256, "longest_edge": 30720}
 

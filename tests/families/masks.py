@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as tf
 
-from .parts import SIDE, TEXT, VISION, VOCABULARY, number, template, tokenizer
+from tests.families.parts import SIDE, TEXT, VISION, VOCABULARY, number, template, tokenizer
 
 GEMMA_IDS = {
     "image_token_id": number("<|image|>"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as tf
 
-from .parts import SIDE, TEXT, VISION, number, template, tokenizer
+from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
 
 
 def llava_onevision(text: Any = tf.Qwen2Config) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import transformers as tf
 
-from .parts import CHANNELS_OF_ROPE, TEXT, number, template, tokenizer
+from tests.families.parts import CHANNELS_OF_ROPE, TEXT, number, template, tokenizer
 
 QWEN_IDS = {
     "image_token_id": number("<|image_pad|>"),

@@ -12,15 +12,14 @@ import torch
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.stock_prompt import StockPrompt
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt
 from dycoke_cli.video.clip import Audio
 from tests.covering import covered
-
-from .stock import QUESTION, Masked, Shorter, at_decoder, clip
-from .test_matrix import METHODS, NEW_TOKENS, method_of
-from .test_unlisted import found, in_dtype_of, newest, words
-from .test_unlisted import stock_inputs as stock_behind
-from .tiny import UNLISTED_MAKERS, make
+from tests.families.stock import QUESTION, Masked, Shorter, at_decoder, clip
+from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
+from tests.families.test_unlisted import found, in_dtype_of, newest, words
+from tests.families.test_unlisted import stock_inputs as stock_behind
+from tests.families.tiny import UNLISTED_MAKERS, make
 
 pytestmark = [newest, pytest.mark.extended]
 

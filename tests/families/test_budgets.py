@@ -21,13 +21,12 @@ from dycoke_cli.compression.selection import Given, Selection
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.covering import covered
 from tests.exactness import assert_same
-
-from .stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
-from .tiny import MAKERS, make
+from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
+from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 3
 FIRST_STAGE = {"dycoke-plus": {"kv_prune": False}}

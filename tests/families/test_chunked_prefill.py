@@ -8,20 +8,19 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.scoring_attention import scoring_attention
 from dycoke_cli.kernels.attention_interface import NAME as OURS
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
 from tests.exactness import assert_same
-
-from .stock import QUESTION, clip, stock_inputs
-from .test_matrix import NEW_TOKENS, method_of, positions_of
-from .test_together import QUESTIONS, loaded_of, same
-from .tiny import MAKERS, make
+from tests.families.stock import QUESTION, clip, stock_inputs
+from tests.families.test_matrix import NEW_TOKENS, method_of, positions_of
+from tests.families.test_together import QUESTIONS, loaded_of, same
+from tests.families.tiny import MAKERS, make
 
 # Positions that count tokens, with a run of placeholders and with a run a frame; in three
 # dimensions; in four with DeepStack; without a mask of the decoder's own.

@@ -24,9 +24,8 @@ from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
 from tests.cuda import NEEDS_CUDA, needs_cuda
-
-from .stock import clip
-from .test_together import QUESTIONS, loaded_of
+from tests.families.stock import clip
+from tests.families.test_together import QUESTIONS, loaded_of
 
 # Layer 0 chooses: no attention came before it, so kernels that round otherwise choose the same.
 FIRST = DyCoke(prune_layer=1, prune_ratio=0.5, recall_threshold=1.0)

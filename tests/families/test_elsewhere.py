@@ -27,11 +27,10 @@ from dycoke_cli.models.unsupported import check_family_packages
 from tests.covering import EXTENDED, Case, covering
 from tests.cuda import NEEDS_CUDA
 from tests.elsewhere import DEVICE, Elsewhere, moved, second_device
-
-from .stock import BOTH_WAYS, clip
-from .test_matrix import method_of, runs
-from .test_together import QUESTIONS, loaded_of
-from .tiny import MAKERS
+from tests.families.stock import BOTH_WAYS, clip
+from tests.families.test_matrix import method_of, runs
+from tests.families.test_together import QUESTIONS, loaded_of
+from tests.families.tiny import MAKERS
 
 FRAMES = (1, 5)
 NEW_TOKENS = 4

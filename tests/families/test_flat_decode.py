@@ -25,12 +25,11 @@ from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
-
-from .pictures import llava_onevision
-from .stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
-from .tiny import MAKERS, make
+from tests.families.pictures import llava_onevision
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 6
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]

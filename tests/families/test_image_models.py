@@ -13,19 +13,18 @@ import transformers as tf
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import layout_cache
+from dycoke_cli.models.discovery import layout_cache
+from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import Family, remember
-from dycoke_cli.models.layout_search import find_layout
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.models.stock_processor import load_processor
 from tests.covering import covered
-
-from .parts import SIDE, TEXT, VISION, number, template, tokenizer
-from .stock import QUESTION, Masked, clip
-from .test_matrix import METHODS, NEW_TOKENS, method_of
-from .test_unlisted import in_dtype_of, newest, words
-from .tiny import sharpened
+from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
+from tests.families.stock import QUESTION, Masked, clip
+from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
+from tests.families.test_unlisted import in_dtype_of, newest, words
+from tests.families.tiny import sharpened
 
 pytestmark = [newest, pytest.mark.extended]
 

@@ -19,13 +19,12 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.unsupported import needed_release
-from dycoke_cli.models.video_prompt import make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
-
-from . import tiny
-from .stock import (
+from tests.families import tiny
+from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
     NONE_ONLY,
@@ -35,7 +34,7 @@ from .stock import (
     clip,
     stock_inputs,
 )
-from .tiny import MAKERS, kind, make
+from tests.families.tiny import MAKERS, kind, make
 
 FRAMES = (1, 4, 5, 13)
 NEW_TOKENS = 6

@@ -18,10 +18,9 @@ from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.selecting import Prompts, select
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from tests.exactness import assert_same
-
-from .stock import (
+from tests.families.stock import (
     NONE_ONLY,
     QUESTION,
     Shorter,
@@ -30,10 +29,10 @@ from .stock import (
     placeholders,
     stock_inputs,
 )
-from .test_chunked_prefill import Read
-from .test_matrix import NEW_TOKENS
-from .test_together import QUESTIONS, loaded_of, same
-from .tiny import MAKERS, make
+from tests.families.test_chunked_prefill import Read
+from tests.families.test_matrix import NEW_TOKENS
+from tests.families.test_together import QUESTIONS, loaded_of, same
+from tests.families.tiny import MAKERS, make
 
 FAMILIES = [name for name in MAKERS if name not in NONE_ONLY]
 

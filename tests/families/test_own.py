@@ -11,23 +11,30 @@ import pytest
 import torch
 
 from dycoke_cli import DyCokePlus, VideoSession
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.exactness import assert_same
-
-from . import stock
-from .stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, QUESTION, Shorter, clip, stock_inputs
-from .test_chunked_prefill import CHUNK, FAMILIES, Read
-from .test_matrix import plain, positions_of
-from .test_together import QUESTIONS, loaded_of, same
-from .tiny import MAKERS, make
+from tests.families import stock
+from tests.families.stock import (
+    BOTH_WAYS,
+    MERGING_ONLY,
+    NONE_ONLY,
+    QUESTION,
+    Shorter,
+    clip,
+    stock_inputs,
+)
+from tests.families.test_chunked_prefill import CHUNK, FAMILIES, Read
+from tests.families.test_matrix import plain, positions_of
+from tests.families.test_together import QUESTIONS, loaded_of, same
+from tests.families.tiny import MAKERS, make
 
 Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 NEW_TOKENS = 5

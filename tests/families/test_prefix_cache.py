@@ -8,12 +8,11 @@ import torch
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from tests.covering import covered
-
-from .stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
-from .test_chunked_prefill import Read
-from .test_matrix import NEW_TOKENS, method_of, runs
-from .test_together import loaded_of
-from .tiny import MAKERS, make
+from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
+from tests.families.test_chunked_prefill import Read
+from tests.families.test_matrix import NEW_TOKENS, method_of, runs
+from tests.families.test_together import loaded_of
+from tests.families.tiny import MAKERS, make
 
 QUESTIONS = ("what happens", "who is there and why does the circle move", "what happens")
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)

@@ -13,15 +13,14 @@ from dycoke_cli import DyCokePlus
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
-
-from .stock import clip, stock_inputs
-from .test_chunked_prefill import CHUNK, FAMILIES, Read
-from .test_matrix import positions_of
-from .test_own import KINDS, NEW_TOKENS, SERVED, Own, answer
-from .tiny import make
+from tests.families.stock import clip, stock_inputs
+from tests.families.test_chunked_prefill import CHUNK, FAMILIES, Read
+from tests.families.test_matrix import positions_of
+from tests.families.test_own import KINDS, NEW_TOKENS, SERVED, Own, answer
+from tests.families.tiny import make
 
 
 @dataclass(frozen=True)

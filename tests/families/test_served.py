@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from dycoke_cli import VideoSession
-from dycoke_cli.cli.methods import list_methods
+from dycoke_cli.cli.commands.methods import list_methods
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
-
-from .stock import clip, stock_inputs
-from .test_together import loaded_of
-from .tiny import MAKERS, make
+from tests.families.stock import clip, stock_inputs
+from tests.families.test_together import loaded_of
+from tests.families.tiny import MAKERS, make
 
 IN_TOWER, BEFORE = "inside the vision tower", "before the language model"
 NEEDING = ("evs", "cdpruner", "visionzip")

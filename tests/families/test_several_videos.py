@@ -23,11 +23,18 @@ from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
 from tests.engine.reference import merge
 from tests.exactness import assert_same
+from tests.families.stock import (
+    MERGING_ONLY,
+    NONE_ONLY,
+    OPTIONS,
+    QUESTION,
+    Masked,
+    clip,
+    one_of_each_kind,
+)
+from tests.families.test_matrix import positions_of
+from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures
-
-from .stock import MERGING_ONLY, NONE_ONLY, OPTIONS, QUESTION, Masked, clip, one_of_each_kind
-from .test_matrix import positions_of
-from .tiny import MAKERS, make
 
 NEW_TOKENS = 5
 # No two windows of four begin together, were the videos taken for one.

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dycoke_cli.models.chat_template import check_template
-from dycoke_cli.models.small_files import CONFIG, check_small_files, read_json
-
-from .tiny import MAKERS, make
+from dycoke_cli.models.files.small_files import CONFIG, check_small_files, read_json
+from dycoke_cli.models.prompts.chat_template import check_template
+from tests.families.tiny import MAKERS, make
 
 
 @pytest.mark.parametrize("family", MAKERS)

@@ -11,10 +11,9 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
-
-from .stock import KINDS, clip
-from .test_matrix import method_of, positions_of, runs
-from .tiny import MAKERS, make
+from tests.families.stock import KINDS, clip
+from tests.families.test_matrix import method_of, positions_of, runs
+from tests.families.tiny import MAKERS, make
 
 QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?")
 

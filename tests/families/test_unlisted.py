@@ -19,18 +19,17 @@ from benchmarks.families import PAGE, table
 from benchmarks.page import ROOT
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import FAMILIES, Family, remember
-from dycoke_cli.models.layout_search import find_layout
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.unsupported import needed_release
 from dycoke_cli.video.clip import Audio
 from tests.exactness import assert_same
+from tests.families import unlisted
+from tests.families.stock import QUESTION, Masked, Shorter, clip
+from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
+from tests.families.tiny import MAKERS, UNLISTED_MAKERS, kind, make
 from tests.natural import Pictures
-
-from . import unlisted
-from .stock import QUESTION, Masked, Shorter, clip
-from .test_matrix import METHODS, NEW_TOKENS, method_of
-from .tiny import MAKERS, UNLISTED_MAKERS, kind, make
 
 newest = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.24"),
@@ -404,7 +403,7 @@ def test_larger_groups_of_frames_are_not_a_fixed_number_of_them() -> None:
 
 
 def test_a_clip_of_a_single_picture_is_shown_as_often_as_is_needed() -> None:
-    from dycoke_cli.models.stock_prompt import frames_taken
+    from dycoke_cli.models.prompts.stock_prompt import frames_taken
 
     assert frames_taken(Family(least_frames=2), 1) == [0, 0]
     assert frames_taken(Family(exact_frames=4), 2) == [0, 1, 1, 1]

@@ -11,11 +11,10 @@ import torch
 
 from dycoke_cli.models.unsupported import needed_release
 from tests.exactness import in_float64
-
-from . import unlisted
-from .grids import cohere_compass, cosmos3_edge, glm4v, glm4v_moe, glm46v
-from .masks import gemma4, gemma4_large, gemma4_unified, molmo2
-from .pictures import (
+from tests.families import unlisted
+from tests.families.grids import cohere_compass, cosmos3_edge, glm4v, glm4v_moe, glm46v
+from tests.families.masks import gemma4, gemma4_large, gemma4_unified, molmo2
+from tests.families.pictures import (
     internvl,
     llava_next_video,
     llava_onevision,
@@ -24,7 +23,15 @@ from .pictures import (
     video_llama_3,
     video_llava,
 )
-from .qwen import cosmos3_omni, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
+from tests.families.qwen import (
+    cosmos3_omni,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_5_moe,
+    qwen3_vl,
+    qwen3_vl_moe,
+)
 
 Maker = Callable[[], tuple[Any, Any]]
 

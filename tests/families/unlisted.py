@@ -6,9 +6,18 @@ from typing import Any
 
 import transformers as tf
 
-from .grids import GLM_IDS, GLM_SIZE, GLM_TEMPLATE, GLM_TEXT, GLM_VISION
-from .parts import CHANNELS_OF_ROPE, SIDE, TEXT, VISION, VOCABULARY, number, template, tokenizer
-from .qwen import (
+from tests.families.grids import GLM_IDS, GLM_SIZE, GLM_TEMPLATE, GLM_TEXT, GLM_VISION
+from tests.families.parts import (
+    CHANNELS_OF_ROPE,
+    SIDE,
+    TEXT,
+    VISION,
+    VOCABULARY,
+    number,
+    template,
+    tokenizer,
+)
+from tests.families.qwen import (
     QWEN3_5_TEXT,
     QWEN3_5_VISION,
     QWEN3_TEXT,

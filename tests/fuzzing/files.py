@@ -12,22 +12,21 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.cache import CacheFiles
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.run_record import FILE as RECORD
 from dycoke_cli.evaluation.run_record import check_folder, read_record
-from dycoke_cli.evaluation.verdicts import open_verdicts
+from dycoke_cli.evaluation.scoring.verdicts import open_verdicts
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.results import open_results
+from dycoke_cli.storage.cache_folder import CacheFiles
 from tests.evaluation.test_answers import write_nothing
+from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
+from tests.fuzzing.subject import Subject
 from tests.runs.test_journal import add_answer, add_verdict
-
-from .mutators import bytes_of, json_lines_of, json_of
-from .subject import Subject
 
 KEY = "0" * 40
 ENCODED = Encoded(torch.arange(24, dtype=torch.float32).view(2, 3, 4), (torch.ones(2, 3),))
@@ -140,7 +139,12 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
 }  # fmt: skip
 
 _CACHE = ("engine/visual_cache.py", "cache.py")
-_RUNS = ("runs/journal.py", "runs/results.py", "evaluation/answers.py", "evaluation/verdicts.py")
+_RUNS = (
+    "runs/journal.py",
+    "runs/results.py",
+    "evaluation/answers.py",
+    "evaluation/scoring/verdicts.py",
+)
 
 SUBJECTS = [
     Subject("encoded videos", "caches", 2000, _CACHE, (), _encoded, bytes_of, _take_encoded),

@@ -10,8 +10,8 @@ from functools import cache, partial
 from pathlib import Path
 from random import Random
 
-from .mutators import bytes_of, json_of, text_of
-from .subject import Subject
+from tests.fuzzing.mutators import bytes_of, json_of, text_of
+from tests.fuzzing.subject import Subject
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -71,7 +71,7 @@ def _header(rng: Random, seed: bytes, seeds: Sequence[bytes]) -> bytes:
 
 def _ask(name: str, content: bytes, folder: Path) -> object:
     from dycoke_cli import Uncompressed, VideoSession, load
-    from dycoke_cli.models.video_prompt import ShownFrames
+    from dycoke_cli.models.prompts.video_prompt import ShownFrames
 
     sound = _folder()[1]
     for path in sound.iterdir():

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .subject import Subject
-from .trying import ANSWER, MEMORY_MIB, PROCESSOR_S, REFUSED, Outcome
+from tests.fuzzing.subject import Subject
+from tests.fuzzing.trying import ANSWER, MEMORY_MIB, PROCESSOR_S, REFUSED, Outcome
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from .mutators import Mutator
+from tests.fuzzing.mutators import Mutator
 
 PACKAGE = Path(__file__).parents[2] / "src" / "dycoke_cli"
 

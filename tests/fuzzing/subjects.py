@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import files, models, texts, videos
-from .subject import Subject
+from tests.fuzzing import files, models, texts, videos
+from tests.fuzzing.subject import Subject
 
 SUBJECTS: list[Subject] = [*videos.SUBJECTS, *texts.SUBJECTS, *models.SUBJECTS, *files.SUBJECTS]

@@ -12,9 +12,8 @@ from typing import Any
 
 from dycoke_cli.evaluation.datasets import DATASETS
 from tests.evaluation import miniatures
-
-from .mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
-from .subject import Subject
+from tests.fuzzing.mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
+from tests.fuzzing.subject import Subject
 
 SRT = (
     miniatures.SRT + "\n4\n00:00:02,000 --> 00:00:03,000 X1:40 X2:600\n{\\an8}<i>Ünï {b}</i> 漢字\n"
@@ -155,9 +154,9 @@ _LONGEST_ANSWER = 20_000  # some 5,000 tokens
 
 
 def _said(content: bytes, _: Path) -> object:
-    from dycoke_cli.evaluation.choices import chosen
     from dycoke_cli.evaluation.dataset import Item
     from dycoke_cli.evaluation.datasets import class_of
+    from dycoke_cli.evaluation.scoring.choices import chosen
 
     options = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
     said = content.decode("utf-8", "replace")[:_LONGEST_ANSWER]
@@ -173,7 +172,7 @@ def _said(content: bytes, _: Path) -> object:
 
 
 def _judged(content: bytes, _: Path) -> object:
-    from dycoke_cli.evaluation.judge import PROMPTS
+    from dycoke_cli.evaluation.scoring.judge import PROMPTS
 
     for prompt in PROMPTS.values():
         try:
@@ -184,7 +183,12 @@ def _judged(content: bytes, _: Path) -> object:
 
 
 _EVALUATION, _QUESTIONS = ("evaluation",), ("runs/question_files.py", "runs/discovery.py")
-_MODULES = ("dycoke_cli.evaluation.judge", "dycoke_cli.video.subtitles", "pyarrow.parquet", "av")
+_MODULES = (
+    "dycoke_cli.evaluation.scoring.judge",
+    "dycoke_cli.video.subtitles",
+    "pyarrow.parquet",
+    "av",
+)
 
 SUBJECTS = [
     *(

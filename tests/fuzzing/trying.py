@@ -23,9 +23,8 @@ from pathlib import Path
 
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.explaining import explain
-
-from .subject import Subject
+from dycoke_cli.models.explaining import explain
+from tests.fuzzing.subject import Subject
 
 PROCESSOR_S = 10.0
 """A case takes no more processor time."""

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzzing.mutators import bytes_of
+from tests.fuzzing.subject import Subject
 from tests.video.clips import Recipe, coded_picture, write_coded
-
-from .mutators import bytes_of
-from .subject import Subject
 
 FRAMES = 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.guarantee import Tuned
+from dycoke_cli.answer.guarantee import Tuned
 from dycoke_cli.guard.calibration import Try
 from dycoke_cli.guard.tuned import SCHEMA, Tuning, fingerprint
 from dycoke_cli.version import __version__

@@ -9,20 +9,19 @@ from typing import Any
 import pytest
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.evaluation.changes import Change
-from dycoke_cli.evaluation.evaluation_report import EvalReport
-from dycoke_cli.evaluation.scored_row import ScoredRow
+from dycoke_cli.evaluation.report.changes import Change
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.inspect.inspection import inspect_question, pictures
 from dycoke_cli.inspect.page import as_uris, page
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.video import Sampling, read
 from tests import browser as browsers
 from tests.browser import browser, numbers_are_of, steps_by_keyboard
 from tests.cli.harness import ROOT
 from tests.documents import example
-
-from .test_page import HOSTILE
+from tests.inspect.test_page import HOSTILE
 
 __all__ = ["browser"]  # a fixture
 

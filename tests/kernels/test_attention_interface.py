@@ -12,10 +12,9 @@ from dycoke_cli import DyCoke, FastV
 from dycoke_cli.kernels import attention_interface
 from dycoke_cli.kernels.attention_interface import NAME
 from dycoke_cli.kernels.replacing import use_own_attention
-from dycoke_cli.private_api import attention_implementation
-
-from ..exactness import assert_same
-from ..families.stock import (
+from dycoke_cli.stock.private_api import attention_implementation
+from tests.exactness import assert_same
+from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
     NONE_ONLY,
@@ -23,7 +22,7 @@ from ..families.stock import (
     one_of_each_kind,
     stock_inputs,
 )
-from ..families.tiny import MAKERS, make
+from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 8
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from dycoke_cli import cache, load
+from dycoke_cli import load
 from dycoke_cli.kernels import choice as kernel_choice
 from dycoke_cli.kernels import processor, replacing, timing
 from dycoke_cli.kernels.attention_interface import (
@@ -40,8 +40,9 @@ from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.kernels.replacing import eligible, to_round, use_int8, use_own_attention, use_packed
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
-from dycoke_cli.private_api import attention_implementation
 from dycoke_cli.resources import is_overloaded
+from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.storage import cache_folder as cache
 from tests.families.tiny import MAKERS
 
 INT8 = {"int8 (oneDNN)": Int8Linear, "int8 (FBGEMM)": FbgemmInt8Linear}

@@ -12,7 +12,7 @@ from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
 from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, STOCK, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.private_api import attention_implementation, has_amx
+from dycoke_cli.stock.private_api import attention_implementation, has_amx
 from tests.natural import Pictures, pan
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
 from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.stock_prompt import count_tokens
 from dycoke_cli.models.resolve import find
-from dycoke_cli.models.stock_prompt import count_tokens
 from tests import warm
 from tests.families.stock import clip
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.cli.model_documents import all_models
+from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names

@@ -23,10 +23,9 @@ from typing import Any
 
 from tests.cli.harness import CLIP, ROOT, Outcome
 from tests.hub import Hub, Repo
-
-from .checkpoints import RECIPES, STORED, files, repository
-from .steps import Place, failure, steps
-from .vocabulary import Vocabulary, from_tiktoken, trained
+from tests.rehearsal.checkpoints import RECIPES, STORED, files, repository
+from tests.rehearsal.steps import Place, failure, steps
+from tests.rehearsal.vocabulary import Vocabulary, from_tiktoken, trained
 
 # The wheel that has Qwen's vocabulary as a file.
 _WHEEL, _FILE = "dashscope==2.0.2", "dashscope/resources/qwen.tiktoken"

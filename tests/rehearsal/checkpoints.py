@@ -19,9 +19,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.models.catalog import CATALOG
 from tests.hub import Content
-
-from .vocabulary import Vocabulary, added_tokens, files_of, tokenizer_of, trained
-from .weights import Tensor, WeightFile
+from tests.rehearsal.vocabulary import Vocabulary, added_tokens, files_of, tokenizer_of, trained
+from tests.rehearsal.weights import Tensor, WeightFile
 
 PUBLISHED = Path(__file__).with_name("published")
 STORED = (".safetensors", "tokenizer.json")

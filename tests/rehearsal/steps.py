@@ -11,8 +11,7 @@ from typing import Any
 
 from tests.cli.harness import CLIP, Outcome
 from tests.hub import COMMIT, Repo
-
-from .checkpoints import repository
+from tests.rehearsal.checkpoints import repository
 
 QUESTION = "What does the blue star do?"
 READ = (".safetensors", ".json", ".jinja", ".txt", ".model")

@@ -18,12 +18,19 @@ from safetensors import safe_open
 from dycoke_cli.models.catalog import CATALOG, published
 from tests.cli.harness import CLIP, ROOT, Outcome
 from tests.hub import Hub, Repo
-
-from .__main__ import run
-from .checkpoints import PUBLISHED, RECIPES, STORED, few_words, files, parameters, repository
-from .steps import QUESTION, Place, Step, failure, steps
-from .vocabulary import from_tiktoken, letters, tokenizer_of
-from .weights import Tensor, WeightFile
+from tests.rehearsal.__main__ import run
+from tests.rehearsal.checkpoints import (
+    PUBLISHED,
+    RECIPES,
+    STORED,
+    few_words,
+    files,
+    parameters,
+    repository,
+)
+from tests.rehearsal.steps import QUESTION, Place, Step, failure, steps
+from tests.rehearsal.vocabulary import from_tiktoken, letters, tokenizer_of
+from tests.rehearsal.weights import Tensor, WeightFile
 
 # They take minutes where many are at work; `make rehearsal` has them all.
 LONG = ("verify", "ask without a method", "offline")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .clusters import HAS_RAY
+from tests.runs.clusters import HAS_RAY
 
 if HAS_RAY:
     from dycoke_cli.runs.ray.cluster import import_ray

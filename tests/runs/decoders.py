@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.isolated import Channel
+from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.video import decoder_process
 
 SLOW_S = 1.0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
-from dycoke_cli.result import Answer, Frames, Tokens
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
@@ -95,7 +95,7 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
-        _module("dycoke_cli.models.quiet", silence_libraries=lambda: None),
+        _module("dycoke_cli.stock.quiet", silence_libraries=lambda: None),
         _module("dycoke_cli.runs.local", answers=engine),
     ):
         sys.modules[module.__name__] = module

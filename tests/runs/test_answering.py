@@ -28,9 +28,8 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, identity
 from dycoke_cli.runs.read_ahead import read_here
 from dycoke_cli.video import Sampling, read
-
-from .parts import CLIPS, PLAN, jobs_in
-from .pretended import valid
+from tests.runs.parts import CLIPS, PLAN, jobs_in
+from tests.runs.pretended import valid
 
 # In float32 a batch gives each question the answer that it gets alone, to the letter.
 EXACT = LoadOptions(device="cpu", dtype="float32")

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from dycoke_cli.runs.journal import Journal
 from tests.properties import QUICK
-
-from .test_journal import KINDS
+from tests.runs.test_journal import KINDS
 
 LINES = 3
 

@@ -9,8 +9,7 @@ import pytest
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.discovery import find
-
-from .pretended import make_clips
+from tests.runs.pretended import make_clips
 
 
 def names(where: Path | str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from dycoke_cli import private_api
+from dycoke_cli.answer.answer import Answer, Model, Seconds
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.kernels import processor
@@ -20,8 +20,8 @@ from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Model, Seconds
 from dycoke_cli.runs.faster_flags import AVX2, AVX512, encoded_early, faster_flags
+from dycoke_cli.stock import private_api
 from dycoke_cli.video import Sampling
 from tests.documents import example
 

@@ -16,13 +16,12 @@ import pytest
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.prediction import Prediction, Setup
-from dycoke_cli.evaluation.verdicts import Verdict, Verdicts, open_verdicts
+from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts, open_verdicts
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.runs.outcome import failed
 from dycoke_cli.runs.results import ResultsFile, open_results
-
-from .parts import PLAN, jobs_in
-from .pretended import make_clips
+from tests.runs.parts import PLAN, jobs_in
+from tests.runs.pretended import make_clips
 
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
 

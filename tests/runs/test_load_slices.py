@@ -13,8 +13,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.ray.cluster import Workers
 from dycoke_cli.runs.ray.workers import _for_workers
 from dycoke_cli.runs.worker import load_slices
-
-from .parts import CLIPS, PLAN, jobs_in
+from tests.runs.parts import CLIPS, PLAN, jobs_in
 
 psutil = pytest.importorskip("psutil")
 

@@ -20,8 +20,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
 from dycoke_cli.runs.read_ahead import Read, ReadAhead
-
-from .pretending import PLAN, jobs_named
+from tests.runs.pretending import PLAN, jobs_named
 
 WORKERS = 2
 

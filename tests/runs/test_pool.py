@@ -16,8 +16,7 @@ from dycoke_cli import plugins
 from dycoke_cli.runs import local, pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-
-from .parts import CLIPS, PLAN, jobs_in
+from tests.runs.parts import CLIPS, PLAN, jobs_in
 
 pytestmark = pytest.mark.slow
 

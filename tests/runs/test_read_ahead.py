@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycoke_cli import isolated, resources
+from dycoke_cli import resources
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.processes import isolated
 from dycoke_cli.runs import read_ahead
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.read_ahead import Read, ReadAhead
 from dycoke_cli.video import Clip, Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
-
-from . import decoders
-from .parts import CLIPS, jobs_in
+from tests.runs import decoders
+from tests.runs.parts import CLIPS, jobs_in
 
 TWO = Sampling(frames=2)
-UNLIMITED = "; import dycoke_cli.isolated as i; i.give_up_privileges = int; serve"
+UNLIMITED = "; import dycoke_cli.processes.isolated as i; i.give_up_privileges = int; serve"
 
 
 def take_all(ahead: ReadAhead, patience_s: float = 90.0) -> dict[str, Read]:

@@ -14,9 +14,8 @@ from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.results import open_results
-
-from .parts import PLAN, jobs_in
-from .pretended import make_clips, pretended_answer, valid
+from tests.runs.parts import PLAN, jobs_in
+from tests.runs.pretended import make_clips, pretended_answer, valid
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling
-
-from .parts import PLAN, Heard, jobs_in
-from .pretended import Pretended, make_clips, valid
+from tests.runs.parts import PLAN, Heard, jobs_in
+from tests.runs.pretended import Pretended, make_clips, valid
 
 
 @pytest.fixture

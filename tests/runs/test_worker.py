@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Subtitles
 from dycoke_cli.errors import VideoError
-from dycoke_cli.result import Answer, Subtitles
 from dycoke_cli.runs import worker as worker_module
 from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
@@ -22,8 +22,7 @@ from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
 from dycoke_cli.video import SubtitleSource
 from tests.documents import example
-
-from .pretending import PLAN, cannot_load, jobs_named, pretend
+from tests.runs.pretending import PLAN, cannot_load, jobs_named, pretend
 
 
 class Actor:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dycoke_cli.answer.answer import Answer, Frames, Model, Tokens
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Frames, Model, Tokens
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.held_videos import HeldVideos

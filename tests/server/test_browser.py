@@ -17,10 +17,9 @@ from PIL import Image
 from tests import browser as browsers
 from tests.browser import browser, numbers_are_of, steps_by_keyboard
 from tests.inspect.test_page import HOSTILE
+from tests.server.pretended import BODY_LIMIT, Running, body_of, running
+from tests.server.test_page import ROOT, address, ask_cold
 from tests.video.clips import coded_picture, number_in
-
-from .pretended import BODY_LIMIT, Running, body_of, running
-from .test_page import ROOT, address, ask_cold
 
 __all__ = ["address", "browser"]  # fixtures
 

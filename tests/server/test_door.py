@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli import cache
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
@@ -27,6 +26,7 @@ from dycoke_cli.server.doorkeeper import Doorkeeper
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.storage import cache_folder as cache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession

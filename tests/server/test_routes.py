@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
+from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
 
 CHAT = "/v1/chat/completions"
 

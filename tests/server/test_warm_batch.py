@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli import cache
 from dycoke_cli.compression.methods import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
@@ -25,10 +24,10 @@ from dycoke_cli.server.doorkeeper import Doorkeeper
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.storage import cache_folder as cache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import ROOT, Outcome, run_here
-
-from .test_door import without_times
+from tests.server.test_door import without_times
 
 pytestmark = [
     pytest.mark.extended,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from dycoke_cli.shapes.script import Script
-
-from .witness import Witness, place_of
+from tests.shapes.witness import Witness, place_of
 
 HUES = "red|orange|yellow|green|blue|purple"
 FORMS = "circle|square|triangle|star|cross"

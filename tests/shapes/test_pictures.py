@@ -11,10 +11,9 @@ from skimage.draw import polygon2mask
 
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, SHAPES, Event, Script
+from tests.shapes.pixels import centre, mask, one_thing
+from tests.shapes.witness import Witness, filmed_plainly, place_of
 from training.world.scripts import Limits, draw_script
-
-from .pixels import centre, mask, one_thing
-from .witness import Witness, filmed_plainly, place_of
 
 SIZE = 96
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from .killing import lines_in
+from tests.soaking.killing import lines_in
 
 _EVERY_S = 0.5
 # What a run may take more of in its last third than in the third before.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from .killing import QUESTION, lines_of
+from tests.soaking.killing import QUESTION, lines_of
 
 QUESTIONS = (QUESTION, "What colour is the first object?", "Describe what happens.")
 METHODS = ("dycoke", "none", "dycoke-plus", "fastv", "visionzip", "holitom", "random")

@@ -10,9 +10,8 @@ from typing import Any
 
 import jsonschema
 
-from dycoke_cli.cli.schema import read_schema
-
-from .rendered import Clips
+from dycoke_cli.cli.commands.schema import read_schema
+from tests.soaking.rendered import Clips
 
 
 def objects_in(out: Path) -> list[dict[str, Any]]:

@@ -22,8 +22,7 @@ from dycoke_cli.tuning.meter import Meter
 from dycoke_cli.tuning.observation import Observation
 from dycoke_cli.tuning.tune_journal import FILE, TuneJournal
 from dycoke_cli.tuning.tune_request import Tune
-
-from .test_search import observed
+from tests.tuning.test_search import observed
 
 SETTINGS = {f"evs-{n}": create("evs", retain=n / 100) for n in (10, 25, 50)}
 SECONDS = 30

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Model
 from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.guard.bounds import videos_needed
-from dycoke_cli.result import Model
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
 from dycoke_cli.tuning.search import Standing
 from dycoke_cli.tuning.tune_request import Tune
-
-from .test_search import observed
+from tests.tuning.test_search import observed
 
 MODEL = Model("mini", None, "float32", "cpu")
 TUNE = Tune(("a", "b", "c", "d"), ("?",), None, BUNDLED)

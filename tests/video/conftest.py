@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .clips import REAL_VIDEOS, CodedClip, Recipe, write_coded
+from tests.video.clips import REAL_VIDEOS, CodedClip, Recipe, write_coded
 
 MakeClip = Callable[[Recipe], CodedClip]
 

@@ -11,8 +11,7 @@ import pytest
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video import Decoder, Sampling, read
-
-from .clips import HEIGHT, WIDTH, coded_picture
+from tests.video.clips import HEIGHT, WIDTH, coded_picture
 
 RATE, STORED = 16_000, 44_100
 TONE_HZ, ONSET_S, LENGTH_S = 440, 1.5, 4.0

@@ -11,9 +11,8 @@ import pytest
 
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.probe import probe
-
-from .clips import Recipe, numbers_in, write_pictures, write_yuv
-from .conftest import MakeClip
+from tests.video.clips import Recipe, numbers_in, write_pictures, write_yuv
+from tests.video.conftest import MakeClip
 
 # Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020), and the matrix's H.273 number.
 WEIGHTS = {"ITU601": (0.299, 0.114), "ITU709": (0.2126, 0.0722), "BT2020": (0.2627, 0.0593)}

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Clip, Sampling, plan, read
-
-from .clips import CodedClip, Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import CodedClip, Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 FRAGMENTED = (("movflags", "frag_keyframe+empty_moov"),)
 INDEX_FIRST = (("movflags", "faststart"),)

@@ -11,9 +11,8 @@ import pytest
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, plan, read
 from dycoke_cli.video.probe import probe
-
-from .clips import CodedClip, Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import CodedClip, Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 INDEX_FIRST = (("movflags", "faststart"),)
 ALL = Sampling(frames=1000)

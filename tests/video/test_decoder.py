@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.isolated import Channel
+from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.video import Decoder, Sampling, decoder, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import find_source
-from tests.test_processes import ended
-
-from .clips import REAL_VIDEOS, write_pictures
+from tests.processes.test_pipe_worker import ended
+from tests.video.clips import REAL_VIDEOS, write_pictures
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
 TWO = Sampling(frames=2)

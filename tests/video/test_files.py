@@ -14,9 +14,8 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.probe import probe
-
-from .clips import Recipe, number_in, write_sound
-from .conftest import MakeClip
+from tests.video.clips import Recipe, number_in, write_sound
+from tests.video.conftest import MakeClip
 
 
 def refused(path: Path | str) -> str:

@@ -10,9 +10,8 @@ import pytest
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.video import Sampling, limits, plan, read
 from dycoke_cli.video.probe import probe
-
-from .clips import Recipe, numbers_in, write_pictures
-from .conftest import MakeClip
+from tests.video.clips import Recipe, numbers_in, write_pictures
+from tests.video.conftest import MakeClip
 
 
 def test_picture_above_the_pixel_limit(

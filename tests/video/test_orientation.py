@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.color import Orientation
 from dycoke_cli.video.probe import probe
-
-from .clips import write_pictures
+from tests.video.clips import write_pictures
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 230, 230)
 # Stored corners: red green / blue white. Shown corners, row by row, worked out by hand.

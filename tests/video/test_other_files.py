@@ -19,9 +19,8 @@ from dycoke_cli.video import Sampling, containers, open_clip, open_file, read
 from dycoke_cli.video.pictures import SUFFIXES
 from dycoke_cli.video.probe import probe
 from dycoke_cli.video.stdin import spooled
-
-from .clips import Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 REFUSED = "is a text file, not a video|isn't a video that can be read: it is another kind of file"
 

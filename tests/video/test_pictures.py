@@ -13,9 +13,8 @@ from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
 from dycoke_cli.video.pictures import as_named, pictures_of, sources
-
-from .clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in
+from tests.video.conftest import MakeClip
 
 COUNT = 12
 

@@ -13,9 +13,8 @@ import pytest
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Sampling, StreamInfo, read
 from dycoke_cli.video.probe import probe
-
-from .clips import Recipe, number_in, numbers_in, write_pictures
-from .conftest import MakeClip
+from tests.video.clips import Recipe, number_in, numbers_in, write_pictures
+from tests.video.conftest import MakeClip
 
 RED, BLUE = (
     np.full((48, 64, 3), (200, 0, 0), np.uint8),

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .clips import Recipe
-from .conftest import MakeClip
-from .test_damage import damaged
+from tests.video.clips import Recipe
+from tests.video.conftest import MakeClip
+from tests.video.test_damage import damaged
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, read, source
-
-from .clips import Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 HALF_AN_HOUR = Recipe(
     codec="mpeg4", frames=9000, rate=5, gop=50, options=(("qscale", "31"), ("sc_threshold", "0"))

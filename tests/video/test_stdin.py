@@ -12,9 +12,8 @@ import pytest
 from dycoke_cli.errors import OutputError, UsageError, VideoError
 from dycoke_cli.video import Decoder, Sampling
 from dycoke_cli.video.stdin import STDIN, spooled
-
-from .clips import Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 
 @pytest.fixture(autouse=True)

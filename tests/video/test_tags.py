@@ -11,9 +11,8 @@ import pytest
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.probe import probe
 from dycoke_cli.video.subtitles import read_subtitles
-
-from .clips import CodedClip, Recipe, numbers_in
-from .conftest import MakeClip
+from tests.video.clips import CodedClip, Recipe, numbers_in
+from tests.video.conftest import MakeClip
 
 TITLE = b"a title of 24 characters"
 STORED = {

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from dycoke_cli import Sampling, Uncompressed, VideoSession, load, read
-from dycoke_cli.cli.demo import QUESTIONS
+from dycoke_cli.cli.commands.demo import QUESTIONS
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT

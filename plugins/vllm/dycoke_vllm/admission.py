@@ -8,7 +8,7 @@ from typing import Literal
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import parse_spec
+from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.param import parameters_of
 
 KEY = "dycoke"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from dycoke_cli.answer.answer import Model, Version
+from dycoke_cli.answer.json_schema import Amount, Doc
+from dycoke_cli.answer.remote import RemoteModel
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.json_schema import Amount, Doc
-from dycoke_cli.remote_answer import RemoteModel
-from dycoke_cli.result import Model, Version
 from dycoke_cli.version import __version__
 
 AmountOrNull = Annotated[float | None, Doc(minimum=0)]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.bench.timed_runs import Measured, naming
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.remote_answer import RemoteAnswer
 from dycoke_cli.runs.jobs import Asked
-from dycoke_cli.runs.remote import ServedModel
-from dycoke_cli.runs.sent_video import NO_VIDEO
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:

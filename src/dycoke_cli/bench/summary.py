@@ -7,11 +7,11 @@ from dataclasses import fields
 from statistics import fmean, median
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Bytes
 from dycoke_cli.bench.bench_report import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.timed_runs import Asking, Measured, Results
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.evaluation.statistics import known_mean
-from dycoke_cli.result import Answer, Bytes
+from dycoke_cli.evaluation.scoring.statistics import known_mean
 
 _STAGES = [field.name for field in fields(Stages)]
 

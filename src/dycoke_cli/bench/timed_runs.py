@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:

@@ -11,28 +11,28 @@ import typer
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.words import has_suffix
+from dycoke_cli.cli.flags.words import has_suffix
 from dycoke_cli.version import __version__
 from dycoke_cli.video.stdin import STDIN
 
 _HOMES = {
-    "ask": "dycoke_cli.cli.ask:ask",
-    "chat": "dycoke_cli.cli.chat:chat",
-    "serve": "dycoke_cli.cli.serve:serve",
-    "batch": "dycoke_cli.cli.batch:batch",
-    "inspect": "dycoke_cli.cli.inspect:inspect",
-    "probe": "dycoke_cli.cli.probe:probe",
-    "models": "dycoke_cli.cli.models:app",
-    "methods": "dycoke_cli.cli.methods:methods",
-    "eval": "dycoke_cli.cli.eval:evaluate",
-    "eval report": "dycoke_cli.cli.eval_report:report",
-    "bench": "dycoke_cli.cli.bench:bench",
-    "tune": "dycoke_cli.cli.tune:tune",
-    "cache": "dycoke_cli.cli.cache:app",
-    "verify": "dycoke_cli.cli.verify:verify",
-    "schema": "dycoke_cli.cli.schema:schema",
-    "demo": "dycoke_cli.cli.demo:demo",
-    "doctor": "dycoke_cli.cli.doctor:doctor",
+    "ask": "dycoke_cli.cli.commands.ask:ask",
+    "chat": "dycoke_cli.cli.commands.chat:chat",
+    "serve": "dycoke_cli.cli.commands.serve:serve",
+    "batch": "dycoke_cli.cli.commands.batch:batch",
+    "inspect": "dycoke_cli.cli.commands.inspect:inspect",
+    "probe": "dycoke_cli.cli.commands.probe:probe",
+    "models": "dycoke_cli.cli.commands.models:app",
+    "methods": "dycoke_cli.cli.commands.methods:methods",
+    "eval": "dycoke_cli.cli.commands.eval:evaluate",
+    "eval report": "dycoke_cli.cli.commands.eval_report:report",
+    "bench": "dycoke_cli.cli.commands.bench:bench",
+    "tune": "dycoke_cli.cli.commands.tune:tune",
+    "cache": "dycoke_cli.cli.commands.cache:app",
+    "verify": "dycoke_cli.cli.commands.verify:verify",
+    "schema": "dycoke_cli.cli.commands.schema:schema",
+    "demo": "dycoke_cli.cli.commands.demo:demo",
+    "doctor": "dycoke_cli.cli.commands.doctor:doctor",
 }
 """Where each command is, or its subcommands; beside it `BRIEF`, the flags of its short page."""
 
@@ -179,7 +179,7 @@ def root(
 
 def schema_of(arguments: list[str]) -> str:
     """The schema of what a command line prints with --json."""
-    from dycoke_cli.cli import schema  # which imports what every command prints
+    from dycoke_cli.cli.commands import schema  # which imports what every command prints
 
     words = (word for word in arguments if word == STDIN or not word.startswith("-"))
     return schema.DOCUMENTS[_DOCUMENTS.get(command_of(next(words, "")), "error")].schema

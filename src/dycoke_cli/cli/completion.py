@@ -7,7 +7,7 @@ that begin with it. Where there is none, the shell completes files.
 from __future__ import annotations
 
 from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.evaluation.specs import ABLATIONS
+from dycoke_cli.evaluation.method_specs import ABLATIONS
 
 Names = list[tuple[str, str]]
 

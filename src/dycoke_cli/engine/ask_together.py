@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from transformers import LogitsProcessor
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.answer import make_answer, refusal
 from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Generated, Stopwatch, generate, seconds_at_decoder
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
@@ -25,8 +26,7 @@ from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.video_prompt import Turns, text_ids
-from dycoke_cli.result import Answer
+from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
@@ -43,7 +42,8 @@ from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of, method_defaults
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import attention_implementation
 
 
 def attach(

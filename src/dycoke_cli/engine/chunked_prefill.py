@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.cache_argument import cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
@@ -29,7 +28,8 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.kernels.attention_interface import NAME as OURS
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import attention_implementation
 
 # A question with and without compression (--compare) take turns.
 MOST_HELD = 2

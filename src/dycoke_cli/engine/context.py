@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
 ONE_FRAME = "only one frame was sampled: it shows no motion and no order of events"
 MAX_GAP_S = 30

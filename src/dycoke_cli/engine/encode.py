@@ -32,7 +32,7 @@ from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.arguments import DEEPSTACK
 from dycoke_cli.models.families.pixels import Inputs, is_pixels, normalised, shrunk
-from dycoke_cli.models.video_prompt import VideoPrompt
+from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 
 
 @dataclass(frozen=True)

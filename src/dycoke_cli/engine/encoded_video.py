@@ -19,8 +19,14 @@ from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.stock_prompt import StockPrompt, show
-from dycoke_cli.models.video_prompt import Frames, Turns, VideoPrompt, beside, input_ids
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt, show
+from dycoke_cli.models.prompts.video_prompt import (
+    Frames,
+    Turns,
+    VideoPrompt,
+    beside,
+    input_ids,
+)
 
 Progress = Callable[[str, int, int], None]
 

@@ -31,10 +31,10 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.cache_argument import CACHE_ARGUMENT, CACHE_NAMES, cache_of
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.thread_hook import changed_by_others
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, CACHE_NAMES, cache_of
+from dycoke_cli.stock.private_api import attention_implementation
 
 # Decoder layers of one mathematics: a norm before attention and one before the MLP, gates, and
 # queries and keys of whole heads turned by halves; in the Qwen 3s, they are normed before.

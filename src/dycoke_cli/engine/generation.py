@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
 
-from dycoke_cli.answer_trace import Trace
-from dycoke_cli.cache_argument import cache_of
+from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
@@ -22,6 +21,7 @@ from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families.pixels import is_pixels
+from dycoke_cli.stock.cache_argument import cache_of
 
 
 class Stopwatch:

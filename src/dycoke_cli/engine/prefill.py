@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.cache_argument import cache_name, cache_of
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
@@ -23,6 +22,7 @@ from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
+from dycoke_cli.stock.cache_argument import cache_name, cache_of
 
 
 def shorten(

@@ -22,7 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.kernels.attention_interface import causal_mask
-from dycoke_cli.private_api import attention_implementation, has_stock_forward
+from dycoke_cli.stock.private_api import attention_implementation, has_stock_forward
 
 Attention = Callable[..., Any]
 PREFIX = "dycoke_"

@@ -7,12 +7,12 @@ from typing import Any
 
 from transformers import LogitsProcessor
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.video_prompt import Turns
-from dycoke_cli.result import Answer
+from dycoke_cli.models.prompts.video_prompt import Turns
 
 
 class VideoSession(EncodedVideo):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.hooks import RemovableHandle
 
-from dycoke_cli.private_api import forward_hooks, has_stock_forward
+from dycoke_cli.stock.private_api import forward_hooks, has_stock_forward
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a forward."""

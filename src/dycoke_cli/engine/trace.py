@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer_trace import Trace, TraceStep
+from dycoke_cli.answer.answer_trace import Trace, TraceStep
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
 

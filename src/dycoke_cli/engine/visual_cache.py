@@ -23,11 +23,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dycoke_cli.cache import CacheFiles, encoded_videos, is_of_another_user, unwritable
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.errors import OutputError
+from dycoke_cli.storage.cache_folder import (
+    CacheFiles,
+    encoded_videos,
+    is_of_another_user,
+    unwritable,
+)
 from dycoke_cli.version import __version__
 
 _TOWER = {field.name for field in fields(TowerAttention)}

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Doc
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.evaluation.dataset import Dataset, Item, Split
 from dycoke_cli.evaluation.datasets import check_split
-from dycoke_cli.json_schema import Doc
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.result import Version
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling

@@ -6,20 +6,20 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dycoke_cli.cache import cache_folder
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
-from dycoke_cli.evaluation.judge_client import Client
+from dycoke_cli.evaluation.method_specs import Spec
+from dycoke_cli.evaluation.scoring.judge_client import Client
 from dycoke_cli.evaluation.shard import Shard
-from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.remote import ServedModel
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import Engine
+from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())

@@ -15,25 +15,29 @@ from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_there, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.eval_request import Evaluation
-from dycoke_cli.evaluation.evaluation_report import EvalReport, make_report, nothing_to_ask
-from dycoke_cli.evaluation.judging import ask_judge
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Prediction, scored, unanswered
+from dycoke_cli.evaluation.report.evaluation_report import (
+    EvalReport,
+    make_report,
+    nothing_to_ask,
+)
 from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, write_record
-from dycoke_cli.evaluation.statistics import grouped
-from dycoke_cli.evaluation.verdicts import read_verdicts
+from dycoke_cli.evaluation.scoring.judging import ask_judge
+from dycoke_cli.evaluation.scoring.statistics import grouped
+from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
+from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, choose
-from dycoke_cli.models.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
-from dycoke_cli.runs.remote import ServedModel
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling

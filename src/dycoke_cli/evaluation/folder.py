@@ -20,7 +20,7 @@ from typing_extensions import override
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
-from dycoke_cli.evaluation.statistics import grouped
+from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.pictures import SUFFIXES
 

@@ -12,8 +12,8 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
+from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.evaluation.prediction import Setup
-from dycoke_cli.evaluation.specs import Spec
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.param import key_part
 from dycoke_cli.version import __version__
@@ -21,7 +21,7 @@ from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.runs.remote import ServedModel
+    from dycoke_cli.runs.remote.served_model import ServedModel
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
 
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.evaluation.dataset import Dataset, Item, Rule, Split
-from dycoke_cli.json_schema import ABSENT, Absent, Doc
 from dycoke_cli.runs.outcome import Outcome
 
 

@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.answers import Answers
 from dycoke_cli.evaluation.dataset import OWN_RULE, Item
-from dycoke_cli.evaluation.judge import PROMPTS
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import EvaluatedModel, Prediction
-from dycoke_cli.evaluation.verdicts import FILE as VERDICTS
-from dycoke_cli.evaluation.verdicts import Verdicts
-from dycoke_cli.json_schema import from_dict
-from dycoke_cli.output_file import replace_content, unwritable
+from dycoke_cli.evaluation.scoring.judge import PROMPTS
+from dycoke_cli.evaluation.scoring.verdicts import FILE as VERDICTS
+from dycoke_cli.evaluation.scoring.verdicts import Verdicts
 from dycoke_cli.runs.journal import check_own
+from dycoke_cli.storage.output_file import replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:

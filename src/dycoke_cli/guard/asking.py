@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from dycoke_cli.answer.answer import Answer, Flops, Refusal, Seconds
+from dycoke_cli.answer.guarantee import Guarded, GuardStep
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
-from dycoke_cli.guarantee import Guarded, GuardStep
 from dycoke_cli.guard.ladder import Guard
-from dycoke_cli.result import Answer, Flops, Refusal, Seconds
 
 
 def ask_guarded(

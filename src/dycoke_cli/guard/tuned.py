@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.guarantee import Tuned
 from dycoke_cli.guard.calibration import Try
-from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.families import CHECKPOINT_KEY
-from dycoke_cli.models.on_disk import config_in, folder_of
+from dycoke_cli.models.files.on_disk import config_in, folder_of
+from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.resolve import find
 from dycoke_cli.models.settings import settings_file
-from dycoke_cli.models.weight_files import loaded_files
-from dycoke_cli.output_file import replace_content
+from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tuning/1"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dycoke_cli.answer_trace import Trace
+from dycoke_cli.answer.answer import Decode, Flops, Model, Refusal, Tokens, Version
+from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.errors import UsageError
-from dycoke_cli.json_schema import Amount, Count, Doc
-from dycoke_cli.result import Decode, Flops, Model, Refusal, Tokens, Version
 from dycoke_cli.version import __version__
 
 if TYPE_CHECKING:

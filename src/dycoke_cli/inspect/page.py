@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.json_schema import to_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
 if TYPE_CHECKING:

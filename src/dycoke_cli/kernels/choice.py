@@ -35,9 +35,9 @@ from dycoke_cli.kernels.timing import (
     Shape,
     time_kernels,
 )
-from dycoke_cli.private_api import has_amx
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.stock.private_api import has_amx
+from dycoke_cli.stock.sizes import Sizes
 
 MIN_TIMED_WEIGHTS = 100_000_000
 """Models with fewer weights in linear layers aren't worth the time that measuring takes."""

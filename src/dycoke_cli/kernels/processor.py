@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.cache import cache_folder, write_whole
 from dycoke_cli.resources import processor_name
+from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """Instructions of x86 that compute it; without them it takes longer than float32."""

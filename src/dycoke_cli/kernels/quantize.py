@@ -15,7 +15,7 @@ from transformers import BitsAndBytesConfig
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.stock_class import auto_class
+from dycoke_cli.stock.model_class import auto_class
 
 EXTRA = "big"
 # Outputs and inputs of a layer that bitsandbytes' kernels for 4 bits take come in so many: on a CPU

@@ -25,7 +25,7 @@ from dycoke_cli.kernels.linear import (
     PackedLinear,
     can_pack,
 )
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.private_api import attention_implementation
 
 MIN_INT8_OUTPUTS = 256
 """Layers of fewer aren't rounded: rounding a token costs more time than the short product saves.

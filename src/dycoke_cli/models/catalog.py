@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.frame_tokens import ClipTokens, FittedShape, KeptShape
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens, FittedShape, KeptShape
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "mini" / "checkpoint"
 

@@ -33,16 +33,16 @@ from dycoke_cli.kernels.replacing import (
 )
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.devices import device_names, input_device, is_spread, working_devices
+from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.models.layout_cache import found_layout
 from dycoke_cli.models.load_memory import check_room
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.quiet import quiet_libraries
+from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
-from dycoke_cli.models.stock_processor import load_processor
-from dycoke_cli.stock_class import auto_class
+from dycoke_cli.stock.model_class import auto_class
+from dycoke_cli.stock.quiet import quiet_libraries
 
 # What the loaders say, on 5.17.0 and 5.23.0, when the layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"

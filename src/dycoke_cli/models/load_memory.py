@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutOfMemoryError
-from dycoke_cli.importing import uncollected
+from dycoke_cli.models.files.weight_files import (
+    WHOLE,
+    check_references,
+    hub_reader,
+    loaded_files,
+)
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
-from dycoke_cli.models.weight_files import WHOLE, check_references, hub_reader, loaded_files
 from dycoke_cli.resources import in_words
+from dycoke_cli.stock.importing import uncollected
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,7 +67,7 @@ def without_weights(resolved: ResolvedModel) -> Any:
     with uncollected():  # the classes of the model are imported where it is built
         import torch
 
-        from dycoke_cli.stock_class import auto_class
+        from dycoke_cli.stock.model_class import auto_class
 
         with explained(resolved.source, "its config.json"), torch.device("meta"):
             # A copy, for the dtype is noted in the configuration that is given.

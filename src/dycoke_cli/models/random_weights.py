@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dycoke_cli.models.catalog import Published, published
 from dycoke_cli.models.resolve import ResolvedModel
-from dycoke_cli.private_api import without_initialisation
-from dycoke_cli.stock_class import auto_class
+from dycoke_cli.stock.model_class import auto_class
+from dycoke_cli.stock.private_api import without_initialisation
 
 MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
 

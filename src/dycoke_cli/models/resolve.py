@@ -28,16 +28,16 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
-from dycoke_cli.models.hub_client import check_hub_answers
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.small_files import CONFIG, check_small_files
-from dycoke_cli.models.weight_files import (
+from dycoke_cli.models.files.hub_client import check_hub_answers
+from dycoke_cli.models.files.small_files import CONFIG, check_small_files
+from dycoke_cli.models.files.weight_files import (
     READ_SUFFIXES,
     check_folder,
     check_references,
     hub_reader,
     missing_parts,
 )
+from dycoke_cli.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
     import torch
@@ -153,9 +153,9 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
-    from dycoke_cli.models.quiet import quiet_libraries
     from dycoke_cli.models.unsupported import check_known
-    from dycoke_cli.stock_class import text_part
+    from dycoke_cli.stock.model_class import text_part
+    from dycoke_cli.stock.quiet import quiet_libraries
 
     with quiet_libraries(), explained(source, "its config.json"):
         if source.local:
@@ -246,7 +246,7 @@ def family_in(source: ModelRef, config: Any) -> Family:
     Raises:
         ModelError: none of its models is shown videos or pictures.
     """
-    from dycoke_cli.stock_class import shows_videos
+    from dycoke_cli.stock.model_class import shows_videos
 
     if config.model_type not in FAMILIES and shows_videos(config):
         return UNLISTED

@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING
 from dycoke_cli.errors import ModelError
 from dycoke_cli.extras import how_to_upgrade, need
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.small_files import CONFIG, brief, read_json
+from dycoke_cli.models.files.small_files import CONFIG, brief, read_json
 
 # Families of repositories that hold code, and where the same models are in stock format.
 _STOCK_REPOSITORIES = {

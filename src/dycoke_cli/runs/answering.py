@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.memory.expected_bytes import expected_bytes
@@ -17,7 +18,6 @@ from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
-from dycoke_cli.result import Answer
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed

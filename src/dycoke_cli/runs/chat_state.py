@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
-from dycoke_cli.result import Answer
 from dycoke_cli.runs.conversation import Conversation, advising, answer_one, converse, open_session
 from dycoke_cli.runs.listener import Listener
 

@@ -14,22 +14,22 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.context import check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.needs import check_family
-from dycoke_cli.explaining import explain
-from dycoke_cli.importing import uncollected
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.hub import first_download
-from dycoke_cli.models.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.explaining import explain
+from dycoke_cli.models.files.hub import first_download
+from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.video.pictures import Source, sources
 from dycoke_cli.video.subtitles import find_source
 
@@ -236,7 +236,7 @@ def open_session(
                 from dycoke_cli.engine.session import VideoSession
                 from dycoke_cli.engine.visual_cache import VisualCache
                 from dycoke_cli.models.load import load
-                from dycoke_cli.models.quiet import silence_libraries
+                from dycoke_cli.stock.quiet import silence_libraries
 
             silence_libraries()
             if reading.done():

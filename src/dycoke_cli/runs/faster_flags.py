@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Refusal
 
 SLOW_S = 30.0
 WORTH_IT = 0.85
@@ -54,7 +54,7 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
         return None
     from dycoke_cli.kernels.choice import int8_shares
     from dycoke_cli.kernels.processor import BFLOAT16, instructions
-    from dycoke_cli.private_api import has_amx
+    from dycoke_cli.stock.private_api import has_amx
 
     config = loaded.model.config
     encoded = encoded_early(request.method, config)

@@ -16,7 +16,7 @@ from typing import ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.output_file import replace_content, short_name, unwritable
+from dycoke_cli.storage.output_file import replace_content, short_name, unwritable
 
 
 class Journal:

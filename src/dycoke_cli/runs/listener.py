@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dycoke_cli.result import Answer
+from dycoke_cli.answer.answer import Answer
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycoke_cli.explaining import explain
-from dycoke_cli.json_schema import to_dict
-from dycoke_cli.result import SCHEMA, Answer, Error, Failure
+from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.unicode import valid

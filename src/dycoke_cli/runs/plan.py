@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.vision_tower.needs import check_tower
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.audio_rate import listening
 from dycoke_cli.models.families import UNLISTED
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job
 

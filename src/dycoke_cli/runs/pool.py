@@ -16,7 +16,13 @@ from multiprocessing.connection import Connection
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.processes import HUNG_UP, GoneError, Worker, start_preloading, wait
+from dycoke_cli.processes.pipe_worker import (
+    HUNG_UP,
+    GoneError,
+    Worker,
+    start_preloading,
+    wait,
+)
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
@@ -219,8 +225,8 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
     # Only here: the process that hands out the videos does without the engine.
     import torch
 
-    from dycoke_cli.models.quiet import silence_libraries
     from dycoke_cli.runs.answering import answer_all, load_answerer
+    from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

@@ -6,7 +6,7 @@ import atexit
 import os
 from importlib import import_module
 
-from dycoke_cli.importing import uncollected
+from dycoke_cli.stock.importing import uncollected
 
 with uncollected():
     import_module("dycoke_cli.runs.answering")

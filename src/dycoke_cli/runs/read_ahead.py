@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from dycoke_cli.errors import DycokeError
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.video import Clip, Sampling, read

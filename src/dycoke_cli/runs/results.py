@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError
-from dycoke_cli.output_file import check_output_file, replace_content
-from dycoke_cli.result import SCHEMA
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.storage.output_file import check_output_file, replace_content
 from dycoke_cli.unicode import to_json
 
 

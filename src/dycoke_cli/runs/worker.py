@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed
@@ -193,8 +193,8 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     # Only now: torch is nothing for the process that a run begins in.
     import torch
 
-    from dycoke_cli.models.quiet import silence_libraries
     from dycoke_cli.runs.answering import answer_all, load_answerer
+    from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()

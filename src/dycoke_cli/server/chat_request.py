@@ -10,7 +10,7 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import parse_spec
+from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import is_valid

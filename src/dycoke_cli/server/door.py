@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.cache import cache_folder, is_of_another_user
+from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutputError, error_of
-from dycoke_cli.json_schema import from_dict, to_dict
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.storage.cache_folder import cache_folder, is_of_another_user
 from dycoke_cli.unicode import display_name, to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.limits import Limits

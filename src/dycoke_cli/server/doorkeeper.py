@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dycoke_cli.cache import cache_folder, make_folder
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.errors import DycokeError, OutputError
-from dycoke_cli.explaining import explain
-from dycoke_cli.json_schema import from_dict, to_dict
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.request import Request
-from dycoke_cli.result import Answer
 from dycoke_cli.runs.conversation import Conversation, converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.door import (
@@ -34,6 +33,7 @@ from dycoke_cli.server.door import (
 )
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.warm_batch import WarmBatch
+from dycoke_cli.storage.cache_folder import cache_folder, make_folder
 from dycoke_cli.video.decoder import Decoder
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.held_videos import HeldVideos
 from dycoke_cli.server.inspecting import Piece, Shown, inspected

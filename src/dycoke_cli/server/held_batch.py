@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.compression.registry import described
-from dycoke_cli.explaining import explain
-from dycoke_cli.json_schema import from_dict
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
 from dycoke_cli.runs.jobs import Job

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.explaining import explain
+from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
     UsageError: 400,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.json_schema import to_dict
-from dycoke_cli.result import Answer, Refusal
+from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from dycoke_cli import request as requests
-from dycoke_cli.result import Answer
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task

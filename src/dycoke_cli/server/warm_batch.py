@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, error_of
-from dycoke_cli.json_schema import to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Asked, Job, Video
 from dycoke_cli.runs.listener import Listener

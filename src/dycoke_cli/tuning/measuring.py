@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from dycoke_cli.answer.answer import Answer, Refusal
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import (
@@ -14,7 +15,6 @@ from dycoke_cli.engine.observing import (
     ReferenceObserver,
 )
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.result import Answer, Refusal
 from dycoke_cli.tuning.observation import Observation
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
+from dycoke_cli.answer.answer import Model
+from dycoke_cli.answer.guarantee import Tuned
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
-from dycoke_cli.guarantee import Tuned
 from dycoke_cli.guard.bounds import interval
 from dycoke_cli.guard.calibration import Try, calibrate
-from dycoke_cli.result import Model
 from dycoke_cli.tuning.observation import Observation
 from dycoke_cli.tuning.search import Measured, Standing, losses
 from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.tuning.observation import Observation
 

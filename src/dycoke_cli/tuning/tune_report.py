@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.guarantee import Tuned
-from dycoke_cli.json_schema import Count, Doc
-from dycoke_cli.result import Model, Version
+from dycoke_cli.answer.answer import Model, Version
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tune/1"

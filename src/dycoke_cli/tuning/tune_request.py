@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.cache import cache_folder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.specs import Spec
+from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.request import Request
+from dycoke_cli.storage.cache_folder import cache_folder
 
 GENERAL = (
     "What happens in the video?",

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from dycoke_cli.answer.answer import Model
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
-from dycoke_cli.importing import uncollected
-from dycoke_cli.models.audio_rate import listening
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
-from dycoke_cli.result import Model
 from dycoke_cli.runs.conversation import known_of
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on

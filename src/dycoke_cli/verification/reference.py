@@ -27,8 +27,8 @@ from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.pixels import is_pixels, normalised
-from dycoke_cli.models.stock_prompt import StockPrompt
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt
+from dycoke_cli.stock.private_api import attention_implementation
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.json_schema import Amount, Count, Doc
-from dycoke_cli.result import Bytes, Tokens, Version
+from dycoke_cli.answer.answer import Bytes, Tokens, Version
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.verification import SCHEMA
 from dycoke_cli.version import __version__
 

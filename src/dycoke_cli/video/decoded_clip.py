@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError, error_of
-from dycoke_cli.from_json import MismatchError, from_json
-from dycoke_cli.isolated import Isolated, LateError, NonsenseError
-from dycoke_cli.processes import GoneError
+from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
+from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.untrusted_json import MismatchError, from_json
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, Plan

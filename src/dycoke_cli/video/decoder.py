@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
-from dycoke_cli.isolated import Isolated
+from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.decoded_clip import OpenClip

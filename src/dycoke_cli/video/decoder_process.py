@@ -16,8 +16,8 @@ import av
 import numpy as np
 
 from dycoke_cli.errors import DycokeError, VideoError
-from dycoke_cli.isolated import Channel
-from dycoke_cli.sealing import seal
+from dycoke_cli.processes.isolated import Channel
+from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.video.decode import Reader
 from dycoke_cli.video.decoding_memory import threads_at_most
 from dycoke_cli.video.sampling import Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from dycoke_cli.json_schema import NOT_A_KEY
+from dycoke_cli.answer.json_schema import NOT_A_KEY
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.selection import Given
-from dycoke_cli.evaluation.specs import parse_specs
+from dycoke_cli.evaluation.method_specs import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 from tests.covering import covered
 

@@ -17,7 +17,7 @@ from dycoke_cli.compression.selection import Given
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.pixels import shrunk
-from dycoke_cli.models.video_prompt import make_prompt
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
 from tests.families.tiny import make

@@ -28,10 +28,10 @@ from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
-from dycoke_cli.models.frame_tokens import ClipTokens
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef, choose, find
 
 CLIP = ClipTokens(32, 196)

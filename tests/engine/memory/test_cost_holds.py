@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.cli.estimate import cost_of_frames
+from dycoke_cli.cli.commands.estimate import cost_of_frames
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import LIBRARIES
@@ -34,7 +34,7 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from dycoke_cli import DyCoke, VideoSession, load
-from dycoke_cli.cli.estimate import cost_of_frames
+from dycoke_cli.cli.commands.estimate import cost_of_frames
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions

@@ -15,7 +15,7 @@ from dycoke_cli.engine.memory.expected_bytes import (
     expected_bytes,
     patches_together,
 )
-from dycoke_cli.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS

@@ -3,7 +3,7 @@
 import pytest
 
 from dycoke_cli.engine.memory.flops import decode_flops, paper_flops, prefill_flops
-from dycoke_cli.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 SEVEN_B = {"hidden": 3584, "mlp": 18944}
 

@@ -17,8 +17,8 @@ from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.video_prompt import make_prompt
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.engine.test_visual_cache import files, identified
 from tests.engine.tiny import SHAPES, make_inputs, make_model

@@ -6,6 +6,9 @@ nothing in it is taken for markup.
 
 from __future__ import annotations
 
+from dycoke_cli.answer.answer import Answer, Refusal
+from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli.render.console import (
     check,
     confirm,
@@ -18,9 +21,6 @@ from dycoke_cli.cli.render.console import (
     warning,
 )
 from dycoke_cli.cli.render.progress import Download, Progress
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.remote_answer import RemoteAnswer
-from dycoke_cli.result import Answer, Refusal
 
 __all__ = [
     "Download",

@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.result import Answer
 
 
 def _read_per_step(answer: Answer) -> float | None:

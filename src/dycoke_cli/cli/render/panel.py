@@ -7,12 +7,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds
+from dycoke_cli.answer.guarantee import Guarded
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore
-from dycoke_cli.guarantee import Guarded
-from dycoke_cli.json_schema import Absent
-from dycoke_cli.result import Answer, Bytes, Decode, Flops, Seconds
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:

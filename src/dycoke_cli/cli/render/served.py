@@ -9,10 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.answer.remote import RemoteAnswer
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share
 from dycoke_cli.cli.text import one_line
-from dycoke_cli.json_schema import ABSENT
-from dycoke_cli.remote_answer import RemoteAnswer
 
 _SECONDS = partial(Quantity, shown=seconds)
 _FIGURES: tuple[

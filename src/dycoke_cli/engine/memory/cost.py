@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.memory.cost_model import (
@@ -21,15 +23,13 @@ from dycoke_cli.engine.memory.cost_model import (
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.vision_tower.needs import check_family
 from dycoke_cli.errors import ModelError
-from dycoke_cli.json_schema import Amount, Count, Doc
 from dycoke_cli.models.families import UNLISTED, defaults_of
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.files.hub import pull_config
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.free_memory import Target
-from dycoke_cli.models.hub import pull_config
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.on_disk import StoredConfig, config_in, stored_config
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef
-from dycoke_cli.result import Version
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.estimate/1"
@@ -219,8 +219,8 @@ def clip_tokens(
     known = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if known is not None:
         return known
-    from dycoke_cli.models.stock_prompt import count_tokens
-    from dycoke_cli.models.video_prompt import ShownFrames
+    from dycoke_cli.models.prompts.stock_prompt import count_tokens
+    from dycoke_cli.models.prompts.video_prompt import ShownFrames
 
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated
 
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
@@ -20,13 +21,12 @@ from dycoke_cli.engine.memory.expected_bytes import (
     with_margin,
 )
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
-from dycoke_cli.json_schema import Amount, Count, Doc
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
-from dycoke_cli.models.frame_tokens import ClipTokens
+from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.on_disk import StoredConfig
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.resources import in_words
-from dycoke_cli.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.video_prompt import VideoPrompt
+    from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dycoke_cli.result import Flops
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.answer.answer import Flops
+from dycoke_cli.stock.sizes import Sizes
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:

@@ -44,7 +44,7 @@ from dycoke_cli.kernels.timing import (
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.stock.sizes import Sizes
 
 EXPERTS = "the experts of a mixture aren't timed"
 BY_OTHERS = "layers that bitsandbytes or the checkpoint itself quantizes aren't timed"

@@ -14,16 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.cache import cache_folder, write_whole
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
-from dycoke_cli.json_schema import from_dict, to_dict
+from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.on_disk import StoredConfig
 from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
-from dycoke_cli.sizes import Sizes
+from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 
 _PACKAGE = Path(__file__).parents[2]
 NOT_HERE = "they are predicted for this machine's CPU alone"

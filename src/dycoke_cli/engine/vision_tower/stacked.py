@@ -27,7 +27,7 @@ from dycoke_cli.compression.base import BeforeVision
 from dycoke_cli.engine.scoring_attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.models.families import PackedTower, Tower
-from dycoke_cli.private_api import attention_implementation
+from dycoke_cli.stock.private_api import attention_implementation
 
 # Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2

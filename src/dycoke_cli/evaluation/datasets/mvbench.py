@@ -13,10 +13,10 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.evaluation.annotations import Row, read_rows
-from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, mvbench
+from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.scoring.lmms_rules import LMMS_EVAL, mvbench
 
 _STAR = "star/Charades_v1_480"
 _CLEVRER = "clevrer/video_validation"

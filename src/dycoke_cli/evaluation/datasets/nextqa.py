@@ -9,10 +9,10 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.evaluation.annotations import read_json, read_rows
-from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, nextqa
+from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.scoring.lmms_rules import LMMS_EVAL, nextqa
 
 _FILES: dict[Split, str] = {"test": "test.csv", "validation": "val.csv"}
 _OPTIONS = tuple(f"a{i}" for i in range(5))

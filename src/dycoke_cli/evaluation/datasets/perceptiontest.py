@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_json
-from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, perceptiontest
+from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.scoring.lmms_rules import LMMS_EVAL, perceptiontest
 from dycoke_cli.unicode import display_name
 
 _FILES = ("mc_question_valid.json", "all_valid.json", "*mc_question*val*.json", "*valid*.json")

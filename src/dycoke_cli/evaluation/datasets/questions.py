@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import Row, read_rows
-from dycoke_cli.evaluation.choices import LETTERS, lettered, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
-from dycoke_cli.evaluation.exact import exact_match
 from dycoke_cli.evaluation.folder import FolderDataset
+from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.scoring.exact import exact_match
 from dycoke_cli.unicode import display_name
 
 _NEEDED = ("video", "question", "answer")

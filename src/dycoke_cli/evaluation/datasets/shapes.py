@@ -16,12 +16,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from dycoke_cli.cache import cache_folder, make_folder
-from dycoke_cli.evaluation.choices import chosen
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score, Split
-from dycoke_cli.evaluation.descriptions import share_in_order, share_told
-from dycoke_cli.evaluation.thinking import answer_of
+from dycoke_cli.evaluation.scoring.choices import chosen
+from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_told
+from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.shapes.script import from_json
+from dycoke_cli.storage.cache_folder import cache_folder, make_folder
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"

@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, read_rows
-from dycoke_cli.evaluation.choices import LETTERS, score_choice
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.lmms_rules import LMMS_EVAL, videomme
+from dycoke_cli.evaluation.scoring.choices import LETTERS, score_choice
+from dycoke_cli.evaluation.scoring.lmms_rules import LMMS_EVAL, videomme
 from dycoke_cli.evaluation.videomme_subtitles import NONE, videomme_subtitles
 from dycoke_cli.unicode import display_name
 

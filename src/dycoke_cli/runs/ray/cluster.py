@@ -24,8 +24,8 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
-from dycoke_cli.explaining import DEBUG
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
 
 # Videos don't go through it as a whole, and answers are short.

@@ -1,0 +1,309 @@
+"""The answer to a question, as the JSON object of `dycoke ask --json`.
+
+A key of the object is a field here (or in `guarantee`), and nothing else lists it: the schema
+(`dycoke schema answer`) and what tests put in place of an answer are made from these classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.guarantee import Guarded, Tuned
+from dycoke_cli.answer.json_schema import (
+    ABSENT,
+    NOT_A_KEY,
+    Absent,
+    Amount,
+    Count,
+    Doc,
+    to_dict,
+)
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.version import __version__
+
+SCHEMA = "dycoke.answer/1"
+
+Version = Annotated[str, Doc("Version of dycoke.")]
+
+Id = Annotated[
+    str | Absent | None,
+    Doc("In a batch: as the question's file gave it, or null.", needs=("key", "digest")),
+]
+Key = Annotated[
+    str | Absent,
+    Doc(
+        "In a batch: a hash of what the answer depends on. Two lines with one key answer the same "
+        "question under the same conditions; the later one counts.",
+        needs=("id", "digest"),
+        pattern="^[0-9a-f]{32}$",
+    ),
+]
+Digest = Annotated[
+    str | Absent | None,
+    Doc(
+        "In a batch: SHA-256 of the video file; null where it can't be read.",
+        needs=("id", "key"),
+        pattern="^[0-9a-f]{64}$",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that answered."""
+
+    name: str
+    revision: str | None
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames that the model was given."""
+
+    count: Annotated[int, Doc(minimum=1)]
+    timestamps_s: Annotated[
+        tuple[Amount, ...], Doc("Time stamp of each frame, in seconds from the first.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneVideo:
+    """One of several videos that were shown together."""
+
+    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
+    frames: Frames
+    visual: Annotated[Count, Doc("Its visual tokens before any are dropped.")]
+    visual_kept: Annotated[Count, Doc("Those left before the language model.")]
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The audio in the prompt, whose tokens count as text."""
+
+    seconds: Annotated[Amount, Doc("Its length.")]
+    sample_rate: Annotated[int, Doc("As the model takes it, in Hz.", minimum=1)]
+
+
+@dataclass(frozen=True)
+class Subtitles:
+    """The subtitles in the prompt: the lines that are shown at a sampled frame."""
+
+    source: Annotated[str, Doc("A file, or the stream of the video's container.")]
+    lines: Count
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of the prompt and of the answer."""
+
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    visual_active_in_decode: Annotated[
+        Amount, Doc("Visual tokens attended per step in the pruned layers: mean over steps.")
+    ]
+    visual_read_per_step: Annotated[
+        float | None,
+        Doc(
+            "Visual tokens attended per step: mean over steps and layers. Null for models with "
+            "layers that don't attend to every token.",
+            minimum=0,
+        ),
+    ]
+    text: Annotated[Count, Doc("Text tokens of the prompt.")]
+    generated: Annotated[Count, Doc("Generated tokens, with the end token.")]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """KV-cache pruning in decode; all but `steps` are 0 without it."""
+
+    steps: Annotated[Count, Doc("Decoding steps; the first token comes from the prefill.")]
+    choices_renewed: Annotated[
+        Count,
+        Doc(
+            "Reselections, the first selection not counted; one per step where each layer selects "
+            "for itself."
+        ),
+    ]
+    tokens_evicted: Annotated[
+        Count, Doc("Sum over steps; 0 with a selection per layer, which moves nothing.")
+    ]
+    tokens_recalled: Annotated[Count, Doc("The same.")]
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of the language model by the paper's formula."""
+
+    prefill: Amount
+    decode: Amount
+    uncompressed: Annotated[Amount, Doc("Prefill and decode of the baseline.")]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time by stage."""
+
+    load: Annotated[Amount, Doc("Loading the model; not part of total.")]
+    video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
+    vision: Annotated[Amount, Doc("Vision encoding.")]
+    prefill: Amount
+    first_token: Annotated[Amount, Doc("TTFT, without load.")]
+    decode: Amount
+    total: Annotated[Amount, Doc("End to end, without load.")]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Memory in bytes."""
+
+    weights: Count
+    kv_cache: Annotated[Count, Doc("Held on all devices, spare entries included.")]
+    kv_host: Annotated[Count, Doc("The part of kv_cache in main memory, for an accelerator.")]
+    kv_active: Annotated[
+        Count,
+        Doc(
+            "Keys and values that the last step attended to, and the indexes of keys by which "
+            "layers selected them."
+        ),
+    ]
+    read_per_token: Annotated[
+        int | None,
+        Doc(
+            "Bytes read per decoding step: weights of the language model, and kv_active. Times "
+            "tokens_per_second it is the bandwidth. Null for a mixture of experts.",
+            minimum=0,
+        ),
+    ]
+    peak_working: Annotated[
+        int | None, Doc("Peak memory, excluding weights; null where it isn't known.", minimum=0)
+    ]
+    peak_total: Annotated[int | None, Doc("Peak memory; null where it isn't known.", minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answered question about a video; all fields but `trace` are keys of the JSON object.
+
+    Args:
+        trace: what each generated token attended to, where that was asked for.
+    """
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    id: Id = ABSENT
+    video: Annotated[str | Absent, Doc("As given; the first of several.")] = ABSENT
+    question: Annotated[str, Doc("The question.")]
+    answer: Annotated[str, Doc("The answer, without special tokens.")]
+    finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
+    seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
+    model: Model
+    method: Annotated[
+        dict[str, Any],
+        Doc(
+            "Its name and every parameter.",
+            properties={"name": {"type": "string"}},
+            required=["name"],
+        ),
+    ]
+    frames: Annotated[
+        Frames, Doc("Of several videos: all, one video behind the other, each with its own times.")
+    ]
+    videos: Annotated[
+        tuple[OneVideo, ...] | Absent, Doc("Of a question about several videos: each.")
+    ] = ABSENT
+    subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
+        ABSENT
+    )
+    audio: Annotated[
+        Audio | Absent, Doc("Where the model takes audio, the video has any, and not --no-audio.")
+    ] = ABSENT
+    tokens: Tokens
+    decode: Decode
+    flops: Annotated[Flops, Doc("Of the language model, by the paper's formula.")]
+    seconds: Annotated[
+        Seconds,
+        Doc("Of all questions that are answered together, where several are; total excludes load."),
+    ]
+    tokens_per_second: Annotated[
+        float | None, Doc("(generated - 1) / seconds.decode; null for one token.", minimum=0)
+    ]
+    bytes: Bytes
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
+    tuned: Annotated[Tuned | Absent, Doc("Where the method is what `dycoke tune` chose.")] = ABSENT
+    guard: Annotated[Guarded | Absent, Doc("With --guard or --guard-mean.")] = ABSENT
+    compared_to: Annotated[
+        Answer | Absent,
+        Doc(
+            "With --compare: the answer of the baseline (--method none).",
+            **{"not": {"required": ["compared_to"]}},
+        ),
+    ] = ABSENT
+    key: Key = ABSENT
+    digest: Digest = ABSENT
+    trace: Annotated[Trace | None, NOT_A_KEY] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object; `video` is part of it where a command was given one."""
+        document: dict[str, Any] = to_dict(self)
+        return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal(Answer):
+    """The answer to a question that wasn't put to the model: nothing was measured.
+
+    Only a model of one domain, such as the bundled one, has such answers; so that whoever asks
+    another needn't ask each figure whether it is there, they have a type of their own.
+    """
+
+    finish_reason: Annotated[
+        Literal["refused"], Doc("The question wasn't put to the model; `warnings` says why.")
+    ] = "refused"  # type: ignore[assignment]
+    seed: None = None
+    tokens: None = None  # type: ignore[assignment]
+    decode: None = None  # type: ignore[assignment]
+    flops: None = None  # type: ignore[assignment]
+    seconds: None = None  # type: ignore[assignment]
+    tokens_per_second: None = None
+    bytes: None = None  # type: ignore[assignment]
+    compared_to: Annotated[Refusal | Absent, Doc("With --compare: the same.")] = ABSENT
+
+
+@dataclass(frozen=True)
+class Error:
+    """Why there is no result."""
+
+    code: Annotated[str, Doc("The error code, such as video_unreadable.", pattern="^[a-z_]+$")]
+    message: Annotated[str, Doc("A human-readable sentence.")]
+
+    @classmethod
+    def of(cls, error: DycokeError) -> Error:
+        """An error as an object."""
+        return cls(error.code, str(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """In place of a result: what failed, and what it was about, as far as that is known.
+
+    Args:
+        schema: of the result that there would have been.
+    """
+
+    schema: str
+    version: Version = __version__
+    id: Id = ABSENT
+    benchmark: str | Absent = ABSENT
+    model: str | Absent = ABSENT
+    video: Annotated[str | Absent, Doc("As given.")] = ABSENT
+    question: Annotated[str | Absent | None, Doc("As it was asked; null where it isn't known.")] = (
+        ABSENT
+    )
+    error: Error
+    key: Key = ABSENT
+    digest: Digest = ABSENT

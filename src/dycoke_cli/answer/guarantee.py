@@ -1,0 +1,65 @@
+"""What is promised of an answer, as keys of its JSON object: by `dycoke tune`, and by a guard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `dycoke tune` chose a method by."""
+
+    videos: Annotated[Count, Doc("That it was chosen and tested on.")]
+    questions: Count
+    date: Annotated[str, Doc("When, in UTC.")]
+    target: Annotated[float, Doc("Agreement that was asked for.")]
+    agreement: Annotated[
+        float | None,
+        Doc(
+            "Share of answers that are the uncompressed model's, on videos that it wasn't chosen "
+            "by; null where nothing was left to test on. Not accuracy."
+        ),
+    ]
+    interval: Annotated[
+        tuple[float, ...], Doc("Of the agreement, with 95 % confidence; empty where it is null.")
+    ]
+
+
+@dataclass(frozen=True)
+class GuardStep:
+    """A budget that a guard asked with."""
+
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    visual_read_per_step: Annotated[
+        float | None, Doc("As that of `tokens`, for its own answer.", minimum=0)
+    ]
+    certainty: Annotated[
+        float | None,
+        Doc("The smallest probability of the answer's tokens; null of all tokens, the last."),
+    ]
+    seconds: Annotated[Amount, Doc("Prefill and decode.")]
+
+
+@dataclass(frozen=True)
+class GuardBound:
+    """What a guard promises, and by which certainty."""
+
+    alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
+    on_average: Annotated[
+        bool, Doc("Whether it holds on average only (--guard-mean), or with 95 % confidence.")
+    ]
+    threshold: Annotated[
+        float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
+    ]
+    videos: Annotated[Count, Doc("That the threshold rests on.")]
+
+
+@dataclass(frozen=True)
+class Guarded(GuardBound):
+    """With --guard: how the answer was found."""
+
+    path: Annotated[tuple[GuardStep, ...], Doc("The budgets taken, in order; the last answered.")]

@@ -1,0 +1,1 @@
+"""A file per command: its arguments, its JSON object and its table."""

@@ -1,0 +1,276 @@
+"""`dycoke batch`: questions about many videos, one JSON object per line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, pages
+from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
+from dycoke_cli.cli.commands.estimate import Estimate, Memory, check_memory, cost_of_video
+from dycoke_cli.cli.flags import engine_flags, options
+from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.request import Request
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.runs.plan import Plan
+    from dycoke_cli.runs.run import Engine
+
+_RUN = "Run"
+_OUTPUT = "Output"
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="VIDEOS… QUESTION",
+        help="Folders, videos, or a pattern in quotes ('clips/**/*.mp4'); or a text file with one "
+        "path per line (- is stdin). The question comes last, or with -q.",
+        show_default=False,
+    ),
+]
+QuestionsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--questions",
+        metavar="FILE",
+        help="JSON Lines or CSV with the columns video, question and optionally id; - is stdin. "
+        "Videos are relative to VIDEOS, or to the file's folder.",
+        show_default=False,
+    ),
+]
+FailFast = Annotated[
+    bool,
+    typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=_RUN),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Also ask again what failed in an earlier run; the new line replaces the old one.",
+        rich_help_panel=_RUN,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="JSON Lines file for the answers; the same command again resumes. What it holds isn't "
+        "asked again. Default: stdout.",
+        show_default=False,
+    ),
+]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY,…",
+        help="Only these keys on stdout, such as id,answer,tokens.visual.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Csv = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="CSV instead of JSON on stdout; --fields are its columns.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+BRIEF = f"{flags.BRIEF} --questions --out --retry-failed --workers --batch-size --fields --csv"
+
+
+@spread
+def batch(
+    *,
+    words: Words = None,
+    more: options.Questions = None,
+    questions_file: QuestionsFile = None,
+    out: Out = None,
+    model: flags.Model,
+    sampling: flags.Frames,
+    subtitles: options.Subtitles = None,
+    fail_fast: FailFast = False,
+    retry_failed: RetryFailed = False,
+    batch_size: engine_flags.BatchSize = "auto",
+    limits: flags.Limiting,
+    loading: flags.Loading,
+    cache: options.Cache = False,
+    method: MethodFlags,
+    generation: flags.Generation,
+    engine: engine_flags.EngineFlags,
+    no_server: NoServer = False,
+    server: ServerFlags,
+    requests: Requests = REQUESTS,
+    estimate: Estimate = False,
+    memory: Memory = None,
+    fields: Fields = None,
+    as_csv: Csv = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+    context: typer.Context,
+) -> None:
+    """Answer questions about many videos.
+
+    Examples:
+        dycoke batch footage "What happens?" --out answers.jsonl
+        dycoke batch *.mp4 "What happens?" --csv --fields video,answer
+        dycoke batch footage --questions questions.csv --out answers.jsonl
+
+    One JSON object per line, in the order in which they finish: to --out, from which the same
+    command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
+    """
+    # Only now: PyAV, NumPy and rich's bars take their time.
+    from dycoke_cli.cli.commands.batch_input import collect
+    from dycoke_cli.cli.commands.batch_lines import Lines
+    from dycoke_cli.cli.render.batch_view import BatchView
+    from dycoke_cli.runs.results import Results, check_place, open_results
+    from dycoke_cli.runs.run import run
+
+    engine.check()
+    server.check(context)
+    together = engine_flags.batch_size(batch_size)
+    request = method.applied(
+        flags.request(model, loading, sampling, generation, subtitles=subtitles, limits=limits)
+    )
+    remote = server.chosen(context, request.method)
+    if out is None and retry_failed:
+        raise UsageError("--retry-failed needs --out, which says what failed")
+    if out is not None and (as_csv or fields is not None):
+        raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
+    given = collect(words or [], more, questions_file)
+    _check_subtitles(given.jobs, subtitles)
+    check_memory(memory, estimate)
+    if estimate:
+        _estimate(given.jobs, request, memory)
+        return
+    if out is not None:
+        check_place(out)
+    lines = Lines(fields, as_csv)
+    with ExitStack() as stack:
+        view = stack.enter_context(BatchView(quiet))
+        if model.named is None and remote is None:
+            view.note(BUNDLED_NOTE)
+        for sentence in given.notes:
+            view.note(sentence)
+        view.stage("start")
+        answers: Engine
+        if remote is None:
+            # Several workers are faster than one server.
+            here = no_server or request.is_known_here_alone
+            warm: tuple[Plan, Engine] | str = ""
+            if not here and engine.is_alone:
+                from dycoke_cli.server.warm_batch import open_batch
+
+                with speaking_of_flags():
+                    warm = open_batch(request, given.jobs, together, cache)
+            if isinstance(warm, str):
+                if warm:
+                    view.note(f"Answering without your server: {warm}")
+                plan, answers = _plan(request, engine, together, cache), engine.chosen()
+            else:
+                plan, answers = warm
+        else:
+            from dycoke_cli.runs.remote.remote_run import RemoteEngine
+
+            served = remote.connected(model.model, [request.method] * remote.names_method)
+            plan, answers = served.plan(request), RemoteEngine(served)
+        results: Results = lines
+        if out is not None:
+            results = file = stack.enter_context(open_results(out))
+            if file.damaged:
+                view.warning(
+                    f"the last line of {out} was half written; its question is asked again"
+                )
+        counts = run(
+            given.jobs,
+            plan,
+            results,
+            answers,
+            view,
+            retry_failed=retry_failed,
+            fail_fast=fail_fast,
+        )
+        view.finished(counts, out)
+    if counts.standing:
+        raise typer.Exit(1)
+
+
+def _plan(
+    request: Request, engine: engine_flags.EngineFlags, together: int | None, cache: bool
+) -> Plan:
+    """The plan of a model on this machine or on a cluster; torch is imported, in seconds."""
+    from dycoke_cli.runs.plan import plan_of
+
+    engine.start()
+    with uncollected():
+        from dycoke_cli.models.free_memory import free_memory
+        from dycoke_cli.models.load_memory import check_room, needed_bytes
+        from dycoke_cli.models.resolve import choose
+        from dycoke_cli.stock.quiet import silence_libraries
+
+        silence_libraries()
+        found = choose(request.model, request.loading)
+    workers = engine.workers or 1
+    if workers > 1:  # each holds the model; one alone checks this itself
+        check_room(found, free_memory(found.device), workers)
+    with speaking_of_flags():
+        return plan_of(
+            request,
+            found,
+            batch_size=together,
+            cache=cache,
+            workers=workers,
+            model_bytes=needed_bytes(found),
+        )
+
+
+def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
+    """Refuse a file of subtitles that isn't there, or that several videos would share."""
+    from dycoke_cli.video.subtitles import AUTO, find_source
+
+    if wanted is None or wanted == AUTO:
+        return
+    find_source(jobs[0].video.path, wanted)
+    if len(jobs) > 1:
+        raise UsageError(
+            f"--subtitles {display_name(wanted)} belongs to one video, and there are {len(jobs)}: "
+            "--subtitles auto finds the file of each"
+        )
+
+
+def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None:
+    """One object per video on stdout: what an answer about it would cost, or why none is known.
+
+    Raises:
+        Exit: a video can't be read.
+        ModelError: there is no such model, or nothing is known of it here.
+    """
+    from dycoke_cli.engine.memory.cost import SCHEMA
+
+    failed = False
+    for video in dict.fromkeys(job.video for job in jobs):
+        try:
+            document = to_dict(
+                replace(cost_of_video(video.path, request, memory), video=video.shown)
+            )
+        except VideoError as error:
+            failed = True
+            document = output.error_document(SCHEMA, error, video=video.shown)
+        output.write_json(document)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,88 @@
+"""From the arguments of `dycoke batch` to its jobs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycoke_cli.cli.flags import question_input
+from dycoke_cli.cli.flags.words import apart
+from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.discovery import Found, find, find_several, listed
+from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.question_files import read_questions
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.stdin import STDIN
+
+_NOTHING = (
+    'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '
+    "folder; or --questions FILE"
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is to be asked, and sentences about what isn't."""
+
+    jobs: list[Job]
+    notes: tuple[str, ...] = ()
+
+
+def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> Given:
+    """The jobs that were asked for.
+
+    Args:
+        words: videos, and perhaps a question.
+        more: of -q.
+        file: of --questions.
+
+    Raises:
+        UsageError: there is nothing to ask, or something is wrong with it.
+    """
+    videos, question = apart(words) if words else ([], None)
+    if file is not None:
+        if question is not None or more:
+            raise UsageError("--questions has all questions; leave out QUESTION and -q")
+        if len(videos) > 1:
+            raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
+        return Given(_of_file(file, videos[0] if videos else None))
+    if not videos:
+        raise UsageError(_NOTHING)
+    if question is None and not more:
+        raise UsageError(
+            'no question: put one behind the videos, as in `dycoke batch FOLDER "…"`, or after -q'
+        )
+    if STDIN in videos and len(videos) > 1:
+        raise UsageError("- reads the list of videos from stdin: leave out the others")
+    texts = question_input.collect(question, more, videos[0])
+    asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
+    if len(videos) > 1:
+        found = find_several(videos)
+    else:
+        found = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
+    return Given([Job(video, asked) for video in found.videos], found.notes)
+
+
+def _of_file(file: str, videos: str | None) -> list[Job]:
+    if videos is not None and not os.path.isdir(videos):
+        raise UsageError(
+            f"with --questions, VIDEOS is the folder that its videos are in, and "
+            f"{display_name(videos)} isn't a folder"
+        )
+    if file == STDIN:
+        return read_questions(_stdin(), videos or "", "stdin")
+    name = f"--questions {display_name(file)}"
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} can't be read ({error.strerror})") from error
+    return read_questions(content, os.path.dirname(file) if videos is None else videos, name)
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed; - has nothing to read")
+    return sys.stdin.buffer.read()

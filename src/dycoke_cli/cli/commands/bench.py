@@ -1,0 +1,296 @@
+"""`dycoke bench`: methods timed on the user's own videos, and their answers side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.bench import SCHEMA
+from dycoke_cli.bench.bench_report import Asked, BenchReport, TimedRow
+from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
+from dycoke_cli.cli.flags import method_flags, options
+from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags.question_input import collect
+from dycoke_cli.cli.flags.server_flags import ServerFlags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.settings import BUNDLED
+from dycoke_cli.video.stdin import STDIN
+
+QUESTION = "What happens in the video?"
+_PLOT_SUFFIX = ".svg"
+
+Videos = Annotated[
+    list[str],
+    typer.Argument(metavar="VIDEO…", help="Video files.", show_default=False),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        "-q",
+        metavar="TEXT",
+        help="A question, asked about each video; repeat it to ask several. - reads questions from "
+        f"stdin, one per line. Default: {QUESTION}",
+        show_default=False,
+    ),
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:PARAMETER=X,…],…",
+        autocompletion=method_flags.completion.rows,
+        help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
+    ),
+]
+Runs = Annotated[
+    int,
+    typer.Option(
+        "--runs",
+        metavar="N",
+        help="Runs of each configuration that are counted; one more comes first as a warm-up.",
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.svg",
+        help="Also draw the time per stage, stacked, as SVG.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+BRIEF = """
+    --question --methods --retain --model --frames --start --end --runs --device --quantize
+    --max-new-tokens --plot --json --quiet
+"""
+
+
+_Column = tuple[str, Callable[[TimedRow, TimedRow], str | Quantity]]
+
+_TIMES: tuple[_Column, ...] = (
+    ("Video", lambda row, base: Quantity(row.seconds.video_decode, seconds)),
+    ("Preproc.", lambda row, base: Quantity(row.seconds.preprocess, seconds)),
+    ("Vision", lambda row, base: Quantity(row.seconds.vision, seconds)),
+    ("Prefill", lambda row, base: Quantity(row.seconds.prefill, seconds)),
+    ("TTFT", lambda row, base: Quantity(row.seconds.first_token, seconds)),
+    ("TPOT", lambda row, base: Quantity(row.seconds.decode_per_token, seconds)),
+    ("End to end", lambda row, base: Quantity(row.seconds.total, seconds)),
+    ("Speed-up", lambda row, base: f"{base.seconds.total / row.seconds.total:.2f}x"),
+)
+_HERE = (
+    "Medians of the runs, mean over questions. Video decode, preprocessing and vision are measured "
+    "in each run, once per video: its questions share them, and TTFT and end to end count them in "
+    "full, as for one question asked alone. Nothing is cached or reused from run to run."
+)
+_SERVED = (
+    "Medians of the runs, mean over questions, seen from this side of the network. Preproc.: "
+    "frames to JPEGs. Vision and prefill: as the server says, if it does. Each request has a video "
+    "that no cache of the server knows."
+)
+_COSTS: tuple[_Column, ...] = (
+    ("Slowest−fastest", lambda row, base: Quantity(row.total_most - row.total_least, seconds)),
+    ("Visual tokens", lambda row, base: _kept(row)),
+    ("KV cache", lambda row, base: Quantity(row.bytes.kv_cache, size)),
+    ("Peak memory", lambda row, base: Quantity(row.bytes.peak_total, size)),
+    ("Generated", lambda row, base: _mean_count(row.tokens.generated)),
+    ("Changed", lambda row, base: _changed(row)),
+)
+
+
+@spread
+def bench(
+    *,
+    videos: Videos,
+    question: Questions = None,
+    methods: Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
+    model: flags.Model,
+    sampling: flags.Frames,
+    runs: Runs = 3,
+    limits: flags.Limiting,
+    loading: flags.Loading,
+    generation: flags.Generation,
+    server: ServerFlags,
+    plot: Plot = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+    context: typer.Context,
+) -> None:
+    """Time methods on your own videos, and compare their answers.
+
+    Examples:
+        dycoke bench holiday.mp4 -q "What happens?" -q "How many people are there?"
+        dycoke bench a.mp4 b.mp4 --methods dycoke,dycoke:merge_ratio=0.5 --runs 5
+        dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
+
+    All configurations take turns in one process. Each run decodes the video, encodes it and
+    prefills every prompt again: nothing is cached. The questions of a run share its encoded video.
+
+    It ends with a recommendation, and with what questions without reference answers can't show.
+    """
+    waiting: list[dict[str, Any]] = [{}]
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        # Only now: it takes its time.
+        from dycoke_cli.bench.bench_run import Benchmark, run
+
+        server.check(context)
+        if STDIN in videos:
+            raise UsageError("bench decodes a video several times: name a file in place of -")
+        if plot is not None:
+            check_picture(plot, [_PLOT_SUFFIX])
+        specs = method_flags.rows_of(methods, retain, model.named or BUNDLED)
+        remote, served = server.chosen(context), None
+        if remote is not None:
+            served = remote.connected(model.model, [spec.create() for spec in specs])
+        benchmark = Benchmark(
+            videos=tuple(dict.fromkeys(videos)),
+            questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
+            specs=tuple(specs),
+            request=flags.request(model, loading, sampling, generation, limits=limits),
+            runs=runs,
+            served=served,
+        )
+        bundled = model.named is None and served is None
+        view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
+        report = run(benchmark, view)
+        view.stop()
+        if as_json:
+            output.write_json(to_dict(report))
+            waiting.clear()
+        else:
+            render.to_stdout(tables(report))
+        # Last, so that a picture that can't be written costs nobody what was measured.
+        if plot is not None:
+            from dycoke_cli.cli.plots.bench_plot import stacked
+
+            write_picture(plot, stacked(report).encode())
+
+
+def tables(report: BenchReport) -> Group:
+    """Time by stage, tokens and memory, all answers, and the recommendation with its risks."""
+    rows, advice = report.rows, report.recommendation
+    return Group(
+        Text(_title(report), style="bold"),
+        Text(),
+        _table(rows, _TIMES),
+        _small(_HERE if report.environment else _SERVED),
+        Text(),
+        _table(rows, _COSTS),
+        _small(
+            "Slowest−fastest: end to end, from run to run. Visual tokens before → at prefill, "
+            "tokens generated and KV cache: mean per answer. Peak memory: on CUDA alone. Changed: "
+            "answers whose text isn't the baseline's."
+        ),
+        Text(),
+        Text("Answers", style="bold"),
+        *(part for asked in report.answers for part in _answers(asked)),
+        Text(),
+        Text("Recommendation", style="bold"),
+        Text(one_line(advice.text)),
+        *(_bullet(risk) for risk in advice.risks),
+        Text(),
+        _small(_origin(report)),
+    )
+
+
+def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("Method", overflow="fold")
+    for heading, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    base = next(row for row in rows if row.changed is None)
+    texts = zip(*(column([cell(row, base) for row in rows]) for _, cell in columns), strict=True)
+    for row, cells in zip(rows, texts, strict=True):
+        table.add_row(Text(one_line(row.spec)), *map(Text, cells))
+    return table
+
+
+def _answers(asked: Asked) -> Iterator[RenderableType]:
+    """A question, and what each configuration answered; those with one text together."""
+    yield Text()
+    yield Text(f"{one_line(asked.video)}: {one_line(asked.question)}")
+    texts: dict[str, list[str]] = {}
+    for given in asked.answers:
+        texts.setdefault(given.answer, []).append(given.spec)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold", ratio=1)
+    table.add_column(overflow="fold", ratio=2)
+    for text, specs in texts.items():
+        table.add_row(Text(one_line(", ".join(specs))), Text(one_line(text)))
+    yield Padding(table, (0, 0, 0, 2))
+
+
+def _bullet(text: str) -> RenderableType:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("-", Text(one_line(text)))
+    return table
+
+
+def _small(text: str) -> Text:
+    return Text(one_line(text), style="dim")
+
+
+def _title(report: BenchReport) -> str:
+    runs = "1 run" if report.runs == 1 else f"{count(report.runs)} runs"
+    questions = _counted(len(report.answers), "question")
+    videos = _counted(len(report.videos), "video")
+    return one_line(
+        f"{report.model.name}: {questions} about {videos}, {runs} of each configuration in turns, "
+        "after a warm-up"
+    )
+
+
+def _origin(report: BenchReport) -> str:
+    model, on = report.model, report.environment
+    commit = f", commit {report.commit}" if report.commit else ""
+    if on is None:
+        return f"answered by {getattr(model, 'server', '')}; dycoke {report.version}{commit}"
+    machine = f"{on.accelerator}, " if on.accelerator else ""
+    return (
+        f"{model.dtype} on {model.device}; {machine}{_counted(on.cores, 'core')} of "
+        f"{on.processor}, {_counted(on.threads, 'thread')}; dycoke {report.version}{commit}, "
+        f"Python {on.python}, torch {on.torch}, transformers {on.transformers}"
+    )
+
+
+def _kept(row: TimedRow) -> str:
+    visual, kept = row.tokens.visual, row.tokens.visual_kept
+    if visual is None or kept is None:
+        return "–"
+    return f"{count(round(visual))} → {count(round(kept))} ({share(kept, visual)})"
+
+
+def _mean_count(value: float | None) -> str:
+    return "–" if value is None else count(round(value, 1))
+
+
+def _changed(row: TimedRow) -> str:
+    if row.changed is None or row.changed_share is None:
+        return "–"
+    return f"{count(row.changed)} ({100 * row.changed_share:.0f} %)"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"

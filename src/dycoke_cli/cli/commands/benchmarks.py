@@ -1,0 +1,204 @@
+"""`dycoke eval --list` and `--check`: the benchmarks, and whether their files are right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Doc, to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.errors import VideoError
+from dycoke_cli.evaluation.dataset import Split
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, open_dataset, plugin_of, tasks_of
+from dycoke_cli.evaluation.presets import Preset, presets
+from dycoke_cli.version import __version__
+from dycoke_cli.video.limits import Limits
+
+SCHEMA = "dycoke.eval-list/1"
+
+
+def list_benchmarks(as_json: bool) -> None:
+    """Write all benchmarks and presets to stdout."""
+    found = BenchmarkList(
+        benchmarks=tuple(map(_benchmark, DATASETS)),
+        presets=tuple(map(_preset, presets().values())),
+    )
+    if as_json:
+        output.write_json(to_dict(found))
+        return
+    render.to_stdout(table(found))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark: an entry of `benchmarks`."""
+
+    name: Annotated[str, Doc("As `dycoke eval` takes it.")]
+    title: str
+    splits: Annotated[tuple[Split, ...], Doc("The first is the default of --split.")]
+    tasks: Annotated[tuple[str, ...], Doc("Names of its parts, which `dycoke eval` takes as well.")]
+    questions: Annotated[int, Doc("Of the first split.", minimum=1)]
+    videos: Annotated[int, Doc("Of the first split.", minimum=1)]
+    bytes: Annotated[int | None, Doc("About, of its videos; null where that isn't known.")]
+    metric: Annotated[str, Doc("What is reported as accuracy.")]
+    needs: Annotated[str, Doc("What --data must hold; empty where it is bundled.")]
+    source: Annotated[str, Doc("Where it is published.")]
+    presets: Annotated[tuple[str, ...], Doc("Names of `presets` that have rows of it.")]
+    plugin: Annotated[
+        str | None, Doc("Package or file that it comes from, and a hash; null of bundled ones.")
+    ]
+
+
+@dataclass(frozen=True)
+class ListedPreset:
+    """The settings of published rows: an entry of `presets`."""
+
+    name: Annotated[str, Doc("As --preset takes it.")]
+    paper: Annotated[str, Doc("Where the rows were published.")]
+    model: str
+    frames: Annotated[int, Doc(minimum=1)]
+    methods: Annotated[str, Doc("As --methods takes them.")]
+    rows: Annotated[tuple[str, ...], Doc("What they are called in the table.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkList:
+    """What `dycoke eval --list` prints."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    benchmarks: tuple[Benchmark, ...]
+    presets: tuple[ListedPreset, ...]
+
+
+def _benchmark(name: str) -> Benchmark:
+    about = class_of(name).about
+    return Benchmark(
+        name=name,
+        title=about.title,
+        splits=about.splits,
+        tasks=tuple(f"{name}_{task}" for task in tasks_of(name)),
+        questions=about.questions,
+        videos=about.videos,
+        bytes=about.bytes,
+        metric=about.metric,
+        needs=about.needs,
+        source=about.source,
+        presets=tuple(preset.name for preset in presets().values() if name in preset.tasks),
+        plugin=plugin_of(name),
+    )
+
+
+def _preset(preset: Preset) -> ListedPreset:
+    return ListedPreset(
+        name=preset.name,
+        paper=preset.paper,
+        model=preset.model,
+        frames=preset.frames,
+        methods=preset.methods,
+        rows=tuple(row.row for row in preset.rows),
+    )
+
+
+def table(listed: BenchmarkList) -> Table:
+    """A benchmark after the other, its name in front."""
+    grid = Table.grid(padding=(0, 2, 1, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for each in listed.benchmarks:
+        grid.add_row(each.name, Text("\n".join(_lines(each))))
+    for preset in listed.presets:
+        told = [
+            f"Preset: {' and '.join(f'“{row}”' for row in preset.rows)} of {preset.paper}.",
+            f"--model {preset.model} --frames {preset.frames} --methods {preset.methods}",
+        ]
+        grid.add_row(preset.name, Text("\n".join(told)))
+    return grid
+
+
+def _lines(each: Benchmark) -> list[str]:
+    large = "" if each.bytes is None else f", about {size(each.bytes)}"
+    lines = [
+        each.title,
+        f"{count(each.questions)} questions about {count(each.videos)} videos{large}; "
+        f"{' and '.join(each.splits)} split; metric: {each.metric}",
+    ]
+    if each.needs:
+        lines.append(f"Needs --data with {each.needs}.")
+    if each.tasks:
+        lines.append(f"Tasks by themselves: {', '.join(each.tasks)}.")
+    if each.presets:
+        lines.append(f"Presets of published rows: {', '.join(each.presets)}.")
+    lines.append(f"Source: {each.source}")
+    return lines
+
+
+def check_benchmark(
+    name: str,
+    data: Path | None,
+    split: Split | None,
+    limit: int | None,
+    limits: Limits,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write what is wrong with a benchmark's files to stdout.
+
+    Args:
+        name: of the benchmark.
+        data: its folder.
+        split: None is its first.
+        limit: only the first so many videos.
+        limits: that reading a video is held to.
+        as_json: as an object.
+        quiet: without progress.
+
+    Raises:
+        UsageError: there is no such benchmark, or its annotations are wrong.
+        Exit: a video is missing, or can't be read to its end.
+    """
+    dataset = open_dataset(name, data)
+    progress = render.Progress(quiet)
+    progress.update("start", 0, 0)
+    from dycoke_cli.evaluation.check import check
+
+    try:
+        found = check(
+            dataset,
+            split or dataset.about.splits[0],
+            limit,
+            limits,
+            lambda done, total: progress.update("check", done, total),
+        )
+    finally:
+        progress.stop()
+    if as_json:
+        output.write_json(to_dict(found))
+    else:
+        for sentence in found.warnings:
+            render.warning(sentence)
+        output.line(
+            f"{found.benchmark}, {found.split} split: {found.questions:,} questions about "
+            f"{_videos(found.videos)}; {_faults(len({fault.video for fault in found.faults}))}"
+        )
+        for fault in found.faults:
+            output.line(f"{fault.problem}: {fault.message}")
+    if found.faults:
+        raise typer.Exit(VideoError.exit_code)
+
+
+def _faults(videos: int) -> str:
+    if not videos:
+        return "all there, first and last frames decoded"
+    return "1 isn't right:" if videos == 1 else f"{videos:,} aren't right:"
+
+
+def _videos(count: int) -> str:
+    return "1 video" if count == 1 else f"{count:,} videos"

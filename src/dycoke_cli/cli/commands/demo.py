@@ -1,0 +1,42 @@
+"""`dycoke demo`: the bundled model answers questions about the bundled clip, with no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dycoke_cli.cli import render
+from dycoke_cli.cli.commands.presenter import AsText
+from dycoke_cli.cli.flags import options
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.models import mini, settings
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
+
+CLIP = Path(mini.__file__).parent / "demo.mp4"
+QUESTIONS = ["What does the green star do?", "What is shown on the card?"]
+HINT = (
+    'Next: `dycoke ask VIDEO "QUESTION" --compare`. The bundled demo model only understands clips '
+    "of moving shapes; for real videos: `dycoke models default llava-onevision-0.5b`."
+)
+
+
+def demo(stats: options.Stats = False) -> None:
+    """Answer two questions about a bundled clip with the bundled model.
+
+    Examples:
+        dycoke demo
+
+    No network needed: model and clip are part of the package.
+    """
+    with AsText(len(QUESTIONS), quiet=False, stats=stats) as presenter:
+        render.note(f"The clip: {CLIP}")
+        presenter.stage("start")
+        from dycoke_cli.runs.conversation import Conversation, converse
+
+        request = Request(
+            settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
+        )
+        converse(Conversation((str(CLIP),), QUESTIONS, request), presenter)
+    render.note(HINT)

@@ -1,0 +1,190 @@
+"""`dycoke doctor`: versions, the device and the processor, extras, and the kernels chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Count, Doc, to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.units import size
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.extras import installed_extras
+from dycoke_cli.resources import free_main_memory, usable_cpus
+from dycoke_cli.tested import untested
+from dycoke_cli.version import __version__, running_commit
+
+SCHEMA = "dycoke.doctor/1"
+
+_PACKAGES = ("torch", "torchvision", "transformers", "av")
+_UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Show versions, devices, processor, extras, and the CPU kernels that were measured here.
+
+    Examples:
+        dycoke doctor
+        dycoke doctor --json
+
+    No model is loaded, and nothing is measured: the first load of a model does that.
+    """
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+        found = diagnose()
+        if as_json:
+            output.write_json(to_dict(found))
+            return
+        render.to_stdout(tables(found))
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """The processors of this machine, and those that this process may use."""
+
+    logical: Count
+    usable: Annotated[Count, Doc("By affinity and by the quota of a container.", minimum=1)]
+    affinity: Annotated[tuple[int, ...], Doc("Empty where the system has no such list.")]
+    threads: Annotated[Count, Doc("Threads of torch.", minimum=1)]
+
+
+@dataclass(frozen=True)
+class TimedKernels:
+    """The kernels that were timed for a shape."""
+
+    shape: Annotated[str, Doc("Larger layers are timed as one of 2,048 inputs, 1,024 outputs.")]
+    milliseconds: Annotated[dict[str, float], Doc("Medians, by kernel.")]
+    fastest: Annotated[
+        str,
+        Doc(
+            "A layer that prompts and generated tokens go through takes what is fastest for 1,024 "
+            "and 64 of them together."
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What this machine and this installation are."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    commit: Annotated[str | None, Doc("Of a checkout.")]
+    python: str
+    packages: Annotated[dict[str, str | None], Doc("Their releases; null where one is missing.")]
+    untested: Annotated[
+        tuple[str, ...],
+        Doc("A sentence for each release that is older or newer than those that were tested."),
+    ]
+    extras: Annotated[dict[str, bool], Doc("Whether the packages of each are installed.")]
+    device: Annotated[str, Doc("What --device auto takes.")]
+    gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
+    processor: str
+    instructions: Annotated[tuple[str, ...], Doc("CPU features that the kernels use.")]
+    cpus: Cpus
+    free_memory_bytes: Annotated[int | None, Doc("Null where the system doesn't report it.")]
+    kernels: Annotated[
+        tuple[TimedKernels, ...],
+        Doc("Measured when models were loaded here, with this torch and as many threads."),
+    ]
+    kernels_file: Annotated[str | None, Doc("Where they are kept; null without a home folder.")]
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine; loads no model and measures nothing."""
+    import psutil
+    import torch
+
+    from dycoke_cli.kernels.processor import Processor
+    from dycoke_cli.models.devices import named_device
+
+    machine = Processor.here()
+    process = psutil.Process()
+    # macOS has no such lists.
+    affinity = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
+    try:
+        file = str(machine.file)
+    except RuntimeError:
+        file = None
+    return Diagnosis(
+        commit=running_commit(),
+        python=platform.python_version(),
+        packages={name: _release(name) for name in _PACKAGES},
+        untested=tuple(untested()),
+        extras=installed_extras(),
+        device=str(named_device("auto")),
+        gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
+        processor=machine.processor,
+        instructions=tuple(machine.instructions),
+        cpus=Cpus(
+            logical=psutil.cpu_count() or 0,
+            usable=usable_cpus(),
+            affinity=tuple(affinity),
+            threads=machine.threads,
+        ),
+        free_memory_bytes=free_main_memory(),
+        kernels=tuple(
+            TimedKernels(shape, times, min(times, key=lambda kernel: times[kernel]))
+            for shape, times in sorted(machine.read().items())
+        ),
+        kernels_file=file,
+    )
+
+
+def _release(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def tables(found: Diagnosis) -> RenderableType:
+    """What this machine and this installation are."""
+    table = named((name, one_line(value)) for name, value in _rows(found))
+    return Group(table, Text(), _kernels(found.kernels)) if found.kernels else table
+
+
+def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
+    cpus, free = found.cpus, found.free_memory_bytes
+    yield "dycoke", found.version + (f" ({found.commit})" if found.commit else "")
+    yield "Python", found.python
+    for name, release in found.packages.items():
+        yield name, release or "not installed"
+    yield from zip(["Untested", *[""] * len(found.untested)], found.untested, strict=False)
+    yield "Extras", ", ".join(f"{n}{'' if here else ' (no)'}" for n, here in found.extras.items())
+    yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
+    yield "Processor", found.processor
+    yield "Instructions", ", ".join(found.instructions) or "unknown"
+    yield (
+        "CPUs",
+        f"{cpus.usable} of {cpus.logical} usable"
+        + (f" (affinity: {', '.join(map(str, cpus.affinity))})" if cpus.affinity else "")
+        + f", {cpus.threads} threads",
+    )
+    yield "Free memory", "unknown" if free is None else size(free)
+    yield "Kernels", (found.kernels_file or "not kept") if found.kernels else _UNMEASURED
+
+
+def _kernels(timed: tuple[TimedKernels, ...]) -> Table:
+    names = dict.fromkeys(name for each in timed for name in each.milliseconds)
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title="Milliseconds")
+    table.add_column("shape", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fastest", no_wrap=True)
+    for each in timed:
+        cells = [f"{each.milliseconds[n]:.3g}" if n in each.milliseconds else "" for n in names]
+        table.add_row(Text(each.shape), *cells, each.fastest)
+    return table

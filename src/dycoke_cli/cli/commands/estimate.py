@@ -1,0 +1,215 @@
+"""`--estimate`: what an answer would cost, from configuration and video alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.registry import restore
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.resolve import find
+from dycoke_cli.request import Request
+from dycoke_cli.resources import parse_size
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.memory.cost import Cost
+    from dycoke_cli.video.pictures import Source
+
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Load no weights: print an answer's tokens, memory and FLOPs, and its seconds on "
+        "this CPU, from the model's configuration, the video and timed kernels.",
+        rich_help_panel="Output",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Estimate for a device with so much memory, such as 8GB or 24GiB; the one that "
+        "--device names need not be on this machine. Default: what is free here.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+
+_SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
+_DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
+
+
+def check_memory(memory: str | None, estimate: bool) -> None:
+    """Refuse --memory where nothing is estimated.
+
+    Raises:
+        UsageError: it is given without --estimate.
+    """
+    if memory is not None and not estimate:
+        raise UsageError("--memory is for estimates: add --estimate, or leave it out")
+
+
+def cost_of_video(video: Source, request: Request, memory: str | None = None) -> Cost:
+    """What an answer about a video would cost; the frames aren't decoded.
+
+    Args:
+        video: a path, those of pictures, or - for stdin.
+        request: how it would be asked.
+        memory: of the device, as `--memory` takes it; None for what is free.
+
+    Raises:
+        VideoError: the video can't be read.
+        ModelError: there is no such model, or nothing is known of it here.
+        UsageError: something doesn't fit the model or the video.
+    """
+    if request.subtitles is not None:
+        raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
+    if request.sampling.audio:
+        raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
+    from dycoke_cli.video.decoder import Decoder
+
+    find(request.model)
+    with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
+        plan = opened.plan
+    name = video if isinstance(video, str) else video[0]
+    return cost_of_frames(
+        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s
+    )
+
+
+def cost_of_frames(
+    request: Request,
+    frames: int,
+    height: int,
+    width: int,
+    video: str | None = None,
+    memory: str | None = None,
+    times_s: Sequence[float] = (),
+) -> Cost:
+    """What an answer about so many frames would cost.
+
+    Args:
+        request: how it would be asked.
+        frames: that are shown.
+        height: of each, in pixels.
+        width: of each, in pixels.
+        video: as it was given.
+        memory: of the device, as `--memory` takes it; None for what is free.
+        times_s: of the frames, where there is a video.
+
+    Raises:
+        ModelError: there is no such model, or its configuration can't be read.
+        UsageError: something doesn't fit the model.
+    """
+    from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
+    from dycoke_cli.models.free_memory import Target, this_machine
+
+    source, loading = find(request.model), request.loading
+    given = None if memory is None else parse_size(memory)
+    target = Target.of(loading.device, given, this_machine())
+    with speaking_of_flags():
+        return estimate_cost(
+            source,
+            clip_tokens(source, frames, height, width, loading.revision),
+            request.method,
+            loading,
+            request.generation.max_new_tokens,
+            target,
+            video,
+            times_s=times_s,
+            frame_bytes=height * width * 3,
+        )
+
+
+def show_cost(cost: Cost, as_json: bool) -> None:
+    """Print what an answer would cost: a table, or the object."""
+    if as_json:
+        output.write_json(to_dict(cost))
+    else:
+        for warning in cost.warnings:
+            render.warning(warning)
+        render.to_stdout(_table(cost))
+
+
+def _table(estimated: Cost) -> Group:
+    """What an answer would cost, without compression and with it."""
+    tokens, held, used = estimated.tokens, estimated.bytes, estimated.flops
+    method = restore(estimated.method)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    parameters = " ".join(method.symbols(tokens.visual_kept))
+    table.add_row("", "baseline", method.title, "ratio")
+    rows: list[tuple[str, float, float, Callable[[float], str | Quantity]]] = [
+        ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),
+        ("Visual tokens attended per step", tokens.visual, tokens.visual_read_per_step, count),
+        ("KV cache", held.kv_cache_uncompressed, held.kv_cache, _SIZE),
+        ("Peak memory, weights included", held.peak_uncompressed, held.peak, _SIZE),
+        ("Prefill FLOPs of visual tokens", used.prefill_uncompressed, used.prefill, _FLOPS),
+        ("Decode FLOPs of visual tokens", used.decode_uncompressed, used.decode, _FLOPS),
+    ]
+    before, after = estimated.seconds_uncompressed, estimated.seconds
+    if before is not None and after is not None:
+        if before.total is not None and after.total is not None:
+            rows.append(("Vision, prefill and decode", before.total, after.total, _SECONDS))
+        else:
+            rows.append(("Prefill and decode", before.answering, after.answering, _SECONDS))
+    for name, plain, compressed, shown in rows:
+        cells = column([shown(plain), shown(round(compressed) if shown == count else compressed)])
+        table.add_row(name, *cells, share(compressed, plain))
+    frames = f"{count(tokens.frames)} × {count(tokens.per_frame)} visual tokens"
+    title = (
+        f"{one_line(estimated.model)}, {estimated.dtype}, {_DEVICES[estimated.device]}: weights "
+        f"{size(held.weights)}"
+    )
+    notes = (
+        f"{method.title} {parameters}".rstrip() + ". FLOPs by the paper's formula, of the language "
+        f"model, decode of {count(estimated.max_new_tokens)} tokens; memory and context with "
+        f"{count(tokens.text)} text tokens."
+    )
+    if after is not None:
+        notes += " Time from this machine's measured kernels, without loading."
+    if estimated.no_seconds is not None:
+        what = "No seconds" if after is None else "No seconds of the vision tower"
+        notes += f" {what}: {estimated.no_seconds}."
+    return Group(
+        Text(f"{title}; {frames}", style="bold"),
+        table,
+        Text(_verdict(estimated)),
+        Text(notes, style="dim"),
+    )
+
+
+def _verdict(estimated: Cost) -> str:
+    """Whether it fits memory and context, and what would."""
+    context, wrong = estimated.context, []
+    if not context.fits:
+        wrong.append(
+            f"{count(context.needed)} tokens are longer than the model's context of "
+            f"{count(context.length or 0)}"
+        )
+    if estimated.fits == "no":
+        assert estimated.free is not None, "else it isn't known"
+        wrong.append(f"{size(estimated.bytes.peak)} don't fit the {size(estimated.free)} of memory")
+    if wrong:
+        ways = " or ".join(estimated.would_fit)
+        return f"Doesn't fit: {', and '.join(wrong)}" + (f"; {ways} would." if ways else ".")
+    if estimated.fits is None:
+        return "How much memory the device has isn't known: --memory 8GB says it."
+    where = "the GPU" if estimated.fits == "gpu" else "main memory"
+    own = (estimated.fits == "gpu") == (estimated.device != "cpu")
+    free = f" ({size(estimated.free)})" if own and estimated.free is not None else ""
+    way = "" if own else ", not the GPU: add --device cpu"
+    return f"Fits {where}{free}{way}."

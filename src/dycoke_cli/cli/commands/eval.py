@@ -1,0 +1,166 @@
+"""`dycoke eval`: methods compared on a benchmark, with standard errors."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import typer
+
+from dycoke_cli.cli import output, pages
+from dycoke_cli.cli.commands.benchmarks import SCHEMA as LIST_SCHEMA
+from dycoke_cli.cli.commands.benchmarks import check_benchmark, list_benchmarks
+from dycoke_cli.cli.commands.eval_output import write_report
+from dycoke_cli.cli.flags import (
+    engine_flags,
+    judge_flags,
+    method_flags,
+    options,
+)
+from dycoke_cli.cli.flags import (
+    request_flags as flags,
+)
+from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation import SCHEMA
+from dycoke_cli.evaluation.datasets import open_dataset, rule_of
+from dycoke_cli.evaluation.presets import preset_named
+from dycoke_cli.evaluation.run_record import check_folder
+from dycoke_cli.evaluation.shard import parse_shard
+from dycoke_cli.stock.importing import uncollected
+
+BRIEF = """
+    --list --data --check --preset --methods --retain --guard --model --frames --split --limit
+    --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
+    --show-changed --json --quiet
+"""
+
+
+@spread
+def evaluate(
+    *,
+    context: typer.Context,
+    name: options.Benchmark = None,
+    list_all: options.ListBenchmarks = False,
+    data: options.Data = None,
+    check: options.Check = False,
+    preset: options.PresetName = None,
+    methods: method_flags.Methods = "none,dycoke",
+    retain: method_flags.Budgets = None,
+    guard: method_flags.GuardBound = None,
+    guard_mean: method_flags.GuardMean = None,
+    model: flags.Model,
+    sampling: flags.Frames,
+    split: options.SplitName = None,
+    limit: options.Limit = None,
+    rule: options.RuleName = "dycoke",
+    shard: options.ShardName = None,
+    batch_size: engine_flags.BatchSize = "1",
+    limits: flags.Limiting,
+    loading: flags.Loading,
+    cache: options.Cache = False,
+    generation: flags.Generation,
+    engine: engine_flags.EngineFlags,
+    server: ServerFlags,
+    requests: Requests = REQUESTS,
+    judge: judge_flags.JudgeFlags,
+    out: options.Out = None,
+    show_changed: options.ShowChanged = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+) -> None:
+    """Compare methods on a benchmark.
+
+    Examples:
+        dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
+        dycoke eval videomme --data VideoMME --preset table-1-7b --limit 100
+        dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
+
+    Answers are kept as they come: the same command again resumes where this one was interrupted.
+    """
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(_failures_as_json(name, list_all, check))
+        if list_all:
+            list_benchmarks(as_json)
+            return
+        if name is None:
+            raise UsageError("name a benchmark (`dycoke eval --list` shows them)")
+        chosen = None if preset is None else preset_named(preset)
+        if chosen is not None:
+            chosen.for_benchmark(name)
+        if check:
+            check_benchmark(name, data, split, limit, limits, as_json, quiet)
+            return
+        if out is not None:
+            check_folder(out)
+        dataset = open_dataset(name, data)
+        rule_of(dataset.name, rule)
+        engine.check()
+        server.check(context)
+        together = engine_flags.batch_size(batch_size)
+        request = flags.request(model, loading, sampling, generation, limits=limits)
+        if chosen is not None:
+            given = options.given(context)
+            chosen.prepare(dataset)
+            request = chosen.applied(request, name, given)
+            methods = methods if "methods" in given else chosen.methods
+        specs = method_flags.rows_of(methods, retain, request.model)
+        guards, cautions = method_flags.guards_of(request, methods, guard, guard_mean)
+        client = judge.client(dataset)
+        remote, served, answers = server.chosen(context), None, engine.other()
+        if remote is not None:
+            from dycoke_cli.runs.remote.remote_run import RemoteEngine
+
+            served = remote.connected(model.model, [spec.create() for spec in specs])
+            request, answers = replace(request, model=served.name), RemoteEngine(served)
+        part = None if shard is None else parse_shard(shard)
+        view = stack.enter_context(View(quiet))
+        # From here on torch is imported, which takes seconds.
+        view.stage("start")
+        engine.start()
+        with uncollected():
+            from dycoke_cli.evaluation.eval_request import Evaluation
+            from dycoke_cli.evaluation.eval_run import evaluate as run
+            from dycoke_cli.stock.quiet import silence_libraries
+
+        evaluation = Evaluation(
+            dataset=dataset,
+            specs=specs,
+            request=request,
+            split=split or dataset.about.splits[0],
+            limit_videos=limit,
+            shard=part,
+            out=out,
+            workers=engine.workers,
+            batch_size=together,
+            cache=cache,
+            engine=answers,
+            served=served,
+            judge=client,
+            rule=rule,
+            preset=preset or "",
+            guards=guards,
+            cautions=cautions,
+        )
+        silence_libraries()
+        try:
+            report = run(evaluation, view)
+        except KeyboardInterrupt:
+            if view.ready:
+                view.note("Answers so far are kept; the same command resumes.")
+            raise
+        view.stop()
+        write_report(report, "json" if as_json else "text", show_changed)
+
+
+def _failures_as_json(
+    name: str | None, list_all: bool, check: bool
+) -> contextlib.AbstractContextManager[None]:
+    if list_all:
+        return output.failures_as_json(LIST_SCHEMA, [{}])
+    schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
+    return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])

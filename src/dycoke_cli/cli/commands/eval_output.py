@@ -1,0 +1,188 @@
+"""The report of an evaluation on stdout, in the formats of `dycoke eval report --format`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.commands.eval_tables import evaluation
+from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.evaluation.dataset import OWN_RULE
+from dycoke_cli.evaluation.report.changes import Change
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.unicode import to_json
+
+UNSCORED = 20
+"""How many of them the text lists; JSON has all."""
+_GROUPS = ("by_type", "by_label", "by_part")
+
+
+def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
+    """Write a report to stdout.
+
+    Args:
+        report: all of it.
+        form: in `FORMATS`.
+        show_changed: with every prediction that a method changed, of text and JSON.
+
+    Raises:
+        typer.Exit: with code 1, where questions have no answer.
+    """
+    FORMATS[form](report, show_changed)
+    if any(row.failed for row in report.rows):
+        raise typer.Exit(1)
+
+
+def _text(report: EvalReport, show_changed: bool) -> None:
+    render.to_stdout(evaluation(report))
+    _write_unscored(report)
+    if show_changed:
+        _write_changes(report)
+
+
+def _json(report: EvalReport, show_changed: bool) -> None:
+    listed = replace(report, changes=report.changed) if show_changed else report
+    output.write_json(to_dict(listed))
+
+
+FORMATS: dict[str, Callable[[EvalReport, bool], None]] = {
+    "text": _text,
+    "json": _json,
+    "markdown": lambda report, _: output.write(_markdown(report)),
+    "csv": lambda report, _: output.write(_comma_separated(report)),
+}
+
+
+def _write_unscored(report: EvalReport) -> None:
+    """Write what couldn't be scored to stdout, the first of it."""
+    if not report.unscored:
+        return
+    wrong = "Counted as wrong, for nothing could be scored"
+    other = "Not understood, or not answered"
+    output.write(f"\n{wrong if report.rule == OWN_RULE else other}:\n")
+    # What failed may be mended.
+    for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
+        name = row_name(one.spec, one.model, report.model is None)
+        output.line(
+            f"{name}: {one.item} (video {one.video}), {one.reason}: {one.text or '(empty)'}"
+        )
+    if len(report.unscored) > UNSCORED:
+        output.line(f"… and {len(report.unscored) - UNSCORED} more: --json lists them all")
+
+
+def _write_changes(report: EvalReport) -> None:
+    """Write all of them to stdout, row by row."""
+    for row in report.rows:
+        if row.changed is None:
+            continue
+        of = f"{row.changed} of {row.questions} answers"
+        counts = f": {row.fixed} wrong→right, {row.broken} right→wrong"
+        name = row_name(row.spec, row.model, report.model is None)
+        output.write(f"\n{one_line(name)} changed {of}{'' if row.fixed is None else counts}\n")
+        for change in report.changed:
+            if (change.model, change.spec) == (row.model, row.spec):
+                output.write(_entry(change))
+
+
+_OUTCOMES = {
+    "fixed": "wrong→right",
+    "broken": "right→wrong",
+    "still right": "correct in both",
+    "still wrong": "wrong in both",
+    "graded": "graded, not judged",
+}
+"""By their keys in JSON."""
+
+
+def _entry(change: Change) -> str:
+    question = shown(change.question).replace("\n", "\n                ")
+    return (
+        f"\n  {one_line(change.item)} (video {one_line(change.video)}, {one_line(change.kind)}): "
+        f"{_OUTCOMES[change.outcome]}\n"
+        f"    question    {question}\n"
+        f"    reference   {one_line(change.answer)}\n"
+        f"    baseline    {one_line(change.uncompressed)}\n"
+        f"    compressed  {one_line(change.said)}\n"
+    )
+
+
+def _markdown(report: EvalReport) -> str:
+    """The tables that stdout shows, as Markdown."""
+    parts = evaluation(report).renderables
+    blocks = [_block(part) for part in parts]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _block(part: Any) -> str:
+    if isinstance(part, Text):
+        return f"**{_escaped(part.plain)}**" if part.style == "bold" else _escaped(part.plain)
+    assert isinstance(part, Table)
+    lines = [
+        [_cell(column.header) for column in part.columns],
+        ["---" if column.justify == "left" else "---:" for column in part.columns],
+        *(
+            [_cell(cell) for cell in row]
+            for row in zip(*(c.cells for c in part.columns), strict=True)
+        ),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{_cell(part.caption)}" if part.caption else table
+
+
+def _cell(content: Any) -> str:
+    return _escaped(content.plain if isinstance(content, Text) else str(content))
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|*_`<[":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _comma_separated(report: EvalReport) -> str:
+    """One line per row, by the keys of the JSON object, and one column per group of questions."""
+    lines = [_values(row) for row in report.rows]
+    # A row says which model it is of.
+    made_by = {
+        "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
+        "rule": report.rule, "model": "",
+    }  # fmt: skip
+    if report.judge is not None:
+        made_by |= {"judge": report.judge.model, "judge_date": report.judge.last_date}
+    columns = dict.fromkeys([*made_by, *(name for line in lines for name in line)])
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [*columns], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _safe(value) for name, value in {**made_by, **line}.items()})
+    return file.getvalue()
+
+
+def _values(row: ScoredRow) -> Mapping[str, Any]:
+    values = to_dict(row)
+    groups = {name: values.pop(name) for name in _GROUPS}
+    values["parameters"] = to_json(values["parameters"])
+    values["guard"] = None if row.guard is None else to_json(values["guard"])
+    if (known := values.pop("published")) is not None:
+        values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
+        known["differs"] = to_json(known["differs"])
+        values |= {f"published.{name}": value for name, value in known.items()}
+    return values | {
+        f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
+        for group, means in groups.items()
+        for name, mean in means.items()
+    }
+
+
+def _safe(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value

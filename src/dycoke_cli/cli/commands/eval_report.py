@@ -1,0 +1,133 @@
+"""`dycoke eval report`: the tables of runs again, from their folders alone."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.commands.eval_output import FORMATS, write_report
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation import SCHEMA
+from dycoke_cli.extras import how_to_install
+
+_OUTPUT = "Output"
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN…",
+        help="Folders that `dycoke eval --out` wrote: of one run, of several, or of its shards.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"How the report is printed: {', '.join(FORMATS)}. Default: text.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Markdown = Annotated[
+    bool, typer.Option("--markdown", help="--format markdown.", rich_help_panel=_OUTPUT)
+]
+Csv = Annotated[bool, typer.Option("--csv", help="--format csv.", rich_help_panel=_OUTPUT)]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png|FILE.svg",
+        help="Also draw accuracy over retention, with standard errors: a line for each method, a "
+        "panel for each model (needs the package matplotlib).",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE.html",
+        help="With --show-changed: also write a page of these answers, which needs no network.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
+
+def report(
+    *,
+    runs: Runs,
+    form: Format = None,
+    markdown: Markdown = False,
+    csv: Csv = False,
+    plot: Plot = None,
+    rule: options.NewRule = None,
+    show_changed: options.ShowChanged = False,
+    html: Html = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the tables of finished runs again, without a model.
+
+    Examples:
+        dycoke eval report first --show-changed --html changes.html
+        dycoke eval report shard1 shard2 --format markdown
+        dycoke eval report small large --plot accuracy.svg
+
+    Several runs are put together: those of one benchmark, asked under the same conditions, of one
+    model or of several. Of an answer that two of them have, the newer counts.
+    """
+    aliases = {"json": as_json, "markdown": markdown, "csv": csv}
+    forms = {f"--{name}": name for name, given in aliases.items() if given}
+    if form is not None:
+        forms[f"--format {form}"] = form
+    with contextlib.ExitStack() as stack:
+        if "json" in forms.values():
+            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+        if form not in (None, *FORMATS):
+            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
+        if len(set(forms.values())) > 1:
+            raise UsageError(f"{' and '.join(forms)} exclude each other; use one of them")
+        flag, chosen = next(iter(forms.items()), ("", "text"))
+        if show_changed and chosen not in ("text", "json"):
+            raise UsageError(f"--show-changed isn't for {flag}: leave it out, or use --format json")
+        if html is not None:
+            if not show_changed:
+                raise UsageError(
+                    "--html shows the answers that a method changed: add --show-changed"
+                )
+            check_picture(html, (".html",), "--html")
+        if plot is not None:
+            check_picture(plot, (".png", ".svg"))
+            if find_spec("matplotlib") is None:
+                raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
+        from dycoke_cli.evaluation.report.combine import report_of
+
+        made = report_of(runs, rule)
+        for sentence in () if quiet else made.warnings:
+            render.warning(sentence)
+        if plot is not None:
+            # Only now: matplotlib takes its time.
+            from dycoke_cli.cli.plots.eval_plot import accuracy_figure, undrawn
+            from dycoke_cli.cli.plots.plot_style import write_figure
+
+            write_figure(accuracy_figure(made), plot)
+            for sentence in () if quiet else undrawn(made):
+                render.warning(sentence)
+        if html is not None:
+            from dycoke_cli.inspect.page import page
+
+            listed = to_dict(replace(made, changes=made.changed))
+            write_picture(html, page({"report": listed}).encode(), "--html")
+        write_report(made, chosen, show_changed)

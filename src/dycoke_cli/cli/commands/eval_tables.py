@@ -1,0 +1,284 @@
+"""The tables of `dycoke eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.cli.commands.guard_tables import guard_tables
+from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
+from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.evaluation.dataset import OWN_RULE
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+from dycoke_cli.evaluation.report.scored_row import Accuracy, PartMean, ScoredRow
+from dycoke_cli.evaluation.scoring.judging import Judge
+
+
+def evaluation(report: EvalReport) -> Group:
+    """Accuracy of all rows, the same by group, and what each cost."""
+    rows = report.rows
+    return Group(
+        Text(_title(report), style="bold"),
+        Text(),
+        _overall(report),
+        Text(),
+        *(part for table in _published(rows) for part in (table, Text())),
+        _by_group(rows),
+        Text(),
+        _costs(report),
+        Text(),
+        *(part for table in guard_tables(rows) for part in (table, Text())),
+        Text(_origin(report), style="dim"),
+    )
+
+
+_Column = tuple[str, Callable[[ScoredRow], str | Quantity]]
+
+_METRICS = {"accuracy": "Accuracy", "rouge_l_f1": "ROUGE-L F1"}
+_METHOD: _Column = ("Method", lambda row: one_line(row.spec))
+_COMPARED: tuple[_Column, ...] = (
+    ("Difference", lambda row: _difference(row)),
+    ("Changed", lambda row: _number(row.changed)),
+    ("Wrong→right", lambda row: _number(row.fixed)),
+    ("Right→wrong", lambda row: _number(row.broken)),
+)
+_COSTS: tuple[_Column, ...] = (
+    ("Prefill", lambda row: _share(row.kept_before_llm)),
+    ("Decode", lambda row: _share(row.kept_in_decode)),
+    ("Pruned", lambda row: _share(row.kept_in_pruned_layers)),
+    ("Time", lambda row: Quantity(row.seconds, seconds)),
+    ("KV cache", lambda row: Quantity(row.bytes, size)),
+    ("Parameters", lambda row: _parameters(row)),
+)
+_MANY = 100
+"""Questions from which on a table needn't say what it can show."""
+_MODEL: _Column = ("Model", lambda row: one_line(row.model))
+_TEXTS = ("Model", "Method", "Parameters")
+_MEASURES = {
+    "accuracy": "accuracy, %",
+    "judge_accuracy": "judge, %",
+    "judge_score": "judge score",
+}
+
+
+def _overall(report: EvalReport) -> Table:
+    rows = report.rows
+    heading = f"{_METRICS.get(report.metric, report.metric)}, %"
+    columns: list[_Column] = [
+        *_told_apart(report),
+        _METHOD,
+        (heading, lambda row: f"{points(row.accuracy)} ± {points(row.standard_error)}"),
+    ]
+    macro = ""
+    if any(row.macro_accuracy is not None for row in rows):
+        macro = " Macro: mean of the types."
+        columns.append(("Macro, %", lambda row: points(row.macro_accuracy)))
+    judge = ""
+    if report.judge is not None:
+        judge = _judge(report.judge)
+        if any(row.judge_accuracy is not None for row in rows):
+            columns.append(("Judge, %", lambda row: points(row.judge_accuracy)))
+        columns.append(("Judge score", lambda row: score(row.judge_score)))
+        if any(row.judge_failed for row in rows):
+            columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
+    columns += _COMPARED
+    # Where all is well, columns of zeros say nothing.
+    if any(row.unparsable for row in rows):
+        columns.append(("Unparsable", lambda row: count(row.unparsable)))
+    if any(row.failed for row in rows):
+        columns.append(("Failed", lambda row: count(row.failed)))
+    if any(row.uncounted for row in rows):
+        columns.append(("Not counted", lambda row: count(row.uncounted)))
+    if any(row.refused for row in rows):
+        columns.append(("Refused", lambda row: count(row.refused)))
+    return explained(
+        _of_columns(rows, columns),
+        "± one standard error, clustered by video. Difference: points from the baseline (none"
+        f"{' of the same model' if report.model is None else ''}), on the same questions."
+        f"{macro}{judge}{_power(report)}",
+    )
+
+
+def _power(report: EvalReport) -> str:
+    """What a table of few questions could show at all."""
+    compared = [row for row in report.rows if row.difference is not None]
+    questions = report.rows[0].questions
+    if not compared or questions >= _MANY:
+        return ""
+    of = f" {count(questions)} questions about {count(report.videos)} videos"
+    shown = [row.detectable for row in compared if row.detectable is not None]
+    if shown:
+        least = " to ".join(dict.fromkeys(map(points, (min(shown), max(shown)))))
+        show = f"show a difference from about {least} points on" if min(shown) < 1 else "show none"
+        return f"{of} {show} (80 % power at the 5 % level: (t0.975 + t0.8) × standard error)."
+    if report.videos == 1:
+        return " One video has no standard error: it says nothing of others."
+    most = 1 - 0.05 ** (1 / report.videos)
+    return (
+        f"{of}, of which none moved between right and wrong, still allow for {points(most)} % that "
+        "do (95 % confidence: 1 − 0.05^(1/videos))."
+    )
+
+
+def _by_group(rows: Sequence[ScoredRow]) -> Table:
+    """A line per group, and a column per row of the table above, by its number."""
+    table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
+    table.columns[0].justify = "left"
+    for groups in (
+        [row.by_type for row in rows],
+        [row.by_label for row in rows],
+        [row.by_part for row in rows],
+    ):
+        for name in dict.fromkeys(name for group in groups for name in group):
+            means = [group.get(name) for group in groups]
+            known = next(mean for mean in means if mean)
+            table.add_row(Text(one_line(name)), count(known.questions), *map(_mean, means))
+        table.add_section()
+    return table
+
+
+def _mean(mean: Accuracy | PartMean | None) -> str:
+    if mean is None:
+        return "–"
+    return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
+
+
+def _told_apart(report: EvalReport) -> Sequence[_Column]:
+    return (_MODEL,) if report.model is None else ()
+
+
+def _costs(report: EvalReport) -> Table:
+    return explained(
+        _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
+        "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
+        "the pruned layers alone). Time and KV cache: mean per answer.",
+    )
+
+
+def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
+    """A table with one line per row of the evaluation, by its number."""
+    table = headed("#", *(heading for heading, _ in columns))
+    texts = zip(*(column([value(row) for row in rows]) for _, value in columns), strict=True)
+    for number, cells in enumerate(texts, 1):
+        table.add_row(str(number), *map(Text, cells))
+    return with_texts(table, _TEXTS)
+
+
+def _title(report: EvalReport) -> str:
+    questions, names = report.rows[0].questions, [model.name for model in report.models]
+    return one_line(
+        f"{report.benchmark}, {report.split} split: {count(questions)} questions about "
+        f"{count(report.videos)} videos, {_frames(report.frames)}, "
+        f"model{'' if len(names) == 1 else 's'} {', '.join(names)}"
+    )
+
+
+def _parameters(row: ScoredRow) -> str:
+    frames = {} if row.frames is None else {"frames": row.frames}
+    given = {name: value for name, value in row.parameters.items() if value is not None}
+    values = {**frames, **given}
+    return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
+
+
+def _origin(report: EvalReport) -> str:
+    several, commits = report.model is None, report.commits
+    models = "; ".join(
+        f"{f'{model.name}: ' if several else ''}"
+        + (
+            "on a server"
+            if model.weights is None
+            else f"{model.dtype} on {model.device}, weights {model.weights[:19]}"
+        )
+        for model in report.models
+    )
+    made_by = f"dycoke {report.version}" + (f", commit {', '.join(commits)}" if commits else "")
+    rule = "" if report.rule == OWN_RULE else f"; scored as {report.rule} 0.7.3 does"
+    return one_line(
+        f"Benchmark version {report.edition}{rule}; {models}; {made_by}; answers in "
+        f"{report.journal}"
+    )
+
+
+def _frames(frames: int | None) -> str:
+    return "as many frames as --fps takes" if frames is None else f"{frames} frames"
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _judge(judge: Judge) -> str:
+    """Who it was, and when: judges drift."""
+    served = [name for name in judge.served if name != judge.model]
+    names = f"{judge.model} (served as {', '.join(served)})" if served else judge.model
+    days = " to ".join(dict.fromkeys((judge.first_date, judge.last_date)))
+    return one_line(f" Judge: {names}, prompt {judge.prompt}, {days}; score from 0 to 5.")
+
+
+def _difference(row: ScoredRow) -> str:
+    if row.difference is None:
+        return "–"
+    return f"{100 * row.difference:+.1f} ± {points(row.difference_error)}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else count(value)
+
+
+def _published(rows: Sequence[ScoredRow]) -> list[Table]:
+    """The figures, and the conditions that differ; nothing where no row has published ones."""
+    beside = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
+    if not beside:
+        return []
+    figures = headed("#", "Published row", "Measure", "Measured here", "Published")
+    for number, row, known in beside:
+        for measure, value in known.figures.items():
+            figures.add_row(
+                number,
+                Text(one_line(known.row)),
+                _MEASURES[measure],
+                _measured(row, measure),
+                _shown(measure, value),
+            )
+        if known.tflops is not None:
+            row_there = Text(one_line(known.row))
+            figures.add_row(number, row_there, "paper FLOPs, 10¹²", "–", f"{known.tflops:.1f}")
+    papers = dict.fromkeys(known.paper for _, _, known in beside)
+    explained(
+        figures,
+        f"Published: by {', '.join(papers)}, under other conditions (below); it isn't a result of "
+        "this run.",
+    )
+    conditions = headed("Condition that differs", "Rows", "Here", "Published")
+    numbers: dict[tuple[str, str, str], list[str]] = {}
+    for number, _, known in beside:
+        for one in known.differs:
+            numbers.setdefault((one.name, one.here, one.published), []).append(number)
+    for (name, here, published), of in numbers.items():
+        which = "all" if len(of) == len(rows) else ", ".join(f"#{number}" for number in of)
+        conditions.add_row(*(Text(one_line(cell)) for cell in (name, which, here, published)))
+    return [
+        with_texts(figures, ("Published row", "Measure")),
+        with_texts(conditions, ("Condition that differs", "Rows", "Here", "Published")),
+    ]
+
+
+def _measured(row: ScoredRow, measure: str) -> str:
+    value = getattr(row, measure)
+    if value is None:
+        return "–"
+    error = f" ± {points(row.standard_error)}" if measure == "accuracy" else ""
+    return _shown(measure, value) + error
+
+
+def _shown(measure: str, value: float) -> str:
+    return score(value) if measure == "judge_score" else points(value)

@@ -1,0 +1,191 @@
+"""`dycoke inspect`: which visual tokens a method keeps, and what each word attends to."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags.method_flags import PANEL, MethodFlags
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.base import Method
+from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
+from dycoke_cli.storage.output_file import short_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.request import Request
+
+_OUTPUT = "Output"
+Question = Annotated[
+    str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
+]
+Against = Annotated[
+    str,
+    typer.Option(
+        "--against",
+        metavar="NAME[:PARAMETER=X,…]",
+        help="The method that is shown beside it, as in --method.",
+        rich_help_panel=PANEL,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.html",
+        help="Also write a page that shows both, by frame, token and word of the answer: one file, "
+        "which needs no network.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Png = Annotated[
+    Path | None,
+    typer.Option(
+        "--png",
+        metavar="FILE.png",
+        help="Also draw kept tokens and the attention to each frame as a picture.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
+BRIEF = """
+    --against --out --png --json --model --frames --fps --start --end --device --method
+    --merge-ratio --prune-ratio --prune-layer --retain --max-new-tokens --quiet
+"""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An inspection, and what it is drawn on."""
+
+    inspection: Inspection
+    frames: list[Image]
+
+
+@spread
+def inspect(
+    *,
+    video: options.VideoArgument,
+    question: Question,
+    model: flags.Model,
+    sampling: flags.Frames,
+    subtitles: options.Subtitles = None,
+    limits: flags.Limiting,
+    loading: flags.Loading,
+    method: MethodFlags,
+    against: Against = "none",
+    generation: flags.Generation,
+    out: Out = None,
+    png: Png = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+) -> None:
+    """Show which visual tokens a method keeps, and what each word of the answer attends to.
+
+    Examples:
+        dycoke inspect holiday.mp4 "What happens?" --out page.html
+        dycoke inspect clip.mp4 "How many?" --against dycoke-plus --png kept.png
+        dycoke inspect clip.mp4 "How many?" --json
+
+    The answers, and a small map of each frame, go to stdout.
+    """
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            waiting = [{"video": video, "question": question}]
+            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
+        chosen = [method.chosen()]
+        other = MethodFlags(against).chosen()
+        if other != chosen[0]:
+            chosen.append(other)
+        if out is not None:
+            check_picture(out, (".html",), "--out")
+        if png is not None:
+            check_picture(png, (".png",), "--png")
+        request = flags.request(
+            model, loading, sampling, generation, chosen[0], subtitles, limits=limits
+        )
+        note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
+        with View(quiet, note) as view, speaking_of_flags():
+            view.stage("start")
+            shown = _inspected(video, question, request, chosen, view)
+            view.announce()
+        if out is not None:
+            write_picture(out, _page(shown).encode(), "--out")
+        if png is not None:
+            from dycoke_cli.inspect.picture import drawn
+
+            write_picture(png, drawn(shown.inspection, shown.frames), "--png")
+        if as_json:
+            output.write_json(to_dict(shown.inspection))
+            return
+        _print(shown)
+    for path in (out, png):
+        if path is not None and not quiet:
+            render.note(f"Written: {short_name(path)}")
+
+
+def _inspected(
+    video: str, question: str, request: Request, methods: list[Any], view: View
+) -> _Shown:
+    # From here on torch is imported, which takes seconds.
+    from dycoke_cli.inspect.page import PICTURE_PX
+    from dycoke_cli.runs.conversation import Conversation, advising, open_session
+
+    conversation = Conversation((video,), [question], request)
+    with advising(request):
+        session, _ = open_session(conversation, view, reuse=False)
+        found = inspect_question(session, video, question, methods, request.generation)
+    for sentence in dict.fromkeys(w for each in found.methods for w in each.warnings):
+        view.warning(request.advise(sentence))
+    return _Shown(found, pictures(session, PICTURE_PX))
+
+
+def page_of_question(session: VideoSession, video: str, question: str, request: Request) -> str:
+    """The page of a question about a video that is open: by the request's method, and without.
+
+    Args:
+        session: the video with its model.
+        video: its name.
+        question: plain text.
+        request: the method, and how to generate.
+    """
+    from dycoke_cli.inspect.page import PICTURE_PX
+
+    methods = [*dict.fromkeys((request.method, Method()))]
+    found = inspect_question(session, video, question, methods, request.generation)
+    return _page(_Shown(found, pictures(session, PICTURE_PX)))
+
+
+def _page(shown: _Shown) -> str:
+    from dycoke_cli.inspect.page import data_of, page
+
+    return page(data_of(shown.inspection, shown.frames))
+
+
+def _print(shown: _Shown) -> None:
+    from dycoke_cli.cli.render.kept_strip import KeptStrip
+
+    grid = shown.inspection.grid
+    visual = grid.frames * grid.rows * grid.columns
+    for each in shown.inspection.methods:
+        kept = each.trace.kept
+        output.line(f"{each.title}: {len(kept):,} of {visual:,} visual tokens kept")
+        render.to_stdout(KeptStrip(grid, kept, shown.frames))
+        output.write(f"{one_line(each.answer)}\n\n")

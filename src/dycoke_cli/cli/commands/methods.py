@@ -1,0 +1,271 @@
+"""`dycoke methods`: the compression methods, one per line, or all that is known of one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import Doc, to_dict
+from dycoke_cli.cli import completion, output, render
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.param_flags import flag, flags, in_flags
+from dycoke_cli.compression.base import PLACES, Method
+from dycoke_cli.compression.registry import DEFAULT, METHODS, find, identity
+from dycoke_cli.compression.selection import Need
+from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.param import Parameter, parameters_of
+from dycoke_cli.version import __version__
+
+SCHEMA = "dycoke.methods/1"
+
+_NEEDS: dict[Need, str] = {
+    "attention": "the vision encoder's attention",
+    "question": "the question",
+}
+
+
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Of a method, to show where it acts, its parameters and its paper.",
+            autocompletion=completion.methods,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List compression methods, or show the parameters of one.
+
+    Examples:
+        dycoke methods
+        dycoke methods dycoke
+        dycoke methods --json
+    """
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
+        listed = [*METHODS.values()] if name is None else [find(name)]
+        document = list_methods(listed)
+        if as_json:
+            output.write_json(to_dict(document))
+            return
+        render.to_stdout(table(document) if name is None else page(document))
+
+
+@dataclass(frozen=True)
+class ListedParameter:
+    """A parameter of a method."""
+
+    name: str
+    flags: Annotated[tuple[str, ...], Doc(minItems=1)]
+    symbol: Annotated[str | None, Doc("In the paper.")]
+    help: str
+    default: Annotated[
+        bool | float | str | None, Doc("Null where it depends on the model or on other parameters.")
+    ]
+    default_in_words: str
+    range: Annotated[str | None, Doc("In words; null without limits.")]
+    words: Annotated[dict[str, int], Doc("Words accepted in place of a value.")]
+    switch: Annotated[str | None, Doc("The on-off parameter that enables it.")]
+    schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
+
+
+@dataclass(frozen=True)
+class ListedAblation:
+    """A method with some parameters fixed, as `dycoke eval --methods` takes it."""
+
+    name: str
+    summary: str
+    parameters: Annotated[dict[str, Any], Doc("Fixed parameters.")]
+
+
+@dataclass(frozen=True)
+class ListedMethod:
+    """A compression method."""
+
+    name: str
+    title: Annotated[str, Doc("In panels.")]
+    summary: Annotated[str, Doc("What it does, in a few words.")]
+    paper: str | None
+    plugin: Annotated[
+        str | None, Doc("Package or file that it comes from, and a hash; null of bundled ones.")
+    ]
+    acts: Annotated[tuple[str, ...], Doc("Where it selects.")]
+    needs: Annotated[
+        tuple[Need, ...],
+        Doc("Inputs of its selection other than the visual tokens."),
+    ]
+    families: Annotated[
+        dict[str, tuple[str, ...]],
+        Doc(
+            "Families of models that it serves, for each place where it chooses; parameters turn "
+            "places off. Empty for the baseline, which serves all."
+        ),
+    ]
+    parameters: tuple[ListedParameter, ...]
+    ablations: tuple[ListedAblation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodList:
+    """Compression methods: the JSON object of `dycoke methods --json`."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    default: Annotated[str, Doc("The method where none is named.")]
+    methods: tuple[ListedMethod, ...]
+
+
+def list_methods(methods: Iterable[type[Method]]) -> MethodList:
+    """Methods as an object."""
+    return MethodList(default=DEFAULT, methods=tuple(map(_method, methods)))
+
+
+def _method(method: type[Method]) -> ListedMethod:
+    return ListedMethod(
+        name=method.name,
+        title=method.title,
+        summary=method.summary,
+        paper=method.paper,
+        plugin=identity(method).get("plugin"),
+        acts=tuple(method.acts()),
+        needs=tuple(method.needs),
+        families={place: _served(method, place) for place in method.acts()},
+        parameters=tuple(map(_parameter, parameters_of(method).values())),
+        ablations=tuple(
+            ListedAblation(name, ablation.summary, dict(ablation.parameters))
+            for name, ablation in method.ablations.items()
+        ),
+    )
+
+
+def _served(method: type[Method], place: str) -> tuple[str, ...]:
+    """The families of which a method can choose there."""
+    inside, in_decode = "inside" in PLACES[place], "pruning" in PLACES[place]
+    in_tower = "before_vision" in PLACES[place]
+    return tuple(
+        name
+        for name, family in FAMILIES.items()
+        if not family.only_none
+        and (family.tower is not None or "attention" not in method.needs)
+        and (family.encodes_parts or not in_tower)
+        and (family.has_pictures or method.shrink is Method.shrink)
+        and (family.keeps_every_token or not (inside or in_decode))
+        and (family.causal or not inside)
+    )
+
+
+def _parameter(parameter: Parameter) -> ListedParameter:
+    told = parameter.told
+    return ListedParameter(
+        name=parameter.name,
+        flags=tuple(flags(parameter)),
+        symbol=told.symbol,
+        help=in_flags(told.help),
+        default=parameter.default,
+        # A value may be a word that is a flag elsewhere, such as `device`.
+        default_in_words=in_flags(told.default) if told.default else parameter.default_in_words,
+        range=parameter.range,
+        words=dict(told.words),
+        switch=told.switch,
+        schema=parameter.schema(),
+    )
+
+
+def table(document: MethodList) -> Group:
+    """A line for each method: what it does, and the flag that says how many tokens it leaves."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("Name", "What it keeps, or does", "Budget"):
+        table.add_column(heading, no_wrap=True)
+    for method in document.methods:
+        table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))
+    legend = (
+        f"Default: {document.default}. `dycoke methods NAME`: all of --method NAME:name=value,…"
+    )
+    return Group(table, Text(legend, style="dim"))
+
+
+def _budget(method: ListedMethod) -> str:
+    budget = _first_budget(method)
+    return "–" if budget is None else f"{flag(budget.name)} {budget.default_in_words}"
+
+
+def _first_budget(method: ListedMethod) -> Parameter | None:
+    parameters = parameters_of(METHODS[method.name]).values()
+    return next((p for p in parameters if p.told.budget and p.default is not None), None)
+
+
+def page(document: MethodList) -> Group:
+    """All that is known of the first of some methods."""
+    one = document.methods[0]
+    parts = _about(one, one.name == document.default)
+    if one.parameters:
+        parts += [Text(), _parameters(one.parameters)]
+    if budget := _first_budget(one):
+        spec = f"{one.name}:{budget.name}={budget.default_in_words},…"
+        parts.append(Text(f"As flags of ask and batch, or as --method {spec}", style="dim"))
+    return Group(*parts, *_ablations(one))
+
+
+def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
+    mark = " (the default)" if is_default else ""
+    name = Text(method.name, style="bold").append(f"{mark}: {method.summary}", style="")
+    acts = ", ".join(method.acts) or "nowhere"
+    needs = "".join(f" Needs {_NEEDS[need]}." for need in method.needs)
+    return [
+        name,
+        Text(f"Acts: {acts}.{needs} Paper: {method.paper or 'none'}."),
+        Text(f"Families: {_families(method)}."),
+        *([Text(f"Plug-in: {method.plugin}")] if method.plugin else []),
+    ]
+
+
+def _families(method: ListedMethod) -> str:
+    """Those that it serves: once, where that is the same everywhere."""
+    told = {place: _named(families) for place, families in method.families.items()}
+    if len({*told.values()}) < 2:
+        return next(iter(told.values()), "all")
+    return "; ".join(f"{place} {families}" for place, families in told.items())
+
+
+def _named(families: Sequence[str]) -> str:
+    """The families, or which are missing, whichever is shorter."""
+    missing = [family for family in FAMILIES if family not in families]
+    if not missing:
+        return "all"
+    if len(missing) < len(families):
+        return f"all but {', '.join(missing)}"
+    return ", ".join(families)
+
+
+def _ablations(method: ListedMethod) -> list[RenderableType]:
+    if method.ablations:
+        rows = "; ".join(f"{row.name}, {row.summary}" for row in method.ablations)
+        return [Text(f"Ablations (names for --method and --methods): {rows}.")]
+    return []
+
+
+def _parameters(parameters: Sequence[ListedParameter]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Flag", no_wrap=True)
+    table.add_column("What it does", overflow="fold")
+    for parameter in parameters:
+        symbol = f" {parameter.symbol}" if parameter.symbol else ""
+        told = [parameter.help]
+        if parameter.range is not None:
+            told.append(f"Range: {parameter.range}.")
+        told.append(f"Default: {parameter.default_in_words}.")
+        flags = [Text(f"{flag}{symbol}") for flag in parameter.flags]
+        table.add_row(Text("\n").join(flags), Text(" ".join(told)))
+    return table

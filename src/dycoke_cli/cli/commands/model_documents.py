@@ -1,0 +1,240 @@
+"""Models, as objects for `--json` and for the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
+from dycoke_cli.guard.tuned import stored as stored_tuning
+from dycoke_cli.models import settings
+from dycoke_cli.models.catalog import (
+    BUNDLED_CHECKPOINT,
+    CATALOG,
+    STATES,
+    Entry,
+)
+from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
+from dycoke_cli.models.files.hub_cache import CachedModel, cached_models
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in, is_here
+from dycoke_cli.models.files.weight_files import missing_parts
+from dycoke_cli.models.free_memory import FreeMemory, this_machine
+from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
+from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.version import __version__
+
+SCHEMA = "dycoke.models/1"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory that is free on this machine."""
+
+    ram_bytes: Annotated[int | None, Doc(minimum=0)]
+    gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
+
+
+@dataclass(frozen=True)
+class StoredRevision:
+    """A revision of a model that is on this machine."""
+
+    commit: str | None
+    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
+    folder: str
+    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """What is on this machine of a model."""
+
+    bytes: Count
+    complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
+    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Sizes in a model's config.json; only what the file has."""
+
+    family: str | None
+    dtype: str | None
+    text: dict[str, Any]
+    vision: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TunedMethod:
+    """What `dycoke tune` chose for a model."""
+
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    default: Annotated[bool, Doc("Whether it is used where no method is named.")]
+    tuned: Tuned
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedModel:
+    """A model; null where a value isn't known before it is loaded."""
+
+    name: str
+    repo: Annotated[str | None, Doc("On the model hub.")]
+    family: Annotated[str | None, Doc("`model_type` of its configuration.")]
+    parameters: Annotated[int | None, Doc(minimum=0)]
+    download_bytes: Annotated[int | None, Doc("Size of its weight files.", minimum=0)]
+    tokens_per_frame: Annotated[
+        int | None, Doc("Visual tokens per frame before compression, where fixed.", minimum=0)
+    ]
+    shape: Annotated[
+        KeptShape | FittedShape | None,
+        Doc("How the tokens of a frame follow from its shape, where they do."),
+    ]
+    state: Annotated[str | None, Doc("Test state: a key of `states`.")]
+    note: str | None
+    fits: Annotated[
+        str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
+    ]
+    on_disk: OnDisk | None
+    layout: Annotated[
+        Literal["listed", "found"] | None,
+        Doc("Whether its family's layout is in the table, or is found when it is first loaded."),
+    ] = None
+    prune_layer: Annotated[int | None, Doc("Default of --prune-layer.", minimum=1)]
+    positions: Annotated[Literal["kept", "renumbered"] | None, Doc("Default of --positions.")]
+    configuration: Annotated[Configuration | Absent | None, Doc("Of `models info`.")] = ABSENT
+    tuned: Annotated[TunedMethod | Absent | None, Doc("Of `models info`: by `dycoke tune`.")] = (
+        ABSENT
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelList:
+    """Models, and what this machine has and holds."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    default: Annotated[str, Doc("The model used where none is named.")]
+    machine: Annotated[Memory, Doc("Memory that is free.")]
+    states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
+    models: tuple[ListedModel, ...]
+
+
+def all_models() -> ModelList:
+    """The catalog, what this machine holds of it, and what would fit."""
+    machine, cached = this_machine(), cached_models()
+    models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
+    return _document(machine, models)
+
+
+def table_of(document: ModelList) -> Iterator[list[str]]:
+    """The list as rows of a table, its header first; "" is what isn't known."""
+    columns = ("name", "repo", "family", "parameters", "download_bytes", "state", "fits")
+    yield [*columns, "on_disk", "default", "note"]
+    for model in document.models:
+        known = [getattr(model, name) for name in columns]
+        held = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
+        default = "yes" if model.name == document.default else "no"
+        cells = [*known, held, default, model.note]
+        yield ["" if cell is None else str(cell) for cell in cells]
+
+
+def one_model(source: ModelRef) -> ModelList:
+    """The details of one model.
+
+    Args:
+        source: of the catalog, a folder, or a hub id.
+    """
+    machine, cached = this_machine(), cached_models()
+    if source.entry is not None:
+        model = _of_entry(source.entry, machine, cached)
+        stored = _stored(model.on_disk)
+        details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
+        return _document(machine, [details])
+    known: dict[str, Any] = {field.name: None for field in fields(Entry)}
+    known |= {"name": source.name, "repo": None if source.local else source.location}
+    folder = Path(source.location) if source.local else None
+    on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
+    stored = _stored(on_disk)
+    model = ListedModel(
+        **known,
+        layout=None if stored is None else _layout(stored),
+        fits=None,
+        on_disk=on_disk,
+        configuration=_configuration(stored),
+        tuned=_tuned(source),
+        **_method_defaults(None, stored),
+    )
+    return _document(machine, [model])
+
+
+def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
+    return ModelList(
+        default=settings.default_model() or settings.BUNDLED,
+        machine=Memory(machine.ram_bytes, machine.gpu_bytes),
+        states=STATES,
+        models=tuple(models),
+    )
+
+
+def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel]) -> ListedModel:
+    on_disk = (
+        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
+    )
+    return ListedModel(
+        **vars(entry),
+        layout="listed" if entry.family in FAMILIES else "found",
+        fits=machine.holds(entry),
+        on_disk=on_disk,
+        **_method_defaults(entry.family, _stored(on_disk)),
+    )
+
+
+def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
+    """None of a model that is shown nothing."""
+    if stored.family is not None:
+        return "listed"
+    return "found" if stored.vision or "thinker_config" in stored.values else None
+
+
+def _tuned(source: ModelRef) -> TunedMethod | None:
+    if not is_here(source):
+        return None
+    tuning = stored_tuning(source.name)
+    return None if tuning is None else TunedMethod(tuning.method, tuning.default, tuning.tuned)
+
+
+def _configuration(stored: StoredConfig | None) -> Configuration | None:
+    return None if stored is None else Configuration(**stored.sizes)
+
+
+def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
+    """The configuration of the newest revision."""
+    return None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
+
+
+def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
+    """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
+    if stored is not None and stored.method_defaults is not None:
+        return stored.method_defaults
+    family = FAMILIES.get(family_name or "")
+    return dict.fromkeys(METHOD_DEFAULTS) if family is None else defaults_of(family)
+
+
+def _on_disk(cached: CachedModel | None) -> OnDisk | None:
+    if cached is None:
+        return None
+    revisions = [
+        StoredRevision(revision.commit, revision.names, str(revision.folder), revision.complete)
+        for revision in cached.revisions
+    ]
+    return OnDisk(cached.bytes, cached.complete, tuple(revisions))
+
+
+def _folder(folder: Path) -> OnDisk:
+    """The same of a folder that isn't the hub client's."""
+    complete = not missing_parts(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return OnDisk(size, complete, (StoredRevision(None, (), str(folder), complete),))

@@ -1,0 +1,226 @@
+"""The tables of `dycoke models` and `dycoke models info`."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.cli.commands.model_documents import (
+    Configuration,
+    ListedModel,
+    Memory,
+    ModelList,
+    OnDisk,
+    TunedMethod,
+)
+from dycoke_cli.cli.flags.param_flags import flag
+from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.units import count, size
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.models.families import METHOD_DEFAULTS
+
+UNKNOWN = "?"
+WITH_REPOSITORIES = 125
+"""Columns that the list takes with the names of the repositories."""
+WITH_NOTES = 160
+"""Columns that it takes with a column of notes; on less, they stand below."""
+
+BILLION = 1e9
+"""In the list, sizes are in billions of parameters and in GB."""
+
+_FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
+
+
+_LAYOUTS = {
+    "listed": "listed",
+    "found": "found when the model is first loaded",
+    None: UNKNOWN,
+}
+
+
+def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
+    """A list of models; the default is marked.
+
+    Args:
+        document: of `dycoke models`.
+        width: columns there are; where they are few, repositories are left out.
+        hidden: how many more models there are. The notes of a list that is cut short are left out
+            where they don't stand beside the models.
+    """
+    wide, notes = width >= WITH_REPOSITORIES, width >= WITH_NOTES
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("Name", no_wrap=True)
+    for heading in ("Size", "Download", "On disk"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Fits", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    if wide:
+        table.add_column("Repository", no_wrap=True)
+    if notes:
+        table.add_column("Note")
+    for model in document.models:
+        mark = "* " if model.name == document.default else "  "
+        row: list[str | Text] = [
+            Text(mark + model.name),
+            _parameters(model.parameters, BILLION),
+            _download(model, BILLION),
+            _held(model),
+            _FITS[model.fits],
+            model.state or UNKNOWN,
+        ]
+        more = [Text(model.repo or "–")] if wide else []
+        more += [Text(model.note or "")] if notes else []
+        table.add_row(*row, *more)
+    if hidden:
+        lines = _short_legend(document, hidden)
+    else:
+        lines = [*([] if notes else _notes(document)), *_legend(document)]
+    return Group(table, *(Text(line, style="dim") for line in lines))
+
+
+def model_table(document: ModelList) -> Table:
+    """The details of one model."""
+    return named((name, one_line(value)) for name, value in _rows(document))
+
+
+def _notes(document: ModelList) -> list[str]:
+    """Each note with the names of the models that have it."""
+    names: dict[str, list[str]] = {}
+    for model in document.models:
+        if model.note is not None:
+            names.setdefault(model.note, []).append(model.name)
+    return [f"{', '.join(models)}: {note}." for note, models in names.items()] + [""]
+
+
+def _short_legend(document: ModelList, hidden: int) -> list[str]:
+    return [
+        f"{hidden} more: `dycoke models --all`. Search: `dycoke models WORD`; --fits.",
+        _default(document),
+        f"Fits: {_free(document.machine)}.",
+    ]
+
+
+def _default(document: ModelList) -> str:
+    names = {model.name for model in document.models}
+    default = document.default
+    chosen = "* the default" if default in names else f"Default: {one_line(default)}"
+    return f"{chosen}: `dycoke models default NAME` sets another; `info NAME` shows one."
+
+
+def _legend(document: ModelList) -> list[str]:
+    states = "; ".join(f"{state}: {meaning}" for state, meaning in document.states.items())
+    return [
+        _default(document),
+        f"Size in parameters. Fits: {_free(document.machine)}.",
+        f"State: {states}.",
+    ]
+
+
+def _free(machine: Memory) -> str:
+    ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
+    gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
+    free = " and ".join([f"{ram} of RAM", *gpus])
+    return f"weights plus 20 % in the memory that is free now ({free})"
+
+
+def _rows(document: ModelList) -> list[tuple[str, str]]:
+    (model,) = document.models
+    return [
+        ("Name", model.name),
+        ("Repository", model.repo or "–"),
+        ("Note", model.note or "not in the catalog"),
+        ("Family", model.family or _stored_family(model) or UNKNOWN),
+        ("Layout", _LAYOUTS[model.layout]),
+        ("Size", f"{_parameters(model.parameters)} parameters"),
+        ("Download", _download(model)),
+        ("On disk", _places(model.on_disk)),
+        ("Fits", f"{_FITS[model.fits]}: {_free(document.machine)}"),
+        ("Visual tokens", _tokens(model)),
+        ("Defaults", _defaults(model)),
+        ("State", _state(model.state, document.states)),
+        *_tuned(model),
+        *_configured(model.configuration),
+    ]
+
+
+def _stored_family(model: ListedModel) -> str | None:
+    configuration = model.configuration
+    return configuration.family if isinstance(configuration, Configuration) else None
+
+
+def _parameters(number: int | None, largest: float | None = None) -> str:
+    if number is None:
+        return UNKNOWN
+    if (largest or number) < 1e9:
+        return f"{number / 1e6:.3g} M"
+    return f"{round(number / 1e9, 3):.3g} B"
+
+
+def _download(model: ListedModel, largest: float | None = None) -> str:
+    if model.download_bytes is None:
+        return UNKNOWN
+    return size(model.download_bytes, largest) if model.download_bytes else "bundled"
+
+
+def _held(model: ListedModel) -> str:
+    on_disk = model.on_disk
+    if on_disk is None:
+        return "–"
+    held = size(on_disk.bytes, BILLION)
+    return held if on_disk.complete else f"part, {held}"
+
+
+def _places(on_disk: OnDisk | None) -> str:
+    if on_disk is None:
+        return "no; `dycoke models pull` downloads it"
+    places = []
+    for revision in on_disk.revisions:
+        names = ", ".join(revision.names)
+        commit = f" {revision.commit[:12]}" if revision.commit else ""
+        whole = "" if revision.complete else " (not all of it)"
+        places.append(f"{revision.folder}{commit}{f' ({names})' if names else ''}{whole}")
+    return f"{size(on_disk.bytes)} in {'; '.join(places)}"
+
+
+def _tokens(model: ListedModel) -> str:
+    if model.tokens_per_frame is not None:
+        return f"{count(model.tokens_per_frame)} per frame"
+    shape = model.shape
+    if shape is None:
+        return f"{UNKNOWN}; `dycoke probe VIDEO --model NAME` counts them"
+    return (
+        f"one per {shape.side} × {shape.side} pixels; `dycoke probe VIDEO --model NAME` counts them"
+    )
+
+
+def _defaults(model: ListedModel) -> str:
+    defaults = {name: getattr(model, name) for name in METHOD_DEFAULTS}
+    if None in defaults.values():
+        return UNKNOWN
+    return " ".join(f"{flag(name)} {value}" for name, value in defaults.items())
+
+
+def _tuned(model: ListedModel) -> list[tuple[str, str]]:
+    if not isinstance(model.tuned, TunedMethod):
+        return []
+    on, default = model.tuned.tuned, " (the default)" if model.tuned.default else ""
+    name = model.tuned.method["name"]
+    return [("Tuned", f"--method auto is {name}{default}: {on.videos} videos, {on.date}")]
+
+
+def _state(state: str | None, states: dict[str, str]) -> str:
+    return UNKNOWN if state is None else f"{state}: {states[state]}"
+
+
+def _configured(configuration: Configuration | Absent | None) -> list[tuple[str, str]]:
+    if not isinstance(configuration, Configuration):
+        return []
+    rows = [("Weight dtype", configuration.dtype or UNKNOWN)]
+    parts = (configuration.text, "Language model"), (configuration.vision, "Vision encoder")
+    for sizes, name in parts:
+        values = [f"{key} {value}" for key, value in sizes.items()]
+        rows.append((name, ", ".join(values) or UNKNOWN))
+    return rows

@@ -1,0 +1,322 @@
+"""`dycoke models`: the models that have a short name, and which one answers by default."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import completion, output, pages, render
+from dycoke_cli.cli.commands.estimate import Memory, cost_of_frames, show_cost
+from dycoke_cli.cli.commands.model_documents import (
+    ListedModel,
+    ModelList,
+    all_models,
+    one_model,
+    table_of,
+)
+from dycoke_cli.cli.commands.model_tables import model_table, models_table
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.render.units import size
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models import settings
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.request import Request
+from dycoke_cli.video.sampling import Sampling
+
+SHOWN = 16
+"""Models on the short list, which a terminal of 24 lines holds with all that is below it."""
+
+
+class _Models(pages.Group):
+    """The subcommands; what is none of them, words or flags, is for `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments that are left, `list` in front of them where no subcommand is."""
+        others = {*self.commands, *ctx.help_option_names}
+        if not ctx.resilient_parsing and not {*args[:1]} & others:
+            args = ["list", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = pages.App(_Models)
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORD…",
+        help="Only those with all of these words in name, repository, family or note.",
+        show_default=False,
+    ),
+]
+All = Annotated[
+    bool, typer.Option("--all", help=f"All of them, not only the {SHOWN} to look at first.")
+]
+
+Fits = Annotated[
+    bool, typer.Option("--fits", help="Only those whose weights fit into the memory that is free.")
+]
+Downloaded = Annotated[
+    bool, typer.Option("--downloaded", help="Only those that are on this machine.")
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only those of a family, such as qwen2_5_vl.",
+        autocompletion=completion.families,
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", help="Of the estimate: auto (this machine's), cpu, cuda or mps."
+    ),
+]
+
+
+@app.callback()
+def models() -> None:
+    """List, download and select models.
+
+    Examples:
+        dycoke models
+        dycoke models qwen --fits
+        dycoke models pull llava-onevision-0.5b
+
+    Without a subcommand, lists models as `dycoke models list` does.
+    """
+
+
+@app.command("list")
+def list_models(
+    words: Words = None,
+    fits: Fits = False,
+    downloaded: Downloaded = False,
+    family: Family = None,
+    everything: All = False,
+    as_json: options.Json = False,
+) -> None:
+    """List models: test status, whether they fit in memory, and whether they are downloaded.
+
+    Examples:
+        dycoke models list --fits
+        dycoke models list qwen --downloaded --json
+        dycoke models list --family qwen2_5_vl | cut -f 1,2
+
+    On a terminal a table, which begins with the bundled model, the default, those that are
+    downloaded and those that fit; elsewhere tab-separated values of all, with a header.
+    """
+    document = all_models()
+    families = {model.family for model in document.models if model.family is not None}
+    if family is not None and family not in families:
+        known = ", ".join(sorted(families))
+        raise UsageError(f"--family: no model in the list is of {family!r} (there are {known})")
+    chosen = [
+        model
+        for model in document.models
+        if (not fits or model.fits in ("gpu", "ram"))
+        and (not downloaded or (model.on_disk is not None and model.on_disk.complete))
+        and family in (None, model.family)
+        and _has(model, words or [])
+    ]
+    if words and not chosen:
+        raise UsageError(_nothing_found(words))
+    if as_json:
+        output.write_json(to_dict(replace(document, models=tuple(chosen))))
+    elif sys.stdout.isatty():
+        ranked = sorted(chosen, key=lambda model: _rank(model, document))
+        shown = ranked if everything else ranked[:SHOWN]
+        document = replace(document, models=tuple(shown))
+        width = render.stdout_console().width
+        render.to_stdout(models_table(document, width, len(ranked) - len(shown)))
+    else:
+        for row in table_of(replace(document, models=tuple(chosen))):
+            output.write("\t".join(map(one_line, row)) + "\n")
+
+
+def _has(model: ListedModel, words: Sequence[str]) -> bool:
+    """Whether a model has all words."""
+    known = (model.name, model.repo, model.family, model.note)
+    text = " ".join(each for each in known if each is not None).lower()
+    return all(word.lower() in text for word in words)
+
+
+def _nothing_found(words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(words[0], [str(each.name) for each in app.registered_commands])
+    hint = f"did you mean `dycoke models {near[0]}`?" if near else "`dycoke models --all` lists all"
+    return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
+
+
+def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
+    """Sorts the models that somebody would take first to the front; others stay in order."""
+    return (
+        model.repo is not None,
+        model.name != document.default,
+        model.on_disk is None or not model.on_disk.complete,
+        model.fits not in ("gpu", "ram"),
+    )
+
+
+@app.command("default")
+def default(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME|DIR|HUB_ID",
+            help="The new default model; without it, print the current one.",
+            autocompletion=completion.models,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Set the model that is used where --model isn't given.
+
+    Examples:
+        dycoke models default llava-onevision-0.5b
+        dycoke models default
+    """
+    if name is None:
+        output.line(settings.default_model() or settings.BUNDLED)
+        return
+    source = find(name)
+    # A folder is meant as it is seen from here, wherever the next command runs.
+    chosen = os.path.abspath(name) if source.local and source.entry is None else name
+    path = settings.choose_default_model(chosen)
+    render.note(f"Default model set to {chosen}{_still_missing(source)} (remembered in {path})")
+
+
+def _still_missing(source: ModelRef) -> str:
+    """That a model isn't on this machine, and what to do; empty of one that is."""
+    (model,) = one_model(source).models
+    if model.on_disk is not None and model.on_disk.complete:
+        return ""
+    needed = "" if model.download_bytes is None else f" ({size(model.download_bytes)})"
+    return f"; not downloaded yet{needed}: dycoke models pull {source.name}"
+
+
+@app.command("info")
+def info(
+    name: options.ModelArgument,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="What an answer about N frames of 1280 × 720 would cost in tokens, memory and "
+            "FLOPs, in place of what is known of the model.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    memory: Memory = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the details of a model; no weights are downloaded.
+
+    Examples:
+        dycoke models info qwen2.5-vl-3b
+        dycoke models info qwen2.5-vl-3b --frames 64 --device cuda --memory 24GB
+        dycoke models info ./my-checkpoint --json
+    """
+    if frames is not None:
+        loading = LoadOptions(device=device)
+        request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
+        cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory)
+        show_cost(cost, as_json)
+        return
+    if memory is not None or device != "auto":
+        flag = "--device" if memory is None else "--memory"
+        raise UsageError(f"{flag} is for estimates: add --frames, or leave it out")
+    document = one_model(find(name))
+    if as_json:
+        output.write_json(to_dict(document))
+    else:
+        render.to_stdout(model_table(document))
+
+
+@app.command("pull")
+def pull(
+    name: options.ModelArgument,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Branch, tag or commit. Default: the main branch.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download a model ahead of time; print the commit.
+
+    Examples:
+        dycoke models pull llava-onevision-0.5b
+        dycoke models pull my-org/my-model --revision v2
+
+    Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
+    was at.
+    """
+    source = find(name)
+    if source.local:
+        render.note(f"{name} is a folder on this machine already; there is nothing to pull")
+        return
+    from dycoke_cli.models.files import hub
+
+    planned = hub.plan(source, revision)
+    hub.check_space(planned)
+    if planned.missing:
+        with render.Download(name, len(planned.missing), planned.missing_bytes, quiet) as download:
+            hub.pull(planned, download.update)
+    else:
+        hub.pull(planned, lambda come: None)
+    hub.check_pulled(planned)
+    if not quiet:
+        render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")
+    output.line(planned.commit)
+
+
+@app.command("rm")
+def remove(
+    name: options.ModelArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
+) -> None:
+    """Remove a downloaded model, in all its revisions, from this machine.
+
+    Examples:
+        dycoke models rm llava-onevision-0.5b
+        dycoke models rm llava-onevision-0.5b --yes
+    """
+    source = find(name)
+    if source.local:
+        what = "is part of the package" if source.entry else "is a folder of yours"
+        raise ModelError(f"{name} {what}; only downloaded models are removed")
+    from dycoke_cli.models.files.hub_cache import removal
+
+    planned = removal(source.location)
+    freed = size(planned.freed_bytes)
+    if not yes and not _agreed(source.location, freed):
+        render.note("nothing was removed")
+        return
+    planned.execute()
+    render.note(f"{source.location} is removed; that freed {freed}")
+
+
+def _agreed(repo: str, freed: str) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"removing {repo} frees {freed}; there is no terminal to confirm on: add --yes"
+        )
+    return render.confirm(f"Remove {repo} and free {freed}?")

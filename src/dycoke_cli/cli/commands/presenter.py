@@ -1,0 +1,147 @@
+"""How a conversation is shown: as text while it comes, or as JSON when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.render.view import View
+
+
+class AsText(View):
+    """Answers stream to stdout; progress, warnings and figures go to stderr.
+
+    Args:
+        questions: how many there are.
+        quiet: leave stderr to errors.
+        note: see `View`.
+        stats: show the panel with all figures in place of one line.
+
+    Attributes:
+        more: what shows the panel after that line.
+    """
+
+    more = "--stats"
+
+    def __init__(
+        self, questions: int, quiet: bool, note: str | None = None, stats: bool = False
+    ) -> None:
+        # Where the answer streams to the screen, it is its own progress.
+        self._hidden = ("decode",) if sys.stdout.isatty() else ()
+        super().__init__(quiet, note, self._hidden)
+        self._question: str | None = None
+        self._several = questions > 1
+        self._stats = stats
+        self._answer = output.AnswerText(single_line=self._several)
+        self._warned: set[str] = set()
+        self._waiting_since = time.monotonic()
+        self._waited_s: float | None = None
+        self._warming_since: float | None = None
+        self._warm_up_s = 0.0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is not None and not issubclass(kind, OSError):
+            self._answer.abandon()
+
+    @property
+    def on_text(self) -> Callable[[str], None]:
+        """Takes the text of an answer as it is generated."""
+        return self._add
+
+    def _add(self, piece: str) -> None:
+        self.announce()  # of an answer without any prefill
+        if sys.stdout.isatty():
+            self.stop()
+        self._answer.add(piece)
+
+    def warning(self, sentence: str) -> None:
+        """Show it once."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            super().warning(sentence)
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Show how far a stage is; the warm-up takes time of those who wait."""
+        if stage == "warm_up":
+            self._warming_since = time.monotonic()
+        super().stage(stage, done, total)
+
+    def begin(self, question: str) -> None:
+        """Show the question where several answers follow each other."""
+        if self._warming_since is not None:
+            self._warm_up_s = time.monotonic() - self._warming_since
+            self._warming_since = None
+        if self._several and not self._quiet:
+            self._question = question
+
+    def announce(self) -> None:
+        """Show what has to be said before an answer."""
+        super().announce()
+        if self._question is not None:
+            self.stop()
+            render.question(self._question)
+            self._question = None
+
+    def begin_comparison(self) -> None:
+        """End the answer; what follows is only measured."""
+        self._waited_s = time.monotonic() - self._waiting_since
+        self.stop()
+        self._answer.end()
+        self._line.hidden = ()
+        self._line.prefix = "Baseline: "
+
+    def finish(self, answer: Answer) -> None:
+        """End the answer; then come the warnings and the figures."""
+        self.stop()
+        self._line.hidden = self._hidden
+        self._line.prefix = ""
+        if answer.compared_to is ABSENT:
+            self._waited_s = time.monotonic() - self._waiting_since
+            self._answer.end()
+        self._waiting_since = time.monotonic()
+        if self._quiet:
+            return
+        for warning in answer.warnings:
+            self.warning(warning)
+        assert self._waited_s is not None
+        render.statistics(answer, self._waited_s, self._warm_up_s, self._stats, self.more)
+        self._warm_up_s = 0.0
+
+    def advise(self, sentence: str) -> None:
+        """Show it below the figures."""
+        self.note(sentence)
+
+
+class AsJson(View):
+    """One object per question on stdout; on stderr nothing but the progress, on a terminal.
+
+    Args:
+        waiting: what the objects still to come are about; each that was written is removed.
+        quiet: no progress either.
+        note: see `View`.
+    """
+
+    def __init__(self, waiting: list[dict[str, Any]], quiet: bool, note: str | None = None) -> None:
+        super().__init__(quiet, note)
+        self._waiting = waiting
+
+    def warning(self, sentence: str) -> None:
+        """The object has it."""
+
+    def finish(self, answer: Answer) -> None:
+        """Write the object."""
+        self.stop()
+        output.write_json(answer.to_dict())
+        del self._waiting[0]

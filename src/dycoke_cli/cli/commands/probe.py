@@ -1,0 +1,188 @@
+"""`dycoke probe`: frame sampling and visual tokens of a video, without loading a model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from rich.table import Table
+
+from dycoke_cli.answer.answer import Audio, Frames, Version
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.render.figures import named
+from dycoke_cli.cli.render.units import count, share
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.models import settings
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.prompts.audio_rate import listening
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.version import __version__
+from dycoke_cli.video import VideoInfo
+from dycoke_cli.video.decoder import Decoder
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+    from dycoke_cli.video import Clip
+
+SCHEMA = "dycoke.probe/1"
+
+
+@spread
+def probe(
+    video: options.VideoArgument,
+    sampling: flags.Frames,
+    model: flags.Model,
+    limits: flags.Limiting,
+    as_json: options.Json = False,
+) -> None:
+    """Show which frames of a video are sampled, their visual tokens, and what audio it has.
+
+    Examples:
+        dycoke probe holiday.mp4
+        dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
+        dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
+
+    No model is loaded.
+    """
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
+        name = model.named or settings.BUNDLED
+        source = find(name)
+        with Decoder(limits) as decoder:
+            clip = decoder.read(video, listening(sampling, name, LoadOptions()))
+        probed = _probed(video, name, clip, _clip_tokens(source, clip))
+        if as_json:
+            output.write_json(to_dict(probed))
+            return
+        for warning in probed.warnings:
+            render.warning(warning)
+        render.to_stdout(table(probed))
+
+
+@dataclass(frozen=True)
+class ClipTokenCounts:
+    """The visual tokens of the frames."""
+
+    frames: Annotated[Count, Doc("As the model encodes them: pairs, where it merges two.")]
+    per_frame: Annotated[Count, Doc("Visual tokens of each.")]
+    visual: Annotated[Count, Doc("Visual tokens before compression.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill, at merge_ratio.")]
+    merge_ratio: Annotated[float, Doc("The default of --merge-ratio.", minimum=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """The streams of a video, the frames sampled, their visual tokens, and the audio read."""
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    video: Annotated[str, Doc("As given.")]
+    info: VideoInfo
+    frames: Frames
+    model: Annotated[str, Doc("Whose visual tokens are counted.")]
+    tokens: ClipTokenCounts
+    audio: Annotated[Audio | Absent, Doc("What the model is given of it, where it takes audio.")]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
+
+
+def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
+    frames, height, width = clip.frames.shape[:3]
+    known = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
+    if known is not None:
+        return known
+    from dycoke_cli.models.prompts.stock_prompt import count_tokens
+
+    return count_tokens(source, clip)
+
+
+def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
+    method = DyCoke()
+    return Probed(
+        video=video,
+        info=clip.info,
+        frames=Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        model=model,
+        tokens=ClipTokenCounts(
+            frames=tokens.frames,
+            per_frame=tokens.per_frame,
+            visual=tokens.visual,
+            visual_kept=method.kept_tokens(tokens.frames, tokens.per_frame),
+            merge_ratio=method.merge_ratio,
+        ),
+        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        warnings=tuple(clip.warnings),
+    )
+
+
+def table(probed: Probed) -> Table:
+    """The streams, the frames sampled, their visual tokens, and the audio read."""
+    return named(_rows(probed))
+
+
+def _rows(probed: Probed) -> list[tuple[str, str]]:
+    info, frames, tokens = probed.info, probed.frames, probed.tokens
+    turned = f", turned by {info.rotation_deg}°" if info.rotation_deg else ""
+    mirrored = ", mirrored" if info.mirrored else ""
+    kept = tokens.visual_kept
+    return [
+        ("Video", one_line(probed.video)),
+        ("Container", info.container),
+        ("Stream", _streams(info)),
+        ("Resolution", f"{info.width} × {info.height}{turned}{mirrored}"),
+        ("Frame rate", _rate(info.fps, info.variable_rate)),
+        ("Duration", _duration(info.duration_s)),
+        ("Audio", _audio(probed)),
+        ("Frames sampled", f"{frames.count}, at {_times(frames.timestamps_s)} s"),
+        (
+            "Visual tokens",
+            f"{count(tokens.visual)} for {one_line(probed.model)}"
+            f" ({count(tokens.frames)} × {count(tokens.per_frame)})"
+            f" → {count(kept)} after TTM at K={tokens.merge_ratio:g}"
+            f" ({share(kept, tokens.visual)})",
+        ),
+    ]
+
+
+def _streams(info: VideoInfo) -> str:
+    read = f"{info.stream} ({info.codec})"
+    others = [
+        f"{stream.index} ({stream.codec}, {stream.width} × {stream.height})"
+        for stream in info.video_streams
+        if stream.index != info.stream
+    ]
+    return f"{read}; there is also {', '.join(others)}" if others else read
+
+
+def _audio(probed: Probed) -> str:
+    stored, read = probed.info.audio, probed.audio
+    if stored is None:
+        return "none"
+    channels = f"{stored.channels} channel{'s' if stored.channels != 1 else ''}"
+    found = f"{stored.index} ({stored.codec}, {stored.sample_rate / 1000:g} kHz, {channels})"
+    if isinstance(read, Absent):
+        return found
+    rate = f"{read.sample_rate / 1000:g} kHz"
+    return f"{found}; {one_line(probed.model)} is given {read.seconds:.1f} s of it, at {rate}"
+
+
+def _rate(fps: float | None, varies: bool | None) -> str:
+    if fps is None:
+        return "not declared"
+    return f"{fps:.4g} frames per second" + (", variable (mean)" if varies else "")
+
+
+def _duration(seconds: float | None) -> str:
+    return "not declared" if seconds is None else f"{seconds:.2f} s"
+
+
+def _times(seconds: Sequence[float], shown: int = 40) -> str:
+    text = " ".join(f"{second:.2f}" for second in seconds[:shown])
+    return text if len(seconds) <= shown else f"{text} … {seconds[-1]:.2f}"

@@ -1,0 +1,279 @@
+"""`dycoke serve`: an OpenAI-compatible server on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dycoke_cli.cli import pages, render
+from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
+from dycoke_cli.cli.commands.detach import detached
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import request_flags as flags
+from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.extras import need
+from dycoke_cli.video.decoder import Decoders
+from dycoke_cli.video.limits import Limits
+
+if TYPE_CHECKING:
+    from dycoke_cli.request import Request
+    from dycoke_cli.server.media import Media, MediaFile
+    from dycoke_cli.server.prepare import Read
+    from dycoke_cli.server.routes import Service
+    from dycoke_cli.video import Clip, Sampling
+
+_SERVER = "Server"
+_LIMITS = "Limits"
+_MIB = 1024**2
+_BACKGROUND_IDLE_S = 900.0
+_BODIES = 4  # as many of the largest as may be in memory at once
+_CONNECTIONS = 4  # for each request that is taken on: those that are only open cost little
+
+Action = Annotated[
+    Literal["stop"] | None,
+    typer.Argument(
+        metavar="[stop]", help="stop: end your server that is running.", show_default=False
+    ),
+]
+Background = Annotated[
+    bool,
+    typer.Option(
+        "--background",
+        help="Return when the server answers; it goes on until `dycoke serve stop`, or until "
+        "nobody has asked for --idle seconds (default: 900). `dycoke ask` and `batch` use it.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST",
+        help="Where to listen. Other machines can ask only if it isn't this machine alone, which "
+        "needs an API key in the environment variable DYCOKE_API_KEY.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, max=65535, help="0: any that is free.", rich_help_panel=_SERVER
+    ),
+]
+MediaRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Requests may name files below this folder (file:///…). Default: none.",
+        show_default=False,
+        rich_help_panel=_SERVER,
+    ),
+]
+AllowHttp = Annotated[
+    bool,
+    typer.Option(
+        "--allow-http",
+        help="Fetch videos that requests name by http or https, from public addresses only.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Idle = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="Unload the model when nobody has asked for so long; the next request loads it again. "
+        "With --background the server ends. Default: never.",
+        show_default=False,
+        rich_help_panel=_SERVER,
+    ),
+]
+Hold = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Encoded videos kept in memory, with what was prefilled of them.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+Queue = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Requests that may wait or be answered at once; more are told to come back (429).",
+        rich_help_panel=_LIMITS,
+    ),
+]
+FrameLimit = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Frames per video, whatever a request says.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+BodyLimit = Annotated[
+    int,
+    typer.Option(
+        metavar="MIB",
+        min=1,
+        help="Size of a request, and of a video that is fetched, in MiB.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+BRIEF = """
+    --background --host --port --media-root --allow-http --idle --model --frames --fps --device
+    --quantize --method --max-new-tokens --frame-limit --queue --quiet
+"""
+
+
+@spread
+def serve(
+    *,
+    action: Action = None,
+    background: Background = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    media_root: MediaRoot = None,
+    allow_http: AllowHttp = False,
+    idle: Idle = None,
+    queue: Queue = 64,
+    frame_limit: FrameLimit = 256,
+    body_limit: BodyLimit = 256,
+    hold: Hold = 8,
+    model: flags.Model,
+    sampling: flags.Frames,
+    limits: flags.Limiting,
+    loading: flags.Loading,
+    method: MethodFlags,
+    generation: flags.Generation,
+    cache: options.Cache = False,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+) -> None:
+    """Answer OpenAI-compatible requests about videos, with compression chosen per request.
+
+    Examples:
+        dycoke serve
+        dycoke serve --model qwen2.5-vl-3b --port 9000 --media-root /data/videos
+        dycoke serve --background --idle 600
+
+    The flags of model, frames, method and generation are what a request gets that says nothing
+    else. docs/serve.md has the requests. Ctrl-C ends it.
+    """
+    if action == "stop":
+        from dycoke_cli.server.door import stop_running
+
+        if not stop_running():
+            raise DycokeError("no server of yours is running")
+        return
+    need("fastapi", "serve", "dycoke serve")
+    need("uvicorn", "serve", "dycoke serve")
+    from dycoke_cli.server.guard import KEY
+    from dycoke_cli.server.media import Media
+
+    if media_root is not None and not media_root.is_dir():
+        raise UsageError(f"--media-root {media_root} isn't a folder")
+    if method.guard is not None or method.guard_mean is not None:
+        raise UsageError(
+            "--guard is for ask, chat and batch; a server answers as each request says"
+        )
+    request = method.applied(flags.request(model, loading, sampling, generation, limits=limits))
+    note = BUNDLED_NOTE if model.named is None else None
+    key = os.environ.get(KEY) or None
+    media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
+    begun: Callable[[str], None] = (lambda text: None) if quiet else render.note
+    with detached(begun, background) as begun, View(quiet, note) as view, speaking_of_flags():
+        view.stage("start")
+        from dycoke_cli.server.doorkeeper import Doorkeeper
+        from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+
+        address = Address(host, port, key)
+        with address.bind() as listening, suppress(KeyboardInterrupt):
+            service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
+            server = make_server(service, address, queue * _CONNECTIONS)
+            keeper = Doorkeeper(
+                service.engine, request, lambda: setattr(server, "should_exit", True)
+            )
+            with closing(keeper):
+                if background and not keeper.listens:
+                    raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
+                keeper.start()
+                view.announce()
+                view.stop()
+                where = f"[{host}]" if ":" in host else host
+                begun(f"Serving {request.model} at http://{where}:{listening.getsockname()[1]}/v1")
+                idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
+                run(server, service, listening, idling)
+
+
+def _service(
+    request: Request,
+    media: Media,
+    view: View,
+    queue: int,
+    frame_limit: int,
+    body_limit: int,
+    hold: int,
+    cache: bool,
+) -> Service:
+    """Load the model, and put together what answers."""
+    from dycoke_cli.runs.conversation import check_request
+    from dycoke_cli.stock.importing import uncollected
+
+    local = check_request(request, 1, view)
+    with uncollected():
+        from dycoke_cli.engine.visual_cache import VisualCache
+        from dycoke_cli.models.load import load
+        from dycoke_cli.models.prompts.audio_rate import listening
+        from dycoke_cli.server.admission import Admission
+        from dycoke_cli.server.engine_thread import EngineThread
+        from dycoke_cli.server.held_videos import HeldVideos
+        from dycoke_cli.server.metrics import Metrics
+        from dycoke_cli.server.routes import Service
+        from dycoke_cli.stock.quiet import silence_libraries
+
+    silence_libraries()
+    view.stage("load" if local else "fetch")
+    loading = partial(load, request.model, **asdict(request.loading))
+    loaded = loading()
+    request.method.suited(loaded.method_defaults, loaded.layers, loaded.name)
+    metrics = Metrics()
+    held = HeldVideos(hold, metrics)
+    kept = VisualCache() if cache else None
+    return Service(
+        defaults=replace(
+            request, sampling=listening(request.sampling, request.model, request.loading)
+        ),
+        engine=EngineThread(loading, loaded, held, metrics, kept),
+        held=held,
+        media=media,
+        read=_reading(request.limits),
+        admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
+        metrics=metrics,
+        most_frames=frame_limit,
+        most_body_bytes=body_limit * _MIB,
+    )
+
+
+def _reading(limits: Limits) -> Read:
+    """What reads the videos of requests, in processes of their own."""
+    decoders = Decoders(limits)
+
+    def read(file: MediaFile, sampling: Sampling) -> Clip:
+        return decoders.read(file.path, sampling, shown_as=file.shown)
+
+    return read

@@ -1,0 +1,31 @@
+"""A conversation as a file: Markdown to read, or the answers' objects as JSON Lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.unicode import to_json, valid
+
+
+def save(path: str, answers: Sequence[Answer]) -> None:
+    """Write answers to a file that isn't there yet, in the order in which they came.
+
+    Args:
+        path: whose name ends in .jsonl or .json for objects as of `ask --json`.
+        answers: with their questions.
+
+    Raises:
+        OSError: the file is there already, or can't be written.
+    """
+    lines = [to_json(answer.to_dict()) for answer in answers]
+    if not path.lower().endswith((".jsonl", ".json")):
+        lines = [_paragraphs(answer) for answer in answers]
+    with open(path, "x", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _paragraphs(answer: Answer) -> str:
+    quote = "\n".join(f"> {line}" for line in answer.question.splitlines())
+    about = f"*{answer.video} · {answer.model.name} · {answer.method['name']}*"
+    return valid(f"{quote}\n\n{answer.answer.strip()}\n\n{about}\n")

@@ -1,0 +1,99 @@
+"""`dycoke verify`: checks an attached method on a model's real weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.cli import output, render
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.spread import FromParams, spread
+from dycoke_cli.errors import OutputError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
+from dycoke_cli.verification import SCHEMA
+
+if TYPE_CHECKING:
+    from dycoke_cli.verification.verification_report import MethodAnswer, Step
+
+FRAMES = 8
+
+
+@spread
+def verify(
+    model: options.ModelArgument,
+    loading: Annotated[LoadOptions, FromParams("Model", without=("random_weights",))],
+    frames: Annotated[
+        int, typer.Option("--frames", metavar="N", min=1, help="Number of frames of the clip.")
+    ] = FRAMES,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Where the report goes. Default: verify-NAME.json."
+        ),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Verify compression on a model's real weights, and write a report.
+
+    Examples:
+        dycoke verify llava-onevision-0.5b
+        dycoke verify ./my-checkpoint --frames 4 --out report.json
+
+    With all tokens kept, answers must match those of stock generate(); with pruning, those of a
+    masked reference. Nothing is sent anywhere.
+    """
+    path = out or Path(f"verify-{_file_name(model)}.json")
+    check_output_file(path, "--out", "the report would take its place")
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
+        if not quiet:
+            render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
+        with uncollected():
+            from dycoke_cli.engine.session import VideoSession
+            from dycoke_cli.models.load import load
+            from dycoke_cli.stock.quiet import silence_libraries
+            from dycoke_cli.verification.run_checks import clip
+            from dycoke_cli.verification.run_checks import verify as run
+
+        silence_libraries()
+        session = VideoSession(load(model, **asdict(loading)), clip(frames))
+        report = run(session) if quiet else run(session, _show_check, _show_answer)
+        document = to_dict(report)
+        _write(path, document)
+        if as_json:
+            output.write_json(document)
+        else:
+            output.line(f"{model}: {report.verdict}")
+        if not quiet:
+            render.note(f"The report: {path}")
+    if report.verdict != "verified":
+        raise typer.Exit(1)
+
+
+def _show_check(step: Step) -> None:
+    render.check(step.name, step.verdict, step.detail)
+
+
+def _show_answer(one: MethodAnswer) -> None:
+    render.note(f"{one.question} ({one.method}) {one.answer}")
+
+
+def _file_name(model: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(model).name) or "model"
+
+
+def _write(path: Path, report: dict[str, object]) -> None:
+    try:
+        replace_content(path, (json.dumps(report, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(unwritable(path, error)) from error

@@ -1,0 +1,1 @@
+"""Flags: read off the fields of dataclasses, or declared once where no field has them."""

@@ -1,0 +1,75 @@
+"""The flags that choose an LLM as the judge of open answers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dycoke_cli.evaluation.dataset import Dataset
+    from dycoke_cli.evaluation.scoring.judge_client import Client
+
+_PANEL = "Judge (open answers)"
+
+JudgeModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also have the answers graded by an LLM, such as gpt-4o-2024-11-20; for "
+        "activitynetqa and video_dc499. The key is taken from OPENAI_API_KEY.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="An OpenAI-compatible endpoint that serves it, such as http://localhost:8000/v1. "
+        "Default: OpenAI's.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class JudgeFlags:
+    """Who grades open answers."""
+
+    judge_model: JudgeModel = None
+    judge_url: JudgeUrl = None
+
+    def client(self, dataset: Dataset) -> Client | None:
+        """The judge that they choose; None is none.
+
+        Args:
+            dataset: whose answers it would grade.
+
+        Raises:
+            UsageError: the answers need no judge, or the judge can't be asked.
+        """
+        if self.judge_model is None:
+            if self.judge_url is not None:
+                raise UsageError("--judge-url needs the name of a model there: --judge-model NAME")
+            return None
+        if not dataset.about.judge:
+            raise UsageError(
+                f"--judge-model is for open answers, and {dataset.name} has none: leave it out"
+            )
+        from dycoke_cli.evaluation.scoring.judge_client import KEY, OpenAIClient
+
+        client = OpenAIClient(self.judge_model, self.judge_url)
+        if self.judge_url is None and not (
+            os.environ.get(KEY) or os.environ.get("OPENAI_BASE_URL")
+        ):
+            raise UsageError(
+                f"--judge-model {self.judge_model} needs a key: set {KEY}, or name an endpoint of "
+                "your own with --judge-url"
+            )
+        return client

@@ -1,0 +1,126 @@
+"""The flags that have questions answered by a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.method_flags import AUTO
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import parameters_of
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.runs.remote.served_model import Server
+
+_PANEL = "Server (--server)"
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Have an OpenAI-compatible server answer, such as http://localhost:8000/v1 (vLLM, "
+        "dycoke serve); frames are read here. --model is its name there; a method that is named "
+        "is sent along.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+KeyVariable = Annotated[
+    str,
+    typer.Option(
+        "--api-key-env",
+        metavar="NAME",
+        help="Environment variable with the server's key.",
+        rich_help_panel=_PANEL,
+    ),
+]
+AsImages = Annotated[
+    bool,
+    typer.Option(
+        "--as-images",
+        help="Send frames as pictures, to a server that takes no videos.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Requests = Annotated[
+    int, typer.Option("--requests", metavar="N", help="Requests in flight.", rich_help_panel=_PANEL)
+]
+REQUESTS = 8
+
+NoServer = Annotated[
+    bool,
+    typer.Option(
+        "--no-server",
+        help="Load the model here, even if a server of yours (`dycoke serve`) has it in memory.",
+        rich_help_panel="Model",
+    ),
+]
+
+# Of flags that are for a model in this process: their parameters.
+_LOCAL = (
+    "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
+    "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
+    "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server", "plot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServerFlags:
+    """Which server answers, if any."""
+
+    server: Url = None
+    api_key_env: KeyVariable = "OPENAI_API_KEY"
+    as_images: AsImages = False
+
+    def check(self, context: typer.Context) -> None:
+        """Refuse flags that don't go together.
+
+        Raises:
+            UsageError: there are some.
+        """
+        given = options.given(context)
+        if self.server is None:
+            if alone := given & {"api_key_env", "as_images", "requests"}:
+                raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
+            return
+        if local := [name for name in _LOCAL if name in given]:
+            raise UsageError(
+                f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"
+            )
+        if context.params.get("method") == AUTO:
+            raise UsageError(
+                f"--method {AUTO} is for a model on this machine: name a method, or leave it out"
+            )
+
+    def chosen(self, context: typer.Context, method: Method | None = None) -> Server | None:
+        """The server that they choose; None is none.
+
+        Args:
+            context: of the command.
+            method: that is named to the server where a flag says anything of it; None where each
+                row of a table names its own.
+
+        Raises:
+            UsageError: a value that can't be.
+        """
+        if self.server is None:
+            return None
+        from dycoke_cli.runs.remote.served_model import Server
+
+        parts = set() if method is None else {"method", *parameters_of(type(method))}
+        return Server(
+            self.server,
+            self.api_key_env,
+            context.params.get("requests", 1),
+            names_method=method is None or not parts.isdisjoint(options.given(context)),
+            as_images=self.as_images,
+        )
+
+
+def _flag(parameter: str) -> str:
+    return f"--{parameter.replace('_', '-')}"

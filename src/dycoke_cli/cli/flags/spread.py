@@ -1,0 +1,165 @@
+"""Spreads dataclasses of options into the signature of a command, where Typer looks for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, get_args
+
+from typer.models import OptionInfo
+
+from dycoke_cli.cli.flags.param_flags import flag, option, speaking_of_flags, value_of
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import Parameter, parameters_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """Marks a field that is a dict of parameters, for those that no source file lists.
+
+    Args:
+        options: their annotations by name. Where one isn't given, it is None.
+        refuse: called with the name of one that a command can't have, for it has that flag already.
+    """
+
+    options: Mapping[str, Any]
+    refuse: Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class FromParams:
+    """Marks a parameter that is a dataclass of the library: its fields with a `Param` are flags.
+
+    Where a flag isn't given, the field keeps its default.
+
+    Args:
+        panel: of the help page.
+        exclusive: names of which only one may be given.
+        without: names that the command doesn't have.
+        common: names that most people need, which stand before all panels.
+    """
+
+    panel: str
+    exclusive: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+
+    def parameters(self, group: Any) -> dict[str, Parameter]:
+        """The parameters that are flags, by name."""
+        return {n: p for n, p in parameters_of(group).items() if n not in self.without}
+
+    def made(self, group: Any, given: dict[str, Any]) -> Any:
+        """The dataclass; its values are taken out of what was given.
+
+        Raises:
+            UsageError: a value out of range, or two that contradict each other.
+        """
+        parameters = self.parameters(group)
+        taken = {name: given.pop(name) for name in parameters}
+        taken = {name: value for name, value in taken.items() if value is not None}
+        both = [flag(name) for name in self.exclusive if name in taken]
+        if len(both) > 1:
+            raise UsageError(f"{' and '.join(both)} exclude each other; use one of them")
+        with speaking_of_flags():
+            return group(**{name: value_of(parameters[name], v) for name, v in taken.items()})
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Make each field of a parameter that is a dataclass a parameter of its own, in its place.
+
+    Args:
+        command: a function; what it is called with is put back together.
+    """
+    hints = typing.get_type_hints(command, include_extras=True)
+    parameters: dict[str, inspect.Parameter] = {}
+    found: list[tuple[inspect.Parameter, Each | None]] = []
+    groups: dict[str, Any] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = hints[name]
+        mark = next((m for m in getattr(kind, "__metadata__", ()) if type(m) is FromParams), None)
+        if mark is not None:
+            group = get_args(kind)[0]
+            groups[name] = group, mark
+            for field, told in mark.parameters(group).items():
+                panel = None if field in mark.common else mark.panel
+                found.append((_parameter(field, option({"": told}, panel), None), None))
+        elif dataclasses.is_dataclass(kind):
+            groups[name] = kind, None
+            found += _parameters(kind)
+        else:
+            found.append((parameter.replace(annotation=kind), None))
+    taken = {"--help", *groups}.union(*(_names(one) for one, each in found if each is None))
+    refused: set[str] = set()
+    for one, each in found:
+        if each is not None and taken & _names(one):
+            each.refuse(one.name)
+            refused.add(one.name)
+        elif one.name in parameters:
+            raise TypeError(f"two parameters of {command.__name__} are {one.name}")
+        else:
+            parameters[one.name] = one
+
+    @wraps(command)
+    def spread_out(**given: Any) -> None:
+        for name, (group, mark) in groups.items():
+            if mark is None:
+                fields = _fields(group)
+                given[name] = group(**{f: _taken(f, e, given, refused) for f, e in fields})
+            else:
+                given[name] = mark.made(group, given)
+        command(**given)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
+    returns = hints.get("return", inspect.Signature.empty)
+    spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        keyword_only, return_annotation=returns
+    )
+    spread_out.__annotations__ = {name: p.annotation for name, p in parameters.items()}
+    return spread_out
+
+
+def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
+    """The fields of a group, with what marks those that hold several parameters."""
+    hints = typing.get_type_hints(group, include_extras=True)
+    for field in dataclasses.fields(group):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        yield field.name, next((mark for mark in marks if isinstance(mark, Each)), None)
+
+
+def _names(parameter: inspect.Parameter) -> set[str]:
+    """The name of a parameter, and its flags."""
+    marks = getattr(parameter.annotation, "__metadata__", ())
+    infos = [mark for mark in marks if isinstance(mark, OptionInfo)]
+    # In an Annotated, Typer has the first of them where a default would be.
+    declared = [word for info in infos for word in (info.default, *(info.param_decls or ()))]
+    flags = [one for word in declared if isinstance(word, str) for one in word.split("/")]
+    return {parameter.name, *(flags or [flag(parameter.name)])}
+
+
+def _taken(field: str, each: Each | None, given: dict[str, Any], refused: set[str]) -> Any:
+    """Take the value of a field out of what was given."""
+    if each is None:
+        return given.pop(field)
+    return {name: given.pop(name) for name in each.options if name not in refused}
+
+
+def _parameters(group: Any) -> Iterator[tuple[inspect.Parameter, Each | None]]:
+    hints = typing.get_type_hints(group, include_extras=True)
+    several = dict(_fields(group))
+    for field in dataclasses.fields(group):
+        if each := several[field.name]:
+            for name, annotation in each.options.items():
+                yield _parameter(name, annotation, None), each
+            continue
+        missing = field.default is dataclasses.MISSING
+        default = inspect.Parameter.empty if missing else field.default
+        yield _parameter(field.name, hints[field.name], default), None
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

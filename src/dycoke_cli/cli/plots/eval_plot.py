@@ -1,0 +1,203 @@
+"""The picture of `dycoke eval report --plot`: accuracy over retention, a line for each method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dycoke_cli.cli.plots.plot_style import (
+    FAINT,
+    TEXT_COLOUR,
+    name_ends,
+    new_figure,
+    retention_axis,
+)
+from dycoke_cli.cli.text import one_line
+from dycoke_cli.evaluation.method_specs import ABLATIONS
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
+from dycoke_cli.evaluation.report.scored_row import ScoredRow
+
+_COLOURS = ("#1b7f5c", "#2b6cb0", "#c8553d", "#8a4fbf", "#c98a04", "#0e8aa6", "#b03a7a", "#6b7280")
+_MARKERS = "osD^v<>P"
+_TICKS = (100, 75, 50, 35, 25, 15, 10, 5, 3, 2, 1)
+_FEW_TICKS = (100, 50, 25, 10, 5, 2)
+_LONGEST = 44
+"""Of the name of a model, whose end says more than its beginning."""
+_STEP = 0.012
+"""Between lines whose points would hide each other's errors, on the logarithmic axis."""
+_LEAST, _MARGIN = 50.0, 0.93
+"""Where the axis ends, if nothing is compressed further; and how far behind what is."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The rows of a method that differ in how much they keep: what keeps most comes first."""
+
+    name: str
+    rows: Sequence[ScoredRow]
+
+
+def accuracy_figure(report: EvalReport) -> Figure:
+    """A panel for each model: points with clustered standard errors, the baseline dashed.
+
+    Retention is that at decode; at prefill, where a row had no decoding step.
+    """
+    placed = [row for row in report.rows if _is_placed(row)]
+    decode = all(row.kept_in_decode is not None for row in placed)
+    models = [model.name for model in report.models]
+    alone = len(models) == 1
+    columns = 2 if len(models) == 4 else min(len(models), 3)
+    high = math.ceil(len(models) / columns)
+    figure = new_figure(high)
+    panels = figure.subplots(high, columns, sharey=True, squeeze=False).flatten()
+    known = [kept for row in placed if (kept := _retention(row, decode))]
+    least = _MARGIN * min([*known, _LEAST])
+    lines = {name: _lines(row for row in report.rows if row.model == name) for name in models}
+    names = list(dict.fromkeys(line.name for of in lines.values() for line in of))
+    ends = {}
+    for axes, model in zip(panels, models, strict=False):
+        rows = [row for row in report.rows if row.model == model]
+        ends[axes] = _draw(axes, rows, lines[model], names, decode, least)
+        ticks = _TICKS if alone else _FEW_TICKS
+        retention_axis(axes, least, [tick for tick in ticks if tick >= least])
+        axes.set_xlim(1.05 * max([*known, 100]), least)  # a guard may read more than all tokens
+        if not alone:
+            axes.set_title(_short(model), fontsize=10, color=TEXT_COLOUR, parse_math=False)
+    for axes in panels[len(models) :]:
+        axes.set_visible(False)
+    # They have one vertical axis, which is known now.
+    for axes, (of_lines, colours) in ends.items():
+        name_ends(axes, of_lines, colours)
+    where = "attended to by a decoding step (mean over layers)" if decode else "kept at prefill"
+    style = {"fontsize": 9, "color": TEXT_COLOUR}
+    figure.supxlabel(f"visual tokens {where}", **style)
+    metric = "ROUGE-L F1" if report.metric == "rouge_l_f1" else report.metric
+    figure.supylabel(f"{metric}, % (± standard error, clustered by video)", **style)
+    questions, videos = report.rows[0].questions, report.videos
+    title = f"{report.benchmark}, {report.split} split: {questions:,} questions, {videos:,} videos"
+    if alone:
+        title += f"; {_short(models[0])}"
+    figure.suptitle(one_line(title), fontsize=10, color=TEXT_COLOUR, parse_math=False)
+    return figure
+
+
+def undrawn(report: EvalReport) -> list[str]:
+    """Sentences about rows that have no point in the picture."""
+    several = report.model is None
+    return [
+        f"{row_name(row.spec, row.model, several)} isn't in the picture: it has no answers"
+        for row in report.rows
+        if row.accuracy is None or row.failed == row.questions
+    ]
+
+
+def _lines(rows: Iterable[ScoredRow]) -> list[_Line]:
+    """The methods of a model.
+
+    Rows of a method are on one line where they differ in shares alone, such as a budget; what else
+    differs is told by the name.
+    """
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ScoredRow]] = {}
+    for row in rows:
+        if row.method == "none" or not _is_placed(row):
+            continue
+        fixed = {n: str(v) for n, v in row.parameters.items() if not isinstance(v, float)}
+        found.setdefault((row.method, tuple(sorted(fixed.items()))), []).append(row)
+    named = []
+    for (method, fixed_of), of in found.items():
+        others = [dict(pairs) for name, pairs in found if name == method]
+        told = [
+            f"{name}={value.lower()}"
+            for name, value in fixed_of
+            if len({other.get(name) for other in others}) > 1
+        ]
+        named.append(_Line(one_line(" ".join([method, *told])), of))
+    return named
+
+
+def _draw(
+    axes: Axes,
+    rows: Sequence[ScoredRow],
+    lines: Sequence[_Line],
+    names: list[str],
+    decode: bool,
+    least: float,
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """Draw one panel; returns where its lines end, and their colours, by name.
+
+    Args:
+        axes: of the panel.
+        rows: of its model.
+        lines: of its methods.
+        names: of the lines of all panels, each with its colour.
+        decode: whether retention is that at decode.
+        least: where the axis ends.
+    """
+    ends: dict[str, tuple[float, float]] = {}
+    colours: dict[str, str] = {}
+    for row in rows:
+        if row.accuracy is None or row.failed == row.questions:
+            continue
+        accuracy, error = _percent(row)
+        if row.method == "none":
+            axes.axhline(accuracy, color=TEXT_COLOUR, linewidth=1.0, linestyle=(0, (5, 3)))
+            axes.axhspan(
+                accuracy - error, accuracy + error, color=TEXT_COLOUR, alpha=0.07, linewidth=0
+            )
+            ends[f"baseline {accuracy:.1f}"] = (least, accuracy)
+        elif _is_control(row):
+            axes.axhline(accuracy, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
+            ends[f"{row.method} {accuracy:.1f}"] = (least, accuracy)
+    for number, line in enumerate(lines):
+        place = names.index(line.name)
+        colours[line.name] = _COLOURS[place % len(_COLOURS)]
+        apart = math.exp((number - (len(lines) - 1) / 2) * _STEP)
+        points = sorted(
+            (kept * apart, *_percent(row))
+            for row in line.rows
+            if (kept := _retention(row, decode)) is not None
+        )
+        at, heights, errors = zip(*points, strict=True)
+        axes.errorbar(
+            at,
+            heights,
+            errors,
+            color=colours[line.name],
+            marker=_MARKERS[place % len(_MARKERS)],
+            linestyle="-" if place < len(_COLOURS) else "--",
+            markersize=4,
+            linewidth=1.4,
+            elinewidth=0.9,
+            capsize=2.5,
+        )
+        ends[line.name] = (at[0], heights[0])
+    return ends, colours
+
+
+def _is_control(row: ScoredRow) -> bool:
+    return row.method in ABLATIONS and ABLATIONS[row.method].frames is not None
+
+
+def _is_placed(row: ScoredRow) -> bool:
+    """Whether a row has a place on the axis: it read video, and answered."""
+    return None not in (row.kept_before_llm, row.accuracy) and not _is_control(row)
+
+
+def _retention(row: ScoredRow, decode: bool) -> float | None:
+    """In percent; None where nothing was answered."""
+    kept = row.kept_in_decode if decode else row.kept_before_llm
+    return None if kept is None else 100 * kept
+
+
+def _percent(row: ScoredRow) -> tuple[float, float]:
+    """Accuracy and its error; none of one video."""
+    return 100 * (row.accuracy or 0.0), 100 * (row.standard_error or 0.0)
+
+
+def _short(model: str) -> str:
+    name = one_line(model)
+    return name if len(name) <= _LONGEST else f"…{name[-_LONGEST + 1 :]}"

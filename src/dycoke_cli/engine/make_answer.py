@@ -1,0 +1,248 @@
+"""Makes the answer object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dycoke_cli.answer.answer import (
+    Answer,
+    Audio,
+    Bytes,
+    Decode,
+    Model,
+    OneVideo,
+    Refusal,
+    Seconds,
+    Subtitles,
+    Tokens,
+)
+from dycoke_cli.answer.answer import Frames as ReadFrames
+from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.compression.base import Inside, Method, Pruning
+from dycoke_cli.compression.registry import described
+from dycoke_cli.engine.context import frames_warning, positions_warning
+from dycoke_cli.engine.generation import Generated
+from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.memory.measured import read_per_token
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.video_prompt import Frames
+from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
+from dycoke_cli.stock.sizes import Sizes
+
+_NAMED_WORDS = 5
+
+
+def make_answer(
+    question: str,
+    loaded: LoadedModel,
+    method: Method,
+    clips: Sequence[Frames],
+    generated: Generated,
+    visual: Sequence[int],
+    *,
+    prompt_tokens: int,
+    seconds: dict[str, float],
+    total: float,
+    peak: tuple[int | None, int | None],
+    session_warnings: Sequence[str] = (),
+) -> Answer:
+    """Make the answer object from what the stages measured.
+
+    Args:
+        question: as asked.
+        loaded: the model.
+        method: the compression method.
+        clips: the frames of each video.
+        generated: the generated text.
+        visual: tokens of each video before anything was dropped.
+        prompt_tokens: the same, of the whole prompt.
+        seconds: by stage, those before the prefill; keys of `result.Seconds`.
+        total: seconds since the question was asked.
+        peak: bytes (working, total).
+        session_warnings: see `EncodedVideo.warnings`.
+    """
+    clip, shown = clips[0], sum(visual)
+    stats = generated.stats or DecodeStats(
+        visual=shown, visual_kept=shown, kept_by_video=tuple(visual)
+    )
+    steps = len(generated.tokens) - 1
+    choice = method.inside() or method.pruning()
+    text_config = loaded.model.get_decoder().config
+    decode = generated.seconds["decode"]
+    warnings = [*_input_warnings(loaded, clips), *session_warnings]
+    renumbers = method.renumbers() if loaded.family.counts_tokens else None
+    if beyond := positions_warning(
+        stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
+    ):
+        warnings.append(beyond)
+    if unknown := unknown_words(loaded.processor.tokenizer, question):
+        warnings.append(
+            f"not in the model's vocabulary, read as unknown words: {', '.join(unknown)}"
+        )
+    if clip.subtitles is not None:
+        warnings += _unknown_subtitles(loaded, " ".join(line.text for line in clip.subtitles.lines))
+    if not generated.stopped:
+        warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
+    pruning = method.pruning()
+    if pruning and pruning.dp_cache == "host" and not loaded.device.startswith("cuda"):
+        warnings.append(
+            f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
+            "memory; --dp-cache device answers the same with less"
+        )
+    return Answer(
+        question=question,
+        answer=generated.text,
+        finish_reason="stop" if generated.stopped else "length",
+        seed=generated.seed,
+        model=_model(loaded),
+        method=described(method),
+        frames=_frames(*clips),
+        videos=_videos(clips, visual, stats.kept_by_video),
+        subtitles=_subtitles(clip),
+        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        tokens=Tokens(
+            visual=shown,
+            visual_kept=stats.visual_kept,
+            visual_active_in_decode=stats.mean_active,
+            visual_read_per_step=_read_per_step(text_config, stats, choice),
+            text=prompt_tokens - shown,
+            generated=steps + 1,
+        ),
+        decode=Decode(
+            steps=steps,
+            choices_renewed=stats.choices_renewed,
+            tokens_evicted=stats.tokens_evicted,
+            tokens_recalled=stats.tokens_recalled,
+        ),
+        flops=paper_flops(
+            Sizes.of(loaded.model.config),
+            text=prompt_tokens - shown,
+            visual=shown,
+            visual_kept=stats.visual_kept,
+            visual_last=stats.visual_last,
+            visual_active=stats.mean_active,
+            prune_layer=choice.layer if choice else text_config.num_hidden_layers,
+            generated=steps + 1,
+        ),
+        # The watch started when the question was asked, after the frames had been decoded.
+        seconds=Seconds(
+            **seconds
+            | generated.seconds
+            | {
+                "first_token": seconds["video_decode"] + generated.seconds["first_token"],
+                "total": seconds["video_decode"] + total,
+            }
+        ),
+        tokens_per_second=steps / decode if steps and decode > 0 else None,
+        bytes=Bytes(
+            weights=loaded.weights_bytes,
+            kv_cache=generated.kv_bytes,
+            kv_host=generated.kv_host_bytes,
+            kv_active=generated.kv_active_bytes,
+            read_per_token=read_per_token(loaded.model, generated.kv_active_bytes),
+            peak_working=peak[0],
+            peak_total=peak[1],
+        ),
+        warnings=tuple(warnings),
+        trace=generated.trace,
+    )
+
+
+def refusal(loaded: LoadedModel, question: str, method: Method, clip: Frames) -> Refusal | None:
+    """The answer to a question that a model of one domain can't understand; None where it may.
+
+    Half or more of what the question is about is unknown to the model, which would still answer:
+    about something else. So it isn't asked.
+
+    Args:
+        loaded: the model.
+        question: as asked.
+        method: that was chosen.
+        clip: the frames.
+    """
+    if loaded.domain is None:
+        return None
+    unknown = unknown_words(loaded.processor.tokenizer, question)
+    if not mostly_unknown(question, unknown):
+        return None
+    reason = f"it only knows {loaded.domain}, and its vocabulary lacks: {', '.join(unknown)}"
+    return Refusal(
+        question=question,
+        answer=f"I only know {loaded.domain}.",
+        model=_model(loaded),
+        method=described(method),
+        frames=_frames(clip),
+        subtitles=_subtitles(clip),
+        warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),
+    )
+
+
+def _model(loaded: LoadedModel) -> Model:
+    return Model(loaded.name, loaded.revision, loaded.dtype, loaded.device)
+
+
+def _frames(*clips: Frames) -> ReadFrames:
+    times = [time for clip in clips for time in clip.timestamps_s]
+    return ReadFrames(len(times), tuple(times))
+
+
+def _videos(
+    clips: Sequence[Frames], visual: Sequence[int], kept: Sequence[int]
+) -> tuple[OneVideo, ...] | Absent:
+    if len(clips) < 2:
+        return ABSENT
+    each = zip(clips, visual, kept, strict=True)
+    return tuple(OneVideo(frames=_frames(clip), visual=v, visual_kept=k) for clip, v, k in each)
+
+
+def _subtitles(clip: Frames) -> Subtitles | Absent:
+    found = clip.subtitles
+    return ABSENT if found is None else Subtitles(found.source, len(found.lines))
+
+
+def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
+    unknown = unknown_words(loaded.processor.tokenizer, text)
+    if not unknown:
+        return []
+    some = ", ".join(unknown[:_NAMED_WORDS]) + (", …" if len(unknown) > _NAMED_WORDS else "")
+    counted = "1 word" if len(unknown) == 1 else f"{len(unknown)} words"
+    return [f"{counted} of the subtitles not in the model's vocabulary, read as unknown: {some}"]
+
+
+def _input_warnings(loaded: LoadedModel, clips: Sequence[Frames]) -> list[str]:
+    warnings = [*loaded.warnings]
+    for clip in clips:
+        sparse = frames_warning(clip.timestamps_s)
+        warnings += [*clip.warnings, *([sparse] if sparse else ())]
+        if clip.audio is not None and (unheard := _unheard(loaded, clip.audio.seconds)):
+            warnings.append(unheard)
+    return [*dict.fromkeys(warnings)]
+
+
+def _unheard(loaded: LoadedModel, seconds: float) -> str | None:
+    """A sentence where the model's feature extractor cuts the audio off."""
+    most = getattr(loaded.processor.feature_extractor, "chunk_length", None)
+    if not isinstance(most, int) or seconds <= most:
+        return None
+    return (
+        f"{loaded.name} hears the first {most} s of {seconds:.0f} s of audio; choose a part with "
+        "--start and --end, or leave it out with --no-audio"
+    )
+
+
+def _read_per_step(
+    config: Any, stats: DecodeStats, choice: Inside | Pruning | None
+) -> float | None:
+    """Visual tokens that a step attends to, mean over steps and layers.
+
+    None of a model with layers that don't attend to every token (sliding windows, linear
+    attention): how many visual tokens those see isn't counted.
+    """
+    if other_caches(config):
+        return None
+    layers = config.num_hidden_layers
+    below = choice.layer if choice else layers
+    return (below * stats.visual_kept + (layers - below) * stats.mean_active) / layers

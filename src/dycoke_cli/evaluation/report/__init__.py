@@ -1,0 +1,1 @@
+"""From answers to the rows of a table."""

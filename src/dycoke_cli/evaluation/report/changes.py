@@ -1,0 +1,88 @@
+"""What a method changed, answer by answer, against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dycoke_cli.answer.json_schema import Doc
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.scoring.statistics import Predictions
+
+Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the answers differ from the baseline's.
+
+    Args:
+        changed: answers with another text.
+        fixed: wrong without compression, right with it.
+        broken: right without compression, wrong with it.
+    """
+
+    changed: int
+    fixed: int
+    broken: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """An answer that compression changed: an entry of `changes`."""
+
+    model: Annotated[str, Doc("Of the row.")]
+    spec: Annotated[str, Doc("Of the row.")]
+    video: str
+    item: Annotated[str, Doc("Id of the question.")]
+    kind: Annotated[str, Doc("Of the question.")]
+    question: Annotated[str, Doc("As it was asked.")]
+    answer: Annotated[str, Doc("The correct one.")]
+    uncompressed: Annotated[str, Doc("The baseline's answer.")]
+    said: Annotated[str, Doc("The answer under the method.")]
+    outcome: Annotated[
+        Verdict,
+        Doc("fixed: wrong to right; broken: right to wrong; graded: neither right nor wrong."),
+    ]
+
+
+def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predictions) -> Changes:
+    """Count what compression changed."""
+    pairs = [(said[item.id], uncompressed[item.id]) for item in items]
+    return Changes(
+        changed=sum(new.said != old.said for new, old in pairs),
+        fixed=sum(new.right and not old.right for new, old in pairs),
+        broken=sum(old.right and not new.right for new, old in pairs),
+    )
+
+
+def list_changes(
+    model: str, spec: str, items: list[Item], said: Predictions, uncompressed: Predictions
+) -> list[Change]:
+    """The answers of a row that differ from the baseline's."""
+    return [
+        Change(
+            model=model,
+            spec=spec,
+            video=item.video,
+            item=item.id,
+            kind=item.kind,
+            question=item.question,
+            answer=item.answer,
+            uncompressed=uncompressed[item.id].said,
+            said=said[item.id].said,
+            outcome=_outcome(uncompressed[item.id], said[item.id]),
+        )
+        for item in items
+        if said[item.id].said != uncompressed[item.id].said
+    ]
+
+
+def _outcome(before: Prediction, after: Prediction) -> Verdict:
+    if before.value is not None or after.value is not None:
+        return "graded"
+    if before.right == after.right:
+        return "still right" if after.right else "still wrong"
+    return "fixed" if after.right else "broken"

@@ -1,0 +1,231 @@
+"""Tables made again from the folders of runs: of one, of several, or of the shards of one.
+
+Runs of several models may be among them: rows are told apart by the model's name, and each is
+compared with the baseline of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.answers import FILE, Answers
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.evaluation_report import EvalReport, make_report
+from dycoke_cli.evaluation.run_record import FILE as RECORD
+from dycoke_cli.evaluation.run_record import RunRecord, read_record
+from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
+from dycoke_cli.unicode import display_name
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The last run in a folder."""
+
+    folder: Path
+    record: RunRecord
+    answers: Answers
+
+    @property
+    def shown(self) -> str:
+        return display_name(self.folder)
+
+
+def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
+    """The tables of one or several runs, from their folders alone.
+
+    Args:
+        folders: that `dycoke eval --out` wrote, one at least.
+        rule: by which answers are scored; None is that of the runs.
+
+    Raises:
+        UsageError: a folder has no answers, or two of them can't be in one table; the benchmark
+            hasn't got the rule.
+    """
+    runs = [_read(folder) for folder in dict.fromkeys(folders)]
+    for number, run in enumerate(runs):
+        for earlier in runs[:number]:
+            _check_alike(earlier, run)
+    rows = _rows(runs)
+    record, left_out = _record(runs, rows)
+    record = replace(record, rule=rule or _rule(runs))
+    answers, differing = _answers(runs, rows)
+    warnings = dict.fromkeys(sentence for run in runs for sentence in run.record.warnings)
+    return make_report(
+        record,
+        answers,
+        {one for run in runs for one in run.answers.commits([row.setup for row in rows])},
+        ", ".join(str(run.answers.path) for run in runs),
+        [*warnings, *_damages(runs), *left_out, *differing],
+        {k: v for run in runs for k, v in read_verdicts(run.folder).items() if record.judge},
+    )
+
+
+def _rule(runs: list[_Run]) -> str:
+    rules = dict.fromkeys(run.record.rule for run in runs)
+    if len(rules) > 1:
+        raise UsageError(f"the runs were scored by {' and '.join(rules)}: choose one with --rule")
+    return next(iter(rules))
+
+
+def _read(folder: Path) -> _Run:
+    path, record = folder / FILE, read_record(folder)
+    try:
+        if record is None or not path.is_file():
+            missing = RECORD if record is None else FILE
+            raise UsageError(
+                f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
+                "wrote"
+            )
+        return _Run(folder, record, Answers(path))
+    except OSError as error:
+        raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
+
+
+def _facts(record: RunRecord) -> dict[str, Any]:
+    """All that is the same for all rows of a report."""
+    setup = record.rows[0].setup
+    return {
+        **{name: value for group in record.conditions.values() for name, value in group.items()},
+        "benchmark": setup.benchmark,
+        "version of the benchmark": setup.edition,
+        "split": setup.split,
+        "max_new_tokens": setup.max_new_tokens,
+    }
+
+
+def _check_alike(first: _Run, other: _Run) -> None:
+    """Make sure that two runs can be in one report.
+
+    Raises:
+        UsageError: they can't.
+    """
+    ours, theirs = _facts(first.record), _facts(other.record)
+    models = [run.record.rows[0].setup.model for run in (first, other)]
+    # Of two models all else may differ, too; of one it would be told apart by nothing.
+    if models[0]["name"] == models[1]["name"]:
+        ours, theirs = ours | models[0], theirs | models[1]
+    for name, value in ours.items():
+        if name in theirs and theirs[name] != value:
+            raise UsageError(
+                f"{first.shown} and {other.shown} can't be in one report: they differ in "
+                f"{name.replace('_', ' ')} ({value} and {theirs[name]})"
+            )
+
+
+def _rows(runs: list[_Run]) -> list[KeptRow]:
+    """The rows of all runs, model by model, each once, in the order in which they first come.
+
+    Raises:
+        UsageError: two runs mean different things by one of them.
+    """
+    rows: dict[tuple[str, str], tuple[_Run, KeptRow]] = {}
+    for run in runs:
+        for row in run.record.rows:
+            of, known = rows.setdefault((row.model, row.spec.text), (run, row))
+            if known.setup.id != row.setup.id:
+                raise UsageError(
+                    f"{of.shown} and {run.shown} can't be in one report: their answers under "
+                    f"{row.spec.text} were made with different settings{_different(known, row)}"
+                )
+            if row.preset and not known.preset:  # its published figures stand beside it
+                rows[row.model, row.spec.text] = (of, row)
+    models = list(dict.fromkeys(model for model, _ in rows))
+    # Those of a model together: the order of the others stays.
+    return sorted((row for _, row in rows.values()), key=lambda row: models.index(row.model))
+
+
+def _different(one: KeptRow, other: KeptRow) -> str:
+    pairs = [
+        {**row.setup.method, **row.parameters, "frames": row.setup.frames, **row.setup.options}
+        for row in (one, other)
+    ]
+    for name in {**pairs[0], **pairs[1]}:
+        values = [pair.get(name, "none") for pair in pairs]
+        if values[0] != values[1]:
+            return f" ({name} {values[0]} and {values[1]})"
+    return ""
+
+
+def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
+    """What all runs asked together: questions that all rows were asked; and a warning of others.
+
+    Raises:
+        UsageError: there is no such question.
+    """
+    items: dict[str, tuple[int, Item]] = {}
+    asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
+    for run in runs:
+        record = run.record
+        placed = zip(record.places, record.items, strict=True)
+        items |= {item.id: (place, item) for place, item in placed}
+        for row in record.rows:
+            asked[row.setup.id] |= {item.id for item in record.items}
+    common = set.intersection(*asked.values())
+    if not common:
+        raise UsageError(
+            f"{' and '.join(run.shown for run in runs)} can't be in one report: there is no "
+            "question that all of their methods were asked"
+        )
+    ordered = sorted(items.values(), key=lambda placed: placed[0])
+    kept = [(place, item) for place, item in ordered if item.id in common]
+    others = len(items) - len(kept)
+    warnings = [
+        f"{others} of {len(items)} questions are skipped, for not all methods were asked them"
+    ]
+    parts = {run.record.shards for run in runs}
+    # A run of all questions makes whole what shards of them are beside it.
+    shards = () if () in parts else tuple(sorted({one for part in parts for one in part}))
+    judges = {judge: run for run in runs if (judge := run.record.judge) is not None}
+    if len(judges) > 1:
+        raise UsageError(
+            f"{' and '.join(run.shown for run in judges.values())} can't be in one report: they "
+            f"were graded by different judges ({' and '.join(judges)})"
+        )
+    return replace(
+        runs[0].record,
+        judge=next(iter(judges), None),
+        rows=tuple(rows),
+        items=tuple(item for _, item in kept),
+        places=tuple(place for place, _ in kept),
+        shards=shards,
+    ), warnings if others else []
+
+
+def _answers(
+    runs: list[_Run], rows: list[KeptRow]
+) -> tuple[Mapping[str, Mapping[str, Prediction]], list[str]]:
+    """All answers, the newest of each question; and warnings of those that differ."""
+    found: dict[str, dict[str, Prediction]] = {}
+    by: dict[tuple[str, str], _Run] = {}
+    differing: dict[tuple[str, str], int] = {}
+    for run in sorted(runs, key=lambda run: run.record.date):
+        for setup in {row.setup.id: row.setup for row in rows}.values():
+            own = found.setdefault(setup.id, {})
+            for name, failure in run.record.failures.get(setup.id, {}).items():
+                own.setdefault(name, failure)
+            for name, answer in run.answers.predictions(setup).items():
+                before = by.get((setup.id, name))
+                if before is not None and own[name].said != answer.said:
+                    pair = (before.shown, run.shown)
+                    differing[pair] = differing.get(pair, 0) + 1
+                own[name], by[setup.id, name] = answer, run
+    return found, [
+        f"{count} {'answer differs' if count == 1 else 'answers differ'} between {older} and "
+        f"{newer} under the same settings; those of {newer}, the newer run, are taken"
+        for (older, newer), count in differing.items()
+    ]
+
+
+def _damages(runs: list[_Run]) -> Iterator[str]:
+    for run in runs:
+        if run.answers.damaged:
+            yield (
+                f"{run.answers.path} has {run.answers.damaged} damaged line(s), which are left "
+                "out: run the same `dycoke eval` again, which asks those questions"
+            )

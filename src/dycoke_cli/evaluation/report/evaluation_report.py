@@ -1,0 +1,280 @@
+"""The table of an evaluation: the JSON object of `dycoke eval --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from dycoke_cli.answer.answer import Version
+from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation import SCHEMA
+from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.datasets import rule_of
+from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.prediction import EvaluatedModel, no_answer, rescored
+from dycoke_cli.evaluation.report.changes import Change, list_changes
+from dycoke_cli.evaluation.report.published import preset_warnings, published_beside
+from dycoke_cli.evaluation.report.scored_row import ScoredRow, make_row
+from dycoke_cli.evaluation.run_record import RunRecord
+from dycoke_cli.evaluation.scoring.judging import Judge, grades_of, judge_of
+from dycoke_cli.evaluation.scoring.statistics import Predictions
+from dycoke_cli.evaluation.scoring.verdicts import Verdict
+from dycoke_cli.version import __version__
+
+_CHANGES = 0.1
+"""Of the share of tokens that a method drops, how many answers change at least: so it was in every
+row of docs/methods.md."""
+_UNLIKELY = 0.05
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A question that counts as wrong because nothing could be scored: an entry of `unscored`."""
+
+    model: Annotated[str, Doc("Of the row.")]
+    spec: Annotated[str, Doc("Of the row.")]
+    video: str
+    item: Annotated[str, Doc("Id of the question.")]
+    reason: Annotated[
+        Literal["unparsable", "failed"],
+        Doc("unparsable: the answer couldn't be understood; failed: there is no answer."),
+    ]
+    text: Annotated[str, Doc("The answer, or why there is none.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalReport:
+    """All that came of an evaluation; all fields but `changed` are keys of the JSON object.
+
+    Args:
+        changed: answers that differ from the baseline's, row by row.
+    """
+
+    schema: str = SCHEMA
+    version: Version = __version__
+    commits: Annotated[
+        tuple[str, ...], Doc("Commits of this program that made the answers, where known.")
+    ]
+    benchmark: str
+    edition: Annotated[str, Doc("Of the benchmark.")]
+    split: Split
+    rule: Annotated[str, Doc("By which answers are scored: dycoke, or lmms-eval.")]
+    metric: Annotated[str, Doc("What every accuracy is the mean of: accuracy, or a measure.")]
+    videos: Annotated[int, Doc(minimum=1)]
+    frames: Annotated[
+        int | None,
+        Doc("As chosen, null with --fps; a row may have its own number.", minimum=1),
+    ]
+    model: Annotated[
+        EvaluatedModel | None, Doc("Null where the rows are of several: see `models`.")
+    ]
+    models: Annotated[tuple[EvaluatedModel, ...], Doc("In the order of their rows.", minItems=1)]
+    judge: Annotated[Judge | None, Doc("What graded open answers; null without one.")]
+    journal: Annotated[str, Doc("The file with all answers.")]
+    rows: Annotated[
+        tuple[ScoredRow, ...],
+        Doc("One per model and method, in the order given, those of a model together.", minItems=1),
+    ]
+    unscored: Annotated[
+        tuple[Unscored, ...], Doc("Answers that couldn't be understood, and questions without one.")
+    ]
+    warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
+    changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
+    changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
+
+
+def make_report(
+    record: RunRecord,
+    answers: Mapping[str, Predictions],
+    commits: Iterable[str],
+    journal: str,
+    noticed: Sequence[str],
+    verdicts: Mapping[str, Verdict],
+) -> EvalReport:
+    """Score and count all answers; a question that has none is wrong.
+
+    Args:
+        record: what was asked.
+        answers: by id of their setup, failures included.
+        commits: of this program that gave them.
+        journal: see `EvalReport`.
+        noticed: warnings there are already.
+        verdicts: of the judge that the record names, by key.
+    """
+    items, rule = list(record.items), rule_of(record.rows[0].setup.benchmark, record.rule)
+    if rule is not None:
+        answers = {setup: rescored(rule, items, said) for setup, said in answers.items()}
+    said = {row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
+    put = _put(record, said)
+    bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.spec.is_baseline}
+    models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
+    several = len(models) > 1
+    rows: list[ScoredRow] = []
+    changed: list[Change] = []
+    unscored: list[Unscored] = []
+    judged: list[Verdict] = []
+    ungraded: list[str] = []
+    for one in record.rows:
+        grades, of_row, missing = grades_of(record, answers.get(one.setup.id, {}), verdicts)
+        if missing:
+            name = row_name(one.spec.text, one.model, several)
+            ungraded.append(
+                f"{name}: {missing} of its answers have no verdict of {record.judge}, so that "
+                "the judge's figures are left out; --judge-model has them graded"
+            )
+        judged += of_row if grades else []
+        own, compared = said[one.setup.id], None if one.spec.is_baseline else bases.get(one.model)
+        asked = put[one.model]
+        row = make_row(
+            one,
+            asked,
+            own,
+            compared,
+            metric=record.metric,
+            macro=record.macro,
+            refused=len(items) - len(asked),
+            grades=grades,
+            published=published_beside(one, record),
+        )
+        rows.append(row)
+        unscored += _unscored(one, asked, own)
+        if compared is not None:
+            changed += list_changes(one.model, one.spec.text, asked, own, compared)
+    setup, made_by = record.rows[0].setup, tuple(sorted(commits))
+    return EvalReport(
+        benchmark=setup.benchmark,
+        edition=setup.edition,
+        split=setup.split,
+        rule=record.rule,
+        metric=record.metric,
+        videos=len({item.video for item in items}),
+        frames=record.frames,
+        model=None if several else next(iter(models.values())),
+        models=tuple(models.values()),
+        commits=made_by,
+        judge=judge_of(record, judged),
+        journal=journal,
+        rows=tuple(rows),
+        unscored=tuple(unscored),
+        changed=tuple(changed),
+        warnings=(
+            *noticed,
+            *preset_warnings(record),
+            *_missing_shards(record.shards),
+            *_refused(put, items),
+            *ungraded,
+            *_unchanged(rows, several),
+            *_several(made_by),
+        ),
+    )
+
+
+def _completed(items: list[Item], said: Predictions) -> Predictions:
+    """All questions with their answers; those of an interrupted run that have none are wrong."""
+    parts = {item.kind: said[item.id].parts for item in items if item.id in said}
+    return {
+        item.id: said.get(item.id)
+        or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
+        for item in items
+    }
+
+
+def _put(record: RunRecord, said: Mapping[str, Predictions]) -> dict[str, list[Item]]:
+    """The questions that were put to each model: those that it refused in no row.
+
+    Raises:
+        UsageError: it refused them all.
+    """
+    refused: dict[str, set[str]] = {row.model: set() for row in record.rows}
+    for row in record.rows:
+        refused[row.model] |= {name for name, one in said[row.setup.id].items() if one.refused}
+    put = {
+        model: [item for item in record.items if item.id not in names]
+        for model, names in refused.items()
+    }
+    for model, items in put.items():
+        if not items:
+            raise nothing_to_ask(model, len(record.items))
+    return put
+
+
+def nothing_to_ask(model: str, questions: int) -> UsageError:
+    """The error where a model refuses all questions.
+
+    Args:
+        model: its name.
+        questions: how many.
+    """
+    return UsageError(
+        f"{model} can't be asked any of the {questions} questions: half or more of their words are "
+        "unknown to it; choose another --model, with --random-weights to try it without a download"
+    )
+
+
+def _refused(put: Mapping[str, list[Item]], items: list[Item]) -> list[str]:
+    return [
+        f"{model} refused {len(items) - len(asked)} of {len(items)} questions, whose words it "
+        "doesn't know; they aren't scored"
+        for model, asked in put.items()
+        if len(asked) < len(items)
+    ]
+
+
+def _missing_shards(shards: Sequence[str]) -> list[str]:
+    count = int(shards[0].partition("/")[2]) if shards else 0
+    missing = [one for n in range(1, count + 1) if (one := f"{n}/{count}") not in shards]
+    if not missing:
+        return []
+    return [
+        f"only the questions of shard {', '.join(shards)}, not those of {', '.join(missing)}; "
+        "`dycoke eval report` merges the folders of all"
+    ]
+
+
+def _unscored(row: KeptRow, items: list[Item], said: Predictions) -> list[Unscored]:
+    """The questions of a row that count as wrong without having been judged."""
+    found = []
+    of = (row.model, row.spec.text)
+    for item in items:
+        prediction = said[item.id]
+        if prediction.error is not None:
+            found.append(Unscored(*of, item.video, item.id, "failed", prediction.error))
+        elif not prediction.parsed:
+            found.append(Unscored(*of, item.video, item.id, "unparsable", prediction.said))
+    return found
+
+
+def row_name(spec: str, model: str, several: bool) -> str:
+    """What a row is called in a sentence: its model is said where there are several."""
+    return f"{spec} ({model})" if several else spec
+
+
+def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
+    """Warnings about rows without a change, where that is unlikely."""
+    return [
+        f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
+        "sure that it ran"
+        for row in rows
+        # A guard is there to change none.
+        if row.changed == 0
+        and row.guard is None
+        and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
+    ]
+
+
+def _dropped(row: ScoredRow) -> float:
+    """The share of visual tokens that a row did without, as far as known; 1 without a video."""
+    kept = (row.kept_before_llm, row.kept_in_decode)
+    none = 0.0 if row.frames == 0 else 1.0
+    return 1 - min((share for share in kept if share is not None), default=none)
+
+
+def _several(commits: tuple[str, ...]) -> list[str]:
+    if len(commits) < 2:
+        return []
+    return [
+        f"the answers were made by several commits ({', '.join(commits)}); a new folder as --out "
+        "asks all questions again"
+    ]

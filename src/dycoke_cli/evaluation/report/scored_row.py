@@ -1,0 +1,251 @@
+"""One line of the table: what the answers under one method amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from statistics import fmean
+from typing import Annotated, Any
+
+from dycoke_cli.answer.json_schema import Amount, Doc
+from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.changes import count_changes
+from dycoke_cli.evaluation.report.guarded_row import GuardedRow, guarded_row
+from dycoke_cli.evaluation.report.published import Published
+from dycoke_cli.evaluation.scoring.judging import Grades
+from dycoke_cli.evaluation.scoring.statistics import (
+    Predictions,
+    detectable,
+    grouped,
+    known_mean,
+    mean_of,
+    retention,
+)
+
+Share = Annotated[float, Doc(minimum=0, maximum=1)]
+ShareOrNull = Annotated[float | None, Doc(minimum=0, maximum=1)]
+CountOrNull = Annotated[int | None, Doc(minimum=0)]
+AmountOrNull = Annotated[float | None, Doc(minimum=0)]
+
+
+Questions = Annotated[int, Doc("That count.", minimum=0)]
+Mean = Annotated[float | None, Doc("Null where none counts.", minimum=0, maximum=1)]
+StandardError = Annotated[AmountOrNull, Doc("Clustered by video; null of fewer than two.")]
+Difference = Annotated[
+    float | None,
+    Doc("From the baseline on the same questions; null without one.", minimum=-1, maximum=1),
+]
+DifferenceError = Annotated[
+    float | None,
+    Doc("Standard error of difference, paired and clustered; null of one video.", minimum=0),
+]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of correct answers to some questions, or the mean of the benchmark's metric."""
+
+    questions: Questions
+    accuracy: Mean
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
+
+
+@dataclass(frozen=True)
+class PartMean:
+    """The mean of a measure that only some kinds of questions have."""
+
+    questions: Questions
+    mean: Mean
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """One method: an entry of `rows`."""
+
+    method: Annotated[str, Doc("Name of the method or ablation.")]
+    spec: Annotated[str, Doc("As it was given to --methods.")]
+    model: Annotated[str, Doc("Its name: of that which answered.")]
+    parameters: Annotated[dict[str, Any], Doc("All of the method's.")]
+    frames: Annotated[
+        CountOrNull, Doc("Sampled; null where the number differs from video to video.")
+    ]
+    questions: Questions
+    accuracy: Mean
+    standard_error: StandardError
+    difference: Difference
+    difference_error: DifferenceError
+    detectable: Annotated[
+        AmountOrNull,
+        Doc(
+            "The least difference that these questions show with 80 % probability at the 5 % level:"
+            " (t(0.975) + t(0.8)) difference_error, with one degree of freedom fewer than videos. "
+            "Null without an error, or where none moved."
+        ),
+    ]
+    uncounted: Annotated[int, Doc("Questions that count neither as right nor as wrong.", minimum=0)]
+    macro_accuracy: Annotated[
+        ShareOrNull,
+        Doc("Mean over kinds of question, of a benchmark that is reported so."),
+    ]
+    unparsable: Annotated[int, Doc("Answers that couldn't be understood: wrong.", minimum=0)]
+    failed: Annotated[int, Doc("Questions without an answer: wrong.", minimum=0)]
+    refused: Annotated[
+        int, Doc("Questions that weren't put to the model: not in `questions`.", minimum=0)
+    ]
+    judge_accuracy: Annotated[
+        ShareOrNull, Doc("Share of answers that the judge found correct; null without one.")
+    ]
+    judge_score: Annotated[
+        float | None, Doc("Mean of the judge's scores; null without one.", minimum=0, maximum=5)
+    ]
+    judge_failed: Annotated[
+        CountOrNull, Doc("Answers of which the judge made no verdict: wrong, with score 0.")
+    ]
+    by_type: Annotated[dict[str, Accuracy], Doc("By kind of question.")]
+    by_label: Annotated[dict[str, Accuracy], Doc("By label of the video.")]
+    by_part: Annotated[dict[str, PartMean], Doc("Measures that only some kinds have.")]
+    kept_before_llm: Annotated[
+        AmountOrNull,
+        Doc(
+            "Retention at prefill: mean share of the visual tokens; of a guard summed over the "
+            "budgets that it tried, so that it may be above 1."
+        ),
+    ]
+    kept_in_decode: Annotated[
+        AmountOrNull,
+        Doc("Retention at decode: mean share over steps and layers; of a guard likewise."),
+    ]
+    kept_in_pruned_layers: Annotated[ShareOrNull, Doc("The same in the pruned layers alone.")]
+    changed: Annotated[CountOrNull, Doc("Answers with another text than the baseline's.")]
+    fixed: Annotated[CountOrNull, Doc("Wrong to right.")]
+    broken: Annotated[CountOrNull, Doc("Right to wrong.")]
+    seconds: Annotated[Amount, Doc("Mean time per answer, once the video is encoded.")]
+    seconds_prefill: Annotated[
+        AmountOrNull,
+        Doc(
+            "Of that, prefill with the selection; the prefill of an earlier question about the "
+            "video may be reused."
+        ),
+    ]
+    seconds_decode: Annotated[AmountOrNull, Doc("Of that, decode.")]
+    bytes: Annotated[
+        AmountOrNull,
+        Doc("Mean size of the KV cache at the end of an answer; null where a server answered."),
+    ]
+    published: Annotated[
+        Published | None, Doc("What others measured, with --preset; null without such a row.")
+    ]
+    guard: Annotated[GuardedRow | None, Doc("With --guard; null in rows of one method.")]
+
+
+def make_row(
+    row: KeptRow,
+    items: list[Item],
+    said: Predictions,
+    uncompressed: Predictions | None,
+    *,
+    metric: str,
+    macro: bool,
+    refused: int = 0,
+    grades: Grades | None = None,
+    published: Published | None = None,
+) -> ScoredRow:
+    """Count the answers of one row.
+
+    Args:
+        row: what was asked.
+        items: the questions.
+        said: their answers.
+        uncompressed: answers of the baseline, or None (also where this is it).
+        metric: see `dataset.About`.
+        macro: likewise.
+        refused: questions that weren't put to the model, and aren't among `items`.
+        grades: of a judge, or None.
+        published: figures of others, or None.
+    """
+
+    def score(prediction: Prediction) -> float:
+        return prediction.score
+
+    def accuracy(group: list[Item]) -> Accuracy:
+        return Accuracy(*astuple(mean_of(score, group, said, uncompressed)))
+
+    def by(key: Callable[[Item], str]) -> dict[str, Accuracy]:
+        return {name: accuracy(group) for name, group in grouped(items, key).items() if name}
+
+    predictions = [said[item.id] for item in items]
+    answers = [one for one in predictions if one.error is None]
+    kept, kinds = retention(answers), by(lambda item: item.kind)
+    moved = None if uncompressed is None else count_changes(items, said, uncompressed)
+    graded = metric != ACCURACY
+    overall = accuracy(items)
+    error = overall.difference_error
+    clusters = len({item.video for item in items if _counts(item, said, uncompressed)})
+    return ScoredRow(
+        method=row.spec.name,
+        spec=row.spec.text,
+        model=row.model,
+        parameters=dict(row.parameters),
+        frames=row.setup.frames,
+        **vars(overall),
+        detectable=detectable(error, clusters) if error else None,
+        uncounted=len(items) - overall.questions,
+        macro_accuracy=_mean_of_kinds(kinds) if macro else None,
+        unparsable=sum(not answer.parsed for answer in answers),
+        failed=len(predictions) - len(answers),
+        refused=refused,
+        judge_accuracy=grades.accuracy if grades else None,
+        judge_score=grades.score if grades else None,
+        judge_failed=grades.failed if grades else None,
+        by_type=kinds,
+        by_label=by(lambda item: item.label),
+        by_part=_parts(items, said, uncompressed),
+        kept_before_llm=kept.prefill,
+        kept_in_decode=kept.decode,
+        kept_in_pruned_layers=kept.pruned_layers,
+        changed=moved.changed if moved else None,
+        fixed=moved.fixed if moved and not graded else None,
+        broken=moved.broken if moved and not graded else None,
+        seconds=fmean(answer.seconds for answer in answers) if answers else 0.0,
+        seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
+        seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
+        bytes=known_mean([answer.bytes for answer in answers]) if answers else 0.0,
+        published=published,
+        guard=None if row.guard is None else guarded_row(row.guard, answers),
+    )
+
+
+def _counts(item: Item, *answers: Predictions | None) -> bool:
+    """Whether a question counts under all of these."""
+    return all(said is None or said[item.id].counted for said in answers)
+
+
+def _mean_of_kinds(kinds: Mapping[str, Accuracy]) -> float | None:
+    known = [kind.accuracy for kind in kinds.values() if kind.accuracy is not None]
+    return fmean(known) if known else None
+
+
+def _parts(
+    items: list[Item], said: Predictions, uncompressed: Predictions | None
+) -> dict[str, PartMean]:
+    names = dict.fromkeys(name for item in items for name in said[item.id].parts)
+    return {
+        name: PartMean(
+            *astuple(
+                mean_of(
+                    lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
+                    [item for item in items if name in said[item.id].parts],
+                    said,
+                    uncompressed,
+                )
+            )
+        )
+        for name in names
+    }

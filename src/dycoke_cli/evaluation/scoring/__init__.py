@@ -1,0 +1,1 @@
+"""Which answers are correct, and how sure that is."""

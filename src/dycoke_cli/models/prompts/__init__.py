@@ -1,0 +1,1 @@
+"""From a question and a clip to the inputs of a stock model."""

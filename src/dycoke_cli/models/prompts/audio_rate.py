@@ -1,0 +1,66 @@
+"""Whether a model listens, by its files alone; importing it imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.families.table import FAMILIES
+from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.files.on_disk import folder_of
+from dycoke_cli.models.files.small_files import CONFIG, UnreadableError, read_json
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import find
+from dycoke_cli.video.sampling import Sampling
+
+# Where a processor's feature extractor is stored: with the others, or alone.
+_FILES = ("processor_config.json", "preprocessor_config.json")
+# In a configuration; the second is its name in published checkpoints of Nemotron-H Omni.
+_ENCODERS = ("audio_config", "sound_config")
+
+
+def listening(sampling: Sampling, model: str, loading: LoadOptions) -> Sampling:
+    """The sampling with the rate of the audio that is read of each video.
+
+    Args:
+        sampling: whether audio is wanted; where nothing was said, a model that takes it gets it.
+        model: what `--model` takes.
+        loading: how it is loaded.
+
+    Raises:
+        UsageError: audio is asked for, and the model takes none.
+        ModelError: there is no such model.
+    """
+    if sampling.audio is False or sampling.audio_rate is not None:
+        return sampling
+    rate = None if loading.random_weights else audio_rate(model, loading.revision)
+    if rate is None and sampling.audio:
+        raise UsageError(f"--audio: the model {model} takes no audio with a video; leave it out")
+    return replace(sampling, audio_rate=rate)
+
+
+def audio_rate(model: str, revision: str | None = None) -> int | None:
+    """Samples per second that a model's processor takes audio at; None where it takes none.
+
+    Of listed families only the video is shown: their prompts are made without the stock processor.
+    """
+    source = find(model)
+    if source.entry is not None:  # all of the catalog are listed
+        return None
+    try:
+        folder = folder_of(source) or small_files(source, revision)
+        config = read_json(folder / CONFIG)
+        if "thinker_config" in config:
+            config = config["thinker_config"]
+        hears = any(config.get(name) is not None for name in _ENCODERS)
+        if not hears or config.get("model_type") in FAMILIES:
+            return None
+        for name in _FILES:
+            if (folder / name).is_file():
+                stored = read_json(folder / name)
+                rate = stored.get("feature_extractor", stored).get("sampling_rate")
+                if isinstance(rate, int) and rate > 0:
+                    return rate
+    except (UnreadableError, AttributeError, TypeError):  # loading it says what is wrong
+        return None
+    return None

@@ -1,0 +1,255 @@
+"""A process that reads what strangers have made: limited, and believed nothing that isn't checked.
+
+A message is a JSON object behind its length; raw bytes follow where both sides know how many. Open
+files go with a message, so that the process needs to open none (on Windows: their names).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any, BinaryIO
+
+from dycoke_cli.errors import debugging
+from dycoke_cli.processes.pipe_worker import GoneError, import_path, started_for_good
+from dycoke_cli.processes.process_limits import (
+    end_with,
+    give_up_privileges,
+    limit_cpu,
+    limit_memory,
+)
+
+MAX_MESSAGE_BYTES = 16 * 1024**2
+_ENDING_S = 10.0
+_LENGTH = struct.Struct("<Q")
+_MOST_FILES = 2
+_PASSES_FILES = hasattr(socket, "send_fds")
+# What an interpreter needs to begin; tokens and keys aren't among it.
+_ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
+# Reserved address space would count as memory: one heap for all threads, and one thread of BLAS.
+_FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+_START = "from dycoke_cli.processes.isolated import serve; serve()"
+
+
+class LateError(Exception):
+    """A process had no answer in its time, and was ended."""
+
+
+class NonsenseError(Exception):
+    """A process sent something else than it should."""
+
+
+class Isolated:
+    """A process that serves another one's requests; the end of that one.
+
+    Args:
+        target: the function that serves them, as "module:name". It is given a `Channel`, and sends
+            an empty message when it has imported what it needs.
+    """
+
+    def __init__(self, target: str) -> None:
+        inherited = {n: v for n, v in os.environ.items() if n.startswith(_ENVIRONMENT)}
+        environment = {**inherited, **import_path(), **_FRUGAL}
+        command = [sys.executable, "-c", _START, target, str(os.getpid())]
+        errors = None if debugging() else subprocess.DEVNULL
+        self._socket: socket.socket | None = None
+        theirs: Any = subprocess.PIPE
+        if _PASSES_FILES:
+            self._socket, theirs = socket.socketpair()
+        self._process = started_for_good(
+            lambda: subprocess.Popen(
+                command, stdin=theirs, stdout=theirs, stderr=errors, env=environment, bufsize=0
+            )
+        )
+        if self._socket is not None:
+            theirs.close()
+        self._late = self._is_ready = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def await_ready(self) -> None:
+        """Wait until it has imported what it needs; send nothing before.
+
+        Raises:
+            GoneError: it ended.
+        """
+        if not self._is_ready:
+            self.receive()
+            self._is_ready = True
+
+    def limit(self, *, memory_bytes: int, cpu_s: float | None = None) -> None:
+        """Let it have so much more memory than now, and compute so much longer.
+
+        Raises:
+            GoneError: it has ended.
+        """
+        # Its own limits, which a system may not let anybody set; its time is watched here, too.
+        with suppress(PermissionError):
+            try:
+                limit_memory(self.pid, memory_bytes)
+                if cpu_s is not None:
+                    limit_cpu(self.pid, cpu_s)
+            except (FileNotFoundError, ProcessLookupError) as error:
+                raise self._gone() from error
+
+    def send(self, message: dict[str, Any], files: Sequence[BinaryIO] = ()) -> None:
+        """Send a message, and open files with it.
+
+        Raises:
+            GoneError: it has ended.
+        """
+        content = json.dumps(message).encode()
+        try:
+            if self._socket is None:
+                assert self._process.stdin is not None
+                self._process.stdin.write(_LENGTH.pack(len(content)) + content)
+                return
+            numbers = [file.fileno() for file in files]
+            socket.send_fds(self._socket, [_LENGTH.pack(len(content))], numbers)
+            self._socket.sendall(content)
+        except OSError as error:
+            raise self._gone() from error
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for a message.
+
+        Raises:
+            GoneError: it ended without sending one.
+            NonsenseError: it isn't a message; the process is ended.
+        """
+        head = bytearray(_LENGTH.size)
+        self.receive_into(memoryview(head))
+        (length,) = _LENGTH.unpack(head)
+        if length > MAX_MESSAGE_BYTES:
+            raise self.nonsense()
+        content = bytearray(length)
+        self.receive_into(memoryview(content))
+        try:
+            message = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise self.nonsense() from error
+        if not isinstance(message, dict):
+            raise self.nonsense()
+        return message
+
+    def receive_into(self, buffer: memoryview) -> None:
+        """Wait for raw bytes, and put them into a writable buffer of their size.
+
+        Raises:
+            GoneError: it ended without sending them.
+        """
+        left = buffer
+        while left:
+            try:
+                got = self._read_into(left)
+            except OSError as error:
+                raise self._gone() from error
+            if not got:
+                raise self._gone()
+            left = left[got:]
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Within the block, the process is ended when that time is over.
+
+        Raises:
+            LateError: it was.
+        """
+        timer = threading.Timer(seconds, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except GoneError as error:
+            if self._late:
+                raise LateError from error
+            raise
+        finally:
+            timer.cancel()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing; who waits for it gets a `GoneError`."""
+        self._process.kill()
+        self._process.wait()
+
+    def nonsense(self) -> NonsenseError:
+        """End the process, for what it sent; the error of that."""
+        self.stop()
+        return NonsenseError()
+
+    def _read_into(self, buffer: memoryview) -> int:
+        if self._socket is not None:
+            return self._socket.recv_into(buffer)
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readinto(buffer))  # type: ignore[attr-defined]
+
+    def _give_up(self) -> None:
+        self._late = True
+        self._process.kill()
+
+    def _gone(self) -> GoneError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING_S)
+        self._process.kill()  # where it has only closed its end
+        return GoneError(self._process.wait())
+
+
+class Channel:
+    """The other end, in the process itself."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(fileno=0) if _PASSES_FILES else None
+        self._out = 0 if _PASSES_FILES else 1
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
+        """Wait for a message and the descriptors of the files that come with it.
+
+        Raises:
+            EOFError: nobody is there any more.
+        """
+        head, files = self._read(_LENGTH.size)
+        content, _ = self._read(*_LENGTH.unpack(head))
+        return json.loads(content), files
+
+    def send(self, message: dict[str, Any], raw: Any = b"") -> None:
+        """Send a message, and raw bytes behind it."""
+        content = json.dumps(message).encode()
+        for part in (_LENGTH.pack(len(content)) + content, raw):
+            left = memoryview(part).cast("B")
+            while left:
+                left = left[os.write(self._out, left) :]
+
+    def _read(self, size: int) -> tuple[bytes, list[int]]:
+        read, files = b"", list[int]()
+        while len(read) < size:
+            if self._socket is None:
+                part = os.read(0, size - len(read))
+            else:
+                part, more, _, _ = socket.recv_fds(self._socket, size - len(read), _MOST_FILES)
+                files += more
+            if not part:
+                raise EOFError
+            read += part
+        return read, files
+
+
+def serve() -> None:
+    """In the process: serve until the other end is closed."""
+    target, parent = sys.argv[1:]
+    end_with(int(parent))
+    give_up_privileges()
+    module, name = target.split(":")
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        getattr(import_module(module), name)(Channel())
+    os._exit(0)

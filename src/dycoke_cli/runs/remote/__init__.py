@@ -1,0 +1,1 @@
+"""A model on a server, which answers in place of one here (`--server`)."""

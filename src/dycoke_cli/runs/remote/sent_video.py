@@ -1,0 +1,87 @@
+"""Frames as they are sent to a server: JPEGs, and when each was."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.answer import Frames
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class SentVideo:
+    """Frames as they are sent.
+
+    Args:
+        parts: of a message.
+        about: the frames, for `media_io_kwargs`; None of pictures.
+        frames: for the answer.
+        warnings: about the video.
+        seconds: that reading it took.
+    """
+
+    parts: tuple[dict[str, Any], ...]
+    about: dict[str, Any] | None
+    frames: Frames
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+NO_VIDEO = SentVideo((), None, Frames(0, ()))
+
+
+def as_video(frames: np.ndarray, times_s: Sequence[float], mark: str | None = None) -> SentVideo:
+    """One part, as vLLM takes frames.
+
+    Args:
+        frames: RGB, uint8 `[F, H, W, 3]`.
+        times_s: of each.
+        mark: makes the video another one for caches; the pictures are the same.
+    """
+    url = f"data:video/jpeg;base64,{','.join(_jpegs(frames, mark))}"
+    part: dict[str, Any] = {"type": "video_url", "video_url": {"url": url}}
+    if mark is not None:
+        part["uuid"] = mark
+    return SentVideo((part,), _about(times_s), Frames(len(frames), tuple(times_s)))
+
+
+def as_images(frames: np.ndarray, times_s: Sequence[float], mark: str | None = None) -> SentVideo:
+    """A part per frame, for servers that take no videos; see `as_video`."""
+    urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames, mark))
+    parts = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
+    return SentVideo(tuple(parts), None, Frames(len(frames), tuple(times_s)))
+
+
+def _about(times_s: Sequence[float]) -> dict[str, Any]:
+    """When the frames were, in vLLM's terms: the numbers of frames of a video whose rate is theirs.
+
+    Evenly spaced frames keep their times.
+    """
+    count = len(times_s)
+    span = times_s[-1] - times_s[0] if count > 1 else 0.0
+    fps = (count - 1) / span if span > 0 else 1.0
+    return {
+        "num_frames": -1, "do_sample_frames": False, "fps": fps, "total_num_frames": count,
+        "duration": count / fps, "frames_indices": [*range(count)],
+    }  # fmt: skip
+
+
+def _jpegs(frames: np.ndarray, mark: str | None) -> list[str]:
+    """Frames in base64; a mark is a comment in the first."""
+    from PIL import Image
+
+    pictures = []
+    for number, frame in enumerate(frames):
+        file = io.BytesIO()
+        comment = {} if mark is None or number else {"comment": mark}
+        Image.fromarray(frame).save(file, "JPEG", quality=_QUALITY, subsampling=0, **comment)
+        pictures.append(base64.b64encode(file.getvalue()).decode("ascii"))
+    return pictures

@@ -1,0 +1,300 @@
+"""A model on an OpenAI-compatible server, which answers in place of one here (`--server`).
+
+Frames are read here and sent as JPEGs; the server drops visual tokens by the method that a request
+names, where it is one that can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from dycoke_cli.answer.answer import Seconds, Tokens
+from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.answer.remote import RemoteAnswer, RemoteModel, RemoteSeconds, RemoteTokens
+from dycoke_cli.compression.registry import described, name_of
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.extras import how_to_install
+from dycoke_cli.request import Request
+from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
+from dycoke_cli.unicode import valid
+
+if TYPE_CHECKING:
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
+    from dycoke_cli.video import Clip
+
+T = TypeVar("T")
+
+_PROBE = "is-this-dycoke"
+"""A method that there isn't: who knows ours says so, others have no idea what is meant."""
+_PROBE_FRAMES, _PROBE_SIZE = 8, 64
+
+
+@dataclass(frozen=True)
+class Server:
+    """Which server answers, and how it is asked.
+
+    Args:
+        url: such as http://localhost:8000/v1.
+        key_variable: the environment variable with its key.
+        at_once: requests in flight.
+        names_method: whether requests name their method; else the server has its own.
+        as_images: whether frames are sent as pictures, to servers that take no videos.
+
+    Raises:
+        UsageError: the URL isn't one, no request may be in flight, or openai isn't installed.
+    """
+
+    url: str
+    key_variable: str = "OPENAI_API_KEY"
+    at_once: int = 8
+    names_method: bool = True
+    as_images: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError("--server must be an address such as http://localhost:8000/v1")
+        if parts.username or parts.password:
+            raise UsageError("--server must not have a name or password in it: use --api-key-env")
+        if self.at_once < 1:
+            raise UsageError(f"--requests must be 1 or more, not {self.at_once}")
+        try:
+            import openai  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                f"--server needs the package openai: {how_to_install('server')}"
+            ) from error
+
+    def connected(self, named: str | None, methods: Collection[Method]) -> ServedModel:
+        """The model to ask: the one that was named, or the only one that is served.
+
+        Args:
+            named: the model, if any was.
+            methods: that requests will name; none leaves them to the server.
+
+        Raises:
+            ModelError: the server can't be reached, refuses the key, or has no model or several.
+            UsageError: it knows nothing of our methods, and one is asked for.
+        """
+        from dycoke_cli.runs.remote.remote_client import RemoteClient
+
+        client = RemoteClient(self.url, self.key_variable)
+        models = client.models()
+        if named is None and len(models) != 1:
+            listed = f" ({', '.join(models)[:200]})" if models else ""
+            raise ModelError(
+                f"the server at {self.url} lists {len(models)} models{listed}: name one with "
+                "--model"
+            )
+        model = ServedModel(self, named or models[0], client)
+        compressing = next((method.name for method in methods if method.name != "none"), None)
+        if compressing is not None and self.as_images:
+            raise UsageError(
+                f"--as-images is for servers without our methods: with {compressing}, leave it out"
+            )
+        if methods and not self.as_images and model.knows_methods():
+            return replace(model, tells_method=True)
+        if compressing is not None:
+            raise UsageError(
+                f"the server at {self.url} can't be asked by the method {compressing}: only "
+                "`dycoke serve` can, and vLLM with dycoke-vllm and --trust-request-mm-kwargs"
+            )
+        return model
+
+
+def check_silent(request: Request) -> None:
+    """Refuse --audio: servers are sent frames alone.
+
+    Raises:
+        UsageError: it is asked for.
+    """
+    if request.sampling.audio:
+        raise UsageError("--audio is for a model in this command: a server is sent frames alone")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a server has.
+
+    Args:
+        server: that has it.
+        name: of the model there.
+        client: speaks to the server.
+        tells_method: whether requests name their method.
+    """
+
+    server: Server
+    name: str
+    client: RemoteClient
+    tells_method: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of the model, as of one that is here."""
+        return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
+
+    def plan(self, request: Request) -> Plan:
+        """The plan of a request that it answers; see `check_silent`.
+
+        The address isn't part of what tells answers apart, so that a run resumes on another one.
+        """
+        check_silent(request)
+        identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
+        # What was tuned here for another model says nothing of this one.
+        given = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}
+        return Plan(**given, identity=identity)
+
+    def send(self, clip: Clip, seconds: float, mark: str | None = None) -> SentVideo:
+        """A video as it is sent.
+
+        Args:
+            clip: its frames.
+            seconds: that reading them took.
+            mark: makes the video another one for caches; the pictures are the same.
+        """
+        how = as_images if self.server.as_images else as_video
+        sent = how(clip.frames, clip.timestamps_s, mark)
+        return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
+
+    def ask(
+        self,
+        asked: Asked,
+        video: SentVideo,
+        method: Method | None,
+        options: GenerationOptions,
+        on_text: Callable[[str], None] | None = None,
+    ) -> RemoteAnswer:
+        """Ask a question.
+
+        Args:
+            asked: the question.
+            video: that it is about; `NO_VIDEO` for none.
+            method: that the request names; None leaves it to the server.
+            options: of generation.
+            on_text: see `RemoteClient.ask`.
+
+        Raises:
+            DycokeError: see `RemoteClient.ask`.
+        """
+        spec = name_of(method) if method is not None and self.tells_method else None
+        reply = self.client.ask(self._body(asked, video, options, spec), on_text)
+        told = reply.usage.get("dycoke")
+        told = told if isinstance(told, dict) else {}
+        own = told.get("method")
+        if not (isinstance(own, dict) and "name" in own):
+            own = None if method is None else described(method)
+        seed = _count(told.get("seed"))
+        return RemoteAnswer(
+            question=asked.text,
+            answer=reply.text.strip(),
+            finish_reason="length" if reply.reason == "length" else "stop",
+            seed=(options.seed if seed is None else seed) if options.temperature else None,
+            model=RemoteModel(name=valid(reply.model or self.name), server=self.server.url),
+            method=own,
+            frames=video.frames,
+            tokens=_tokens(reply.usage, told),
+            seconds=_seconds(reply, told, video.seconds),
+            warnings=(*video.warnings, *_sentences(told.get("warnings"))),
+        )
+
+    def knows_methods(self) -> bool:
+        """Whether the server compresses as a request says.
+
+        Raises:
+            ModelError: see `RemoteClient.ask`.
+        """
+        return self.client.refuses(self._probe(_PROBE), _PROBE)
+
+    def check(self, method: Method) -> None:
+        """Refuse a method that the server refuses.
+
+        Raises:
+            UsageError: it does.
+            DycokeError: see `RemoteClient.ask`.
+        """
+        if self.tells_method and method.name != "none":
+            self.client.ask(self._probe(name_of(method)))
+
+    def _probe(self, spec: str) -> dict[str, Any]:
+        """A small request by some method."""
+        import numpy as np
+
+        frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
+        video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
+        return self._body(Asked(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
+
+    def _body(
+        self, asked: Asked, video: SentVideo, options: GenerationOptions, spec: str | None
+    ) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if video.about is not None:
+            extra["media_io_kwargs"] = {"video": video.about}
+            if spec is not None:
+                extra["mm_processor_kwargs"] = {"dycoke": spec}  # vLLM with our plug-in
+                extra["dycoke"] = {"method": spec}  # dycoke serve
+        return {
+            "model": self.name,
+            "messages": _messages(asked, video),
+            "max_tokens": options.max_new_tokens,
+            "temperature": options.temperature,
+            **({} if options.seed is None else {"seed": options.seed}),
+            "extra_body": extra,
+        }
+
+
+def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
+    """The turns: the video is before the first question."""
+    turns: list[dict[str, Any]] = []
+    for question, answer in (*asked.history, (asked.text, None)):
+        content = [*([] if turns else video.parts), {"type": "text", "text": question}]
+        turns.append({"role": "user", "content": content})
+        if answer is not None:
+            turns.append({"role": "assistant", "content": answer})
+    return turns
+
+
+def _tokens(usage: Mapping[str, Any], told: Mapping[str, Any]) -> RemoteTokens:
+    own = _of(Tokens, told.get("tokens"))
+    counted = {} if own is None else vars(own)
+    generated = _count(usage.get("completion_tokens"))
+    prompt = _count(usage.get("prompt_tokens"))
+    return RemoteTokens(**{**counted, "generated": generated}, prompt=prompt)
+
+
+def _seconds(reply: Reply, told: Mapping[str, Any], video_decode: float) -> RemoteSeconds:
+    own = _of(Seconds, told.get("seconds"))
+    return RemoteSeconds(
+        video_decode=video_decode,
+        request=reply.seconds,
+        vision=None if own is None else own.vision,
+        prefill=None if own is None else own.prefill,
+        first_token=None if reply.first_s is None else video_decode + reply.first_s,
+        decode=None if own is None else own.decode,
+        total=video_decode + reply.seconds,
+    )
+
+
+def _of(kind: type[T], value: Any) -> T | None:
+    """What a server says, where it is of that kind."""
+    with suppress(ValueError):
+        found: T = from_dict(kind, value)
+        return found
+    return None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _sentences(value: Any) -> list[str]:
+    return [valid(one) for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -1,0 +1,1 @@
+"""Files that are kept or written: the cache folder, and output files."""

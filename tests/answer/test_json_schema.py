@@ -1,0 +1,173 @@
+"""The schema and the object of a dataclass, against ones written down by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from dycoke_cli.answer.json_schema import (
+    ABSENT,
+    NOT_A_KEY,
+    Absent,
+    Doc,
+    Part,
+    from_dict,
+    schema_of,
+    to_dict,
+)
+from tests.documents import example
+
+Count = Annotated[int, Doc(minimum=0)]
+
+
+@dataclass(frozen=True)
+class Inner:
+    share: float
+    word: Literal["a", "b"] | None
+    either: int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    schema: str = "test/1"
+    count: Annotated[Count, Doc("How many.")]
+    least: Annotated[int | None, Doc(minimum=2)]
+    inner: Annotated[Inner | None, Doc("Maybe.")]
+    flags: tuple[bool, ...]
+    by_name: dict[str, Inner]
+    open: dict[str, Any]
+    id: Annotated[str | Absent | None, Doc(needs=("again",))] = ABSENT
+    again: Outer | Absent = ABSENT
+    secret: Annotated[object, NOT_A_KEY] = None
+
+
+INNER = {
+    "type": "object",
+    "properties": {
+        "share": {"type": "number"},
+        "word": {"enum": ["a", "b", None]},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    },
+    "required": ["share", "word", "either"],
+    "additionalProperties": False,
+}
+OUTER = {
+    "type": "object",
+    "properties": {
+        "schema": {"const": "test/1"},
+        "count": {"type": "integer", "minimum": 0, "description": "How many."},
+        "least": {"type": ["integer", "null"], "minimum": 2},
+        "inner": INNER | {"type": ["object", "null"], "description": "Maybe."},
+        "flags": {"type": "array", "items": {"type": "boolean"}},
+        "by_name": {"type": "object", "additionalProperties": INNER},
+        "open": {"type": "object"},
+        "id": {"type": ["string", "null"]},
+        "again": {"$ref": "#/$defs/outer"},
+    },
+    "required": ["schema", "count", "least", "inner", "flags", "by_name", "open"],
+    "additionalProperties": False,
+    "dependentRequired": {"id": ["again"]},
+}
+
+
+def test_schema_of_a_dataclass() -> None:
+    assert schema_of("test/1", "A test.", {"outer": Part(Outer)}) == {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "test/1",
+        "title": "test/1",
+        "description": "A test.",
+        "oneOf": [{"$ref": "#/$defs/outer"}],
+        "$defs": {"outer": OUTER},
+    }
+
+
+def test_a_part_needs_more_or_has_less() -> None:
+    part = Part(Outer, needs=("id",), without=("again",))
+    schema = schema_of("test/1", "", {"outer": part})["$defs"]["outer"]
+    assert schema["required"] == [*OUTER["required"], "id"]  # type: ignore[misc]
+    assert "again" not in schema["properties"]
+
+
+def test_a_type_that_has_no_schema_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Odd:
+        schema: str
+        when: complex
+
+    with pytest.raises(KeyError):
+        schema_of("test/1", "", {"odd": Part(Odd)})
+
+
+def test_object_of_a_dataclass() -> None:
+    inner = Inner(0.5, None, "x")
+    outer = Outer(
+        count=1,
+        least=None,
+        inner=inner,
+        flags=(True,),
+        by_name={"one": inner},
+        open={"any": (1, None)},
+        secret=object(),
+    )
+    assert to_dict(outer) == {
+        "schema": "test/1",
+        "count": 1,
+        "least": None,
+        "inner": {"share": 0.5, "word": None, "either": "x"},
+        "flags": [True],
+        "by_name": {"one": {"share": 0.5, "word": None, "either": "x"}},
+        "open": {"any": [1, None]},
+    }
+    assert list(to_dict(outer))[:2] == ["schema", "count"]
+
+
+def test_examples_are_made_up_from_types() -> None:
+    made = example(Outer, flags=(False,))
+    assert made == Outer(count=1, least=None, inner=None, flags=(False,), by_name={}, open={})
+    assert example(Inner, word="b") == Inner(1.0, "b", 1)
+
+
+WHOLE = Outer(
+    count=3,
+    least=None,
+    inner=Inner(0.5, "a", "x"),
+    flags=(True, False),
+    by_name={"b": Inner(1, None, 2)},
+    open={"any": [1, {"a": None}]},
+)
+
+
+def test_an_object_comes_back() -> None:
+    read = from_dict(Outer, json.loads(json.dumps(to_dict(WHOLE))))
+    assert read == WHOLE
+    assert type(read.inner) is Inner
+    assert from_dict(tuple[tuple[str, int], ...], [["a", 1]]) == (("a", 1),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": "3"},
+        {"count": None},
+        {"count": 10**400},
+        {"least": 1.5},
+        {"inner": []},
+        {"inner": {"share": 1}},
+        {"inner": {"share": float("nan"), "word": None, "either": 1}},
+        {"inner": {"share": 1, "word": "c", "either": 1}},
+        {"inner": {"share": 1, "word": ["a"], "either": 1}},
+        {"flags": [1]},
+        {"flags": "x"},
+        {"by_name": [1]},
+        {"by_name": {"b": 1}},
+        {"unknown": 1},
+    ],
+)
+def test_an_object_of_another_type_is_none(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not "):
+        from_dict(Outer, to_dict(WHOLE) | change)
+    with pytest.raises(ValueError, match="not a Outer"):
+        from_dict(Outer, {"count": 3})

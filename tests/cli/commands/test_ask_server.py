@@ -1,0 +1,244 @@
+"""`dycoke ask --server`: the same JSON and exit codes, from an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.runs.remote import remote_client
+from tests import documents
+from tests.cli.harness import CLIP, Outcome, run_here
+from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
+
+TOLD = {
+    "method": {"name": "evs", "retain": 0.25, "positions": "renumbered", "merge_stage": "llm"},
+    "tokens": {
+        "visual": 512, "visual_kept": 128, "visual_active_in_decode": 128.0,
+        "visual_read_per_step": 128.0, "text": 12, "generated": 7,
+    },
+    "seconds": {
+        "load": 1.0, "video_decode": 0.0, "vision": 0.5, "prefill": 0.25, "first_token": 0.75,
+        "decode": 0.125, "total": 0.875,
+    },
+    "warnings": ["it was dark"],
+}  # fmt: skip
+
+
+def ask(endpoint: Endpoint | str, *arguments: str | Path) -> Outcome:
+    url = endpoint if isinstance(endpoint, str) else endpoint.url
+    return run_here("ask", CLIP, *arguments, "--frames", "4", "--server", url)
+
+
+def test_questions_are_asked_in_turn_and_answers_are_shown_as_they_come() -> None:
+    with serving() as endpoint:
+        run = ask(endpoint, "-q", "Who?", "-q", "Why?", "--follow-up", "--quiet")
+    assert (run.code, run.out, run.err) == (0, "Of Who?\nOf Why?\n", "")
+    first, second = endpoint.bodies
+    assert first["stream"]
+    assert not {"dycoke", "mm_processor_kwargs"} & first.keys()  # the server has its own
+    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant", "user"]
+    assert second["messages"][0] == first["messages"][0]
+    assert second["messages"][1]["content"] == "Of Who?"
+    assert not endpoint.probes
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_json_has_the_keys_of_ask_and_null_for_what_the_server_doesnt_say(streams: bool) -> None:
+    with serving(streams=streams) as endpoint:
+        line = ask(endpoint, "What?", "--json").object
+    documents.valid(line, "answer", "remote")
+    local = documents.read_schema("answer")["$defs"]["answer"]["properties"]
+    assert line["tokens"].keys() - {"prompt"} == local["tokens"]["properties"].keys()
+    assert line["seconds"].keys() - {"request"} == local["seconds"]["properties"].keys()
+    assert line["answer"] == "Of What?"
+    assert (line["seconds"]["first_token"] is not None) is streams
+    assert line["tokens"]["visual"] is line["method"] is line["bytes"] is None
+
+
+def test_what_a_server_tells_is_taken_over() -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        status, answer = said(body)
+        answer["usage"]["dycoke"] = TOLD
+        return status, answer
+
+    with serving(reply) as endpoint:
+        line = ask(endpoint, "What?", "--method", "evs", "--json").object
+    assert line["method"] == TOLD["method"]
+    assert line["tokens"] == {"prompt": 140, **TOLD["tokens"]}  # type: ignore[dict-item]
+    assert [line["seconds"][stage] for stage in ("vision", "prefill", "decode")] == [
+        0.5,
+        0.25,
+        0.125,
+    ]
+    assert line["warnings"] == ["it was dark"]
+
+
+def test_a_comparison_asks_by_the_method_and_by_none() -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        return said(body, f" by {body['dycoke']['method']}")
+
+    with serving(reply) as endpoint:
+        line = ask(endpoint, "What?", "--method", "evs", "--compare", "--json").object
+        shown = ask(endpoint, "What?", "--method", "evs", "--compare")
+    assert line["answer"] == "by evs"
+    assert line["compared_to"]["answer"] == "by none"
+    assert line["compared_to"]["method"]["name"] == "none"
+    documents.valid(line, "answer", "remote")
+    assert shown.out == "by evs\n"
+    assert "differs" in shown.err
+
+
+def test_a_server_that_knows_no_methods_is_asked_by_none_alone() -> None:
+    with serving(knows=False) as endpoint:
+        refused = ask(endpoint, "What?", "--method", "evs")
+        compared = ask(endpoint, "What?", "--compare")
+        plain = ask(endpoint, "What?", "--method", "none", "--json")
+    assert refused.code == compared.code == 2
+    assert "can't be asked by the method evs: only `dycoke serve` can" in refused.err
+    assert "--compare asks by two methods" in compared.err
+    assert plain.object["method"] == {"name": "none"}
+    [body] = endpoint.bodies
+    assert not {"dycoke", "mm_processor_kwargs"} & body.keys()
+
+
+def test_frames_are_pictures_for_a_server_without_videos() -> None:
+    with serving() as endpoint:
+        run = ask(endpoint, "What?", "--as-images", "--json")
+        refused = ask(endpoint, "What?", "--as-images", "--method", "evs")
+    *pictures, text = endpoint.bodies[0]["messages"][0]["content"]
+    assert text["text"] == "What?"
+    assert [part["type"] for part in pictures] == ["image_url"] * 4
+    data = pictures[0]["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(data))).format == "JPEG"
+    assert "media_io_kwargs" not in endpoint.bodies[0]
+    assert run.object["frames"]["count"] == 4
+    assert refused.code == 2
+    assert "--as-images is for servers without our methods" in refused.err
+
+
+def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    busy = iter([429])
+
+    def reply(body: dict[str, Any]) -> Reply:
+        times.append(time.monotonic())
+        status = next(busy, None)
+        return said(body) if status is None else (status, {"error": {"message": "busy"}})
+
+    times: list[float] = []
+    with serving(reply, headers={"Retry-After": "1"}) as endpoint:
+        assert ask(endpoint, "What?").code == 0
+    assert times[1] - times[0] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (400, 2, "the server refuses the request: it says why"),
+        (401, 4, "refuses the key (401): set OPENAI_API_KEY"),
+        (404, 4, "no such model or path (it has seen): it says why"),
+        (429, 1, "the server gave no answer: it says why"),
+        (500, 1, "the server gave no answer: it says why"),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: int, sentence: str
+) -> None:
+    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    with serving(lambda body: (status, {"error": {"message": "it says why"}})) as endpoint:
+        run = ask(endpoint, "What?", "--model", "another")
+    assert (run.code, run.out) == (code, "")
+    assert sentence in run.err
+    assert run.err.count("\n") == 1
+
+
+def _endless() -> Iterator[bytes]:
+    yield b'{"choices": ['
+    while True:
+        yield b" " * 65536
+
+
+def _dripping() -> Iterator[bytes]:
+    yield b'{"choices": ['
+    while True:
+        time.sleep(0.05)
+        yield b" "
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        (lambda: iter([b"<html>"]), 4, "isn't a chat completion: check --server"),
+        (lambda: iter([b'{"choices": [{"mess']), 4, "isn't a chat completion: check --server"),
+        (lambda: iter([b"[" * 100_000]), 4, "isn't a chat completion: check --server"),
+        (lambda: iter([b'{"choices": [{"message": {"content": 7}}]}']), 4, "isn't a chat"),
+        (_endless, 1, "what it sends doesn't end"),
+        (_dripping, 1, "what it sends doesn't end"),
+    ],
+)
+def test_a_body_that_is_no_answer_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    body: Callable[[], Iterator[bytes]],
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(remote_client, "MOST_BYTES", 1024**2)
+    monkeypatch.setattr(remote_client, "TIMEOUT_S", 2.0)
+    with serving(raw=body) as endpoint:
+        run = ask(endpoint, "What?")
+    assert run.code == code
+    assert sentence in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_a_server_that_isnt_there_is_one_sentence_soon() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        run = ask(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "What?")
+    assert run.code == 4
+    assert "can't be reached" in run.err
+
+
+def test_a_server_that_ends_in_the_middle_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_client, "RETRIES", 0)
+
+    def dies(body: dict[str, Any]) -> Reply:
+        raise ConnectionResetError
+
+    with serving(dies) as endpoint:
+        run = ask(endpoint, "What?")
+    assert run.code == 4
+    assert "can't be reached, or has ended" in run.err
+
+
+def test_several_models_have_to_be_named() -> None:
+    with serving(models=("one", "two")) as endpoint:
+        run = ask(endpoint, "What?")
+        assert ask(endpoint, "What?", "--model", "two").code == 0
+    assert run.code == 4
+    assert "lists 2 models (one, two): name one with --model" in run.err
+    assert [body["model"] for body in endpoint.bodies] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--server", "http://here/v1", "--no-server"), "--no-server is for a model on this"),
+        (("--server", "http://here/v1", "--quantize", "int8"), "--quantize is for a model on this"),
+        (("--server", "http://here/v1", "--guard", "0.1"), "--guard is for a model on this"),
+        (("--server", "http://here/v1", "--method", "auto"), "--method auto is for a model on"),
+        (("--as-images",), "--as-images is for a server: add --server URL"),
+        ((CLIP, "--server", "http://here/v1"), "--server takes one video"),
+    ],
+)
+def test_what_is_refused(arguments: tuple[str | Path, ...], sentence: str) -> None:
+    run = run_here("ask", CLIP, *arguments, "-q", "What?")
+    assert run.code == 2
+    assert sentence in run.err

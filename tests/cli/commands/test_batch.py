@@ -1,0 +1,366 @@
+"""`dycoke batch`: what goes in, what comes out, and what is refused; the engine only pretends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.cli.commands import batch_lines
+from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
+from tests.runs.pretended import Pretended, make_clips, valid
+
+MINI = ("--model", "mini", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended()
+    monkeypatch.setattr(local, "answers", pretended)
+    return pretended
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return make_clips(tmp_path / "clips", "1.mp4", "2.mp4", "10.mp4")
+
+
+def batch(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
+    return run_here("batch", *arguments, *MINI, stdin=stdin)
+
+
+def lines(outcome: Outcome) -> list[dict[str, Any]]:
+    return [valid(line) for line in outcome.objects]
+
+
+def test_lines_on_stdout_and_the_rest_on_stderr(clips: Path) -> None:
+    (clips / "notes.txt").touch()
+    run = batch(clips, "What?", "-q", "Why?")
+    assert run.code == 0
+    assert [(Path(line["video"]).name, line["question"]) for line in lines(run)] == [
+        (name, question) for name in ("1.mp4", "2.mp4", "10.mp4") for question in ("What?", "Why?")
+    ]
+    assert run.err.splitlines() == [
+        "Skipped 1 file without a video extension: notes.txt",
+        "6 of 6 questions answered",
+    ]
+    assert batch(clips, "What?", "--quiet").err == ""
+
+
+def test_the_bundled_model_is_named_once(clips: Path) -> None:
+    run = run_here("batch", clips, "What?", "--device", "cpu")
+    assert run.err.count("Using the bundled demo model") == 1
+
+
+def test_a_file_that_the_next_run_goes_on_from(
+    clips: Path, tmp_path: Path, engine: Pretended
+) -> None:
+    out = tmp_path / "results.jsonl"
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.out) == (0, "")
+    assert len(out.read_text().splitlines()) == 3
+    make_clips(clips, "3.mp4")
+    run = batch(clips, "What?", "--out", out)
+    assert run.err == f"1 of 4 questions answered, 3 done already\nResults: {out}\n"
+    assert len(engine.asked) == 4
+    # Another parameter is another answer.
+    run = batch(clips, "What?", "--out", out, "--frames", "8")
+    assert run.err.splitlines()[0] == "4 of 4 questions answered"
+    assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
+
+
+def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    batch(clips, "What?", "--out", out)
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-20])
+    run = batch(clips, "What?", "--out", out)
+    assert run.err.splitlines() == [
+        f"Warning: the last line of {out} was half written; its question is asked again",
+        "1 of 3 questions answered, 2 done already",
+        f"Results: {out}",
+    ]
+    assert out.read_bytes() == whole
+
+
+def test_failures_stand_until_they_are_asked_again(
+    clips: Path, tmp_path: Path, engine: Pretended
+) -> None:
+    out = tmp_path / "results.jsonl"
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.err.splitlines()) == (
+        1,
+        [
+            f"Failed: {clips / 'bad.mp4'}: it can't be read",
+            "3 of 4 questions answered, 1 failed; retry with --retry-failed",
+            f"Results: {out}",
+        ],
+    )
+    run = batch(clips, "What?", "--out", out)
+    assert (run.code, run.err.splitlines()) == (
+        1,
+        [
+            f"3 of 4 done already, 1 failed earlier ({clips / 'bad.mp4'}: it can't be read); "
+            "retry with --retry-failed",
+            f"Results: {out}",
+        ],
+    )
+    assert batch(clips, "What?", "--out", out, "--retry-failed").code == 1
+    assert [name for name, _ in engine.asked].count("bad.mp4") == 2
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_the_first_failure_ends_it(clips: Path) -> None:
+    make_clips(clips, "bad.mp4", "zzz.mp4")
+    run = batch(clips, "What?", "--fail-fast")
+    assert (run.code, len(lines(run))) == (1, 4)
+    assert run.err.splitlines() == [
+        f"Failed: {clips / 'bad.mp4'}: it can't be read",
+        "3 of 5 questions answered, 1 failed, 1 not asked",
+    ]
+
+
+@pytest.mark.parametrize("where", ["file", "stdin", "folder"])
+def test_questions_from_a_file(clips: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = b"video,question,id\n1.mp4,What?,a\n2.mp4,Why?,b\n1.mp4,Who?,\n"
+    (clips / "q.csv").write_bytes(rows)
+    monkeypatch.chdir(clips)
+    given: dict[str, Any] = {
+        "file": {"arguments": ["--questions", clips / "q.csv"]},
+        "stdin": {"arguments": ["--questions", "-"], "stdin": rows},
+        "folder": {"arguments": [clips, "--questions", "-"], "stdin": rows},
+    }[where]
+    run = batch(*given.pop("arguments"), **given)
+    assert [(line["id"], line["video"], line["question"]) for line in lines(run)] == [
+        ("a", "1.mp4", "What?"),
+        (None, "1.mp4", "Who?"),
+        ("b", "2.mp4", "Why?"),
+    ]
+    assert all(line["digest"] for line in lines(run))
+
+
+def test_a_failure_is_named_once_for_all_questions(clips: Path) -> None:
+    make_clips(clips, "bad.mp4", "bad2.mp4")
+    run = batch(clips, "What?", "-q", "Why?")
+    assert [line for line in run.err.splitlines() if line.startswith("Failed")] == [
+        f"Failed: {clips / name}: it can't be read" for name in ("bad2.mp4", "bad.mp4")
+    ]
+    assert "Failed" not in batch(clips, "What?", "--quiet").err
+
+
+def test_many_failures_of_earlier_are_named_in_part(clips: Path, tmp_path: Path) -> None:
+    make_clips(clips, *(f"bad{number}.mp4" for number in range(5)))
+    arguments = (clips, "What?", "--out", tmp_path / "o.jsonl", "--model", "mini")
+    batch(*arguments)
+    said = batch(*arguments).err.splitlines()[0]
+    assert said.startswith("3 of 8 done already, 5 failed earlier (")
+    assert said.count("can't be read") == 3
+    assert said.endswith("; …); retry with --retry-failed")
+
+
+def test_several_paths_as_a_shell_makes_them(
+    clips: Path, tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are answered as those of the pattern are: nothing of it is asked again."""
+    monkeypatch.chdir(tmp_path)
+    (clips / "notes.txt").touch()
+    expanded = sorted(str(path.relative_to(tmp_path)) for path in clips.iterdir())
+    run = batch(*expanded, "What?", "--out", "o.jsonl")
+    assert run.code == 0
+    assert run.err.splitlines() == [
+        "Skipped 1 file without a video extension: notes.txt",
+        "3 of 3 questions answered",
+        "Results: o.jsonl",
+    ]
+    assert [name for name, _ in engine.asked] == ["1.mp4", "10.mp4", "2.mp4"]
+    for again in (["clips/*.mp4"], ["clips"], ["clips/2.mp4"]):
+        batch(*again, "What?", "--out", "o.jsonl")
+    assert len(engine.asked) == 3
+    # Behind -q no word is a question, also where a video isn't there.
+    assert len(batch("clips/1.mp4", "clips/2.mp4", "-q", "Why?").objects) == 2
+    run = batch("clips/1.mp4", "gone.mp4", "-q", "Why?")
+    assert (run.code, run.out) == (2, "")
+    assert "gone.mp4 doesn't exist" in run.err
+
+
+def test_videos_of_one_name_in_several_folders(
+    tmp_path: Path, engine: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clips(tmp_path / "a", "1.mp4", "2.mp4")
+    make_clips(tmp_path / "b", "1.mp4")
+    monkeypatch.chdir(tmp_path)
+    run = batch("a", "b/1.mp4", "a/2.mp4", "./b/1.mp4", "What?")
+    assert [line["video"] for line in run.objects] == ["a/1.mp4", "a/2.mp4", "b/1.mp4"]
+    assert [name for name, _ in engine.asked] == ["a/1.mp4", "2.mp4", "b/1.mp4"]
+    assert len({line["key"] for line in run.objects}) == 3
+
+
+def test_a_list_on_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clips)
+    run = batch("-", "What?", stdin=b"2.mp4\n1.mp4\n")
+    assert [line["video"] for line in lines(run)] == ["2.mp4", "1.mp4"]
+
+
+def test_parts_of_lines(clips: Path) -> None:
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, "What?", "--fields", "video, answer,tokens.visual,error.code")
+    first, *_, last = run.objects
+    assert first == {
+        "video": str(clips / "1.mp4"),
+        "answer": "What? indeed",
+        "tokens": {"visual": 32},
+        "error": {"code": None},
+    }
+    assert (last["answer"], last["tokens"], last["error"]) == (
+        None,
+        {"visual": None},
+        {"code": "video_unreadable"},
+    )
+
+
+def test_rows_of_a_table(clips: Path) -> None:
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, 'Why "so",\nthen?', "--csv")
+    rows = list(csv.DictReader(io.StringIO(run.out)))
+    assert len(rows) == 4
+    assert rows[0] == {
+        "id": "",
+        "video": str(clips / "1.mp4"),
+        "question": 'Why "so",\nthen?',
+        "answer": 'Why "so",\nthen? indeed',
+        "finish_reason": "stop",
+        "error.code": "",
+        "error.message": "",
+    }
+    assert rows[-1]["error.message"] == "it can't be read"
+    run = batch(clips, "What?", "--csv", "--fields", "answer,frames.timestamps_s,method.name")
+    assert run.out.splitlines()[:2] == [
+        "answer,frames.timestamps_s,method.name",
+        'What? indeed,"[0.0, 1.0]",none',
+    ]
+
+
+def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> None:
+    questions = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "a=1\x1b]0;x\x07", "\u202ea", "1\r2")
+    (clips / "1.mp4").rename(clips / os.fsdecode(b"caf\xe9\x1b[2J.mp4"))
+    more = [part for text in questions[1:] for part in ("-q", text)]
+    run = batch(clips, questions[0], *more, "--csv", "--fields", "question,answer,video")
+    rows = list(csv.reader(io.StringIO(run.out)))[1:]
+    assert [row[0] for row in rows[:8]] == [
+        "'=1+1", "'+1", "'-1", "'@SUM(A1)", "'＝1", "a=1\\x1b]0;x\\x07", "\\u202ea", "1\\r2",
+    ]  # fmt: skip
+    assert all(row[1] == f"{row[0]} indeed" for row in rows)
+    assert {row[2] for row in rows} >= {str(clips / "caf\\xe9\\x1b[2J.mp4")}
+    assert not set(run.out) & set("\x1b\x07\r\x9b\u202e")
+    # In JSON all of it is exact.
+    run = batch(clips, *questions[:1], *more)
+    assert {line["question"] for line in lines(run)} == set(questions)
+
+
+def test_text_that_begins_with_a_tab_is_no_formula() -> None:
+    row = batch_lines.row(
+        {"answer": "\t=1", "question": "\n=1", "id": -3}, [("answer",), ("question",), ("id",)]
+    )
+    assert next(csv.reader(io.StringIO(row, newline=""))) == ["'\t=1", "'\n=1", "-3"]
+
+
+def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    make_clips(clips, "bad.mp4")
+    table = pandas.read_json(io.StringIO(batch(clips, "What?").out), lines=True)
+    assert list(table["answer"][:3]) == ["What? indeed"] * 3
+    assert table["error"].notna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, r"no videos: `dycoke batch FOLDER"),
+        (["clips"], 2, r"no question: put one behind the videos"),
+        (["clips/1.mp4", "clips/2.mp4"], 2, r"no question: put one behind the videos"),
+        (["clips", "q.csv"], 2, r"no question: put one behind the videos"),
+        (["q.csv", "q.csv", "What?"], 2, r"there is no video among these 2 files"),
+        (["clips", "none.mp4", "What?"], 2, r"none.mp4 doesn't exist"),
+        (["-", "clips", "What?"], 2, r"- reads the list of videos from stdin: leave out"),
+        (["clips", "empty", "--questions", "q.csv"], 2, r"VIDEOS is one folder"),
+        (["none", "What?"], 2, r"none doesn't exist; give a folder, a pattern"),
+        (["empty", "What?"], 2, r"there is no video in the folder empty"),
+        (["clips", " "], 2, r"a question is empty"),
+        (["clips", "What?", "--questions", "q.csv"], 2, r"leave out QUESTION and -q"),
+        (["--questions", "none.csv"], 2, r"--questions none.csv can't be read \(No such file"),
+        (["--questions", "q.csv"], 2, r"--questions q.csv, line 1: there is no column 'vdeo'"),
+        (["q.csv", "--questions", "-"], 2, r"VIDEOS is the folder that its videos are in, and q"),
+        (["-", "-q", "-"], 2, r"stdin can be read for one thing only"),
+        (["-", "What?"], 2, r"stdin lists no video"),
+        (["clips", "What?", "--batch-size", "0"], 2, r"--batch-size must be auto, or 1 or more"),
+        (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
+        (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
+        (["clips", "What?", "--retry-failed"], 2, r"--retry-failed needs --out"),
+        (["clips", "What?", "--out", "o", "--csv"], 2, r"--fields and --csv are for stdout"),
+        (["clips", "What?", "--fields", "answr"], 2, r"no key 'answr'; `dycoke schema answer`"),
+        (["clips", "What?", "--fields", "tokens.many"], 2, r"no key 'tokens.many'"),
+        (["clips", "What?", "--fields", ""], 2, r"no key ''"),
+        (["clips", "What?", "--merge-ratio", "2"], 2, r"--merge-ratio must be at least 0"),
+        (["clips", "What?", "--prune-layer", "10"], 2, r"--prune-layer must be from 1 to 9"),
+        (
+            ["clips", "What?", "--method", "earlytom", "--tower-layers", "3"],
+            2,
+            r"--tower-layers must be from 0 to 2 for this model",
+        ),
+        (["clips", "What?", "--frames", "0"], 2, r"--frames must be 1 or more"),
+        (["clips", "What?", "--temperature", "-1"], 2, r"--temperature must be 0 or more"),
+        (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
+        (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
+        (["clips", "What?", "--out", "no/o"], 6, r"there is no folder no; make it first"),
+        (["clips", "What?", "--out", "q.csv"], 6, r"q.csv, line 1: that isn't a line of results"),
+    ],
+)
+def test_what_is_refused(
+    clips: Path,
+    arguments: list[str],
+    code: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Pretended,
+) -> None:
+    monkeypatch.chdir(clips.parent)
+    Path("empty").mkdir()
+    Path("q.csv").write_text("vdeo,question\n1.mp4,What?\n")
+    # What is tried comes last, so that it wins over the usual model.
+    run = run_here("batch", *MINI, *arguments)
+    assert (run.code, run.out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{sentence}.*\n", run.err)
+    assert engine.asked == []
+
+
+def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.txt"
+    diary.write_text("dear diary")
+    assert batch(clips, "What?", "--out", diary).code == 6
+    assert diary.read_text() == "dear diary"
+
+
+def test_ray_that_is_not_installed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "dycoke_cli.runs.ray.workers", raising=False)
+    if not Path(local.__file__).with_name("on_ray.py").exists():
+        pytest.skip("the engine on Ray isn't there yet")
+    run = batch(clips, "What?", "--engine", "ray")
+    assert run.code == 2
+    assert re.search(r" pip install .*'ray\[data\]", run.err)
+
+
+def test_lines_are_ascii_whatever_was_asked(clips: Path) -> None:
+    run = batch(clips, "Wö ist \x1b[2J der 🎈?")
+    assert run.out.isascii()
+    assert json.loads(run.out.splitlines()[0])["question"] == "Wö ist \x1b[2J der 🎈?"

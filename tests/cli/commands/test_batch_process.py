@@ -1,0 +1,195 @@
+"""`dycoke batch` as a process: interrupts, kills, pipes that close, full disks, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.runs.results import open_results
+from tests import warm
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_in_terminal, run_process
+from tests.runs.pretended import make_clips, valid
+
+PRETENDING = [sys.executable, "-m", "tests.runs.pretended"]
+MINI = ("--model", "mini", "--device", "cpu")
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return make_clips(tmp_path / "clips", *(f"{number}.mp4" for number in range(20)))
+
+
+def start(*arguments: str | Path, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    return warm.Popen(
+        [*PRETENDING, "batch", *map(str, arguments), *MINI],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_lines(path: Path, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def videos(path: Path) -> list[str]:
+    return [Path(valid(json.loads(line))["video"]).name for line in path.read_text().splitlines()]
+
+
+def test_an_interrupt_finishes_what_is_under_way(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    process = start(clips, "What?", "--out", out)
+    wait_for_lines(out, 4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert err.decode().splitlines() == ["Interrupted"]
+    assert 4 <= len(videos(out)) < 20
+    assert len(videos(out)) % 2 == 0  # two come in one go
+
+
+def test_what_is_killed_goes_on_where_it_was(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    for lines in (2, 8):
+        process = start(clips, "What?", "--out", out)
+        wait_for_lines(out, lines)
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+    before = videos(out)
+    process = start(clips, "What?", "--out", out)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    assert videos(out)[: len(before)] == before
+    assert sorted(videos(out)) == sorted(path.name for path in clips.iterdir())
+
+
+def test_two_runs_on_one_output(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    with open_results(out):
+        process = start(clips, "What?", "--out", out)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 6
+    assert err.startswith(f"Error: another run is writing to {out}".encode())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_leaves_whole_lines(clips: Path, tmp_path: Path, number: int) -> None:
+    out = tmp_path / "results.jsonl"
+    process = start(clips, "What?", "--out", out)
+    wait_for_lines(out, 1)
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    assert 0 < len(videos(out)) < 20
+
+
+def children(pid: int) -> set[int]:
+    """The processes that it started, those of its threads among them."""
+    return {
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_ends_the_decoders(number: int) -> None:
+    process = warm.Popen(
+        [
+            *(*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI),
+            *("--frames", "2", "--max-new-tokens", "2"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    decoders = children(process.pid)
+    assert decoders
+    os.killpg(process.pid, number)  # as a terminal does
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    deadline = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in decoders):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("flags", [[], ["--csv"]])
+def test_a_reader_that_leaves_hears_nothing(clips: Path, flags: list[str]) -> None:
+    process = start(clips, "What?", "--quiet", *flags, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=PATIENCE_S) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("flags", [[], ["--csv"]])
+def test_a_full_disk_behind_stdout(clips: Path, flags: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        process = start(clips, "What?", *flags, stdout=full.fileno())
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 6
+    assert err.startswith(b"Error: standard output can't be written (No space left")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_full_disk_behind_the_file(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    command = " ".join([*PRETENDING, "batch", str(clips), "'What?'", "--out", str(out), *MINI])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {command}"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 6
+    assert done.stderr.decode().splitlines()[0].startswith(f"Error: {out} can't be written (File")
+    assert 0 < len(videos(out)) < 20
+    assert out.read_bytes().endswith(b"}\n")
+
+
+def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
+    code, seen, lines = run_in_terminal(
+        PRETENDING, "batch", clips, "What?", *MINI, streams="err", environment={}
+    )
+    assert code == 0
+    assert len(lines.splitlines()) == 20
+    assert "4 of 20 files · 4 of 20 questions · 0 failed · ".encode() in seen
+    assert b"tokens/s" in seen
+    assert b" left" in seen
+    assert seen.replace(b"\r", b"").rstrip().endswith(b"20 of 20 questions answered\x1b[0m")
+
+
+@pytest.mark.slow
+def test_the_whole_way(tmp_path: Path) -> None:
+    """With the bundled model, on real and broken files, from the shell."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("move.mp4", "turn.mp4"):
+        (folder / name).write_bytes((ROOT / "sample_videos" / name).read_bytes())
+    (folder / "torn.mp4").write_bytes((folder / "move.mp4").read_bytes()[:300])
+    out = tmp_path / "results.jsonl"
+    run = run_process(REAL, "batch", folder, "What happens?", "--out", out, *MINI, "--quiet")
+    assert (run.code, run.out, run.err) == (1, "", "")
+    found = {Path(line["video"]).name: line for line in map(json.loads, out.open())}
+    assert set(found) == {"move.mp4", "turn.mp4", "torn.mp4"}
+    assert found["torn.mp4"]["error"]["code"] == "video_unreadable"
+    asked = run_process(REAL, "ask", folder / "move.mp4", "What happens?", "--quiet", *MINI)
+    assert asked.out.strip() == valid(found["move.mp4"])["answer"]

@@ -1,0 +1,249 @@
+"""`dycoke bench`: what goes where and what is refused on an engine that pretends; one real run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from dycoke_cli.cli.commands.bench import QUESTION
+from dycoke_cli.cli.plots.bench_plot import STAGES
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, REAL, run_here, run_in_terminal, run_process
+from tests.documents import valid
+
+OTHER = CLIP.with_name("three.mp4")
+SMALL = ("--frames", "4", "--model", "mini")
+
+
+def bench(*arguments: str | Path) -> dict[str, Any]:
+    run = run_here("bench", *arguments, *SMALL, "--json")
+    assert run.code == 0, run.err
+    return valid(run.object, "bench", "report")
+
+
+def test_one_document_with_all_that_was_measured(fake: list[FakeSession]) -> None:
+    questions = ("What moves?", "Who?")
+    flags = [word for question in questions for word in ("-q", question)]
+    report = bench(
+        CLIP, OTHER, *flags, "--methods", "none,dycoke,evs", "--retain", "0.5,0.25", "--runs", "1"
+    )
+    assert report["schema"] == "dycoke.bench/1"
+    assert report["model"]["name"] == "mini"
+    assert report["videos"] == [str(CLIP), str(OTHER)]
+    assert report["questions"] == [*questions]
+    specs = ["none", "dycoke", "evs:retain=0.5", "evs:retain=0.25"]
+    assert [row["spec"] for row in report["rows"]] == specs
+    assert [row["tokens"]["visual_kept"] for row in report["rows"]] == [64, 28, 32, 16]
+    assert [row["changed"] for row in report["rows"]] == [None, 0, 0, 0]
+    assert [row["changed_share"] for row in report["rows"]] == [None, 0.0, 0.0, 0.0]
+    assert {row["bytes"]["peak_total"] for row in report["rows"]} == {None}
+    assert [(each["video"], each["question"]) for each in report["answers"]] == [
+        (str(video), question) for video in (CLIP, OTHER) for question in questions
+    ]
+    for each in report["answers"]:
+        assert [given["spec"] for given in each["answers"]] == specs
+    assert report["shared"] == ["video_decode", "preprocess", "vision"]
+    on = report["environment"]
+    assert all(on[name] for name in ("python", "torch", "transformers", "processor"))
+    assert (on["cores"] >= 1, on["threads"] >= 1, on["accelerator"]) == (True, True, None)
+    # A session per run: four configurations, two videos, a warm-up and one run.
+    assert len(fake) == 4 * 2 * 2
+    assert {(session.reuse, session.cache) for session in fake} == {(False, None)}
+    assert {len(session.asked) for session in fake} == {2}
+
+
+def test_runs_take_turns_on_the_methods_chosen(fake: list[FakeSession]) -> None:
+    bench(CLIP, "--methods", "dycoke,evs", "--runs", "1")
+    # The baseline is always measured; the second round begins with the next one.
+    names = [session.asked[0]["method"].name for session in fake]
+    assert names == ["none", "dycoke", "evs", "dycoke", "evs", "none"]
+    assert {session.asked[0]["question"] for session in fake} == {QUESTION}
+
+
+def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
+    report = bench(CLIP, "--runs", "1", "--temperature", "0.5")
+    assert {session.asked[0]["seed"] for session in fake} == {0}
+    assert report["generation"]["seed"] == 0
+    fake.clear()
+    bench(CLIP, "--runs", "1", "--temperature", "0.5", "--seed", "7")
+    assert {session.asked[0]["seed"] for session in fake} == {7}
+    fake.clear()
+    bench(CLIP, "--runs", "1")
+    assert {session.asked[0]["seed"] for session in fake} == {None}
+
+
+def test_warnings_once_and_the_note_on_stderr(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MEMORY_WARNING", "hardly fits; use fewer --frames")
+    run = run_here("bench", CLIP, "--frames", "4", "--runs", "1")
+    assert run.code == 0
+    assert run.err.startswith("Using the bundled demo model")
+    assert run.err.count("Warning: hardly fits") == 1
+    report = bench(CLIP, "--runs", "1")
+    assert report["warnings"] == ["hardly fits; use fewer --frames"]
+    quiet = run_here("bench", CLIP, "--frames", "4", "--runs", "1", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+
+
+def test_text_off_a_terminal(fake: list[FakeSession]) -> None:
+    run = run_here("bench", CLIP, *SMALL, "--methods", "dycoke,evs:retain=0.5")
+    assert run.code == 0
+    assert "\x1b" not in run.out
+    assert run.out.startswith("mini: 1 question about 1 video, 3 runs of each configuration")
+    heading = " +".join(
+        ("Method", "Video", r"Preproc\.", "Vision", "Prefill", "TTFT", "TPOT", "End to end")
+    )
+    assert re.search(rf"^{heading} +Speed-up$", run.out, re.M)
+    assert re.search(r"^evs:retain=0\.5 .* 64 → 32 \(50 %\) .* 0 \(0 %\)$", run.out, re.M)
+    # One text, so all configurations stand beside it.
+    assert re.search(r"^  none, dycoke, evs:retain=0\.5 +a red circle moves right", run.out, re.M)
+    assert re.search(r"^Recommendation$", run.out, re.M)
+    assert "without reference answers can't show accuracy" in " ".join(run.out.split())
+    assert "only understands synthetic clips" in " ".join(run.out.split())
+    assert run.err.startswith("0 of 12 answers are there\n")
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_the_table() -> None:
+    arguments = ("bench", CLIP, *SMALL, "--runs", "1")
+    code, seen, _ = run_in_terminal(FAKE, *arguments, streams="out", environment={})
+    assert code == 0
+    assert b"End to end" in seen
+    assert b"\x1b[1m" in seen
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_130_and_one_word() -> None:
+    slow = {"FAKE_PAUSE_S": "0.2"}
+    arguments = ("bench", CLIP, *SMALL, "--json")
+    code, seen, piped = run_in_terminal(
+        FAKE, *arguments, streams="err", environment=slow, interrupt_after=b"Answers"
+    )
+    assert code == 130
+    assert seen.rstrip().endswith(b"Interrupted")
+    assert b"Traceback" not in seen
+    assert b'"code": "interrupted"' in piped
+
+
+def test_the_picture_has_a_bar_of_stages_per_row(fake: list[FakeSession], tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    report = bench(CLIP, "--methods", "dycoke,evs", "--plot", path)
+    svg = ElementTree.parse(path).getroot()
+    names = {"": "http://www.w3.org/2000/svg"}
+    bars = svg.findall("g", names)
+    assert [bar.findtext("title", "", names) for bar in bars] == ["none", "dycoke", "evs"]
+    for bar, row in zip(bars, report["rows"], strict=True):
+        parts = bar.findall("rect", names)
+        assert len(parts) == len(STAGES)
+        values = [row["seconds"][stage] for stage in STAGES]
+        widths = [float(part.get("width", "")) for part in parts]
+        scale = sum(widths) / sum(values)
+        for width, value in zip(widths, values, strict=True):
+            assert width == pytest.approx(value * scale, abs=0.3)
+        # Each begins where the one before it ended.
+        ends = [float(part.get("x", "")) + float(part.get("width", "")) for part in parts]
+        begins = [float(part.get("x", "")) for part in parts]
+        assert begins[1:] == pytest.approx(ends[:-1], abs=0.2)
+        assert ends[-1] < 900
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_picture_that_cannot_be_written_costs_no_result(
+    fake: list[FakeSession], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / f".a.svg.{os.getpid()}.part").mkdir()
+    run = run_here("bench", CLIP, *SMALL, "--runs", "1", "--plot", tmp_path / "a.svg", *flags)
+    assert run.code == 6
+    assert re.search(
+        r"Error: .*a\.svg can't be written \(File exists\); give another --plot", run.err
+    )
+    if flags:
+        valid(run.object, "bench", "report")
+    else:
+        assert "Recommendation" in run.out
+
+
+# Each ends without torch (test_first_contact.py has some of them).
+REFUSED = [
+    (["nofile.mp4"], 3, "video_unreadable", "nofile.mp4 doesn't exist"),
+    ([str(CLIP.parent)], 3, "video_unreadable", "is a folder"),
+    ([str(CLIP), "nofile.mp4"], 3, "video_unreadable", "nofile.mp4 doesn't exist"),
+    (["-"], 2, "usage", "bench decodes a video several times: name a file in place of -"),
+    ([], 2, "usage", "Missing argument 'VIDEO…'"),
+    ([str(CLIP), "--methods", "dycok"], 2, "usage", "did you mean dycoke?"),
+    ([str(CLIP), "--retain", "0.5"], 2, "usage", "--retain is for methods that take a budget"),
+    ([str(CLIP), "--methods", "evs", "--retain", "2"], 2, "usage", "--retain must be above 0"),
+    ([str(CLIP), "--methods", "kv:prune_layer=10"], 2, "usage", "kv:prune_layer=10: prune_layer"),
+    ([str(CLIP), "--runs", "0"], 2, "usage", "--runs must be 1 or more, not 0"),
+    ([str(CLIP), "-q", " "], 2, "usage", "a question is empty"),
+    ([str(CLIP), "--start", "99:00"], 2, "usage", "lies beyond the end of the video"),
+    ([str(CLIP), "--plot", "a.png"], 2, "usage", "name a file that ends in .svg"),
+    ([str(CLIP), "--plot", "nofolder/a.svg"], 6, "output_failed", "there is no folder nofolder"),
+    ([str(CLIP), "--model", "minni"], 4, "model_unavailable", "did you mean mini?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "word", "sentence"), REFUSED)
+def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: str) -> None:
+    text = run_here("bench", *arguments)
+    assert (text.code, text.out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{re.escape(sentence)}.*\n", text.err)
+    document = run_here("bench", *arguments, "--json").object
+    valid(document, "bench", "error")
+    assert document["error"]["code"] == word
+    assert sentence in document["error"]["message"]
+
+
+def test_what_fails_in_a_run_leaves_an_error_object_and_no_picture(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "memory")
+    run = run_here("bench", CLIP, *SMALL, "--json", "--plot", tmp_path / "a.svg")
+    assert run.code == 5
+    assert valid(run.object, "bench", "error")["error"]["code"] == "out_of_memory"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_question_beyond_the_bundled_model_is_refused() -> None:
+    run = run_here("bench", CLIP, *SMALL, "-q", "Which colours has the fishmonger's parrot?")
+    assert (run.code, run.out) == (2, "")
+    assert re.search(r"Error: .*fishmonger.*the model wasn't asked: it only knows", run.err)
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_bundled_model_with_two_methods_and_the_controls(tmp_path: Path) -> None:
+    flags = ("--methods", "none,dycoke,no-video", "--runs", "2", "--frames", "16", "--json")
+    question = "What happens?"
+    paths = (CLIP, OTHER)
+    run = run_process(REAL, "bench", *paths, "-q", question, *flags, "--dtype", "float32")
+    assert (run.code, "Traceback" in run.err) == (0, False), run.err
+    report = valid(run.object, "bench", "report")
+    none, dycoke, blind = report["rows"]
+    for row in (none, dycoke):
+        took = row["seconds"]
+        parts = [took[name] for name in ("video_decode", "preprocess", "vision", "prefill")]
+        assert all(part > 0 for part in parts)
+        assert sum(parts) == pytest.approx(took["first_token"], rel=0.5)
+        assert took["first_token"] < took["total"]
+        assert row["total_least"] <= row["total_most"]
+    assert none["tokens"]["visual"] == none["tokens"]["visual_kept"] == 256
+    assert dycoke["tokens"]["visual_kept"] == 4 * 16 + 12 * 4
+    assert dycoke["bytes"]["kv_cache"] < none["bytes"]["kv_cache"]
+    assert (blind["control"], blind["tokens"]["visual"], blind["seconds"]["vision"]) == (True, 0, 0)
+    assert report["recommendation"]["spec"] != "no-video"
+    assert "synthetic clips of moving shapes" in report["recommendation"]["risks"][0]
+    # The answers are those of `dycoke ask`.
+    for each in report["answers"]:
+        for given, method in zip(each["answers"][:2], ("none", "dycoke"), strict=True):
+            how = ("--method", method, "--frames", "16", "--dtype", "float32", "--quiet")
+            asked = run_here("ask", each["video"], question, *how)
+            assert asked.out.strip() == given["answer"]
+            assert given["same"] == (given["answer"] == each["answers"][0]["answer"])

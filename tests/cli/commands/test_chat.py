@@ -1,0 +1,209 @@
+"""`dycoke chat`: what a line does, in a pipe and at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.answer.answer import SCHEMA
+from dycoke_cli.cli.commands.chat import COMMANDS
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import (
+    CLIP,
+    FAKE,
+    REAL,
+    ROOT,
+    Outcome,
+    run_here,
+    run_in_terminal,
+    run_process,
+)
+
+ANSWER = "a red circle moves right"
+TOOK = re.compile(r"^([\d.]+) (m?s) · ", re.MULTILINE)
+
+
+class PAGE:
+    """What docs/chat.md says."""
+
+    text = (ROOT / "docs" / "chat.md").read_text(encoding="utf-8")
+    block = re.search(r"```console\n\$ printf '%s\\n' (.*) \| dycoke (.*)\n((?:.*\n)*?)```", text)
+    assert block is not None
+    questions = shlex.split(block[1])
+    stdin = "\n".join(questions)
+    command = shlex.split(block[2])
+    answers = block[3]
+
+
+def _seconds(number: str, unit: str) -> float:
+    return float(number) / (1000 if unit == "ms" else 1)
+
+
+OTHER = CLIP.with_name("turn.mp4")
+
+
+def chat(*lines: str, flags: tuple[str, ...] = ("--frames", "4")) -> Outcome:
+    return run_here("chat", CLIP, *flags, stdin="\n".join(lines).encode())
+
+
+def test_each_question_sees_the_earlier_ones(fake: list[FakeSession]) -> None:
+    run = chat("What?", "", "Why?", "When?")
+    assert (run.code, run.out) == (0, f"{ANSWER}\n" * 3)
+    assert re.findall("^> .*", run.err, re.MULTILINE) == ["> What?", "> Why?", "> When?"]
+    assert run.err.count("/stats shows more") == 3
+    assert "\x1b" not in run.out + run.err
+    [session] = fake
+    histories = [asked["history"] for asked in session.asked]
+    assert histories == [(), (("What?", ANSWER),), (("What?", ANSWER), ("Why?", ANSWER))]
+
+
+def test_a_new_conversation_about_the_same_video(fake: list[FakeSession]) -> None:
+    chat("What?", "/clear", "Why?")
+    assert [asked["history"] for asked in fake[0].asked] == [(), ()]
+
+
+def test_another_method(fake: list[FakeSession]) -> None:
+    run = chat("/method", "What?", "/method evs:retain=0.5", "Why?", "/method evs:retain=2", "Who?")
+    assert run.code == 1
+    # What was chosen in one word, which can be pasted; the rest breaks at spaces.
+    assert re.search(r"Method: dycoke:\S+ \(ttm=True, ", run.err)
+    assert "Method: evs:retain=0.5" in run.err
+    assert "retain must be above 0 and at most 1, not 2" in run.err
+    names = [asked["method"].name for asked in fake[0].asked]
+    assert names == ["dycoke", "evs", "evs"]
+    assert fake[0].asked[2]["method"].retain == 0.5
+
+
+def test_comparing_is_no_part_of_the_conversation(fake: list[FakeSession]) -> None:
+    run = chat("What?", "/compare", "/compare Where?", "Why?")
+    assert run.code == 0
+    assert run.err.count("With and without compression") == 2
+    asked = [(one["question"], one["method"].name) for session in fake for one in session.asked]
+    for question in ("What?", "Where?"):
+        assert (question, "none") in asked
+    assert fake[0].asked[-1]["history"] == (("What?", ANSWER),)
+
+
+def test_the_figures_and_the_frames(fake: list[FakeSession]) -> None:
+    run = chat("/stats", "What?", "/stats", "/frames")
+    assert run.code == 1
+    assert "there is no answer yet" in run.err
+    assert "64 from 4 frames" in run.err
+    assert re.search(r"move\.mp4: 4 frames at 0\.00, 1\.\d\d, 2\.\d\d, 3\.\d\d s", run.err)
+    assert run.out == f"{ANSWER}\n"
+
+
+def test_another_video(fake: list[FakeSession]) -> None:
+    run = chat(
+        "What?", "/video nofile.mp4", "Why?", f"/video {OTHER}", "Who?", "/video", "/video -"
+    )
+    assert run.code == 1
+    assert "nofile.mp4 doesn't exist" in run.err
+    assert f"Now about {OTHER}" in run.err
+    assert run.err.count("/video needs a file") == 2
+    old, new = fake
+    assert [asked["question"] for asked in old.asked] == ["What?", "Why?"]
+    assert [(asked["question"], asked["history"]) for asked in new.asked] == [("Who?", ())]
+
+
+def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
+    text, lines = tmp_path / "chat.md", tmp_path / "chat.jsonl"
+    run = chat("What?", "Why?", f"/save {text}", f"/save {lines}", f"/save {text}", "/save")
+    assert run.code == 1
+    assert "chat.md can't be written (File exists)" in run.err
+    assert text.read_text().startswith(f"> What?\n\n{ANSWER}\n\n*{CLIP} · mini · dycoke*\n")
+    objects = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(one["schema"], one["question"]) for one in objects] == [
+        (SCHEMA, "What?"),
+        (SCHEMA, "Why?"),
+    ]
+
+
+def test_lines_that_are_no_question(fake: list[FakeSession]) -> None:
+    run = chat("/help", "/nosuch", "/quit", "never asked")
+    assert (run.code, run.out) == (1, "")
+    assert "there is no command /nosuch" in run.err
+    for name in ("method", "compare", "stats", "frames", "video", "clear", "save", "quit"):
+        assert f"/{name}" in run.err
+    assert run_here("chat", CLIP, stdin=b"caf\xe9\n").code == 2
+    assert run_here("chat", "-").code == 2
+
+
+def test_one_answer_that_fails(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = FakeSession.ask
+
+    def fail_once(self, question, *arguments, **options):
+        if question == "Why?":
+            raise MemoryError
+        return ask(self, question, *arguments, **options)
+
+    monkeypatch.setattr(FakeSession, "ask", fail_once)
+    run = chat("What?", "Why?", "Who?")
+    assert (run.code, run.out) == (1, f"{ANSWER}\n" * 2)
+    assert "memory ran out" in run.err
+    assert fake[0].asked[-1]["history"] == (("What?", ANSWER),)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
+    code, terminal, _ = run_in_terminal(
+        FAKE,
+        "chat",
+        CLIP,
+        "--frames",
+        "2",
+        interrupt_after=b"red",
+        typed=b"What?\nWhy?\n/quit\n",
+        environment={
+            "FAKE_PAUSE_S": "0.3",
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "DYCOKE_CACHE": str(tmp_path / "kept"),
+        },
+    )
+    assert code == 0, terminal.decode()
+    assert b"stopped" in terminal
+    assert terminal.count(b"moves right") == 1
+    history = tmp_path / "kept" / "chat_history"
+    assert [line[1:] for line in history.read_text().splitlines() if line.startswith("+")] == [
+        "What?",
+        "Why?",
+        "/quit",
+    ]
+    assert os.stat(history).st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_a_second_question_is_answered_as_ask_does_and_at_once() -> None:
+    run = run_process(REAL, "chat", CLIP, stdin=PAGE.stdin.encode())
+    assert run.code == 0, run.err
+    asked = [flag for question in PAGE.questions for flag in ("-q", question)]
+    assert run.out == run_process(REAL, "ask", CLIP, "--follow-up", *asked).out
+    first, second = (_seconds(*found) for found in TOOK.findall(run.err))
+    assert second < first  # 0.2 s, and several times that on a busy machine
+
+
+@pytest.mark.slow
+def test_the_page_of_the_last_question(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    lines = [f"/inspect {page}", PAGE.questions[0], f"/inspect {page}", f"/inspect {page}"]
+    run = run_process(REAL, "chat", CLIP, "--frames", "8", stdin="\n".join(lines).encode())
+    assert (run.code, run.out.count("\n")) == (1, 1)
+    for said in ("ask a question first", f"Written: {page}", "can't be written (File exists)"):
+        assert run.err.count(said) == 1
+    assert PAGE.questions[0] in page.read_text()
+
+
+@pytest.mark.slow
+def test_the_command_of_the_page() -> None:
+    run = run_process(REAL, *PAGE.command, stdin=PAGE.stdin.encode())
+    assert (run.code, run.out, run.err) == (0, PAGE.answers, "")
+
+
+def test_the_page_has_every_command() -> None:
+    listed = re.findall(r"^\| `/(\w+)", PAGE.text, re.MULTILINE)
+    assert listed == [*COMMANDS, "quit"]

@@ -1,0 +1,108 @@
+"""`dycoke doctor`: what it says is what the system and the packages say."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from dycoke_cli.kernels.processor import Processor
+from dycoke_cli.storage import cache_folder as cache
+from tests.cli.harness import run_here
+from tests.documents import valid
+
+TIMES = {
+    "linear 896x1024, 1 tokens, bfloat16": {"stock": 0.33, "packed": 0.2, "int8 (oneDNN)": 0.25},
+    "attention, causal, 14/2 heads of 64, bfloat16": {"stock": 20.5, "own": 31.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_versions_and_processors() -> None:
+    run = run_here("doctor", "--json")
+    assert (run.code, run.err) == (0, "")
+    valid(run.object, "doctor")
+    assert run.object["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert run.object["packages"]["transformers"] == transformers.__version__
+    assert run.object["python"] == platform.python_version()
+    assert run.object["cpus"]["threads"] == torch.get_num_threads()
+    if hasattr(os, "sched_getaffinity"):
+        assert {*run.object["cpus"]["affinity"]} == os.sched_getaffinity(0)
+    assert run.object["kernels"] == []
+
+
+def test_releases_outside_of_what_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["av 99.0.1 is newer than 19.0.2, the newest that was tested", "Python 4 is newer"]
+    monkeypatch.setattr("dycoke_cli.cli.commands.doctor.untested", lambda: iter(said))
+    document = run_here("doctor", "--json").object
+    valid(document, "doctor")
+    assert document["untested"] == said
+    lines = run_here("doctor").out.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("Untested"))
+    assert [line[14:].strip() for line in lines[row : row + 2]] == said
+
+
+def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
+    rows = {line[:13].strip(): line[13:].strip() for line in run_here("doctor").out.splitlines()}
+    assert rows["torch"] == torch.__version__.partition("+")[0]
+    assert rows["Kernels"].startswith("not measured yet")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_kernels_that_were_measured_here() -> None:
+    Processor.here().write(TIMES)
+    document = run_here("doctor", "--json").object
+    valid(document, "doctor")
+    assert {each["shape"]: each["milliseconds"] for each in document["kernels"]} == TIMES
+    assert [each["fastest"] for each in document["kernels"]] == ["stock", "packed"]
+    assert json.loads(Path(document["kernels_file"]).read_text())["times"] == TIMES
+    lines = run_here("doctor").out.splitlines()
+    (row,) = [line for line in lines if line.startswith("linear 896x1024")]
+    assert row.split()[-4:] == ["0.33", "0.2", "0.25", "packed"]
+
+
+def test_a_damaged_file_is_as_good_as_none() -> None:
+    Processor.here().write(TIMES)
+    Processor.here().file.write_text("{")
+    assert run_here("doctor", "--json").object["kernels"] == []
+
+
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    from dycoke_cli import extras
+
+    def missing(name: str) -> str:
+        if name == "timm":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(extras, "version", missing)
+    found = run_here("doctor", "--json").object["extras"]
+    assert found == dict.fromkeys(found, True) | {"perception": False}
+    assert "perception (no)" in run_here("doctor").out
+
+
+@pytest.mark.slow
+def test_it_imports_torch_and_no_other_library_of_models() -> None:
+    """Releases are read from metadata."""
+    code = (
+        "import sys; from dycoke_cli.cli.main import main; main(['doctor', '--json']); "
+        "heavy = {'transformers', 'torchvision', 'sympy', 'scipy', 'av'}; "
+        "print(sorted(heavy & {*sys.modules}), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr.splitlines()[-1] == "[]"
+    assert json.loads(run.stdout)["packages"]["transformers"]

@@ -1,0 +1,230 @@
+"""`dycoke eval`: what goes where, and what is refused, on the bundled model and sample clips."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.evaluation import eval_run
+from dycoke_cli.evaluation.answers import FILE, open_answers
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
+from tests.documents import valid
+from tests.evaluation.prepared import Prepared
+from tests.evaluation.samples import WHERE, Samples
+
+SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
+
+
+def run(folder: Path, *flags: str) -> Outcome:
+    return run_here("eval", "samples", *SMALL, "--out", folder, *flags)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmark() -> Iterator[None]:
+    """Make the sample clips a benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all answers of two rows are."""
+    folder = tmp_path_factory.mktemp("done")
+    assert run(folder, "--methods", "none,dycoke,no-video", "--quiet").code == 0
+    return folder
+
+
+@pytest.fixture
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
+
+
+def test_table_on_stdout(done: Path) -> None:
+    outcome = run(done, "--methods", "none,dycoke:merge_ratio=0.7,no-video")
+    assert outcome.code == 0
+    assert "\x1b" not in outcome.out + outcome.err
+    table = outcome.out.splitlines()
+    assert table[0] == (
+        "samples, validation split: 2 questions about 2 videos, 2 frames, model mini"
+    )
+    assert re.search(r"^1 +none +[\d.]+ ± [\d.]+ +– +– +– +–$", outcome.out, re.MULTILINE)
+    assert re.search(
+        r"^2 +dycoke:merge_ratio=0.7 +[\d.]+ ± [\d.]+ +[-+][\d.]+ ± [\d.]+( +\d+){3}$",
+        outcome.out,
+        re.MULTILINE,
+    )
+    assert re.search(r"^action +2 +[\d.]+ +[\d.]+ +[\d.]+$", outcome.out, re.MULTILINE)
+    # At prefill, at decode over ten layers, and in the one that is pruned.
+    assert re.search(r"^2 +62 % +58 % +19 % .* frames=2 ttm=true merge_ratio", outcome.out, re.M)
+    assert re.search(r"^3 +– +– +– .* frames=0 *$", outcome.out, re.M)
+    assert "weights sha256:" in outcome.out
+    assert FILE in outcome.out.replace("\n", "")
+
+
+def test_object_has_the_keys_of_the_contract(done: Path) -> None:
+    outcome = run(done, "--methods", "none,dycoke", "--json")
+    assert outcome.code == 0
+    valid(outcome.object, "eval", "report")
+    none, dycoke = outcome.object["rows"]
+    assert "changes" not in outcome.object
+    assert [none[key] for key in ("changed", "fixed", "broken", "difference")] == [None] * 4
+    assert dycoke["changed"] >= dycoke["fixed"] + dycoke["broken"]
+    assert dycoke["parameters"]["prune_layer"] == 9
+    assert outcome.object["journal"] == str(done / FILE)
+
+
+@pytest.mark.usefixtures("known_answers")
+def test_a_parameter_that_is_not_used_is_not_in_the_table(tmp_path: Path) -> None:
+    """And its null is in the object."""
+    flags = ("--methods", "none,earlytom:inner_layer=5", "--limit", "1")
+    table = run(tmp_path, *flags)
+    assert "inner_layer=5" in table.out
+    assert "None" not in table.out
+    assert "tower_layers" not in table.out
+    row = run(tmp_path, *flags, "--json").object["rows"][1]
+    assert row["parameters"]["tower_layers"] is None
+
+
+def test_changed_answers_are_listed(done: Path) -> None:
+    flags = ("--methods", "none,no-video", "--show-changed")
+    document = run(done, *flags, "--json").object
+    valid(document, "eval", "report")
+    changed = document["changes"]
+    assert len(changed) == document["rows"][1]["changed"] > 0
+    text = run(done, *flags).out
+    _, _, listed = text.partition("\nno-video changed ")
+    row = document["rows"][1]
+    assert listed.startswith(
+        f"{len(changed)} of 2 answers: {row['fixed']} wrong→right, {row['broken']} right→wrong\n"
+    )
+    for change in changed:
+        entry = listed[listed.index(f"  {change['item']} (video {change['video']}, action): ") :]
+        said = [line.split(None, 1)[1] for line in entry.splitlines()[1:3]]
+        assert said == [change["question"], change["answer"]]
+        assert f"baseline    {change['uncompressed']}\n" in entry
+        assert f"compressed  {change['said']}\n" in entry
+
+
+@pytest.mark.usefixtures("known_answers")
+def test_progress_is_a_plain_line_off_a_terminal(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "--methods", "none", "--limit", "1")
+    assert outcome.err == "0 of 1 answers are there\n"
+    assert run(tmp_path, "--methods", "none", "--limit", "1").err == ""
+
+
+@pytest.mark.usefixtures("known_answers")
+def test_warnings_go_to_stderr_unless_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Samples, "notes", lambda self: ["a note on its files"])
+    flags = ("--methods", "none")
+    loud = run(tmp_path, *flags)
+    assert "Warning: a note on its files" in loud.err
+    quiet = run(tmp_path, *flags, "--quiet", "--json")
+    assert quiet.err == ""
+    assert quiet.object["warnings"] == ["a note on its files"]
+
+
+@pytest.mark.usefixtures("known_answers")
+def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
+    run_here("eval", "samples", *SMALL, "--methods", "none", "--quiet")
+    assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word", "sentence"),
+    [
+        (["shape"], 2, "usage", r"there is no benchmark 'shape'.*did you mean shapes\?"),
+        (["samples", "--methods", "dicoke"], 2, "usage", r"there is no method 'dicoke'"),
+        (["samples", "--methods", "dycoke:window=1"], 2, "usage", r"window must be 2 or more"),
+        (["samples", "--methods", "kv:prune_layer=10"], 2, "usage", r"prune_layer must be from 1"),
+        (["samples", "--frames", "0"], 2, "usage", r"--frames must be 1 or more, not 0"),
+        (["samples", "--limit", "0"], 2, "usage", r"--limit must be 1 or more, not 0"),
+        (["samples", "--workers", "0"], 2, "usage", r"--workers must be 1 or more, not 0"),
+        (["samples", "--workers", "2", "--engine", "ray"], 2, "usage", r"--workers is for this"),
+        (["samples", "--ship"], 2, "usage", r"--ship is for a cluster: add --engine ray"),
+        (["samples", "--batch-size", "0"], 2, "usage", r"--batch-size must be auto, or 1 or more"),
+        (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
+        (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
+        (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
+        (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
+        (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
+        (["samples", "--out", "/dev/null/x"], 6, "output_failed", r"can't be written.*--out"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], code: int, word: str, sentence: str) -> None:
+    text = run_here("eval", *arguments)
+    assert (text.code, text.out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{sentence}.*\n", text.err)
+    document = run_here("eval", *arguments, "--json").object
+    assert document["error"]["code"] == word
+    assert re.search(sentence, document["error"]["message"])
+    valid(document, "eval", "error")
+
+
+def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
+    asked = ("eval", "samples", "--split", "validation", "--limit", "2", "--device", "cpu")
+    how = ("--fps", "1", "--max-frames", "3", "--start", "0.5", "--max-new-tokens", "2")
+    rows = ("--methods", "none,one-frame,no-video", "--out", tmp_path)
+    outcome = run_here(*asked, *how, *rows, "--json")
+    assert outcome.code == 0
+    valid(outcome.object, "eval", "report")
+    assert outcome.object["frames"] is None
+    assert [row["frames"] for row in outcome.object["rows"]] == [None, 1, 0]
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    about = [line["about"] for line in lines if "about" in line]
+    assert all(setup["max_new_tokens"] == 2 for setup in about)
+    generation = {"temperature": 0.0, "seed": None, "trace": None}
+    part = {"fps": None, "max_frames": None, "start_s": 0.5, "end_s": None, "stream": None}
+    options = {setup["frames"]: setup["options"] for setup in about}
+    assert options == {
+        None: generation | part | {"fps": 1.0, "max_frames": 3},
+        1: generation | part,
+        0: generation,
+    }
+    answers = [line for line in lines if "item" in line]
+    assert {line["generated"] for line in answers} == {2}
+    assert {line["visual"] // 16 for line in answers} >= {0, 1, 3}
+    assert "2 videos, as many frames as --fps takes, model" in run_here(*asked, *how, *rows).out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--batch-size", "4"), ("--cache",)])
+def test_asked_together_or_from_the_cache_answers_are_the_same(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    flags = ("--methods", "none,dycoke,no-video", "--dtype", "float32", "--limit", "2", "--json")
+    alone = run(tmp_path / "alone", *flags).object["rows"]
+    others = [run(tmp_path / f"other{n}", *flags, *more).object["rows"] for n in range(2)]
+    for row in (*alone, *others[0], *others[1]):
+        row.update(dict.fromkeys(("seconds", "seconds_prefill", "seconds_decode")))
+    assert others == [alone, alone]
+
+
+def test_two_runs_on_one_journal(tmp_path: Path) -> None:
+    with open_answers(tmp_path):
+        outcome = run(tmp_path)
+    assert (outcome.code, outcome.out) == (6, "")
+    assert re.search(r"Error: another run is writing to .*; wait for it", outcome.err)
+
+
+def test_how_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, LoadOptions]] = []
+
+    def choose(name: str, loading: LoadOptions) -> None:
+        seen.append((name, loading))
+        raise ModelError("that is all")
+
+    monkeypatch.setattr(eval_run, "choose", choose)
+    flags = ("--model", "mini", "--dtype", "float32", "--device-map", "auto", "--quantize", "int8")
+    assert run_here("eval", "samples", *flags, "--out", tmp_path).code == 4
+    assert seen == [("mini", LoadOptions(dtype="float32", device_map="auto", quantize="int8"))]

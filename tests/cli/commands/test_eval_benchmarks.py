@@ -1,0 +1,303 @@
+"""`dycoke eval` on miniatures of the published benchmarks: listed, checked, with broken videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.evaluation.answers import FILE
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
+from dycoke_cli.evaluation.presets import presets
+from dycoke_cli.runs import answering
+from tests.cli.harness import Outcome, run_here
+from tests.documents import valid
+from tests.evaluation import miniatures
+
+SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a miniature of each."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in miniatures.MAKERS:
+        miniatures.make(name, folder / name)
+    return folder
+
+
+def run(name: str, data: Path, out: Path, *flags: str | Path) -> Outcome:
+    return run_here("eval", name, "--data", data, *SMALL, "--out", out, *flags)
+
+
+def never(*_: object) -> None:
+    raise AssertionError("a model was loaded")
+
+
+def test_the_list_names_all() -> None:
+    text = run_here("eval", "--list")
+    assert (text.code, text.err) == (0, "")
+    document = valid(run_here("eval", "--list", "--json").object, "eval-list", "list")
+    assert [one["name"] for one in document["benchmarks"]] == list(DATASETS)
+    for one in document["benchmarks"]:
+        assert re.search(rf"^{one['name']} ", text.out, re.MULTILINE)
+        assert one["tasks"] == [f"{one['name']}_{task}" for task in tasks_of(one["name"])]
+        assert one["questions"] == class_of(one["name"]).about.questions
+    assert "mvbench_action_count" in text.out
+    reported = [one["name"] for one in document["benchmarks"] if "table-1-7b" in one["presets"]]
+    assert {*reported} == {*presets()["table-1-7b"].tasks}
+    assert [one["name"] for one in document["presets"]] == [*presets()]
+    for name in presets():
+        assert re.search(rf"^{name} +Preset: “", text.out, re.MULTILINE)
+
+
+def test_a_name_is_needed() -> None:
+    outcome = run_here("eval")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "name a benchmark (`dycoke eval --list` shows them)" in outcome.err
+    valid(run_here("eval", "--json").object, "eval", "error")
+
+
+@pytest.mark.parametrize("name", miniatures.MAKERS)
+def test_files_that_are_right(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    outcome = run_here("eval", name, "--data", data / name, "--check", "--json")
+    document = valid(outcome.object, "eval-check", "check")
+    assert (outcome.code, document["faults"], document["warnings"]) == (0, [], [])
+    text = run_here("eval", name, "--data", data / name, "--check")
+    assert (text.code, text.err) == (0, "")
+    assert text.out.endswith("; all there, first and last frames decoded\n")
+    assert f"{document['questions']} questions about {document['videos']} videos" in text.out
+
+
+def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
+    miniatures.make("mvbench", tmp_path)
+    videos = tmp_path / "video"
+    (videos / "ssv2_video" / "166583.webm").unlink()
+    (videos / "vlnqa" / "1.mp4").write_bytes(b"no video at all")
+    cut = videos / "scene_qa" / "video" / "Top001_00001.mp4"
+    whole = miniatures.clip("blue", ".mkv")
+    cut.unlink()
+    cut.with_suffix(".mkv").write_bytes(whole[: len(whole) * 4 // 5])
+    (videos / "perception" / "videos" / "video_1.mp4").write_bytes(b"")
+    rows = miniatures.mvbench_rows("action_localization")
+    rows[1] |= {"start": 5.0, "end": 6.0}
+    miniatures.put_json(tmp_path / "json" / "action_localization.json", rows)
+    outcome = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--json")
+    assert outcome.code == 3
+    document = valid(outcome.object, "eval-check", "check")
+    faults = {one["video"]: (one["problem"], one["message"]) for one in document["faults"]}
+    assert set(faults) == {
+        "ssv2_video/166583.webm", "vlnqa/1.mp4", "scene_qa/video/Top001_00001.mp4",
+        "perception/videos/video_1.mp4", "sta/sta_video/a.mp4",
+    }  # fmt: skip
+    assert faults["ssv2_video/166583.webm"] == (
+        "missing", "ssv2_video/166583.webm isn't below --data",
+    )  # fmt: skip
+    assert faults["vlnqa/1.mp4"][0] == "unreadable"
+    assert "vlnqa/1.mp4 is a text file, not a video" in faults["vlnqa/1.mp4"][1]
+    assert faults["scene_qa/video/Top001_00001.mp4"][0] == "damaged"
+    assert "it is cut off" in faults["scene_qa/video/Top001_00001.mp4"][1]
+    assert "is empty (0 bytes)" in faults["perception/videos/video_1.mp4"][1]
+    assert faults["sta/sta_video/a.mp4"][1].startswith(
+        "sta/sta_video/a.mp4: --start 5 s lies beyond the end of the video, which is 2.0 s long"
+    )
+    text = run_here("eval", "mvbench", "--data", tmp_path, "--check")
+    assert text.code == 3
+    assert "; 5 aren't right:\n" in text.out
+    assert "missing: ssv2_video/166583.webm isn't below --data\n" in text.out
+    # Of the first videos only.
+    few = run_here("eval", "mvbench", "--data", tmp_path, "--check", "--limit", "2", "--json")
+    assert few.object["videos"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nextqa_mc_test"], r"nextqa_mc_test needs the folder of its files: --data DIR, with te"),
+        (["shapes", "--data", "."], r"shapes is bundled: it takes no --data"),
+        (["videomme", "--data", "/no"], r"--data /no doesn't exist"),
+        (["mvbench", "--data", "DATA/videomme"], r"has no action_antonym\.json"),
+        (["videomme", "--data", "DATA/nextqa_mc_test"], r"test\.csv, row 1 has no field 'videoID'"),
+        (["nextqa_mc_test", "--data", "DATA/nextqa_mc_test", "--split", "validation"], r"val\.csv"),
+        (
+            ["perceptiontest_val_mc", "--data", "DATA/perceptiontest_val_mc", "--split", "test"],
+            r"perceptiontest_val_mc has no test split with answers: it has validation",
+        ),
+        (["mvbench", "--preset", "table-1-7b"], r"table-1-7b has no row for mvbench: arX"),
+        (["videomme", "--preset", "table-17b"], r"did you mean table-1-7b\?"),
+        (["mvbench_action_counts", "--data", "."], r"did you mean mvbench_action_count\?"),
+        (["mvbench", "--data", "DATA/mvbench", "--start", "1"], r"--start and --end aren't for mv"),
+    ],
+)
+def test_what_is_refused(
+    arguments: list[str], sentence: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "load_answerer", never)
+    given = [argument.replace("DATA", str(data)) for argument in arguments]
+    outcome = run_here("eval", *given, "--quiet")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.search(sentence, outcome.err)
+    document = run_here("eval", *given, "--json", "--quiet").object
+    assert (document["error"]["code"], bool(valid(document, "eval", "error"))) == ("usage", True)
+
+
+def test_no_video_at_all_is_said_before_a_model_is_loaded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "load_answerer", never)
+    miniatures.put_csv(tmp_path / "test.csv", miniatures.nextqa_rows())
+    outcome = run("nextqa_mc_test", tmp_path, tmp_path / "out")
+    assert outcome.code == 3
+    assert "none of the 2 videos of nextqa_mc_test is below --data (401" in outcome.err
+
+
+def test_a_video_that_is_missing_or_broken_is_a_line_per_question(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = miniatures.make("nextqa_mc_test", tmp_path / "data")
+    (folder / "NExTVideo" / "1164" / "4010069381.mp4").unlink()
+    loud = run_here(
+        "eval", "nextqa_mc_test", "--data", folder, *SMALL[:-1], "--out", tmp_path / "out",
+        "--methods", "none",
+    )  # fmt: skip
+    assert loud.code == 1
+    assert (
+        "Warning: 1 of 2 videos of nextqa_mc_test aren't below --data (4010069381); questions "
+        "about them count as wrong, and --check lists them all" in loud.err
+    )
+    lines = [line for line in loud.out.splitlines() if "4010069381_" in line]
+    assert [line.split()[:2] for line in lines] == [
+        ["none:", "4010069381_0"], ["none:", "4010069381_1"],
+    ]  # fmt: skip
+    assert loud.err.count("Failed: ") == 1  # two questions, one video
+    assert all("failed: " in line and "doesn't exist" in line for line in lines)
+    again = run("nextqa_mc_test", folder, tmp_path / "out", "--methods", "none", "--json")
+    assert again.code == 1
+    document = valid(again.object, "eval", "report")
+    (row,) = document["rows"]
+    assert (row["questions"], row["failed"]) == (3, 2)
+    assert [one["reason"] for one in document["unscored"] if one["item"] != "2574374895_0"] == [
+        "failed", "failed",
+    ]  # fmt: skip
+    # It is found, and only what has no answer is asked.
+    miniatures.put(folder / "4010069381.webm")
+    assert run("nextqa_mc_test", folder, tmp_path / "out", "--methods", "none").code == 0
+    written = [json.loads(line) for line in (tmp_path / "out" / FILE).read_text().splitlines()]
+    assert sorted(line["item"] for line in written if "item" in line) == [
+        "2574374895_0", "4010069381_0", "4010069381_1",
+    ]  # fmt: skip
+
+
+def test_a_part_that_is_not_there_fails_its_question_alone(tmp_path: Path) -> None:
+    rows = miniatures.mvbench_rows("action_localization")
+    rows[1] |= {"start": 5.0, "end": 6.0}
+    miniatures.put_json(tmp_path / "action_localization.json", rows)
+    miniatures.put(tmp_path / "sta" / "sta_video" / "a.mp4")
+    outcome = run(
+        "mvbench_action_localization", tmp_path, tmp_path / "out", "--methods", "none", "--json"
+    )
+    assert outcome.code == 1
+    document = valid(outcome.object, "eval", "report")
+    (row,) = document["rows"]
+    assert (row["questions"], row["failed"]) == (2, 1)
+    (failed,) = [one for one in document["unscored"] if one["reason"] == "failed"]
+    assert failed["item"] == "action_localization_1"
+    assert "5 s lies beyond the end of the video" in failed["text"]
+
+
+def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> None:
+    """With the bundled model and fewer frames; all else is the preset's."""
+    given = ("--preset", "table-1-7b", "--model", "mini", "--frames", "8", "--device", "cpu")
+    flags = ("eval", "videomme", "--data", data / "videomme", *given, "--out", tmp_path)
+    text = run_here(*flags)
+    assert text.code == 0
+    assert "of table-1-7b are those of llava-onevision-7b, not of mini\n" in text.err
+    for line in (
+        r"1 +LLaVA-OneVision 7B, full tokens +accuracy, % +\d+\.\d ± \d+\.\d +58\.5",
+        r"2 +LLaVA-OneVision 7B, FastV \(35 %\) +accuracy, % .* 57\.3",
+        r"5 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +accuracy, % .* 58\.3",
+        r"5 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +paper FLOPs, 10¹² +– +17\.9",
+        r"implementation +#3 +this project's +not published",
+        r"model +all +mini +llava-onevision-7b",
+        r"frames +all +8 +32",
+        r"questions +all +3 +2,700",
+    ):
+        assert re.search(rf"^{line} *$", text.out, re.MULTILINE), line
+    assert "it isn't a result of" in text.out
+    document = valid(run_here(*flags, "--json", "--quiet").object, "eval", "report")
+    assert document == run_here("eval", "report", tmp_path, "--json", "--quiet").object
+    assert document["frames"] == 8
+    base, *_, dycoke = document["rows"]
+    assert (base["spec"], dycoke["method"]) == ("none", "dycoke")
+    assert dycoke["parameters"]["variant"] == "published"
+    assert [row["published"]["figures"]["accuracy"] for row in document["rows"]] == [
+        0.585, 0.573, 0.529, 0.595, 0.583,
+    ]  # fmt: skip
+    differing = {one["name"]: one["here"] for one in dycoke["published"]["differs"]}
+    assert differing.keys() == {
+        "model", "precision", "frames", "questions", "software", "chat template", "frame sampling",
+    }  # fmt: skip
+    head = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
+    assert head["conditions"]["generation"]["max_new_tokens"] == 16
+    assert head["rows"][0]["setup"]["edition"].endswith("-list")
+    markdown = run_here("eval", "report", tmp_path, "--markdown", "--quiet").out
+    assert re.search(r"^\| 1 \| LLaVA-OneVision 7B, full .* \| 58\.5 \|$", markdown, re.MULTILINE)
+    assert "| frames | all | 8 | 32 |" in markdown
+    lines = list(
+        csv.DictReader(io.StringIO(run_here("eval", "report", tmp_path, "--csv", "--quiet").out))
+    )
+    assert [line["published.accuracy"] for line in lines] == [
+        "0.585", "0.573", "0.529", "0.595", "0.583",
+    ]  # fmt: skip
+    assert json.loads(lines[0]["published.differs"]) == base["published"]["differs"]
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_a_preset_without_a_download(data: Path, tmp_path: Path) -> None:
+    """Every row of the table at the true size of a model, of which nothing is known but that."""
+    given = ("--model", "llava-onevision-0.5b", "--random-weights", "--dtype", "bfloat16")
+    few = ("--frames", "5", "--limit", "1", "--max-new-tokens", "2")
+    outcome = run(
+        "videomme", data / "videomme", tmp_path, "--preset", "table-1-7b", *given, *few, "--json"
+    )
+    document = valid(outcome.object, "eval", "report")
+    rows = document["rows"]
+    assert [row["method"] for row in rows] == ["none", "fastv", "prumerge", "dycoke", "dycoke"]
+    assert [row["questions"] - row["failed"] for row in rows] == [1] * 5
+    kept = [980 * row["kept_before_llm"] for row in rows]
+    # Of 5 x 196; the published code drops the fifth frame.
+    assert kept == pytest.approx([980, 980, 539, 196 + 2 * 98 + 98, 370], abs=0.5)
+
+
+def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
+    given = ("--preset", "table-1-7b", "--model", "mini", "--methods", "dycoke:merge_ratio=0.3")
+    document = run("nextqa_mc_test", data / "nextqa_mc_test", tmp_path, *given, "--json").object
+    (row,) = document["rows"]
+    differing = {one["name"]: one["here"] for one in row["published"]["differs"]}
+    assert differing.keys() >= {"merge_ratio", "variant", "frames", "max new tokens"}
+    assert (differing["merge_ratio"], differing["max new tokens"]) == ("0.3", "6")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "activitynetqa",
+            "which lmms-eval grades with a judge (--judge-model); it is for mvbench, ",
+        ),
+        ("shapes", "which lmms-eval does not have; it is for mvbench, videomme, "),
+    ],
+)
+def test_a_rule_that_a_benchmark_has_not_got(name: str, why: str, tmp_path: Path) -> None:
+    data = () if name == "shapes" else ("--data", miniatures.make(name, tmp_path))
+    outcome = run_here("eval", name, *data, "--rule", "lmms-eval")
+    assert outcome.code == 2
+    assert f"--rule lmms-eval isn't for {name}, {why}" in " ".join(outcome.err.split())

@@ -1,0 +1,173 @@
+"""One process, two shards and Ray make the same tables of a benchmark; each resumes when killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.evaluation.answers import FILE
+from tests import warm
+from tests.cli.harness import REAL, run_here
+from tests.documents import valid
+from tests.evaluation import miniatures
+from tests.runs.clusters import cluster_of
+from tests.unlimited import unlimited_model
+
+pytestmark = pytest.mark.slow
+
+# So that every process reckons alike to the last digit. Four frames: a window for DyCoke.
+EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-tokens", "8")
+# The six of the paper; with subtitles, one of them is asked in other words.
+NAMES = tuple(miniatures.MAKERS)
+# As many videos as each has, at least: one falls to each shard.
+METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
+FEW = ("--methods", "none,dycoke", "--limit", "8")
+# Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
+# elsewhere or divided, are as these.
+SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
+PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a miniature of each, and a model to which every question is put."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in NAMES:
+        miniatures.make(name, folder / name)
+    unlimited_model(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with cluster_of(1) as running:
+        yield running
+
+
+def flags(name: str, data: Path, out: Path) -> tuple[str | Path, ...]:
+    model = ("--model", data / "model")
+    return ("eval", name, "--data", data / name, *EXACT, *model, "--out", out)
+
+
+def predictions(folder: Path) -> dict[tuple[str, str], Any]:
+    """What was said to each question under each setup, and its score; no question twice."""
+    lines = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+    answers = [line for line in lines if "item" in line]
+    found = {
+        (one["setup"], one["item"]): (one["said"], one["right"], one["visual"], one["generated"])
+        for one in answers
+    }
+    assert len(found) == len(answers)
+    return found
+
+
+def tables(*folders: Path) -> dict[str, Any]:
+    """All that `eval report` says of runs, but where they are kept and how long they took."""
+    outcome = run_here("eval", "report", *folders, "--json", "--show-changed", "--quiet")
+    assert outcome.code == 0, outcome.err
+    document = valid(outcome.object, "eval", "report")
+    for row in document["rows"]:
+        row.update(dict.fromkeys(("seconds", "seconds_prefill", "seconds_decode")))
+    return {**document, "journal": ""}
+
+
+def _needed(name: str) -> Any:
+    """The others are read and asked by their own tests, with prepared answers."""
+    return pytest.param(name, marks=() if name in SENT else pytest.mark.extended)
+
+
+@pytest.fixture(scope="module", params=map(_needed, NAMES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def whole(name: str, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark answered in this process."""
+    return answered(name, data, tmp_path_factory.mktemp("whole"))
+
+
+def answered(name: str, data: Path, out: Path, *how: str) -> Path:
+    outcome = run_here(*flags(name, data, out), *METHODS, "--quiet", *how)
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+def test_to_the_end(name: str, whole: Path) -> None:
+    document = tables(whole)
+    assert document["benchmark"] == name
+    assert document["metric"] == ("rouge_l_f1" if name == "video_dc499" else "accuracy")
+    for row in document["rows"]:
+        assert row["failed"] == 0
+        assert sum(group["questions"] for group in row["by_type"].values()) == row["questions"]
+        mean = sum(g["accuracy"] * g["questions"] for g in row["by_type"].values())
+        assert row["accuracy"] == pytest.approx(mean / row["questions"])
+        assert (row["macro_accuracy"] is None) == (name != "mvbench")
+        listed = [one for one in document["unscored"] if one["spec"] == row["spec"]]
+        assert len(listed) == row["unparsable"]
+    visual = {visual for _, _, visual, _ in predictions(whole).values()}
+    assert visual == {0, 64}
+    assert document["rows"][-1]["changed"] > 0
+
+
+@pytest.mark.parametrize("name", SENT[:2], indirect=True, scope="module")
+def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
+    folders = [answered(name, data, tmp_path / n, "--shard", f"{n}/2") for n in ("1", "2")]
+    first, second = map(predictions, folders)
+    assert first | second == predictions(whole)
+    assert min(len(first), len(second)) > 0
+    assert len(first) + len(second) == len(predictions(whole))
+    assert tables(*folders) == tables(whole)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("name", SENT, indirect=True, scope="module")
+def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any) -> None:
+    answered(name, data, tmp_path, "--engine", "ray", "--address", cluster.address)
+    assert predictions(tmp_path) == predictions(whole)
+    assert tables(tmp_path) == tables(whole)
+
+
+@pytest.fixture(scope="module")
+def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some questions of MVBench answered to the end, in this process."""
+    out = tmp_path_factory.mktemp("asked")
+    assert run_here(*flags("mvbench", data, out), *FEW, "--quiet").code == 0
+    return out
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.extended)])
+def test_killed_in_mid_run_it_resumes(
+    engine: str, data: Path, asked: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    how = ["--engine", engine]
+    if engine == "ray":  # a cluster that stays, and has to give up what was killed
+        how += ["--address", request.getfixturevalue("cluster").address]
+    command = [*map(str, flags("mvbench", data, tmp_path)), *FEW, *how, "--quiet"]
+    journal, enough = tmp_path / FILE, 4
+    process = warm.Popen(
+        [*REAL, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not journal.exists() or journal.read_text().count('"item"') < enough:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    before = [line for line in journal.read_text().splitlines(True) if line.endswith("\n")]
+    everything = predictions(asked)
+    assert enough <= sum('"item"' in line for line in before) < len(everything)
+    assert run_here(*command).code == 0
+    assert journal.read_text().startswith("".join(before))
+    assert predictions(tmp_path) == everything
+    assert tables(tmp_path) == tables(asked)

@@ -1,0 +1,238 @@
+"""`dycoke eval --judge-model`: verdicts beside the answers, in the tables and in reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.evaluation import run_record
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.scoring import verdicts
+from dycoke_cli.evaluation.scoring.judge import ANSWER, key_of
+from dycoke_cli.evaluation.scoring.judge import Item as Judged
+from dycoke_cli.evaluation.scoring.judge_client import KEY
+from dycoke_cli.evaluation.scoring.judging import Grades, grades_of, judge_of
+from dycoke_cli.evaluation.scoring.verdicts import Verdict
+from dycoke_cli.runs import local
+from tests.cli.harness import Outcome, run_here
+from tests.documents import valid
+from tests.evaluation import miniatures
+from tests.evaluation.prepared import Prepared
+from tests.evaluation.scoring.test_judge import Endpoint
+from tests.unlimited import unlimited_model
+
+SMALL = ("--frames", "2", "--device", "cpu", "--max-new-tokens", "6", "--methods", "none,dycoke")
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    pytest.importorskip("openai", reason="the package openai (extra judge) isn't installed")
+    monkeypatch.setenv(KEY, "sk-secret")
+    made = Endpoint()
+    yield made
+    made.released.set()
+    made.server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Prepared())
+
+
+def never(*_: object) -> None:
+    raise AssertionError("a question was asked")
+
+
+def evaluate(name: str, folder: Path, *flags: str) -> Outcome:
+    data = folder / "data"
+    if not data.exists():
+        miniatures.make(name, data)
+        unlimited_model(folder / "model")
+    given = (*SMALL, "--model", folder / "model", "--out", folder / "out")
+    return run_here("eval", name, "--data", data, *given, *flags)
+
+
+def test_verdicts_stand_beside_the_metric_that_needs_none(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    flags = ("--judge-url", endpoint.url, "--judge-model", "judge-1", "--json", "--quiet")
+    outcome = evaluate("activitynetqa", tmp_path, *flags)
+    assert outcome.code == 0
+    document = valid(outcome.object, "eval", "report")
+    assert document["judge"] == {
+        "model": "judge-1", "served": ["judge-1-served"], "prompt": "answer/1",
+        "first_date": document["judge"]["first_date"], "last_date": document["judge"]["last_date"],
+    }  # fmt: skip
+    assert document["judge"]["last_date"] == f"{datetime.now(UTC):%Y-%m-%d}"
+    for row in document["rows"]:
+        assert (row["judge_accuracy"], row["judge_score"], row["judge_failed"]) == (1, 4, 0)
+        assert row["by_part"]["official"]["mean"] == row["accuracy"] == 0
+    asked = len(endpoint.seen)
+    assert 0 < asked <= sum(row["questions"] for row in document["rows"])
+    assert asked == len((tmp_path / "out" / verdicts.FILE).read_text().splitlines())
+    prompts = [one["messages"][1]["content"] for _, one, _ in endpoint.seen]
+    assert all("Answer the question using a single word or phrase." in one for one in prompts)
+    # Again, without the judge, and as a report: nothing is asked, and all verdicts are there.
+    assert evaluate("activitynetqa", tmp_path, *flags).object == document
+    assert evaluate("activitynetqa", tmp_path, "--json", "--quiet").object == document
+    assert run_here("eval", "report", tmp_path / "out", "--json", "--quiet").object == document
+    assert len(endpoint.seen) == asked
+    text = run_here("eval", "report", tmp_path / "out").out
+    assert " Judge, % Judge score " in " ".join(text.split())
+    assert (
+        "Judge: judge-1 (served as judge-1-served), prompt answer/1, "
+        f"{document['judge']['last_date']}; score from 0 to 5." in " ".join(text.split())
+    )
+    values = run_here("eval", "report", tmp_path / "out", "--csv").out
+    for line in csv.DictReader(io.StringIO(values)):
+        assert (line["judge"], line["judge_accuracy"], line["judge_score"]) == (
+            "judge-1",
+            "1.0",
+            "4.0",
+        )
+    everything = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "sk-secret" not in everything + values + text
+
+
+def test_captions_have_a_score_alone_and_what_isnt_graded_is_worth_nothing(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.plan = ["nonsense"] * 3
+    flags = ("--judge-url", endpoint.url, "--judge-model", "judge-1", "--methods", "none")
+    outcome = evaluate("video_dc499", tmp_path, *flags)
+    assert outcome.code == 0
+    row = run_here("eval", "report", tmp_path / "out", "--json").object["rows"][0]
+    said = [
+        json.loads(line)["error"]
+        for line in (tmp_path / "out" / verdicts.FILE).read_text().splitlines()
+    ]
+    failed = sum(error is not None for error in said)
+    assert (row["judge_accuracy"], row["judge_failed"]) == (None, failed)
+    assert row["judge_score"] == pytest.approx(4 * (2 - failed) / 2)
+    assert "Judge score" in outcome.out
+    assert "Judge, %" not in outcome.out
+    # Failed verdicts are asked for again.
+    again = evaluate("video_dc499", tmp_path, *flags, "--json", "--quiet").object["rows"][0]
+    assert (again["judge_score"], again["judge_failed"]) == (4, 0)
+
+
+def test_an_endpoint_that_refuses_keeps_the_answers(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.plan = [401] * 9
+    flags = ("--judge-url", endpoint.url, "--judge-model", "judge-1", "--quiet")
+    outcome = evaluate("activitynetqa", tmp_path, *flags)
+    assert outcome.code == 4
+    assert outcome.err == f"Error: the judge's endpoint refuses the key (401): set {KEY}\n"
+    report = run_here("eval", "report", tmp_path / "out")
+    assert report.code == 0
+    assert "no verdict of judge-1, so that the judge's figures are left out" in report.err
+    assert "Judge" not in report.out
+    endpoint.plan = []
+    assert (
+        evaluate("activitynetqa", tmp_path, *flags, "--json").object["judge"]["model"] == "judge-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "key", "sentence"),
+    [
+        ("nextqa_mc_test", ["--judge-model", "j"], "k", "--judge-model is for open answers, and"),
+        ("activitynetqa", ["--judge-url", "http://x/v1"], "k", "--judge-url needs the name of a"),
+        ("activitynetqa", ["--judge-model", "j"], "", "--judge-model j needs a key: set OPENAI"),
+        (
+            "activitynetqa", ["--judge-model", "j", "--judge-url", "x"], "k",
+            "--judge-url must be an address such as",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused_before_a_model_is_loaded(
+    name: str, flags: list[str], key: str, sentence: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setenv(KEY, key)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    if len(flags) == 2 and not key:
+        pytest.importorskip("openai", reason="the package openai (extra judge) isn't installed")
+    outcome = evaluate(name, tmp_path, *flags)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert sentence in outcome.err
+
+
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", never)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    outcome = evaluate("activitynetqa", tmp_path, "--judge-model", "j")
+    assert outcome.code == 2
+    assert outcome.err.startswith("Error: a judge needs the package openai: ")
+
+
+def test_two_judges_are_in_no_table_together(endpoint: Endpoint, tmp_path: Path) -> None:
+    flags = ("--judge-url", endpoint.url, "--quiet", "--methods", "none")
+    for name in ("judge-1", "judge-2"):
+        assert evaluate("video_dc499", tmp_path / name, *flags, "--judge-model", name).code == 0
+    folders = [tmp_path / name / "out" for name in ("judge-1", "judge-2")]
+    outcome = run_here("eval", "report", *folders)
+    assert outcome.code == 2
+    assert "they were graded by different judges (judge-1 and judge-2)" in outcome.err
+
+
+def asked(count: int, judge: str | None) -> run_record.RunRecord:
+    items = tuple(Item(f"q{n}", "v", "What?", f"a{n}", "k", "") for n in range(count))
+    return run_record.RunRecord(
+        (), items, tuple(range(count)), 2, {}, "accuracy", False, judge=judge, prompt="answer"
+    )
+
+
+def answer(number: int, error: str | None = None) -> Prediction:
+    said = "" if error else f"said {number}"
+    return Prediction(f"q{number}", said, False, {}, 0, 0, 0, 0, 0, 0, error=error)
+
+
+def test_what_was_refused_is_not_graded() -> None:
+    """Of four questions one was refused; of the others one is correct (4), and two aren't (2)."""
+    said = {f"q{n}": answer(n) for n in range(4)}
+    said["q3"] = replace(said["q3"], refused=True)
+    known = dict(verdict(n, correct=n == 0, score=4.0 if n == 0 else 2.0) for n in range(3))
+    grades, _, missing = grades_of(asked(4, "j"), said, known)
+    assert (grades, missing) == (Grades(1 / 3, 8 / 3, 0), 0)
+
+
+def verdict(number: int, model: str = "j", **values: Any) -> tuple[str, Verdict]:
+    key = key_of(Judged("What?", f"a{number}", f"said {number}"), model, ANSWER)
+    given = {"correct": None, "score": None, "error": None, "model": "j-1", "date": "2026-11-20T"}
+    return key, Verdict(key, prompt="answer/1", **{**given, **values})
+
+
+def test_grades_by_hand() -> None:
+    """Of four questions one is correct (4), one isn't (2), one verdict and one answer failed."""
+    said = {f"q{n}": answer(n, "gone" if n == 3 else None) for n in range(4)}
+    known = dict(
+        [
+            verdict(0, correct=True, score=4.0),
+            verdict(1, correct=False, score=2.0, date="2026-11-22T"),
+            verdict(2, error="nonsense"),
+            verdict(0, "other", correct=False, score=0.0),
+        ]
+    )
+    grades, found, missing = grades_of(asked(4, "j"), said, known)
+    assert (grades, missing) == (Grades(1 / 4, 6 / 4, 1), 0)
+    judge = judge_of(asked(4, "j"), found)
+    assert judge is not None
+    assert (judge.served, judge.first_date, judge.last_date) == (
+        ("j-1",), "2026-11-20", "2026-11-22",
+    )  # fmt: skip
+    # One that is missing is no zero.
+    del known[verdict(1)[0]]
+    assert grades_of(asked(4, "j"), said, known)[0::2] == (None, 1)
+    assert grades_of(asked(4, None), said, known) == (None, [], 0)
+    assert judge_of(asked(4, "j"), []) is None

@@ -1,0 +1,421 @@
+"""`dycoke eval report`: the tables of runs again, from their folders, and of shards together."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.evaluation import eval_run, run_record
+from dycoke_cli.evaluation.answers import FILE
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.shard import Shard
+from dycoke_cli.runs import local
+from dycoke_cli.runs.jobs import Job
+from tests.cli.harness import ROOT, Outcome, run_here
+from tests.documents import valid
+from tests.evaluation.prepared import Prepared
+from tests.evaluation.samples import WHERE, Samples
+from tests.inspect.test_page import read
+
+SMALL = ("--split", "validation", "--limit", "4", "--frames", "2", "--device", "cpu", "--quiet")
+METHODS = ("--methods", "none,dycoke:merge_ratio=0.7,no-video")
+
+
+def run(folder: Path, *flags: str) -> Outcome:
+    return run_here("eval", "samples", *SMALL, *METHODS, "--out", folder, *flags)
+
+
+def report(*arguments: str | Path) -> Outcome:
+    return run_here("eval", "report", *arguments)
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    """What two runs have in common: neither where they are kept nor how long they took."""
+    for row in document["rows"]:
+        row.update(dict.fromkeys(("seconds", "seconds_prefill", "seconds_decode")))
+    return {**document, "journal": ""}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmark() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        patch.setattr(local, "answers", Prepared())
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("done")
+    assert run(folder).code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folders = [tmp_path_factory.mktemp(f"shard{number}") for number in (1, 2)]
+    for number, folder in enumerate(folders, 1):
+        assert run(folder, "--shard", f"{number}/2").code == 0
+    return folders
+
+
+@pytest.fixture(autouse=True)
+def no_model(done: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(jobs: Iterable[Job], *_: object) -> Iterator[Any]:
+        assert not list(jobs), "something was asked"
+        yield from ()
+
+    monkeypatch.setattr(local, "answers", never)
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--show-changed",)])
+def test_the_tables_of_the_run_again(done: Path, flags: tuple[str, ...]) -> None:
+    again = report(done, "--quiet", *flags)
+    assert again == run(done, *flags)
+    assert again.code == 0
+    if flags == ("--json",):
+        valid(again.object, "eval", "report")
+
+
+def test_neither_the_benchmark_nor_torch_is_needed(done: Path) -> None:
+    """In a process of its own, that knows no such benchmark."""
+    code = (
+        "import sys; from dycoke_cli.cli.main import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'av')))"
+    )
+    command = [sys.executable, "-c", code, "eval", "report", str(done), "--json", "--quiet"]
+    there = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert (there.returncode, there.stderr) == (0, b"")
+    assert json.loads(there.stdout) == report(done, "--json").object
+
+
+def test_shards_together_are_one_run(done: Path, shards: list[Path]) -> None:
+    for order in (shards, shards[::-1]):
+        outcome = report(*order, "--json", "--show-changed", "--quiet")
+        assert (outcome.code, outcome.err) == (0, "")
+        whole = report(done, "--json", "--show-changed").object
+        assert without_times(outcome.object) == without_times(whole)
+        assert outcome.object["journal"] == ", ".join(str(folder / FILE) for folder in order)
+    # Each was asked what falls to it alone.
+    parts = [report(one, "--json").object["rows"][0]["questions"] for one in shards]
+    assert sum(parts) == 4
+    assert min(parts) > 0
+
+
+def test_a_shard_alone_says_so(shards: list[Path]) -> None:
+    sentence = (
+        "only the questions of shard 2/2, not those of 1/2; `dycoke eval report` merges the "
+        "folders of all"
+    )
+    assert report(shards[1]).err.startswith(f"Warning: {sentence}\n")
+    assert report(shards[1], "--json", "--quiet").object["warnings"][0] == sentence
+
+
+def test_videos_fall_to_one_shard_each_whatever_the_others_are() -> None:
+    names = [f"video{number}" for number in range(1000)]
+    parts = [[name for name in names if Shard(number, 3).has(name)] for number in (1, 2, 3)]
+    assert sorted(name for part in parts for name in part) == sorted(names)
+    assert all(250 < len(part) < 420 for part in parts)
+    # Literal: another hash would have machines ask again what others have.
+    assert [n for n in range(12) if Shard(1, 2).has(f"v{n}")] == SHARD_ONE
+
+
+SHARD_ONE = [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]
+
+
+@pytest.mark.parametrize("given", ["0/2", "3/2", "1", "1/", "/2", "a/b", "-1/2", "1/2/3", "1.0/2"])
+def test_what_is_no_shard(given: str, tmp_path: Path) -> None:
+    outcome = run(tmp_path, f"--shard={given}")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"Error: --shard must be a number and a count, from 1/2 to 2/2, not {given!r}\n"
+    )
+
+
+def test_a_shard_to_which_nothing_falls(tmp_path: Path) -> None:
+    taken = {item.video for item in Samples().items("validation", 4)}
+    empty = next(n for n in range(1, 99) if not any(Shard(n, 99).has(v) for v in taken))
+    outcome = run(tmp_path, "--shard", f"{empty}/99")
+    assert outcome.code == 2
+    assert f"--shard {empty}/99 has none of the 4 videos of samples that were chosen" in outcome.err
+
+
+def test_shards_have_folders_of_their_own_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eval_run, "_ask_missing", lambda *_: {})
+    run_here("eval", "samples", *SMALL, *METHODS, "--shard", "2/2")
+    assert (tmp_path / "cache/evaluation/samples-validation-mini-2-of-2" / run_record.FILE).exists()
+
+
+def test_markdown_has_the_cells_of_the_tables(done: Path) -> None:
+    text = report(done, "--markdown", "--quiet")
+    assert (text.code, text.err) == (0, "")
+    rows = report(done, "--json").object["rows"]
+    assert text.out.startswith("**samples, validation split: 4 questions about 4 videos, 2 frames")
+    assert "| # | Method | Accuracy, % | Difference | Changed |" in text.out
+    for number, row in enumerate(rows, 1):
+        spec = row["spec"].replace("_", r"\_")
+        accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}"
+        assert f"\n| {number} | {spec} | {accuracy} | " in text.out
+    tables = re.findall(r"(?:^\|.*\|\n)+", text.out, re.MULTILINE)
+    assert [len(table.splitlines()) for table in tables] == [5, 5, 5]
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("name", ["json", "markdown", "csv"])
+def test_each_format_has_a_flag_of_its_own_as_well(name: str, done: Path) -> None:
+    assert report(done, "--format", name) == report(done, f"--{name}")
+    assert report(done, "--format", name) == report(done, "--format", name, f"--{name}")
+    assert report(done, "--format", "text") == report(done)
+
+
+def test_values_separated_by_commas(done: Path) -> None:
+    outcome = report(done, "--csv", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = list(csv.DictReader(io.StringIO(outcome.out)))
+    document = report(done, "--json").object
+    for line, row in zip(lines, document["rows"], strict=True):
+        assert (line["benchmark"], line["model"]) == ("samples", "mini")
+        assert json.loads(line["parameters"]) == row["parameters"]
+        assert float(line["accuracy"]) == row["accuracy"]
+        assert line["difference"] == ("" if row["difference"] is None else str(row["difference"]))
+        assert float(line["by_type.action"]) == row["by_type"]["action"]["accuracy"]
+    assert [line["spec"] for line in lines] == [row["spec"] for row in document["rows"]]
+
+
+def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
+    """A folder like another, each answer changed; a change of None leaves it out."""
+    to.mkdir()
+    (to / run_record.FILE).write_bytes((folder / run_record.FILE).read_bytes())
+    from dycoke_cli.evaluation import answers
+
+    lines = [answers._opened(line) for line in (folder / FILE).read_bytes().splitlines(True)]
+    new = [line if "about" in line else change(line) for line in lines]
+    (to / FILE).write_text("".join(answers._sealed(line) for line in new if line is not None))
+    return to
+
+
+def head(folder: Path) -> dict[str, Any]:
+    """What a record says beside its questions."""
+    known: dict[str, Any] = json.loads((folder / run_record.FILE).read_text().splitlines()[0])
+    return known
+
+
+def rewritten(folder: Path, **values: Any) -> None:
+    path = folder / run_record.FILE
+    _, *items = path.read_text().splitlines(True)
+    path.write_text("".join([json.dumps(head(folder) | values) + "\n", *items]))
+
+
+def test_of_an_answer_that_two_runs_have_the_newer_counts(done: Path, tmp_path: Path) -> None:
+    first = head(done)["rows"][0]["setup"]
+    video = Samples().items("validation", 4)[0]
+
+    def other(line: dict[str, Any]) -> dict[str, Any]:
+        is_it = line["item"] == video.id and line["visual"] == line["visual_kept"] > 0
+        return {**line, "said": "something else", "right": False} if is_it else line
+
+    assert first["method"] == {"name": "none"}
+    newer = copied(done, tmp_path / "newer", other)
+    rewritten(newer, date="2999-01-01T00:00:00+00:00")
+    for order in ((done, newer), (newer, done)):
+        document = report(*order, "--json", "--quiet").object
+        assert document["warnings"][0] == (
+            f"1 answer differs between {done} and {newer} under the same settings; those of "
+            f"{newer}, the newer run, are taken"
+        )
+        assert document["rows"] == report(newer, "--json").object["rows"]
+    rewritten(newer, date="1999-01-01T00:00:00+00:00")
+    assert (
+        report(newer, done, "--json", "--quiet").object["rows"]
+        == (report(done, "--json").object["rows"])
+    )
+
+
+def test_what_an_interrupted_run_did_not_ask_is_wrong_and_listed(
+    done: Path, tmp_path: Path
+) -> None:
+    lost = Samples().items("validation", 4)[2].id
+    part = copied(done, tmp_path / "part", lambda line: None if line["item"] == lost else line)
+    outcome = report(part, "--json")
+    assert outcome.code == 1
+    assert [(row["questions"], row["failed"]) for row in outcome.object["rows"]] == [(4, 1)] * 3
+    assert [(one["item"], one["reason"], one["text"]) for one in outcome.object["unscored"]] == [
+        (lost, "failed", "it was not asked: the run was interrupted")
+    ] * 3
+    # A run that has it makes it whole.
+    assert report(part, done, "--json").object["rows"] == report(done, "--json").object["rows"]
+
+
+def test_damaged_lines_are_left_out_and_said(done: Path, tmp_path: Path) -> None:
+    torn = copied(done, tmp_path / "torn")
+    content = (torn / FILE).read_bytes()
+    (torn / FILE).write_bytes(content[:-20])
+    outcome = report(torn)
+    assert outcome.code == 1
+    assert re.match(
+        r"Warning: .*answers\.jsonl has 1 damaged line\(s\), which are left", outcome.err
+    )
+    assert (torn / FILE).read_bytes() == content[:-20]  # it isn't the report's to mend
+
+
+def test_methods_of_two_runs_are_compared_on_what_both_were_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    flags = ("eval", "samples", *SMALL, "--out")
+    assert run_here(*flags, tmp_path / "a", "--methods", "none", "--limit", "3").code == 0
+    assert run_here(*flags, tmp_path / "b", "--methods", "dycoke", "--limit", "2").code == 0
+    assert run_here(*flags, tmp_path / "c", "--methods", "none,dycoke", "--limit", "2").code == 0
+    together = report(tmp_path / "a", tmp_path / "b", "--json")
+    assert together.object["warnings"][0] == (
+        "1 of 3 questions are skipped, for not all methods were asked them"
+    )
+    whole = report(tmp_path / "c", "--json").object
+    assert without_times(together.object)["rows"] == without_times(whole)["rows"]
+
+
+def test_what_a_failed_video_says_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    broken = Samples().items("validation", 2)[1].video
+    monkeypatch.setattr(
+        "dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples(broken=broken)
+    )
+    flags = ("eval", "samples", *SMALL, "--limit", "2", "--methods", "none", "--out", tmp_path)
+    there = run_here(*flags, "--json")
+    assert there.code == 1
+    again = report(tmp_path, "--json", "--quiet")
+    assert again == there
+    assert "no.mp4 doesn't exist" in again.object["unscored"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"edition": "2"}, r"they differ in version of the benchmark \(1 and 2\)"),
+        ({"benchmark": "mvbench"}, r"they differ in benchmark \(samples and mvbench\)"),
+        ({"split": "test"}, r"they differ in split \(validation and test\)"),
+        ({"max_new_tokens": 4}, r"they differ in max new tokens \(128 and 4\)"),
+        ({"frames": 3}, r"their answers under none were made with different settings \(frames 2"),
+    ],
+)
+def test_what_cannot_be_in_one_report(
+    change: dict[str, Any], sentence: str, done: Path, tmp_path: Path
+) -> None:
+    other = copied(done, tmp_path / "other")
+    rows = head(done)["rows"]
+    rewritten(other, rows=[{**row, "setup": {**row["setup"], **change}} for row in rows])
+    outcome = report(done, other)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.fullmatch(
+        rf"Error: {re.escape(str(done))} and {re.escape(str(other))} can't be in one report: "
+        rf"{sentence}.*\n",
+        outcome.err,
+    )
+    document = report(done, other, "--json").object
+    assert document["error"]["code"] == "usage"
+    valid(document, "eval", "error")
+
+
+def test_other_conditions_of_other_methods(done: Path, tmp_path: Path) -> None:
+    """None of the rows is in both."""
+    other = copied(done, tmp_path / "other")
+    content = head(done)
+    rows = [
+        {**row, "spec": {**row["spec"], "text": f"{row['spec']['text']}-other"}}
+        for row in content["rows"]
+    ]
+    sampling = {**content["conditions"]["sampling"], "frames": 8}
+    rewritten(other, rows=rows, conditions={**content["conditions"], "sampling": sampling})
+    assert "can't be in one report: they differ in frames (2 and 8)" in report(done, other).err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, r"has no run\.jsonl: name a folder that `dycoke eval --out` wrote"),
+        ("{", r"run\.jsonl is damaged, or another release wrote it: run the same"),
+        ('{"schema": "dycoke.run/9"}', r"run\.jsonl is damaged, or another release wrote it"),
+        ("[]", r"run\.jsonl is damaged"),
+    ],
+)
+def test_what_is_no_run(content: str | None, sentence: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / FILE).touch()
+        (tmp_path / run_record.FILE).write_text(content)
+    outcome = report(tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.search(sentence, outcome.err)
+
+
+def test_a_page_of_changed_answers_has_those_of_json(done: Path, tmp_path: Path) -> None:
+    page = tmp_path / "changes.html"
+    assert report(done, "--show-changed", "--html", page, "--quiet").code == 0
+    found = report(done, "--show-changed", "--json", "--quiet").object
+    assert found["changes"]
+    data = json.loads(read(page.read_text("utf-8")).texts["script", "application/json"])
+    assert data == {"report": found}
+
+
+def test_flags_that_exclude_each_other(done: Path) -> None:
+    for flags, sentence in (
+        (("--json", "--csv"), "--json and --csv exclude each other; use one of them"),
+        (("--format", "yaml"), "--format must be one of text, json, markdown, csv, not 'yaml'"),
+        (("--csv", "--format", "text"), "--csv and --format text exclude each other"),
+        (("--markdown", "--csv"), "--markdown and --csv exclude each other; use one of them"),
+        (("--html", "a.html"), "--html shows the answers that a method changed: add --show-ch"),
+        (("--show-changed", "--html", "a.txt"), "--html a.txt: the file is HTML; name a file"),
+        (("--markdown", "--show-changed"), "--show-changed isn't for --markdown: leave it out"),
+    ):
+        outcome = report(done, *flags)
+        assert (outcome.code, sentence in outcome.err) == (2, True)
+    assert report().code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": []},
+        {"rows": None},
+        {"judge": "gpt", "prompt": "none"},
+        {"places": [None]},
+        {"model": {"name": True}},
+        {"model": {"device": 5}},
+        {"model": {"weights": []}},
+        {"model": {"unknown": "x"}},
+    ],
+)
+def test_a_record_whose_values_are_of_another_kind(
+    done: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    folder = copied(done, tmp_path / "copy")
+    rows = head(folder)["rows"]
+    for row in rows:
+        row["setup"]["model"] |= change.get("model", {})
+    rewritten(folder, **{"rows": rows, **{k: v for k, v in change.items() if k != "model"}})
+    outcome = report(folder)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "run.jsonl is damaged, or another release wrote it" in outcome.err
+
+
+def test_a_row_without_any_answer_counts_as_wrong(done: Path, tmp_path: Path) -> None:
+    """Its answers were lost; those of the others are compared with it all the same."""
+    folder = copied(done, tmp_path / "copy")
+    rows = head(folder)["rows"]
+    rows[0]["setup"]["max_new_tokens"] += 1
+    rewritten(folder, rows=rows)
+    outcome = report(folder)
+    assert outcome.code == 1  # for it isn't whole
+    assert "it was not asked: the run was interrupted" in outcome.out
+    assert "unexpected" not in outcome.err

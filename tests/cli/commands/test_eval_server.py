@@ -1,0 +1,168 @@
+"""`dycoke eval --server` and `dycoke bench --server`: tables of what a server answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.runs.remote import remote_client
+from tests.cli.harness import CLIP, Outcome, run_here
+from tests.documents import valid
+from tests.evaluation.samples import WHERE
+from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
+
+SMALL = ("--split", "validation", "--limit", "2", "--frames", "2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def benchmark() -> Iterator[None]:
+    """Make the sample clips a benchmark; torch is imported before a test is timed."""
+    import_module("dycoke_cli.evaluation.eval_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+def evaluate(endpoint: Endpoint, out: Path, *flags: str) -> Outcome:
+    return run_here("eval", "samples", *SMALL, "--out", out, "--server", endpoint.url, *flags)
+
+
+def method_of(body: dict[str, Any]) -> str:
+    return str(body["dycoke"]["method"]) if "dycoke" in body else "blind"
+
+
+def by_method(body: dict[str, Any]) -> Reply:
+    return said(body, f"{method_of(body)} says")
+
+
+def test_rows_by_method_and_null_for_what_a_server_doesnt_tell(tmp_path: Path) -> None:
+    with serving(by_method) as endpoint:
+        run = evaluate(endpoint, tmp_path, "--methods", "none,evs:retain=0.5,no-video", "--json")
+        again = evaluate(endpoint, tmp_path, "--methods", "none,evs:retain=0.5,no-video")
+    assert run.code == again.code == 0
+    assert sorted(map(method_of, endpoint.bodies)) == [
+        *["blind"] * 2, *["evs:retain=0.5"] * 2, *["none"] * 2,
+    ]  # fmt: skip
+    blind = [body for body in endpoint.bodies if method_of(body) == "blind"]
+    assert {part["type"] for body in blind for part in body["messages"][0]["content"]} == {"text"}
+    report = valid(run.object, "eval", "report")
+    assert report["model"] == {"name": "seen"} | dict.fromkeys(
+        ("revision", "weights", "dtype", "device")
+    )
+    base, pruned, _ = report["rows"]
+    assert (base["questions"], base["failed"], pruned["changed"]) == (2, 0, 2)
+    assert pruned["seconds"] > 0
+    unknown = ("kept_before_llm", "kept_in_decode", "seconds_prefill", "seconds_decode", "bytes")
+    assert {row[key] for row in report["rows"] for key in unknown} == {None}
+    assert not report["warnings"]
+    rows = [line for line in again.out.splitlines() if line.startswith("2 ")]
+    assert max(row.count("–") for row in rows) == 4, again.out
+    assert "on a server" in again.out
+    shown = run_here("eval", "report", tmp_path, "--format", "json")
+    assert shown.object["rows"] == report["rows"]
+
+
+def test_a_run_whose_server_dies_resumes_and_asks_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_client, "RETRIES", 0)
+    flags = ("--methods", "none,evs", "--requests", "1")
+
+    def dies(body: dict[str, Any]) -> Reply:
+        if len(first.bodies) > 3:
+            raise ConnectionResetError  # the connection is closed without a word
+        return said(body)
+
+    with serving(dies) as first:
+        broken = evaluate(first, tmp_path, *flags)
+    assert broken.code == 4
+    assert "the same command then resumes" in broken.err
+    with serving() as second:
+        assert evaluate(second, tmp_path, *flags).code == 0
+    answered = [
+        (method_of(body), body["messages"][0]["content"][0]["video_url"]["url"])
+        for body in first.bodies[:3] + second.bodies
+    ]
+    assert len(answered) == len({*answered}) == 4
+
+
+def test_a_row_that_the_server_refuses_ends_the_run_before_a_question(tmp_path: Path) -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        if method_of(body) == "fastv":
+            return 400, {"error": {"message": "fastv can't run in vLLM"}}
+        return said(body)
+
+    with serving(reply) as endpoint:
+        run = evaluate(endpoint, tmp_path, "--methods", "none,fastv")
+        assert not endpoint.bodies
+        every = evaluate(endpoint, tmp_path, "--methods", "all", "--json")
+    assert run.code == 2
+    assert "--methods fastv: the server refuses the request: fastv can't run in vLLM" in run.err
+    report = every.object
+    assert "fastv" not in [row["spec"] for row in report["rows"]]
+    assert report["warnings"][0] == "seen can't serve all methods; skipped: fastv"
+
+
+def bench(endpoint: Endpoint, *arguments: str) -> Outcome:
+    small = ("--frames", "3", "--runs", "2", "--server", endpoint.url)
+    return run_here("bench", CLIP, *small, *arguments)
+
+
+def test_bench_times_what_can_be_seen_from_outside() -> None:
+    with serving(by_method) as endpoint:
+        run = bench(endpoint, "--methods", "evs", "-q", "Who?", "-q", "Why?", "--json")
+        table = bench(endpoint, "--methods", "evs")
+    report = valid(run.object, "bench", "report")
+    assert report["model"]["server"] == endpoint.url
+    assert report["environment"] is None
+    assert [row["spec"] for row in report["rows"]] == ["none", "evs"]
+    for row in report["rows"]:
+        taken = row["seconds"]
+        assert taken["vision"] is taken["prefill"] is row["bytes"]["kv_cache"] is None
+        assert 0 < taken["first_token"] < taken["total"]
+        assert taken["decode_per_token"] == pytest.approx(taken["decode"] / 6, rel=0.5)
+        assert row["tokens"] == {"visual": None, "visual_kept": None, "generated": 7}
+    assert report["rows"][1]["changed"] == 2
+    assert "A server answered" in report["recommendation"]["risks"][0]
+    assert "no cache of the server knows" in " ".join(table.out.split())
+
+
+def test_bench_sends_each_video_as_one_that_no_cache_knows() -> None:
+    with serving() as endpoint:
+        assert bench(endpoint, "--methods", "none").code == 0
+    parts = [body["messages"][0]["content"][0] for body in endpoint.bodies]
+    assert len(parts) == len({part["uuid"] for part in parts}) == 3
+    urls = [part["video_url"]["url"].partition(",")[2] for part in parts]
+    assert len({*urls}) == 3
+    pixels = {Image.open(io.BytesIO(base64.b64decode(url.split(",")[0]))).tobytes() for url in urls}
+    assert len(pixels) == 1
+
+
+def test_bench_has_null_for_a_server_that_doesnt_stream() -> None:
+    with serving(streams=False) as endpoint:
+        run = bench(endpoint, "--methods", "none", "--json")
+    taken = valid(run.object, "bench", "report")["rows"][0]["seconds"]
+    assert taken["first_token"] is taken["decode"] is taken["decode_per_token"] is None
+    assert taken["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("bench", str(CLIP), "--plot", "a.svg"), "--plot is for a model on this machine"),
+        (("eval", "samples", "--workers", "2"), "--workers is for a model on this machine"),
+        (("eval", "samples", "--device", "cpu"), "--device is for a model on this machine"),
+    ],
+)
+def test_what_is_refused(arguments: tuple[str, ...], sentence: str) -> None:
+    run = run_here(*arguments, "--server", "http://here/v1")
+    assert run.code == 2
+    assert sentence in run.err

@@ -1,0 +1,80 @@
+"""`dycoke inspect`: what it writes where, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import CLIP, run_here
+from tests.documents import valid
+from tests.inspect.test_page import read
+
+QUESTION = "What happens?"
+SHORT = ("--frames", "4", "--max-new-tokens", "4", "--device", "cpu", "--dtype", "float32")
+
+
+@pytest.mark.slow
+def test_text_page_picture_and_json_say_the_same(tmp_path: Path) -> None:
+    page, picture = tmp_path / "page.html", tmp_path / "kept.png"
+    files = ("--out", page, "--png", picture)
+    run = run_here("inspect", CLIP, QUESTION, *SHORT, "--model", "mini", *files)
+    assert run.code == 0, run.err
+    found = run_here("inspect", CLIP, QUESTION, *SHORT, "--model", "mini", "--json").object
+    valid(found, "inspect")
+    shown = json.loads(read(page.read_text("utf-8")).texts["script", "application/json"])
+    assert shown["inspection"] == found
+    assert len(shown["pictures"]) == found["grid"]["frames"] == 4
+    for each in found["methods"]:
+        kept = len(each["trace"]["kept"])
+        assert f"{each['title']}: {kept} of 64 visual tokens kept\n" in run.out
+        assert f"\n{each['answer']}\n" in run.out
+    whole, dropped = run.out.split("baseline")[1], run.out.split("baseline")[0]
+    assert "·" in re.sub(r"^.*kept$", "", dropped, flags=re.MULTILINE)
+    assert "·" not in whole
+    assert "\x1b" not in run.out
+    assert run.err.splitlines()[-2:] == [f"Written: {page}", f"Written: {picture}"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_any_two_methods_and_one_alone() -> None:
+    two = ("--method", "evs", "--against", "dycoke-plus:retain=0.5")
+    found = run_here("inspect", CLIP, QUESTION, *SHORT, *two, "--json").object
+    assert [each["method"]["name"] for each in found["methods"]] == [
+        "evs",
+        "dycoke-plus",
+    ]
+    alone = run_here("inspect", CLIP, QUESTION, *SHORT, "--method", "none", "--json").object
+    assert len(alone["methods"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ["--out", "page.txt"],
+            2,
+            "--out page.txt: the file is HTML; name a file that ends in .html",
+        ),
+        (
+            ["--png", "kept.jpg"],
+            2,
+            "--png kept.jpg: the file is PNG; name a file that ends in .png",
+        ),
+        (["--out", "nosuch/page.html"], 6, "there is no folder nosuch; make it first"),
+        (["--against", "dycok"], 2, "dycok"),
+    ],
+)
+def test_what_is_refused_before_anything_runs(arguments: list[str], code: int, said: str) -> None:
+    run = run_here("inspect", CLIP, QUESTION, *arguments)
+    assert (run.code, run.out) == (code, "")
+    assert said in run.err
+
+
+def test_what_cannot_be_read_is_an_object() -> None:
+    run = run_here("inspect", "nosuch.mp4", QUESTION, "--json")
+    assert run.code == 3
+    assert valid(run.object, "inspect", "error")["question"] == QUESTION

@@ -1,0 +1,146 @@
+"""`dycoke methods`: every method, with the parameters that its flags really have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.registry import METHODS, create
+from tests.cli.harness import run_here
+from tests.documents import valid
+
+
+def listed(*name: str) -> list[dict[str, Any]]:
+    run = run_here("methods", *name, "--json")
+    assert (run.code, run.err) == (0, "")
+    assert valid(run.object, "methods", "methods")["default"] == "dycoke"
+    methods: list[dict[str, Any]] = run.object["methods"]
+    return methods
+
+
+def test_all_methods_with_all_of_their_parameters() -> None:
+    methods = {method["name"]: method for method in listed()}
+    assert [*methods] == [*METHODS]
+    for name, method in methods.items():
+        assert [p["name"] for p in method["parameters"]] == [*create(name).parameters()]
+    assert methods["fastv"]["acts"] == ["inside the language model"]
+    assert methods["fastv"]["paper"] == "arXiv 2403.06764, ECCV 2024"
+
+
+def test_one_method() -> None:
+    (dycoke,) = listed("dycoke")
+    parameters = {p["name"]: p for p in dycoke["parameters"]}
+    assert parameters["merge_ratio"] == {
+        "name": "merge_ratio",
+        "flags": ["--merge-ratio"],
+        "symbol": "K",
+        "help": "Fraction of a compared frame's tokens that TTM drops.",
+        "default": 0.7,
+        "default_in_words": "0.7",
+        "range": "0 ≤ K < 1",
+        "words": {},
+        "switch": "ttm",
+        "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    }
+    assert parameters["ttm"]["flags"] == ["--ttm", "--no-ttm"]
+    assert parameters["prune_from"]["words"] == {"auto": PAYS_FROM}
+    assert parameters["prune_layer"]["default"] is None
+    assert parameters["prune_layer"]["default_in_words"].startswith("the paper's 3, unless")
+    ablations = {row["name"]: row["parameters"] for row in dycoke["ablations"]}
+    assert DyCoke(**ablations["dycoke-once"]).recall is False
+
+
+def test_flags_that_are_listed_are_flags() -> None:
+    page = run_here("ask", "--help-all").out
+    for method in listed():
+        for parameter in method["parameters"]:
+            assert all(f"{flag} " in page for flag in parameter["flags"])
+
+
+def test_a_line_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = run_here("methods")
+    assert (run.code, run.err) == (0, "")
+    lines = [line.rstrip() for line in run.out.splitlines()]
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1 : len(METHODS) + 1]] == [*METHODS]
+    told = dict(zip(METHODS, lines[1:], strict=False))
+    for name, method in METHODS.items():
+        assert f" {method.summary} " in told[name]
+    # What is kept, or dropped, unless somebody says otherwise.
+    assert told["dycoke"].endswith(" --merge-ratio 0.7")
+    assert told["fastv"].endswith(" --prune-ratio 0.5")
+    assert told["evs"].endswith(" --retain 0.25")
+    assert told["random"].endswith(" --merge-ratio 0.7")
+    assert told["none"].endswith(" –")
+    assert "Default: dycoke." in run.out
+
+
+def told(name: str) -> str:
+    """What is told of a method, as running text."""
+    run = run_here("methods", name)
+    assert (run.code, run.err) == (0, "")
+    return " ".join(run.out.split())
+
+
+def test_all_that_is_known_of_a_method() -> None:
+    assert told("none") == "none: baseline Acts: nowhere. Paper: none. Families: all."
+    dycoke = told("dycoke")
+    assert f"dycoke (the default): {METHODS['dycoke'].summary} Acts" in dycoke
+    assert "Acts: inside the vision tower, before the language model, in decode. Paper" in dycoke
+    assert "kv, stage 2 alone" in dycoke
+    assert "Range: 0 ≤ K < 1. Default: 0.7." in dycoke
+    assert "all but gemma4_unified; in decode all but qwen3_5, qwen3_5_moe, gemma4" in dycoke
+    evs = told("evs")
+    assert "the vision tower, before the language model. Paper: arXiv 2510.14624. Fam" in evs
+    assert "Families: inside the vision tower all but perception_lm, gemma4, gemma4_un" in evs
+    # Those that choose by its attention don't merge in it.
+    zip_ = told("visionzip")
+    assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in zip_
+    assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in zip_
+    assert "--merge-ratio K" in told("random")
+    assert "As flags of ask and batch, or as --method evs:retain=0.25,…" in evs
+    assert told("dycoke_plus") == told("dycoke-plus")
+
+
+def test_no_such_method() -> None:
+    run = run_here("methods", "fastw")
+    assert (run.code, run.out) == (2, "")
+    assert "did you mean fastv?" in run.err
+    assert run_here("methods", "fastw", "--json").object["error"]["code"] == "usage"
+
+
+def test_no_torch_is_imported() -> None:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main\n"
+        "for arguments in (['methods'], ['methods', '--json'], ['schema', 'answer']):\n"
+        "    main(arguments)\n"
+        "    heavy = {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (arguments, heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_broken_video_is_refused_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main;"
+        "assert main(['ask', 'nofile.mp4', 'What?', '--merge-ratio', '.5']) == 3;"
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_value_that_is_a_word_is_no_flag() -> None:
+    (dycoke,) = run_here("methods", "dycoke", "--json").object["methods"]
+    defaults = {p["name"]: p["default_in_words"] for p in dycoke["parameters"]}
+    assert (defaults["dp_cache"], defaults["recall"]) == (
+        "device",
+        "on, unless --dp-cache is discard",
+    )

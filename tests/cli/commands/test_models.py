@@ -1,0 +1,420 @@
+"""`dycoke models`: the list, and the model that answers by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dycoke_cli.cli.commands import model_documents
+from dycoke_cli.cli.commands.model_documents import all_models
+from dycoke_cli.cli.commands.model_tables import WITH_REPOSITORIES, models_table
+from dycoke_cli.cli.commands.models import _rank
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models import settings
+from dycoke_cli.models.catalog import CATALOG, STATES, Entry
+from dycoke_cli.models.free_memory import FreeMemory
+from tests import documents
+from tests.cli.harness import REAL, run_here, run_in_terminal
+
+
+def table(width: int) -> str:
+    """The list as a terminal of so many columns has it."""
+    stream = io.StringIO()
+    Console(width=width, file=stream).print(models_table(all_models(), width))
+    return stream.getvalue()
+
+
+def in_terminal(*arguments: str) -> list[str]:
+    """The lines of the list in a terminal of 80 columns."""
+    environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
+    code, seen, _ = run_in_terminal(REAL, "models", *arguments, environment=environment)
+    assert code == 0
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.decode().splitlines()]
+
+
+def names_in(lines: list[str]) -> list[str]:
+    """The models of a list, in its order."""
+    names = (line[2:].split(" ")[0] for line in lines)
+    return [name for name in names if name in CATALOG]
+
+
+def test_the_list_fits_a_terminal_and_begins_with_what_can_be_used() -> None:
+    lines = in_terminal()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    shown = names_in(lines)
+    assert shown[0] == "mini"
+    assert len(shown) < len(CATALOG)
+    assert any(line.startswith(f"{len(CATALOG) - len(shown)} more: `") for line in lines)
+    # What fits goes by free memory, which others change: a list is made between two others.
+    for _ in range(5):
+        before = names_in(in_terminal("--all"))
+        shown = names_in(in_terminal())
+        if before == names_in(in_terminal("--all")):
+            break
+    assert before[: len(shown)] == shown
+    assert {*before} == {*CATALOG}
+
+
+def test_what_is_bundled_default_downloaded_or_fits_comes_first() -> None:
+    document = all_models()
+    mini, *others = document.models
+    held = [replace(other, fits=None, on_disk=None) for other in others[:4]]
+    held[3] = replace(held[3], on_disk=mini.on_disk)
+    held[2] = replace(held[2], fits="ram")
+    document = replace(document, default=held[1].name, models=(*held, mini))
+    ranked = sorted(document.models, key=lambda model: _rank(model, document))
+    assert ranked == [mini, held[1], held[3], held[2], held[0]]
+
+
+def test_a_search_by_words() -> None:
+    assert {row["name"] for row in rows_of("QWEN", "2.5", "3b")} == {"qwen2.5-vl-3b"}
+    assert len(rows_of("paper's")) == 3  # a word of notes
+    assert rows_of("list", "qwen2.5-vl-3b") == rows_of("qwen2.5-vl-3b")
+    assert names_in(in_terminal("qwen2.5", "--all")) == names_in(in_terminal("qwen2.5")) != []
+    document = run_here("models", "internvl", "--json").object
+    assert {model["family"] for model in document["models"]} == {"internvl"}
+    for words, hint in (("nonesuch", "--all"), ("pul", "did you mean `dycoke models pull`")):
+        run = run_here("models", words)
+        assert (run.code, run.out) == (2, "")
+        assert f"has '{words}' in its name or note; " in run.err
+        assert hint in run.err
+
+
+def rows_of(*arguments: str) -> list[dict[str, str]]:
+    """The list as a program gets it."""
+    run = run_here("models", *arguments)
+    assert (run.code, run.err) == (0, "")
+    header, *lines = [line.split("\t") for line in run.out.splitlines()]
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_table_has_all_models_and_marks_the_default() -> None:
+    lines = table(WITH_REPOSITORIES).splitlines()
+    for entry in CATALOG.values():
+        assert any(entry.name in line for line in lines)
+    (marked,) = [line for line in lines if line.startswith("* ") and "the default" not in line]
+    assert "mini" in marked
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_off_a_terminal_the_list_is_rows_of_values(arguments: tuple[str, ...]) -> None:
+    rows = rows_of(*arguments)
+    assert [row["name"] for row in rows] == list(CATALOG)
+    by_name = {row["name"]: row for row in rows}
+    entry = CATALOG["llava-onevision-0.5b"]
+    assert by_name["mini"] | {"fits": "ram"} == {
+        "name": "mini",
+        "repo": "",
+        "family": CATALOG["mini"].family,
+        "parameters": str(CATALOG["mini"].parameters),
+        "download_bytes": "0",
+        "state": "verified",
+        "fits": "ram",
+        "on_disk": "yes",
+        "default": "yes",
+        "note": CATALOG["mini"].note,
+    }
+    row = by_name["llava-onevision-0.5b"]
+    assert (row["repo"], row["default"]) == (entry.repo, "no")
+    assert int(row["download_bytes"]) == entry.download_bytes
+    # What isn't known is empty, not a word that could be one.
+    assert by_name["qwen3.5-4b"]["parameters"] == ""
+
+
+def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        model_documents, "this_machine", lambda: FreeMemory(ram_bytes=2_500_000_000, gpu_bytes=())
+    )
+    everything = rows_of("list")
+    families = {row["family"] for row in everything}
+    assert {row["family"] for row in rows_of("list", "--family", "qwen2_5_vl")} == {"qwen2_5_vl"}
+    assert "qwen2_5_vl" in families
+    assert [row["name"] for row in rows_of("list", "--downloaded")] == ["mini"]
+    fitting = [row["name"] for row in rows_of("list", "--fits")]
+    assert "mini" in fitting
+    assert "llava-onevision-0.5b" in fitting
+    assert "llava-onevision-7b" not in fitting
+    # All of it at once, also as an object.
+    document = run_here("models", "list", "--fits", "--family", "qwen2_5_vl", "--json").object
+    assert document["models"] == []
+    documents.valid(document, "models")
+    run = run_here("models", "list", "--family", "qwen")
+    assert (run.code, run.out) == (2, "")
+    assert "--family: no model in the list is of 'qwen' (there are " in run.err
+
+
+def test_notes_are_there_at_every_width() -> None:
+    for width in (80, WITH_REPOSITORIES, 160):
+        text = " ".join(table(width).split())
+        for entry in CATALOG.values():
+            if entry.note is not None:
+                assert entry.note.split(";")[0].split(":")[0][:12] in text
+
+
+def test_table_says_what_is_known_and_what_is_not() -> None:
+    rows = {
+        line[2:].split(" ")[0]: line.split()
+        for line in reversed(table(WITH_REPOSITORIES).splitlines())
+    }
+    assert rows["qwen2.5-vl-7b"][:6] == ["qwen2.5-vl-7b", "8.29", "B", "16.6", "GB", "–"]
+    assert rows["qwen2.5-vl-7b"][-2:] == ["layout-tested", "Qwen/Qwen2.5-VL-7B-Instruct"]
+    assert rows["qwen3.5-4b"][:5] == ["qwen3.5-4b", "?", "?", "–", "?"]
+    assert "verified" in rows["mini"]
+    text = " ".join(table(WITH_REPOSITORIES).split())
+    for state, meaning in STATES.items():
+        assert f"{state}: {meaning}" in text
+
+
+def test_on_a_narrow_terminal_repositories_are_left_out() -> None:
+    for width, there in [(80, False), (WITH_REPOSITORIES, True)]:
+        lines = table(width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum("SmolVLM2-256M-Video-Instruct" in line for line in lines) == there
+        assert sum(line.startswith("  smolvlm2-256m ") for line in lines) == 1
+
+
+def test_json_has_the_catalog() -> None:
+    document = run_here("models", "--json").object
+    assert (document["schema"], document["default"]) == ("dycoke.models/1", "mini")
+    assert set(document["machine"]) == {"ram_bytes", "gpu_bytes"}
+    assert [model["name"] for model in document["models"]] == list(CATALOG)
+    assert document["models"][1]["download_bytes"] == CATALOG["llava-onevision-0.5b"].download_bytes
+    for model in document["models"]:
+        assert set(model) == {field.name for field in dataclasses.fields(Entry)} | {
+            "fits",
+            "layout",
+            "on_disk",
+            "prune_layer",
+            "positions",
+        }
+        assert model["fits"] in ("gpu", "ram", "no", None)
+    (mini,) = [model for model in document["models"] if model["name"] == "mini"]
+    assert mini["on_disk"]["complete"]
+    assert mini["on_disk"]["bytes"] > 10_000_000
+    (qwen,) = [model for model in document["models"] if model["name"] == "qwen3-vl-8b"]
+    assert (qwen["tokens_per_frame"], qwen["positions"]) == (None, "kept")
+    assert qwen["shape"] == {
+        "side": 32,
+        "least": 4096,
+        "most": 25165824,
+        "limits": "clip",
+        "merged": 2,
+    }
+
+
+def test_info_of_the_bundled_model() -> None:
+    (model,) = run_here("models", "info", "mini", "--json").object["models"]
+    assert model["configuration"]["text"]["num_hidden_layers"] == 10
+    assert model["configuration"]["vision"]["image_size"] == 64
+    run = run_here("models", "info", "mini")
+    assert (run.code, run.err) == (0, "")
+    text = " ".join(run.out.split())
+    assert "Visual tokens 16 per frame" in text
+    assert "Defaults --prune-layer 9 --positions kept" in text
+    assert "num_hidden_layers 10" in text
+
+
+def test_info_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 5, '
+        '"torch_dtype": "float16"}'
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    (model,) = run_here("models", "info", tmp_path, "--json").object["models"]
+    assert (model["name"], model["repo"], model["parameters"]) == (str(tmp_path), None, None)
+    assert model["on_disk"]["complete"]
+    assert model["configuration"] == {
+        "family": "llama",
+        "dtype": "float16",
+        "text": {"hidden_size": 64, "num_hidden_layers": 5},
+        "vision": {},
+    }
+    text = " ".join(run_here("models", "info", tmp_path).out.split())
+    assert "Note not in the catalog Family llama Layout ? Size ? parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "layout"),
+    [
+        ({"model_type": "qwen2_vl"}, "listed"),
+        ({"model_type": "lfm3_vl", "vision_config": {"hidden_size": 8}}, "found"),
+        ({"model_type": "qwen2_5_omni", "thinker_config": {}}, "found"),
+        ({"model_type": "llama"}, None),
+    ],
+)
+def test_info_says_how_a_layout_is_known(config: dict, layout: str | None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    (model,) = run_here("models", "info", tmp_path, "--json").object["models"]
+    assert model["layout"] == layout
+
+
+@pytest.mark.parametrize(("command", "name"), [("info", "mimi"), ("pull", "mimi"), ("rm", "mimi")])
+def test_a_name_that_is_none(command: str, name: str) -> None:
+    run = run_here("models", command, name)
+    assert (run.code, run.out) == (4, "")
+    assert "did you mean mini?" in run.err
+
+
+def test_what_is_here_already_is_neither_pulled_nor_removed(tmp_path: Path) -> None:
+    run = run_here("models", "pull", "mini")
+    assert (run.code, run.out) == (0, "")
+    assert "nothing to pull" in run.err
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for name, what in [("mini", "is part of the package"), (tmp_path, "is a folder of yours")]:
+        run = run_here("models", "rm", name, "--yes")
+        assert (run.code, run.out) == (4, "")
+        assert f"{name} {what}" in run.err
+    assert (tmp_path / "config.json").exists()
+
+
+def test_neither_torch_nor_transformers_is_waited_for() -> None:
+    code = (
+        "import sys; from dycoke_cli.cli.main import main\n"
+        "for arguments in ([], ['info', 'mini'], ['default'], ['pull', 'mini']):\n"
+        "    main(['models', *arguments])\n"
+        "    heavy = {'torch', 'transformers', 'av', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (arguments, heavy)"
+    )
+    # Where there is a GPU, torch has to be asked how much of its memory is free.
+    without_driver = {**os.environ, "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env=without_driver
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_default_is_remembered(settings_file: Path) -> None:
+    assert run_here("models", "default").out == "mini\n"
+    run = run_here("models", "default", "llava-onevision-0.5b")
+    assert (run.code, run.out) == (0, "")
+    assert run.err.startswith("Default model set to llava-onevision-0.5b; not downloaded yet (1.")
+    assert (
+        f"GB): dycoke models pull llava-onevision-0.5b (remembered in {settings_file})" in run.err
+    )
+    assert run_here("models", "default").out == "llava-onevision-0.5b\n"
+    assert json.loads(settings_file.read_text()) == {"default_model": "llava-onevision-0.5b"}
+    assert list(settings_file.parent.iterdir()) == [settings_file]
+    (marked,) = [
+        line
+        for line in table(WITH_REPOSITORIES).splitlines()
+        if line.startswith("* ") and "the default" not in line
+    ]
+    assert "llava-onevision-0.5b" in marked
+
+
+def test_default_can_be_a_hub_id_or_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_here("models", "default", "someone/some-model").code == 0
+    assert run_here("models", "default").out == "someone/some-model\n"
+    assert "Default: someone/some-model" in table(WITH_REPOSITORIES)
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}")
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert run_here("models", "default", "checkpoint").code == 0
+    # It has to be found from wherever the next command runs.
+    assert run_here("models", "default").out == f"{checkpoint}\n"
+
+
+def test_default_that_is_no_model_changes_nothing(settings_file: Path) -> None:
+    run = run_here("models", "default", "lava-onevision-7b")
+    assert (run.code, run.out) == (4, "")
+    assert "did you mean llava-onevision-7b?" in run.err
+    assert not settings_file.exists()
+
+
+def test_settings_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "settings.json"
+    monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+    run = run_here("models", "default", "mini")
+    assert run.code == 6
+    assert run.err.startswith(f"Error: {path} can't be written")
+
+
+@pytest.mark.parametrize("content", ['{"default_model": 3}', '{"default_model": ""}'])
+def test_settings_that_make_no_sense(settings_file: Path, content: str) -> None:
+    settings_file.parent.mkdir()
+    settings_file.write_text(content)
+    with pytest.raises(ModelError, match="rewrites them"):
+        settings.default_model()
+    assert run_here("models", "default", "mini").code == 0
+    assert settings.default_model() == "mini"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "7",
+        "[" * 100_000,
+        "dear diary",
+        '{"name": "a package"}',
+        '{"default_model": "a", "b": 1}',
+    ],
+    ids=lambda content: content[:20],
+)
+def test_a_file_that_is_something_else_is_never_overwritten(
+    settings_file: Path, content: str
+) -> None:
+    settings_file.parent.mkdir()
+    settings_file.write_text(content)
+    with pytest.raises(
+        ModelError, match="isn't a settings file of dycoke; move it, or name another"
+    ):
+        settings.default_model()
+    run = run_here("models", "default", "mini")
+    assert run.code == 6
+    assert run.err == (
+        f"Error: {settings_file} isn't a settings file of dycoke; move it, or name another in "
+        "DYCOKE_SETTINGS\n"
+    )
+    assert settings_file.read_text() == content
+    assert list(settings_file.parent.iterdir()) == [settings_file]
+
+
+def test_settings_that_are_no_file_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        monkeypatch.setenv(settings.ENVIRONMENT, str(path))
+        assert run_here("models", "default", "mini").code == 6
+    assert pipe.is_fifo()
+
+
+def test_an_empty_file_and_a_link_become_settings(settings_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dotfiles.json"
+    target.touch()
+    settings_file.parent.mkdir()
+    settings_file.symlink_to(target)
+    assert settings.default_model() is None
+    assert run_here("models", "default", "mini").code == 0
+    assert settings_file.is_symlink()
+    assert json.loads(target.read_text()) == {"default_model": "mini"}
+
+
+def test_settings_without_a_model(settings_file: Path) -> None:
+    settings_file.parent.mkdir()
+    settings_file.write_text("{}")
+    assert settings.default_model() is None
+
+
+def test_settings_live_in_the_users_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(settings.ENVIRONMENT)
+    assert settings.settings_file().name == "settings.json"
+    assert "dycoke" in settings.settings_file().parent.name

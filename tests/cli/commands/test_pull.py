@@ -1,0 +1,308 @@
+"""`dycoke models pull`, `info` and `rm`, in processes of their own, against a hub of the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.harness import PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
+from tests.hub import COMMIT, Hub, Repo
+
+pytestmark = pytest.mark.slow
+CONFIG = (
+    b'{"model_type": "qwen2_vl", "dtype": "bfloat16",'
+    b' "text_config": {"hidden_size": 1536}, "vision_config": {"depth": 32}}'
+)
+WEIGHTS = bytes(range(256)) * 4000
+FILES = {
+    "README.md": b"words",
+    "config.json": CONFIG,
+    "model.safetensors": WEIGHTS,
+    "onnx/model.safetensors": b"for another program",
+    "pytorch_model.bin": b"in another format",
+    "tokenizer.json": b"{}",
+}
+NEEDED = ["config.json", "model.safetensors", "tokenizer.json"]
+NAME, REPO = "qwen2-vl-2b", "Qwen/Qwen2-VL-2B-Instruct"
+READ = (
+    "from dycoke_cli.models.resolve import find, read_config\n"
+    "print(read_config(find('me/mine'))[1])"
+)
+FIRST = (
+    "from dycoke_cli.models.files.hub import first_download\n"
+    "from dycoke_cli.models.resolve import find\n"
+    "first_download(find('me/mine'))"
+)
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+INFO, PULL = ["info", "me/mine", "--json"], ["pull", "me/mine", "--quiet"]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    repos = {
+        "me/mine": Repo(dict(FILES)),
+        "me/gated": Repo(dict(FILES), gated=True),
+        "me/ill": Repo(dict(FILES), status=500),
+        "me/old": Repo({"config.json": CONFIG, "pytorch_model.bin": b"1234"}),
+        REPO: Repo(dict(FILES)),
+    }
+    with Hub(repos) as running:
+        yield running
+
+
+def models(hub: Hub, home: Path, *commands: list[str], **environment: str) -> list[Outcome]:
+    """Run `dycoke models …` once for each of `commands`, in one process."""
+    done = run_process(
+        [sys.executable, "-m", "tests.cli.several"],
+        json.dumps([["models", *command] for command in commands]),
+        **{**hub.environment(home), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
+    )
+    assert done.code == 0, done.err
+    return [Outcome(**outcome) for outcome in done.objects]
+
+
+def only(outcome: Outcome) -> dict[str, Any]:
+    """The one model of a `dycoke.models/1` object."""
+    assert outcome.object["schema"] == "dycoke.models/1"
+    (model,) = outcome.object["models"]
+    return model
+
+
+def test_what_is_pulled_and_can_never_be_loaded_is_told(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["me/mine"].files["config.json"] = b'{"use_kernels": true, "model_type": "qwen2_vl"}'
+    pulled, shown = models(hub, tmp_path, PULL, ["info", "me/mine"])
+    assert pulled.code == 4
+    assert pulled.err == (
+        "Error: me/mine can't be loaded: its config.json asks for kernels from the hub, which are "
+        "never run; take use_kernels out\n"
+    )
+    assert shown.code == 0
+
+
+def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    info = ["info", NAME, "--json"]
+    run, shown, listed, again = models(
+        hub, tmp_path, ["pull", NAME], info, [], ["pull", NAME, "--quiet"]
+    )
+    assert (run.code, run.out) == (0, f"{COMMIT}\n")
+    assert f"downloading {NAME}: 3 files, 1.02 MB" in run.err
+    assert [file for _, file, _ in hub.fetched] == NEEDED
+    assert (again.code, again.out, again.err) == (0, f"{COMMIT}\n", "")
+    head, *rows = [line.split("\t") for line in listed.out.splitlines()]
+    (row,) = [dict(zip(head, row, strict=True)) for row in rows if row[0] == NAME]
+    assert row["on_disk"] == "yes"
+    model = only(shown)
+    assert model["on_disk"]["complete"]
+    (revision,) = model["on_disk"]["revisions"]
+    assert (revision["commit"], revision["names"]) == (COMMIT, ["main"])
+    folder = Path(revision["folder"])
+    assert sorted(path.name for path in folder.iterdir()) == NEEDED
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert model["configuration"] == {
+        "family": "qwen2_vl",
+        "dtype": "bfloat16",
+        "text": {"hidden_size": 1536},
+        "vision": {"depth": 32},
+    }
+
+
+def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
+    assert models(hub, tmp_path, PULL)[0].code == 0
+    environment = hub.environment(tmp_path) | OFFLINE
+    run = run_process([sys.executable, "-c", READ], **environment)
+    assert (run.code, run.out) == (0, f"{COMMIT}\n"), run.err
+
+
+def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path: Path) -> None:
+    mine = hub.repos["me/mine"]
+    assert models(hub, tmp_path, PULL)[0].code == 0
+    mine.commit = "f" * 40
+    mine.files["model.safetensors"] = bytes(1000)
+    hub.asked.clear()
+    reading = [sys.executable, "-c", READ]
+    assert run_process(reading, **hub.environment(tmp_path)).out == f"{COMMIT}\n"
+    assert not [path for path in hub.asked if "main" in path or "f" * 40 in path]
+    mine.passing = [500] * 9
+    assert models(hub, tmp_path, PULL)[0].code == 4
+    assert run_process(reading, **hub.environment(tmp_path)).out == f"{COMMIT}\n"
+    mine.passing = []
+    again, listed = models(hub, tmp_path, PULL, INFO)
+    assert again.out == f"{mine.commit}\n"
+    names = {each["commit"]: each["names"] for each in only(listed)["on_disk"]["revisions"]}
+    assert names == {mine.commit: ["main"], COMMIT: []}
+
+
+def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    # The hub client counts what has come in pieces of 10 MiB.
+    weights = bytes(24_000_000)
+    hub.repos["me/mine"].files["model.safetensors"] = weights
+    hub.repos["me/mine"].cut = {"model.safetensors"}
+    run, shown = models(hub, tmp_path, PULL, INFO)
+    assert (run.code, run.err) == (0, "")
+    starts = [start for _, file, start in hub.fetched if file == "model.safetensors"]
+    assert starts == [0, 10 * 1024**2]
+    folder = Path(only(shown)["on_disk"]["revisions"][0]["folder"])
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_finished_files_are_not_fetched_again(
+    hub: Hub, tmp_path: Path, number: signal.Signals
+) -> None:
+    hub.repos["me/mine"].slow = {"model.safetensors"}
+    process = subprocess.Popen(
+        [*REAL, "models", "pull", "me/mine"],
+        env={**os.environ, **hub.environment(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert hub.halted.wait(PATIENCE_S)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    killed = number == signal.SIGKILL
+    assert (process.returncode, out) == (-number if killed else 130, b"")
+    assert killed or err.endswith(b"Interrupted\n")
+    # A part of a file can't be resumed: one that is left is removed by the next download.
+    assert len(list(tmp_path.rglob("*.incomplete"))) == killed
+    hub.repos["me/mine"].slow = set()
+    before = len(hub.fetched)
+    asked = run_process([sys.executable, "-c", FIRST], **hub.environment(tmp_path), **OFFLINE)
+    assert "me/mine isn't all on this machine and the hub can't be reached" in asked.err
+    part, listed, done, whole = models(hub, tmp_path, INFO, ["info", "me/mine"], PULL, INFO)
+    assert not only(part)["on_disk"]["complete"]
+    assert "(not all of it)" in " ".join(listed.out.split())
+    assert done.code == 0
+    assert [file for _, file, _ in hub.fetched[before:]] == ["model.safetensors", "tokenizer.json"]
+    assert not list(tmp_path.rglob("*.incomplete"))
+    assert only(whole)["on_disk"]["complete"]
+
+
+def test_files_behind_a_redirect_and_a_login(hub: Hub, tmp_path: Path) -> None:
+    """Large files are elsewhere, where no login is sent; a hub that is busy is asked again."""
+    mine = hub.repos["me/mine"]
+    mine.gated, mine.stored, mine.passing = True, (".safetensors",), [429]
+    hub.tokens = {"hf_mine"}
+    asked = models(hub, tmp_path, PULL, HF_TOKEN="hf_other")[0]
+    assert (asked.code, asked.out) == (4, "")
+    assert "me/mine is gated: accept its licence" in asked.err
+    done, listed = models(hub, tmp_path, PULL, INFO, HF_TOKEN="hf_mine")
+    assert (done.code, done.err) == (0, "")
+    folder = Path(only(listed)["on_disk"]["revisions"][0]["folder"])
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert not hub.leaked
+
+
+def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
+    sentences = {
+        ("me/none",): "the hub has no model 'me/none', or shows it to others alone",
+        ("me/gated",): "me/gated is gated: accept its licence",
+        ("me/mine", "--revision", "v9"): "me/mine has no such revision; give a branch, tag",
+        ("me/old",): "me/old has no weights as safetensors",
+        ("me/ill",): "the hub doesn't serve me/ill now (HTTP status 500); try again later",
+        ("no-such-name",): "there is no model 'no-such-name'",
+    }
+    runs = models(hub, tmp_path, *(["pull", *arguments, "--quiet"] for arguments in sentences))
+    for run, sentence in zip(runs, sentences.values(), strict=True):
+        assert (run.code, run.out) == (4, "")
+        assert run.err.startswith("Error: ")
+        assert len(run.err.splitlines()) == 1
+        assert sentence in run.err
+
+
+def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> None:
+    away = f"{tmp_path}/away"
+    ill: dict[str, dict[str, Any]] = {
+        "absolute": {"headers": {"ETag": away}},
+        "quoted": {"headers": {"ETag": f'W/"{away}"'}},
+        "upwards": {"headers": {"ETag": '"../../../../away"'}},
+        "linked": {"headers": {"X-Linked-Etag": away}},
+        "commit": {"headers": {"X-Repo-Commit": away}},
+        "parent": {"headers": {"X-Repo-Commit": ".."}},
+        "document": {"commit": "../../../../away"},
+        "name": {"names": {"tokenizer.json": "../../../../../away.json"}},
+        "whole": {"names": {"tokenizer.json": f"{away}.json"}},
+    }
+    hub.repos |= {f"ill/{name}": Repo(dict(FILES), **how) for name, how in ill.items()}
+    home = tmp_path / "home"
+    home.mkdir()
+    commands = [["pull", name, "--quiet"] for name in hub.repos if name.startswith("ill/")]
+    commands += [["info", name, "--frames", "4"] for name in ("ill/absolute", "ill/upwards")]
+    for run in models(hub, home, *commands):
+        assert (run.code, run.out) == (4, "")
+        assert "Error: the hub names a file outside its cache ('" in run.err
+        assert "which is never written; check HF_ENDPOINT" in run.err
+    assert hub.fetched == []
+    assert list(tmp_path.iterdir()) == [home]
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}]
+)
+def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> None:
+    run, listed = models(hub, tmp_path, PULL, ["--json"], **environment)
+    assert (run.code, run.out) == (4, "")
+    assert "me/mine can't be pulled, for the hub can't be reached" in run.err
+    assert (listed.code, listed.err) == (0, "")
+
+
+def test_a_commit_can_be_pulled(hub: Hub, tmp_path: Path) -> None:
+    run, shown = models(hub, tmp_path, [*PULL, "--revision", COMMIT], INFO)
+    assert (run.code, run.out) == (0, f"{COMMIT}\n")
+    (revision,) = only(shown)["on_disk"]["revisions"]
+    assert (revision["commit"], revision["names"]) == (COMMIT, [])
+
+
+def test_rm_takes_a_model_away(hub: Hub, tmp_path: Path) -> None:
+    pulled, refused, here, done, gone, nothing = models(
+        hub,
+        tmp_path,
+        ["pull", NAME, "--quiet"],
+        ["rm", NAME],
+        ["info", NAME, "--json"],
+        ["rm", NAME, "--yes"],
+        ["info", NAME, "--json"],
+        ["rm", NAME, "--yes"],
+    )
+    assert pulled.code == 0
+    assert (refused.code, refused.out) == (2, "")
+    assert (
+        f"removing {REPO} frees 1.02 MB; there is no terminal to confirm on: add --yes"
+        in refused.err
+    )
+    assert only(here)["on_disk"] is not None
+    assert (done.code, done.out) == (0, "")
+    assert f"{REPO} is removed; that freed 1.02 MB" in done.err
+    assert only(gone)["on_disk"] is None
+    assert not list((tmp_path / "hub").glob("models--*"))
+    assert (nothing.code, nothing.out) == (4, "")
+    assert f"{REPO} isn't on this machine" in nothing.err
+
+
+@pytest.mark.parametrize(("typed", "left"), [(b"y\n", False), (b"\n", True)])
+def test_rm_asks_on_a_terminal(hub: Hub, tmp_path: Path, typed: bytes, left: bool) -> None:
+    assert models(hub, tmp_path, PULL)[0].code == 0
+    code, seen, _ = run_in_terminal(
+        [*REAL, "models", "rm", "me/mine"], environment=hub.environment(tmp_path), typed=typed
+    )
+    assert code == 0
+    assert b"Remove me/mine and free 1.02 MB? [y/N]" in seen
+    assert bool(list((tmp_path / "hub").glob("models--*"))) == left
+
+
+def test_pull_on_a_terminal_has_a_bar(hub: Hub, tmp_path: Path) -> None:
+    code, seen, out = run_in_terminal(
+        [*REAL, "models", "pull", "me/mine"],
+        streams="err",
+        environment=hub.environment(tmp_path),
+    )
+    assert (code, out) == (0, f"{COMMIT}\n".encode())
+    assert b"1.0/1.0 MB" in seen

@@ -1,0 +1,192 @@
+"""Every flag does what it says: it arrives where it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dycoke_cli.compression.methods import dycoke_plus
+from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.registry import create
+from dycoke_cli.runs import conversation
+from tests.cli import fake_engine
+from tests.cli.fake_engine import FakeLoaded, FakeSession
+from tests.cli.harness import CLIP, run_here
+
+# The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
+DEFAULTS = DyCoke(prune_layer=2, positions="kept").parameters()
+
+
+def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
+    run = run_here("ask", CLIP, "What?", "--quiet", *flags)
+    assert (run.code, run.err) == (0, "")
+    return fake[-1].asked[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        ([], {}),
+        (["--no-ttm"], {"ttm": False}),
+        (["--ttm"], {}),
+        (["--merge-ratio", "0.5"], {"merge_ratio": 0.5}),
+        (["--merge-ratio", "0"], {"merge_ratio": 0.0}),
+        (["--merge-ratio", "55%"], {"merge_ratio": 0.55}),
+        (["--window", "8"], {"window": 8}),
+        (["--no-kv-prune"], {"kv_prune": False}),
+        (["--prune-ratio", "0.9"], {"prune_ratio": 0.9}),
+        (["--prune-layer", "1"], {"prune_layer": 1}),
+        (["--prune-layer", "5"], {"prune_layer": 5}),
+        (["--no-recall"], {"recall": False}),
+        (["--recall-threshold", "1"], {"recall_threshold": 1.0}),
+        (["--variant", "published"], {"variant": "published", "positions": "renumbered"}),
+        (["--positions", "renumbered"], {"positions": "renumbered"}),
+        (["--positions", "kept"], {"positions": "kept"}),
+        (["--dp-cache", "device"], {}),
+        (["--dp-cache", "host"], {"dp_cache": "host"}),
+        (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
+        (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
+        (["--merge-stage", "vision"], {"merge_stage": "vision"}),
+        (["--merge-stage", "llm"], {}),
+        (["--prune-from", "300"], {"prune_from": 300}),
+        (["--prune-from", "auto"], {"prune_from": PAYS_FROM}),
+    ],
+)
+def test_parameters_of_the_method(
+    fake: list[FakeSession], flags: list[str], changed: dict[str, Any]
+) -> None:
+    method = asked(fake, *flags)["method"]
+    assert method.name == "dycoke"
+    assert method.parameters() == DEFAULTS | changed
+
+
+def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> None:
+    method = asked(fake, "--method", "dycoke-plus", "--prune-from", "auto")["method"]
+    assert method.prune_from == dycoke_plus.PAYS_FROM != PAYS_FROM
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--method", "dycoke:merge_ratio=0.5,prune_layer=5,recall=false"],
+        ["--method", "dycoke:merge-ratio=0.5:prune-layer=5:recall=false"],
+        ["--method", "dycoke,merge_ratio=0.5", "--prune-layer", "5", "--no-recall"],
+        ["--method", "dycoke-once:merge_ratio=0.5,prune_layer=5", "--merge-ratio", "0.50"],
+    ],
+)
+def test_parameters_within_the_method(fake: list[FakeSession], flags: list[str]) -> None:
+    method = asked(fake, *flags)["method"]
+    changed = {"merge_ratio": 0.5, "prune_layer": 5, "recall": False}
+    assert (method.name, method.parameters()) == ("dycoke", DEFAULTS | changed)
+
+
+def test_other_methods(fake: list[FakeSession]) -> None:
+    assert asked(fake, "--method", "none")["method"].name == "none"
+    random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
+    assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
+    assert random.parameters()["prune_layer"] == 2  # the model's own, as for dycoke
+    seeded = asked(fake, "--method", "random", "--draw-seed", "7")["method"]
+    assert seeded.parameters()["draw_seed"] == 7
+
+
+@pytest.mark.parametrize("name", ["evs", "vidcom2", "v-cast", "dart", "uniform-frames"])
+def test_a_budget(fake: list[FakeSession], name: str) -> None:
+    method = asked(fake, "--method", name, "--retain", "0.1")["method"]
+    assert (method.name, method.parameters()["retain"]) == (name, 0.1)
+    assert method.parameters()["positions"] == "kept"  # the model's own
+    flags = ("--method", name, "--positions", "renumbered")
+    assert asked(fake, *flags)["method"].parameters()["positions"] == "renumbered"
+
+
+def test_a_method_without_a_budget_says_which_have_one() -> None:
+    run = run_here("ask", CLIP, "What?", "--retain", "0.1")
+    assert (run.code, run.out) == (2, "")
+    assert "--method dycoke has no --retain (dycoke-plus, random," in run.err
+    run = run_here("ask", CLIP, "What?", "--method", "evs", "--retain", "10")
+    assert (run.code, run.out) == (2, "")
+    assert "--retain must be above 0 and at most 1, not 10" in run.err
+
+
+def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
+    # A model's own prune layer was measured with DyCoke.
+    loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
+    method = create("fastv").suited(loaded.method_defaults, loaded.layers)
+    assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
+    flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
+    method = asked(fake, "--method", "fastv", *flags)["method"]
+    assert method.parameters() == {"prune_ratio": 0.625, "prune_layer": 3}
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "value"),
+    [
+        ([], "max_new_tokens", 128),
+        (["--max-new-tokens", "1"], "max_new_tokens", 1),
+        ([], "temperature", 0.0),
+        (["--temperature", "0.7"], "temperature", 0.7),
+        ([], "seed", None),
+        (["--seed", "0"], "seed", 0),
+    ],
+)
+def test_how_to_answer(fake: list[FakeSession], flags: list[str], key: str, value: object) -> None:
+    assert asked(fake, *flags)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("flags", "times"),
+    [
+        # move.mp4 has 4 s; a single frame is taken from the middle.
+        (["--frames", "3"], [0.0, 2.0, 4.0]),
+        (["--frames", "1"], [2.0]),
+        (["--fps", "1"], [0.0, 1.0, 2.0, 3.0]),
+        (["--fps", "10", "--max-frames", "3"], [0.0, 2.0, 4.0]),
+        (["--frames", "2", "--start", "1"], [1.0, 4.0]),
+        (["--frames", "2", "--start", "00:00:00.5", "--end", "0:01.5"], [0.5, 1.5]),
+    ],
+)
+def test_frames_that_are_read(
+    fake: list[FakeSession], flags: list[str], times: list[float]
+) -> None:
+    asked(fake, *flags)
+    # One frame of this clip takes an eighth of a second or less.
+    assert fake[0].clip.timestamps_s == pytest.approx(times, abs=0.13)
+
+
+def test_stream(fake: list[FakeSession]) -> None:
+    asked(fake, "--stream", "0")
+    assert fake[0].clip.info.stream == 0
+
+
+def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def load(name: str, **options: Any) -> fake_engine.FakeLoaded:
+        seen.append((name, {key: value for key, value in options.items() if value}))
+        return fake_engine.FakeLoaded(name)
+
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
+    monkeypatch.setattr(conversation, "is_here", lambda source: True)
+    asked(fake)
+    asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
+    assert run_here("models", "default", "llava-onevision-7b").code == 0
+    asked(fake)
+    asked(fake, "--device-map", "auto", "--quantize", "int4")
+    asked(fake, "--random-weights", "--model", "qwen3-vl-2b", "--kernels", "stock")
+    auto = {"device": "auto", "dtype": "auto", "kernels": "fast"}
+    assert seen == [
+        ("mini", auto),
+        ("llava-onevision-0.5b", auto | {"device": "cpu", "dtype": "float32"}),
+        ("llava-onevision-7b", auto),
+        ("llava-onevision-7b", auto | {"device_map": "auto", "quantize": "int4"}),
+        ("qwen3-vl-2b", auto | {"random_weights": True, "kernels": "stock"}),
+    ]
+
+
+def test_what_a_session_keeps(fake: list[FakeSession]) -> None:
+    asked(fake)
+    asked(fake, "-q", "And then?", "--cache")
+    assert [session.reuse for session in fake] == [False, True]
+    assert [type(session.cache).__name__ for session in fake] == ["NoneType", "VisualCache"]

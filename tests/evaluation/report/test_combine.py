@@ -1,0 +1,296 @@
+"""Reports of runs that were written by hand, whose tables were computed by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.answers import open_answers
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.method_row import KeptRow
+from dycoke_cli.evaluation.method_specs import Spec
+from dycoke_cli.evaluation.prediction import Prediction, Setup
+from dycoke_cli.evaluation.report.combine import report_of
+from dycoke_cli.evaluation.run_record import RunRecord, read_record, write_record
+
+MODEL = {"name": "m", "revision": None, "weights": "w", "dtype": "float32", "device": "cpu"}
+# Two questions about each of two videos.
+ITEMS = tuple(
+    Item(
+        f"q{n}", f"v{n // 2}", f"What {n}?", "yes", "ab"[n % 2], "", (("Who?", "she"),), ("x", "y")
+    )
+    for n in range(4)
+)
+NONE, OTHER = (
+    KeptRow(
+        Spec(name, name, name, {}), {}, Setup("0", "own", "1", "test", MODEL, {"name": name}, 8)
+    )
+    for name in ("none", "other")
+)
+RIGHT = {"none": (True, False, True, True), "other": (True, True, False, False)}
+
+
+def named(row: KeptRow, name: str) -> KeptRow:
+    """A row whose answers are those of another."""
+    return replace(row, spec=replace(row.spec, name=name))
+
+
+def answer(row: KeptRow, number: int, said: str | None = None) -> Prediction:
+    right = RIGHT[row.spec.name][number]
+    text = said or ("yes" if right else f"no {row.spec.name}")
+    kept = 100 if row.spec.is_baseline else 25
+    return Prediction(f"q{number}", text, right, {}, 100, kept, kept, 3, 0.5, 10 * kept)
+
+
+def written(
+    folder: Path,
+    rows: tuple[KeptRow, ...] = (NONE, OTHER),
+    places: tuple[int, ...] = (0, 1, 2, 3),
+    names: Mapping[str, str] | None = None,
+    **values: object,
+) -> Path:
+    """A folder with a run; `names` says whose answers in `RIGHT` a row has, by spec."""
+    folder.mkdir()
+    items = tuple(ITEMS[place] for place in places)
+    record = RunRecord(rows, items, places, 8, {}, "accuracy", False, **values)  # type: ignore[arg-type]
+    write_record(folder, record)
+    with open_answers(folder) as journal:
+        for row in rows:
+            for place in places:
+                by = row if names is None else named(row, names[row.spec.text])
+                journal.add(row.setup, answer(by, place), "abc")
+    return folder
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    failures = {NONE.setup.id: {"q0": answer(NONE, 0)}}
+    record = RunRecord(
+        (NONE, OTHER), ITEMS, (0, 1, 2, 3), None, {"sampling": {"fps": 2.0}}, "rouge_l_f1", True,
+        ("1/2",), "judge", "answer", failures, ("a warning",), "2026-11-22",
+    )  # fmt: skip
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
+    assert read_record(tmp_path / "nowhere") is None
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(path.read_text().splitlines(True)[:-1]))
+    with pytest.raises(UsageError, match=r"run\.jsonl is damaged"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("apart", ["one", "shards", "methods", "overlapping"])
+def test_tables_by_hand(apart: str, tmp_path: Path) -> None:
+    """However the answers are spread over folders."""
+    one, two = tmp_path / "1", tmp_path / "2"
+    folders = {
+        "one": lambda: [written(one)],
+        "shards": lambda: [
+            written(one, places=(2, 3), shards=("2/2",)),
+            written(two, places=(0, 1), shards=("1/2",)),
+        ],
+        "methods": lambda: [written(one, (NONE,)), written(two, (OTHER,))],
+        "overlapping": lambda: [written(one, places=(0, 1, 2)), written(two, places=(1, 2, 3))],
+    }[apart]()
+    report = report_of(folders)
+    assert report.warnings == ()
+    assert (report.benchmark, report.videos, report.frames, report.commits) == (
+        "own", 2, 8, ("abc",),
+    )  # fmt: skip
+    none, other = report.rows
+    # none: 1, 0 | 1, 1. Residuals from 3/4 by video: -1/2 and 1/2; of two videos 2 / (2 - 1).
+    assert (none.questions, none.accuracy) == (4, 3 / 4)
+    assert none.standard_error == pytest.approx(math.sqrt(2 * (1 / 4 + 1 / 4)) / 4)
+    assert (none.difference, none.changed) == (None, None)
+    # other: 1, 1 | 0, 0; against none 0, 1 | -1, -1: from the mean -1/4, 3/2 and -3/2.
+    assert other.accuracy == 1 / 2
+    assert other.difference == -1 / 4
+    assert other.difference_error == pytest.approx(math.sqrt(2 * 2 * (3 / 2) ** 2) / 4)
+    assert (other.changed, other.fixed, other.broken) == (3, 1, 2)
+    assert list(none.by_type) == ["a", "b"]
+    assert [group.accuracy for group in none.by_type.values()] == [1, 1 / 2]
+    assert [group.accuracy for group in other.by_type.values()] == [1 / 2, 1 / 2]
+    assert (other.kept_before_llm, other.kept_in_pruned_layers, other.bytes) == (0.25, 0.25, 250)
+    assert [(one.item, one.outcome) for one in report.changed] == [
+        ("q1", "fixed"), ("q2", "broken"), ("q3", "broken"),
+    ]  # fmt: skip
+    assert report.changed[0].question == "What 1?"
+
+
+def test_the_newer_of_two_answers(tmp_path: Path) -> None:
+    old = written(tmp_path / "old", date="2026-11-01")
+    new = written(tmp_path / "new", date="2026-11-02")
+    with open_answers(new) as journal:
+        journal.add(NONE.setup, answer(NONE, 1, "yes, no"), "abc")
+    for folders in ([old, new], [new, old]):
+        report = report_of(folders)
+        assert report.warnings == (
+            f"1 answer differs between {old} and {new} under the same settings; those of {new}, "
+            "the newer run, are taken",
+        )
+        assert report.changed[0].uncompressed == "yes, no"
+
+
+def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
+    gone = Prediction("q0", "", False, {}, 0, 0, 0, 0, 0, 0, error="gone")
+    failing = written(
+        tmp_path / "1", places=(1, 2, 3), date="2026-11-02", failures={NONE.setup.id: {"q0": gone}}
+    )
+    whole = written(tmp_path / "2", date="2026-11-01")
+    assert [row.failed for row in report_of([failing, whole]).rows] == [0, 0]
+
+
+def refuse(folder: Path, row: KeptRow, *names: str) -> None:
+    with open_answers(folder) as journal:
+        for name in names:
+            refused = Prediction(name, "I only know.", False, {}, 0, 0, 0, 0, 0, 0, refused=True)
+            journal.add(row.setup, refused, "abc")
+
+
+@pytest.mark.parametrize("by", [(NONE, OTHER), (NONE,), (OTHER,)])
+def test_what_was_refused_is_counted_and_scored_in_no_row(
+    by: tuple[KeptRow, ...], tmp_path: Path
+) -> None:
+    """Pairs stay pairs: what one row wasn't asked is in none of that model."""
+    folder = written(tmp_path / "run")
+    for row in by:
+        refuse(folder, row, "q1")
+    report = report_of([folder])
+    assert report.warnings == (
+        "m refused 1 of 4 questions, whose words it doesn't know; they aren't scored",
+    )
+    none, other = report.rows
+    assert [(row.questions, row.refused, row.failed) for row in report.rows] == [(3, 1, 0)] * 2
+    # none: 1 | 1, 1; other: 1 | 0, 0.
+    assert (none.accuracy, other.accuracy) == (1, 1 / 3)
+    assert other.difference == pytest.approx(-2 / 3)
+    assert (other.changed, other.fixed, other.broken) == (2, 0, 2)
+    assert [group.questions for group in none.by_type.values()] == [2, 1]
+    # Figures are those of answers.
+    assert (none.kept_before_llm, other.kept_before_llm) == (1, 0.25)
+    assert (none.seconds, other.bytes) == (0.5, 250)
+    assert report.unscored == ()
+
+
+def test_of_another_model_it_may_be_scored(tmp_path: Path) -> None:
+    other = replace(OTHER, setup=replace(OTHER.setup, model=MODEL | {"name": "n"}))
+    folder = written(tmp_path / "run", (NONE, other))
+    refuse(folder, NONE, "q0", "q1")
+    assert [(row.questions, row.refused) for row in report_of([folder]).rows] == [(2, 2), (4, 0)]
+
+
+def test_a_model_that_refused_all_has_no_table(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    refuse(folder, NONE, "q0", "q1", "q2", "q3")
+    with pytest.raises(UsageError, match=r"^m can't be asked any of the 4 questions: half or more"):
+        report_of([folder])
+
+
+def test_runs_without_a_common_question(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / "1", (NONE,), (0, 1)),
+        written(tmp_path / "2", (OTHER,), (2, 3)),
+    ]
+    with pytest.raises(UsageError, match=r"1 and .*2 can't be in one report: there is no question"):
+        report_of(folders)
+
+
+def of_model(row: KeptRow, name: str, **facts: object) -> KeptRow:
+    model = {**MODEL, "name": name, **facts}
+    return replace(row, setup=replace(row.setup, model=model))
+
+
+def test_several_models_each_beside_its_own_baseline(tmp_path: Path) -> None:
+    """The other model's answers: those of `other` under `none`, and the other way round."""
+    first = written(tmp_path / "1")
+    swapped = [of_model(row, "n", dtype="bfloat16", weights="x") for row in (NONE, OTHER)]
+    second = written(tmp_path / "2", tuple(swapped), names={"none": "other", "other": "none"})
+    report = report_of([first, second])
+    assert report.model is None
+    assert [(model.name, model.dtype) for model in report.models] == [
+        ("m", "float32"), ("n", "bfloat16"),
+    ]  # fmt: skip
+    told = [(row.model, row.spec, row.accuracy, row.difference) for row in report.rows]
+    assert told == [
+        ("m", "none", 3 / 4, None), ("m", "other", 1 / 2, -1 / 4),
+        ("n", "none", 1 / 2, None), ("n", "other", 3 / 4, 1 / 4),
+    ]  # fmt: skip
+    assert [(row.fixed, row.broken) for row in report.rows] == [
+        (None, None), (1, 2), (None, None), (2, 1),
+    ]  # fmt: skip
+    assert {change.model for change in report.changed} == {"m", "n"}
+    # As they come: the rows of a model stand together, whatever lies between its runs.
+    another = replace(OTHER, spec=replace(OTHER.spec, text="third"))
+    third = written(tmp_path / "3", (of_model(another, "m"),))
+    mixed = report_of([first, second, third])
+    assert [(row.model, row.spec) for row in mixed.rows] == [
+        ("m", "none"), ("m", "other"), ("m", "third"), ("n", "none"), ("n", "other"),
+    ]  # fmt: skip
+    assert mixed.rows[2].difference == -1 / 4
+
+
+def test_a_model_without_a_baseline_is_compared_with_none(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / "1"),
+        written(tmp_path / "2", (of_model(OTHER, "n"),)),
+    ]
+    assert [row.difference for row in report_of(folders).rows] == [None, -1 / 4, None]
+
+
+@pytest.mark.parametrize("facts", [{"weights": "x"}, {"dtype": "int8"}, {"device": "cuda:0"}])
+def test_one_name_is_one_model(facts: dict[str, str], tmp_path: Path) -> None:
+    """Also where another model's run stands first."""
+    folders = [
+        written(tmp_path / "1", (of_model(NONE, "n"),)),
+        written(tmp_path / "2", (NONE,)),
+        written(tmp_path / "3", (of_model(OTHER, "m", **facts),)),
+    ]
+    (name,) = facts
+    with pytest.raises(UsageError, match=rf"2 and .*3 can't be in one report: .* in {name} \("):
+        report_of(folders)
+
+
+def test_shards_of_several_models(tmp_path: Path) -> None:
+    folders = [
+        written(tmp_path / f"{name}{n}", tuple(of_model(row, name) for row in (NONE, OTHER)),
+                places, shards=(f"{n}/2",))
+        for name in ("m", "n")
+        for n, places in ((1, (0, 1)), (2, (2, 3)))
+    ]  # fmt: skip
+    report = report_of(folders)
+    assert report.warnings == ()
+    assert [(row.questions, row.accuracy) for row in report.rows] == [(4, 3 / 4), (4, 1 / 2)] * 2
+
+
+def test_kept_answers_are_scored_again_by_another_rule(tmp_path: Path) -> None:
+    """Nothing is asked, and how they were scored when they came doesn't matter."""
+    setup = replace(NONE.setup, benchmark="mvbench_action_count")
+    row = replace(NONE, setup=setup)
+    items = tuple(replace(ITEMS[n], answer="A", options=("walks", "sits")) for n in range(4))
+    # A letter, an article, nothing, and the text of an option.
+    said = ("A. B is wrong", "a man", "", "walks")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_record(folder, RunRecord((row,), items, (0, 1, 2, 3), 8, {}, "accuracy", False))
+    with open_answers(folder) as journal:
+        for number, text in enumerate(said):
+            journal.add(setup, replace(answer(row, number), said=text, right=False), "abc")
+    own, theirs = report_of([folder]), report_of([folder], "lmms-eval")
+    assert (own.rule, theirs.rule) == ("dycoke", "lmms-eval")
+    (row_own,), (row_theirs,) = own.rows, theirs.rows
+    assert (row_own.accuracy, row_own.unparsable, row_own.uncounted) == (2 / 4, 2, 0)
+    # There the article is A, the empty answer leaves the denominator, and a text is no letter.
+    assert (row_theirs.accuracy, row_theirs.questions, row_theirs.uncounted) == (2 / 3, 3, 1)
+    with pytest.raises(UsageError, match="--rule lmms-eval isn't for own, "):
+        report_of([written(tmp_path / "other")], "lmms-eval")
+
+
+def test_runs_scored_by_different_rules(tmp_path: Path) -> None:
+    one = written(tmp_path / "1", (NONE,))
+    other = written(tmp_path / "2", (OTHER,), rule="lmms-eval")
+    with pytest.raises(UsageError, match="scored by dycoke and lmms-eval: choose one with --rule"):
+        report_of([one, other])

@@ -1,0 +1,238 @@
+"""Letters of answers, as people and models phrase them; read by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets import class_of, rule_of
+from dycoke_cli.evaluation.scoring.choices import chosen, lettered, score_choice
+from dycoke_cli.evaluation.scoring.thinking import answer_of
+
+TRICKY = Path(__file__).parent / "tricky"
+BENCHMARKS = sorted(path.stem for path in TRICKY.iterdir())
+
+OPTIONS = ("Red star", "Blue star", "A man walks", "Green circle")
+
+PHRASES = {
+    "B": "B",
+    "b": "B",
+    "B.": "B",
+    "(B)": "B",
+    " (b).\n": "B",
+    "**B**": "B",
+    '"B"': "B",
+    "<B>": "B",
+    "A": "A",
+    "a": "A",
+    "B) Blue star": "B",
+    "B. Blue star": "B",
+    "b. blue star": "B",
+    "(B) Blue star": "B",
+    "B: the blue one": "B",
+    "C. A man walks": "C",
+    "A. Red star.": "A",
+    "The answer is B": "B",
+    "The answer is (B).": "B",
+    "the best answer is: b": "B",
+    "The correct answer is\n\n(C) A man walks": "C",
+    "The correct option is the letter D.": "D",
+    "The answer is A because it is red.": "A",
+    "Answer: B. Blue star": "B",
+    "Answer\nB": "B",
+    "Option C": "C",
+    "option (c)": "C",
+    "\\boxed{D}": "D",
+    "\\boxed{\\text{(D)}}": "D",
+    "My choice would be C.": "C",
+    "The answer is not A. The answer is B.": "B",
+    "B, because it is blue": "B",
+    "B is correct": "B",
+    "I think it is B": "B",
+    "A is correct": "A",
+    "I'm sure that B is right": "B",
+    "The video shows (D) at its end": "D",
+    # Texts of options in place of letters.
+    "Blue star": "B",
+    "blue star.": "B",
+    "A man walks in": "C",
+    "Answer: A man walks": "C",
+    "It is a green circle, I think": "D",
+    "The star is a red star.": "A",
+    # Not understood.
+    "": None,
+    "   ": None,
+    "a man": None,  # an article is no letter
+    "A woman sits": None,
+    "A dog runs after a ball.": None,
+    "not sure": None,
+    "None of the above": None,
+    "E": None,  # there are four
+    "The answer is E": None,
+    "A, B": None,
+    "A and B": None,
+    "B or C": None,
+    "It is not A but B": "B",
+    "Both (B) and (C)": None,
+    "A red star and a blue star": None,  # names two of them
+    "vitamin C-rich": None,
+    "I": None,
+    "I can't see it": None,
+    "No answer. A cat sleeps": None,
+}
+
+
+@pytest.mark.parametrize(("said", "letter"), PHRASES.items())
+def test_phrases(said: str, letter: str | None) -> None:
+    assert chosen(said, OPTIONS) == letter
+
+
+def test_an_option_in_another_is_not_meant() -> None:
+    assert chosen("it is dark red", ("red", "dark red", "blue")) == "B"
+    assert chosen("it is red", ("red", "dark red", "blue")) == "A"
+    assert chosen("yes", ("yes", "yes")) is None
+
+
+def test_options_with_their_letters_are_known_by_their_texts() -> None:
+    options = ("A. Apples.", "B. Candles.", "C. Berries.")
+    assert chosen("candles", options) == "B"
+    assert chosen("There are berries on it", options) == "C"
+
+
+def test_as_many_letters_as_options() -> None:
+    assert chosen("E", (*OPTIONS, "Blue circle")) == "E"
+    assert chosen("D", OPTIONS[:3]) is None
+    assert lettered(("x", "y"), "({}) {}") == "(A) x\n(B) y"
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "parsed"), [("(b)", True, True), ("A", False, True), ("?", False, False)]
+)
+def test_what_is_not_understood_is_wrong(said: str, right: bool, parsed: bool) -> None:
+    item = Item("1", "v", "What?", "B", "k", "", options=OPTIONS)
+    score = score_choice(item, said)
+    assert (score.right, score.parsed) == (right, parsed)
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "letter"),
+    [
+        # What concludes decides, of however many.
+        ("The answer is A. Wait, the answer is B. No, the answer is C.", OPTIONS, "C"),
+        ("The answer is A. Actually, the answer is D.", OPTIONS, "D"),
+        ("The answer is A. The answer is D.", OPTIONS, None),
+        # A letter behind the last option is none, even where an option's text looks like one.
+        ("E", ("F", "E", "G"), None),
+        ("The answer is E, a red star", OPTIONS, None),
+    ],
+)
+def test_letters_that_are_announced_one_after_another(
+    said: str, options: tuple[str, ...], letter: str | None
+) -> None:
+    assert chosen(said, options) == letter
+
+
+EXPLAINED = {
+    "B. Option A is wrong because there is no car.": "B",
+    "The answer is B. Option A shows a car instead.": "B",
+    "Answer: B\nOption D is impossible.": "B",
+    "B, because option C is not shown": "B",
+    "<think>A? maybe. Option C?</think>B": "B",
+}
+
+
+@pytest.mark.parametrize(("said", "letter"), EXPLAINED.items())
+def test_an_explanation_of_the_others_changes_nothing(said: str, letter: str) -> None:
+    assert chosen(said, OPTIONS) == letter
+
+
+@cache
+def tricky(benchmark: str) -> list[dict[str, Any]]:
+    """Answers to questions of a benchmark: what a person reads in them (`letter`, null where that
+    is none or several), and what the task of lmms-eval 0.7.3 itself did (null where none, or where
+    it drew one at random)."""
+    text = (TRICKY / f"{benchmark}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_tricky_answers_are_read_as_a_person_reads_them(benchmark: str) -> None:
+    rows = tricky(benchmark)
+    assert len(rows) >= 200
+    wrong = [row for row in rows if chosen(row["said"], row["options"]) != row["letter"]]
+    assert not wrong
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_tricky_answers_are_read_as_lmms_eval_does(benchmark: str) -> None:
+    rule = class_of(benchmark).rules["lmms-eval"]
+    for row in tricky(benchmark):
+        items = [
+            Item("1", "v", "", letter, "", "", options=tuple(row["options"])) for letter in "ABCDE"
+        ]
+        right = [item.answer for item in items if rule(item, row["said"]).right]
+        assert right == [letter for letter in [row["lmms-eval"]] if letter], row
+
+
+def only_letter(said: str) -> str | None:
+    """The one capital letter that stands by itself; None where that may be an article or a name,
+    where there are others, or thinking."""
+    letters = set(re.findall(r"\b[A-E]\b", said))
+    other = re.search(r"A [a-z]|A-frame|itamin C|Plan B|hink", said)
+    return letters.pop() if len(letters) == 1 and not other else None
+
+
+def test_the_table_is_what_a_simpler_reader_says_where_it_can() -> None:
+    """The letters of the table don't come from the code under test."""
+    plain = [
+        (row, letter)
+        for benchmark in BENCHMARKS
+        for row in tricky(benchmark)
+        if (letter := only_letter(row["said"])) is not None
+    ]
+    assert len(plain) > 300
+    assert [row for row, letter in plain if row["letter"] != letter] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("blue", "blue"),
+        ("<think>red?</think> blue", "blue"),
+        ("red? no.</think>\n\nblue", "blue"),  # the template opened it
+        ("<think>red, or", ""),  # cut off by the length
+        ("blue <think>or red", "blue"),
+        ("<THINKING>red</THINKING>blue", "blue"),
+        ("<think>a<think>b</think>c</think>blue", "blue"),
+        ("<think>red</think><answer>blue</answer>.", "blue"),
+        ("<answer>red</answer> no: <answer>blue", "blue"),
+        ("<think></think>", ""),
+        ("a < b > c", "a < b > c"),
+        ("<b>blue</b>", "<b>blue</b>"),
+    ],
+)
+def test_thinking_is_cut_off(said: str, answer: str) -> None:
+    assert answer_of(said) == answer
+
+
+def test_what_lmms_eval_draws_at_random_is_worth_its_mean() -> None:
+    item = Item("1", "v", "", "B", "", "", options=("a", "b", "c", "d", "e"))
+    rule = rule_of("nextqa_mc_test", "lmms-eval")
+    assert rule is not None
+    score = rule(item, "no idea")
+    assert (score.right, score.parsed, score.value) == (False, False, 1 / 5)
+
+
+def test_an_empty_answer_leaves_the_denominator_of_mvbench_there() -> None:
+    item = Item("1", "v", "", "B", "", "", options=("a", "b"))
+    rule = rule_of("mvbench_action_count", "lmms-eval")
+    assert rule is not None
+    assert [rule(item, said).counted for said in ("", "<think>B</think>", "B", "?")] == [
+        False, False, True, True,
+    ]  # fmt: skip

@@ -1,0 +1,219 @@
+"""Figures against hand computation, and against draws that know nothing of the formula."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.changes import count_changes, list_changes
+from dycoke_cli.evaluation.scoring.statistics import (
+    Retention,
+    clustered_mean,
+    detectable,
+    grouped,
+    known_mean,
+    mean_of,
+    retention,
+    t_quantile,
+)
+
+
+def item(number: int, video: str, kind: str = "colour") -> Item:
+    return Item(str(number), video, f"question {number}", f"right {number}", kind, "static")
+
+
+def said(number: int, text: str, right: bool, visual: int = 100, kept: int = 40) -> Prediction:
+    return Prediction(str(number), text, right, {}, visual, kept, kept / 4, 5, 0.1, 1000)
+
+
+def right(prediction: Prediction) -> float:
+    return float(prediction.right)
+
+
+def test_clustered_error_by_hand() -> None:
+    # Mean 0.6; residuals add up to 0.4 + 0.4 - 0.6 = 0.2 and 0.4 - 0.6 = -0.2; 2 / (2 - 1) = 2.
+    mean, error = clustered_mean([1, 1, 0, 1, 0], ["a", "a", "a", "b", "b"])
+    assert mean == pytest.approx(0.6)
+    assert error == pytest.approx((2 * (0.2**2 + 0.2**2)) ** 0.5 / 5)
+
+
+def test_without_clusters_it_is_the_usual_error() -> None:
+    values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.25]
+    mean, error = clustered_mean(values, [str(number) for number in range(len(values))])
+    assert mean == pytest.approx(statistics.fmean(values))
+    assert error == pytest.approx(statistics.stdev(values) / len(values) ** 0.5)
+
+
+def test_questions_that_always_agree_count_once() -> None:
+    values = [1.0, 0.0, 0.0, 1.0, 1.0]
+    alone = clustered_mean(values, list("abcde"))
+    fourfold = clustered_mean([v for v in values for _ in range(4)], list("aaaabbbbccccddddeeee"))
+    assert fourfold == pytest.approx(alone)
+
+
+def test_clustered_error_is_the_spread_of_means_over_drawn_videos() -> None:
+    rng = np.random.default_rng(0)
+    videos = 150
+    sizes = rng.integers(3, 12, videos)
+    easy = rng.beta(1, 1, videos)
+    answers = [rng.random(size) < p for size, p in zip(sizes, easy, strict=True)]
+    clusters = [str(video) for video, size in enumerate(sizes) for _ in range(size)]
+    _, error = clustered_mean([float(a) for video in answers for a in video], clusters)
+    sums, counts = np.array([a.sum() for a in answers]), np.array([a.size for a in answers])
+    drawn = rng.integers(0, videos, (4000, videos))
+    spread = (sums[drawn].sum(1) / counts[drawn].sum(1)).std()
+    assert error == pytest.approx(spread, rel=0.05)
+    assert error is not None
+    # An error that ignored the videos would be far too small.
+    accuracy = sums.sum() / counts.sum()
+    assert error > 1.3 * (accuracy * (1 - accuracy) / counts.sum()) ** 0.5
+
+
+def test_one_video_has_no_error() -> None:
+    assert clustered_mean([1, 0, 1, 1], ["a"] * 4) == (0.75, None)
+    assert clustered_mean([], []) == (None, None)
+    items = [item(0, "a"), item(1, "a")]
+    base = {str(n): said(n, "x", True) for n in range(2)}
+    mean = mean_of(right, items, base, base)
+    assert (mean.standard_error, mean.difference, mean.difference_error) == (None, 0, None)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 19, 59, 600])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.975, 0.995])
+def test_quantiles_are_those_of_scipy(share: float, freedom: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert t_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), abs=1e-9)
+
+
+def drawn_differences(videos: int, rng: np.random.Generator) -> tuple[list[float], list[str]]:
+    """Differences of eight questions about each video, that go together within one; mean 0."""
+    of_video = rng.normal(0, 1, (videos, 1)) + rng.normal(0, 1, (videos, 8))
+    names = [str(video) for video in range(videos) for _ in range(8)]
+    return of_video.flatten().tolist(), names
+
+
+@pytest.mark.parametrize("videos", [5, 10, 20])
+def test_intervals_of_few_videos_hold_what_they_say(videos: int) -> None:
+    """Of 95 % intervals as many hold the truth; without factor and quantile, far fewer of 5."""
+    rng = np.random.default_rng(videos)
+    draws, held, held_before = 4000, 0, 0
+    for _ in range(draws):
+        mean, error = clustered_mean(*drawn_differences(videos, rng))
+        assert mean is not None
+        assert error is not None
+        held += abs(mean) < t_quantile(0.975, videos - 1) * error
+        held_before += abs(mean) < 1.96 * error * ((videos - 1) / videos) ** 0.5
+    assert held / draws == pytest.approx(0.95, abs=0.012)
+    assert held_before < held
+    if videos == 5:
+        assert held_before / draws < 0.87
+
+
+@pytest.mark.parametrize("videos", [5, 20])
+def test_what_is_detectable_is_found_four_times_in_five(videos: int) -> None:
+    """Approximately: the error is itself estimated from few videos."""
+    rng = np.random.default_rng(0)
+    exact = (2 * (1 + 1 / 8) / 2 / videos) ** 0.5  # of the mean, from the variances drawn
+    effect, found, draws = detectable(exact, videos), 0, 3000
+    for _ in range(draws):
+        mean, error = clustered_mean(*drawn_differences(videos, rng))
+        assert mean is not None
+        assert error is not None
+        found += abs(mean + effect) > t_quantile(0.975, videos - 1) * error
+    assert found / draws == pytest.approx(0.8, abs=0.07)
+
+
+def test_what_does_not_count_is_in_no_denominator() -> None:
+    items = [item(n, video) for n, video in enumerate("aabb")]
+    new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
+    new["1"] = replace(new["1"], counted=False)
+    base = {str(n): said(n, "x", True) for n in range(4)}
+    base["2"] = replace(base["2"], counted=False)
+    mean = mean_of(right, items, new, base)
+    assert (mean.questions, mean.value) == (3, 1)
+    assert mean.difference == 0  # on the two that count under both
+    none = {name: replace(one, counted=False) for name, one in new.items()}
+    assert mean_of(right, items, none, base).value is None
+
+
+def test_differences_are_paired() -> None:
+    items = [item(0, "a"), item(1, "a"), item(2, "b"), item(3, "b")]
+    base = {str(n): said(n, "x", ok) for n, ok in enumerate([True, False, True, True])}
+    new = {str(n): said(n, "x", ok) for n, ok in enumerate([True, True, False, True])}
+    mean = mean_of(right, items, new, base)
+    assert (mean.questions, mean.value) == (4, 0.75)
+    # Differences 0 1 | -1 0: mean 0, sums by video 1 and -1.
+    assert mean.difference == 0
+    assert mean.difference_error == pytest.approx((2 * 2) ** 0.5 / 4)
+    same = mean_of(right, items, base, base)
+    assert (same.difference, same.difference_error) == (0, 0)
+    alone = mean_of(right, items, new, None)
+    assert (alone.difference, alone.difference_error) == (None, None)
+
+
+def test_differences_that_agree_within_a_video_count_once() -> None:
+    items = [item(n, video) for n, video in enumerate("aaab")]
+    base = {str(n): said(n, "x", ok) for n, ok in enumerate([False, False, False, True])}
+    new = {str(n): said(n, "x", True) for n in range(4)}
+    mean = mean_of(right, items, new, base)
+    # Differences 1 1 1 | 0: mean 3/4, residuals by video 3/4 and -3/4. Four questions by themselves
+    # would give the square root of 3 * (1/4)^2 + (3/4)^2, which is smaller.
+    assert mean.difference == 0.75
+    assert mean.difference_error == pytest.approx((2 * 2 * 0.75**2) ** 0.5 / 4)
+
+
+def test_changed_fixed_and_broken_by_hand() -> None:
+    items = [item(number, "a") for number in range(6)]
+    texts = [("red", ok) for ok in (True, False, True, False, True, False)]
+    after = [
+        ("red", True),
+        ("blue", True),
+        ("blue", False),
+        ("blue", False),
+        ("Red", True),
+        ("blue", True),
+    ]
+    base = {str(n): said(n, *pair) for n, pair in enumerate(texts)}
+    new = {str(n): said(n, *pair) for n, pair in enumerate(after)}
+    counted = count_changes(items, new, base)
+    assert (counted.changed, counted.fixed, counted.broken) == (5, 2, 1)
+    listed = list_changes("m", "dycoke", items, new, base)
+    assert [(change.item, change.outcome) for change in listed] == [
+        ("1", "fixed"),
+        ("2", "broken"),
+        ("3", "still wrong"),
+        ("4", "still right"),
+        ("5", "fixed"),
+    ]
+    assert (listed[0].uncompressed, listed[0].said, listed[0].answer) == ("red", "blue", "right 1")
+
+
+def test_groups_keep_the_order_in_which_they_come() -> None:
+    items = [item(0, "a", "shape"), item(1, "a", "colour"), item(2, "b", "shape")]
+    groups = grouped(items, lambda one: one.kind)
+    assert list(groups) == ["shape", "colour"]
+    assert [one.id for one in groups["shape"]] == ["0", "2"]
+
+
+def test_shares_are_means_over_answers_that_had_a_video() -> None:
+    answers = [said(0, "x", True, 100, 40), said(1, "x", True, 200, 120)]
+    shares = retention(replace(one, visual_read=30) for one in answers)
+    assert (shares.prefill, shares.pruned_layers) == (0.5, 0.125)
+    assert shares.decode == pytest.approx((30 / 100 + 30 / 200) / 2)
+    assert retention([said(0, "x", True, 0, 0)]) == Retention(None, None, None)
+
+
+def test_a_share_that_is_known_of_some_answers_alone_isn_t_told() -> None:
+    answers = [replace(said(0, "x", True, 100, 40), visual_read=30), said(1, "x", True, 200, 120)]
+    assert retention(answers).decode is None
+
+
+def test_a_mean_with_something_unknown_in_it_is_unknown() -> None:
+    assert known_mean([1.0, 2.0]) == 1.5
+    assert known_mean([1.0, None]) is None
+    assert known_mean([]) is None

@@ -1,0 +1,123 @@
+"""What a download may meet on this machine; tests/cli/commands/test_pull.py has the hub's side."""
+
+import errno
+import shutil
+
+import pytest
+from filelock import FileLock
+from huggingface_hub import DryRunFileInfo
+
+from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.files import hub
+from dycoke_cli.models.files.hub import Plan, check_space, pull
+from dycoke_cli.models.resolve import find
+
+
+def file(name, size, here):
+    return DryRunFileInfo(
+        commit_hash="c" * 40,
+        file_size=size,
+        filename=name,
+        local_path="",
+        is_cached=here,
+        will_download=not here,
+    )
+
+
+@pytest.fixture
+def planned(tmp_path):
+    files = (file("config.json", 100, True), file("model.safetensors", 3 * 10**9, False))
+    return Plan(find("me/mine"), None, "c" * 40, files, tmp_path / "not" / "yet" / "there")
+
+
+def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
+    asked = []
+    usage = shutil._ntuple_diskusage
+
+    def disk(path):
+        asked.append(path)
+        return usage(10**12, 0, free)
+
+    monkeypatch.setattr(hub.shutil, "disk_usage", disk)
+    free = 3 * 10**9
+    check_space(planned)
+    free = 3 * 10**9 - 1
+    with pytest.raises(OutputError, match=r"needs 3.0 GB and 3.0 GB are free at .*set HF_HOME"):
+        check_space(planned)
+    assert asked == [tmp_path, tmp_path]
+
+
+def test_parts_of_files_are_removed_unless_they_are_being_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    blobs, locks = tmp_path / "models--me--mine/blobs", tmp_path / ".locks/models--me--mine"
+    blobs.mkdir(parents=True)
+    # A file; a part that an old client resumes; two parts, one of them of a download elsewhere.
+    for name in ("aa", "bb.incomplete", "cc.0123abcd.incomplete", "dd.0123abcd.incomplete"):
+        (blobs / name).write_bytes(b"1")
+    locks.mkdir(parents=True)
+    with FileLock(locks / "dd.lock"):
+        hub._remove_parts("me/mine")
+    left = sorted(path.name for path in blobs.iterdir())
+    assert left == ["aa", "bb.incomplete", "dd.0123abcd.incomplete"]
+    hub._remove_parts("me/mine")
+    assert sorted(path.name for path in blobs.iterdir()) == left[:2]
+    hub._remove_parts("me/other")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), OutputError, "the disk is full; free some space"),
+        (
+            RuntimeError("Task error: IO Error: No space left on device (os error 28)"),
+            OutputError,
+            "the disk is full; free some space",
+        ),
+        (RuntimeError("Task error: CAS Client Error"), ModelError, "can't be downloaded from Xet"),
+        (ConnectionResetError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
+        (TimeoutError(), ModelError, "me/mine can't be pulled, for the hub can't be"),
+        (OSError(errno.EACCES, "Permission denied"), ModelError, "its files can't be read"),
+        (KeyError("no such thing"), ModelError, "its files can't be read"),
+    ],
+)
+def test_what_may_happen_while_it_downloads(planned, monkeypatch, error, kind, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(kind, match=sentence):
+        pull(planned, lambda come: None)
+
+
+def test_bytes_are_counted_over_all_files(planned, monkeypatch):
+    planned = Plan(
+        planned.source,
+        "v1",
+        planned.commit,
+        (file("a.json", 10, False), file("b.json", 5, True), file("c.safetensors", 30, False)),
+        planned.folder,
+    )
+    fetched, seen = [], []
+
+    def fetch(repo, name, *, revision, tqdm_class=None):
+        fetched.append((name, revision))
+        if tqdm_class is not None:
+            size = {"a.json": 10, "c.safetensors": 30}[name]
+            # Two bars a file, as for what is stored in chunks: received, and written.
+            received, written = tqdm_class(total=size, unit="B"), tqdm_class(total=size, unit="B")
+            for _ in range(2):
+                received.update(size // 2)
+                written.update(size // 2)
+
+    named = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, *, revision, **_: named.append(revision)
+    )
+    pull(planned, seen.append)
+    commit = planned.commit
+    assert fetched == [("a.json", commit), ("c.safetensors", commit)]
+    assert named == ["v1"]  # by its name, so that it is known without the hub
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (5, 40)
+    assert {10, 25} < set(seen)

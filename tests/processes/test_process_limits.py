@@ -1,0 +1,78 @@
+"""Limits of a process: what goes beyond fails there, and the one that set them lives on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.processes.process_limits import limit_cpu, limit_memory
+from tests.processes.test_pipe_worker import ended, with_path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
+MB = 10**6
+
+
+def started(code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=with_path()
+    )
+
+
+def test_memory_of_another_process_is_limited() -> None:
+    code = (
+        "input()\n"
+        "for size in (50, 500):\n"
+        "    try: print(len(bytes(size * 10**6)) // 10**6, flush=True)\n"
+        "    except MemoryError: print('none', flush=True)\n"
+    )
+    with started(code) as child:
+        limit_memory(child.pid, 200 * MB)
+        assert child.communicate("\n")[0].split() == ["50", "none"]
+
+
+def test_time_of_another_process_is_limited() -> None:
+    with started("input()\nwhile True: pass") as child:
+        begun = time.monotonic()
+        limit_cpu(child.pid, 0.1)
+        child.communicate("\n", timeout=60)
+        assert child.returncode == -signal.SIGXCPU
+        assert time.monotonic() - begun < 30
+
+
+def test_nothing_is_written_any_more(tmp_path: Path) -> None:
+    code = (
+        "import signal; from dycoke_cli.processes.process_limits import give_up_privileges as give_up\n"
+        "give_up()\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"file = open({str(tmp_path / 'file')!r}, 'wb', buffering=0)\n"
+        "try: file.write(b'x')\n"
+        "except OSError: print('none', flush=True)\n"
+        "print(open('/proc/self/status').read().partition('NoNewPrivs:')[2].split()[0])\n"
+    )
+    with started(code) as child:
+        assert child.communicate()[0].split() == ["none", "1"]
+    assert (tmp_path / "file").stat().st_size == 0
+
+
+def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
+    """As one does that imports a library: it holds the interpreter, and reads no pipe."""
+    code = (
+        "import os, time, ctypes; from dycoke_cli.processes.process_limits import end_with\n"
+        "ours = os.getpid()\n"
+        "if pid := os.fork(): print(pid, flush=True); time.sleep(1000)\n"
+        "end_with(ours); ctypes.PyDLL(None).sleep(1000)\n"
+    )
+    with started(code) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while not ended(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

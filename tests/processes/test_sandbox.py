@@ -1,0 +1,95 @@
+"""What a sealed process can't do any more, tried from inside, and what it still can."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import platform
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRY = """
+import ctypes, json, os, platform, socket, sys, threading
+from dycoke_cli.processes.sandbox import seal
+libc = ctypes.CDLL(None, use_errno=True)
+inside, outside = os.pipe()
+kept = open(sys.argv[1], "rb")
+if sys.argv[2] == "elsewhere":
+    platform.machine = lambda: "riscv64"
+means = seal() if sys.argv[2] != "open" else ()
+
+def tried(what):
+    try:
+        what()
+    except (OSError, RuntimeError) as error:
+        return False
+    return True
+
+def fork():
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def thread():
+    one = threading.Thread(target=lambda: os.write(outside, b"x"))
+    one.start()
+    one.join()
+    assert os.read(inside, 1) == b"x"
+
+can = {
+    "read a file": tried(lambda: open(sys.argv[1], "rb").close()),
+    "write a file": tried(lambda: open(sys.argv[1] + ".new", "wb").close()),
+    "list a folder": tried(lambda: os.listdir("/")),
+    "remove a file": tried(lambda: os.remove(sys.argv[1] + ".new")),
+    "connect": tried(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[3]))).close()),
+    "fork": tried(fork),
+    "signal": tried(lambda: os.kill(os.getppid(), 0)),
+    "trace": libc.ptrace(0, 0, 0, 0) == 0,
+    "read what is open": tried(lambda: kept.read(1)),
+    "start a thread": tried(thread),
+}
+print(json.dumps({"means": means, "can": can}))
+"""
+STAYS = {"read what is open", "start a thread"}
+
+
+def tried(folder: Path, sealed: str) -> dict[str, Any]:
+    (folder / "secret").write_bytes(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = [sys.executable, "-c", TRY, str(folder / "secret"), sealed, port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
+def test_only_what_is_open_stays(tmp_path: Path) -> None:
+    open_process = tried(tmp_path, "open")
+    assert all(open_process["can"].values()), "the tries themselves work"
+    if "Seccomp:" not in Path("/proc/self/status").read_text(encoding="ascii"):
+        pytest.skip("this kernel has no seccomp")
+    if platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("no filter for this architecture")
+    sealed = tried(tmp_path, "sealed")
+    assert "seccomp" in sealed["means"]
+    assert {what for what, worked in sealed["can"].items() if worked} == STAYS
+    assert not (tmp_path / "secret.new").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_files_are_out_of_reach_where_no_filter_is_known(tmp_path: Path) -> None:
+    sealed = tried(tmp_path, "elsewhere")
+    assert "seccomp" not in sealed["means"]
+    if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1:
+        pytest.skip("this kernel has no Landlock")
+    assert sealed["means"] == ["landlock"]
+    worked = {what for what, worked in sealed["can"].items() if worked}
+    assert worked >= STAYS
+    assert not worked & {"read a file", "write a file", "list a folder", "remove a file"}
