@@ -1,7 +1,8 @@
 # make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
-# make test     lint and the tests, in less than six minutes on two cores
+# make test     lint and the tests, in about four minutes on two cores
 # make test-all    the same and the extended ones, as CI runs them: Ray, the wheel, training, lmms-eval,
-#               rehearsals of the tools, the longest runs of real models
+#               rehearsals of the tools, the longest runs of real models, all pairs of parameters
+# make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
@@ -64,13 +65,18 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
 
+# Tests of what is chosen by the processor's instructions.
+BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.py tests/models/test_load.py \
+	tests/models/test_load_memory.py tests/models/test_devices.py tests/runs/test_faster_flags.py \
+	tests/cli/commands/test_doctor.py tests/benchmarks/test_kernels.py
+
 # One per core, each on one thread: tiny models gain nothing from more. Sources are compiled once, and
 # not by each of some hundred processes.
 WORKERS := $(shell nproc)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen smollm2 smollm2-first mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen smollm2 smollm2-first mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -83,6 +89,11 @@ test: $(INSTALLED)
 test-all: WORKERS := $(shell expr $(WORKERS) + 1)
 test-all: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10; }'
+
+# Where weights can't be packed, and where bfloat16 is emulated: `tests/processors.py`.
+test-processors: $(INSTALLED)
+	$(PYTEST) -p tests.processors --processor unpacked -m "not slow" --cpu-limit=10 $(BY_PROCESSOR)
+	$(PYTEST) -p tests.processors --processor emulated -m "not slow" --cpu-limit=10 $(BY_PROCESSOR)
 
 # Each file on one worker: its share of the time is counted there.
 test-quick: $(INSTALLED)

@@ -32,10 +32,10 @@ HARMLESS = {
 }
 # They are ended by a limit of seconds, or of memory that takes as long to fill.
 SLOW = {
-    "tokenizer-expression",
-    "tokenizer-grows",
-    "tokenizer-grows-by-a-rare-letter",
-    "tokenizer-prepends",
+    "tokenizer-expression": [pytest.mark.slow],
+    "tokenizer-grows": [pytest.mark.slow, pytest.mark.extended],
+    "tokenizer-grows-by-a-rare-letter": [pytest.mark.slow, pytest.mark.extended],
+    "tokenizer-prepends": [pytest.mark.slow, pytest.mark.extended],
 }
 QUESTION = "What does the blue square do before the video ends, and where is it then?"
 FOLDER = "FOLDER"
@@ -93,11 +93,11 @@ def imported() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FOLDERS],
+    [pytest.param(name, marks=SLOW.get(name, [])) for name in FOLDERS],
 )
 def test_a_hostile_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if name in SLOW - {"tokenizer-grows"}:  # one is ended when it really would be
+    if name in {*SLOW} - {"tokenizer-grows"}:  # one is ended when it really would be
         monkeypatch.setattr(tokenizer_trial, "_CPU_S", 2)
     folder = copy_of_bundled(tmp_path / "model")
     FOLDERS[name](folder)

@@ -67,7 +67,7 @@ def test_eval_counts_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The other questions have the figures that they have without them."""
     flags = (
         "eval", "samples", *SMALL, "--limit", "1", "--methods", "none,dycoke,no-video",
-        "--batch-size", "2", "--workers", "1",
+        "--batch-size", "2", "--workers", "1", "--max-new-tokens", "4",
     )  # fmt: skip
     monkeypatch.setattr("dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples())
     alone = run_here(*flags, "--out", tmp_path / "alone", "--json", "--quiet").object

@@ -11,6 +11,7 @@ import torch
 from dycoke_cli import DyCoke, FastV, RandomMerge
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
+from tests.covering import covered
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same
 
@@ -74,8 +75,13 @@ def answer(model, method, inputs):
     return output, attachment.stats
 
 
-@pytest.mark.parametrize("method", METHODS, ids=range(len(METHODS)))
-@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2, 3, 4))])
+PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("method", "frames", "texts"),
+    covered(((method, *prompt) for method in METHODS for prompt in PROMPTS), together=1),
+)
 def test_each_row_is_as_it_is_alone(method, frames, texts):
     shape = SHAPES[0]
     model = make_model(shape, seed=frames)

@@ -1,6 +1,7 @@
 """FastV on a stock model gives the tokens and logits of a model whose dropped keys are masked."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from dycoke_cli.compression.base import Inside
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
+from tests.covering import covered
 from tests.engine.reference import Reference, top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
@@ -115,8 +117,7 @@ def test_rows_that_were_dropped_matter_to_nobody():
     assert not torch.allclose(logits[0][dropped], logits[1][dropped], atol=1e-3)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("frames", [1, 2, 5, 33])
+@pytest.mark.parametrize(("shape", "frames"), covered(product(SHAPES, (1, 2, 5, 33)), together=1))
 def test_with_nothing_dropped_it_is_plain_generate(shape, frames):
     model = make_model(shape, seed=frames)
     inputs = make_inputs(shape, frames, seed=frames)
@@ -136,8 +137,10 @@ def test_left_padding_changes_nothing():
     assert torch.equal(plain.sequences[0, -NEW_TOKENS:], shifted.sequences[0, -NEW_TOKENS:])
 
 
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-@pytest.mark.parametrize("text", [Qwen2Config, Qwen3Config, LlamaConfig])
+@pytest.mark.parametrize(
+    ("text", "implementation"),
+    covered(product((Qwen2Config, Qwen3Config, LlamaConfig), ("eager", "sdpa")), together=1),
+)
 def test_decoders_of_the_stock_model_with_masks(text, implementation):
     model = make_model(SHAPES[0], text=text)
     inputs = make_inputs(SHAPES[0], 6)

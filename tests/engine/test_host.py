@@ -9,6 +9,7 @@ from dycoke_cli import DyCoke, RandomMerge
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
 from dycoke_cli.stock.cache_argument import cache_of
+from tests.covering import covered
 from tests.cuda import needs_cuda
 from tests.engine.test_batches import answer, batch_of, prompts
 from tests.engine.test_kv_store import PROMPT, Pruning, VisualSelector, make_store, prefill, step
@@ -31,8 +32,13 @@ def on_both(model, method, inputs):
     return [answer(model, replace(method, dp_cache=where), inputs) for where in ("device", "host")]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=range(len(METHODS)))
-@pytest.mark.parametrize(("frames", "texts"), [(8, (0,)), (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 4))])
+PROMPTS = (8, (0,)), (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 4))
+
+
+@pytest.mark.parametrize(
+    ("method", "frames", "texts"),
+    covered(((method, *prompt) for method in METHODS for prompt in PROMPTS), together=1),
+)
 def test_tokens_logits_and_counts_are_those_of_the_device(method, frames, texts):
     model = make_model(SHAPES[0], seed=frames)
     inputs = batch_of(prompts(SHAPES[0], frames, texts))

@@ -18,13 +18,14 @@ METHODS = [
     FastV(prune_ratio=0.5, prune_layer=2),
     FastV(prune_ratio=0.8, prune_layer=3),
 ]
+NEW_TOKENS = 8
 
 
-def answer(model, method, inputs, new_tokens=20):
+def answer(model, method, inputs):
     if method is None:
-        return model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+        return model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
     with method(model):
-        return model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+        return model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_in_threads_at_the_same_time(model, inputs, alone):
 
     def work(turn):
         barrier.wait()
-        for _ in range(4):
+        for _ in range(2):
             if torch.equal(answer(model, METHODS[turn], inputs), alone[turn]):
                 right.append(turn)
 
@@ -69,7 +70,7 @@ def test_in_threads_at_the_same_time(model, inputs, alone):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(right) == sorted([*range(len(METHODS))] * 4)
+    assert sorted(right) == sorted([*range(len(METHODS))] * 2)
 
 
 def test_nested_attachments_of_two_models(inputs, alone):
@@ -134,7 +135,7 @@ def test_another_thread_in_the_middle_of_a_forward(inputs, alone):
 
     with METHODS[1](model):
         hook = embedding.register_forward_hook(meanwhile)
-        compressed = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+        compressed = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
     assert torch.equal(result[0], alone[0])
     assert torch.equal(compressed, alone[1])
 

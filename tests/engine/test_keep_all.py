@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke
-from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
+from dycoke_cli.engine.kv_cache import layer
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 
@@ -64,11 +64,12 @@ def test_forward_by_hand_without_position_ids(positions):
     assert tokens == plain
 
 
-def test_more_new_tokens_than_spare_rows():
+def test_more_new_tokens_than_spare_rows(monkeypatch):
+    monkeypatch.setattr(layer, "SPARE_ENTRIES", 8)
     shape = SHAPES[0]
     model = make_model(shape)
     inputs = make_inputs(shape, 2)
-    steps = SPARE_ENTRIES + 32
+    steps = 8 + 12
     plain = model.generate(**inputs, max_new_tokens=steps, do_sample=False)
     with DyCoke(**KEEP_ALL)(model):
         attached = model.generate(**inputs, max_new_tokens=steps, do_sample=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.video import Sampling, read
+from tests.covering import covered
 from tests.natural import Pictures, pan
 
 QUESTIONS = ("What happens?", "How many objects are there?")
@@ -60,10 +62,13 @@ def nothing_left(logits: torch.Tensor) -> None:
     logits.fill_(-torch.inf)
 
 
-@pytest.mark.parametrize("spoil", [one_nan, one_infinity, nothing_left])
-@pytest.mark.parametrize("step", [0, 1, 4])
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("method", [Uncompressed(), PRUNED], ids=["none", "dycoke"])
+SPOILING = (one_nan, one_infinity, nothing_left)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "step", "temperature", "method"),
+    covered(product(SPOILING, (0, 1, 4), (0.0, 1.0), (Uncompressed(), PRUNED)), together=2),
+)
 def test_no_answer_is_made_of_them(
     session: VideoSession, method: Any, temperature: float, step: int, spoil: Any
 ) -> None:

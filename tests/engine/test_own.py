@@ -15,11 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dycoke_cli import DyCoke, DyCokePlus
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods import dycoke_plus
+from dycoke_cli.engine.kv_cache import indexed, layer
 from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from tests.covering import covered
 from tests.cuda import needs_cuda
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
 from tests.engine.tiny import SHAPES, make_inputs, make_model
@@ -51,8 +53,13 @@ def same_rows(model, method, rows, inputs):
     return stats
 
 
-@pytest.mark.parametrize("method", METHODS, ids=range(len(METHODS)))
-@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2))])
+PROMPTS = (5, (3, 0, 9)), (8, (2, 2)), (1, (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "frames", "texts"),
+    covered(((method, *prompt) for method in METHODS for prompt in PROMPTS), together=1),
+)
 def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
     model = make_model(SHAPES[0], seed=frames)
     rows = prompts(SHAPES[0], frames, texts)
@@ -120,9 +127,11 @@ def test_bytes_by_hand(dp_cache, per_head) -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_of_many_tokens_outgrows_what_was_spare() -> None:
+def test_an_answer_of_many_tokens_outgrows_what_was_spare(monkeypatch) -> None:
+    for module in (layer, indexed):
+        monkeypatch.setattr(module, "SPARE_ENTRIES", 8)
     model, inputs = make_model(SHAPES[0], seed=1), make_inputs(SHAPES[0], 3)
-    steps = SPARE_ENTRIES + 32
+    steps = 8 + 12
     plain = model.generate(**inputs, max_new_tokens=steps, do_sample=False)
     for method in (METHODS[-1], replace(METHODS[-1], dp_cache="host")):
         with method(model):

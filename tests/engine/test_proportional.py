@@ -20,6 +20,7 @@ from dycoke_cli.engine.scoring_attention import attention_to_keys
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
+from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
 from tests.engine.test_own import same_rows
@@ -151,8 +152,13 @@ def test_layers_that_select_for_themselves_count_it_in(per_head: bool) -> None:
     assert plain.made != choices.made
 
 
-@pytest.mark.parametrize("method", WEIGHTED, ids=range(len(WEIGHTED)))
-@pytest.mark.parametrize(("frames", "texts"), [(5, (3, 0, 9)), (8, (2, 2))])
+PROMPTS = (5, (3, 0, 9)), (8, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "frames", "texts"),
+    covered(((method, *prompt) for method in WEIGHTED for prompt in PROMPTS), together=1),
+)
 def test_each_sequence_of_a_batch_is_as_it_is_alone(method, frames, texts) -> None:
     model, rows = make_model(SHAPE, seed=frames), prompts(SHAPE, frames, texts)
     same_rows(model, method, rows, batch_of(rows))

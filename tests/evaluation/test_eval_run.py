@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE
@@ -40,7 +41,13 @@ from tests.evaluation.samples import Samples
 ROOT = Path(__file__).parents[2]
 
 
-CPU = replace(BUNDLED, loading=LoadOptions(device="cpu"), sampling=Sampling(frames=2))
+CPU = replace(
+    BUNDLED,
+    loading=LoadOptions(device="cpu"),
+    sampling=Sampling(frames=2),
+    generation=GenerationOptions(max_new_tokens=4),
+)
+VIDEOS = 2
 
 
 def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Evaluation:
@@ -367,7 +374,7 @@ def test_a_process_that_is_killed_costs_no_answer(tmp_path: Path, victim: str) -
     assert process.returncode == 0
     assert b"Warning: a worker " in err
     assert set(Counter(answers(tmp_path)).values()) == {1}
-    assert len(answers(tmp_path)) == 88  # as of an undisturbed run
+    assert len(answers(tmp_path)) == 2 * len(Samples().items("test", VIDEOS))
 
 
 @pytest.mark.slow
@@ -385,9 +392,9 @@ def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
     assert process.returncode == 0, err
     after = answers(tmp_path)
     assert max(Counter(after).values()) == 1
-    assert len(after) == 2 * len(Samples().items("test", 3))
+    assert len(after) == 2 * len(Samples().items("test", VIDEOS))
     assert after[: len(known)] == known
-    assert json.loads(out)["rows"][1]["questions"] == len(Samples().items("test", 3))
+    assert json.loads(out)["rows"][1]["questions"] == len(Samples().items("test", VIDEOS))
 
 
 @pytest.mark.slow
@@ -411,7 +418,8 @@ def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
 
 def start(folder: Path, *flags: str, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     """`dycoke eval samples` as a process."""
-    small = ("--limit", "3", "--frames", "4", "--out", str(folder), "--json")
+    small = ("--limit", str(VIDEOS), "--frames", "2", "--max-new-tokens", "4")
+    small += ("--out", str(folder), "--json")
     return warm.Popen(
         [sys.executable, "-m", "tests.evaluation.samples", "eval", "samples", *small, *flags],
         cwd=ROOT,

@@ -158,7 +158,7 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
     name, *flags = command.split()[1:]
     assert name == file.name
     given = [str(CLIPS) if flag == "sample_videos" else flag for flag in flags]
-    given += ["--device", "cpu", "--json", "--quiet"]
+    given += ["--device", "cpu", "--max-new-tokens", "4", "--json", "--quiet"]
     whole = run_here("eval", file, *given, "--out", tmp_path / "out")
     assert whole.code == 0, whole.err
     first, second = whole.object["rows"]
@@ -182,6 +182,7 @@ def test_shards_and_limits(tmp_path: Path) -> None:
     rows = [{"video": clip, "question": "What happens?", "answer": "much"} for clip in clips]
     file = jsonl(tmp_path, rows)
     flags = ("--data", CLIPS, "--frames", "2", "--methods", "none", "--device", "cpu", "--quiet")
+    flags += ("--max-new-tokens", "4")
     counts = [
         run_here("eval", file, *flags, "--out", tmp_path / part[0], "--shard", part, "--json")
         .object["rows"][0]["questions"]

@@ -102,7 +102,7 @@ def cosmos3_omni() -> tuple[Any, Any]:
 
 
 QWEN3_5_TEXT = TEXT | {
-    "num_hidden_layers": 8,
+    "num_hidden_layers": 4,
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
     "linear_num_key_heads": 2,

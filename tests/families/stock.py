@@ -8,10 +8,13 @@ no code with `dycoke_cli`: their choices are those of `tests.engine.reference`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
+import pytest
 import torch
 
+from tests.covering import EXTENDED
 from tests.engine.reference import cosine, merge, top
 from tests.natural import Pictures
 
@@ -31,6 +34,17 @@ NONE_ONLY = ("gemma4_unified",)
 EXPERTS = "moe_mm_token_type_ids"
 # All frames of a video see each other both ways.
 BOTH_WAYS = ("molmo2",)
+# One of each kind of positions, masks and layers. Each family is in `test_matrix.py`; where more is
+# tested of it, `make test` has these.
+KINDS = (
+    "llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "cosmos3_omni", "glm4v", *BOTH_WAYS,
+    "gemma4", "qwen3_5", *NONE_ONLY,
+)  # fmt: skip
+
+
+def one_of_each_kind(families: Iterable[str]) -> list[Any]:
+    """The families for `parametrize`; those that aren't in `KINDS` are `extended`."""
+    return [pytest.param(family, marks=() if family in KINDS else EXTENDED) for family in families]
 
 
 def clip(frames: int, seed: int = 0) -> Pictures:

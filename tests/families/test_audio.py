@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt
 from dycoke_cli.video.clip import Audio
+from tests.covering import covered
 from tests.families.stock import QUESTION, Masked, Shorter, at_decoder, clip
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
 from tests.families.test_unlisted import found, in_dtype_of, newest, words
@@ -128,8 +130,7 @@ def test_merging_drops_none_of_the_audio_behind_the_video() -> None:
     assert answer.tokens.text == inputs["input_ids"].shape[1] - len(visual)
 
 
-@pytest.mark.parametrize("family", WOVEN)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("family", "method"), covered(product(WOVEN, METHODS), together=1))
 def test_methods_leave_it_whole(family: str, method: str) -> None:
     """As the stock decoder answers where what was dropped of the video is masked."""
     model, processor, layout = found(family)

@@ -23,6 +23,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.param import parameters_of
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_inputs
 from tests.families.tiny import MAKERS, make
@@ -33,25 +34,37 @@ PARTS = ("choose", "merge_frames", "shrink")
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 
 
-def methods_for(family: str) -> list[str]:
-    """All for the first family; for another, one of each kind, and not the same as for the next."""
+def methods_for(family: str, third: int) -> list[str]:
+    """All for the first family; for another, one of each kind, and not the same as for the next.
+
+    Args:
+        family: its name.
+        third: which third of them.
+    """
     number = list(MAKERS).index(family)
     if number == 0:
-        return BUDGETED
+        return BUDGETED[third::3]
     kinds: dict[object, list[str]] = {}
     for name in BUDGETED:
         method = METHODS[name]
         # Not what a method is called: whether it merges, and whether it does so inside the tower.
         own = [getattr(method, part) is not getattr(Method, part) for part in PARTS]
         kinds.setdefault((method.needs, *own), []).append(name)
-    return [names[number % len(names)] for names in kinds.values()]
+    return [names[number % len(names)] for names in kinds.values()][third::3]
+
+
+OTHERS = [("llava_onevision", 1), ("qwen2_vl", 1)]
+OTHERS += [(name, 5) for name in [*MAKERS][1:] if name not in NONE_ONLY]
 
 
 @pytest.mark.parametrize(
-    ("family", "shown"),
-    [("llava_onevision", 1), ("qwen2_vl", 1), *((f, 5) for f in MAKERS if f not in NONE_ONLY)],
+    ("family", "shown", "third"),
+    [
+        *(("llava_onevision", 5, third) for third in range(3)),
+        *covered(((*other, third) for other in OTHERS for third in range(3)), together=1),
+    ],
 )
-def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -> None:
+def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, third: int) -> None:
     model, processor = make(family)
     known = family_of(model.config)
     inputs = stock_inputs(family, processor, clip(shown))
@@ -69,7 +82,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int) -
         tower = encode_video(model, known, prompt, with_attention=True).tower
         given = replace(given, attention=tower.attention, keys=tower.keys)
     plain = given
-    for number, name in enumerate(methods_for(family), list(MAKERS).index(family)):
+    for number, name in enumerate(methods_for(family, third), list(MAKERS).index(family)):
         positions = ways[number % len(ways)]
         method = create(name, retain=0.4, positions=positions, **FIRST_STAGE.get(name, {}))
         if "attention" in method.needs and known.tower is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.scoring_attention import scoring_attention
 from dycoke_cli.kernels.attention_interface import NAME as OURS
 from dycoke_cli.stock.cache_argument import cache_of
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import QUESTION, clip, stock_inputs
 from tests.families.test_matrix import NEW_TOKENS, method_of, positions_of
@@ -95,8 +98,9 @@ def answer(model, inputs, method):
     return output, attachment.stats, read
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ["ttm", "kv", "dycoke", "host"])
+@pytest.mark.parametrize(
+    ("family", "name"), covered(product(FAMILIES, ("ttm", "kv", "dycoke", "host")), together=1)
+)
 def test_tokens_and_logits_are_those_of_one_chunk(family, name, in_chunks) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))
@@ -126,8 +130,16 @@ def test_a_session_without_a_method_reads_in_chunks_too(family, in_chunks) -> No
     assert read.longest == CHUNK
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
-@pytest.mark.parametrize("method", [Uncompressed(), DyCoke(prune_layer=2, positions="kept"), HOST])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    covered(
+        product(
+            ("llava_onevision", "qwen2_5_vl", "qwen3_vl"),
+            (Uncompressed(), DyCoke(prune_layer=2, positions="kept"), HOST),
+        ),
+        together=1,
+    ),
+)
 def test_a_batch_with_padding(family, method, in_chunks) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
@@ -140,8 +152,7 @@ def test_a_batch_with_padding(family, method, in_chunks) -> None:
     assert all(same(ours, theirs) for ours, theirs in zip(chunked, whole, strict=True))
 
 
-@pytest.mark.parametrize("family", WHOLE)
-@pytest.mark.parametrize("name", ["none", "ttm"])
+@pytest.mark.parametrize(("family", "name"), covered(product(WHOLE, ("none", "ttm")), together=1))
 def test_what_is_not_just_causal_is_read_whole(family, name, in_chunks) -> None:
     loaded = loaded_of(family)
     session = VideoSession(loaded, clip(5))

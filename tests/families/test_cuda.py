@@ -23,6 +23,7 @@ from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.param import parameters_of
+from tests.covering import EXTENDED
 from tests.cuda import NEEDS_CUDA, needs_cuda
 from tests.families.stock import clip
 from tests.families.test_together import QUESTIONS, loaded_of
@@ -47,6 +48,8 @@ def of_registry(name: str) -> Method:
 METHODS = {name: of_registry(name) for name in registry.METHODS} | VARIANTS
 TOGETHER = [name for name, method in METHODS.items() if method.inside() is None]
 """What reads a batch; the others read one sequence at a time."""
+ONE_OF_A_KIND = {(m.inside(), m.pruning()): name for name, m in METHODS.items()}.values()
+"""Methods that prune in other layers or other steps: what is read before them lies alike."""
 NEW_TOKENS = 6
 # Logits of this model, of about 0.4, move by up to 3e-2 where what attention puts out is off by one
 # rounding of 8 bits; by 1.3e-1 and more where other rows are read.
@@ -98,7 +101,9 @@ def takes_grouped_queries(device: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in ONE_OF_A_KIND else EXTENDED) for n in METHODS]
+)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 def test_attention_that_takes_no_mask_is_enough_for_one_question(device, name) -> None:
     """FlashAttention refuses masks, and rows that don't lie as it wants them."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.covering import covered
 from tests.families.pictures import llava_onevision
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
@@ -115,8 +117,13 @@ def assert_equal(model: Any, inputs: Any, method: Any, *, steps: int = NEW_TOKEN
 @pytest.mark.parametrize(
     ("family", "name"),
     # The published variant renumbers positions, which isn't for those of three rows.
-    [(f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f]
-    + [(f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "own")],
+    covered(
+        [
+            *((f, n) for f in CLASSES for n in METHODS if n != "published" or "_vl" not in f),
+            *((f, n) for f in FLAT if f not in CLASSES for n in ("reselecting", "own")),
+        ],
+        together=1,
+    ),
 )
 def test_each_number_is_that_of_the_modules(family, name) -> None:
     model, processor = stock(family, torch.bfloat16)
@@ -124,8 +131,10 @@ def test_each_number_is_that_of_the_modules(family, name) -> None:
     assert_equal(model, stock_inputs(family, processor, clip(10)), METHODS[name])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-@pytest.mark.parametrize("family", CLASSES)
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    covered(product(CLASSES, (torch.float32, torch.float64, torch.float16)), together=1),
+)
 def test_in_other_dtypes_too(family, dtype) -> None:
     model, processor = stock(family, dtype)
     inputs = stock_inputs(family, processor, clip(5))
@@ -140,8 +149,10 @@ def test_layers_of_other_mathematics_stay_on_their_modules(family) -> None:
     assert answer(model, inputs, METHODS["reselecting"], flat=True)[-1] == 0
 
 
-@pytest.mark.parametrize("family", CLASSES)
-@pytest.mark.parametrize("name", ["reselecting", "on the host", "own"])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    covered(product(CLASSES, ("reselecting", "on the host", "own")), together=1),
+)
 def test_batches_and_second_questions_in_chunks(family, name, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "LONGEST_WHOLE", 8)
     monkeypatch.setattr(chunks, "CHUNK", 7)
@@ -254,8 +265,10 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("change", [_hook, _hook_before, _replace_forward, _other_class])
+@pytest.mark.parametrize(
+    ("part", "change"),
+    covered(product(PARTS, (_hook, _hook_before, _replace_forward, _other_class)), together=1),
+)
 def test_what_is_hooked_or_replaced_stays_on_modules(part, change) -> None:
     model, processor = stock("qwen3_vl", torch.float32)
     model = deepcopy(model)

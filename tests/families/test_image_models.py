@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.resolve import ModelRef
+from tests.covering import covered
 from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
 from tests.families.stock import QUESTION, Masked, clip
 from tests.families.test_matrix import METHODS, NEW_TOKENS, method_of
@@ -111,8 +113,7 @@ def test_without_a_method_it_answers_as_stock_generate_does(name: str) -> None:
     assert answer.frames.count == FRAMES
 
 
-@pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("name", "method"), covered(product(MAKERS, METHODS), together=1))
 def test_a_method_gives_what_the_masked_reference_gives(name: str, method: str) -> None:
     model, processor, layout = found(name)
     assert layout.only_none == ""

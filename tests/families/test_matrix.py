@@ -1,11 +1,12 @@
 """Each family × method × number of frames: tokens and logits are those of stock transformers.
 
-Every two of the three meet, and not every three: what a method does to a prompt doesn't depend on
-the family that made it.
+`make test-all` has every two of the three together, and `make test` each of them, spread over the
+others: what a method does to a prompt doesn't depend on the family that made it.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.unsupported import needed_release
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families import tiny
 from tests.families.stock import (
@@ -61,9 +63,9 @@ def positions_of(family: str) -> tuple[str, ...]:
     return ("kept", "renumbered") if known.counts_tokens else ("kept",)
 
 
-def plain(model: Any, inputs: Any, new_tokens: int = NEW_TOKENS) -> list[int]:
-    output = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
-    return output[0, -new_tokens:].tolist()
+def plain(model: Any, inputs: Any) -> list[int]:
+    output = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+    return output[0, -NEW_TOKENS:].tolist()
 
 
 def test_every_family_is_in_the_matrix() -> None:
@@ -75,8 +77,7 @@ def test_a_model_of_the_matrix_is_of_its_family(family) -> None:
     assert make(family)[0].config.model_type == kind(family)
 
 
-@pytest.mark.parametrize("family", MAKERS)
-@pytest.mark.parametrize("frames", FRAMES)
+@pytest.mark.parametrize(("family", "frames"), covered(product(MAKERS, FRAMES), together=1))
 def test_prompt_and_rows_are_those_of_the_stock_model(family, frames, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", 1)  # one frame at a time
     model, processor = make(family)
@@ -130,12 +131,11 @@ def test_what_a_family_can_serve_is_what_its_layers_allow(family) -> None:
                 pass
 
 
-@pytest.mark.parametrize("family", MAKERS)
-@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize(("family", "frames"), covered(product(MAKERS, (1, 5)), together=1))
 def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(frames))
-    expected = plain(model, inputs, 12)
+    expected = plain(model, inputs)
     for positions in positions_of(family) if runs(family) else ():
         keep_all = DyCoke(
             merge_ratio=0.0,
@@ -145,14 +145,15 @@ def test_with_everything_kept_tokens_are_those_of_plain_generate(family, frames)
             kv_prune="kv" in runs(family),
         )
         with keep_all(model):
-            assert plain(model, inputs, 12) == expected
-    for layer in (1, 2, 3) if "kv" in runs(family) and family not in BOTH_WAYS else ():
+            assert plain(model, inputs) == expected
+    for layer in (1, 2) if "kv" in runs(family) and family not in BOTH_WAYS else ():
         with FastV(prune_ratio=0.0, prune_layer=layer)(model):
-            assert plain(model, inputs, 12) == expected
+            assert plain(model, inputs) == expected
 
 
 @pytest.mark.parametrize(
-    ("family", "frames", "method"), [(family, *cell) for family in MAKERS for cell in cells(family)]
+    ("family", "frames", "method"),
+    covered(((family, *cell) for family in MAKERS for cell in cells(family)), together=1),
 )
 def test_pruned_it_is_the_masked_reference(family, frames, method) -> None:
     model, processor = make(family)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.cache_argument import cache_of
+from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.exactness import assert_same
+from tests.families import stock
 from tests.families.stock import (
     BOTH_WAYS,
     MERGING_ONLY,
@@ -37,13 +40,21 @@ Stage2 = partial(DyCokePlus, retain=1.0, prune_from=0)
 NEW_TOKENS = 5
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
 # One of each kind of positions and masks; what is selected doesn't depend on more of the family.
-KINDS = (*FAMILIES, *BOTH_WAYS)
+KINDS = [name for name in SERVED if name in stock.KINDS]
 
 
-def with_variants(*variants: Any) -> list[tuple[str, Any]]:
+VARIANTS: dict[str, dict[str, Any]] = {
+    "own": {},
+    "per head": {"per_head": True},
+    "on the host": {"dp_cache": "host"},
+}
+
+
+def with_variants(*names: str) -> list[Any]:
     """The first variant for every family, and the others for one of each kind."""
-    first, *others = variants
-    return [*((f, first) for f in SERVED), *((f, v) for f in KINDS for v in others)]
+    first, *others = names
+    cases = [*((f, first) for f in SERVED), *((f, n) for f in KINDS for n in others)]
+    return covered(cases, together=1, first=KINDS)
 
 
 class Own(Shorter):
@@ -132,11 +143,15 @@ def answer(model: Any, inputs: Any, method: DyCokePlus) -> Any:
 
 @pytest.mark.parametrize(
     ("family", "frames", "name"),
-    [
-        *((family, frames, "own") for family in SERVED for frames in (1, 5)),
-        *((family, 5, name) for family in KINDS for name in METHODS if name != "own"),
-        *(("llava_onevision", 1, name) for name in METHODS if name != "own"),
-    ],
+    covered(
+        [
+            *((family, frames, "own") for family in SERVED for frames in (1, 5)),
+            *((family, 5, name) for family in KINDS for name in METHODS if name != "own"),
+            *(("llava_onevision", 1, name) for name in METHODS if name != "own"),
+        ],
+        together=1,
+        first=KINDS,
+    ),
 )
 def test_it_is_the_stock_model_masked_to_what_loops_select(family, frames, name) -> None:
     model, processor = make(family)
@@ -155,16 +170,14 @@ def test_it_is_the_stock_model_masked_to_what_loops_select(family, frames, name)
         assert (stats.tokens_evicted, stats.tokens_recalled) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("family", "changes"), with_variants({}, {"per_head": True}, {"dp_cache": "host"})
-)
-def test_with_nothing_pruned_tokens_are_those_of_plain_generate(family, changes) -> None:
+@pytest.mark.parametrize(("family", "name"), with_variants(*VARIANTS))
+def test_with_nothing_pruned_tokens_are_those_of_plain_generate(family, name) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(4))
-    expected = plain(model, inputs, 12)
+    expected = plain(model, inputs)
     for positions in positions_of(family):
-        with Stage2(prune_ratio=0.0, positions=positions, **changes)(model):
-            assert plain(model, inputs, 12) == expected
+        with Stage2(prune_ratio=0.0, positions=positions, **VARIANTS[name])(model):
+            assert plain(model, inputs) == expected
 
 
 @pytest.mark.parametrize("family", [*MERGING_ONLY, *NONE_ONLY])
@@ -175,13 +188,12 @@ def test_layers_that_do_not_keep_every_token_are_refused(family) -> None:
         pass
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("changes", [{}, {"per_head": True}, {"dp_cache": "host"}])
-def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) -> None:
+@pytest.mark.parametrize(("family", "name"), covered(product(FAMILIES, VARIANTS), together=1))
+def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, name, monkeypatch) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))
     methods = [
-        Stage2(prune_ratio=0.6, positions=positions, **changes)
+        Stage2(prune_ratio=0.6, positions=positions, **VARIANTS[name])
         for positions in positions_of(family)
     ]
     whole = [answer(model, inputs, method) for method in methods]
@@ -199,10 +211,10 @@ def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, changes, monkeypatch) 
         assert (ours.nbytes, ours.host_nbytes) == (theirs.nbytes, theirs.host_nbytes)
 
 
-@pytest.mark.parametrize(("family", "dp_cache"), with_variants("device", "host"))
-def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cache) -> None:
+@pytest.mark.parametrize(("family", "name"), with_variants("own", "on the host"))
+def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, name) -> None:
     loaded = loaded_of(family)
-    method = Stage2(prune_ratio=0.6, positions="kept", dp_cache=dp_cache)
+    method = Stage2(prune_ratio=0.6, positions="kept", **VARIANTS[name])
     session = VideoSession(loaded, clip(5))
     for number, question in enumerate(QUESTIONS):
         alone = VideoSession(loaded, clip(5), reuse=False)
@@ -210,18 +222,16 @@ def test_a_second_question_is_answered_as_in_a_session_of_its_own(family, dp_cac
         with Read(loaded.model) as read:
             found = session.ask(question, method, max_new_tokens=NEW_TOKENS)
         assert same(found, expected)
-        if number and dp_cache == "device" and family not in BOTH_WAYS:
+        if number and name == "own" and family not in BOTH_WAYS:
             assert read.prefilled <= expected.tokens.text
 
 
-@pytest.mark.parametrize(
-    ("family", "changes"), with_variants({}, {"per_head": True}, {"dp_cache": "host"})
-)
-def test_three_unequal_ones_are_answered_as_alone(family, changes) -> None:
+@pytest.mark.parametrize(("family", "name"), with_variants(*VARIANTS))
+def test_three_unequal_ones_are_answered_as_alone(family, name) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
     questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
-    method = Stage2(prune_ratio=0.6, positions="kept", **changes)
+    method = Stage2(prune_ratio=0.6, positions="kept", **VARIANTS[name])
     together = ask_together(questions, method, GenerationOptions(max_new_tokens=NEW_TOKENS))
     for item, found in zip(questions, together, strict=True):
         assert same(found, item.session.ask(item.question, method, max_new_tokens=NEW_TOKENS))

@@ -7,7 +7,8 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip
+from tests.covering import covered
+from tests.families.stock import BOTH_WAYS, KINDS, MERGING_ONLY, NONE_ONLY, clip
 from tests.families.test_chunked_prefill import Read
 from tests.families.test_matrix import NEW_TOKENS, method_of, runs
 from tests.families.test_together import loaded_of
@@ -17,28 +18,27 @@ QUESTIONS = ("what happens", "who is there and why does the circle move", "what 
 READ_WHOLE = (*BOTH_WAYS, *MERGING_ONLY, *NONE_ONLY)
 
 
-def methods_of(family: str) -> list:
-    """None, and the one that does most."""
-    return [Uncompressed(), *(method_of(name, "kept") for name in runs(family)[-1:])]
+# No method, and the one that does most.
+CASES = [(family, name) for family in MAKERS for name in ("none", *runs(family)[-1:])]
 
 
-@pytest.mark.parametrize("family", MAKERS)
-def test_answers_are_those_of_a_fresh_session(family: str) -> None:
+@pytest.mark.parametrize(("family", "name"), covered(CASES, together=1, first=KINDS))
+def test_answers_are_those_of_a_fresh_session(family: str, name: str) -> None:
     loaded = loaded_of(family)
-    for method in methods_of(family):
-        session = VideoSession(loaded, clip(5))
-        for question in QUESTIONS:
-            expected = VideoSession(loaded, clip(5), reuse=False).ask(
-                question, method, max_new_tokens=NEW_TOKENS
-            )
-            with Read(loaded.model) as read:
-                answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
-            assert answer.answer == expected.answer
-            assert answer.tokens == expected.tokens
-            assert answer.decode == expected.decode
-            text = expected.tokens.text
-            if family not in READ_WHOLE and question is not QUESTIONS[0]:
-                assert read.prefilled <= text
+    method = Uncompressed() if name == "none" else method_of(name, "kept")
+    session = VideoSession(loaded, clip(5))
+    for question in QUESTIONS:
+        expected = VideoSession(loaded, clip(5), reuse=False).ask(
+            question, method, max_new_tokens=NEW_TOKENS
+        )
+        with Read(loaded.model) as read:
+            answer = session.ask(question, method, max_new_tokens=NEW_TOKENS)
+        assert answer.answer == expected.answer
+        assert answer.tokens == expected.tokens
+        assert answer.decode == expected.decode
+        text = expected.tokens.text
+        if family not in READ_WHOLE and question is not QUESTIONS[0]:
+            assert read.prefilled <= text
 
 
 def test_methods_take_turns_and_each_finds_what_it_read() -> None:

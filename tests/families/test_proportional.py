@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import clip, stock_inputs
 from tests.families.test_chunked_prefill import CHUNK, FAMILIES, Read
@@ -45,10 +47,14 @@ VARIANTS = {
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [
-        *((family, "all") for family in SERVED),
-        *((family, name) for family in KINDS for name in VARIANTS if name != "all"),
-    ],
+    covered(
+        [
+            *((family, "all") for family in SERVED),
+            *((family, name) for family in KINDS for name in VARIANTS if name != "all"),
+        ],
+        together=1,
+        first=KINDS,
+    ),
 )
 def test_it_is_the_stock_model_with_it_in_its_mask(family: str, name: str) -> None:
     model, processor = make(family)
@@ -65,8 +71,7 @@ def test_it_is_the_stock_model_with_it_in_its_mask(family: str, name: str) -> No
             assert_same(ours[0], theirs)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(("family", "name"), covered(product(FAMILIES, VARIANTS), together=1))
 def test_a_prompt_in_chunks_is_as_one_in_one_pass(family, name, monkeypatch) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(9))

@@ -22,9 +22,18 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.families.pixels import Grid
 from dycoke_cli.models.load import LoadedModel
+from tests.covering import covered
 from tests.engine.reference import merge
 from tests.exactness import assert_same
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, OPTIONS, QUESTION, Masked, clip
+from tests.families.stock import (
+    MERGING_ONLY,
+    NONE_ONLY,
+    OPTIONS,
+    QUESTION,
+    Masked,
+    clip,
+    one_of_each_kind,
+)
 from tests.families.test_matrix import positions_of
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures
@@ -141,7 +150,7 @@ class Apart(Masked):
         return kept
 
 
-@pytest.mark.parametrize("family", SEVERAL)
+@pytest.mark.parametrize("family", one_of_each_kind(SEVERAL))
 def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
     model, processor = make(family)
     cases = [CLIPS]
@@ -177,7 +186,7 @@ def test_with_nothing_dropped_it_is_the_stock_model(family: str) -> None:
             assert attachment.stats[0].kept_by_video == visual
 
 
-@pytest.mark.parametrize("family", [name for name in SEVERAL if name not in NONE_ONLY])
+@pytest.mark.parametrize("family", one_of_each_kind(f for f in SEVERAL if f not in NONE_ONLY))
 def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
     model, processor = make(family)
     clips = (clip(5), clip(7, seed=1)) if takes_unequal(model) else CLIPS
@@ -212,18 +221,23 @@ def test_dropped_it_is_the_masked_reference_of_each_video(family: str) -> None:
         assert attachment.stats[0].visual_kept == sum(kept)
 
 
-# A tower whose attention is known, and one that isn't; both count tokens, or have places.
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
+def of_two_kinds() -> list[tuple[str, str]]:
+    """A family whose tower gives its attention and shows pictures, and one of neither: methods."""
+    neither = [
+        name
+        for name, method in METHODS.items()
+        if "attention" not in method.needs and method().shrink() is None
+    ]
+    cases = {"llava_onevision": METHODS, "qwen2_5_vl": neither}
+    return [(family, name) for family, names in cases.items() for name in names if name != "none"]
+
+
+@pytest.mark.parametrize(("family", "name"), covered(of_two_kinds(), together=1))
 def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -> None:
     method = METHODS[name]()
     clips = (clip(5), clip(6, seed=1))
     session = session_of(family, clips)
     loaded = session.loaded
-    if "attention" in method.needs and loaded.family.tower is None:
-        pytest.skip("this tower gives no attention")
-    if method.shrink() is not None and not loaded.family.has_pictures:
-        pytest.skip("its frames come as patches")
     method = settle(method, {"prune_layer": 2, "positions": "kept"})
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]

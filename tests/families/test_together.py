@@ -10,7 +10,8 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load import LoadedModel
-from tests.families.stock import clip
+from tests.covering import covered
+from tests.families.stock import KINDS, clip
 from tests.families.test_matrix import method_of, positions_of, runs
 from tests.families.tiny import MAKERS, make
 
@@ -29,11 +30,15 @@ def same(ours, theirs) -> bool:
 
 @pytest.mark.parametrize(
     ("family", "name", "frames"),
-    [
-        *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
-        # The widest padding: with the method that does most.
-        *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
-    ],
+    covered(
+        [
+            *((f, name, (1, 4, 5)) for f in MAKERS for name in ("none", *runs(f))),
+            # The widest padding: with the method that does most.
+            *((f, ("none", *runs(f))[-1], (12, 2, 12)) for f in MAKERS),
+        ],
+        together=1,
+        first=KINDS,
+    ),
 )
 def test_three_unequal_ones_are_answered_as_alone(family, name, frames) -> None:
     loaded = loaded_of(family)

@@ -141,8 +141,8 @@ def minimax_m3_vl() -> tuple[Any, Any]:
         | {
             "head_dim": 8, "rotary_dim": 4, "num_experts_per_tok": 2, "num_local_experts": 4,
             "dense_intermediate_size": 48, "shared_intermediate_size": 16,
-            "mlp_layer_types": ["dense", *["sparse"] * 4],
-            "layer_types": ["full_attention", "minimax_m3_sparse"] * 2 + ["full_attention"],
+            "mlp_layer_types": ["dense", *["sparse"] * 2],
+            "layer_types": ["full_attention", "minimax_m3_sparse", "full_attention"],
             "index_n_heads": 2, "index_head_dim": 8, "index_block_size": 4,
             "index_topk_blocks": 2,
         },

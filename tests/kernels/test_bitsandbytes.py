@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,12 @@ from dycoke_cli.models.resolve import choose
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
 
-pytest.importorskip("accelerate", reason="accelerate (extra big) isn't installed")
-bnb = pytest.importorskip("bitsandbytes", reason="bitsandbytes (extra big) isn't installed")
-pytestmark = [pytest.mark.slow, pytest.mark.extended]
+missing = [name for name in ("accelerate", "bitsandbytes") if find_spec(name) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.extended,
+    pytest.mark.skipif(bool(missing), reason=f"{missing} (extra big) isn't installed"),
+]
 
 # NormalFloat in 4 bits, from the paper of QLoRA (appendix E).
 NF4 = torch.tensor([
@@ -31,6 +36,11 @@ NF4 = torch.tensor([
     0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
     0.7229568362236023, 1.0,
 ])  # fmt: skip
+
+
+def forms() -> Any:
+    """The module of its layers, which takes seconds to import: `make test` runs none of this."""
+    return import_module("bitsandbytes.nn")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,7 @@ def test_the_decoder_alone_is_quantized(
     bits: str, kind: str, whole: LoadedModel, request: pytest.FixtureRequest
 ) -> None:
     loaded: LoadedModel = request.getfixturevalue(bits)
-    form = getattr(bnb.nn, kind)
+    form = getattr(forms(), kind)
     quantized = {name for name, part in loaded.model.named_modules() if isinstance(part, form)}
     decoder = whole.model.get_decoder()
     assert len(quantized) == sum(isinstance(part, torch.nn.Linear) for part in decoder.modules())
@@ -96,12 +106,12 @@ def test_the_decoder_alone_is_quantized(
 
 def test_predicted_and_actual_bytes(int4: LoadedModel) -> None:
     answer(int4)  # on some CPUs the first question packs the weights anew
-    quantized = [one for one in int4.model.modules() if isinstance(one, bnb.nn.Linear4bit)]
+    quantized = [one for one in int4.model.modules() if isinstance(one, forms().Linear4bit)]
     numbers = sum(one.in_features * one.out_features for one in quantized)
     others = sum(
         tensor.nbytes
         for tensor in (*int4.model.parameters(), *int4.model.buffers())
-        if not isinstance(tensor, bnb.nn.Params4bit)
+        if not isinstance(tensor, forms().Params4bit)
     )
     scales = int4.weights_bytes - others - numbers // 2
     # A byte or two for the scale of each 64, and tables of 16 and 256 numbers for each layer.

@@ -90,7 +90,7 @@ def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
 def test_answers_are_those_that_each_question_gets_alone(
     loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:
-    jobs = jobs_in(CLIPS, *QUESTIONS[:2])
+    jobs = jobs_in(CLIPS, *QUESTIONS[:2])[::2]
     answers = said(answer_all(loaded, plan, jobs))
     assert len(answers) == 2 * len(jobs)
     assert len(set(answers.values())) > 5

@@ -99,7 +99,14 @@ def test_it_ends_with_its_parent_while_it_imports(tmp_path: Path) -> None:
     process.communicate(timeout=30)
 
 
-@pytest.mark.parametrize("failure", ["raise RuntimeError", "raise ImportError", "os._exit(1)"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "raise ImportError",
+        pytest.param("raise RuntimeError", marks=pytest.mark.extended),
+        pytest.param("os._exit(1)", marks=pytest.mark.extended),
+    ],
+)
 def test_an_engine_that_cant_be_imported(tmp_path: Path, failure: str) -> None:
     """Nobody waits for ever."""
     (tmp_path / "transformers.py").write_text(f"import os; {failure}")

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.cli.harness import REAL, run_here, run_process
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = sorted((ROOT / "sample_videos").glob("*.mp4"))[:4]
@@ -55,11 +56,18 @@ def serving(folder: Path, port: int = 0) -> Iterator[tuple[str, warm.Popen]]:
         process.wait(PATIENCE_S)
 
 
-def dycoke(*arguments: str | Path, code: int = 0) -> str:
-    command = [sys.executable, "-m", "dycoke_cli", *map(str, arguments)]
-    done = warm.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == code, done.stderr.decode()
-    return str(done.stdout.decode())
+def dycoke(*arguments: str | Path) -> str:
+    """What a command that succeeds prints, in this process."""
+    done = run_here(*arguments)
+    assert done.code == 0, done.err
+    return done.out
+
+
+def as_process(*arguments: str | Path) -> str:
+    """The same as a process of its own."""
+    done = run_process(REAL, *arguments)
+    assert done.code == 0, done.err
+    return done.out
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +76,29 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module", autouse=True)
+def decoders() -> Iterator[None]:
+    with warm.decoders():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cache", "settings", "runtime"):
+        monkeypatch.setenv(f"DYCOKE_{name.upper()}", str(tmp_path / name))
+
+
 def objects(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
+    """The last method's by the command as a user starts it."""
+    run = as_process if method == METHODS[-1] else dycoke
     command = ("ask", MOVE, SURE, "--method", method, "--json", "--quiet")
-    own = json.loads(dycoke(*command, "--no-server"))
-    served = json.loads(dycoke(*command, "--server", address))
+    own = json.loads(run(*command, "--no-server"))
+    served = json.loads(run(*command, "--server", address))
     for key in ("answer", "finish_reason", "method", "frames", "warnings"):
         assert served[key] == own[key]
     for key in ("visual", "visual_kept", "text", "generated"):
@@ -96,6 +118,7 @@ def test_a_comparison(address: str) -> None:
 
 def test_eval_counts_the_tokens_of_a_model_here(address: str, tmp_path: Path) -> None:
     command = ("eval", "shapes", "--limit", "2", "--methods", "none,evs", "--json", "--quiet")
+    command += ("--frames", "4", "--max-new-tokens", "4")
     here = json.loads(dycoke(*command, "--out", tmp_path / "here"))
     there = json.loads(dycoke(*command, "--out", tmp_path / "there", "--server", address))
     for own, served in zip(here["rows"], there["rows"], strict=True):

@@ -21,7 +21,7 @@ from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
 from dycoke_cli.verification.verification_report import Step
 from tests.exactness import EPS, HANDED_OUT
-from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip
+from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.test_unlisted import FOUND, found, newest
 from tests.families.test_unlisted import MERGING_ONLY as NO_MASK
 from tests.families.test_unlisted import session as session_of_found
@@ -40,7 +40,7 @@ def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64)
     return VideoSession(loaded, clip(frames))
 
 
-@pytest.mark.parametrize("family", [name for name in MAKERS if name not in NONE_ONLY])
+@pytest.mark.parametrize("family", one_of_each_kind(f for f in MAKERS if f not in NONE_ONLY))
 def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
     # As many as let the choice change; whole answers are checked on the families below.
     monkeypatch.setattr(checking, "NEW_TOKENS", 8)

@@ -109,7 +109,10 @@ def children(pid: int) -> set[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_termination_ends_the_decoders(number: int) -> None:
     process = warm.Popen(
-        [*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI],
+        [
+            *(*REAL, "batch", str(ROOT / "sample_videos"), "What?", "--quiet", *MINI),
+            *("--frames", "2", "--max-new-tokens", "2"),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -27,6 +27,7 @@ EXACT = ("--dtype", "float32", "--device", "cpu", "--frames", "4", "--max-new-to
 NAMES = tuple(miniatures.MAKERS)
 # As many videos as each has, at least: one falls to each shard.
 METHODS = ("--methods", "none,dycoke,no-video", "--limit", "2")
+FEW = ("--methods", "none,dycoke", "--limit", "8")
 # Open answers, choices about parts of videos, and a prompt with subtitles: the jobs of others, sent
 # elsewhere or divided, are as these.
 SENT = ("video_dc499", "mvbench", "videomme_w_subtitle")
@@ -76,7 +77,12 @@ def tables(*folders: Path) -> dict[str, Any]:
     return {**document, "journal": ""}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def _needed(name: str) -> Any:
+    """The others are read and asked by their own tests, with prepared answers."""
+    return pytest.param(name, marks=() if name in SENT else pytest.mark.extended)
+
+
+@pytest.fixture(scope="module", params=map(_needed, NAMES))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -130,9 +136,9 @@ def test_on_ray(name: str, whole: Path, data: Path, tmp_path: Path, cluster: Any
 
 @pytest.fixture(scope="module")
 def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MVBench answered to the end, in this process."""
+    """Some questions of MVBench answered to the end, in this process."""
     out = tmp_path_factory.mktemp("asked")
-    assert run_here(*flags("mvbench", data, out), "--quiet").code == 0
+    assert run_here(*flags("mvbench", data, out), *FEW, "--quiet").code == 0
     return out
 
 
@@ -143,7 +149,7 @@ def test_killed_in_mid_run_it_resumes(
     how = ["--engine", engine]
     if engine == "ray":  # a cluster that stays, and has to give up what was killed
         how += ["--address", request.getfixturevalue("cluster").address]
-    command = [*map(str, flags("mvbench", data, tmp_path)), *how, "--quiet"]
+    command = [*map(str, flags("mvbench", data, tmp_path)), *FEW, *how, "--quiet"]
     journal, enough = tmp_path / FILE, 4
     process = warm.Popen(
         [*REAL, *command],

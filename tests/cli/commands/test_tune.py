@@ -18,6 +18,7 @@ from tests.guard.tunings import SAMPLING, SURE, tuning_with
 SAMPLES = Path(__file__).parents[3] / "sample_videos"
 CLIPS = [str(SAMPLES / f"{name}.mp4") for name in ("appear", "move", "turn", "vanish")]
 QUESTION = "What happens in the video?"
+SHORT = ("--frames", "4", "--max-new-tokens", "6")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_from_clips_to_auto_to_batch(tmp_path):
     junk.write_text("not a video")
     clips = [*CLIPS, str(junk)]
     command = ["tune", *clips, "--questions", str(questions), "--out", str(tmp_path / "out")]
-    command += ["--methods", "random", "--retain", "0.1,0.5", "--target", "0.5", "--json"]
+    command += ["--methods", "random", "--retain", "0.1,0.5", "--target", "0.5", "--json", *SHORT]
     first = run(*command)
     assert first.code == 0, first.err
     report = json.loads(first.out)
@@ -51,20 +52,20 @@ def test_from_clips_to_auto_to_batch(tmp_path):
     again = json.loads(run(*command).out)
     assert (tmp_path / "out" / "observations.jsonl").read_bytes() == lines  # nothing asked twice
     assert again["choice"] == report["choice"]
-    asked = json.loads(run("ask", CLIPS[0], QUESTION, "--method", "auto", "--json").out)
+    asked = json.loads(run("ask", CLIPS[0], QUESTION, "--method", "auto", "--json", *SHORT).out)
     assert asked["tuned"]["videos"] == report["tuned"]["videos"]
-    lines = run("batch", *CLIPS[:2], QUESTION, "--guard", "0.05").out.splitlines()
+    lines = run("batch", *CLIPS[:2], QUESTION, "--guard", "0.05", *SHORT).out.splitlines()
     for line in map(json.loads, lines):
         assert [step["method"]["name"] for step in line["guard"]["path"]] == ["none"]
         assert any("55 more videos" in warning for warning in line["warnings"])
     told = run("models", "info", "mini").out
     assert report["tuned"]["date"] in told
-    assert "tuned" not in json.loads(run("ask", CLIPS[0], QUESTION, "--json").out)
+    assert "tuned" not in json.loads(run("ask", CLIPS[0], QUESTION, "--json", *SHORT).out)
     plain = [one for one in command if one != "--json"]
     saved = run(*plain, "--save")
     assert "answers where no --method is given" in saved.err
     assert "isn't accuracy" in " ".join(saved.out.split())
-    asked = json.loads(run("ask", CLIPS[0], QUESTION, "--json").out)
+    asked = json.loads(run("ask", CLIPS[0], QUESTION, "--json", *SHORT).out)
     assert asked["tuned"]["videos"] == 4
     exported = json.loads(run(*plain, "--export").out)
     assert exported.keys() == {"dycoke"}

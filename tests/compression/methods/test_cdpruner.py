@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.selection import Given
 from dycoke_cli.evaluation.method_specs import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
+from tests.covering import covered
 
 SMALL = [clip for clip, features in CLIPS.items() if features.shape[:2].numel() <= 60]
 
@@ -58,9 +60,10 @@ def test_without_a_weight_it_asks_for_no_question() -> None:
     assert kept == without.choose(replace(given("drift"), features=clip)).kept.tolist()
 
 
-@pytest.mark.parametrize("ahead", [(64, 256), (3, 7), (1, 1)], ids=str)
-@pytest.mark.parametrize("clip", SMALL)
-@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize(
+    ("clip", "weight", "ahead"),
+    covered(product(SMALL, (1.0, 0.5, 0.0), ((64, 256), (3, 7), (1, 1))), together=2),
+)
 def test_it_is_the_greedy_choice_by_determinants(
     clip: str, weight: float, ahead: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

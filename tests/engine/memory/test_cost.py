@@ -23,7 +23,7 @@ from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.engine.memory.flops import prefill_flops
 from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels import choice, processor
+from dycoke_cli.kernels import choice, linear, processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
@@ -103,14 +103,19 @@ def test_a_choice_inside_holds_for_the_prompt() -> None:
     assert found.tokens.visual_kept == 6272
 
 
-def test_kv_cache_and_weights_by_hand() -> None:
+@pytest.mark.parametrize("packs", [True, False])
+def test_kv_cache_and_weights_by_hand(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor that packs weights, and on one that doesn't."""
+    monkeypatch.setattr(linear, "can_pack", lambda: packs)
     found = cost("llava-onevision-7b", dtype="bfloat16").bytes
     # Four KV heads of 128 numbers, keys and values, in two bytes, in 28 layers.
     entry = 2 * 4 * 128 * 2 * 28
     assert found.kv_cache_uncompressed == entry * (6272 + 64 + 128)
     assert found.kv_cache == entry * (2960 + 64 + 128)
     assert found.weights == pytest.approx(2 * 8_030_807_584, rel=1e-6)
-    assert found.loading == pytest.approx(found.weights + 2 * 152_000 * 3584, rel=1e-3)
+    # The output layer is packed last, beside the weights that it is made of.
+    output = 2 * 152_000 * 3584 if packs else 0
+    assert found.loading == pytest.approx(found.weights + output, rel=1e-3)
     full = cost("llava-onevision-7b", dtype="float32").bytes
     assert full.weights == full.loading == pytest.approx(2 * found.weights, rel=1e-6)
 
@@ -207,8 +212,8 @@ def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -
     for shape in attention_shapes(model):
         shapes[str(shape)] = {"stock": 2.0, "own": 1.0}
     for layer in eligible(model).values():
-        for linear in linear_shapes(layer, generating=True):
-            shapes[str(linear)] = {"stock": 1.0}
+        for timed in linear_shapes(layer, generating=True):
+            shapes[str(timed)] = {"stock": 1.0}
     monkeypatch.setattr(processor.Processor, "read", lambda self: shapes)
     found = cost(name, Method(), **options)
     d, m, kv, vocabulary = 896, 4864, 128, 152_000

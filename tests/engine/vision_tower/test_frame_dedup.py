@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
@@ -21,8 +24,7 @@ def repeated(order: list[int]) -> Pictures:
     return Pictures.of(pictures)
 
 
-@pytest.mark.parametrize("family", MAKERS)
-@pytest.mark.parametrize("numbers", [1, 10**9])
+@pytest.mark.parametrize(("family", "numbers"), covered(product(MAKERS, (1, 10**9)), together=1))
 def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)

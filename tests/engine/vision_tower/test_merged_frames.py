@@ -9,6 +9,7 @@ import copy
 import math
 import threading
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dycoke_cli import DyCoke, EarlyTom, Sampling, Uncompressed, VideoSession, l
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
@@ -27,6 +29,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.compression.methods.test_earlytom import groups_by_loops, merged_by_loops
+from tests.covering import covered
 from tests.engine.test_visual_cache import files, identified
 from tests.engine.vision_tower.test_stacked_towers import CAN
 from tests.engine.vision_tower.test_tower_attention import CANNOT
@@ -127,9 +130,10 @@ def deeper(family: str) -> tuple[Any, Any]:
     return model, processor
 
 
-@pytest.mark.parametrize("frames", [1, 3, 9, 40])
-@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
-@pytest.mark.parametrize("family", CAN)
+@pytest.mark.parametrize(
+    ("family", "frames", "numbers"),  # that are encoded at a time: a window's, or all
+    covered(product(CAN, (1, 3, 9, 40), (1, 10**9)), together=1),
+)
 @torch.inference_mode()
 def test_it_is_a_tower_in_which_frames_are_written_over(family, frames, numbers, monkeypatch):
     model, processor = deeper(family)
@@ -191,8 +195,9 @@ def test_a_session_and_stock_generate_give_the_same(family) -> None:
     assert stats.visual_last == round(stats.visual_kept * 0.5)
 
 
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", CAN)
+@pytest.mark.parametrize(
+    ("family", "implementation"), covered(product(CAN, ("eager", "sdpa")), together=1)
+)
 def test_masks_of_whole_videos_do_not_matter(family, implementation, monkeypatch) -> None:
     """Some implementations get one for each frame, though there is no padding."""
     model, processor = deeper(family)
@@ -263,9 +268,9 @@ def test_several_videos_are_answered_as_alone() -> None:
     loaded = loaded_of("llava_onevision")
     sessions = [VideoSession(loaded, clip(frames, frames)) for frames in (9, 2, 12)]
     questions = [Question(session, "what happens") for session in sessions]
-    together = ask_together(questions, ALL)
+    together = ask_together(questions, ALL, GenerationOptions(max_new_tokens=6))
     for session, answer in zip(sessions, together, strict=True):
-        assert same(answer, session.ask("what happens", ALL))
+        assert same(answer, session.ask("what happens", ALL, max_new_tokens=6))
 
 
 def test_stock_generate_takes_one_video_at_a_time() -> None:

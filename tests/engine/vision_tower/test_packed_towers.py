@@ -11,6 +11,7 @@ import copy
 import threading
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.covering import covered
 from tests.engine.vision_tower.test_stacked import MERGING, reference_of
 from tests.exactness import assert_same, in_float64
 from tests.families.stock import QUESTION, Shorter, clip, stock_inputs
@@ -144,21 +146,19 @@ def encoded(model: Any, prompt: Any, merging: DyCoke | None = None) -> Encoded:
 HALF, NOTHING, WINDOW, ALL = 0.5, 0.99, 1, 10**9
 
 
-@pytest.mark.parametrize("family", PACKED)
-@pytest.mark.parametrize(
-    ("frames", "before", "merge_ratio", "numbers"),
-    [
-        (9, 0, HALF, WINDOW),
-        (9, 2, HALF, ALL),
-        (6, 1, NOTHING, WINDOW),
-        (9, 9, HALF, WINDOW),
-        (1, 2, HALF, ALL),
-    ],
-)
+CASES = [
+    (9, 0, HALF, WINDOW),
+    (9, 2, HALF, ALL),
+    (6, 1, NOTHING, WINDOW),
+    (9, 9, HALF, WINDOW),
+    (1, 2, HALF, ALL),
+]
+
+
+@pytest.mark.parametrize(("family", "case"), covered(product(PACKED, CASES), together=1))
 @torch.inference_mode()
-def test_rows_and_choice_are_those_of_whole_frames(
-    family, frames, before, merge_ratio, numbers, monkeypatch
-) -> None:
+def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) -> None:
+    frames, before, merge_ratio, numbers = case
     merging = replace(MERGING, merge_ratio=merge_ratio)
     model, _ = deeper(family)
     known = family_of(model.config)
@@ -298,8 +298,10 @@ def _flash(
     return torch.cat(found, dim=2).transpose(1, 2), None
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "cosmos3_edge"])
-@pytest.mark.parametrize("implementation", ["eager", "dense_flash"])
+@pytest.mark.parametrize(
+    ("family", "implementation"),
+    covered(product(("qwen2_5_vl", "qwen3_vl", "cosmos3_edge"), ("eager", "dense_flash")), 1),
+)
 @torch.inference_mode()
 def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> None:
     # Names with flash in them are taken for packages that are needed.

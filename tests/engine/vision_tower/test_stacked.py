@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.pixels import normalised
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
@@ -104,9 +106,10 @@ def _pooled(frame: torch.Tensor, side: int, token: int) -> torch.Tensor:
     return frame[_block(token, side)].mean(0)
 
 
-@pytest.mark.parametrize("frames", [1, 3, 4, 7, 9])
-@pytest.mark.parametrize("before", [0, 1])
-@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
+@pytest.mark.parametrize(
+    ("frames", "before", "numbers"),  # that are encoded at a time: a window's, or all
+    covered(product((1, 3, 4, 7, 9), (0, 1), (1, 10**9)), together=2),
+)
 @torch.inference_mode()
 def test_rows_and_choice_are_those_written_out(frames, before, numbers, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)

@@ -8,6 +8,7 @@ over.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dycoke_cli.engine.vision_tower import stacked
 from dycoke_cli.models.families import FAMILIES, family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.covering import covered
 from tests.engine.vision_tower.test_stacked import MERGING, reference_of
 from tests.exactness import assert_same
 from tests.families.stock import clip
@@ -93,11 +95,11 @@ class Overwritten:
         return hidden
 
 
-@pytest.mark.parametrize("family", CAN)
-@pytest.mark.parametrize("frames", [1, 3, 9])
-@pytest.mark.parametrize("before", [0, 1])
-@pytest.mark.parametrize("merge_ratio", [0.5, 0.99], ids=["half", "nothing of a compared frame"])
-@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a window", "all windows"])
+# Half of a compared frame stays, or nothing; a window is encoded at a time, or all of them.
+@pytest.mark.parametrize(
+    ("family", "frames", "before", "merge_ratio", "numbers"),
+    covered(product(CAN, (1, 3, 9), (0, 1), (0.5, 0.99), (1, 10**9)), together=2),
+)
 @torch.inference_mode()
 def test_rows_and_choice_are_those_of_whole_frames(
     family, frames, before, merge_ratio, numbers, monkeypatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import ClassVar
 
 import pytest
@@ -18,6 +19,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
+from tests.covering import covered
 from tests.engine.test_visual_cache import files, identified
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.engine.vision_tower.test_stacked_towers import CAN, rows_of
@@ -109,8 +111,10 @@ def encoded(family: str, frames: int):
     return encode.encode_video(model, known, prompt, with_attention=True)
 
 
-@pytest.mark.parametrize("family", CAN)
-@pytest.mark.parametrize("numbers", [1, 10**9], ids=["a frame at a time", "all at once"])
+@pytest.mark.parametrize(
+    ("family", "numbers"),  # that are encoded at a time: a frame's, or all
+    covered(product(CAN, (1, 10**9)), together=1),
+)
 def test_it_is_that_of_eager_attention(family, numbers, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)

@@ -133,6 +133,7 @@ def test_flags_of_a_cluster_without_one(flags: tuple[str, ...]) -> None:
     assert f"{flags[0]} is for a cluster: add --engine ray" in done.err
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_cluster_of_our_own_is_out_of_reach(tmp_path: Path) -> None:
     """It listens to this machine alone, and other users read nothing of it."""

@@ -37,7 +37,7 @@ class KVStore(Cache):
             for layers that hand out active tokens by the selection of another one.
     """
 
-    layers: list[KVLayer]  # type: ignore[assignment] # narrower than the base
+    layers: list[KVLayer]  # narrower than the base
 
     def __init__(
         self,

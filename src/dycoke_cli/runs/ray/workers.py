@@ -100,7 +100,7 @@ class OnRay:
         ]
         rows = [{"slice": pickle.dumps(part)} for part in slices]
         return ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            RayWorker,  # type: ignore[arg-type]  # a class is welcome, too
+            RayWorker,  # a class is welcome, too
             fn_constructor_args=(task,),
             compute=ray.data.ActorPoolStrategy(
                 size=min(workers.count, len(rows)), max_tasks_in_flight_per_actor=_SLICES_OF_WORKER

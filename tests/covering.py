@@ -1,0 +1,59 @@
+"""Products of test parameters: `make test-all` runs all cases, `make test` a part that covers them.
+
+`make test` runs at least one case with each value (`together=1`), or with each pair of values
+(`together=2`). The other cases are marked `extended`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Hashable, Iterable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+Case = tuple[Hashable, ...]
+EXTENDED = (pytest.mark.extended, pytest.mark.slow)
+"""The marks of what only `make test-all` runs."""
+
+
+def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
+    """All cases in their order, for `parametrize`; those not needed to cover are `extended`.
+
+    Args:
+        cases: tuples of one length.
+        together: how many values of a case have to occur together in one that isn't `extended`.
+        first: the first values that `make test` runs; None for all.
+    """
+    cases = [*cases]
+    needed = {*covering((c for c in cases if first is None or c[0] in first), together)}
+    return [pytest.param(*case, marks=() if case in needed else EXTENDED) for case in cases]
+
+
+def covering(cases: Iterable[Case], together: int) -> list[Case]:
+    """A greedy choice of cases: each adds the most combinations; of equals, the least used values.
+
+    Args:
+        cases: tuples of one length.
+        together: the size of a combination.
+    """
+    left = {case: _combinations(case, together) for case in cases}
+    chosen: list[Case] = []
+    missing = set().union(*left.values())
+    used: Counter[tuple[int, Hashable]] = Counter()
+
+    def gain(case: Case) -> tuple[int, int]:
+        return len(left[case] & missing), -sum(used[value] for value in enumerate(case))
+
+    while missing:
+        best = max(left, key=gain)
+        missing -= left.pop(best)
+        used.update(enumerate(best))
+        chosen.append(best)
+    return chosen
+
+
+def _combinations(case: Case, together: int) -> set[tuple[tuple[int, Hashable], ...]]:
+    """Those of the values of a case, each with its place."""
+    return {*combinations(enumerate(case), together)}

@@ -1,0 +1,39 @@
+"""A pytest plugin for `make test-processors`: the tests run as on another processor.
+
+With `--processor unpacked` no weights can be packed, with `emulated` there are no instructions for
+bfloat16, and with `bfloat16` there are. All else is this processor's. What is pretended holds in
+this process and in those that are forked from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+PROCESSORS = ("unpacked", "emulated", "bfloat16")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--processor", choices=PROCESSORS, required=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Replace the functions before any module imports them by their names."""
+    from dycoke_cli.kernels import linear, processor
+
+    kind = config.getoption("--processor")
+    if kind == "unpacked":
+        linear.can_pack = _always(False)
+        return
+    more = ["avx512_f", "avx512_bf16"] if kind == "bfloat16" else []
+    processor.instructions = _always(["avx2", *more])
+
+    from dycoke_cli.kernels import choice
+
+    choice.has_amx = _always(False)  # the function itself has tests
+
+
+def _always(value: Any) -> Callable[[], Any]:
+    return lambda: value
