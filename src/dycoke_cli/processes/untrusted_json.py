@@ -1,4 +1,4 @@
-"""What JSON of a stranger says, as the dataclasses that it should be."""
+"""Validating conversion of untrusted JSON into dataclasses."""
 
 from __future__ import annotations
 

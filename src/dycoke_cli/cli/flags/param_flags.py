@@ -38,7 +38,7 @@ _SHARED = {
     for group in (Sampling, Limits, LoadOptions, GenerationOptions)
     for name, parameter in parameters_of(group).items()
 }
-_SHORT = {name: p.told.flag for name, p in _SHARED.items() if p.told.flag is not None}
+_SHORT = {name: p.spec.flag for name, p in _SHARED.items() if p.spec.flag is not None}
 
 
 def in_flags(text: str) -> str:
@@ -95,14 +95,14 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
     first = next(iter(parameters.values()))
     if {p.kind for p in parameters.values()} != {first.kind}:
         raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
-    words = dict.fromkeys(word for p in parameters.values() for word in p.told.words)
+    words = dict.fromkeys(word for p in parameters.values() for word in p.spec.words)
     choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
     # A number is a text to Typer, for it may be a share in per cent or a word, and our own sentence
     # says what isn't one.
     kind: Any = bool if first.kind is bool else str
     if choices:
         kind = Literal[tuple(choices)]
-    metavar = first.told.metavar or first.told.symbol
+    metavar = first.spec.metavar or first.spec.symbol
     metavar = metavar or ("NAME" if choices else _METAVARS[first.kind])
     return Annotated[
         kind | None,
@@ -119,7 +119,7 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
 def help_text(parameters: Mapping[str, Parameter]) -> str:
     """What a flag does, its range and defaults, for the parameters of one name by method."""
     first = next(iter(parameters.values()))
-    sentences = [first.told.help]
+    sentences = [first.spec.help]
     if DEFAULT not in parameters and "" not in parameters:
         sentences.append(f"For {', '.join(parameters)} only.")
     ranges = {method: p.range for method, p in parameters.items() if p.range is not None}
@@ -137,8 +137,8 @@ def value_of(parameter: Parameter, given: Any) -> Any:
     Raises:
         UsageError: it isn't of the parameter's kind.
     """
-    if parameter.told.read is not None:
-        return parameter.told.read(given)
+    if parameter.spec.read is not None:
+        return parameter.spec.read(given)
     return parameter.parse(given) if isinstance(given, str) else given
 
 
