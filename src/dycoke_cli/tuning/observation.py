@@ -15,7 +15,7 @@ class Observation:
         question: text of the question.
         answer: the greedy answer, decoded freely (not forced to the uncompressed one).
         same: whether it has the same words as the uncompressed answer.
-        divergence: KL(uncompressed, compressed) in nats, mean over the uncompressed answer's tokens.
+        divergence: KL(uncompressed, compressed) in nats, mean over uncompressed tokens.
         certainty: of the greedy answer.
         visual: visual tokens before compression.
         read: visual tokens at prefill.

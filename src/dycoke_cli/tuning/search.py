@@ -78,7 +78,7 @@ def best_half(
         least: minimum number of settings that are kept.
     """
     standings = {name: standing(name, videos) for name in settings}
-    # Only the upper end of the agreement's interval counts, so a two-sided 90 % is a one-sided 95 %.
+    # Only the interval's upper end counts, so a two-sided 90 % is a one-sided 95 %.
     hopeless = {n for n in settings if 1 - interval(losses(n, videos), 0.9)[0] < target}
     ordered: list[str] = []
     for group in ([n for n in settings if n not in hopeless], sorted(hopeless)):
