@@ -130,8 +130,9 @@ def _rows(runs: list[_Run]) -> list[KeptRow]:
             first_run, first = rows.setdefault((row.model, row.spec.text), (run, row))
             if first.setup.id != row.setup.id:
                 raise UsageError(
-                    f"{first_run.shown} and {run.shown} can't be in one report: their answers under "
-                    f"{row.spec.text} were made with different settings{_different(first, row)}"
+                    f"{first_run.shown} and {run.shown} can't be in one report: their answers "
+                    f"under {row.spec.text} were made with different settings"
+                    f"{_different(first, row)}"
                 )
             if row.preset and not first.preset:  # this one has published figures
                 rows[row.model, row.spec.text] = (first_run, row)

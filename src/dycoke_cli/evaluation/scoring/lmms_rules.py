@@ -1,7 +1,7 @@
-"""How lmms-eval 0.7.3 scores the answers to the benchmarks that it has without a judge.
+"""Scoring rules of lmms-eval 0.7.3 for benchmarks without a judge.
 
-So that figures can be compared, what it does is done here to the letter, oddities included;
-docs/benchmarks.md names those that move figures.
+They are exact reimplementations, including oddities, so that figures are comparable.
+docs/benchmarks.md lists the oddities that affect figures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dycoke_cli.evaluation.dataset import Item, Score
 
 LMMS_EVAL = "lmms-eval"
-"""Of the rule, as `--rule` takes it."""
+"""Name of the rule in `--rule`."""
 
 _NOUNS = (
     "answer", "correct answer", "best answer", "correct option", "best option", "choice",
@@ -28,7 +28,7 @@ _PUNCTUATION = (*';/[]"{}()=+\\_->', *"<@`,?!")
 
 
 def videomme(item: Item, said: str) -> Score:
-    """Video-MME: of all forms in which a letter may stand the one that ranks highest, the last."""
+    """Video-MME: letter with the highest-ranked form; of equal ranks, the last occurrence."""
     text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
     found: list[tuple[int, int, str]] = []
     for letter in "ABCD":
@@ -48,9 +48,9 @@ def videomme(item: Item, said: str) -> Score:
 
 
 def mvbench(item: Item, said: str) -> Score:
-    """MVBench: the first letter from A to E that stands by itself, the article too.
+    """MVBench: first isolated letter from A to E, including the article "a".
 
-    Empty answers leave the denominator.
+    Empty answers are excluded from the denominator.
     """
     text = _answer(said)
     if not text:
@@ -68,9 +68,9 @@ def mvbench(item: Item, said: str) -> Score:
 
 
 def nextqa(item: Item, said: str) -> Score:
-    """NExT-QA: of several letters the last one; the options' texts if there is none.
+    """NExT-QA: last letter; if there is none, the last text of an option.
 
-    Where it draws one of five letters at random, an answer is worth what that is worth on average.
+    lmms-eval otherwise draws one of five letters at random; the score here is the expectation.
     """
     text, known = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
     for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
@@ -86,7 +86,7 @@ def nextqa(item: Item, said: str) -> Score:
 
 
 def perceptiontest(item: Item, said: str) -> Score:
-    """Perception Test: the first capital from A to D that stands by itself, the article too."""
+    """Perception Test: first isolated capital from A to D, including the article "A"."""
     alone = re.search(r"\b[A-D]\b", _answer(said))
     return _letter(item, alone[0] if alone else "")
 
@@ -96,12 +96,12 @@ def _letter(item: Item, letter: str) -> Score:
 
 
 def _last(named: list[str], places: Iterable[int]) -> str:
-    """The letter that stands last; of equal places the first."""
+    """Letter with the last position; of equal positions the first letter."""
     return max(zip(places, range(0, -len(named), -1), named, strict=True))[2]
 
 
 def _answer(said: str) -> str:
-    """An answer without its thinking, as lmms-eval cuts it off by default."""
+    """Remove reasoning as lmms-eval does by default."""
     for name in ("think", "analysis"):
         said = re.sub(f"<{name}>.*?</{name}>", "", said, flags=re.DOTALL)
         if f"<{name}>" not in said:
@@ -110,7 +110,7 @@ def _answer(said: str) -> str:
 
 
 def _stripped(text: str, marks: Iterable[str]) -> str:
-    """A text without each of these marks at its ends, one mark after the other."""
+    """Strip marks from both ends, one mark after the other (not as a set, as in lmms-eval)."""
     for mark in marks:
         text = text.strip(mark)
     return text
