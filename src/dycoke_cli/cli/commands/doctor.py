@@ -6,9 +6,12 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.resources import files
 from typing import Annotated
 
+from packaging.requirements import Requirement
+from packaging.version import Version as Release
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,11 +25,11 @@ from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.extras import installed_extras
 from dycoke_cli.resources import free_main_memory, usable_cpus
-from dycoke_cli.tested import untested
 from dycoke_cli.version import __version__, running_commit
 
 SCHEMA = "dycoke.doctor/1"
 
+_PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
 _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
 
@@ -188,3 +191,36 @@ def _kernels(timed: tuple[TimedKernels, ...]) -> Table:
         cells = [f"{each.milliseconds[n]:.3g}" if n in each.milliseconds else "" for n in names]
         table.add_row(Text(each.shape), *cells, each.fastest)
     return table
+
+
+def untested() -> Iterator[str]:
+    """Warnings about installed releases, Python's included, outside the tested range."""
+    pythons, requirements = [], {}
+    with contextlib.suppress(PackageNotFoundError):  # sources on PYTHONPATH have no metadata
+        about = metadata("dycoke-cli")
+        classifiers = about.get_all("Classifier", [])
+        pythons = [c.removeprefix(_PYTHON) for c in classifiers if c.startswith(_PYTHON)]
+        requirements = {r.name: r for r in map(Requirement, about.get_all("Requires-Dist", []))}
+    here = platform.python_version()
+    if pythons and Release(here).release[:2] > Release(pythons[-1]).release:
+        yield f"Python {here} is newer than {pythons[-1]}, the newest that was tested"
+    for name, newest in _newest_tested().items():
+        with contextlib.suppress(PackageNotFoundError):
+            installed = Release(Release(version(name)).public)  # 2.15.0+cpu is a build of 2.15.0
+            allowed = requirements.get(name)
+            if allowed and not allowed.specifier.contains(installed, prereleases=True):
+                yield f"{name} {installed} isn't supported: {allowed.specifier}"
+            elif installed > newest:
+                yield f"{name} {installed} is newer than {newest}, the newest that was tested"
+
+
+def _newest_tested() -> dict[str, Release]:
+    """Newest release of each package that the tests ran with, for this Python."""
+    # `make` installs from the same file (constraints.txt includes it).
+    text = files("dycoke_cli").joinpath("tested.txt").read_text(encoding="utf-8")
+    pins = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+    return {
+        pin.name: Release(next(iter(pin.specifier)).version)
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }
