@@ -1,4 +1,4 @@
-"""`dycoke doctor`: versions, the device and the processor, extras, and the kernels chosen."""
+"""`dycoke doctor`: versions, device, processor, extras, and timings of the CPU kernels."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def doctor(as_json: options.Json = False) -> None:
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        found = diagnose()
+        diagnosis = diagnose()
         if as_json:
-            output.write_json(to_dict(found))
+            output.write_json(to_dict(diagnosis))
             return
-        render.to_stdout(tables(found))
+        render.to_stdout(tables(diagnosis))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; loads no model and measures nothing."""
+    """Collect the diagnosis; loads no model and measures nothing."""
     import psutil
     import torch
 
@@ -115,7 +115,7 @@ def diagnose() -> Diagnosis:
 
     machine = Processor.here()
     process = psutil.Process()
-    # macOS has no such lists.
+    # macOS has no CPU affinity.
     affinity = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
     try:
         file = str(machine.file)
@@ -153,10 +153,11 @@ def _release(package: str) -> str | None:
         return None
 
 
-def tables(found: Diagnosis) -> RenderableType:
-    """What this machine and this installation are."""
-    table = named((name, one_line(value)) for name, value in _rows(found))
-    return Group(table, Text(), _kernels(found.kernels)) if found.kernels else table
+def tables(diagnosis: Diagnosis) -> RenderableType:
+    """Tables of a diagnosis: facts, and kernel timings if there are any."""
+    table = named((name, one_line(value)) for name, value in _rows(diagnosis))
+    kernels = diagnosis.kernels
+    return Group(table, Text(), _kernels(kernels)) if kernels else table
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`dycoke eval`: methods compared on a benchmark, with standard errors."""
+"""`dycoke eval`: compares methods on a benchmark, with standard errors."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def evaluate(
             raise UsageError("name a benchmark (`dycoke eval --list` shows them)")
         chosen = None if preset is None else preset_named(preset)
         if chosen is not None:
-            chosen.for_benchmark(name)
+            chosen.for_benchmark(name)  # reports a wrong benchmark before the check takes minutes
         if check:
             check_benchmark(name, data, split, limit, limits, as_json, quiet)
             return

@@ -27,9 +27,10 @@ def flag(name: str) -> str:
 
 
 def flags(parameter: Parameter) -> list[str]:
-    """All flags of a parameter; a boolean has `--x` and `--no-x`, unless it is always off by default.
+    """All flags of a parameter; a boolean has `--x` and `--no-x`.
 
-    A method's boolean always has both, since methods differ in its default.
+    A shared boolean that is off by default has only `--x`. A method's boolean always has both,
+    since methods may differ in its default.
     """
     on = flag(parameter.name)
     only_on = parameter.name in _SHARED and parameter.default is False
