@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
-from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 from packaging.requirements import Requirement
@@ -29,6 +29,8 @@ from dycoke_cli.version import __version__, running_commit
 
 SCHEMA = "dycoke.doctor/1"
 
+# `make` installs from the same file, which constraints.txt includes.
+_TESTED = Path(__file__).parents[2] / "tested.txt"
 _PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
 _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
@@ -217,8 +219,7 @@ def untested() -> Iterator[str]:
 
 def _newest_tested() -> dict[str, Release]:
     """Newest release of each package that the tests ran with, for this Python."""
-    # `make` installs from the same file (constraints.txt includes it).
-    text = files("dycoke_cli").joinpath("tested.txt").read_text(encoding="utf-8")
+    text = _TESTED.read_text(encoding="utf-8")
     pins = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
     return {
         pin.name: Release(next(iter(pin.specifier)).version)
