@@ -803,7 +803,7 @@ MUTATIONS = (
     ),
     Mutation(
         "errors of paired differences aren't clustered",
-        "evaluation.statistics",
+        "scoring.statistics",
         "clustered_mean(differences, A)",
         "clustered_mean(differences, [item.id for item in items])",
         METRICS,
@@ -901,7 +901,7 @@ MUTATIONS = (
     ),
     Mutation(
         "punctuation inside a short answer doesn't count",
-        "exact._bare",
+        "descriptions._normalized",
         "A.strip(B)",
         "''.join(one for one in A if one not in B[1:]).strip()",
         SCORES,
