@@ -79,6 +79,7 @@ def _made_by_pipx() -> bool:
 
 def _uv_project() -> str | None:
     """Folder of the uv project that this environment belongs to."""
+    # uv puts the environment, .venv, into the project's folder.
     folder = Path(sys.prefix).parent
     return str(folder) if (folder / "uv.lock").exists() and find_spec("pip") is None else None
 

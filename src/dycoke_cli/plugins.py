@@ -254,6 +254,7 @@ def _imported(path: Path) -> ModuleType | None:
             raise Unfit("it has to have METHODS, BENCHMARKS or FAMILIES: a dictionary by name")
         return module
     except (Exception, SystemExit) as error:
+        # The innermost line within the file: the error may come from a library that it calls.
         lines = [at.lineno for at in extract_tb(error.__traceback__) if at.filename == str(path)]
         where = f" (line {lines[-1]})" if lines else ""
         _note(str(path), f"it isn't used: {_reason(error)}{where}", error, path in _by_flag)

@@ -61,6 +61,7 @@ def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
     if unchanged:
         best = unchanged[0]
         text = f"{best.spec}: {_speed(best, base)}, and {_no_change(basis)}."
+        # Overlapping ranges of runs: the order of these configurations may be noise.
         close = [row.spec for row in unchanged[1:] if row.total_least <= best.total_most]
         if close:
             text += f" Its runs overlap with those of {_listed(close)}: as good a choice by time."
@@ -71,6 +72,7 @@ def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
         risks = tuple(_risks(rows, base, compared, basis))
         return Recommendation("unchanged", best.spec, text, risks)
     if faster:
+        # The two ends of the trade-off; those in between are in the table.
         fastest, closest = faster[0], min(faster, key=lambda row: row.changed or 0)
         weighed = [fastest] if fastest is closest else [closest, fastest]
         text = (

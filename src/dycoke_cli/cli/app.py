@@ -78,7 +78,7 @@ def _load(name: str) -> Any:
         function, command_app = command_app, pages.App(add_completion=False)
         command_app.command(name, brief=getattr(home, "BRIEF", ""))(function)
     command = typer.main.get_command(command_app)
-    command.name = name
+    command.name = name  # an app with one command would be named after its function
     return command
 
 
@@ -136,6 +136,7 @@ def meant(arguments: list[str]) -> list[str]:
     asks_for_help = arguments[:1] == ["help"] or (
         arguments[1:] == ["help"] and arguments[0] in _HOMES
     )
+    # A file or folder named "help" is asked about.
     if asks_for_help and not os.path.exists("help"):
         arguments.remove("help")
         arguments.append("--help")

@@ -36,6 +36,7 @@ def say(error: DycokeError) -> None:
     """Print one line on stderr; if that fails too, only the exit code remains."""
     message = "Interrupted" if isinstance(error, Interrupted) else f"Error: {one_line(str(error))}"
     try:
+        # Plain print, which works whatever else failed.
         print(message, file=sys.stderr, flush=True)
     except OSError:
         return

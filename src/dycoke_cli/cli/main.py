@@ -78,6 +78,7 @@ def run() -> None:
         code = leaving.code
     if "torch" not in sys.modules or "ray" in sys.modules:
         sys.exit(code)
+    # `os._exit` doesn't flush.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError, ValueError):
             stream.flush()
@@ -112,7 +113,7 @@ def _report(error: DycokeError, arguments: list[str]) -> int:
     if "--json" in arguments and sys.stdout is not None:
         from dycoke_cli.cli.app import schema_of
 
-        with suppress(OSError, OutputError):
+        with suppress(OSError, OutputError):  # a closed stdout must not hide the error on stderr
             output.write_json(output.error_document(schema_of(arguments), error))
     failure.say(error)
     return error.exit_code

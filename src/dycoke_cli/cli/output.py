@@ -33,7 +33,7 @@ def write(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        silence(sys.stdout.fileno())
+        silence(sys.stdout.fileno())  # otherwise the flush at exit raises the error again
         raise OutputError(
             f"standard output can't be written ({error.strerror}); free some space there, "
             "or send it elsewhere"
@@ -64,7 +64,7 @@ def failures_as_json(schema: str, waiting: list[dict[str, Any]]) -> Iterator[Non
     """
     try:
         yield
-    except (typer.Exit, BrokenPipeError):
+    except (typer.Exit, BrokenPipeError):  # results were written, or nobody reads them
         raise
     except (Exception, KeyboardInterrupt) as error:
         reason = explain(error)
@@ -96,7 +96,7 @@ class AnswerText:
 
     def add(self, text: str) -> None:
         """Write the next part of the answer."""
-        if not self._open:
+        if not self._open:  # many models begin their answer with a space or newline
             text = text.lstrip()
         if not text:
             return

@@ -145,6 +145,7 @@ def page_of(
 def _shortened(text: str) -> str:
     """First sentence of a help text and the default, without the defaults of other methods."""
     first, *others = _SENTENCES.split(text)
+    # "Default: 0.7; fastv: 0.5." lists the default method's value first.
     defaults = [other for other in others if other.startswith("Default: ")]
     return " ".join([first, *(default.partition(";")[0].rstrip(".") + "." for default in defaults)])
 

@@ -46,6 +46,7 @@ class Row:
             UsageError: it is neither text nor number.
         """
         value = self.fields[name]
+        # A bool is an int in Python; an answer "true" in JSON is more likely a mistake.
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
             raise self.wrong(name, "isn't a text")
         return str(value)
@@ -200,7 +201,7 @@ def _text(path: Path) -> str:
     if content.startswith(_POINTER):
         raise UsageError(f"{path.name} is only a Git LFS pointer: fetch the file with git lfs pull")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # spreadsheets save CSV with a byte order mark
     except UnicodeDecodeError:
         raise UsageError(f"{path.name} isn't text in UTF-8") from None
 

@@ -232,6 +232,7 @@ def _ask_missing(
     run(jobs, plan, scorer, answer, listener, answered_before=answered)
     if scorer.stopped is not None:
         raise scorer.stopped
+    # With no answer at all, a report of zeros would hide that every video failed.
     if scorer.first is not None and not any(journal.predictions(row.setup) for row in rows):
         raise scorer.first
     return scorer.failures
@@ -287,6 +288,7 @@ def _suitable_workers(chosen: ResolvedModel, cores: int, missing: int) -> int:
     """Number of workers: several for a small model, which can't use many cores by itself."""
     if chosen.device.type != "cpu" or chosen.options.device_map is not None:
         return 1
+    # The last term of the minimum keeps a short run from loading more models than it saves time.
     needed, free = needed_bytes(chosen), free_memory(chosen.device)
     if needed is None or needed > SMALL_BYTES:
         return 1

@@ -194,6 +194,7 @@ class FolderDataset(Dataset, ABC):
         """Hash of the annotation files."""
         digest = hashlib.sha256()
         for path in self.files(split):
+            # A digest of digests, so that the boundary between two files counts.
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:12]
 

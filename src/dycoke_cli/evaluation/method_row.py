@@ -94,6 +94,7 @@ def kept_rows(
     """
     request, dataset = evaluation.request, evaluation.dataset
     about, edition = chosen.describe(), dataset.edition(evaluation.split)
+    # A plug-in's code is part of the version: its prompts and scoring may change at any time.
     if code := plugin_of(dataset.name):
         edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)

@@ -132,6 +132,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
     path = line["guard"]["path"] if "guard" in line else ()
+    # A guard's cost is that of all budgets it tried, not of the last alone.
     steps = path or [tokens]
     seconds, memory = line["seconds"], line["bytes"]
 

@@ -93,5 +93,6 @@ def calibrated(
     last = find(risks, alpha) if count else None
     # On average, (0 + 1) / (n + 1) <= alpha is needed even without a loss.
     needed = math.ceil(1 / alpha - 1 - 1e-9) if on_average else videos_needed(alpha, CONFIDENCE)
+    # No threshold, rather than the safest one: that isn't proven to satisfy the bound either.
     threshold = None if last is None else THRESHOLDS[last]
     return Calibration(threshold, alpha, on_average, count, max(0, needed - count))

@@ -161,6 +161,7 @@ def stored(model: str) -> Tuning | None:
         tuning = from_dict(Tuning, content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} isn't what `dycoke tune` wrote; {again}") from error
+    # Another release may compress differently, so the measured agreement wouldn't hold.
     if version != __version__ or tuning.schema != SCHEMA:
         raise UsageError(
             f"{model} was tuned by dycoke {version}, and this is {__version__}; {again}"

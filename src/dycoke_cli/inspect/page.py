@@ -41,6 +41,7 @@ def page(data: Mapping[str, Any], served: bool = False) -> str:
     # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
     shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
     parts = {"POLICY": policy(served), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
+    # One pass, so that a placeholder's name within the data isn't replaced.
     return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
 
 

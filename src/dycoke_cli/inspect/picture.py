@@ -121,7 +121,7 @@ def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
     wide = size[0] / len(steps)
     if moves:
         _draw_moves(draw, steps, (_LABEL_PX, high, wide))
-    every = max(1, round(24 / wide))
+    every = max(1, round(24 / wide))  # a word is 24 pixels wide once rotated
     for number, step in list(enumerate(steps))[::every]:
         word = Image.new("RGB", (_WORDS_PX, 24), "white")
         shown = step.text.strip() or "(end)"

@@ -118,6 +118,7 @@ class Isolated:
                 self._process.stdin.write(_LENGTH.pack(len(content)) + content)
                 return
             numbers = [file.fileno() for file in files]
+            # With the length only: ancillary data must accompany a send that isn't split.
             socket.send_fds(self._socket, [_LENGTH.pack(len(content))], numbers)
             self._socket.sendall(content)
         except OSError as error:
@@ -251,6 +252,7 @@ class Channel:
 def serve() -> None:
     """Entry point of the child: serve until the parent closes its end."""
     target, parent = sys.argv[1:]
+    # Before the imports below: the parent may exit while they run.
     end_with(int(parent))
     give_up_privileges()
     module, name = target.split(":")

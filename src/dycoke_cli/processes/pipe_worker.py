@@ -85,6 +85,7 @@ class Worker:
             started_for_good(self._process.start)
         except HUNG_UP as error:
             raise GoneError(1) from error
+        # Otherwise this process would hold the worker's end open, and never see it close.
         theirs.close()
 
     @property
@@ -228,7 +229,7 @@ def _run(
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
     if not _FORKS:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):

@@ -100,6 +100,7 @@ def _set_soft(pid: int, name: str, value: int) -> None:
 
     kind = getattr(resource, name)
     hard = resource.prlimit(pid, kind)[1]
+    # A soft limit above the hard one is an error.
     within = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.prlimit(pid, kind, (within, hard))
 

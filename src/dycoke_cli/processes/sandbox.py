@@ -117,6 +117,7 @@ def _program(architecture: int, clone: int, calls: dict[str, int]) -> bytes:
     lines = [
         one(_LOAD, 4), one(_EQUAL, architecture, 1, 0), one(_RETURN, _KILL), one(_LOAD, 0),
     ]  # fmt: skip
+    # Jumps are relative: without a match, skip the return that follows.
     for number in calls.values():
         lines += [one(_EQUAL, number, 0, 1), one(_RETURN, _ALLOW)]
     # clone(2) may create a thread, but not a process.

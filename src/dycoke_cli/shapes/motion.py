@@ -80,6 +80,7 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
             assert event.cell is not None
             reached = at(event.cell, other.offset) - here
             if event.deed == "hit":
+                # Up to contact, and back: `away` rises to 1 in the middle and returns to 0.
                 touching = (thing.radius + other.radius) * 0.9
                 reached = reached * max(0.0, 1 - touching / float(np.linalg.norm(reached)))
                 away = 1 - np.abs(2 * done - 1)
@@ -91,6 +92,7 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
                 here = here + reached
         elif event.deed == "bounce":
             hop = np.abs(np.sin(2 * np.pi * done)) * HOP
+            # Two hops; y points downwards.
             centres[:, 1] -= np.where(begun & ~over, hop, 0.0)
         elif event.deed == "spin":
             angle = np.where(begun, angle + 5.0 * done, angle)
@@ -99,6 +101,7 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
             radius = radius * (1 + (factor - 1) * done)
         elif event.deed == "turn":
             after = COLOURS.index(event.colour)
+            # The colour changes within the middle of the event, so both colours are seen pure.
             blend = np.clip(done * 1.6 - 0.3, 0, 1)
     colours = np.where(blend >= 0.5, after, before)
     return Track(centres, radius, angle, colours, blend, before, after, visible, hidden & visible)

@@ -55,6 +55,7 @@ def write_clip(script: Script, how: Recording, path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = round(second * TICKS)
             frame.time_base = Fraction(1, TICKS)
+            # From rounded ends, so that durations add up to the length of the clip.
             following = times[i + 1] if i + 1 < len(times) else script.seconds
             frame.duration = round(following * TICKS) - frame.pts
             container.mux(stream.encode(frame))

@@ -121,6 +121,7 @@ def write_whole(file: Path, text: str) -> None:
         OSError: it can't be written; an earlier file is unchanged.
     """
     make_folder(file.parent)
+    # In the same folder, since a rename is atomic only within one file system.
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as opened:

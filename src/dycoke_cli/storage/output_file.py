@@ -33,7 +33,7 @@ def check_output_file(
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        mode = stat.S_IFREG
+        mode = stat.S_IFREG  # a new file, whose folder is checked below
     except OSError as error:
         raise OutputError(unwritable(path, error, flag)) from error
     if stat.S_ISDIR(mode):

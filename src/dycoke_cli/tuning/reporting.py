@@ -69,6 +69,7 @@ class Search:
     @property
     def tries(self) -> tuple[tuple[tuple[Try, ...], ...], ...]:
         """Calibration data of a guard, by video, question and budget."""
+        # Successive halving measured only the first videos under every setting of the ladder.
         videos = [v for v in self.calibrated_on if all(name in v for name in self.ladder)]
         return tuple(
             tuple(
@@ -84,6 +85,7 @@ class Search:
 
 def tuned_on(search: Search, tuning: Tune) -> Tuned:
     """Statistical guarantee of the choice, from the test videos."""
+    # The baseline agrees with itself.
     changed = losses(search.name, search.tested) if search.choice else [0.0 for _ in search.tested]
     return Tuned(
         videos=len(search.chosen_by) + len(search.tested),

@@ -123,6 +123,7 @@ def halve(
     """
     left, measured, rung = list(settings), list[Measured](), 1
     for video in videos:
+        # Each rung doubles the videos and halves the settings, so all rungs cost about the same.
         if len(measured) == rung:
             rung *= 2
             left = best_half(left, measured, target, least)
@@ -143,4 +144,5 @@ def choose(standings: Sequence[Standing], target: float) -> Standing | None:
 
 def guard_base(standings: Sequence[Standing]) -> Standing:
     """Setting with the least expected cost if every changed answer is redone with all tokens."""
+    # A share 1 - agreement of the questions costs a full pass (cost 1) on top.
     return min(standings, key=lambda one: (one.cost + 1 - one.agreement, one.divergence))

@@ -92,6 +92,7 @@ def _reported(results: Iterable[T], report: Callable[[T], None]) -> tuple[T, ...
 def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
     """Answer the fixed questions under each method."""
     methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
+    # Models whose layers don't all keep a full KV cache can't be pruned during decode.
     if not other_caches(session.loaded.model.get_decoder().config):
         methods["dycoke"] = DyCoke()
     for question in QUESTIONS:

@@ -202,7 +202,8 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
 
     lines = [answers._verified(line) for line in (folder / FILE).read_bytes().splitlines(True)]
     new = [line if "about" in line else change(line) for line in lines]
-    (to / FILE).write_text("".join(answers._with_checksum(line) for line in new if line is not None))
+    kept = [answers._with_checksum(line) for line in new if line is not None]
+    (to / FILE).write_text("".join(kept))
     return to
 
 

@@ -58,6 +58,7 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
     if STDIN in videos and len(videos) > 1:
         raise UsageError("- reads the list of videos from stdin: leave out the others")
     texts = question_input.collect(question, more, videos[0])
+    # Without duplicates, which would have the same key in the results.
     asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
     if len(videos) > 1:
         files = find_several(videos)

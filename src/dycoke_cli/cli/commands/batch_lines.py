@@ -106,6 +106,7 @@ def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
 def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
     for key in field:
         properties = schema.get("properties", {})
+        # An open object, such as a method's parameters, may have any key.
         closed = schema.get("additionalProperties") is False or schema.get("type") == "null"
         if key not in properties and closed:
             return False

@@ -96,7 +96,7 @@ def evaluate(
         if out is not None:
             check_folder(out)
         dataset = open_dataset(name, data)
-        rule_of(dataset.name, rule)
+        rule_of(dataset.name, rule)  # raises before torch is imported, which takes seconds
         engine.check()
         server.check(context)
         together = engine_flags.batch_size(batch_size)

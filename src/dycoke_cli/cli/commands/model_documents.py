@@ -237,5 +237,6 @@ def _on_disk(cached: CachedModel | None) -> OnDisk | None:
 def _folder(folder: Path) -> OnDisk:
     """State of a local folder, outside the hub's cache."""
     complete = not missing_parts(folder)
+    # Not recursive: a checkpoint's subfolders (such as .git, or other formats) aren't loaded.
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return OnDisk(size, complete, (StoredRevision(None, (), str(folder), complete),))

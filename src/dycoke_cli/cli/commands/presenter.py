@@ -52,6 +52,7 @@ class AsText(View):
         trace: TracebackType | None,
     ) -> None:
         super().__exit__(kind, error, trace)
+        # After an OSError, such as a closed pipe, stdout can't be written.
         if kind is not None and not issubclass(kind, OSError):
             self._answer.abandon()
 

@@ -167,6 +167,7 @@ def tune(
         except KeyboardInterrupt:
             view.note("What was measured is kept; the same command resumes.")
             raise
+        # Stored before anything is printed, so that a closed pipe doesn't lose the result.
         path = store(replace(tuning, default=save))
         view.stop()
         for sentence in report.warnings:

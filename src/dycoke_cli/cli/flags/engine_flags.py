@@ -117,7 +117,7 @@ class EngineFlags:
                 "(--num-cpus-per-worker), so leave it out"
             )
         if self.engine == "ray":
-            self.chosen()
+            self.chosen()  # raises if Ray isn't installed or a value is out of range
             return
         for flag, given in (
             ("--address", self.address is not None),

@@ -65,6 +65,7 @@ class JudgeFlags:
         from dycoke_cli.evaluation.scoring.judge_client import KEY, OpenAIClient
 
         client = OpenAIClient(self.judge_model, self.judge_url)
+        # A local endpoint needs no key; OpenAI's does, and would fail only after the run.
         if self.judge_url is None and not (
             os.environ.get(KEY) or os.environ.get("OPENAI_BASE_URL")
         ):

@@ -149,6 +149,7 @@ def value_of(parameter: Parameter, given: Any) -> Any:
 def _by_method_in_words(by_method: Mapping[str, str]) -> str:
     """Text of the default method (otherwise the most frequent one), then the deviating methods."""
     texts = [*by_method.values()]
+    # Texts are grouped, so that the help doesn't repeat a default that most methods share.
     usual = by_method.get(DEFAULT, max(texts, key=texts.count))
     others: dict[str, list[str]] = {}
     for method, text in by_method.items():

@@ -26,6 +26,7 @@ def collect(argument: str | None, options: list[str] | None, *videos: str) -> li
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
     if "" in questions:
         raise UsageError("a question is empty")
+    # Bytes of an argument that aren't UTF-8 would reach the tokenizer as lone surrogates.
     for text in questions:
         if not is_valid(text):
             raise UsageError(f"the question '{valid(text)}' isn't UTF-8 text; convert it to UTF-8")

@@ -113,6 +113,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
                 given[name] = mark.made(group, given)
         command(**given)
 
+    # Typer reads the signature and the annotations, not the function's code.
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
     returns = hints.get("return", inspect.Signature.empty)
     spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -50,7 +50,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
     decode = all(row.kept_in_decode is not None for row in placed)
     models = [model.name for model in report.models]
     alone = len(models) == 1
-    columns = 2 if len(models) == 4 else min(len(models), 3)
+    columns = 2 if len(models) == 4 else min(len(models), 3)  # four are drawn as 2 x 2
     high = math.ceil(len(models) / columns)
     figure = new_figure(high)
     panels = figure.subplots(high, columns, sharey=True, squeeze=False).flatten()
@@ -156,6 +156,7 @@ def _draw(
     for number, line in enumerate(lines):
         place = names.index(line.name)
         colours[line.name] = _COLOURS[place % len(_COLOURS)]
+        # A factor, not a summand: on a logarithmic axis it is the same shift everywhere.
         apart = math.exp((number - (len(lines) - 1) / 2) * _STEP)
         points = sorted(
             (kept * apart, *_percent(row))

@@ -57,6 +57,7 @@ _FIGURES: tuple[
 
 def comparison(compressed: Answer, uncompressed: Answer) -> Table:
     """Table of both answers and their costs, with ratios."""
+    # The second answer reused the encoded video; its costs are compared as if it hadn't.
     shared = not uncompressed.seconds.vision
     if shared:
         uncompressed = _with_video(uncompressed, compressed)

@@ -37,7 +37,7 @@ class KeptStrip:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render rows of maps, each with its time and token count below."""
-        width = max(self._columns, 7)
+        width = max(self._columns, 7)  # room for the label, such as "196/196"
         beside = max(1, (options.max_width + _APART) // (width + _APART))
         coloured = console.color_system is not None
         maps = [self._map(frame, width, coloured) for frame in range(self._grid.frames)]

@@ -105,6 +105,7 @@ class Progress:
     def _rate(self, tokens: int) -> str:
         """Number of generated tokens, and their rate since the first."""
         now = time.monotonic()
+        # A smaller number of tokens is the start of another answer.
         if self._first is None or tokens <= self._first[1]:
             self._first = now, tokens
         since, before = self._first

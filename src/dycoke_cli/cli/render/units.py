@@ -64,6 +64,7 @@ def _shown(quantity: Quantity, largest: float | None) -> str:
 
 def _scaled(value: float, units: tuple[str, ...], largest: float | None) -> str:
     index, most = 0, abs(value if largest is None else largest)
+    # 999.5 would be rounded to 1000, so it gets the next unit already.
     while most >= 999.5 and index < len(units) - 1:
         value, most, index = value / 1000, most / 1000, index + 1
     digits = f"{value:.0f}" if index == 0 or value >= 99.95 else f"{round(value, 3):.3g}"

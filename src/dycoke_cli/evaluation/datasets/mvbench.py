@@ -150,6 +150,7 @@ class MVBench(FolderDataset):
         start, end = row.seconds("start"), row.seconds("end")
         if end <= start:
             raise row.wrong("end", f"isn't after its start ({start:g})")
+        # The clip is the part already, so cutting it again would show the wrong frames.
         if self._whole(source, name) is None and self.find(f"{source}/{name}") is not None:
             return None, None
         return start, end

@@ -83,6 +83,7 @@ class Questions(FolderDataset):
         self.checked(rows, _NEEDED, _ALSO)
         items: dict[str, Item] = {}
         for number, row in enumerate(rows, 1):
+            # One file has one rule: the mean of exact matches and of chosen letters means little.
             if _has_options(row) != _has_options(rows[0]):
                 raise UsageError(
                     f"{row.where} has {'' if _has_options(row) else 'no '}options, unlike row 1: "

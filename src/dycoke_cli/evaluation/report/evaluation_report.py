@@ -184,6 +184,7 @@ def _completed(items: list[Item], answers: Predictions) -> Predictions:
     parts = {item.kind: answers[item.id].parts for item in items if item.id in answers}
     return {
         item.id: answers.get(item.id)
+        # With the parts that its type has elsewhere, so that their means count it as 0.
         or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
         for item in items
     }

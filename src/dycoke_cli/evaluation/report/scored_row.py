@@ -186,6 +186,7 @@ def make_row(
     graded = metric != ACCURACY
     overall = accuracy(items)
     error = overall.difference_error
+    # The degrees of freedom are those of the paired difference: questions that count in both.
     clusters = len({item.video for item in items if _counts(item, predictions, uncompressed)})
     return ScoredRow(
         method=row.spec.name,

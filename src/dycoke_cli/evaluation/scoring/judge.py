@@ -135,6 +135,7 @@ def judge_answers(
         OutputError: the journal can't be written.
     """
     keys = [key_of(item, client.model, prompt) for item in items]
+    # Methods often give the same answer, which then has one key and costs one request.
     wanted = dict(zip(keys, items, strict=True))
     verdicts = {key: journal.verdicts[key] for key in wanted if journal and key in journal.verdicts}
     left = [key for key in wanted if key not in verdicts or verdicts[key].error is not None]
@@ -204,6 +205,7 @@ def _dictionary(reply: str) -> dict[str, Any]:
         raise ValueError("it is too long")
     fenced = _FENCED.fullmatch(text)
     text = fenced[1] if fenced else text
+    # Models that were asked for JSON often reply with a Python dictionary in single quotes.
     for read in (json.loads, ast.literal_eval):
         try:
             values = read(text)

@@ -128,6 +128,7 @@ class OpenAIClient:
             except Exception as error:
                 replied.put(error)
 
+        # The client's own timeout restarts with every byte, so a thread of ours keeps the deadline.
         Thread(target=request, daemon=True).start()
         try:
             done = replied.get(timeout=self._deadline_s)

@@ -29,6 +29,7 @@ _PUNCTUATION = (*';/[]"{}()=+\\_->', *"<@`,?!")
 
 def videomme(item: Item, said: str) -> Score:
     """Video-MME: letter with the highest-ranked form; of equal ranks, the last occurrence."""
+    # The spaces make forms such as "A " match at the ends of the text as well.
     text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
     found: list[tuple[int, int, str]] = []
     for letter in "ABCD":
@@ -37,7 +38,7 @@ def videomme(item: Item, said: str) -> Score:
             found.append((rank, text.rfind(form), letter))
         for phrase in _PHRASES:
             start = text.lower().find(phrase)
-            if start >= 0:
+            if start >= 0:  # searched in the original case: "a" after the phrase isn't an option
                 found.append((7, text.find(letter, start + len(phrase)), letter))
         if re.match(rf"\s*{letter}(?![^\W\d_])", text):
             found.append((10, 0, letter))
@@ -58,6 +59,7 @@ def mvbench(item: Item, said: str) -> Score:
     if labelled := re.fullmatch(r"([A-Ea-e])\.\s*.+", text):
         return _letter(item, labelled[1].upper())
     plain = text = re.sub(r"[\n\t]", " ", text).strip()
+    # The VQA normalization: a mark next to a space is removed, any other becomes a space.
     for mark in _PUNCTUATION:
         beside = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
         plain = plain.replace(mark, "" if beside else " ")

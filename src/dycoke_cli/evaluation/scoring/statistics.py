@@ -57,6 +57,7 @@ def clustered_mean(
     if not values:
         return None, None
     mean = math.fsum(values) / len(values)
+    # Residuals are summed within a cluster before they are squared: correlated ones add up.
     residuals: defaultdict[str, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - mean
