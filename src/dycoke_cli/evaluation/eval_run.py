@@ -172,7 +172,7 @@ class _Scorer:
 
     journal: Answers
     dataset: Dataset
-    asked: dict[str, tuple[KeptRow, Item]]
+    pending: dict[str, tuple[KeptRow, Item]]
     listener: Listener
     commit: str | None
     failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class _Scorer:
 
     def add(self, outcome: Outcome) -> None:
         """Score an answer and append it to the journal."""
-        row, item = self.asked[outcome.key]
+        row, item = self.pending[outcome.key]
         if not outcome.failed:
             self.journal.add(row.setup, scored(self.dataset, item, outcome), self.commit)
             return
@@ -213,16 +213,18 @@ def _ask_missing(
     """Run the missing questions; returns those that failed, by setup and question."""
     # Two rows may have the same setup, such as a method named with its default.
     rows = list({row.setup.id: row for row in rows}.values())
-    asked = {
+    pending = {
         f"{row.setup.id}/{item.id}": (row, item)
         for row in rows
         for item in items
         if item.id not in journal.predictions(row.setup)
     }
-    answered = len(rows) * len(items) - len(asked)
-    jobs = _jobs(asked, evaluation.request.sampling)
-    plan = _plan(evaluation, chosen, len(asked), len(jobs))
-    scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit() or __version__)
+    answered = len(rows) * len(items) - len(pending)
+    jobs = _jobs(pending, evaluation.request.sampling)
+    plan = _plan(evaluation, chosen, len(pending), len(jobs))
+    scorer = _Scorer(
+        journal, evaluation.dataset, pending, listener, running_commit() or __version__
+    )
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
 
     def answer(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
@@ -238,15 +240,15 @@ def _ask_missing(
     return scorer.failures
 
 
-def _jobs(asked: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
+def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
     """Group questions into jobs by video and sampling.
 
     A job has all methods of its video, so that an interrupted run has comparable rows.
     """
-    videos = grouped((item for _, item in asked.values()), lambda item: item.video)
+    videos = grouped((item for _, item in pending.values()), lambda item: item.video)
     of_video = {video: number for number, video in enumerate(videos)}
     questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
-    for key, (row, item) in asked.items():
+    for key, (row, item) in pending.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
         question = Asked(key, item.question, item.history, row.method, guard)
         frames = row.spec.sampled(sampling)

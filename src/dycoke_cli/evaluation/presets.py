@@ -139,12 +139,14 @@ def preset_named(name: str) -> Preset:
     Raises:
         UsageError: there is no such preset.
     """
-    known = presets()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+    all_presets = presets()
+    if name not in all_presets:
+        near = difflib.get_close_matches(name, all_presets, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--preset: there is no {name!r} (there are {', '.join(known)}){hint}")
-    return known[name]
+        raise UsageError(
+            f"--preset: there is no {name!r} (there are {', '.join(all_presets)}){hint}"
+        )
+    return all_presets[name]
 
 
 @cache

@@ -44,19 +44,19 @@ def open_dataset(name: str, folder: Path | None = None) -> Dataset:
     if _is_file(name):
         own: Dataset = _class(OWN_QUESTIONS)(Path(name), folder)
         return own
-    known, task = _named(name)
-    made_by = class_of(known)
+    benchmark, task = _named(name)
+    dataset_class = class_of(benchmark)
     dataset: Dataset
-    if not made_by.about.needs:
+    if not dataset_class.about.needs:
         if folder is not None:
             raise UsageError(f"{name} is bundled: it takes no --data")
-        dataset = made_by()
+        dataset = dataset_class()
     elif folder is None:
         raise UsageError(
-            f"{name} needs the folder of its files: --data DIR, with {made_by.about.needs}"
+            f"{name} needs the folder of its files: --data DIR, with {dataset_class.about.needs}"
         )
     else:
-        dataset = made_by(folder, task)
+        dataset = dataset_class(folder, task)
     return dataset
 
 
@@ -86,26 +86,26 @@ def rule_of(name: str, rule: str) -> Rule | None:
         UsageError: the benchmark doesn't have this rule.
     """
     try:
-        made_by = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
+        dataset_class = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
     except UsageError:
-        made_by = None
+        dataset_class = None
     if rule == OWN_RULE:
-        own: Rule | None = getattr(made_by, "score", None)
+        own: Rule | None = getattr(dataset_class, "score", None)
         return own
-    found = _rules(made_by).get(rule)
-    if found is None:
-        judged = made_by is not None and made_by.about.judge
+    scoring = _rules(dataset_class).get(rule)
+    if scoring is None:
+        judged = dataset_class is not None and dataset_class.about.judge
         with_it = ", ".join(one for one in DATASETS if rule in _rules(class_of(one)))
         raise UsageError(
             f"--rule {rule} isn't for {name}, which lmms-eval "
             f"{'grades with a judge (--judge-model)' if judged else 'does not have'}; it is for "
             f"{with_it}"
         )
-    return found
+    return scoring
 
 
-def _rules(made_by: Any) -> Mapping[str, Rule]:
-    rules: Mapping[str, Rule] = getattr(made_by, "rules", {})
+def _rules(dataset_class: Any) -> Mapping[str, Rule]:
+    rules: Mapping[str, Rule] = getattr(dataset_class, "rules", {})
     return rules
 
 
@@ -125,11 +125,11 @@ def _named(name: str) -> tuple[str, str | None]:
     """Split a name into those of benchmark and task."""
     if name in DATASETS:
         return name, None
-    for known in DATASETS:
-        task = name.removeprefix(f"{known}_")
-        if task != name and task in tasks_of(known):
-            return known, task
-    tasks = [f"{known}_{task}" for known in DATASETS for task in tasks_of(known)]
+    for benchmark in DATASETS:
+        task = name.removeprefix(f"{benchmark}_")
+        if task != name and task in tasks_of(benchmark):
+            return benchmark, task
+    tasks = [f"{benchmark}_{task}" for benchmark in DATASETS for task in tasks_of(benchmark)]
     near = difflib.get_close_matches(name.lower(), [*DATASETS, *tasks], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(
@@ -155,26 +155,26 @@ def plugin_of(name: str) -> str | None:
         return None
 
 
-def _check(name: str, made_by: Any) -> None:
+def _check(name: str, dataset_class: Any) -> None:
     """Check that a plug-in's object can be a benchmark."""
-    if not isinstance(made_by, type):
+    if not isinstance(dataset_class, type):
         raise plugins.Unfit("it isn't a class")
     needed = {name: stub for name, stub in vars(Dataset).items() if not name.startswith("_")}
     # A subclass of the protocol inherits its stubs, which return None: those count as missing.
-    own = {name: inspect.getattr_static(made_by, name, stub) for name, stub in needed.items()}
+    own = {name: inspect.getattr_static(dataset_class, name, stub) for name, stub in needed.items()}
     missing = [name for name, stub in needed.items() if own[name] is stub]
-    missing += sorted(getattr(made_by, "__abstractmethods__", frozenset()) - {*missing})
+    missing += sorted(getattr(dataset_class, "__abstractmethods__", frozenset()) - {*missing})
     if missing:
         raise plugins.Unfit(f"its class has no {', '.join(missing)}")
     if not isinstance(own["about"], About):
         raise plugins.Unfit("the `about` of its class isn't an About")
-    called = getattr(made_by, "group", None) or getattr(made_by, "name", None)
+    called = getattr(dataset_class, "group", None) or getattr(dataset_class, "name", None)
     if isinstance(called, str) and called != name:
         raise plugins.Unfit(f"its class has another name, {called!r}")
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise plugins.Unfit("a name has lower-case letters, digits, underscores and hyphens")
-    known = [other for other in DATASETS if name.startswith(f"{other}_")]
-    if any(name.removeprefix(f"{other}_") in tasks_of(other) for other in known):
+    prefixes = [other for other in DATASETS if name.startswith(f"{other}_")]
+    if any(name.removeprefix(f"{other}_") in tasks_of(other) for other in prefixes):
         raise plugins.Unfit("that is a task of another benchmark")
 
 

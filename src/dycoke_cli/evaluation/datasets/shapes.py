@@ -48,10 +48,10 @@ class Shapes(Dataset):
     @override
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
         videos = [v for v in _videos() if v["split"] == split][:limit_videos]
-        found = []
+        items = []
         for video in videos:
             for i, data in enumerate(video["questions"]):
-                found.append(
+                items.append(
                     Item(
                         id=f"{video['id']}-{i}",
                         video=video["id"],
@@ -62,7 +62,7 @@ class Shapes(Dataset):
                         history=tuple((q, a) for q, a in data.get("earlier", ())),
                     )
                 )
-        return found
+        return items
 
     @override
     def notes(self) -> list[str]:

@@ -31,21 +31,21 @@ def videomme(item: Item, said: str) -> Score:
     """Video-MME: letter with the highest-ranked form; of equal ranks, the last occurrence."""
     # The spaces make forms such as "A " match at the ends of the text as well.
     text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
-    found: list[tuple[int, int, str]] = []
+    candidates: list[tuple[int, int, str]] = []
     for letter in "ABCD":
         forms = (f"({letter})", f"{letter}.", f"{letter}:", f"{letter})", f"{letter} ")
         for rank, form in zip((6, 5, 4, 3, 2), forms, strict=True):
-            found.append((rank, text.rfind(form), letter))
+            candidates.append((rank, text.rfind(form), letter))
         for phrase in _PHRASES:
             start = text.lower().find(phrase)
             if start >= 0:  # searched in the original case: "a" after the phrase isn't an option
-                found.append((7, text.find(letter, start + len(phrase)), letter))
+                candidates.append((7, text.find(letter, start + len(phrase)), letter))
         if re.match(rf"\s*{letter}(?![^\W\d_])", text):
-            found.append((10, 0, letter))
+            candidates.append((10, 0, letter))
         if re.search(rf"(?<![^\W\d_]){letter}\s*$", text):
-            found.append((9, 0, letter))
-        found.append((0, text.rfind(letter), letter))
-    return _letter(item, max((one for one in found if one[1] >= 0), default=(0, 0, ""))[2])
+            candidates.append((9, 0, letter))
+        candidates.append((0, text.rfind(letter), letter))
+    return _letter(item, max((one for one in candidates if one[1] >= 0), default=(0, 0, ""))[2])
 
 
 def mvbench(item: Item, said: str) -> Score:
@@ -61,8 +61,8 @@ def mvbench(item: Item, said: str) -> Score:
     plain = text = re.sub(r"[\n\t]", " ", text).strip()
     # The VQA normalization: a mark next to a space is removed, any other becomes a space.
     for mark in _PUNCTUATION:
-        beside = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
-        plain = plain.replace(mark, "" if beside else " ")
+        next_to_space = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
+        plain = plain.replace(mark, "" if next_to_space else " ")
     plain = re.sub(r"\.(?!\d)", "", plain, count=32)
     plain = _stripped(plain, "'\")(").strip().upper()
     alone = re.search(r"\b[A-E]\b", plain)
@@ -74,17 +74,17 @@ def nextqa(item: Item, said: str) -> Score:
 
     lmms-eval otherwise draws one of five letters at random; the score here is the expectation.
     """
-    text, known = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
+    text, letters = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
     for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
-        named = [letter for letter in known if form.format(letter) in text]
+        named = [letter for letter in letters if form.format(letter) in text]
         if named:
             return _letter(item, _last(named, (text.rfind(place.format(x)) for x in named)))
     if len(text.split()) > 5:
-        texts = dict(zip(known, (option.lower() for option in item.options), strict=True))
-        named = [letter for letter in known if texts[letter] in text.lower()]
+        texts = dict(zip(letters, (option.lower() for option in item.options), strict=True))
+        named = [letter for letter in letters if texts[letter] in text.lower()]
         if named:
             return _letter(item, _last(named, (text.lower().rfind(texts[x]) for x in named)))
-    return Score(False, parsed=False, value=1 / len(known))
+    return Score(False, parsed=False, value=1 / len(letters))
 
 
 def perceptiontest(item: Item, said: str) -> Score:
