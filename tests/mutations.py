@@ -803,7 +803,7 @@ MUTATIONS = (
     ),
     Mutation(
         "errors of paired differences aren't clustered",
-        "scoring.statistics",
+        "evaluation.statistics",
         "clustered_mean(differences, A)",
         "clustered_mean(differences, [item.id for item in items])",
         METRICS,
@@ -901,7 +901,7 @@ MUTATIONS = (
     ),
     Mutation(
         "punctuation inside a short answer doesn't count",
-        "descriptions._normalized",
+        "exact._bare",
         "A.strip(B)",
         "''.join(one for one in A if one not in B[1:]).strip()",
         SCORES,

@@ -1,4 +1,4 @@
-"""Validating conversion of untrusted JSON into dataclasses."""
+"""What JSON of a stranger says, as the dataclasses that it should be."""
 
 from __future__ import annotations
 
