@@ -70,7 +70,7 @@ def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[I
     return items
 
 
-def check_there(dataset: Dataset, items: list[Item]) -> list[str]:
+def check_files(dataset: Dataset, items: list[Item]) -> list[str]:
     """Warnings about missing files of a benchmark; fast, since no video is opened.
 
     Args:

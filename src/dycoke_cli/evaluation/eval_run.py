@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.answers import Answers, open_answers
-from dycoke_cli.evaluation.check import check_there, items_of
+from dycoke_cli.evaluation.check import check_files, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
@@ -68,7 +68,7 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             f"--start and --end aren't for {dataset.name}: its questions have a start and an end "
             "of their own"
         )
-    warnings = check_there(dataset, items)
+    warnings = check_files(dataset, items)
     chosen = evaluation.served or choose(evaluation.request.model, evaluation.request.loading)
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):

@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from dycoke_cli.errors import debugging
-from dycoke_cli.processes.pipe_worker import GoneError, import_path, started_for_good
+from dycoke_cli.processes.pipe_worker import GoneError, import_path, start_in_lasting_thread
 from dycoke_cli.processes.process_limits import (
     end_with,
     give_up_privileges,
@@ -66,7 +66,7 @@ class Isolated:
         theirs: Any = subprocess.PIPE
         if _PASSES_FILES:
             self._socket, theirs = socket.socketpair()
-        self._process = started_for_good(
+        self._process = start_in_lasting_thread(
             lambda: subprocess.Popen(
                 command, stdin=theirs, stdout=theirs, stderr=errors, env=environment, bufsize=0
             )

@@ -82,7 +82,7 @@ class Worker:
         start_preloading(preload)
         try:
             # Blocks until the fork server's imports are done; Ctrl-C interrupts the wait.
-            started_for_good(self._process.start)
+            start_in_lasting_thread(self._process.start)
         except HUNG_UP as error:
             raise GoneError(1) from error
         # Otherwise this process would hold the worker's end open, and never see it close.
@@ -161,10 +161,10 @@ def start_preloading(modules: Sequence[str]) -> None:
 
     forkserver.set_forkserver_preload(["dycoke_cli.processes.fork_server", *modules])
     with _environment, _environment_of_server():
-        started_for_good(forkserver.ensure_running)
+        start_in_lasting_thread(forkserver.ensure_running)
 
 
-def started_for_good(start: Callable[[], T]) -> T:
+def start_in_lasting_thread(start: Callable[[], T]) -> T:
     """Start a process from a thread that lives as long as this process and blocks Ctrl-C.
 
     Linux kills a child when the thread that started it exits (`process_limits.end_with`). The child

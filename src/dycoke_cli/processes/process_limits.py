@@ -21,7 +21,7 @@ def end_with(parent: int) -> None:
     """Have the kernel kill this process when its parent exits.
 
     Call it first in a process, before imports, which take seconds. The kernel kills it when the
-    *thread* that started it exits, so start processes with `pipe_worker.started_for_good`.
+    *thread* that started it exits, so start processes with `pipe_worker.start_in_lasting_thread`.
 
     Args:
         parent: id of the parent; if it has exited already, this process exits at once.
