@@ -24,7 +24,6 @@ LAYERS = (
     "version",
     "errors",
     "extras",
-    "tested",
     "param",
     "answer",
     "unicode",

@@ -86,7 +86,7 @@ Load = Callable[..., dict[str, list[str]]]
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
     """Extends copies of the registries by files and packages; returns what each got."""
     caches = plugins.files, plugins._imported, plugins._installed
-    for name in ("problems", "_used", "_versions", "_asked"):
+    for name in ("problems", "_loaded_offers", "_versions", "_by_flag"):
         monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
     for module, name in REGISTRIES.values():
         monkeypatch.setattr(module, name, dict(getattr(module, name)))

@@ -1,4 +1,4 @@
-"""Errors for a person: one sentence each, with exit code and error code of `--json`."""
+"""Exceptions shown to the user as one sentence, each with an exit code and an error code."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from typing import ClassVar
 
 DEBUG = "DYCOKE_DEBUG"
-"""An environment variable; set to anything, unexpected errors show their traceback."""
+"""Environment variable; if set, unexpected errors show their traceback."""
 
 
 class DycokeError(Exception):
     """Base of all errors that a command prints as one sentence.
 
     Attributes:
-        code: the word in the `error` object of `--json`.
+        code: `code` of the `error` object of `--json`.
         exit_code: the exit status of the process.
     """
 
@@ -22,7 +22,7 @@ class DycokeError(Exception):
 
 
 class UsageError(DycokeError, ValueError):
-    """A parameter out of range, or a combination that isn't supported."""
+    """A parameter is out of range, or a combination isn't supported."""
 
     code = "usage"
     exit_code = 2
@@ -57,11 +57,11 @@ class OutputError(DycokeError):
 
 
 def error_of(code: str, message: str) -> DycokeError:
-    """The error that an `error` object of `--json` tells of."""
+    """Rebuild the exception from an `error` object of `--json`; unknown codes give the base."""
     kinds = {kind.code: kind for kind in DycokeError.__subclasses__()}
     return kinds.get(code, DycokeError)(message)
 
 
 def debugging() -> bool:
-    """Whether tracebacks are wanted."""
+    """Whether tracebacks are shown."""
     return bool(os.environ.get(DEBUG))

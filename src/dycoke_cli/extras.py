@@ -1,6 +1,6 @@
-"""Packages that only some features need (the extras of pyproject.toml), and how to install them.
+"""Optional dependencies (the extras of pyproject.toml) and the commands that install them.
 
-What is installed tells how it was: by pip, by pipx, or by uv, whose environments have no pip.
+The command matches the installer of this environment, which is detected: pip, pipx or uv.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs an extra's packages beside this one, be it a wheel or a clone."""
-    packages = _listed().get(extra)
-    if packages is None:  # sources on PYTHONPATH, of which nobody knows what they need
+    """Shell command that installs the packages of an extra into this environment."""
+    packages = _requirements_by_extra().get(extra)
+    if packages is None:  # sources on PYTHONPATH have no metadata: install the checkout with it
         return _command([*_installer(), "--editable", f"{_CHECKOUT}[{extra}]"])
     if _made_by_pipx():  # by name, so that `pipx reinstall` brings them back
         return _command(["pipx", "inject", "dycoke-cli", *packages])
@@ -33,7 +33,7 @@ def how_to_install(extra: str) -> str:
 
 
 def how_to_upgrade(package: str) -> str:
-    """The command that installs the newest release of a package in this environment."""
+    """Shell command that installs the newest release of a package in this environment."""
     if project := _uv_project():
         return _command(["uv", "sync", "--project", project, "--upgrade-package", package])
     return _command([*_installer(), "--upgrade", package])
@@ -43,12 +43,12 @@ def need(package: str, extra: str, what: str) -> None:
     """Check that a package can be imported.
 
     Args:
-        package: to import.
-        extra: of ours, that installs it.
-        what: needs it: a model or a flag.
+        package: import name.
+        extra: the extra that installs it.
+        what: the model or flag that needs it, for the error.
 
     Raises:
-        ModelError: it can't.
+        ModelError: the package isn't installed.
     """
     if find_spec(package) is None:
         raise ModelError(
@@ -57,10 +57,10 @@ def need(package: str, extra: str, what: str) -> None:
 
 
 def installed_extras() -> dict[str, bool]:
-    """The extras for users, and whether all packages of each are installed."""
+    """Extras for users (not `dev`), and whether all packages of each are installed."""
     return {
         extra: all(_is_installed(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in packages)
-        for extra, packages in _listed().items()
+        for extra, packages in _requirements_by_extra().items()
         if extra != "dev"
     }
 
@@ -68,7 +68,7 @@ def installed_extras() -> dict[str, bool]:
 def _installer() -> list[str]:
     if _made_by_pipx():
         return ["pipx", "runpip", "dycoke-cli", "install"]
-    if find_spec("pip") is None:
+    if find_spec("pip") is None:  # uv makes environments without pip
         return ["uv", "pip", "install", "--python", sys.executable]
     return [sys.executable, "-m", "pip", "install"]
 
@@ -78,25 +78,26 @@ def _made_by_pipx() -> bool:
 
 
 def _uv_project() -> str | None:
-    """The folder of the project of uv whose environment this is."""
+    """Folder of the uv project that this environment belongs to."""
+    # uv puts the environment, .venv, into the project's folder.
     folder = Path(sys.prefix).parent
     return str(folder) if (folder / "uv.lock").exists() and find_spec("pip") is None else None
 
 
 def _command(words: Sequence[str]) -> str:
-    if os.name == "nt":  # its shells know no single quotes, and > redirects
+    if os.name == "nt":  # cmd has no single quotes, and an unquoted > (of >=) redirects
         return " ".join(f'"{word}"' if re.search(r"[^\w.:\\/-]", word) else word for word in words)
     return shlex.join(words)
 
 
-def _listed() -> dict[str, list[str]]:
-    """The requirements of each extra; empty of a folder of sources on PYTHONPATH."""
-    found: dict[str, list[str]] = {}
+def _requirements_by_extra() -> dict[str, list[str]]:
+    """Requirements of each extra; empty if only the sources are on PYTHONPATH."""
+    requirements: dict[str, list[str]] = {}
     with suppress(PackageNotFoundError):
         for text in requires("dycoke-cli") or []:
-            if named := re.search(r"""extra == ['"]([\w-]+)['"]""", text):
-                found.setdefault(named[1], []).append(text.partition(";")[0].strip())
-    return found
+            if extra := re.search(r"""extra == ['"]([\w-]+)['"]""", text):
+                requirements.setdefault(extra[1], []).append(text.partition(";")[0].strip())
+    return requirements
 
 
 def _is_installed(package: str) -> bool:

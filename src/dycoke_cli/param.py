@@ -1,11 +1,11 @@
-"""A parameter, defined once: by a field of its dataclass.
+"""Parameters declared once, as annotated fields of a dataclass.
 
     retain: Annotated[float, Param("Fraction of tokens kept.", symbol="R", above=0, to=1)] = 0.25
 
-Its range check, its flag and its help are read off the field; of a method's parameter also
-`eval --methods name:retain=0.5`, its entry in the JSON Schema, the title of the panel and `dycoke
-methods`. Fields are `bool`, `int`, `float`, `str` or a `Literal` of words; `| None` where the
-default depends on the model or on others.
+The range check, the command-line flag and the help text are derived from the field. A method's
+parameter also defines `eval --methods name:retain=0.5`, its entry in the JSON Schema, the panel's
+title and `dycoke methods`. Field types are `bool`, `int`, `float`, `str` and `Literal` of words;
+`| None` where the default depends on the model or on other parameters.
 """
 
 from __future__ import annotations
@@ -26,38 +26,39 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
     float: (numbers.Real, "number", "a number"),
     str: (str, "string", "a text"),
 }
-"""For each kind: what a value must be an instance of, its JSON type, and its name in a sentence."""
+"""By type: the accepted class (numpy numbers included), the JSON type, the noun in an error."""
 
-_TRUTH = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 
-_ALWAYS_THERE: Final = object()
+# Not None, which is the value `before` of some parameters.
+_NO_EARLIER_VALUE: Final = object()
 
 
 @dataclass(frozen=True)
 class Param:
-    """The definition of a parameter, beside the type and default of its field.
+    """Definition of a parameter, in addition to the type and default of its field.
 
     Args:
         help: sentences that end with a full stop; range and default are added to them.
         symbol: its letter in the paper, shown in titles.
-        at_least: lowest value.
-        above: all values are greater than this.
-        to: highest value.
-        below: all values are less than this.
-        layer: it is a layer of the language model (0-based, 1 or more unless at_least says
-            otherwise), which the model must have.
+        at_least: inclusive lower bound.
+        above: exclusive lower bound.
+        to: inclusive upper bound.
+        below: exclusive upper bound.
+        layer: the value is a layer index of the language model (0-based; 1 or more unless
+            `at_least` is set), checked against the number of layers.
         words: words accepted in place of a number, and the numbers that they mean.
         default: the default in words, where the value isn't enough; "" omits it.
-        switch: the parameter of the same method without which (off, or None) this one has no
+        switch: another parameter of the same method; while it is off or None, this one has no
             effect.
-        flag: its flag where that isn't its name: "start" for `start_s`.
-        metavar: the placeholder of a value in the help.
-        read: the value that a text on the command line means, where it has a form of its own.
-        nullable: None stays None: the parameter isn't used then, and is null in an answer.
-        before: of a parameter that was added once there were answers: the value under which they
-            were given. It stays when the default changes; a parameter that was there from the
-            beginning has none.
-        budget: it says how many tokens are left; lists of methods have the first of them.
+        flag: the flag, if it differs from the field's name: "start" for `start_s`.
+        metavar: placeholder of the value in the help.
+        read: parser of the command line's text, for a type with its own notation.
+        nullable: None is a final value (unused, null in an answer), not a default to be settled.
+        before: the value that answers had before this parameter was added. It doesn't change with
+            the default. Unset for a parameter of the first version.
+        budget: the value sets the number of retained tokens; lists of methods show the first such
+            parameter.
     """
 
     help: str
@@ -74,26 +75,26 @@ class Param:
     metavar: str | None = None
     read: Callable[[str], Any] | None = None
     nullable: bool = False
-    before: Any = _ALWAYS_THERE
+    before: Any = _NO_EARLIER_VALUE
     budget: bool = False
 
     @property
     def least_layer(self) -> int:
-        """The lowest value of a parameter that is a layer."""
+        """Lowest value of a layer parameter."""
         return 1 if self.at_least is None else int(self.at_least)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter, as its field defines it.
+    """Parameter of a dataclass: name, type and default of the field, and its `Param`.
 
     Args:
         name: of the field.
         kind: bool, int, float, or str for a choice of words.
-        choices: the words, or () for the other kinds.
+        choices: the words of a `Literal`, otherwise ().
         optional: None is allowed: the default depends on the model or on other parameters.
         default: of the field.
-        told: its definition.
+        spec: the `Param` of the field.
     """
 
     name: str
@@ -101,126 +102,135 @@ class Parameter:
     choices: tuple[str, ...]
     optional: bool
     default: Any
-    told: Param
+    spec: Param
+
+    @property
+    def told(self) -> Param:
+        """Old name of `spec`."""
+        return self.spec
 
     @property
     def range(self) -> str | None:
-        """What is allowed, for a help text: "0 ≤ K < 1", "2 or more"; None without limits."""
-        told = self.told
-        if told.layer:
-            return f"{told.least_layer} to the model's layers - 1"
-        low, high = _first(told.at_least, told.above), _first(told.to, told.below)
+        """Allowed range for a help text: "0 ≤ K < 1", "2 or more"; None if unbounded."""
+        spec = self.spec
+        if spec.layer:
+            return f"{spec.least_layer} to the model's layers - 1"
+        low, high = _first_not_none(spec.at_least, spec.above), _first_not_none(spec.to, spec.below)
         if low is None and high is None:
             return None
-        if low is None or high is None or told.symbol is None:
-            return self._limits()
-        signs = ["<" if limit is None else "≤" for limit in (told.at_least, told.to)]
-        return f"{low:g} {signs[0]} {told.symbol} {signs[1]} {high:g}"
+        if low is None or high is None or spec.symbol is None:
+            return self._range_in_words()
+        signs = ["<" if limit is None else "≤" for limit in (spec.at_least, spec.to)]
+        return f"{low:g} {signs[0]} {spec.symbol} {signs[1]} {high:g}"
 
     @property
     def default_in_words(self) -> str:
-        """The default for a help text; an on-off parameter is "on" or "off"."""
-        if self.told.default is not None:
-            return self.told.default
+        """Default value for a help text; "on" or "off" for a boolean."""
+        if self.spec.default is not None:
+            return self.spec.default
         if self.kind is bool:
             return "on" if self.default else "off"
         return str(self.default)
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a number from 0 to 1, which a text may give in per cent."""
-        low = _first(self.told.at_least, self.told.above)
-        high = _first(self.told.to, self.told.below)
+        """Whether the range is within 0 to 1, so that a text may give the value in per cent."""
+        low = _first_not_none(self.spec.at_least, self.spec.above)
+        high = _first_not_none(self.spec.to, self.spec.below)
         return self.kind is float and low is not None and low >= 0 and high == 1
 
     def check(self, value: Any) -> None:
-        """Refuse a value that the parameter can't have, NaN and infinity included.
+        """Check type and range of a value; NaN and infinity are out of range.
 
         Raises:
-            UsageError: (a ValueError) the sentence says what is allowed, and what was given.
+            UsageError: (a ValueError) names the allowed values and the one given.
         """
         if value is None and self.optional:
             return
         if self.choices:
             if value not in self.choices:
-                raise UsageError(f"{self.name} must be {_either(self.choices)}, not {value!r}")
+                raise UsageError(
+                    f"{self.name} must be {_joined_by_or(self.choices)}, not {value!r}"
+                )
             return
-        allowed, _, named = _KINDS[self.kind]
-        if not isinstance(value, allowed):
-            raise UsageError(f"{self.name} must be {named}, not {value!r}")
-        if self.kind is not str and not self._within(value):
-            percent = self.is_share and value >= 2 and self._within(value / 100)
+        accepted, _, noun = _KINDS[self.kind]
+        if not isinstance(value, accepted):
+            raise UsageError(f"{self.name} must be {noun}, not {value!r}")
+        if self.kind is not str and not self._in_range(value):
+            # 25 for 0.25 is the common mistake; 1.5 is more likely a typing error than 1.5 %.
+            percent = self.is_share and value >= 2 and self._in_range(value / 100)
             hint = f": did you mean {value / 100:g}?" if percent else ""
-            raise UsageError(f"{self.name} must be {self._limits()}, not {value:g}{hint}")
+            raise UsageError(f"{self.name} must be {self._range_in_words()}, not {value:g}{hint}")
 
     def parse(self, text: str) -> Any:
-        """The value that a text means (70% of a share is 0.7); its range is for `check`.
+        """Parse a text ("70%" of a share is 0.7); doesn't check the range.
 
         Raises:
-            UsageError: (a ValueError) it isn't of the parameter's kind.
+            UsageError: (a ValueError) the text isn't of the parameter's type.
         """
-        if text in self.told.words:
-            return self.told.words[text]
+        if text in self.spec.words:
+            return self.spec.words[text]
         given = text
         if self.is_share and text.endswith("%"):
+            # Parsed in one step, 70e-2 is the float 0.7; 70 * 0.01 would be another one.
             text = f"{text[:-1]}e-2"
         try:
-            return _TRUTH[text] if self.kind is bool else self.kind(text)
+            return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = " or ".join([_KINDS[self.kind][2], *self.told.words])
+            wanted = " or ".join([_KINDS[self.kind][2], *self.spec.words])
             raise UsageError(f"{self.name} must be {wanted}, not {given!r}") from None
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema in an answer, where defaults that depend on others are settled."""
+        """JSON Schema of the value in an answer, where dependent defaults are settled."""
         if self.choices:
             return {"enum": list(self.choices)}
-        told = self.told
+        spec = self.spec
         limits = {
-            "minimum": told.least_layer if told.layer else told.at_least,
-            "exclusiveMinimum": told.above,
-            "maximum": told.to,
-            "exclusiveMaximum": told.below,
+            "minimum": spec.least_layer if spec.layer else spec.at_least,
+            "exclusiveMinimum": spec.above,
+            "maximum": spec.to,
+            "exclusiveMaximum": spec.below,
         }
-        given = {key: limit for key, limit in limits.items() if limit is not None}
+        bounds = {key: limit for key, limit in limits.items() if limit is not None}
         kind = _KINDS[self.kind][1]
-        return {"type": [kind, "null"] if told.nullable else kind, **given}
+        return {"type": [kind, "null"] if spec.nullable else kind, **bounds}
 
-    def _within(self, value: float) -> bool:
-        told = self.told
+    def _in_range(self, value: float) -> bool:
+        spec = self.spec
         return (
             math.isfinite(value)
-            and (told.at_least is None or value >= told.at_least)
-            and (told.above is None or value > told.above)
-            and (told.to is None or value <= told.to)
-            and (told.below is None or value < told.below)
-            and (not told.layer or value >= told.least_layer)
+            and (spec.at_least is None or value >= spec.at_least)
+            and (spec.above is None or value > spec.above)
+            and (spec.to is None or value <= spec.to)
+            and (spec.below is None or value < spec.below)
+            and (not spec.layer or value >= spec.least_layer)
         )
 
-    def _limits(self) -> str:
-        told = self.told
-        least = told.least_layer if told.layer else told.at_least
-        if least is not None and told.to is None and told.below is None:
+    def _range_in_words(self) -> str:
+        spec = self.spec
+        least = spec.least_layer if spec.layer else spec.at_least
+        if least is not None and spec.to is None and spec.below is None:
             return f"{least:g} or more"
-        limits = [("at least", least), ("above", told.above)]
-        limits += [("at most", told.to), ("below", told.below)]
+        limits = [("at least", least), ("above", spec.above)]
+        limits += [("at most", spec.to), ("below", spec.below)]
         named = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
         return " and ".join(named) or "finite"
 
 
 def parameters_of(kind: type) -> dict[str, Parameter]:
-    """The parameters of a dataclass by name, in the order of its fields.
+    """Parameters of a dataclass by name, in the order of its fields.
 
     Args:
         kind: a dataclass; fields without a `Param` aren't parameters.
 
     Raises:
-        TypeError: a field of another type, or one whose default nothing tells.
+        TypeError: a field of an unsupported type, or a default of None without a description.
     """
-    return _read(kind)
+    return _parameters_of(kind)
 
 
 def check_all(options: Any) -> None:
-    """Refuse values that parameters of a dataclass can't have.
+    """Check every parameter of a dataclass instance.
 
     Raises:
         UsageError: (a ValueError) see `Parameter.check`.
@@ -230,38 +240,38 @@ def check_all(options: Any) -> None:
 
 
 def key_part(options: Any) -> dict[str, Any]:
-    """What is in a key of the fields of a dataclass, none of which may be another then.
+    """Fields of a dataclass that go into the key of an answer: name and value.
 
-    All of them with their values, defaults as well: a default that changes is asked anew. Only one
-    that was added later is left out where it has the value `before` (of its `Param`, or in the
-    metadata of a field that is no parameter): keys from before it was there, in which it is
-    missing, mean just that.
+    Defaults are included, so a changed default gives a new key. A field that was added later is
+    omitted where it has the value `before` (of its `Param`, or of the field's metadata): keys
+    written before the field existed then stay valid.
     """
     parameters = parameters_of(type(options))
-    before = {each.name: each.metadata.get("before", _ALWAYS_THERE) for each in fields(options)}
-    before |= {name: parameter.told.before for name, parameter in parameters.items()}
+    before = {each.name: each.metadata.get("before", _NO_EARLIER_VALUE) for each in fields(options)}
+    before |= {name: parameter.spec.before for name, parameter in parameters.items()}
     return {name: value for name, value in asdict(options).items() if value != before[name]}
 
 
 @cache
-def _read(kind: type) -> dict[str, Parameter]:
+def _parameters_of(kind: type) -> dict[str, Parameter]:
     hints = get_type_hints(kind, include_extras=True)
-    found = {}
+    parameters = {}
     for each in fields(kind):
         annotation = hints[each.name]
-        told = next((x for x in getattr(annotation, "__metadata__", ()) if type(x) is Param), None)
-        if told is not None:
-            found[each.name] = _parameter(each.name, get_args(annotation)[0], each.default, told)
-    return found
+        spec = next((x for x in getattr(annotation, "__metadata__", ()) if type(x) is Param), None)
+        if spec is not None:
+            kind_of_value = get_args(annotation)[0]
+            parameters[each.name] = _parameter(each.name, kind_of_value, each.default, spec)
+    return parameters
 
 
 def check_layer(
     name: str, layer: int, layers: int, model: str = "this model", least: int = 1
 ) -> None:
-    """Refuse a layer (0-based) to prune from that a model doesn't have, or below the least.
+    """Check that a layer index (0-based) is in `[least, layers)`.
 
     Raises:
-        UsageError: (a ValueError) no such layer.
+        UsageError: (a ValueError) it isn't.
     """
     if not least <= layer < layers:
         raise UsageError(
@@ -270,7 +280,7 @@ def check_layer(
         )
 
 
-def _parameter(name: str, annotation: Any, default: Any, told: Param) -> Parameter:
+def _parameter(name: str, annotation: Any, default: Any, spec: Param) -> Parameter:
     # `int | None` is `int` and optional; a Literal is a choice of words.
     members = (annotation,) if get_origin(annotation) in (None, Literal) else get_args(annotation)
     optional = NoneType in members
@@ -279,15 +289,15 @@ def _parameter(name: str, annotation: Any, default: Any, told: Param) -> Paramet
     kind = str if choices else kind
     if not choices and kind not in _KINDS:
         raise TypeError(f"{name}: a parameter can't be of the type {annotation}")
-    if default is None and told.default is None:
+    if default is None and spec.default is None:
         raise TypeError(f"{name}: a default of None needs `default` in its Param")
-    return Parameter(name, kind, choices, optional, default, told)
+    return Parameter(name, kind, choices, optional, default, spec)
 
 
-def _either(words: tuple[str, ...]) -> str:
+def _joined_by_or(words: tuple[str, ...]) -> str:
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _first(*values: float | None) -> float | None:
+def _first_not_none(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)

@@ -1,13 +1,13 @@
-"""Plug-ins: methods, benchmarks and families of other packages, and of files that the user names.
+"""Plug-ins: methods, benchmarks and model families from other packages or from Python files.
 
-A package offers them as entry points, a file as dictionaries:
+A package declares them as entry points, a file as dictionaries:
 
     [project.entry-points."dycoke.methods"]          METHODS = {"stride": Stride}
     stride = "dycoke_stride:Stride"
 
-Each registry is extended by those of its kind when it is imported. What can't be used is left out
-and listed in `problems`. A file is imported as a module below this one whose name has a hash of the
-file: another process that is sent an object of it finds it by that name, if the file is the same.
+Each registry adds the plug-ins of its kind when it is imported. Unusable plug-ins are skipped and
+listed in `problems`. A file is imported as a submodule of this one, with a hash of the file in its
+name: another process that unpickles an object of it imports the same code or fails.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ Kind = Literal["method", "benchmark", "family"]
 
 FLAG = "--plugin"
 ENVIRONMENT = "DYCOKE_PLUGINS"
-"""An environment variable: paths of files, separated as in PATH. Worker processes inherit it."""
+"""Environment variable with paths of files, separated as in PATH. Worker processes inherit it."""
 
 _DICTIONARIES: dict[Kind, str] = {
     "method": "METHODS",
     "benchmark": "BENCHMARKS",
     "family": "FAMILIES",
 }
-"""Their names in a file."""
+"""Name of the dictionary in a file, by kind."""
 
 
 class Unfit(Exception):
-    """Why something that a plug-in offers can't be used."""
+    """A plug-in's object can't be used; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a plug-in.
+    """Error or warning about a plug-in.
 
     Args:
-        sentence: for a person.
-        error: what was raised.
-        asked: whether the user named the file on this command line.
+        sentence: message for the user.
+        error: the exception.
+        asked: whether the file was named on this command line, so that the problem is an error.
     """
 
     sentence: str
@@ -69,12 +69,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Offer:
-    """Something that a plug-in offers.
+    """Object that a plug-in offers, not loaded yet.
 
     Args:
-        name: as it is called on the command line.
+        name: on the command line.
         origin: the package with its version, or the file.
-        load: returns it, and the module that it is in.
+        load: returns the object and the module that defines it.
         asked: see `Problem`.
     """
 
@@ -85,20 +85,22 @@ class _Offer:
 
 
 problems: list[Problem] = []
-"""Of all plug-ins, in the order in which they were found."""
+"""Problems of all plug-ins, in order of discovery."""
 
-_used: dict[tuple[Kind, str], _Offer] = {}
+_loaded_offers: dict[tuple[Kind, str], _Offer] = {}
 _versions: dict[tuple[Kind, str], str] = {}
-_asked: set[Path] = set()
-_waiting: deque[tuple[Kind, MutableMapping[str, Any], Callable[[str, Any], None]]] = deque()
+_by_flag: set[Path] = set()
+_pending: deque[tuple[Kind, MutableMapping[str, Any], Callable[[str, Any], None]]] = deque()
 _extending = False
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The values of `--plugin` on a command line, and the other arguments.
+    """Split a command line into the values of `--plugin` and the other arguments.
+
+    The registries are extended on import, before any command parses its flags.
 
     Raises:
-        UsageError: it has no value.
+        UsageError: a flag without a value.
     """
     files: list[str] = []
     others: list[str] = []
@@ -117,48 +119,49 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def name_files(paths: Sequence[str]) -> None:
-    """Load these files, too, here and in the processes that are started from here.
+    """Add files to the plug-ins of this process and of the processes it starts.
 
     Raises:
-        UsageError: the registries were imported before, so that it is too late.
+        UsageError: the registries were imported already, without these files.
     """
     named = [os.path.abspath(path) for path in paths]
     if files.cache_info().currsize and not {*map(Path, named)} <= {*files()}:
         raise UsageError(f"{FLAG} {paths[0]}: this process has read its plug-ins; start another")
     if named:
-        _asked.update(map(Path, named))
+        _by_flag.update(map(Path, named))
         before = os.environ.get(ENVIRONMENT)
         os.environ[ENVIRONMENT] = os.pathsep.join([*named, *([before] if before else [])])
 
 
 @cache
 def files() -> tuple[Path, ...]:
-    """The files that the user named: of the command line, then of the environment."""
+    """Plug-in files: from the command line, then from the environment."""
     named = os.environ.get(ENVIRONMENT, "").split(os.pathsep)
     return tuple(dict.fromkeys(Path(os.path.abspath(path)) for path in named if path))
 
 
 def offered() -> bool:
-    """Whether there is any plug-in, be it usable or not; imports none."""
+    """Whether any plug-in is declared, usable or not; imports none."""
     groups = (f"dycoke.{name.lower()}" for name in _DICTIONARIES.values())
     return bool(files()) or any(_installed().select(group=group) for group in groups)
 
 
 def version(kind: Kind, name: str) -> str | None:
-    """What tells the code of a plug-in from other code of that name; None of what is bundled.
+    """Version of a plug-in's code, for keys of answers; None for a bundled object.
 
-    The package with its version, or the file, and a hash of the file that it is defined in.
+    It consists of the package with its version, or the file's name, and a hash of the defining
+    file: an edited file gives new keys although its version is the same.
     """
     return _versions.get((kind, name))
 
 
 def add_problem(kind: Kind, name: str, sentence: str) -> None:
-    """Note what is wrong with something that is used nevertheless.
+    """Add a problem of an object that stays in use.
 
     Raises:
-        KeyError: it is none of a plug-in.
+        KeyError: the object isn't from a plug-in.
     """
-    offer = _used[kind, name]
+    offer = _loaded_offers[kind, name]
     sentence = f"the {kind} {name!r}: {sentence}"
     _note(offer.origin, sentence, Unfit(sentence), offer.asked)
 
@@ -166,21 +169,23 @@ def add_problem(kind: Kind, name: str, sentence: str) -> None:
 def extend(
     kind: Kind, registry: MutableMapping[str, Any], check: Callable[[str, Any], None]
 ) -> None:
-    """Add what plug-ins offer to a registry; what was there stays.
+    """Add the plug-ins' objects to a registry; existing names are never replaced.
 
     Args:
         kind: of the registry.
-        registry: by name.
-        check: called with the name and the object; raises `Unfit`, or anything else.
+        registry: objects by name.
+        check: called with the name and the object; raises `Unfit` (or anything else) to reject it.
     """
     global _extending
-    _waiting.append((kind, registry, check))
-    if _extending:  # by a plug-in that is being imported, and has to be done first
+    _pending.append((kind, registry, check))
+    # A plug-in that is being imported may import another registry, which calls this function again.
+    # The outer call then extends that registry after the import is complete.
+    if _extending:
         return
     _extending = True
     try:
-        while _waiting:
-            _extend(*_waiting.popleft())
+        while _pending:
+            _extend(*_pending.popleft())
     finally:
         _extending = False
 
@@ -193,32 +198,37 @@ def _extend(
             if offer.name in registry:
                 taken = version(kind, offer.name)
                 raise Unfit(f"the name is taken by {taken or 'one of dycoke'}")
-            thing, module = offer.load()
-            check(offer.name, thing)
+            target, module = offer.load()
+            check(offer.name, target)
         except (Exception, SystemExit) as error:
-            sentence = f"the {kind} {offer.name!r} isn't used: {_why(error)}"
+            sentence = f"the {kind} {offer.name!r} isn't used: {_reason(error)}"
             _note(offer.origin, sentence, error, offer.asked)
         else:
-            registry[offer.name] = thing
-            _used[kind, offer.name] = offer
+            registry[offer.name] = target
+            _loaded_offers[kind, offer.name] = offer
             _versions[kind, offer.name] = f"{offer.origin} {_hash(Path(module.__file__ or ''))}"
 
 
 def _offers(kind: Kind) -> Iterator[_Offer]:
-    """Those of files first: who names a file means it."""
+    """Offers of a kind; files first, so that a named file wins over a package."""
     for path in files():
         if (module := _imported(path)) is not None:
-            for name, thing in getattr(module, _DICTIONARIES[kind], {}).items():
-                yield _Offer(name, path.name, partial(_with_module, thing, module), path in _asked)
+            for name, target in getattr(module, _DICTIONARIES[kind], {}).items():
+                yield _Offer(
+                    name,
+                    path.name,
+                    partial(_with_module, target, module),
+                    path in _by_flag,
+                )
     for entry in _installed().select(group=f"dycoke.{_DICTIONARIES[kind].lower()}"):
         assert entry.dist is not None
         origin = f"{entry.dist.name} {entry.dist.version}"
         yield _Offer(entry.name, origin, partial(_loaded, entry))
 
 
-@cache  # looking into all packages takes milliseconds
+@cache  # scanning all packages takes milliseconds
 def _installed() -> Any:
-    from importlib.metadata import entry_points  # only here: its import takes longer still
+    from importlib.metadata import entry_points  # imported late: the import takes even longer
 
     return entry_points()
 
@@ -227,14 +237,14 @@ def _loaded(entry: EntryPoint) -> tuple[Any, ModuleType]:
     return _with_module(entry.load(), sys.modules[entry.module])
 
 
-def _with_module(thing: Any, module: ModuleType) -> tuple[Any, ModuleType]:
-    """A class may come from another module than the one that offers it."""
-    return thing, sys.modules[thing.__module__] if isinstance(thing, type) else module
+def _with_module(target: Any, module: ModuleType) -> tuple[Any, ModuleType]:
+    """Pair an object with its defining module: a class may be re-exported by the entry point's."""
+    return target, sys.modules[target.__module__] if isinstance(target, type) else module
 
 
 @cache
 def _imported(path: Path) -> ModuleType | None:
-    """The module of a file; None where there is a problem."""
+    """Import a plug-in file; None (and a problem) if that fails."""
     try:
         if path.suffix != ".py":
             raise Unfit("name a Python file, which ends in .py")
@@ -244,23 +254,24 @@ def _imported(path: Path) -> ModuleType | None:
             raise Unfit("it has to have METHODS, BENCHMARKS or FAMILIES: a dictionary by name")
         return module
     except (Exception, SystemExit) as error:
+        # The innermost line within the file: the error may come from a library that it calls.
         lines = [at.lineno for at in extract_tb(error.__traceback__) if at.filename == str(path)]
         where = f" (line {lines[-1]})" if lines else ""
-        _note(str(path), f"it isn't used: {_why(error)}{where}", error, path in _asked)
+        _note(str(path), f"it isn't used: {_reason(error)}{where}", error, path in _by_flag)
         return None
 
 
 def _note(origin: str, sentence: str, error: BaseException, asked: bool) -> None:
     sentence = f"plug-in {display_name(origin)}: {sentence}"
-    if all(sentence != known.sentence for known in problems):
+    if all(sentence != each.sentence for each in problems):
         problems.append(Problem(sentence, error, asked))
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    known = isinstance(error, Unfit | DycokeError)
-    return " ".join(str(error).split()) if known else f"{type(error).__name__}: {error}"
+    ours = isinstance(error, Unfit | DycokeError)
+    return " ".join(str(error).split()) if ours else f"{type(error).__name__}: {error}"
 
 
 def _module_name(path: Path) -> str:
@@ -272,14 +283,14 @@ def _hash(path: Path) -> str:
 
 
 class _Loader(SourceFileLoader):
-    """Leaves no bytecode beside the file, and takes none for a file that was edited since."""
+    """Source loader without bytecode files, which could be stale after an edit within a second."""
 
     def get_code(self, fullname: str) -> CodeType:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 class _Finder:
-    """Finds the modules of files by their names."""
+    """Meta path finder of the submodules that are plug-in files."""
 
     @staticmethod
     def find_spec(fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -295,6 +306,6 @@ class _Finder:
         )
 
 
-# What makes this module a package, whose modules are looked for.
+# Having a `__path__` makes this module a package, so that Python searches for its submodules.
 __path__: list[str] = []
 sys.meta_path.append(_Finder)

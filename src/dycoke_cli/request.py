@@ -1,4 +1,7 @@
-"""How questions are asked: what ask, batch and eval share."""
+"""Request: model, sampling, compression method and generation options of a question.
+
+`ask`, `batch`, `eval` and `tune` share it.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """How a question is asked, whatever it is, about whatever video.
+    """All options of an answer except the video and the question.
 
     Args:
-        model: what `--model` takes.
-        loading: how it is loaded.
-        sampling: which frames are read.
-        method: which visual tokens are dropped, with all its parameters.
-        generation: how answers are generated.
-        subtitles: a file, or `video.subtitles.AUTO`; None for none. In a key they are part of what
-            tells the video.
-        limits: that reading a video is held to; no answer depends on them.
-        tuned: what `dycoke tune` chose the method by; None where a user did.
-        guard: budgets that are tried before the answer counts; None asks once.
-        cautions: warnings about both.
+        model: value of `--model`.
+        loading: load options of the model.
+        sampling: frame sampling.
+        method: compression method with its parameters.
+        generation: generation options.
+        subtitles: a file, or `video.subtitles.AUTO`; None for none. In the key of an answer they
+            belong to the video, so they aren't among `key_parts`.
+        limits: limits of video decoding. Answers don't depend on them.
+        tuned: the tuning that chose the method; None if the user chose it.
+        guard: budgets that are tried until the answer is certain; None generates once.
+        cautions: warnings about the tuning and the guard.
     """
 
     model: str
@@ -50,7 +53,7 @@ class Request:
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
-        """What an answer depends on beside its video, its question and the model, for a key."""
+        """Part of an answer's key that this request determines (all but the model)."""
         return {
             "method": {**identity(self.method), **key_part(self.method)},
             "sampling": key_part(self.sampling),
@@ -59,22 +62,22 @@ class Request:
         }
 
     def noted(self, answer: Answer) -> Answer:
-        """An answer with what chose its method, and all warnings in terms of the flags given."""
+        """Add the tuning and the cautions to an answer; its warnings name the flags in use."""
         warnings = (*map(self.advise, answer.warnings), *self.cautions)
         answer = replace(answer, warnings=warnings)
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
     @property
     def is_known_here_alone(self) -> bool:
-        """Whether no server can answer it: of what was tuned, and of a guard, it knows nothing."""
+        """Whether only this machine can answer it: a server has neither the tuning nor guards."""
         return self.tuned is not None or self.guard is not None
 
     def asking_by(self, method: Method) -> Request:
-        """The same by another method, without what chose or guarded the one before."""
+        """The same request with another method, without the tuning and guard of this one."""
         return replace(self, method=method, tuned=None, guard=None, cautions=())
 
     def advise(self, sentence: str) -> str:
-        """A sentence that advises other flags, in terms of those that were given."""
+        """Rewrite advice about `--frames` for a request that samples by `--fps`."""
         if self.sampling.fps is None:
             return sentence
         sentence = re.sub(r"--frames(?= \d+ or fewer)", "--max-frames", sentence)

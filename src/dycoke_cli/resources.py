@@ -1,4 +1,4 @@
-"""Free main memory, usable CPUs and the processor's name, asked of the system, without torch."""
+"""Free main memory, usable CPUs and processor name, read from the system without torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dycoke_cli.errors import UsageError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)b", re.IGNORECASE | re.ASCII)
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _PROCESSOR = Path("/proc/cpuinfo")
-# Control groups of Linux, whose limits psutil doesn't know.
+# psutil reports the whole machine; the limits of a container are those of its control groups.
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
-# Of a group, by its version: its limit, what it uses, and how much of that are files which are
-# given up when memory is asked for.
+# By cgroup version: the files with the memory limit and the usage, and the counter of page cache
+# that the kernel reclaims under pressure, which therefore counts as free.
 _FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
@@ -26,29 +26,29 @@ _FILES = {
 
 
 def free_main_memory() -> int | None:
-    """Bytes that the system can give without swapping, or that the limit of a container leaves.
+    """Bytes available without swapping, within the limits of the container.
 
-    None where the system doesn't say.
+    None if the system doesn't report them.
     """
-    rooms = [_available()]
-    rooms += [_room(group, *_FILES[version]) for group, version in _groups("memory")]
-    return min((room for room in rooms if room is not None), default=None)
+    free = [_available()]
+    free += [_free_in_group(group, *_FILES[version]) for group, version in _groups("memory")]
+    return min((each for each in free if each is not None), default=None)
 
 
 def usable_cpus() -> int:
-    """The CPUs that this process may run on, or that the quota of a container comes to; 1 or more.
+    """CPUs that this process may use, by affinity and by the container's quota; at least 1.
 
-    A quota of two and a half CPUs counts as three.
+    A quota of 2.5 CPUs counts as 3.
     """
-    counts = [_listed_cpus() or 1]
+    counts = [_affinity_count() or 1]
     counts += [math.ceil(quota) for group in _groups("cpu") if (quota := _quota(*group))]
     return max(1, min(counts))
 
 
 def is_overloaded() -> bool:
-    """Whether more processes wanted to run in the last minute than the machine has CPUs.
+    """Whether the load average of the last minute exceeds the number of CPUs.
 
-    Times that are measured then say little. False where the system doesn't say.
+    Times measured under such load are unreliable. False if the system doesn't report it.
     """
     try:
         import psutil
@@ -59,7 +59,7 @@ def is_overloaded() -> bool:
 
 
 def processor_name() -> str:
-    """What the processor is called; its architecture where the system has no name for it."""
+    """Model name of the processor; its architecture if the system has no name for it."""
     try:
         lines = _PROCESSOR.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -69,15 +69,15 @@ def processor_name() -> str:
 
 
 def in_words(needed: int, free: int) -> str:
-    """As a person reads it: "needs about 19 GB, 24 GB free"."""
+    """Memory requirement in words: "needs about 19 GB, 24 GB free"."""
     return f"needs about {_gigabytes(needed)}, {_gigabytes(free)} free"
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as `8GB` or `24 GiB`.
+    """Parse a size such as `8GB` or `24 GiB` into bytes.
 
     Raises:
-        UsageError: the text isn't such a size.
+        UsageError: the text isn't a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None or not float(match[1]):
@@ -86,15 +86,15 @@ def parse_size(text: str) -> int:
     return int(float(number) * (1024 if len(unit) > 1 else 1000) ** _POWERS[unit[0].lower()])
 
 
-def _listed_cpus() -> int | None:
+def _affinity_count() -> int | None:
     try:
         import psutil
     except ImportError:  # `make gpu` needs no more than transformers does
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     process = psutil.Process()
-    # macOS has no such lists.
-    listed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
-    return listed or psutil.cpu_count()
+    # macOS has no CPU affinity.
+    count = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
+    return count or psutil.cpu_count()
 
 
 def _available() -> int | None:
@@ -107,7 +107,10 @@ def _available() -> int | None:
 
 
 def _groups(controller: str) -> Iterator[tuple[Path, int]]:
-    """This process's groups, from its own up to that of the machine: folders, and versions."""
+    """Control groups of this process, from its own up to the root: folder and cgroup version.
+
+    Every level is needed, because a limit of any ancestor applies.
+    """
     try:
         lines = _CGROUP.read_text().splitlines()
     except OSError:
@@ -121,12 +124,12 @@ def _groups(controller: str) -> Iterator[tuple[Path, int]]:
         else:
             continue
         group = mounted / place.lstrip("/")
-        # In a container the path may be that outside it, of which only the top is mounted.
+        # In a container the listed path may be the host's, of which only the top is mounted.
         yield from ((path, version) for path in (group, *group.parents) if path >= mounted)
 
 
 def _quota(folder: Path, version: int) -> float | None:
-    """CPUs' worth of time, or None where a group has no limit."""
+    """CPU time per wall time that a group may use, in CPUs; None if unlimited."""
     try:
         if version == 2:
             most, period = (folder / "cpu.max").read_text().split()
@@ -140,10 +143,10 @@ def _quota(folder: Path, version: int) -> float | None:
     return None if most in ("max", "-1") else int(most) / int(period)
 
 
-def _room(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
+def _free_in_group(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
     try:
         most = (folder / limit).read_text().strip()
-        taken = int((folder / used).read_text())
+        usage = int((folder / used).read_text())
         stat = (folder / "memory.stat").read_text()
     except OSError:
         return None
@@ -151,7 +154,7 @@ def _room(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
         return None
     lines = (line.split() for line in stat.splitlines())
     cached = next((int(words[1]) for words in lines if words[0] == reclaimable), 0)
-    return max(0, int(most) - taken + cached)
+    return max(0, int(most) - usage + cached)
 
 
 def _gigabytes(value: int) -> str:

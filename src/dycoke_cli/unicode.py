@@ -1,7 +1,7 @@
-r"""Names of files, and text of others, as text that is valid Unicode and safe to show.
+r"""Escaping of file names and untrusted text: valid Unicode, safe in a terminal.
 
-A name on Linux is bytes. Python carries those that aren't UTF-8 as lone surrogates, which neither
-UTF-8 nor JSON has; in what is written they stand as escapes, `\xff` for the byte 255.
+A file name on Linux is bytes. Python represents bytes that aren't UTF-8 as lone surrogates, which
+neither UTF-8 nor JSON can encode. Output has escapes in their place: `\xff` for the byte 255.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from typing import Any
 _LONE = re.compile("[\ud800-\udfff]")
 # Joins the parts of one emoji; invisible, harmless, and its loss would break the name's look.
 _ZERO_WIDTH_JOINER = "\u200d"
-# Control characters but newline and tab. Explicit directions can make a line read as something that
-# it doesn't say.
+# Control characters except newline and tab, and direction overrides, which reorder a line so that
+# it reads as something else ("Trojan Source").
 _CONTROLS = "\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
-# Spaces of no width, marks of direction, line separators, tags. What joins letters stays.
+# Zero-width spaces, direction marks, line separators, tags. Joiners of letters are kept.
 _INVISIBLE = (
     "\xad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u2060-\u2065\u206a-\u206f"
     "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-_HARMFUL, _UNSPOKEN = re.compile(f"[{_CONTROLS}{_INVISIBLE}]"), re.compile(f"[{_CONTROLS}]")
+_HARMFUL, _CONTROL = re.compile(f"[{_CONTROLS}{_INVISIBLE}]"), re.compile(f"[{_CONTROLS}]")
 
 
 def is_valid(text: str) -> bool:
-    """Whether a text can be written as UTF-8."""
+    """Whether a text can be encoded as UTF-8."""
     return _LONE.search(text) is None
 
 
 def valid(text: str) -> str:
-    r"""A text with each lone surrogate as an escape, `\xff` where it carries a byte."""
+    r"""Escape lone surrogates: `\xff` for one that represents a byte."""
     return _LONE.sub(_escape, text)
 
 
 def shown(text: str) -> str:
     """Escape invisible characters other than newline and tab, and bytes that aren't UTF-8.
 
-    Works character by character, so that the pieces of a stream can be escaped one by one.
+    Each character is escaped by itself, so the chunks of a stream can be escaped one by one.
     """
     return _HARMFUL.sub(_as_code, valid(text))
 
 
 def for_model(text: str) -> str:
-    """Escape what `shown` does but invisible marks, which Arabic, Hebrew and Thai are written with.
+    """Escape control characters only: Arabic, Hebrew and Thai need the invisible marks.
 
-    Where the text is printed later, `shown` escapes these too.
+    Where the text is printed later, `shown` escapes the marks too.
     """
-    return _UNSPOKEN.sub(_as_code, valid(text))
+    return _CONTROL.sub(_as_code, valid(text))
 
 
-def _as_code(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _as_code(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def display_name(path: str | bytes | os.PathLike[str]) -> str:
-    r"""Show a path on one line: whatever isn't printable is written as an escape.
+    r"""Path as one printable line; every unprintable character is escaped.
 
     Spaces, letters of any script and emoji stay as they are. Newlines, control characters,
     terminal escapes, direction overrides and bytes that aren't UTF-8 become `\n`, `\x1b`,
@@ -75,7 +75,7 @@ def _shown(character: str) -> str:
 
 
 def to_json(document: dict[str, Any]) -> str:
-    """A JSON object on one line, in ASCII, that every program can read: valid Unicode, no NaN."""
+    """Serialize a JSON object on one line, in ASCII, with valid Unicode and no NaN."""
     return json.dumps(_valid(document), ensure_ascii=True, allow_nan=False)
 
 

@@ -143,7 +143,7 @@ def test_a_short_page_is_short(command: str, lines: int, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("command", SHORTENED)
 def test_a_short_page_has_flags_that_exist_and_says_where_the_others_are(command: str) -> None:
-    brief = {*import_module(f"dycoke_cli.cli.{command}").BRIEF.split()}
+    brief = {*import_module(f"dycoke_cli.cli.commands.{command}").BRIEF.split()}
     flags = {flag for option in options_of((command,)) for flag in option.opts}
     assert brief <= flags
     short = run_here(command, "--help").out.rstrip()

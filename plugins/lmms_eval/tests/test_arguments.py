@@ -58,7 +58,7 @@ def test_every_parameter_of_every_method(method: str) -> None:
     kind = METHODS[method]
     for name, parameter in parameters_of(kind).items():
         value = parameter.default
-        if value is None or parameter.told.switch is not None:
+        if value is None or parameter.spec.switch is not None:
             continue
         written = str(value).lower() if parameter.kind is bool else str(value)
         for given in (written, value):

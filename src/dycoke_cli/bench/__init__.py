@@ -1,4 +1,4 @@
-"""Methods timed on a user's own videos and machine, and their answers beside the baseline's."""
+"""Benchmark of methods on the user's videos and machine: timings, and changed answers."""
 
 SCHEMA = "dycoke.bench/1"
 """Of the report."""

@@ -1,4 +1,4 @@
-"""What `dycoke bench` measured: the JSON object of `dycoke bench --json`."""
+"""JSON document of `dycoke bench --json`."""
 
 from __future__ import annotations
 

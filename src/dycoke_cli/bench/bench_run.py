@@ -1,4 +1,4 @@
-"""Runs a benchmark of methods on given videos: checks, loads, measures, counts."""
+"""Run of `dycoke bench`: measures the configurations on videos and builds the report."""
 
 from __future__ import annotations
 

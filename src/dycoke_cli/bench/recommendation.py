@@ -1,4 +1,4 @@
-"""The recommendation of a benchmark without labels, and its risks."""
+"""Recommendation of a configuration from a benchmark without labels, with its caveats."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Basis:
-    """What a recommendation rests on.
+    """Size and conditions of a benchmark.
 
     Args:
-        videos: how many.
-        questions: pairs of a video and a question.
-        runs: of each.
-        sampled: whether answers are sampled (a temperature above 0).
-        domain: all that the model knows, such as "moving shapes"; None of a general one.
-        random_weights: whether the model's weights are random.
+        videos: number of videos.
+        questions: number of (video, question) pairs.
+        runs: number of counted runs.
+        sampled: whether answers are sampled (temperature above 0).
+        domain: the only domain of the model, such as "moving shapes"; None for a general model.
+        random_weights: whether the weights are random.
         served: whether a server answered.
     """
 
@@ -34,13 +34,14 @@ class Basis:
 
 
 def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
-    """The fastest configuration that changed no answer; else what there is to weigh.
+    """Recommend the fastest configuration that changed no answer, or describe the trade-off.
 
-    One counts as faster where its slowest run took less time than the baseline's fastest.
+    A configuration counts as faster if its slowest run beats the baseline's fastest: with a few
+    runs, a comparison of means would often decide by noise.
 
     Args:
-        rows: all, with the baseline (whose `changed` is None).
-        basis: what they were measured on.
+        rows: all rows, including the baseline (whose `changed` is None).
+        basis: size and conditions of the benchmark.
     """
     base = next(row for row in rows if row.changed is None)
     others = [row for row in rows if row.changed is not None and not row.control]
@@ -60,15 +61,18 @@ def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
     if unchanged:
         best = unchanged[0]
         text = f"{best.spec}: {_speed(best, base)}, and {_no_change(basis)}."
+        # Overlapping ranges of runs: the order of these configurations may be noise.
         close = [row.spec for row in unchanged[1:] if row.total_least <= best.total_most]
         if close:
             text += f" Its runs overlap with those of {_listed(close)}: as good a choice by time."
-        named = [best]
+        compared = [best]
         if faster[0] is not best:
-            named.append(faster[0])
+            compared.append(faster[0])
             text += f" {faster[0].spec} is faster still ({_gain(faster[0], base, basis)})."
-        return Recommendation("unchanged", best.spec, text, tuple(_risks(rows, base, named, basis)))
+        risks = tuple(_risks(rows, base, compared, basis))
+        return Recommendation("unchanged", best.spec, text, risks)
     if faster:
+        # The two ends of the trade-off; those in between are in the table.
         fastest, closest = faster[0], min(faster, key=lambda row: row.changed or 0)
         weighed = [fastest] if fastest is closest else [closest, fastest]
         text = (
@@ -93,8 +97,9 @@ def _named(row: TimedRow, weighed: list[TimedRow]) -> str:
 
 
 def _speed(row: TimedRow, base: TimedRow) -> str:
-    own, plain = row.seconds.total, base.seconds.total
-    return f"{plain / own:.2f} times as fast as the baseline ({own:.3g} s instead of {plain:.3g} s)"
+    seconds, before = row.seconds.total, base.seconds.total
+    speedup = f"{before / seconds:.2f} times as fast as the baseline"
+    return f"{speedup} ({seconds:.3g} s instead of {before:.3g} s)"
 
 
 def _gain(row: TimedRow, base: TimedRow, basis: Basis) -> str:
@@ -109,13 +114,13 @@ def _no_change(basis: Basis) -> str:
 
 
 def _least_memory(base: TimedRow, unchanged: Iterable[TimedRow]) -> str:
-    """A sentence about the configuration that saves most memory with the baseline's answers."""
-    held = [(row.bytes.kv_cache, row) for row in unchanged if row.bytes.kv_cache is not None]
-    own = base.bytes.kv_cache
-    if own is None or not held:
+    """Sentence about the configuration with the least memory that changed no answer."""
+    sizes = [(row.bytes.kv_cache, row) for row in unchanged if row.bytes.kv_cache is not None]
+    baseline = base.bytes.kv_cache
+    if baseline is None or not sizes:
         return ""
-    bytes_, least = min(held, key=lambda one: one[0])
-    share = bytes_ / own
+    bytes_, least = min(sizes, key=lambda one: one[0])
+    share = bytes_ / baseline
     if share >= 1:
         return ""
     return f" For memory: {least.spec} changed no answer with {100 * share:.0f} % of the KV cache."
@@ -124,13 +129,13 @@ def _least_memory(base: TimedRow, unchanged: Iterable[TimedRow]) -> str:
 def _risks(
     rows: Sequence[TimedRow], base: TimedRow, weighed: list[TimedRow], basis: Basis
 ) -> Iterator[str]:
-    """What these measurements can't show, in order of weight.
+    """Caveats of the measurements, most important first.
 
     Args:
-        rows: all.
+        rows: all rows.
         base: the baseline.
-        weighed: those that the text names for their speed.
-        basis: what they were measured on.
+        weighed: rows that the text names for their speed.
+        basis: size and conditions of the benchmark.
     """
     if basis.domain is not None:
         yield (
@@ -155,7 +160,8 @@ def _risks(
         "accuracy on labelled questions."
     )
     if any(row.changed == 0 for row in weighed):
-        # Questions about one video go together.
+        # Exact binomial bound for zero events, with n = videos: questions about one video aren't
+        # independent.
         most = 1 - 0.05 ** (1 / basis.videos)
         yield (
             f"No change among {asked} about {about} still allows for up to {100 * most:.0f} % of "
@@ -170,11 +176,11 @@ def _risks(
                 "the whole video, and say little about compression."
             )
     for row in weighed:
-        written, by_base = row.tokens.generated, base.tokens.generated
-        if written is not None and by_base is not None and written != by_base:
+        length, base_length = row.tokens.generated, base.tokens.generated
+        if length is not None and base_length is not None and length != base_length:
             yield (
-                f"{row.spec} generated {written:.3g} tokens per answer, the baseline "
-                f"{by_base:.3g}: part of the difference in time is the length of "
+                f"{row.spec} generated {length:.3g} tokens per answer, the baseline "
+                f"{base_length:.3g}: part of the difference in time is the length of "
                 "the answers (compare the time per token)."
             )
     if basis.runs == 1:

@@ -1,4 +1,4 @@
-"""From runs to rows: medians, and the answers beside the baseline's."""
+"""Aggregation of timed runs into rows, and comparison of their answers with the baseline's."""
 
 from __future__ import annotations
 

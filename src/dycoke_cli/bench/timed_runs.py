@@ -1,7 +1,7 @@
-"""Runs configurations in turns, and times each run: a video with its questions under one method.
+"""Interleaved, timed runs of configurations; a run is one video with its questions.
 
-Nothing is reused from one run to the next: each decodes the video, encodes its frames and prefills
-every prompt as a whole. The questions of a run share the video, which is encoded once.
+No cache is reused between runs: each decodes the video, encodes its frames and prefills every
+prompt. The questions of a run share the encoded video.
 """
 
 from __future__ import annotations

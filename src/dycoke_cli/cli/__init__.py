@@ -1,1 +1,1 @@
-"""The command line: parse, call, render. Heavy imports wait until a command needs them."""
+"""Command-line interface: parses, calls the library, renders. Heavy imports are lazy."""

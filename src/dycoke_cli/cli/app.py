@@ -1,4 +1,4 @@
-"""The subcommands of `dycoke`, and the flags before them."""
+"""Root command of `dycoke`: lazily imported subcommands, and global flags."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _HOMES = {
     "demo": "dycoke_cli.cli.commands.demo:demo",
     "doctor": "dycoke_cli.cli.commands.doctor:doctor",
 }
-"""Where each command is, or its subcommands; beside it `BRIEF`, the flags of its short page."""
+"""Function or Typer app of each command. Its module may have `BRIEF`: flags of the short help."""
 
 
 class _Commands(dict[str, Any]):
-    """The commands; each is imported when it is needed, for most calls need one."""
+    """Commands by name, imported on access: a call needs one, and all take a second."""
 
     def __getitem__(self, name: str) -> Any:
         if super().__getitem__(name) is None:
@@ -46,24 +46,24 @@ class _Commands(dict[str, Any]):
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A command, or the default."""
+        """Command by name, or the default."""
         return self[name] if name in _HOMES else default
 
     def items(self) -> Any:
-        """All of them, with their names."""
+        """All commands with their names."""
         return [(name, self[name]) for name in self]
 
 
 class _Root(pages.Group):
-    """The command itself."""
+    """Root command."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _Commands(dict.fromkeys(_HOMES))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The subcommand and its arguments; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
-        # `eval` takes the name of a benchmark, so that its own subcommand can't be below it.
+        """Resolve the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
+        # `eval` takes a positional argument, so Typer can't give it a subcommand.
         if args[:2] == ["eval", "report"]:
             args = ["eval report", *args[2:]]
         command = command_of(args[0])
@@ -73,19 +73,18 @@ class _Root(pages.Group):
 def _load(name: str) -> Any:
     module, _, attribute = _HOMES[name].partition(":")
     home = import_module(module)
-    found = getattr(home, attribute)
-    if not isinstance(found, typer.Typer):
-        alone = pages.App(add_completion=False)
-        alone.command(name, brief=getattr(home, "BRIEF", ""))(found)
-        found = alone
-    command = typer.main.get_command(found)
-    command.name = name
+    command_app = getattr(home, attribute)
+    if not isinstance(command_app, typer.Typer):
+        function, command_app = command_app, pages.App(add_completion=False)
+        command_app.command(name, brief=getattr(home, "BRIEF", ""))(function)
+    command = typer.main.get_command(command_app)
+    command.name = name  # an app with one command would be named after its function
     return command
 
 
 app = pages.App(_Root)
 
-# The document that each command prints with --json.
+# JSON document of each command's --json.
 _DOCUMENTS = {"ask": "answer"} | {
     name: name
     for name in (
@@ -103,26 +102,31 @@ _DOCUMENTS = {"ask": "answer"} | {
 
 
 def command_of(word: str) -> str:
-    """The command that the first word chooses.
+    """Command of a command line's first word.
 
-    What looks like a video, a folder or a question is asked about.
+    A word that looks like a video, a folder or a question means `ask`. Any other unknown word is
+    returned as it is, so that Typer reports it as a misspelt command.
     """
     if word in _HOMES:
         return word
     parts = os.path.dirname(word), os.path.splitext(word)[1]
-    other = word == STDIN or " " in word or any(parts) or os.path.exists(word)
-    return "ask" if other else word
+    is_input = word == STDIN or " " in word or any(parts) or os.path.exists(word)
+    return "ask" if is_input else word
 
 
 def prepare() -> None:
-    """Where there are plug-ins, import all commands: what gets no flag in one is known then."""
+    """Import all commands if there are plug-ins.
+
+    A plug-in's parameter whose name is taken in any command gets no flag. That is known, and the
+    warning complete, only after all commands are imported.
+    """
     if plugins.offered():
         for home in _HOMES.values():
             import_module(home.partition(":")[0])
 
 
 def meant(arguments: list[str]) -> list[str]:
-    """The arguments, with `help` as the flag, and files whose names begin with a dash as files."""
+    """Normalize arguments: the word `help` becomes `--help`, and files like `-x.mp4` `./-x.mp4`."""
     arguments = [
         os.path.join(os.curdir, word)
         if word.startswith("-") and has_suffix(word) and os.path.isfile(word)
@@ -132,6 +136,7 @@ def meant(arguments: list[str]) -> list[str]:
     asks_for_help = arguments[:1] == ["help"] or (
         arguments[1:] == ["help"] and arguments[0] in _HOMES
     )
+    # A file or folder named "help" is asked about.
     if asks_for_help and not os.path.exists("help"):
         arguments.remove("help")
         arguments.append("--help")
@@ -178,8 +183,8 @@ def root(
 
 
 def schema_of(arguments: list[str]) -> str:
-    """The schema of what a command line prints with --json."""
-    from dycoke_cli.cli.commands import schema  # which imports what every command prints
+    """JSON Schema id of a command line's --json document."""
+    from dycoke_cli.cli.commands import schema  # imported late: it imports every document
 
     words = (word for word in arguments if word == STDIN or not word.startswith("-"))
     return schema.DOCUMENTS[_DOCUMENTS.get(command_of(next(words, "")), "error")].schema

@@ -1,7 +1,7 @@
-"""What a shell completes: names of models, methods and benchmarks, without waiting for torch.
+"""Shell completion of models, methods and benchmarks, without importing torch.
 
-Each function gets what was typed so far and returns names with what they are; Typer shows those
-that begin with it. Where there is none, the shell completes files.
+Each function takes the incomplete word and returns (name, description) pairs, which Typer filters.
+If none matches, the shell completes files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Names = list[tuple[str, str]]
 
 def models(incomplete: str) -> Names:
     """Models of the catalog."""
-    # Only here: reading it takes time.
+    # Imported late: reading the catalog takes time.
     from dycoke_cli.models.catalog import CATALOG
 
     return [(name, entry.note or "") for name, entry in CATALOG.items()]
 
 
 def families(incomplete: str) -> Names:
-    """Their families."""
+    """Model families of the catalog."""
     from dycoke_cli.models.catalog import CATALOG
 
     return [(name, "") for name in sorted({e.family for e in CATALOG.values() if e.family})]
@@ -33,15 +33,15 @@ def methods(incomplete: str) -> Names:
 
 
 def rows(incomplete: str) -> Names:
-    """The last of several methods, separated by commas."""
+    """Last entry of a comma-separated list of methods."""
     before, comma, _ = incomplete.rpartition(",")
     named = [*methods(incomplete), *((name, row.summary) for name, row in ABLATIONS.items())]
     return [(f"{before}{comma}{name}", summary) for name, summary in named]
 
 
 def presets(incomplete: str) -> Names:
-    """Settings of published rows."""
-    # Only here: it is read from a file.
+    """Presets of published results."""
+    # Imported late: presets are read from a file.
     from dycoke_cli.evaluation.presets import presets
 
     return [(name, preset.paper) for name, preset in presets().items()]

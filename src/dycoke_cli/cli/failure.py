@@ -1,4 +1,4 @@
-"""Errors as one sentence for a person and an exit code for a program."""
+"""Reporting of errors: one sentence on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Interrupted(DycokeError):
 
 
 class Reported(Exception):
-    """A failure that stdout already has an object for; stderr still needs its line."""
+    """Failure whose JSON object is already on stdout; only the line on stderr is missing."""
 
     def __init__(self, reason: DycokeError) -> None:
         super().__init__(str(reason))
@@ -26,22 +26,23 @@ class Reported(Exception):
 
 
 def explain(error: BaseException) -> DycokeError:
-    """The error for a person that `error` amounts to."""
+    """Convert any exception to an error with a message for the user."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted")
     return explaining.explain(error)
 
 
 def say(error: DycokeError) -> None:
-    """One line on stderr; if even that can't be written, the exit code has to do."""
+    """Print one line on stderr; if that fails too, only the exit code remains."""
     message = "Interrupted" if isinstance(error, Interrupted) else f"Error: {one_line(str(error))}"
     try:
+        # Plain print, which works whatever else failed.
         print(message, file=sys.stderr, flush=True)
     except OSError:
         return
 
 
 def show_traceback() -> None:
-    """The traceback of the error being handled on stderr, where that is wanted."""
+    """Print the traceback of the current exception on stderr, with `DYCOKE_DEBUG` only."""
     if debugging():
         print(shown(traceback.format_exc()), end="", file=sys.stderr)

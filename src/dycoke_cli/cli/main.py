@@ -1,6 +1,6 @@
-"""The `dycoke` program: from its arguments to its exit code, and what becomes of errors.
+"""Entry point of the `dycoke` program: arguments, signals, error handling and exit codes.
 
-What it imports at once reads no plug-ins: the command line names them.
+Top-level imports must not import a registry, which reads the plug-ins: `--plugin` comes first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         _prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)
         hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-        if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # which is what nohup asks for
+        if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # nohup sets SIG_IGN
             signal.signal(hang_up, _terminate)
         files, arguments = plugins.split(arguments)
         plugins.name_files([*files, *_named_while_typing()])
@@ -41,13 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
             _show_problems(quiet="--quiet" in arguments)
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="dycoke", standalone_mode=False)
-        # Typer turns Ctrl-C into this code on its own.
+        # Typer catches Ctrl-C itself, and returns this code without a message.
         if code == failure.Interrupted.exit_code:
             failure.say(failure.explain(KeyboardInterrupt()))
         return int(code or 0)
     except SystemExit as leaving:
-        # How Typer leaves when a pipe closes. Whoever read has what they wanted: nothing to say;
-        # the code is that of a program which SIGPIPE (13) ends.
+        # Typer raises SystemExit when a pipe closes. The reader has what it wanted, so there is no
+        # message; the exit code is that of a program killed by SIGPIPE (13).
         if not isinstance(leaving.__context__, BrokenPipeError):
             raise
         for descriptor in (1, 2):
@@ -65,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The `dycoke` program: `main`, and then leave at once.
+    """Run `main`, and exit without interpreter shutdown.
 
-    Taking torch apart would keep the prompt away for up to a second. All files are closed by now,
-    and worker processes end when their pipe does; Ray has things of its own to end.
+    Shutdown with torch loaded takes up to a second. All files are closed by now, and worker
+    processes end with their pipe. Ray needs its exit handlers.
     """
     try:
         code = main()
@@ -78,6 +78,7 @@ def run() -> None:
         code = leaving.code
     if "torch" not in sys.modules or "ray" in sys.modules:
         sys.exit(code)
+    # `os._exit` doesn't flush.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError, ValueError):
             stream.flush()
@@ -85,7 +86,7 @@ def run() -> None:
 
 
 def _named_while_typing() -> list[str]:
-    """The plug-ins of a line that the shell completes, as its script hands it over."""
+    """Plug-ins of the command line that a shell is completing, from the completion's variables."""
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     with suppress(ValueError):  # a quote that isn't closed yet
         return plugins.split(shlex.split(line))[0] if _COMPLETE in os.environ else []
@@ -93,7 +94,7 @@ def _named_while_typing() -> list[str]:
 
 
 def _show_problems(quiet: bool) -> None:
-    """Warn of plug-ins that can't be used.
+    """Warn about unusable plug-ins.
 
     Raises:
         UsageError: the command line names one of them.
@@ -108,25 +109,25 @@ def _show_problems(quiet: bool) -> None:
 
 
 def _report(error: DycokeError, arguments: list[str]) -> int:
-    """Say what failed, on stdout too where an object was asked for."""
+    """Print an error on stderr, and with --json also on stdout."""
     if "--json" in arguments and sys.stdout is not None:
         from dycoke_cli.cli.app import schema_of
 
-        with suppress(OSError, OutputError):
+        with suppress(OSError, OutputError):  # a closed stdout must not hide the error on stderr
             output.write_json(output.error_document(schema_of(arguments), error))
     failure.say(error)
     return error.exit_code
 
 
 def _usage(error: typer.TyperException) -> UsageError:
-    """Typer's own complaint as one sentence, with the page that helps."""
+    """Convert Typer's usage error to one sentence that names the help page."""
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context else ""
     return UsageError(f"{error.format_message().rstrip('.')}{hint}")
 
 
 def _prepare_streams() -> None:
-    """Make text printable whatever the locale, and notice streams that are closed."""
+    """Make all text printable in any locale, and check that stdout is open."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (stays open until the process ends)
     if sys.stdout is None:
@@ -137,11 +138,11 @@ def _prepare_streams() -> None:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    # A terminal that hung up is none any more, and fails whatever still writes to it.
+    # After a hang-up, the terminal's device is no terminal any more, and any write to it fails.
     for descriptor in (1, 2):
         with suppress(OSError):
             device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
             if device and not os.isatty(descriptor):
                 output.silence(descriptor)
-    # As an exception, so that temporary files go and the terminal's cursor comes back.
+    # An exception runs the cleanup: temporary files are deleted, and the cursor is shown again.
     raise SystemExit(128 + signum)

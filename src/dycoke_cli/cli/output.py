@@ -1,4 +1,4 @@
-"""What goes to stdout: answers as text while they come, or one JSON object per question."""
+"""Output on stdout: streamed answer text, or one JSON object per question."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dycoke_cli.unicode import to_json
 
 
 def write(text: str) -> None:
-    """Write to stdout at once, so that what was streamed survives an interrupt.
+    """Write to stdout and flush, so that streamed text survives an interrupt.
 
-    What a terminal would interpret is escaped; JSON has none of it.
+    Terminal control characters are escaped (JSON has none).
 
     Raises:
-        BrokenPipeError: the reader has gone.
-        OutputError: nothing can be written there.
+        BrokenPipeError: the reader closed the pipe.
+        OutputError: stdout can't be written.
     """
     try:
         sys.stdout.write(shown(text))
@@ -33,7 +33,7 @@ def write(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        silence(sys.stdout.fileno())
+        silence(sys.stdout.fileno())  # otherwise the flush at exit raises the error again
         raise OutputError(
             f"standard output can't be written ({error.strerror}); free some space there, "
             "or send it elsewhere"
@@ -41,34 +41,34 @@ def write(text: str) -> None:
 
 
 def write_json(document: dict[str, Any]) -> None:
-    """Write one object on a line of its own; ASCII only, so that every terminal can show it."""
+    """Write one JSON object as a line of ASCII."""
     write(to_json(document) + "\n")
 
 
 def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, Any]:
-    """The object that stands in the place of a result: what failed, and where."""
+    """Error object in place of a result."""
     document: dict[str, Any] = to_dict(Failure(schema=schema, error=Error.of(error), **where))
     return document
 
 
 @contextmanager
 def failures_as_json(schema: str, waiting: list[dict[str, Any]]) -> Iterator[None]:
-    """When something fails, write an error object for each entry that is left in `waiting`.
+    """If the block fails, write an error object for each entry left in `waiting`.
 
     Args:
-        schema: of the results that would have come.
-        waiting: what each result would have been about; the body removes what is done.
+        schema: schema of the results.
+        waiting: fields that identify each outstanding result; the block removes finished ones.
 
     Raises:
-        Reported: in place of whatever failed.
+        Reported: in place of the exception.
     """
     try:
         yield
-    except (typer.Exit, BrokenPipeError):
+    except (typer.Exit, BrokenPipeError):  # results were written, or nobody reads them
         raise
     except (Exception, KeyboardInterrupt) as error:
         reason = explain(error)
-        # Where stdout itself is what failed, stderr and the exit code have to do.
+        # If stdout itself failed, the error is only on stderr and in the exit code.
         with suppress(OutputError):
             for where in waiting:
                 write_json(error_document(schema, reason, **where))
@@ -76,17 +76,17 @@ def failures_as_json(schema: str, waiting: list[dict[str, Any]]) -> Iterator[Non
 
 
 def silence(descriptor: int) -> None:
-    """Send what is still buffered for `descriptor` nowhere, so that leaving doesn't fail on it."""
+    """Redirect a descriptor to /dev/null, so that flushing its buffer at exit doesn't fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
 
 
 class AnswerText:
-    """One answer on stdout, while it is made: the text as it comes, a newline at its end.
+    """Streams one answer to stdout, with a newline at the end.
 
     Args:
-        single_line: keep the answer on one line, where several answers follow each other.
+        single_line: replace newlines in the answer, for one line per answer.
     """
 
     def __init__(self, single_line: bool) -> None:
@@ -94,26 +94,26 @@ class AnswerText:
         self._open = False
         self._at_line_start = True
 
-    def add(self, piece: str) -> None:
-        """Write the next piece of the answer."""
-        if not self._open:
-            piece = piece.lstrip()
-        if not piece:
+    def add(self, text: str) -> None:
+        """Write the next part of the answer."""
+        if not self._open:  # many models begin their answer with a space or newline
+            text = text.lstrip()
+        if not text:
             return
         if self._single_line:
-            piece = piece.replace("\r", " ").replace("\n", " ")
-        write(piece)
+            text = text.replace("\r", " ").replace("\n", " ")
+        write(text)
         self._open = True
-        self._at_line_start = piece.endswith("\n")
+        self._at_line_start = text.endswith("\n")
 
     def end(self) -> None:
-        """End the answer with a newline, if it doesn't end with one; an empty one is a line."""
+        """End the answer with a newline unless it has one; an empty answer is an empty line."""
         if not self._open or not self._at_line_start:
             write("\n")
         self._open = False
 
     def abandon(self) -> None:
-        """Keep what came of an answer that won't be finished, and end its line."""
+        """End the line of an unfinished answer, if any of it was written."""
         if self._open:
             self.end()
 

@@ -1,9 +1,8 @@
-"""Help pages: what Typer knows of a command, gathered for `render.help_page` to lay out.
+"""Help pages: content from Typer's commands, laid out by `render.help_page`.
 
-A page is the command's docstring and its parameters. The section `Examples:` of the docstring has
-command lines, one per line; a flag that belongs to no panel is one that most people need. A command
-with very many flags has a short page as well: some of them, each with its first sentence and its
-default; `--help-all` shows the whole one.
+A page consists of the command's docstring and parameters. The docstring's section `Examples:` has
+one command line per line; flags without a panel are the common ones. A command with many flags also
+has a short page, with some flags, their first sentence and default. `--help-all` shows all.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 class Command(TyperCommand):
-    """A command whose help is a page of ours.
+    """Command with our help page.
 
     Args:
-        brief: the flags of its short page; empty where that is the whole one.
+        brief: flags of the short page; empty if there is only the whole page.
     """
 
     def __init__(self, *args: Any, brief: Collection[str] = (), **kwargs: Any) -> None:
@@ -56,11 +55,11 @@ HelpAll = Annotated[
         help="Show all flags, with their ranges, and exit.",
     ),
 ]
-"""Of a command that has a short page."""
+"""Flag of a command that has a short page."""
 
 
 class Group(TyperGroup):
-    """A command with subcommands, which its page lists."""
+    """Command with subcommands, which its page lists."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page."""
@@ -73,11 +72,11 @@ class Group(TyperGroup):
 
 
 class App(typer.Typer):
-    """Commands with such pages, which `-h` shows, too.
+    """Typer app with our help pages and `-h`.
 
     Args:
-        kind: of the group that they make up.
-        add_completion: whether there are flags that set up a shell to complete it.
+        kind: class of the group.
+        add_completion: whether to add the flags that install shell completion.
     """
 
     def __init__(self, kind: type[Group] = Group, add_completion: bool = True) -> None:
@@ -92,9 +91,9 @@ class App(typer.Typer):
         """Add a command; see `typer.Typer.command`.
 
         Args:
-            name: of the command.
-            brief: the flags of its short page, as they are written; the command has `HelpAll` then.
-            settings: of `typer.Typer.command`.
+            name: name of the command.
+            brief: flags of the short page, separated by white space; requires `HelpAll`.
+            settings: passed to `typer.Typer.command`.
         """
         kind: Any = partial(Command, brief=brief.split())
         return super().command(name, cls=kind, **settings)
@@ -103,12 +102,12 @@ class App(typer.Typer):
 def page_of(
     command: TyperCommand | TyperGroup, context: Any, brief: Collection[str] | None = None
 ) -> Page:
-    """The page of a command, without its subcommands.
+    """Build the page of a command, without its subcommands.
 
     Args:
-        command: of the program.
-        context: it is called in.
-        brief: the flags of a short page; None takes all.
+        command: the command.
+        context: its Typer context.
+        brief: flags of a short page; None for all.
     """
     paragraphs = _paragraphs(command)
     examples = [text for text in paragraphs if text.startswith(EXAMPLES)]
@@ -144,14 +143,15 @@ def page_of(
 
 
 def _shortened(text: str) -> str:
-    """The first sentence of a help text, and its default, without those of other methods."""
+    """First sentence of a help text and the default, without the defaults of other methods."""
     first, *others = _SENTENCES.split(text)
+    # "Default: 0.7; fastv: 0.5." lists the default method's value first.
     defaults = [other for other in others if other.startswith("Default: ")]
     return " ".join([first, *(default.partition(";")[0].rstrip(".") + "." for default in defaults)])
 
 
 def _paragraphs(command: Any) -> list[str]:
-    """Those of the docstring, each a line, the examples as they are."""
+    """Paragraphs of the docstring as single lines; examples keep their lines."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     return [
         "\n".join(line.strip() for line in text.splitlines())

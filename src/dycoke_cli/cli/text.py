@@ -1,4 +1,4 @@
-"""Text from a model, a file or a user, escaped for display: never interpreted, always visible."""
+"""Escaping of untrusted text (from models, files and users) for a terminal."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["one_line", "shown"]
 
 
 def one_line(text: str) -> str:
-    """Like `shown`, with any run of white space as one space."""
+    """Escape like `shown`, and collapse white space to single spaces."""
     return shown(" ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Benchmarks: questions with known answers, put to a model under several methods, and counted."""
+"""Accuracy benchmarks of compression methods on labelled video questions."""
 
 SCHEMA = "dycoke.eval/1"
 """Of the report."""

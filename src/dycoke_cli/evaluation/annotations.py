@@ -1,6 +1,6 @@
-"""Annotation files as they are published: JSON, JSON lines, CSV and Parquet, row by row.
+"""Readers of annotation files as published: JSON, JSON lines, CSV and Parquet.
 
-What isn't as a benchmark has it is one sentence that names the file and the row.
+Malformed content raises an error of one sentence that names the file and the row.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dycoke_cli.unicode import display_name
 
 ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
 """Suffixes of the files that `read_rows` reads."""
+# A clone without Git LFS has small text files with this first line in place of the data.
 _POINTER = b"version https://git-lfs"
 _SHOWN = 40
 _MOST_TEXTS = 26  # options have a letter each
@@ -28,60 +29,61 @@ _LONGEST_S = 1e9  # thirty years
 
 @dataclass(frozen=True)
 class Row:
-    """One row of an annotation file.
+    """Row of an annotation file, with typed access to its fields.
 
     Args:
-        where: which file and row, for errors.
-        fields: as they were read.
+        where: file and row, for errors.
+        fields: values by field name.
     """
 
     where: str
     fields: Mapping[str, Any]
 
     def text(self, name: str) -> str:
-        """A text that isn't empty; numbers are as they are written.
+        """Non-empty text of a field; a number is converted.
 
         Raises:
-            UsageError: it is neither.
+            UsageError: it is neither text nor number.
         """
         value = self.fields[name]
+        # A bool is an int in Python; an answer "true" in JSON is more likely a mistake.
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
             raise self.wrong(name, "isn't a text")
         return str(value)
 
     def index(self, name: str, below: int) -> int:
-        """A whole number from 0 on.
+        """Whole number in `[0, below)`.
 
         Raises:
-            UsageError: it is none, or out of range.
+            UsageError: it isn't one, or is out of range.
         """
         value = self.fields[name]
         try:
             number = int(str(value))
-        except ValueError:  # of thousands of digits, too
+        except ValueError:  # also raised for thousands of digits, Python's limit of a conversion
             raise self.wrong(name, "isn't a whole number") from None
         if not 0 <= number < below:
             raise self.wrong(name, f"is out of range (0 to {below - 1})")
         return number
 
     def seconds(self, name: str) -> float:
-        """A time from 0 on.
+        """Non-negative time in seconds.
 
         Raises:
-            UsageError: it is none.
+            UsageError: it isn't one.
         """
         value = self.fields[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong(name, "isn't a number of seconds")
-        if not 0 <= value <= _LONGEST_S:  # nor is NaN
+        if not 0 <= value <= _LONGEST_S:  # true for NaN, too
             raise self.wrong(name, "isn't a time from 0 on")
         return float(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """From 2 to 26 texts; where the file has only text, a list as Python or JSON writes it.
+        """List of 2 to 26 texts; CSV files have it as a Python or JSON literal.
 
         Raises:
-            UsageError: it is no such list.
+            UsageError: it isn't such a list.
         """
         value = self.fields[name]
         if isinstance(value, str):
@@ -96,10 +98,10 @@ class Row:
         return tuple(value)
 
     def one_of(self, name: str, known: Collection[Any]) -> Any:
-        """A value that the benchmark has.
+        """Value of a field with an enumerated range.
 
         Raises:
-            UsageError: it is another.
+            UsageError: the value isn't in the range.
         """
         value = self.fields[name]
         if value not in known:
@@ -107,7 +109,7 @@ class Row:
         return value
 
     def wrong(self, name: str, why: str) -> UsageError:
-        """The error of a field: `why` follows its value."""
+        """Error about a field; `why` follows its value in the sentence."""
         text = str(self.fields[name])
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         return UsageError(f"{self.where}: {name} {display_name(shown)!r} {why}")
@@ -118,42 +120,44 @@ def _is_text(value: Any) -> bool:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a table.
+    """Read the rows of an annotation file.
 
     Args:
         path: Parquet, JSON (a list of objects), JSON lines, or CSV with a heading.
 
     Raises:
-        UsageError: the file can't be read, isn't such a table, or holds no row.
+        UsageError: the file can't be read, isn't such a table, or has no rows.
     """
     if path.suffix == ".parquet":
-        found: Iterable[Any] = _parquet(path)
+        records: Iterable[Any] = _parquet(path)
     elif path.suffix == ".csv":
-        found = _csv(path)
+        records = _csv(path)
     elif path.suffix == ".jsonl":
-        found = [
+        records = [
             _json(line, f"{path.name}, line {number}")
+            # Not splitlines, which also splits at separators that a JSON string may contain.
             for number, line in enumerate(_text(path).split("\n"), 1)
             if line.strip()
         ]
     else:
-        found = read_json(path, list)
-    rows = [Row(f"{path.name}, row {number}", fields) for number, fields in enumerate(found, 1)]
+        records = read_json(path, list)
+    rows = [Row(f"{path.name}, row {number}", fields) for number, fields in enumerate(records, 1)]
     if not rows:
         raise UsageError(f"{path.name} has no rows: was its download interrupted?")
     for row in rows:
         if not isinstance(row.fields, dict):
             raise UsageError(f"{row.where} isn't an object")
+        # `csv.DictReader` gives surplus values the key None, and missing values None.
         if None in row.fields or None in row.fields.values():
             raise UsageError(f"{row.where} has more or fewer values than there are fields")
     return rows
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """The content of a JSON file, a list or a dict.
+    """Read a JSON file whose content must be a list or a dict.
 
     Raises:
-        UsageError: the file can't be read, or isn't that.
+        UsageError: the file can't be read, or has another type of content.
     """
     content = _json(_text(path), path.name)
     if not isinstance(content, kind):
@@ -165,18 +169,18 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def check_fields(rows: Iterable[Row], needed: Collection[str], known: Collection[str]) -> list[str]:
-    """Make sure that all rows have the fields of a benchmark.
+    """Check that all rows have the fields of a benchmark.
 
     Args:
-        rows: to check.
-        needed: fields that are read.
-        known: fields that may be there beside them.
+        rows: rows of an annotation file.
+        needed: required fields.
+        known: other fields of the published file.
 
     Returns:
-        The fields that are neither.
+        Unknown fields.
 
     Raises:
-        UsageError: a field that is read isn't there.
+        UsageError: a required field is missing.
     """
     unknown: dict[str, None] = {}
     for row in rows:
@@ -197,7 +201,7 @@ def _text(path: Path) -> str:
     if content.startswith(_POINTER):
         raise UsageError(f"{path.name} is only a Git LFS pointer: fetch the file with git lfs pull")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # spreadsheets save CSV with a byte order mark
     except UnicodeDecodeError:
         raise UsageError(f"{path.name} isn't text in UTF-8") from None
 
@@ -212,15 +216,16 @@ def _json(text: str, where: str) -> Any:
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     try:
-        found.extend(csv.DictReader(io.StringIO(_text(path), newline="")))
+        # `extend` keeps the rows before an error, whose number then tells where it is.
+        rows.extend(csv.DictReader(io.StringIO(_text(path), newline="")))
     except csv.Error as error:
         raise UsageError(
-            f"{path.name}, row {len(found) + 1} can't be read as CSV ({error}): is a quotation "
+            f"{path.name}, row {len(rows) + 1} can't be read as CSV ({error}): is a quotation "
             "mark missing?"
         ) from None
-    return found
+    return rows
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -234,7 +239,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         ) from None
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError):  # the last of a column's name
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # the last from column names
         raise UsageError(
             f"{path.name} can't be read as Parquet: is it cut off, or only a Git LFS pointer?"
         ) from None

@@ -1,8 +1,8 @@
-"""Every answer as it comes, one JSON object per line, so that nothing is asked twice.
+"""Journal of an evaluation: one JSON object per line and answer, so that a run can resume.
 
-A line that opens with `{"setup": …, "about": …}` says what a setup is; all others are answers. Each
-line carries a checksum of itself: what a crash, a full disk or an editor left half done is found,
-dropped and asked again.
+A line that begins with `{"setup": …, "about": …}` defines a setup; all others are answers. Each
+line has a checksum: lines damaged by a crash, a full disk or an editor are dropped, and those
+questions are run again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ FILE = "answers.jsonl"
 
 
 class Answers(Journal):
-    """The answers of an evaluation.
+    """Answers of an evaluation, by setup and question.
 
     Attributes:
-        setups: that there are answers of, by the id that they have in the file.
+        setups: setups in the file, by their id there.
     """
 
     what = "a journal of dycoke eval"
@@ -39,64 +39,64 @@ class Answers(Journal):
         super().__init__(path)
 
     def predictions(self, setup: Setup) -> dict[str, Prediction]:
-        """The answers there are for a setup, by question."""
+        """Answers of a setup so far, by question."""
         return self._predictions.get(setup.id, {})
 
     def commits(self, setups: Iterable[Setup]) -> set[str]:
-        """The commits of this program that gave the answers of these setups, where known."""
+        """Commits of this program that produced the answers of these setups, where known."""
         return {commit for setup in setups for commit in self._commits.get(setup.id, ())}
 
     def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
-        """Write an answer down; when this returns, a crash of the process can't take it back.
+        """Append an answer; it survives a crash of the process once this returns.
 
         Raises:
-            OutputError: it can't be written; the file is as it was.
+            OutputError: it can't be written; the file is unchanged.
         """
         lines: list[dict[str, Any]] = []
         if setup.id not in self.setups:
             lines.append({"setup": setup.id, "about": asdict(setup)})
         lines.append({"setup": setup.id, "commit": commit, **to_dict(prediction)})
-        self.write("".join(map(_sealed, lines)).encode("ascii"))
+        self.write("".join(map(_with_checksum, lines)).encode("ascii"))
         for line in lines:
             self._note(line)
 
     def take(self, line: bytes) -> None:
-        """Take in a line that is in the file."""
-        self._note(_opened(line))
+        """Parse a line of the file."""
+        self._note(_verified(line))
 
     def _note(self, line: dict[str, Any]) -> None:
         if "about" in line:
-            self.setups[line["setup"]] = from_dict(Setup, _known(line["about"], Setup))
+            self.setups[line["setup"]] = from_dict(Setup, _fields_of(line["about"], Setup))
             return
         setup = line["setup"]
-        if setup in self.setups:  # what a setup has got since then is part of its id, too
+        # An older file's id lacks fields that `Setup` got since then, so it is computed again.
+        if setup in self.setups:
             setup = self.setups[setup].id
-        prediction = from_dict(Prediction, _known(line, Prediction))
+        prediction = from_dict(Prediction, _fields_of(line, Prediction))
         self._predictions.setdefault(setup, {})[prediction.item] = prediction
         if line["commit"] is not None:
             self._commits.setdefault(setup, set()).add(str(line["commit"]))
 
 
-def _known(line: dict[str, Any], kind: type) -> dict[str, Any]:
-    """The fields of a line that a dataclass has; one that was added later has its default."""
+def _fields_of(line: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Fields of a line that a dataclass has; a missing one, added later, gets its default."""
     return {name: value for name, value in line.items() if name in keys(kind)}
 
 
 def open_answers(folder: Path) -> AbstractContextManager[Answers]:
-    """Open the answers in a folder, which is made where it isn't there, and lock them.
+    """Open and lock the journal in a folder, which is created if it is missing.
 
     Raises:
-        OutputError: another run is writing to them, the file is somebody else's, or nothing can be
-            written there.
+        OutputError: another run holds the lock, the file isn't a journal, or it can't be written.
     """
     return open_journal(Answers, folder / FILE)
 
 
-def _sealed(line: dict[str, Any]) -> str:
+def _with_checksum(line: dict[str, Any]) -> str:
     return json.dumps({**line, "check": _check(line)}) + "\n"
 
 
-def _opened(line: bytes) -> dict[str, Any]:
+def _verified(line: bytes) -> dict[str, Any]:
     content = json.loads(line)
     if not isinstance(content, dict) or content.pop("check") != _check(content):
         raise ValueError("not a line of a journal, or no longer what was written")

@@ -1,4 +1,4 @@
-"""Looks for what is wrong with a benchmark's files before a model is loaded."""
+"""Validation of a benchmark's annotations and videos before a model is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from dycoke_cli.video.limits import Limits
 
 SCHEMA = "dycoke.eval-check/1"
 _NAMED = 3
-# Decoded of each video, or of each part that is asked about: its first frame and its last.
+# First and last frame of each video, or of each part of it that questions are about. Reading the
+# last one finds truncated files without decoding the whole video.
 _FRAMES = 2
 
 
@@ -52,15 +53,15 @@ class Checked:
 
 
 def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[Item]:
-    """The questions of a benchmark, one at least.
+    """Questions of a benchmark, at least one.
 
     Args:
         dataset: the benchmark.
-        split: of it.
+        split: of the benchmark.
         limit_videos: see `Dataset.items`.
 
     Raises:
-        UsageError: it has no such split, no questions in it, or its annotations are wrong.
+        UsageError: there is no such split, it has no questions, or its annotations are malformed.
     """
     check_split(dataset, split)
     items = dataset.items(split, limit_videos)
@@ -69,15 +70,15 @@ def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[I
     return items
 
 
-def check_there(dataset: Dataset, items: list[Item]) -> list[str]:
-    """Warnings about the files of a benchmark, in a moment: nothing is opened.
+def check_files(dataset: Dataset, items: list[Item]) -> list[str]:
+    """Warnings about missing files of a benchmark; fast, since no video is opened.
 
     Args:
         dataset: the benchmark.
         items: its questions.
 
     Raises:
-        VideoError: none of the videos is there.
+        VideoError: all videos are missing.
     """
     videos = list(dict.fromkeys(item.video for item in items))
     missing = dataset.missing(videos)
@@ -107,10 +108,10 @@ def check(
 
     Args:
         dataset: the benchmark.
-        split: of it.
+        split: of the benchmark.
         limit_videos: see `Dataset.items`.
-        limits: that reading a video is held to.
-        on_progress: called with the number of videos that are checked, and of all.
+        limits: of decoding a video.
+        on_progress: called with (videos checked, all videos).
 
     Raises:
         UsageError: see `items_of`.
@@ -125,8 +126,8 @@ def check(
 
     faults: dict[Fault, None] = {}
     with Decoders(limits) as decoders, ThreadPoolExecutor(usable_cpus()) as threads:
-        for done, found in enumerate(threads.map(faults_of, parts), 1):
-            faults |= dict.fromkeys(found)
+        for done, of_part in enumerate(threads.map(faults_of, parts), 1):
+            faults |= dict.fromkeys(of_part)
             on_progress(done, len(parts))
     return Checked(
         benchmark=dataset.name,
@@ -152,10 +153,10 @@ def _faults(
     try:
         path = dataset.file(video)
         clip = decoders.read(str(path), sampling, shown_as=name)
-    except UsageError as error:  # of the part that is asked about
+    except UsageError as error:  # the part that questions are about is beyond the video's end
         return [Fault(video, "unreadable", f"{name}: {error}")]
     except (DycokeError, OSError) as error:
         return [Fault(video, "unreadable", str(error))]
-    # HDR is a note on how it looks, no fault.
-    wrong = [one for one in clip.warnings if not one.startswith(f"{name} is an HDR video")]
-    return [Fault(video, "damaged", warning) for warning in wrong]
+    # The warning about HDR concerns colours; the file is fine.
+    damages = [one for one in clip.warnings if not one.startswith(f"{name} is an HDR video")]
+    return [Fault(video, "damaged", warning) for warning in damages]

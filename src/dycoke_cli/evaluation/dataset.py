@@ -1,4 +1,4 @@
-"""What a benchmark is: questions about videos, and a rule that says which answers are right."""
+"""Interface of a benchmark: questions about videos, and a scoring rule."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Item:
-    """One question of a benchmark.
+    """Question of a benchmark.
 
     Args:
         id: unique in the split.
-        video: the video that it is about.
-        question: all that is put to the model, options and subtitles included.
-        answer: the right one.
-        kind: of the question, such as "colour"; the key of `by_type`.
-        label: of the video, such as "dynamic", or of a wider kind; the key of `by_label`. Empty
-            where the benchmark has none.
-        history: earlier questions about the video with their answers, for a follow-up question.
-        options: to choose from, in the order of their letters; empty for a free answer.
-        start_s: where the part of the video that is asked about begins, in seconds; None is the
-            whole video.
-        end_s: where it ends.
-        picture_fps: frames per second of a video that is a folder of pictures; None where nothing
-            is known of that.
+        video: name of the video.
+        question: the complete prompt text, including options and subtitles.
+        answer: the reference answer.
+        kind: type of the question, such as "colour"; key of `by_type`.
+        label: label of the video, such as "dynamic", or a broader type; key of `by_label`. Empty if
+            the benchmark has none.
+        history: earlier (question, answer) pairs about the video, for a follow-up question.
+        options: options in the order of their letters; empty for an open-ended question.
+        start_s: start of the relevant part of the video in seconds; None for the whole video.
+        end_s: end of the part in seconds.
+        picture_fps: frame rate of a video stored as a folder of images; None if unknown.
     """
 
     id: str
@@ -47,7 +45,7 @@ class Item:
     picture_fps: float | None = None
 
     def sampled(self, sampling: Sampling) -> Sampling:
-        """The frames that are read for the question, of the part of the video that it is about."""
+        """Sampling restricted to the part of the video that the question is about."""
         if self.picture_fps is not None:
             sampling = replace(sampling, picture_fps=self.picture_fps)
         if self.start_s is None:
@@ -57,15 +55,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Score:
-    """What an answer is worth.
+    """Score of an answer.
 
     Args:
-        right: whether it counts as right; what can't be understood is wrong.
-        parts: measures of its own that the kind has, each from 0 to 1, such as the share of the
-            events that a description told.
-        parsed: whether it could be understood.
-        value: from 0 to 1, where answers are graded by the benchmark's metric; None is 1 for a
-            right answer and 0 for a wrong one.
+        right: whether it is correct; an unparsable answer isn't.
+        parts: additional measures of the question's type, each from 0 to 1, such as the share of
+            events that a description mentions.
+        parsed: whether it could be parsed.
+        value: graded score from 0 to 1; None if the metric is accuracy (1 if correct, otherwise 0).
         counted: whether it is in the denominator.
     """
 
@@ -77,31 +74,31 @@ class Score:
 
 
 Rule = Callable[[Item, str], Score]
-"""What an answer to a question is worth."""
+"""Scoring rule: from a question and an answer to a score."""
 
 OWN_RULE = "dycoke"
-"""The name of each benchmark's `Dataset.score`."""
+"""Name of the rule that is each benchmark's `Dataset.score`."""
 
 ACCURACY = "accuracy"
-"""The metric of a benchmark whose answers are right or wrong."""
+"""Metric of a benchmark whose answers are correct or incorrect."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a benchmark is; all but `metric`, `macro` and `judge` is for a person.
+    """Description of a benchmark; all but `metric`, `macro` and `judge` is informative only.
 
     Args:
-        title: its name in the literature.
-        splits: that it has; the first is the one that results are reported on.
-        questions: of that split.
-        videos: of that split.
-        needs: the files that its folder must hold; empty where the benchmark is bundled.
-        source: where it is published.
-        bytes: about how large its videos are, None where that isn't known.
-        metric: what the value of an answer is.
-        macro: whether the mean over kinds of question is reported beside that over questions.
-        judge: by which of the prompts of `judge.PROMPTS` an LLM may grade the answers; empty where
-            they are right or wrong without one.
+        title: name in the literature.
+        splits: available splits; results are reported on the first.
+        questions: number of questions of that split.
+        videos: number of videos of that split.
+        needs: files that the folder must contain; empty for a bundled benchmark.
+        source: place of publication.
+        bytes: approximate size of the videos; None if unknown.
+        metric: metric of the scores.
+        macro: whether the mean over question types is reported in addition to the overall mean.
+        judge: key in `judge.PROMPTS` of the prompt by which an LLM grades open answers; empty if no
+            judge is needed.
     """
 
     title: str
@@ -117,18 +114,18 @@ class About:
 
 
 class Dataset(Protocol):
-    """A benchmark."""
+    """Benchmark: questions, videos and scoring rule."""
 
     @property
     def name(self) -> str:
-        """On the command line."""
+        """Name on the command line."""
 
     @property
     def about(self) -> About:
-        """What it is, and which splits it has."""
+        """Description, including the splits."""
 
     def edition(self, split: Split) -> str:
-        """Changes whenever a question or a video does.
+        """Version of the data; differs whenever a question or a video differs.
 
         Args:
             split: one of `about.splits`.
@@ -138,28 +135,28 @@ class Dataset(Protocol):
         """
 
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
-        """The questions of a split, those about one video next to each other.
+        """Questions of a split, grouped by video.
 
         Args:
             split: one of `about.splits`.
-            limit_videos: of the first so many videos only (they stand in random order).
+            limit_videos: number of videos, from a fixed random order; None for all.
 
         Raises:
-            UsageError: annotations that aren't there, or aren't those of this benchmark.
+            UsageError: annotations are missing, or not those of this benchmark.
         """
 
     def notes(self) -> list[str]:
-        """What a person should know of the files that `items` has read, as sentences."""
+        """Warnings about the files that `items` has read."""
 
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """Those of some videos whose file isn't there, and can't be made.
+        """Videos whose file doesn't exist and can't be generated.
 
         Args:
             videos: as in `Item.video`.
         """
 
     def file(self, video: str) -> Path:
-        """The file of a video, made if need be; it isn't there where it is missing.
+        """Path of a video's file, which is generated if necessary; a missing one doesn't exist.
 
         Args:
             video: as in `Item.video`.
@@ -167,4 +164,4 @@ class Dataset(Protocol):
 
     @staticmethod
     def score(item: Item, said: str) -> Score:
-        """What the answer `said` to `item` is worth, by the rule of this program."""
+        """Score the answer `said` to `item` by this program's rule."""

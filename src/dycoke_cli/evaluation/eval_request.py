@@ -1,4 +1,4 @@
-"""All that is chosen for an evaluation."""
+"""Options of a run of `dycoke eval`."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is chosen for an evaluation.
+    """Options of an evaluation.
 
     Args:
         dataset: the benchmark.
         specs: the rows.
-        request: how questions are asked; each row has a method of its own.
-        split: "validation" for every choice that is made, "test" for what is reported.
-        limit_videos: only the first so many videos, or None for all.
-        shard: only the videos that fall to it, or None for all.
+        request: options of the answers; its method is ignored, each row has its own.
+        split: "validation" for model and parameter selection, "test" for reported results.
+        limit_videos: number of videos; None for all.
+        shard: part of the videos; None for all.
         out: folder of the journal; None is a folder in the user's cache.
-        workers: processes; None chooses what suits the model and the machine.
-        batch_size: questions that are answered together; None chooses by the memory that is free.
+        workers: number of processes; None chooses by model and machine.
+        batch_size: questions per batch; None chooses by free memory.
         cache: whether encoded videos are kept on disk.
-        engine: what answers; None is this machine.
-        served: the model on a server, in place of one that `engine` loads.
-        judge: the endpoint that grades open answers; None is none.
-        rule: by which answers are scored, see `datasets.rule_of`.
-        preset: the name of that which chose the settings, see `presets`; empty is none.
-        guards: each a row behind those of `specs`.
-        cautions: warnings about what `dycoke tune` chose.
+        engine: backend that answers; None is this machine.
+        served: model on a server, in place of one that `engine` loads.
+        judge: endpoint that grades open answers; None for no judge.
+        rule: scoring rule, see `datasets.rule_of`.
+        preset: name of the preset that the settings come from, see `presets`; empty for none.
+        guards: each is a row after those of `specs`.
+        cautions: warnings about the stored tuning.
 
     Raises:
         UsageError: a value out of range.
@@ -80,7 +80,7 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where the journal is."""
+        """Folder of the journal."""
         if self.out is not None:
             return self.out
         model = re.sub(r"[^\w.-]+", "-", self.request.model).strip("-.")
@@ -89,5 +89,5 @@ class Evaluation:
 
     @property
     def frames(self) -> int | None:
-        """Of each video; None where --fps says how many."""
+        """Frames per video; None with `--fps`."""
         return None if self.request.sampling.fps else self.request.sampling.frames

@@ -1,4 +1,4 @@
-"""Runs an evaluation: asks what the journal doesn't have, video by video, and counts."""
+"""Run of `dycoke eval`: answers the questions missing in the journal, and builds the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.answers import Answers, open_answers
-from dycoke_cli.evaluation.check import check_there, items_of
+from dycoke_cli.evaluation.check import check_files, items_of
 from dycoke_cli.evaluation.dataset import Dataset, Item
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
@@ -47,19 +47,20 @@ ANSWERS_WORTH_A_WORKER = 100
 
 
 def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalReport:
-    """Ask what hasn't been asked yet, and count.
+    """Run the missing questions, and build the report.
 
     Raises:
         UsageError: a combination that isn't supported.
         ModelError: the model can't be loaded, or the judge doesn't answer.
         VideoError: no video can be read; where only some can't, the report lists their questions.
-        OutOfMemoryError: the model doesn't fit, or not so many times.
+        OutOfMemoryError: the model doesn't fit, or not once per worker.
         OutputError: the journal is in use, or can't be written.
     """
     listener = listener or Listener()
     dataset, sampling = evaluation.dataset, evaluation.request.sampling
-    dealt = _dealt(evaluation, items_of(dataset, evaluation.split, evaluation.limit_videos))
-    items = list(dealt.values())
+    all_items = items_of(dataset, evaluation.split, evaluation.limit_videos)
+    items_by_place = _in_shard(evaluation, all_items)
+    items = list(items_by_place.values())
     if any(item.start_s is not None for item in items) and (
         sampling.start_s is not None or sampling.end_s is not None
     ):
@@ -67,20 +68,21 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             f"--start and --end aren't for {dataset.name}: its questions have a start and an end "
             "of their own"
         )
-    wrong = check_there(dataset, items)
+    warnings = check_files(dataset, items)
     chosen = evaluation.served or choose(evaluation.request.model, evaluation.request.loading)
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):
         _check_understood(chosen, items)
-    wrong += [*left_out, *evaluation.cautions]
+    warnings += [*left_out, *evaluation.cautions]
     folder = evaluation.folder
     with open_answers(folder) as journal:
-        known = wrong + _repairs(journal)
-        for sentence in known:
+        shown = warnings + _repairs(journal)
+        for sentence in shown:
             listener.warning(sentence)
-        record = record_of(evaluation, rows, dealt, wrong)
-        if record.judge is None:  # verdicts that are there stay in the tables
+        record = record_of(evaluation, rows, items_by_place, warnings)
+        if record.judge is None:  # the verdicts of an earlier run stay in the tables
             record = replace(record, judge=_earlier_judge(folder, record))
+        # Before the run, so that `eval report` can build the tables of an interrupted one.
         write_record(folder, record)
         failures = _ask_missing(evaluation, chosen, rows, items, journal, listener)
         record = replace(record, failures=failures)
@@ -97,29 +99,32 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             answers,
             journal.commits(setups),
             str(journal.path),
-            known,
+            shown,
             read_verdicts(folder) if record.judge else {},
         )
-    for sentence in report.warnings[len(known) :]:
+    for sentence in report.warnings[len(shown) :]:
         listener.warning(sentence)
     return report
 
 
-def _dealt(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
-    """The questions of the shard that was chosen, by their places among all."""
+def _in_shard(evaluation: Evaluation, items: list[Item]) -> dict[int, Item]:
+    """Questions of the chosen shard, by their position among all questions."""
     shard = evaluation.shard
-    dealt = {n: item for n, item in enumerate(items) if shard is None or shard.has(item.video)}
-    if not dealt:
+    chosen = {n: item for n, item in enumerate(items) if shard is None or shard.has(item.video)}
+    if not chosen:
         videos = len({item.video for item in items})
         raise UsageError(
             f"--shard {shard} has none of the {videos} videos of {evaluation.dataset.name} that "
             "were chosen: choose more of them, or fewer shards"
         )
-    return dealt
+    return chosen
 
 
 def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
-    """Refuse a benchmark of which a model of one domain would refuse every question."""
+    """Check that a single-domain model would accept at least one question.
+
+    Only the tokenizer is loaded, so the error comes before the weights are.
+    """
     if domain(chosen.config) is None:
         return
     tokenizer = AutoTokenizer.from_pretrained(chosen.source.location)
@@ -129,10 +134,10 @@ def _check_understood(chosen: ResolvedModel, items: list[Item]) -> None:
 
 
 def _earlier_judge(folder: Path, record: RunRecord) -> str | None:
-    """The judge of the answers that are there."""
+    """Judge of the earlier run in a folder; None if there is none with the same prompt."""
     try:
         earlier = read_record(folder)
-    except UsageError:  # damaged; it is written anew
+    except UsageError:  # damaged; this run overwrites it
         return None
     return earlier.judge if earlier is not None and earlier.prompt == record.prompt else None
 
@@ -146,28 +151,28 @@ def _repairs(journal: Answers) -> list[str]:
 
 @dataclass(frozen=True)
 class _EvaluationPlan(Plan):
-    """A plan whose answers are told apart by what the journal tells them apart by."""
+    """Plan whose keys are those of the journal: setup and item."""
 
     def key(self, job: Job, asked: Asked) -> str:
-        """The question's id: it names setup and item."""
+        """Id of the question, "setup/item"."""
         assert asked.id is not None
         return asked.id
 
 
 @dataclass
 class _Scorer:
-    """Where outcomes go: scored, into the journal.
+    """Receiver of outcomes: scores them and writes them to the journal.
 
     Attributes:
-        failures: questions about videos that can't be read, by setup and question.
-        first: the first error of all.
+        failures: questions about unreadable videos, by setup and question.
+        first: the first error.
         stopped: the first error that ends the run.
-        reasons: none: only videos without an answer are asked about.
+        reasons: empty, since the jobs have no finished questions.
     """
 
     journal: Answers
     dataset: Dataset
-    asked: dict[str, tuple[KeptRow, Item]]
+    pending: dict[str, tuple[KeptRow, Item]]
     listener: Listener
     commit: str | None
     failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
@@ -176,19 +181,19 @@ class _Scorer:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, key: str) -> str | None:
-        """None: what has been answered isn't among the jobs."""
+        """Always None: the jobs have no finished questions."""
         return None
 
     def add(self, outcome: Outcome) -> None:
-        """Score an answer and write it down."""
-        row, item = self.asked[outcome.key]
+        """Score an answer and append it to the journal."""
+        row, item = self.pending[outcome.key]
         if not outcome.failed:
             self.journal.add(row.setup, scored(self.dataset, item, outcome), self.commit)
             return
         error = error_of(**outcome.line["error"])
         self.first = self.first or error
-        # What is wrong with one video, or with the part of it that is asked about, keeps no other
-        # from being asked about.
+        # An error of one video, or of the part that a question is about, doesn't affect others.
+        # Anything else (model, memory, disk) would recur for every question, so the run ends.
         if isinstance(error, (VideoError, UsageError)):
             of_setup = self.failures.setdefault(row.setup.id, {})
             of_setup[item.id] = unanswered(self.dataset, item, str(error))
@@ -205,40 +210,45 @@ def _ask_missing(
     journal: Answers,
     listener: Listener,
 ) -> dict[str, dict[str, Prediction]]:
-    """Ask, and return the questions that have no answer, by setup and question."""
-    # Two rows of one setup are asked once.
+    """Run the missing questions; returns those that failed, by setup and question."""
+    # Two rows may have the same setup, such as a method named with its default.
     rows = list({row.setup.id: row for row in rows}.values())
-    asked = {
+    pending = {
         f"{row.setup.id}/{item.id}": (row, item)
         for row in rows
         for item in items
         if item.id not in journal.predictions(row.setup)
     }
-    answered = len(rows) * len(items) - len(asked)
-    jobs = _jobs(asked, evaluation.request.sampling)
-    plan = _plan(evaluation, chosen, len(asked), len(jobs))
-    scorer = _Scorer(journal, evaluation.dataset, asked, listener, running_commit() or __version__)
+    answered = len(rows) * len(items) - len(pending)
+    jobs = _jobs(pending, evaluation.request.sampling)
+    plan = _plan(evaluation, chosen, len(pending), len(jobs))
+    scorer = _Scorer(
+        journal, evaluation.dataset, pending, listener, running_commit() or __version__
+    )
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
 
     def answer(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        # A file that has to be made is made when its turn comes.
+        # Lazily: the clips of `shapes` are rendered when their job is next.
         return engine((_with_file(job, dataset) for job in jobs), plan, listener)
 
     run(jobs, plan, scorer, answer, listener, answered_before=answered)
     if scorer.stopped is not None:
         raise scorer.stopped
+    # With no answer at all, a report of zeros would hide that every video failed.
     if scorer.first is not None and not any(journal.predictions(row.setup) for row in rows):
         raise scorer.first
     return scorer.failures
 
 
-def _jobs(asked: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
-    """A job per video and choice of frames, with all its methods: what an interrupted run has can
-    be compared."""
-    videos = grouped((item for _, item in asked.values()), lambda item: item.video)
+def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
+    """Group questions into jobs by video and sampling.
+
+    A job has all methods of its video, so that an interrupted run has comparable rows.
+    """
+    videos = grouped((item for _, item in pending.values()), lambda item: item.video)
     of_video = {video: number for number, video in enumerate(videos)}
     questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
-    for key, (row, item) in asked.items():
+    for key, (row, item) in pending.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
         question = Asked(key, item.question, item.history, row.method, guard)
         frames = row.spec.sampled(sampling)
@@ -267,7 +277,7 @@ def _plan(
         cores = min(torch.get_num_threads(), usable_cpus())
         suitable = evaluation.workers or _suitable_workers(chosen, cores, missing)
         workers = max(1, min(suitable, jobs))
-        if workers > 1:  # each holds the model; one alone checks this itself
+        if workers > 1:  # each loads the model; a single one checks its memory while loading
             check_room(chosen, free_memory(chosen.device), workers)
     options: dict[str, Any] = {"batch_size": evaluation.batch_size, "cache": evaluation.cache}
     plan = plan_of(
@@ -277,9 +287,10 @@ def _plan(
 
 
 def _suitable_workers(chosen: ResolvedModel, cores: int, missing: int) -> int:
-    """A small model can't fill several cores by itself; a large one is held only once."""
+    """Number of workers: several for a small model, which can't use many cores by itself."""
     if chosen.device.type != "cpu" or chosen.options.device_map is not None:
         return 1
+    # The last term of the minimum keeps a short run from loading more models than it saves time.
     needed, free = needed_bytes(chosen), free_memory(chosen.device)
     if needed is None or needed > SMALL_BYTES:
         return 1

@@ -1,7 +1,6 @@
-"""What the benchmarks share that lie in a folder of the user's: its files, its videos, an edition.
+"""Base class of benchmarks in a folder of the user: files, videos and version.
 
-The folder is searched with all that is below it, so that a download may keep the layout in which it
-was unpacked.
+The folder is searched recursively, so that a download can keep its layout.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ _NAMED = 3
 
 
 class Folder:
-    """The files and folders below a folder.
+    """Index of the files below a folder.
 
     Args:
         path: the folder.
 
     Raises:
-        UsageError: it isn't one.
+        UsageError: it isn't a folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,20 +44,23 @@ class Folder:
 
     @cached_property
     def _below(self) -> tuple[list[str], dict[str, list[str]], dict[str, list[str]]]:
-        """Annotation files; videos by name without suffix; folders by name. The nearest first."""
-        notes: list[str] = []
+        """Annotation files, videos by name without suffix, and folders by name.
+
+        Paths are relative; fewer folders come first.
+        """
+        annotations: list[str] = []
         videos: dict[str, list[str]] = {}
         folders: dict[str, list[str]] = {}
         seen: set[str] = set()
         for parent, names, files in os.walk(self.path, followlinks=True):
             real = os.path.realpath(parent)
-            if real in seen:  # a link that leads back
+            if real in seen:  # a symbolic link to a parent would never end
                 names.clear()
                 continue
             seen.add(real)
             relative = os.path.relpath(parent, self.path)
             inside = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
-            # What a Mac packs beside the files, and caches.
+            # macOS adds __MACOSX to archives, with a ._ file per video; hidden folders are caches.
             names[:] = [name for name in names if not name.startswith((".", "__MACOSX"))]
             for name in names:
                 folders.setdefault(name, []).append(inside + name)
@@ -69,19 +71,19 @@ class Folder:
                 if suffix.lower() in SUFFIXES:
                     videos.setdefault(stem, []).append(inside + name)
                 elif suffix in (*ROW_FILES, ".srt"):
-                    notes.append(inside + name)
-        for found in (*videos.values(), *folders.values(), notes):
-            found.sort(key=lambda path: (path.count("/"), path))
-        return notes, videos, folders
+                    annotations.append(inside + name)
+        for paths in (*videos.values(), *folders.values(), annotations):
+            paths.sort(key=lambda path: (path.count("/"), path))
+        return annotations, videos, folders
 
     def annotations(self, *patterns: str) -> Path | None:
-        """The file whose name fits the first pattern that any fits; None where none does.
+        """Annotation file that matches the first pattern with a match; None if none matches.
 
         Args:
-            patterns: as of a shell, without folders.
+            patterns: shell patterns of a file name.
 
         Raises:
-            UsageError: several files that are equally near fit.
+            UsageError: several files at the same depth match.
         """
         for pattern in patterns:
             fitting = [p for p in self._below[0] if fnmatch(p.rpartition("/")[2], pattern)]
@@ -97,58 +99,59 @@ class Folder:
         return None
 
     def video(self, name: str, within: str = "") -> Path | None:
-        """A video by its name, in whichever format; None where there is none.
+        """Path of a video, in any format; None if there is none.
 
         Args:
-            name: with or without suffix, and with folders if its name alone doesn't tell it.
-            within: the folders that it lies in, the last of them at least.
+            name: with or without suffix; with folders if the name alone is ambiguous.
+            within: last folders of its path.
         """
-        wanted = PurePosixPath(within, without_suffix(name)).parts
-        for path in self._below[1].get(wanted[-1], ()):
-            if PurePosixPath(without_suffix(path)).parts[-len(wanted) :] == wanted:
+        # Compared from the end, since the download may be unpacked at any depth.
+        suffix = PurePosixPath(within, without_suffix(name)).parts
+        for path in self._below[1].get(suffix[-1], ()):
+            if PurePosixPath(without_suffix(path)).parts[-len(suffix) :] == suffix:
                 return self.path / path
         return None
 
     @cached_property
     def subtitles(self) -> dict[str, Path]:
-        """Subtitle files by their names without suffix; of equal names the nearest."""
-        found = [self.path / path for path in self._below[0] if path.endswith(".srt")]
-        return {path.stem: path for path in reversed(found)}
+        """Subtitle files by name without suffix; of equal names the one with fewer folders."""
+        paths = [self.path / path for path in self._below[0] if path.endswith(".srt")]
+        return {path.stem: path for path in reversed(paths)}
 
     def directory(self, name: str) -> Path | None:
-        """A folder by the end of its path; None where there is none."""
-        wanted = PurePosixPath(name).parts
-        for path in self._below[2].get(wanted[-1], ()):
-            if PurePosixPath(path).parts[-len(wanted) :] == wanted:
+        """Folder whose path ends in `name`; None if there is none."""
+        suffix = PurePosixPath(name).parts
+        for path in self._below[2].get(suffix[-1], ()):
+            if PurePosixPath(path).parts[-len(suffix) :] == suffix:
                 return self.path / path
         return None
 
 
 def without_suffix(name: str) -> str:
-    """A name without the suffix of a video, if it has one."""
+    """Remove the suffix of a video file; other suffixes are part of the name."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in SUFFIXES else name
 
 
 class FolderDataset(Dataset, ABC):
-    """A benchmark in a folder of the user's; see `Dataset`.
+    """Benchmark in a folder of the user; see `Dataset`.
 
     Args:
-        folder: where its files are, at any depth.
-        task: one of `tasks`; None is all of it.
+        folder: folder with the files, at any depth.
+        task: one of `tasks`; None for all.
 
     Raises:
         UsageError: there is no such folder.
     """
 
     group: ClassVar[str]
-    """Its name on the command line, without a task."""
+    """Name on the command line, without a task."""
     about: ClassVar[About]
-    """What it is, as of every `Dataset`."""
+    """Description; see `Dataset.about`."""
     tasks: ClassVar[tuple[str, ...]] = ()
-    """Parts that can be asked alone."""
+    """Parts that can be run separately."""
     rules: ClassVar[Mapping[str, Rule]] = {}
-    """How other harnesses score it, by name."""
+    """Scoring rules of other harnesses, by name."""
 
     def __init__(self, folder: Path, task: str | None = None) -> None:
         self.folder = Folder(folder)
@@ -162,10 +165,10 @@ class FolderDataset(Dataset, ABC):
 
     @abstractmethod
     def files(self, split: Split) -> list[Path]:
-        """The annotation files of a split.
+        """Annotation files of a split.
 
         Raises:
-            UsageError: one isn't there.
+            UsageError: one is missing.
         """
 
     @abstractmethod
@@ -178,25 +181,30 @@ class FolderDataset(Dataset, ABC):
 
     @abstractmethod
     def find(self, video: str) -> Path | None:
-        """The file of a video, or None where it is missing."""
+        """File of a video; None if it is missing."""
 
     @staticmethod
     @abstractmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """What an answer is worth; each benchmark has its own rule."""
+        """Score an answer; each benchmark has its own rule."""
 
     @override
     def edition(self, split: Split) -> str:
-        """A fingerprint of the annotations."""
+        """Hash of the annotation files."""
         digest = hashlib.sha256()
         for path in self.files(split):
+            # A digest of digests, so that the boundary between two files counts.
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:12]
 
     @override
     def items(self, split: Split, limit_videos: int | None) -> list[Item]:
-        """The first videos are those that a hash of their names puts first."""
+        """See `Dataset.items`; the order for `limit_videos` is that of a hash of the names.
+
+        The first videos of a file are often of one source. A hash is a random sample that doesn't
+        change when the limit grows.
+        """
         items = self.read(split)
         seen: set[str] = set()
         for item in items:
@@ -209,7 +217,7 @@ class FolderDataset(Dataset, ABC):
 
     @override
     def notes(self) -> list[str]:
-        """Fields that aren't known."""
+        """Warning about unknown fields."""
         if not self._unknown:
             return []
         fields = ", ".join(map(display_name, self._unknown))
@@ -224,10 +232,10 @@ class FolderDataset(Dataset, ABC):
         return self.find(video) or self.folder.path / video
 
     def required(self, *patterns: str) -> Path:
-        """An annotation file.
+        """Annotation file that must exist; see `Folder.annotations`.
 
         Raises:
-            UsageError: it isn't there.
+            UsageError: it is missing.
         """
         path = self.folder.annotations(*patterns)
         if path is None:
@@ -240,15 +248,15 @@ class FolderDataset(Dataset, ABC):
     def checked(
         self, rows: list[Row], needed: Sequence[str], known: Sequence[str] = ()
     ) -> list[Row]:
-        """Rows whose fields are those of the benchmark; others are kept for `notes`.
+        """Check the fields of rows, and keep unknown ones for `notes`.
 
         Raises:
-            UsageError: one is missing.
+            UsageError: a field is missing.
         """
         self._unknown |= dict.fromkeys(check_fields(rows, needed, known))
         return rows
 
 
 def _shuffled(name: str) -> bytes:
-    """A key that puts names into an order which is random, and always the same."""
+    """Sort key of a random but fixed order of names."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

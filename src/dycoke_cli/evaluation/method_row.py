@@ -1,4 +1,4 @@
-"""A row of a table, from `--methods` to the print: a method with all of its parameters."""
+"""Row of a results table: a method with all of its parameters on a model."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A row on the model that was chosen.
+    """Row of a table on a model.
 
     Args:
-        spec: as it was given.
-        parameters: all of the method's, with the model's defaults.
+        spec: entry of `--methods`.
+        parameters: all parameters of the method, with the model's defaults.
     """
 
     spec: Spec
@@ -38,18 +38,18 @@ class MethodRow:
 
     @property
     def method(self) -> Method:
-        """The method itself."""
+        """The method instance."""
         return create(self.spec.method, **self.parameters)
 
 
 @dataclass(frozen=True)
 class KeptRow(MethodRow):
-    """A row whose answers are kept.
+    """Row whose answers are kept in a journal.
 
     Args:
-        setup: what they depend on.
-        preset: by which they were asked, see `presets`; empty where by none.
-        guard: that chooses the method of each answer; None where the row has one.
+        setup: identity of the answers.
+        preset: name of the preset, see `presets`; empty for none.
+        guard: guard that chooses the method of each answer; None for a row with a fixed method.
     """
 
     setup: Setup
@@ -58,14 +58,14 @@ class KeptRow(MethodRow):
 
     @property
     def model(self) -> str:
-        """The name of the model."""
+        """Name of the model."""
         return str(self.setup.model.get("name"))
 
 
 def rows_on(
     model: ResolvedModel | ServedModel, specs: Iterable[Spec]
 ) -> tuple[list[MethodRow], list[str]]:
-    """The rows on a model, in their order; and a warning of those of `all` that are left out.
+    """Rows on a model, in order, and a warning about methods of `all` that it can't run.
 
     Raises:
         UsageError: see `Spec.for_model`.
@@ -87,13 +87,14 @@ def rows_on(
 def kept_rows(
     evaluation: Evaluation, chosen: ResolvedModel | ServedModel
 ) -> tuple[list[KeptRow], list[str]]:
-    """The rows of an evaluation on its model; see `rows_on`.
+    """Rows of an evaluation on its model; see `rows_on`.
 
     Raises:
-        UsageError: likewise.
+        UsageError: see `rows_on`.
     """
     request, dataset = evaluation.request, evaluation.dataset
     about, edition = chosen.describe(), dataset.edition(evaluation.split)
+    # A plug-in's code is part of the version: its prompts and scoring may change at any time.
     if code := plugin_of(dataset.name):
         edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)
@@ -101,15 +102,15 @@ def kept_rows(
     kept = []
     for row, guard in [*((row, None) for row in rows), *guarded]:
         method, sampling = row.method, row.spec.sampled(request.sampling)
-        # Without a threshold its answers are those of the baseline.
-        asked_by = {} if guard is None or guard.threshold is None else {"guard": guard.key_part()}
+        # A guard without a threshold keeps all tokens, so it shares the baseline's answers.
+        with_guard = {} if guard is None or guard.threshold is None else {"guard": guard.key_part()}
         setup = Setup(
             version=__version__,
             benchmark=dataset.name,
             edition=edition,
             split=evaluation.split,
             model=about,
-            method={**identity(method), **key_part(method), **asked_by},
+            method={**identity(method), **key_part(method), **with_guard},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
             options=_options(sampling, request.generation),
@@ -129,7 +130,7 @@ def _frames(sampling: Sampling | None) -> int | None:
 
 
 def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
-    """All that the frames and the answers depend on beside their numbers."""
+    """Options of sampling and generation, except those with a field of their own in `Setup`."""
     options = {} if sampling is None else key_part(sampling)
     options |= key_part(generation)
     return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}

@@ -1,4 +1,4 @@
-"""The grammar of `--method` and `--methods`: `NAME[:parameter=value,…]`, one or a list of them.
+"""Parser of `--method` and `--methods`: `NAME[:parameter=value,…]`, one or a list of them.
 
 In a list such as `none,dycoke:merge_ratio=0.3,prune_layer=9,no-video` a piece that is a parameter
 belongs to the method before it. Between parameters a colon does as well, in names a hyphen or an

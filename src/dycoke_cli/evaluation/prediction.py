@@ -1,4 +1,4 @@
-"""What a model said to one question, and under which conditions it was asked."""
+"""Scored answer to a question, and the setup that identifies its conditions."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that an answer depends on beside its question; two of a kind give the same answers.
+    """Conditions of an answer; equal setups give equal answers to a question.
 
     Args:
-        version: of this package; not in the id, for a release that answers as the one before it
-            needn't ask again (the journal names the commit of each answer, the report warns where
-            rows were made by several).
-        benchmark: its name.
-        edition: of the benchmark.
+        version: of this package. Not part of the id: a release that changes no answer can reuse
+            them. The journal names the commit of each answer, and the report warns about a mix.
+        benchmark: name of the benchmark.
+        edition: version of the benchmark's data.
         split: of the benchmark.
-        model: see `EvaluatedModel`.
-        method: name and parameters, as `param.key_part` has them.
-        frames: how many the model sees; 0 is no video at all, None is for `options` to say.
-        max_new_tokens: answers are cut there.
-        options: all else of frames and generation, likewise.
+        model: fields of `EvaluatedModel`.
+        method: name and parameters, from `param.key_part`.
+        frames: number of frames; 0 for no video, None if `options` determine it.
+        max_new_tokens: limit of an answer's length.
+        options: other options of sampling and generation, from `param.key_part`.
     """
 
     version: str
@@ -54,9 +53,9 @@ class Setup:
     max_new_tokens: int = 128
     options: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property  # asked for once a row and question
+    @cached_property  # used once per row and question
     def id(self) -> str:
-        """Short, and another one for each other setup."""
+        """Hash of the setup without `version`."""
         about = asdict(self)
         del about["version"]
         content = json.dumps(about, sort_keys=True)
@@ -65,33 +64,33 @@ class Setup:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer, scored.
+    """Scored answer.
 
     Args:
         item: id of the question.
         said: the answer.
-        right: whether it counts as right.
+        right: whether it is correct.
         parts: see `dataset.Score`.
-        visual: visual tokens before any choice. These, and what else is counted, are None where a
-            server answered that doesn't tell.
-        visual_kept: of those, read by the language model; of a guard, by all budgets that it tried.
-        visual_active: of those, attended to by a decoding step in the pruned layers (mean over
+        visual: visual tokens before compression. All counts are None if a server doesn't report
+            them.
+        visual_kept: visual tokens at prefill; with a guard, summed over the budgets tried.
+        visual_active: visual tokens attended per decoding step in the pruned layers (mean over
             steps).
-        generated: tokens written, with the end token.
-        seconds: to answer, once the video is encoded.
-        bytes: of keys and values held at the end.
-        visual_read: visual tokens that a decoding step attended to, mean over steps and layers;
-            None where that wasn't counted; of a guard as `visual_kept`.
-        seconds_prefill: of `seconds`, to the first token, the selection included; None without an
-            answer.
-        seconds_decode: of `seconds`, from the first token to the last; None as above.
+        generated: generated tokens, including the end token.
+        seconds: time to answer, without encoding the video.
+        bytes: size of the KV cache at the end.
+        visual_read: visual tokens attended per decoding step, mean over steps and layers; None if
+            not counted; with a guard, summed like `visual_kept`.
+        seconds_prefill: part of `seconds` up to the first token, including the selection; None
+            without an answer.
+        seconds_decode: part of `seconds` from the first token to the last; None without an answer.
         parsed: see `dataset.Score`.
-        value: likewise.
-        counted: likewise.
-        error: why there is no answer; such a prediction is wrong, and in no journal.
-        refused: whether the question wasn't put to the model; such a prediction isn't scored, and
-            its figures say nothing.
-        path: visual tokens read at prefill by each budget that a guard tried; empty without one.
+        value: see `dataset.Score`.
+        counted: see `dataset.Score`.
+        error: why there is no answer; such a prediction is incorrect, and isn't in the journal.
+        refused: whether the model refused the question; such a prediction isn't scored, and its
+            counts are meaningless.
+        path: visual tokens at prefill of each budget that a guard tried; empty without a guard.
     """
 
     item: str
@@ -116,15 +115,15 @@ class Prediction:
 
     @property
     def score(self) -> float:
-        """From 0 to 1, by the metric of the benchmark."""
+        """Score from 0 to 1 by the benchmark's metric."""
         return float(self.right) if self.value is None else self.value
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
-    """What an answer to a question amounts to.
+    """Score an answer.
 
     Args:
-        dataset: which scores.
+        dataset: benchmark with the scoring rule.
         item: the question.
         outcome: an answer, not an error.
     """
@@ -133,14 +132,16 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         return replace(no_answer(item, ()), said=line["answer"], refused=True)
     score, tokens = dataset.score(item, line["answer"]), line["tokens"]
     path = line["guard"]["path"] if "guard" in line else ()
+    # A guard's cost is that of all budgets it tried, not of the last alone.
     steps = path or [tokens]
-    seconds, held = line["seconds"], line["bytes"]
+    seconds, memory = line["seconds"], line["bytes"]
 
     def over_all(key: str) -> Any:
         values = [step[key] for step in steps]
         return None if None in values else sum(values)
 
-    def own(stage: str) -> float | None:
+    def share_of_batch(stage: str) -> float | None:
+        # Stages are timed for the whole batch.
         return None if seconds[stage] is None else seconds[stage] / outcome.together
 
     return Prediction(
@@ -153,10 +154,10 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         visual_active=tokens["visual_active_in_decode"],
         generated=tokens["generated"],
         seconds=outcome.seconds,
-        bytes=None if held is None else held["kv_cache"],
+        bytes=None if memory is None else memory["kv_cache"],
         visual_read=over_all("visual_read_per_step"),
-        seconds_prefill=own("prefill"),
-        seconds_decode=own("decode"),
+        seconds_prefill=share_of_batch("prefill"),
+        seconds_decode=share_of_batch("decode"),
         parsed=score.parsed,
         value=score.value,
         counted=score.counted,
@@ -165,42 +166,46 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
 
 
 def rescored(
-    rule: Rule, items: Iterable[Item], said: Mapping[str, Prediction]
+    rule: Rule, items: Iterable[Item], predictions: Mapping[str, Prediction]
 ) -> dict[str, Prediction]:
-    """Answers as a rule scores them; how they were scored when they came doesn't matter.
+    """Score answers again by a rule.
 
     Args:
-        rule: which scores.
+        rule: the scoring rule.
         items: the questions.
-        said: their answers, by question; some may have none.
+        predictions: answers by question; some may be missing.
     """
-    return {item.id: _by(rule, item, said[item.id]) for item in items if item.id in said}
+    return {
+        item.id: _rescored(rule, item, predictions[item.id])
+        for item in items
+        if item.id in predictions
+    }
 
 
-def _by(rule: Rule, item: Item, prediction: Prediction) -> Prediction:
+def _rescored(rule: Rule, item: Item, prediction: Prediction) -> Prediction:
     if prediction.error is not None:
         return no_answer(item, rule(item, "").parts, prediction.error)
     return replace(prediction, **vars(rule(item, prediction.said)))
 
 
 def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
-    """A question that has no answer: it scores as an empty one, and is wrong.
+    """Prediction of a failed question: incorrect, with the parts of an empty answer.
 
     Args:
-        dataset: which scores.
+        dataset: benchmark with the scoring rule.
         item: the question.
-        error: why, as a sentence.
+        error: the reason, as a sentence.
     """
     return no_answer(item, dataset.score(item, "").parts, error)
 
 
 def no_answer(item: Item, parts: Iterable[str], error: str | None = None) -> Prediction:
-    """A question that the model gave no answer to, and is wrong.
+    """Prediction of a question without an answer: incorrect.
 
     Args:
         item: the question.
-        parts: measures that its kind has.
-        error: why, as a sentence.
+        parts: names of the additional measures of its type.
+        error: the reason, as a sentence.
     """
     return Prediction(
         item.id, "", False, dict.fromkeys(parts, 0.0), 0, 0, 0.0, 0, 0.0, 0, error=error

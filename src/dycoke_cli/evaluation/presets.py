@@ -1,6 +1,6 @@
-"""The settings of rows that were published, by name, and their figures: `dycoke eval --preset`.
+"""Presets of published results (`dycoke eval --preset`): settings and figures of their tables.
 
-The data are in presets.toml, each figure with its source.
+The data are in presets.toml, with a source for each figure.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _DATA = Path(__file__).with_name("presets.toml")
 
 @dataclass(frozen=True)
 class Task:
-    """How a benchmark was asked.
+    """Published settings of a benchmark.
 
     Args:
-        max_new_tokens: answers were cut there.
-        prompt: attributes of the benchmark that give its prompts the wording of the published code.
-        judge: the LLM that graded the answers; empty where none did.
-        unparsable: what became of answers that couldn't be understood, where they weren't wrong.
+        max_new_tokens: limit of an answer's length.
+        prompt: attributes of the dataset that select the prompts of the published code.
+        judge: the LLM that graded the answers; empty for none.
+        unparsable: treatment of unparsable answers, if they weren't counted as incorrect.
     """
 
     max_new_tokens: int
@@ -39,15 +39,15 @@ class Task:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of a published table.
+    """Row of a published table.
 
     Args:
-        spec: as `--methods` takes it.
-        row: what it is called there.
-        tflops: its "paper FLOPs" in 10^12, as they were printed; None where they weren't.
-        figures: by benchmark and by key of a row of the report, as they were printed.
-        open: by name of a condition what is known of it, where the paper leaves it open and `spec`
-            is this project's choice.
+        spec: the row in the syntax of `--methods`.
+        row: name of the row in the paper.
+        tflops: FLOPs in 10^12 as printed in the paper; None if not reported.
+        figures: printed figures, by benchmark and by key of a row of our report.
+        open: conditions that the paper leaves open, so that `spec` is this project's choice: name
+            and what is known.
     """
 
     spec: str
@@ -57,7 +57,7 @@ class PublishedRow:
     open: Mapping[str, str] = field(default_factory=dict)
 
     def measured_in(self, benchmark: str) -> dict[str, float]:
-        """The figures in the units of the report: accuracies as shares."""
+        """Figures in the report's units: accuracies as shares."""
         return {
             name: value if name == "judge_score" else round(value / 100, 6)
             for name, value in self.figures.get(benchmark, {}).items()
@@ -66,17 +66,17 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Preset:
-    """The settings of published rows, and their figures.
+    """Settings and figures of a published table.
 
     Args:
-        name: on the command line.
-        paper: which published them.
-        model: its name in the catalog.
-        frames: of each video.
-        dtype: of the weights.
+        name: name on the command line.
+        paper: the source.
+        model: name of the model in the catalog.
+        frames: frames per video.
+        dtype: weight dtype.
         tasks: the benchmarks, by name.
-        always: conditions that differ whatever is chosen: name, here, published.
-        rows: of the table; the baseline first.
+        always: conditions that differ in every case: (name, here, published).
+        rows: rows of the table, the baseline first.
     """
 
     name: str
@@ -90,14 +90,14 @@ class Preset:
 
     @property
     def methods(self) -> str:
-        """The rows, as `--methods` takes them."""
+        """The rows in the syntax of `--methods`."""
         return ",".join(row.spec for row in self.rows)
 
     def for_benchmark(self, benchmark: str) -> Task:
-        """How a benchmark was asked.
+        """Settings of a benchmark.
 
         Raises:
-            UsageError: the table hasn't got it.
+            UsageError: the table doesn't have this benchmark.
         """
         if benchmark not in self.tasks:
             raise UsageError(
@@ -107,21 +107,21 @@ class Preset:
         return self.tasks[benchmark]
 
     def prepare(self, dataset: Dataset) -> None:
-        """Give a benchmark the prompts of the published code.
+        """Set the prompts of the published code on a dataset.
 
         Raises:
-            UsageError: the table hasn't got it.
+            UsageError: the table doesn't have this benchmark.
         """
         for name, value in self.for_benchmark(dataset.name).prompt.items():
             setattr(dataset, name, value)
 
     def applied(self, request: Request, benchmark: str, given: Collection[str]) -> Request:
-        """A request with the preset's model, frames and length of answers.
+        """Apply the preset's model, frames and answer length to a request.
 
         Args:
-            request: what the flags chose.
-            benchmark: in `tasks`.
-            given: names of the parameters that were given, which stay as they are.
+            request: options from the flags.
+            benchmark: key of `tasks`.
+            given: names of the parameters that the user set; they take precedence.
         """
         sampling, generation = request.sampling, request.generation
         if not {"frames", "fps"} & set(given):
@@ -134,17 +134,19 @@ class Preset:
 
 
 def preset_named(name: str) -> Preset:
-    """A preset.
+    """Look up a preset.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is no such preset.
     """
-    known = presets()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+    all_presets = presets()
+    if name not in all_presets:
+        near = difflib.get_close_matches(name, all_presets, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--preset: there is no {name!r} (there are {', '.join(known)}){hint}")
-    return known[name]
+        raise UsageError(
+            f"--preset: there is no {name!r} (there are {', '.join(all_presets)}){hint}"
+        )
+    return all_presets[name]
 
 
 @cache

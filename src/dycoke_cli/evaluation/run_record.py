@@ -1,4 +1,4 @@
-"""What the last run in a folder asked: beside its answers, all that its tables are made of.
+"""Record of a run: rows, questions and conditions, from which the report can be built again.
 
 The first line of the file has all but the questions, which follow, one per line.
 """
@@ -36,23 +36,23 @@ _BEGIN = b'{"schema": "dycoke.run/'
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run asked.
+    """Rows, questions and conditions of a run.
 
     Args:
-        rows: one at least, in order.
-        items: its questions, in order.
-        places: of each question, where it stands among those of all shards.
-        frames: of each video; None where `--fps` says how many.
-        conditions: all else that was chosen for all rows alike.
+        rows: rows in order, at least one.
+        items: questions in order.
+        places: position of each question among those of all shards.
+        frames: frames per video; None with `--fps`.
+        conditions: other options that are the same for all rows.
         metric: see `dataset.About`.
-        macro: likewise.
-        shards: those whose questions these are, such as ("1/2",); empty where there are no others.
-        judge: the model that graded the answers, as it was asked for; None where none did.
-        prompt: what it is asked, in `judge.PROMPTS`.
-        failures: questions without an answer, by id of their setup.
-        warnings: about the files of the benchmark, and about rows that were left out.
-        date: when, in UTC.
-        rule: by which answers are scored, see `datasets.rule_of`.
+        macro: see `dataset.About`.
+        shards: shards that the questions are from, such as ("1/2",); empty for all questions.
+        judge: the judge's model, as requested; None without a judge.
+        prompt: key of the judge's prompt in `judge.PROMPTS`.
+        failures: failed questions, by setup id.
+        warnings: about the files of the benchmark, and about skipped rows.
+        date: start of the run in UTC.
+        rule: scoring rule, see `datasets.rule_of`.
     """
 
     rows: tuple[KeptRow, ...]
@@ -77,12 +77,12 @@ def record_of(
     items: Mapping[int, Item],
     warnings: list[str],
 ) -> RunRecord:
-    """What a run is about to ask.
+    """Build the record of a run.
 
     Args:
-        evaluation: all that was chosen.
-        rows: its rows.
-        items: its questions, by their places among those of all shards.
+        evaluation: options of the run.
+        rows: rows of the run.
+        items: questions by position among those of all shards.
         warnings: see `RunRecord`.
     """
     about, request = evaluation.dataset.about, evaluation.request
@@ -104,10 +104,10 @@ def record_of(
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Put the record into a folder, in place of that of an earlier run.
+    """Write the record into a folder; replaces that of an earlier run.
 
     Raises:
-        OutputError: it can't be written, or what is there is somebody else's.
+        OutputError: it can't be written, or the existing file isn't a record.
     """
     _check_record(folder)
     path = folder / FILE
@@ -121,10 +121,10 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder in which somebody else's file has a name that a run would write to.
+    """Check that a folder has no foreign files under the names that a run writes to.
 
     Raises:
-        OutputError: it has one; or that can't be read.
+        OutputError: it has one, or that can't be read.
     """
     _check_record(folder)
     for name, kind in ((ANSWERS, Answers), (VERDICTS, Verdicts)):
@@ -136,7 +136,7 @@ def _check_record(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """The record of a folder; None where there is none.
+    """Read the record of a folder; None if there is none.
 
     Raises:
         UsageError: it is damaged, or a later release wrote it.
@@ -153,6 +153,7 @@ def read_record(folder: Path) -> RunRecord | None:
         if values.pop("schema") != SCHEMA or len(items) != len(values["places"]):
             raise ValueError
         record: RunRecord = from_dict(RunRecord, {**values, "items": items})
+        # `Setup.model` is a plain dictionary, so `from_dict` hasn't checked its content.
         for row in record.rows:
             from_dict(EvaluatedModel, row.setup.model)
         if not record.rows or (record.judge is not None and record.prompt not in PROMPTS):

@@ -1,4 +1,4 @@
-"""Videos dealt to several machines, each of which answers about its own."""
+"""Sharding of a benchmark's videos over several machines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dycoke_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several shares of a benchmark's videos.
+    """Shard of a benchmark's videos.
 
-    A video falls to a shard by a hash of its name, whatever the others are: with a larger `--limit`
-    each machine keeps the videos that it had.
+    A hash of a video's name determines its shard, independently of other videos: with a larger
+    `--limit`, each machine keeps its videos.
 
     Args:
         number: from 1 to `count`.
@@ -27,14 +27,14 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def has(self, video: str) -> bool:
-        """Whether a video falls to this one."""
-        # Not the key that `--limit` sorts by, whose first videos have small ones.
+        """Whether a video is in this shard."""
+        # Not the hash that `--limit` sorts by: of the first videos, all its values are small.
         digest = hashlib.sha256(b"shard" + video.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:8]) % self.count == self.number - 1
 
 
 def parse_shard(text: str) -> Shard:
-    """Read what `--shard` says, such as 1/2.
+    """Parse the value of `--shard`, such as 1/2.
 
     Raises:
         UsageError: it isn't a number and a count of at least as much.

@@ -1,7 +1,7 @@
-"""Subtitles of VideoMME by the rule of lmms-eval, which isn't that of `--subtitles`.
+"""Subtitles of Video-MME prompts by the rule of lmms-eval.
 
-Which lines there are depends on the video's length alone: those at 32 evenly spaced frames, however
-many the model is shown. By the rule of `--subtitles`, of the frames that it is shown, they are
+The lines are those at 32 evenly spaced frames of the video, independently of the frames that the
+model gets. `--subtitles` has another rule, lines at the sampled frames:
 `read_subtitles(file).at(times).text` (`video/subtitles.py`).
 """
 
@@ -17,9 +17,9 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 
 NONE = "No subtitles available"
-"""What stands in the prompt of a video that has no file of subtitles."""
+"""Text in the prompt of a video without a subtitle file."""
 FRAMES = 32
-# Only what a line has between these counts, and only the first of them.
+# Only the first text in this tag counts, as in lmms-eval.
 _TEXT = re.compile(r'<font color="white" size="\.72c">(.*?)</font>')
 _TIMES = re.compile(r"(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)")
 
@@ -27,16 +27,16 @@ _TIMES = re.compile(r"(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)")
 def videomme_subtitles(
     subtitles: str | os.PathLike[str], video: str | os.PathLike[str], frames: int = FRAMES
 ) -> str:
-    """What VideoMME's prompt with subtitles has of them: lines of text, or `NONE`.
+    """Subtitle text of a Video-MME prompt: lines of text, or `NONE`.
 
     Args:
-        subtitles: the video's file in SubRip, which needn't be there.
-        video: the file; its rate and number of frames are what counts.
-        frames: how many, evenly spaced from the first to the last, say which lines are shown.
+        subtitles: SubRip file of the video, which need not exist.
+        video: video file; its frame rate and number of frames are read.
+        frames: number of evenly spaced frames whose lines are included.
 
     Raises:
         UsageError: the subtitles aren't UTF-8 text in SubRip.
-        VideoError: the video can't be read, or doesn't say how long it is.
+        VideoError: the video can't be read, or its length is unknown.
     """
     if not os.path.isfile(subtitles):
         return NONE
@@ -51,46 +51,47 @@ def videomme_subtitles(
 
 
 def lines_at(content: str, fps: float, count: int, frames: int = FRAMES) -> list[str]:
-    """The text of the lines that are shown at evenly spaced frames, each once.
+    """Text of the lines at evenly spaced frames, without repetition.
 
-    A line is shown from the frame that is current at its start to the one before that of its end.
-    Of two lines with the same times the later one counts. The order is that in which Python
-    iterates a set of their numbers: that of time, but not always where there are many.
+    A line covers the frame at its start up to, but not including, the frame at its end. Of two
+    lines with the same times the later one counts. The order is the one in which Python iterates a
+    set of line numbers, as in lmms-eval: chronological, except sometimes for many lines.
 
     Args:
-        content: in SubRip.
-        fps: frames per second of the video.
-        count: its number of frames.
-        frames: how many of them are looked at.
+        content: text in SubRip.
+        fps: frame rate of the video.
+        count: number of frames of the video.
+        frames: number of evenly spaced frames.
 
     Raises:
-        ValueError: a section of several lines has no times in its second.
+        ValueError: the second line of a section has no times.
     """
     texts: dict[tuple[float, float], str] = {}
     for section in content.split("\n\n"):
         number_times_text = section.split("\n") if section.strip() else []
         if len(number_times_text) < 3:
             continue
-        found = _TIMES.match(number_times_text[1])
-        if found is None:
+        match = _TIMES.match(number_times_text[1])
+        if match is None:
             raise ValueError(f"no times in {number_times_text[1][:60]!r}")
-        h, m, s, ms, to_h, to_m, to_s, to_ms = map(int, found.groups())
+        h, m, s, ms, to_h, to_m, to_s, to_ms = map(int, match.groups())
         times = 3600 * h + 60 * m + s + ms / 1000, 3600 * to_h + 60 * to_m + to_s + to_ms / 1000
         texts[times] = " ".join(number_times_text[2:])
-    looked_at = np.linspace(0, count - 1, frames, dtype=int).tolist()
+    sampled = np.linspace(0, count - 1, frames, dtype=int).tolist()
+    # Iterating over this set gives the order of lmms-eval; sorting it would change prompts.
     shown = {
         number
-        for frame in looked_at
+        for frame in sampled
         for number, (start, end) in enumerate(texts)
         if int(start * fps) <= frame < int(end * fps)
     }
     lines = list(texts.values())
-    found_texts = (_TEXT.search(lines[number]) for number in shown)
-    return [found[1] for found in found_texts if found]
+    matches = (_TEXT.search(lines[number]) for number in shown)
+    return [match[1] for match in matches if match]
 
 
 def _rate_and_count(video: str | os.PathLike[str]) -> tuple[float, int]:
-    """Frames per second and number of frames, as OpenCV tells them of a file."""
+    """Frame rate and number of frames, computed like OpenCV, which lmms-eval uses."""
     import av
 
     from dycoke_cli.video.source import open_video

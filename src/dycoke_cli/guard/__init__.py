@@ -1,1 +1,1 @@
-"""A bound on changed answers: where an answer isn't certain, more of the video is read."""
+"""Bounded probability of changed answers: uncertain answers are redone with more tokens."""

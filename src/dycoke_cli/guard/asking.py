@@ -1,4 +1,4 @@
-"""Asks questions under a guard: with more tokens, as long as the answer isn't certain enough."""
+"""Answering under a guard: the budget grows until the answer is certain enough."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Bounds on a risk from independent videos, valid at any sample size.
+"""Risk bounds from independent videos, valid at any sample size.
 
-A video's loss is in [0, 1], the mean over its questions: questions about one video go together.
+The unit is a video, whose loss in [0, 1] is the mean over its questions: questions about one video
+aren't independent.
 Sources: Learn then Test (arXiv 2110.01052), conformal risk control (arXiv 2208.02814), betting
 (arXiv 2010.09686).
 """
@@ -12,21 +13,23 @@ from collections.abc import Sequence
 
 CONFIDENCE = 0.95
 
-# Shares of the largest bet that can't lose everything but to a loss of 1, and what is put on each.
-# The first makes 59 videos without a loss enough for 5 %; the others survive single bad videos.
+# (bet, share of the capital). A bet is relative to the largest one that only a loss of 1 can ruin.
+# The first makes 59 videos without a loss enough for 5 %. It is ruined by a single video with a
+# loss of 1; the smaller bets survive that.
 _BETS = ((1.0, 0.98), (0.9, 0.004), (0.5, 0.004), (0.2, 0.004), (0.05, 0.004), (0.01, 0.004))
 
 
 def videos_needed(alpha: float, confidence: float = CONFIDENCE) -> int:
-    """Videos without a single loss that it takes to bound the risk by alpha."""
+    """Number of videos without a loss that is needed to bound the risk by alpha."""
+    # The slack keeps a quotient that is a whole number but for rounding from counting as one more.
     return math.ceil(math.log(1 - confidence) / math.log(1 - alpha) - 1e-9)
 
 
 def p_value(losses: Sequence[float], alpha: float) -> float:
-    """The p-value of the hypothesis that the mean loss of such videos is above alpha.
+    """P-value of the hypothesis that the expected loss of a video is above alpha.
 
-    The inverse of the capital of one who bets against it (Ville's inequality): a mixture of bets of
-    fixed sizes, so that the order of the videos doesn't matter.
+    It is the inverse of the capital gained by betting against the hypothesis (Ville's inequality).
+    The bets have fixed sizes, so the order of the videos doesn't matter.
 
     Args:
         losses: one per video, in [0, 1].
@@ -42,20 +45,22 @@ def p_value(losses: Sequence[float], alpha: float) -> float:
 def last_safe(
     risks: Sequence[Sequence[float]], alpha: float, confidence: float = CONFIDENCE
 ) -> int | None:
-    """Learn then Test, by fixed-sequence testing: the last rule whose risk is at most alpha.
+    """Learn then Test with fixed-sequence testing: the last rule whose risk is at most alpha.
 
-    With that confidence its risk is at most alpha, whatever the distribution.
+    The bound holds with that confidence, for any distribution of videos.
 
     Args:
-        risks: of each rule, in an order that was fixed before: the losses of all videos.
+        risks: losses of all videos, by rule, in an order that was fixed in advance.
         alpha: the bound.
-        confidence: one minus the probability that it doesn't hold.
+        confidence: probability that the bound holds.
 
     Returns:
-        Its number; None where not even the first passes.
+        Index of the rule; None if the first one fails.
     """
     last = None
     for number, losses in enumerate(risks):
+        # Stopping at the first failure is what makes the whole sequence valid without a correction
+        # for the number of tests.
         if p_value(losses, alpha) > 1 - confidence:
             break
         last = number
@@ -65,21 +70,22 @@ def last_safe(
 def last_safe_on_average(risks: Sequence[Sequence[float]], alpha: float) -> int | None:
     """Conformal risk control: the last rule whose expected risk is at most alpha.
 
-    The expectation is over the videos here, too: in a single sample it is often passed.
+    The expectation includes the draw of these videos: for a single draw, the risk often exceeds it.
 
-    Args: as of `last_safe`; a loss counts as no smaller than under an earlier rule.
+    Args: see `last_safe`. Losses are made non-decreasing over the rules.
     """
-    last, so_far = None, None
+    last, monotone = None, None
     for number, losses in enumerate(risks):
-        so_far = [*map(max, so_far, losses)] if so_far else [*losses]
-        if (math.fsum(so_far) + 1) / (len(so_far) + 1) > alpha:
+        # The theorem needs losses that are monotone in the rule.
+        monotone = [*map(max, monotone, losses)] if monotone else [*losses]
+        if (math.fsum(monotone) + 1) / (len(monotone) + 1) > alpha:
             break
         last = number
     return last
 
 
 def interval(losses: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """A confidence interval of the mean loss, valid at any number of videos.
+    """Confidence interval of the mean loss, valid at any number of videos.
 
     Args:
         losses: one per video, in [0, 1].
@@ -90,7 +96,7 @@ def interval(losses: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
 
 
 def _upper(losses: Sequence[float], tail: float) -> float:
-    """The largest mean that isn't rejected."""
+    """Largest mean that isn't rejected, by bisection (the p-value falls as the mean grows)."""
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2

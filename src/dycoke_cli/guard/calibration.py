@@ -1,7 +1,7 @@
-"""The guard's threshold, from answers that were compared with the uncompressed model's.
+"""Calibration of the guard's certainty threshold against the uncompressed model's answers.
 
-A question climbs a ladder of budgets: asked with the smallest, its answer is kept where its
-certainty reaches the threshold; else it is asked with the next one, at last with all tokens.
+A question climbs a ladder of budgets. The answer at the smallest budget is kept if its certainty
+reaches the threshold; otherwise the next budget is tried, and finally all tokens.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from dycoke_cli.guard.bounds import CONFIDENCE, last_safe, last_safe_on_average, videos_needed
 
 THRESHOLDS = tuple(1 - 10 ** (-step / 10) for step in range(60, -1, -1))
-"""From the safest, 0.999999, to 0, by which each answer is kept; fixed before any video is seen."""
+"""From the safest (0.999999) to 0, which keeps every answer; fixed before any video is seen."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """A question's answer at one budget.
+    """Answer to a question at one budget.
 
     Args:
-        score: its certainty, in [0, 1].
-        same: whether it is the uncompressed answer.
+        score: certainty of the answer, in [0, 1].
+        same: whether it equals the uncompressed answer.
     """
 
     score: float
@@ -35,15 +35,15 @@ Climb = Sequence[Try]
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold, or why there is none.
+    """Result of a calibration: a threshold, or why there is none.
 
     Args:
         threshold: None keeps all tokens.
         alpha: the bound.
-        on_average: whether it holds on average only, in place of with `CONFIDENCE`.
-        videos: that it rests on.
-        missing: how many more are needed at least; 0 where there is a threshold, or where it isn't
-            for their number that there is none.
+        on_average: the bound holds in expectation, not with `CONFIDENCE`.
+        videos: number of videos of the calibration.
+        missing: lower bound of the additional videos that are needed; 0 if there is a threshold, or
+            if more videos alone wouldn't give one.
     """
 
     threshold: float | None
@@ -54,12 +54,12 @@ class Calibration:
 
 
 def kept(climb: Climb, threshold: float) -> int:
-    """The number of the budget whose answer is kept; that behind the last is all tokens."""
+    """Index of the budget whose answer is kept; `len(climb)` stands for all tokens."""
     return next((n for n, one in enumerate(climb) if one.score >= threshold), len(climb))
 
 
 def loss(climbs: Sequence[Climb], threshold: float) -> float:
-    """The share of a video's questions whose kept answer isn't the uncompressed one."""
+    """Share of a video's questions whose kept answer differs from the uncompressed one."""
     stops = [(climb, kept(climb, threshold)) for climb in climbs]
     return sum(n < len(climb) and not climb[n].same for climb, n in stops) / len(stops)
 
@@ -67,12 +67,12 @@ def loss(climbs: Sequence[Climb], threshold: float) -> float:
 def calibrate(
     videos: Sequence[Sequence[Climb]], alpha: float, *, on_average: bool = False
 ) -> Calibration:
-    """The lowest threshold at which P(answer differs from the uncompressed one) is at most alpha.
+    """Find the lowest threshold at which P(answer differs from uncompressed) is at most alpha.
 
     Args:
-        videos: of each, its questions; independent of the choice of the budgets.
+        videos: climbs of the questions, by video. The budgets must not have been chosen on them.
         alpha: the bound, in (0, 1).
-        on_average: by conformal risk control, in place of with confidence.
+        on_average: conformal risk control in place of a bound with confidence.
     """
     risks = [[loss(climbs, threshold) for climbs in videos] for threshold in THRESHOLDS]
     return calibrated(risks, alpha, on_average=on_average)
@@ -81,16 +81,18 @@ def calibrate(
 def calibrated(
     risks: Sequence[Sequence[float]], alpha: float, *, on_average: bool = False
 ) -> Calibration:
-    """See `calibrate`.
+    """Calibrate from losses; see `calibrate`.
 
     Args:
-        risks: at each of `THRESHOLDS`, the `loss` of each video.
+        risks: `loss` of each video, at each of `THRESHOLDS`.
         alpha: the bound, in (0, 1).
-        on_average: by conformal risk control, in place of with confidence.
+        on_average: conformal risk control in place of a bound with confidence.
     """
     count = len(risks[0])
     find = last_safe_on_average if on_average else last_safe
     last = find(risks, alpha) if count else None
+    # On average, (0 + 1) / (n + 1) <= alpha is needed even without a loss.
     needed = math.ceil(1 / alpha - 1 - 1e-9) if on_average else videos_needed(alpha, CONFIDENCE)
+    # No threshold, rather than the safest one: that isn't proven to satisfy the bound either.
     threshold = None if last is None else THRESHOLDS[last]
     return Calibration(threshold, alpha, on_average, count, max(0, needed - count))

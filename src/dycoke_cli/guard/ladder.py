@@ -1,4 +1,4 @@
-"""A guard as a request has it: budgets, and the certainty from which an answer is kept."""
+"""Guard of a request: a ladder of budgets and a certainty threshold."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ GUARD, GUARD_MEAN = "guard", "guard-mean"
 
 @dataclass(frozen=True)
 class Guard:
-    """Budgets by which a question is asked, until its answer is certain.
+    """Budgets that are tried in turn until the answer is certain.
 
     Args:
-        alpha: the bound on P(answer differs from the uncompressed one).
-        on_average: whether it holds on average only, in place of with 95 % confidence.
-        threshold: from which certainty an answer is kept; None asks with all tokens at once.
-        videos: that the threshold rests on.
-        ladder: the methods as `registry.described` has them, smallest budget first; all tokens come
-            behind the last.
+        alpha: bound on P(answer differs from the uncompressed one).
+        on_average: the bound holds in expectation, not with 95 % confidence.
+        threshold: certainty from which an answer is kept; None starts with all tokens.
+        videos: number of videos of the calibration.
+        ladder: the methods, serialized by `registry.described`, smallest budget first. All tokens
+            are the implicit last step.
     """
 
     alpha: float
@@ -35,39 +35,40 @@ class Guard:
     ladder: tuple[dict[str, Any], ...] = field(hash=False)
 
     def key_part(self) -> dict[str, Any]:
-        """What an answer depends on, for a key."""
+        """Part of an answer's key; the bound itself isn't in it, only its threshold."""
         methods = [{**identity(each), **key_part(each)} for each in map(restore, self.ladder)]
         return {"threshold": self.threshold, "methods": methods}
 
     @property
     def name(self) -> str:
-        """The flag that asks for it, and its bound: the name of its row in a table."""
+        """Name of its row in a table: the flag and the bound."""
         return f"{GUARD_MEAN if self.on_average else GUARD}={self.alpha:g}"
 
     @property
     def steps(self) -> tuple[Method, ...]:
-        """The methods that are tried in turn.
+        """Methods in the order in which they are tried.
 
         Raises:
-            UsageError: there is no such method or parameter any more.
+            UsageError: a method or parameter doesn't exist any more.
         """
         return (*(map(restore, self.ladder) if self.threshold is not None else ()), Method())
 
 
 def guard_of(tuning: Tuning, alpha: float, on_average: bool) -> tuple[Guard, str | None]:
-    """The guard of a tuned model, and a sentence where there is no threshold for it.
+    """Guard of a tuned model, and a warning if no threshold satisfies the bound.
 
     Raises:
-        UsageError: alpha isn't between 0 and 1; or see `Guard.steps`.
+        UsageError: alpha isn't between 0 and 1.
     """
     flag = f"--{GUARD_MEAN if on_average else GUARD}"
     if not 0 < alpha < 1:
         raise UsageError(f"{flag} must be above 0 and below 1, not {alpha:g}")
-    found = calibrate(tuning.tries, alpha, on_average=on_average)
-    guard = Guard(alpha, on_average, found.threshold, found.videos, tuning.ladder)
-    if found.threshold is not None:
+    calibration = calibrate(tuning.tries, alpha, on_average=on_average)
+    threshold, videos = calibration.threshold, calibration.videos
+    guard = Guard(alpha, on_average, threshold, videos, tuning.ladder)
+    if threshold is not None:
         return guard, None
     why = "too many of its answers were changed"
-    if found.missing:
-        why = f"at least {found.missing} more videos are needed than the {found.videos} it has"
+    if calibration.missing:
+        why = f"at least {calibration.missing} more videos are needed than the {videos} it has"
     return guard, f"{flag} {alpha:g} keeps all tokens: {why}; tune on more (`dycoke tune`)"

@@ -1,6 +1,7 @@
-"""What `dycoke tune` found for a model, kept in the settings folder.
+"""Stored result of `dycoke tune` for a model, in the settings folder.
 
-A model is told by its configuration and the names of its weights, wherever its files are.
+The file is named by a fingerprint of the model's configuration and weight names, so that it
+doesn't depend on where the model's files are.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tuning/1"
-# What may change without the model being another one.
+# Keys of a configuration that may change while the model stays the same.
 _NOT_THE_MODEL = (CHECKPOINT_KEY, "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found.
+    """Result of a tuning.
 
     Args:
         schema: of the file.
-        version: of dycoke.
-        model: its name, when it was tuned.
+        version: version of dycoke that wrote it.
+        model: name of the model when it was tuned.
         fingerprint: see `fingerprint`.
-        dtype: of its weights.
-        sampling: which frames were read.
-        method: that was chosen, with every parameter.
-        default: whether it is used where no method is named.
-        tuned: on what, and how well it agrees.
-        ladder: the methods by which a guard asks, smallest budget first.
-        tries: of each video of the guard, of each question, at each budget.
+        dtype: weight dtype.
+        sampling: frame sampling.
+        method: the chosen method with every parameter.
+        default: whether it is the default method of this model.
+        tuned: statistical guarantee of the choice.
+        ladder: methods of a guard, smallest budget first.
+        tries: answers for the calibration of a guard, by video, question and budget.
     """
 
     schema: str
@@ -62,30 +63,34 @@ class Tuning:
     tries: tuple[tuple[tuple[Try, ...], ...], ...]
 
     def chosen(self) -> Method:
-        """The method.
+        """The chosen method.
 
         Raises:
-            UsageError: there is no such method or parameter any more.
+            UsageError: the method or a parameter doesn't exist any more.
         """
         return restore(self.method)
 
     def differences(self, dtype: str, sampling: dict[str, Any]) -> list[str]:
-        """Warnings where a request isn't like what it was tuned on.
+        """Warnings about options of a request that differ from those of the tuning.
 
         Args:
-            dtype: what `--dtype` says; auto is the one that it was tuned with.
-            sampling: which frames are read.
+            dtype: value of `--dtype`; auto counts as the tuned one.
+            sampling: frame sampling.
         """
-        found = []
+        deviations = []
         if dtype not in ("auto", self.dtype):
-            found.append(f"weights in {self.dtype}, not {dtype}")
+            deviations.append(f"weights in {self.dtype}, not {dtype}")
         if sampling != self.sampling:
-            found.append("other frames")
-        return [f"tuned with {' and '.join(found)}: its figures may not hold here"] * bool(found)
+            deviations.append("other frames")
+        if not deviations:
+            return []
+        return [f"tuned with {' and '.join(deviations)}: its figures may not hold here"]
 
 
 def fingerprint(model: str) -> str:
-    """What tells a model: its configuration, and the names and shapes of its weights.
+    """Hash of a model's configuration and of the names and shapes of its weights.
+
+    The values of the weights aren't read, which would take as long as loading the model.
 
     Raises:
         ModelError: there is no such model, or it isn't on this machine.
@@ -105,23 +110,24 @@ def fingerprint(model: str) -> str:
 
 
 def _weights(path: Path) -> list[str]:
-    """The names and shapes in a safetensors file; nothing else of it is read."""
+    """Names and shapes in the header of a safetensors file."""
     try:
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
+            # The format's own limit on a header, so that a damaged file can't exhaust memory.
             header = json.loads(file.read(min(length, 100_000_000)))
         return [f"{k} {v['shape']}" for k, v in header.items() if k != "__metadata__"]
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} can't be read as safetensors; download it again") from error
 
 
-def file_of(print_: str) -> Path:
-    """The file of a model's tuning, by its fingerprint."""
-    return settings_file().parent / "tuned" / f"{print_}.json"
+def file_of(model_id: str) -> Path:
+    """Path of a model's tuning, by fingerprint."""
+    return settings_file().parent / "tuned" / f"{model_id}.json"
 
 
 def store(tuning: Tuning) -> Path:
-    """Keep a tuning in place of an earlier one.
+    """Write a tuning; replaces an earlier one of the same model.
 
     Raises:
         OutputError: it can't be written.
@@ -136,16 +142,16 @@ def store(tuning: Tuning) -> Path:
 
 
 def stored(model: str) -> Tuning | None:
-    """The tuning of a model; None where there is none.
+    """Tuning of a model; None if it wasn't tuned.
 
     Raises:
         ModelError: see `fingerprint`.
-        UsageError: it is of another version or model, or damaged.
+        UsageError: the file is of another version or model, or damaged.
     """
-    if not file_of("").parent.is_dir():  # nothing was ever tuned: no weights need be looked at
+    if not file_of("").parent.is_dir():  # nothing was ever tuned: saves reading weight files
         return None
-    print_ = fingerprint(model)
-    path = file_of(print_)
+    model_id = fingerprint(model)
+    path = file_of(model_id)
     if not path.exists():
         return None
     again = "run `dycoke tune` again, or name a --method"
@@ -155,20 +161,21 @@ def stored(model: str) -> Tuning | None:
         tuning = from_dict(Tuning, content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} isn't what `dycoke tune` wrote; {again}") from error
+    # Another release may compress differently, so the measured agreement wouldn't hold.
     if version != __version__ or tuning.schema != SCHEMA:
         raise UsageError(
             f"{model} was tuned by dycoke {version}, and this is {__version__}; {again}"
         )
-    if tuning.fingerprint != print_:
+    if tuning.fingerprint != model_id:
         raise UsageError(f"{path} is the tuning of another model, {tuning.model}; {again}")
     return tuning
 
 
 def tuning_of(model: str) -> Tuning:
-    """The tuning of a model.
+    """Tuning of a model that must have one.
 
     Raises:
-        ModelError, UsageError: see `stored`; or there is none.
+        ModelError, UsageError: see `stored`; or the model wasn't tuned.
     """
     tuning = stored(model)
     if tuning is None:
@@ -180,13 +187,13 @@ def tuning_of(model: str) -> Tuning:
 
 
 def saved_as_default(model: str) -> Tuning | None:
-    """The tuning that is used where no method is named; None where there is none.
+    """Tuning that is the default method of a model; None if there is none.
 
     Raises:
-        UsageError: there is one, and it is of another version or model.
+        UsageError: the stored tuning is of another version or model.
     """
     try:
         tuning = stored(model)
-    except ModelError:  # no such model, which loading tells better
+    except ModelError:  # no such model: loading reports it with better advice
         return None
     return tuning if tuning is not None and tuning.default else None

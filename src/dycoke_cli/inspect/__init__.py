@@ -1,5 +1,5 @@
-"""What a method did to a video while a question was answered: as data, as a page and as a picture.
+"""Visualization of a method's effect on one question: kept tokens and attention per token.
 
-`inspection.py` asks and has the document; `page.py` puts it into a self-contained HTML page, whose
-front end is `page.html`, `page.css` and the scripts; `picture.py` draws it.
+`inspection.py` runs the methods and defines the document, `page.py` embeds it in a self-contained
+HTML page (`page.html`, `page.css` and the scripts), and `picture.py` draws it as a PNG.
 """

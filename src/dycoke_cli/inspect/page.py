@@ -1,7 +1,7 @@
-"""A self-contained HTML page: the front end of this folder, with its data.
+"""Self-contained HTML page: the front end of this folder with embedded data.
 
-It fetches nothing, runs no script but its own (by its hash), and takes no text for markup: data are
-one block of JSON, which the script shows as text.
+The content security policy allows only its own script and style (by hash) and no requests. Data are
+one block of JSON, which the script inserts as text, never as markup.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ _PLACE = re.compile(r"@(POLICY|STYLE|SCRIPT|DATA)@")
 
 
 def page(data: Mapping[str, Any], served: bool = False) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
             frames (see `data_of`); or `report`, a `dycoke.eval/1` object with its changes; or
-            `server`, what the form of a server's page needs.
-        served: whether it may ask the server that it comes from.
+            `server`, the values for the form of a server's page.
+        served: whether the policy allows requests to the page's own server.
     """
-    # No text can end the block: to JSON these are letters like any other.
+    # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
     shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
     parts = {"POLICY": policy(served), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
+    # One pass, so that a placeholder's name within the data isn't replaced.
     return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
 
 
 def policy(served: bool = False) -> str:
-    """The content security policy of the page.
+    """Content security policy of the page.
 
-    Args: as of `page`.
+    Args: see `page`.
     """
     return "; ".join(
         [
@@ -63,17 +64,17 @@ def policy(served: bool = False) -> str:
 
 
 def data_of(inspection: Inspection, frames: Iterable[Image]) -> dict[str, Any]:
-    """The data of an inspection's page.
+    """Data of an inspection's page.
 
     Args:
-        inspection: what is shown.
-        frames: a picture for each frame of its grid.
+        inspection: the document.
+        frames: an image per frame of its grid.
     """
     return {"inspection": to_dict(inspection), "pictures": as_uris(frames)}
 
 
 def as_uris(pictures: Iterable[Image]) -> list[str]:
-    """Pictures as data URIs."""
+    """Encode images as JPEG data URIs."""
     uris = []
     for picture in pictures:
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""An inspection as a picture: kept tokens of each frame, and the attention to it by token."""
+"""PNG of an inspection: kept tokens per frame, and attention to each frame per answer token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dycoke_cli.inspect.inspection import Inspected, Inspection, TokenGrid
 WIDTH_PX = 1800
 _MARGIN, _GAP, _FRAMES_BESIDE = 36, 8, 8
 _FADED = 0.86
-"""How white a dropped token is."""
+"""Opacity of the white overlay on a dropped token."""
 _INK, _FAINT = "#333333", "#777777"
 _HEAT = np.array([110, 20, 130])
 _RECALLED, _EVICTED = "#1b7f5c", "#c8553d"
@@ -24,11 +24,11 @@ _LINE_LETTERS = 100
 
 
 def drawn(inspection: Inspection, frames: Sequence[Image.Image]) -> bytes:
-    """The picture as PNG: a strip of frames and a map of attention for each method.
+    """Draw a strip of frames and an attention heat map per method; returns PNG bytes.
 
     Args:
-        inspection: what is shown.
-        frames: a picture for each frame of its grid.
+        inspection: the document.
+        frames: an image per frame of its grid.
     """
     parts = [_text(inspection.question, 34, _INK)]
     for each in inspection.methods:
@@ -39,7 +39,7 @@ def drawn(inspection: Inspection, frames: Sequence[Image.Image]) -> bytes:
 
 
 def stacked(parts: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below each other, on white."""
+    """Stack images vertically on white."""
     height = sum(part.height + _GAP for part in parts) + 2 * _MARGIN
     whole = Image.new("RGB", (WIDTH_PX, height), "white")
     top = _MARGIN
@@ -52,13 +52,13 @@ def stacked(parts: Sequence[Image.Image]) -> Image.Image:
 def kept_strip(
     name: str, grid: TokenGrid, kept: Sequence[int], frames: Sequence[Image.Image]
 ) -> list[Image.Image]:
-    """A line of text, and the frames in rows: dropped tokens are faded.
+    """Draw a caption, and the frames in rows with dropped tokens faded.
 
     Args:
         name: of the method.
         grid: of the tokens.
-        kept: by `frame*N + position`.
-        frames: a picture for each.
+        kept: indices of kept tokens, `frame*N + position`.
+        frames: an image per frame.
     """
     is_kept = np.zeros(grid.frames * grid.rows * grid.columns, dtype=bool)
     is_kept[[*kept]] = True
@@ -76,7 +76,7 @@ def kept_strip(
 
 
 def faded(frame: Image.Image, is_kept: np.ndarray) -> Image.Image:
-    """A frame whose dropped tokens are nearly white.
+    """Fade the dropped tokens of a frame to nearly white.
 
     Args:
         frame: RGB.
@@ -95,9 +95,9 @@ def _of_method(
 
 
 def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
-    """The attention to each frame (down) by token of the answer (across).
+    """Heat map of the attention to each frame (down) per answer token (across).
 
-    Below it, how many tokens came back and how many left at each token; then the words.
+    Below it are the numbers of recalled and evicted tokens per answer token, then the words.
     """
     steps = each.trace.steps
     frame_of = np.array(each.trace.kept, dtype=int) // (grid.rows * grid.columns)
@@ -106,6 +106,7 @@ def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
     inner = WIDTH_PX - 2 * _MARGIN
     high = max(_HEAT_ROW_PX, _LEAST_HEAT_PX // grid.frames) * grid.frames
     moves = _BARS_PX if any(step.evicted or step.recalled for step in steps) else 0
+    # Scaled by the largest value: absolute attention to the video is small for most tokens.
     strength = (shares / max(shares.max(), 1e-9))[..., None]
     heat = Image.fromarray((255 * (1 - strength) + _HEAT * strength).astype(np.uint8))
     whole = Image.new("RGB", (inner, high + moves + _WORDS_PX), "white")
@@ -120,7 +121,7 @@ def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
     wide = size[0] / len(steps)
     if moves:
         _draw_moves(draw, steps, (_LABEL_PX, high, wide))
-    every = max(1, round(24 / wide))
+    every = max(1, round(24 / wide))  # a word is 24 pixels wide once rotated
     for number, step in list(enumerate(steps))[::every]:
         word = Image.new("RGB", (_WORDS_PX, 24), "white")
         shown = step.text.strip() or "(end)"
@@ -133,20 +134,20 @@ def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
 def _draw_moves(
     draw: ImageDraw.ImageDraw, steps: Sequence[TraceStep], box: tuple[int, int, float]
 ) -> None:
-    """Bars of recalled tokens upwards, and of evicted ones downwards.
+    """Draw bars of recalled tokens (upwards) and evicted tokens (downwards).
 
     Args:
-        draw: on the picture.
+        draw: of the image.
         steps: of the answer.
-        box: left and top of the bars, and how wide one is.
+        box: left, top, and the width of one step.
     """
     left, top, wide = box
     middle, reach = top + _BARS_PX // 2, _BARS_PX // 2 - 6
     font = ImageFont.load_default(18)
     draw.text((0, middle - 16), "recalled", _RECALLED, font, anchor="lm")
     draw.text((0, middle + 16), "evicted", _EVICTED, font, anchor="lm")
-    # The first selection evicts far more than later ones exchange: its bar is cut, and has the
-    # number where nothing can have been recalled yet.
+    # The first selection evicts far more tokens than later ones exchange, so it doesn't count for
+    # the scale. Its bar is cut off; the number goes above, where nothing can be recalled yet.
     most = max([1, *(len(s.recalled) for s in steps), *(len(s.evicted) for s in steps[2:])])
     for number, step in enumerate(steps):
         at = (left + (number + 0.1) * wide, left + (number + 0.9) * wide)
@@ -161,7 +162,7 @@ def _draw_moves(
 
 
 def _text(text: str, size: int, colour: str) -> Image.Image:
-    """Lines of text, in the font of Pillow."""
+    """Draw wrapped text in Pillow's default font."""
     letters = _LINE_LETTERS * 30 // size
     lines = textwrap.wrap(text, letters) or [""]
     picture = Image.new("RGB", (WIDTH_PX - 2 * _MARGIN, len(lines) * (size + 10)), "white")

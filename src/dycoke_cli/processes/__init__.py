@@ -1,1 +1,1 @@
-"""Processes of our own: workers, their limits, and the sandbox for what strangers have made."""
+"""Child processes: workers, resource limits, and the sandbox for untrusted input."""

@@ -1,6 +1,6 @@
-"""The first import of the process that workers are forked from: it and they end with their parents.
+"""First import of the fork server: ties its life, and that of its workers, to their parents.
 
-`processes` says in the environment which process started it.
+`pipe_worker` passes the id of the starting process in the environment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from dycoke_cli.processes.process_limits import end_with
 
 PARENT = "DYCOKE_PARENT"
-"""An environment variable: the process that started this one."""
+"""Environment variable with the id of the process that started this one."""
 
 if PARENT in os.environ:
     end_with(int(os.environ.pop(PARENT)))

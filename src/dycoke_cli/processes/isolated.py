@@ -1,7 +1,8 @@
-"""A process that reads what strangers have made: limited, and believed nothing that isn't checked.
+"""Isolated child process for untrusted input, with resource limits and a validated protocol.
 
-A message is a JSON object behind its length; raw bytes follow where both sides know how many. Open
-files go with a message, so that the process needs to open none (on Windows: their names).
+A message is a length-prefixed JSON object. Raw bytes follow it where both sides know their number.
+Open file descriptors are passed with a message, so that the process never opens a file (on Windows
+it receives file names).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from dycoke_cli.errors import debugging
-from dycoke_cli.processes.pipe_worker import GoneError, import_path, started_for_good
+from dycoke_cli.processes.pipe_worker import GoneError, import_path, start_in_lasting_thread
 from dycoke_cli.processes.process_limits import (
     end_with,
     give_up_privileges,
@@ -32,27 +33,28 @@ _ENDING_S = 10.0
 _LENGTH = struct.Struct("<Q")
 _MOST_FILES = 2
 _PASSES_FILES = hasattr(socket, "send_fds")
-# What an interpreter needs to begin; tokens and keys aren't among it.
+# Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
+# among them.
 _ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
-# Reserved address space would count as memory: one heap for all threads, and one thread of BLAS.
+# The memory limit is one of address space, which malloc and BLAS reserve per thread.
 _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 _START = "from dycoke_cli.processes.isolated import serve; serve()"
 
 
 class LateError(Exception):
-    """A process had no answer in its time, and was ended."""
+    """The process exceeded its time limit and was killed."""
 
 
 class NonsenseError(Exception):
-    """A process sent something else than it should."""
+    """The process violated the protocol."""
 
 
 class Isolated:
-    """A process that serves another one's requests; the end of that one.
+    """Parent's end of an isolated process that serves requests.
 
     Args:
-        target: the function that serves them, as "module:name". It is given a `Channel`, and sends
-            an empty message when it has imported what it needs.
+        target: the serving function, as "module:name". It receives a `Channel`, and sends an empty
+            message once its imports are done.
     """
 
     def __init__(self, target: str) -> None:
@@ -64,7 +66,7 @@ class Isolated:
         theirs: Any = subprocess.PIPE
         if _PASSES_FILES:
             self._socket, theirs = socket.socketpair()
-        self._process = started_for_good(
+        self._process = start_in_lasting_thread(
             lambda: subprocess.Popen(
                 command, stdin=theirs, stdout=theirs, stderr=errors, env=environment, bufsize=0
             )
@@ -75,26 +77,26 @@ class Isolated:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def await_ready(self) -> None:
-        """Wait until it has imported what it needs; send nothing before.
+        """Wait until its imports are done; required before the first message.
 
         Raises:
-            GoneError: it ended.
+            GoneError: it exited.
         """
         if not self._is_ready:
             self.receive()
             self._is_ready = True
 
     def limit(self, *, memory_bytes: int, cpu_s: float | None = None) -> None:
-        """Let it have so much more memory than now, and compute so much longer.
+        """Limit its memory and CPU time, relative to its present use.
 
         Raises:
-            GoneError: it has ended.
+            GoneError: it has exited.
         """
-        # Its own limits, which a system may not let anybody set; its time is watched here, too.
+        # Some systems don't permit a limit on another process. Time is bounded by `within` as well.
         with suppress(PermissionError):
             try:
                 limit_memory(self.pid, memory_bytes)
@@ -104,10 +106,10 @@ class Isolated:
                 raise self._gone() from error
 
     def send(self, message: dict[str, Any], files: Sequence[BinaryIO] = ()) -> None:
-        """Send a message, and open files with it.
+        """Send a message and open files.
 
         Raises:
-            GoneError: it has ended.
+            GoneError: it has exited.
         """
         content = json.dumps(message).encode()
         try:
@@ -116,6 +118,7 @@ class Isolated:
                 self._process.stdin.write(_LENGTH.pack(len(content)) + content)
                 return
             numbers = [file.fileno() for file in files]
+            # With the length only: ancillary data must accompany a send that isn't split.
             socket.send_fds(self._socket, [_LENGTH.pack(len(content))], numbers)
             self._socket.sendall(content)
         except OSError as error:
@@ -125,12 +128,13 @@ class Isolated:
         """Wait for a message.
 
         Raises:
-            GoneError: it ended without sending one.
-            NonsenseError: it isn't a message; the process is ended.
+            GoneError: it exited without sending one.
+            NonsenseError: not a valid message; the process is killed.
         """
         head = bytearray(_LENGTH.size)
         self.receive_into(memoryview(head))
         (length,) = _LENGTH.unpack(head)
+        # Checked before anything is allocated: a compromised process may claim any length.
         if length > MAX_MESSAGE_BYTES:
             raise self.nonsense()
         content = bytearray(length)
@@ -144,10 +148,10 @@ class Isolated:
         return message
 
     def receive_into(self, buffer: memoryview) -> None:
-        """Wait for raw bytes, and put them into a writable buffer of their size.
+        """Wait for raw bytes that fill a writable buffer.
 
         Raises:
-            GoneError: it ended without sending them.
+            GoneError: it exited without sending them.
         """
         left = buffer
         while left:
@@ -161,10 +165,10 @@ class Isolated:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Within the block, the process is ended when that time is over.
+        """Kill the process if the block takes longer than this time.
 
         Raises:
-            LateError: it was.
+            LateError: it did.
         """
         timer = threading.Timer(seconds, self._give_up)
         timer.daemon = True
@@ -179,12 +183,12 @@ class Isolated:
             timer.cancel()
 
     def stop(self) -> None:
-        """End the process, whatever it is doing; who waits for it gets a `GoneError`."""
+        """Kill the process; a thread that waits for a message gets a `GoneError`."""
         self._process.kill()
         self._process.wait()
 
     def nonsense(self) -> NonsenseError:
-        """End the process, for what it sent; the error of that."""
+        """Kill the process after a protocol violation; returns the error to raise."""
         self.stop()
         return NonsenseError()
 
@@ -201,30 +205,31 @@ class Isolated:
     def _gone(self) -> GoneError:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING_S)
-        self._process.kill()  # where it has only closed its end
+        self._process.kill()  # it may have closed its end and still run
         return GoneError(self._process.wait())
 
 
 class Channel:
-    """The other end, in the process itself."""
+    """Child's end of the connection."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(fileno=0) if _PASSES_FILES else None
         self._out = 0 if _PASSES_FILES else 1
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Wait for a message and the descriptors of the files that come with it.
+        """Wait for a message and the file descriptors passed with it.
 
         Raises:
-            EOFError: nobody is there any more.
+            EOFError: the parent closed its end.
         """
         head, files = self._read(_LENGTH.size)
         content, _ = self._read(*_LENGTH.unpack(head))
         return json.loads(content), files
 
     def send(self, message: dict[str, Any], raw: Any = b"") -> None:
-        """Send a message, and raw bytes behind it."""
+        """Send a message followed by raw bytes."""
         content = json.dumps(message).encode()
+        # Not concatenated, which would copy the frames of a video.
         for part in (_LENGTH.pack(len(content)) + content, raw):
             left = memoryview(part).cast("B")
             while left:
@@ -245,11 +250,13 @@ class Channel:
 
 
 def serve() -> None:
-    """In the process: serve until the other end is closed."""
+    """Entry point of the child: serve until the parent closes its end."""
     target, parent = sys.argv[1:]
+    # Before the imports below: the parent may exit while they run.
     end_with(int(parent))
     give_up_privileges()
     module, name = target.split(":")
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         getattr(import_module(module), name)(Channel())
+    # Skips exit handlers: libraries may write files there, which the sandbox forbids.
     os._exit(0)

@@ -1,8 +1,8 @@
 """Worker processes, each connected by a pipe.
 
-When the process at one end dies, the other end notices; a worker ends with the process that
-started it. On Linux they are forked from one process, which has done the imports that they share;
-elsewhere they start as fresh interpreters.
+If the process at one end dies, the other end is notified; a worker exits with its parent. On Linux,
+workers are forked from a fork server that has done the shared imports. Elsewhere each is a fresh
+interpreter.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from dycoke_cli.processes.fork_server import PARENT
 T = TypeVar("T")
 
 HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
-"""What reading or writing at one end of a pipe raises when nobody is at the other any more."""
+"""Exceptions of reading or writing a pipe whose other end is closed."""
 
-# macOS has a fork server as well, but its own libraries may hold threads that a fork breaks.
+# Python has a fork server on macOS too, but system libraries there may hold threads that break in a
+# fork.
 _FORKS = sys.platform == "linux"
-# Threads start workers at one time, and the fork server is started with variables of its own.
+# Guards os.environ: `_environment_of_server` changes it for a moment, and other threads may copy it
+# for their workers at the same time.
 _environment = threading.Lock()
 
 
 class GoneError(Exception):
-    """A worker ended before it was told to.
+    """A worker exited unexpectedly.
 
     Args:
-        exit_code: its exit code; of one that a signal ended, that signal's number below zero.
+        exit_code: exit code, or the negative number of the signal that killed it.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -48,22 +50,22 @@ class GoneError(Exception):
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed, as the system does where memory runs out."""
+        """Whether it was killed by SIGKILL, which is what Linux sends when memory runs out."""
         return self.exit_code == -9  # SIGKILL, for which Windows has no name
 
 
 class Worker:
-    """A process that runs a function.
+    """Process that runs a function.
 
     Args:
-        serve: a function of a module; its end of the pipe comes first, then `arguments`. It may
-            read and write there without a care for this process's end: then it ends, too.
-        arguments: that can be pickled.
-        preload: modules that are imported once for all workers, where the platform allows it:
-            see `start_preloading`.
+        serve: a module-level function, called with its end of the pipe and `arguments`. It needs no
+            handling of a closed pipe: the exceptions in `HUNG_UP` end the process silently.
+        arguments: picklable.
+        preload: modules imported once for all workers, where the platform allows it: see
+            `start_preloading`.
 
     Raises:
-        GoneError: the process that workers are forked from ended while it imported.
+        GoneError: the fork server died during its imports.
     """
 
     def __init__(
@@ -71,30 +73,32 @@ class Worker:
     ) -> None:
         context: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
         self._connection, theirs = context.Pipe()
-        # Forked, it would have the environment in which the server was started; what is pickled
-        # here is imported there only when it has this one.
+        # A forked worker inherits the environment of the fork server's start, so the present one is
+        # sent along. Pickled by hand: unpickling imports modules, which must come after the worker
+        # has set that environment.
         with _environment:
-            given = theirs, dict(os.environ), pickle.dumps((serve, arguments))
-        self._process = context.Process(target=_run, args=given, daemon=True)
+            payload = theirs, dict(os.environ), pickle.dumps((serve, arguments))
+        self._process = context.Process(target=_run, args=payload, daemon=True)
         start_preloading(preload)
         try:
-            # It waits for the imports; Ctrl-C ends that.
-            started_for_good(self._process.start)
+            # Blocks until the fork server's imports are done; Ctrl-C interrupts the wait.
+            start_in_lasting_thread(self._process.start)
         except HUNG_UP as error:
             raise GoneError(1) from error
+        # Otherwise this process would hold the worker's end open, and never see it close.
         theirs.close()
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         assert self._process.pid is not None
         return self._process.pid
 
     def send(self, message: Any) -> None:
-        """Send something that can be pickled.
+        """Send a picklable object.
 
         Raises:
-            GoneError: nobody is there any more.
+            GoneError: the worker exited.
         """
         try:
             self._connection.send(message)
@@ -102,10 +106,10 @@ class Worker:
             raise self._gone() from error
 
     def receive(self) -> Any:
-        """Wait for what it sends.
+        """Wait for the next object that it sends.
 
         Raises:
-            GoneError: it ended without sending anything more.
+            GoneError: the worker exited without sending one.
         """
         try:
             return self._connection.recv()
@@ -113,10 +117,10 @@ class Worker:
             raise self._gone() from error
 
     def receive_into(self, buffer: memoryview) -> None:
-        """Wait for the bytes that it sends, and put them into a writable buffer of their size.
+        """Wait for bytes that fill a writable buffer.
 
         Raises:
-            GoneError: it ended without sending them.
+            GoneError: the worker exited without sending them.
         """
         try:
             self._connection.recv_bytes_into(buffer)
@@ -124,7 +128,7 @@ class Worker:
             raise self._gone() from error
 
     def stop(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self._connection.close()
         self._process.kill()
         self._process.join()
@@ -136,36 +140,36 @@ class Worker:
 
 
 def wait(workers: Collection[Worker], timeout_s: float | None = None) -> list[Worker]:
-    """Wait until one of these workers has sent something, or ended; those that did."""
+    """Wait until any worker has sent something or exited; returns those workers."""
     ready = connection.wait([worker._connection for worker in workers], timeout_s)
     return [worker for worker in workers if worker._connection in ready]
 
 
 def start_preloading(modules: Sequence[str]) -> None:
-    """Start the process that workers are forked from, which imports modules; doesn't wait for it.
+    """Start the fork server, which imports modules; doesn't wait for the imports.
 
-    There is one at most, so that only the first call has an effect; it ends with this process and
-    its workers. Nowhere but on Linux is there any.
+    There is at most one server, so only the first call has an effect. It exits with this process
+    and its workers. Linux only; no effect elsewhere.
 
     Args:
-        modules: that start no threads and touch no accelerator when they are imported: a fork has
-            neither. One that can't be imported is left to the workers, which say why.
+        modules: their import must not start threads or initialize an accelerator, since neither
+            survives a fork. A module that fails to import is skipped; the workers report the error.
     """
     if not _FORKS:
         return
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(["dycoke_cli.processes.fork_server", *modules])
-    with _environment, _surroundings():
-        started_for_good(forkserver.ensure_running)
+    with _environment, _environment_of_server():
+        start_in_lasting_thread(forkserver.ensure_running)
 
 
-def started_for_good(start: Callable[[], T]) -> T:
-    """Start a process in a thread that lasts as long as this process does, and hears no Ctrl-C.
+def start_in_lasting_thread(start: Callable[[], T]) -> T:
+    """Start a process from a thread that lives as long as this process and blocks Ctrl-C.
 
-    Linux ends a child with the thread that started it (`process_limits.end_with`). What is started
-    inherits that Ctrl-C and a hang-up are kept from it: they reach every process of a terminal, and
-    the one that started the others deals with them.
+    Linux kills a child when the thread that started it exits (`process_limits.end_with`). The child
+    inherits the blocked signals: a terminal sends Ctrl-C and hang-ups to every process, and only
+    the parent handles them.
     """
     future: Future[T] = Future()
     _starter(os.getpid()).put((future, start))
@@ -174,15 +178,16 @@ def started_for_good(start: Callable[[], T]) -> T:
 
 @cache
 def _starter(pid: int) -> SimpleQueue[tuple[Future[Any], Callable[[], Any]]]:
-    """What the thread of a process starts; a fork, which has no threads, makes its own."""
+    """Task queue of the starter thread. Cached by pid: a fork has no threads and makes its own."""
     tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
     threading.Thread(target=_start_each, args=(tasks,), daemon=True, name="starter").start()
     return tasks
 
 
 def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
-    if hasattr(signal, "pthread_sigmask"):  # Windows; what is started ignores Ctrl-C (`_run`)
-        # Starting the tracker unblocks them, and would do so in the midst of the first start.
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where workers ignore Ctrl-C (`_run`)
+        # Starting the resource tracker unblocks the signals, so it is started before they are
+        # blocked and not during the first start of a worker.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     while True:
@@ -194,17 +199,17 @@ def _start_each(tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> No
 
 
 def import_path() -> dict[str, str]:
-    """The environment variables by which a process imports from where this one does.
+    """Environment variables that give a child process the import path of this one.
 
-    By itself it looks into the current folder first, where a `random.py` may be.
+    By default a child searches the current folder first, where a user's `random.py` may be.
     """
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
-def _surroundings() -> Iterator[None]:
-    """Within the block, the fork server is started: with our path, and to end with this process."""
+def _environment_of_server() -> Iterator[None]:
+    """Set the variables with which the fork server is started: import path and parent's id."""
     ours = {**import_path(), PARENT: str(os.getpid())}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
@@ -224,7 +229,7 @@ def _run(
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C for all
     if not _FORKS:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(*HUNG_UP):
@@ -233,9 +238,9 @@ def _run(
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent does, where the system doesn't (`fork_server`).
+    """Exit when the parent does, on systems without a parent-death signal (`fork_server`).
 
-    The end of the pipe alone is noticed by who reads it, not by who decodes.
+    A closed pipe isn't enough: the worker notices it only when it reads, not while it computes.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,6 +1,6 @@
-"""Limits that a process has set for it, or sets itself, before it reads what strangers have made.
+"""Resource limits and privileges of a process that reads untrusted input.
 
-Each is set where the system has it (Linux has all, macOS some, Windows none).
+Each limit is set where the system supports it (Linux: all, macOS: some, Windows: none).
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ _LINUX = sys.platform == "linux"
 
 
 def end_with(parent: int) -> None:
-    """Have the system kill this process when the one that started it ends, whatever either does.
+    """Have the kernel kill this process when its parent exits.
 
-    Must be the first act of a process: imports take seconds. The system kills it when the *thread*
-    that started it ends, so that processes are started by `processes.started_for_good`.
+    Call it first in a process, before imports, which take seconds. The kernel kills it when the
+    *thread* that started it exits, so start processes with `pipe_worker.start_in_lasting_thread`.
 
     Args:
-        parent: the process that started this one; if it has ended by now, so does this one.
+        parent: id of the parent; if it has exited already, this process exits at once.
     """
     if _LINUX:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        # The parent may have exited before the call, which then never triggers.
         if os.getppid() != parent:
             os._exit(1)
 
 
 def give_up_privileges() -> None:
-    """Gain no rights by running other programs, write to no file, leave no core file."""
+    """Drop the rights to gain privileges by exec, to write files and to dump core."""
     if _LINUX:
         _prctl(_SET_NO_NEW_PRIVILEGES, 1)
     with suppress(ImportError, OSError, ValueError):
@@ -44,11 +45,11 @@ def give_up_privileges() -> None:
 
 
 def limit_memory(pid: int, more_bytes: int) -> None:
-    """Let a process have so much more memory than it has now: what goes beyond isn't given to it.
+    """Limit a process's address space to its present size plus an allowance.
 
     Args:
         pid: a process of the same user; 0 is this one.
-        more_bytes: of address space, of which it uses a part.
+        more_bytes: allowance in bytes of address space (not all of it is used memory).
     """
     if _LINUX:
         import resource
@@ -60,10 +61,10 @@ def limit_memory(pid: int, more_bytes: int) -> None:
 
 @contextmanager
 def memory_limited(more_bytes: int) -> Iterator[None]:
-    """Within the block, this process isn't given much more memory, in any of its threads.
+    """Limit the memory of this process, all threads included, within the block.
 
     Args:
-        more_bytes: as of `limit_memory`.
+        more_bytes: see `limit_memory`.
     """
     if not _LINUX:
         yield
@@ -79,15 +80,17 @@ def memory_limited(more_bytes: int) -> Iterator[None]:
 
 
 def limit_cpu(pid: int, more_seconds: float) -> None:
-    """Let a process compute for so much longer, in seconds of all its threads; then it is killed.
+    """Kill a process after a further amount of CPU time.
 
     Args:
         pid: a process of the same user; 0 is this one.
-        more_seconds: beyond what it has used.
+        more_seconds: CPU seconds, summed over threads, beyond those used so far.
     """
     if _LINUX:
         with open(f"/proc/{pid or 'self'}/stat", "rb") as stat:
+            # The process's name, in parentheses, may have spaces and parentheses itself.
             fields = stat.read().rpartition(b")")[2].split()
+        # Fields 14 and 15 of proc(5), utime and stime; the list begins with field 3.
         used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         _set_soft(pid, "RLIMIT_CPU", int(used + more_seconds) + 1)
 
@@ -97,6 +100,7 @@ def _set_soft(pid: int, name: str, value: int) -> None:
 
     kind = getattr(resource, name)
     hard = resource.prlimit(pid, kind)[1]
+    # A soft limit above the hard one is an error.
     within = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.prlimit(pid, kind, (within, hard))
 

@@ -1,9 +1,9 @@
-"""Takes from this process what it needs no more once it has imported all and its files are open.
+"""Sandbox for a process whose imports are done and whose files are open (Linux).
 
-Linux has two means, which it may lack alone or both: Landlock (no file is opened, made or run, no
-connection made) and seccomp, on two architectures (no call of the kernel but those of a process
-that computes, reads and writes what is open, and has threads; every other is answered as an old
-kernel would that doesn't know it). Neither can be undone. Whether a file exists can still be seen.
+Two independent mechanisms are used, each if the kernel has it. Landlock forbids opening, creating
+and executing files, and connections. seccomp (x86-64 and AArch64) allows only the system calls of a
+process that computes, uses threads, and reads and writes open files; any other fails with ENOSYS.
+Neither can be undone. Whether a file exists can still be observed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FILTER_MODE = 2
 _ALLOW = 0x7FFF0000
 _NOT_IMPLEMENTED = 0x00050000 | 38  # ENOSYS: libraries fall back to what they did before
 _KILL = 0x80000000
-# Of classic BPF: load a word, compare, give back.
+# Opcodes of classic BPF: load a word, compare, test bits, return.
 _LOAD, _EQUAL, _BITS_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _CLONE_THREAD = 0x00010000
-# By architecture: how the kernel marks it, clone(2), and the calls that are allowed.
+# By architecture: its AUDIT_ARCH constant, the number of clone(2), and the allowed system calls.
 _CALLS: dict[str, tuple[int, int, dict[str, int]]] = {
     "x86_64": (0xC000003E, 56, {
         "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9,
@@ -48,19 +48,22 @@ _CALLS: dict[str, tuple[int, int, dict[str, int]]] = {
         "madvise": 233, "getrandom": 278, "membarrier": 283, "rseq": 293,
     }),
 }  # fmt: skip
-# Landlock's calls have one number on every architecture.
+# Landlock's system calls have the same numbers on every architecture.
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _VERSION = 1
-# Rights over files that its versions knew, and from which version on TCP and signals are covered.
+# Number of file rights by Landlock ABI version; the versions that added TCP, and scopes (abstract
+# sockets and signals).
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 _TCP_FROM, _SCOPES_FROM = 4, 6
 
 
 def seal() -> tuple[str, ...]:
-    """Give up all but computing and what is open; call it before there are threads.
+    """Enter the sandbox; call it while the process has a single thread.
+
+    The mechanisms apply to the calling thread and to threads that it starts later.
 
     Returns:
-        What this kernel has of "landlock" and "seccomp".
+        The active mechanisms of "landlock" and "seccomp".
     """
     if sys.platform != "linux":
         return ()
@@ -79,7 +82,7 @@ def _landlock(libc: ctypes.CDLL) -> bool:
         handled.append(0b11)
     if version >= _SCOPES_FROM:
         handled.append(0b11)
-    # Handled, and allowed by no rule.
+    # A right that is handled and that no rule allows is denied.
     attributes = struct.pack(f"{len(handled)}Q", *handled)
     ruleset = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
@@ -103,7 +106,10 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 
 
 def _program(architecture: int, clone: int, calls: dict[str, int]) -> bytes:
-    """The filter; it sees a call's number at 0, the architecture at 4, the arguments at 16."""
+    """Build the BPF filter over `seccomp_data`.
+
+    The system call's number is at offset 0, the architecture at 4, the first argument at 16.
+    """
 
     def one(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
@@ -111,9 +117,10 @@ def _program(architecture: int, clone: int, calls: dict[str, int]) -> bytes:
     lines = [
         one(_LOAD, 4), one(_EQUAL, architecture, 1, 0), one(_RETURN, _KILL), one(_LOAD, 0),
     ]  # fmt: skip
+    # Jumps are relative: without a match, skip the return that follows.
     for number in calls.values():
         lines += [one(_EQUAL, number, 0, 1), one(_RETURN, _ALLOW)]
-    # A thread may be made, a process may not.
+    # clone(2) may create a thread, but not a process.
     lines += [
         one(_EQUAL, clone, 1, 0), one(_RETURN, _NOT_IMPLEMENTED), one(_LOAD, 16),
         one(_BITS_SET, _CLONE_THREAD, 0, 1), one(_RETURN, _ALLOW), one(_RETURN, _NOT_IMPLEMENTED),

@@ -1,4 +1,4 @@
-"""The renderer of the bundled benchmark: stored scripts of a world of moving shapes as video files.
+"""Renderer of the bundled benchmark: scripts of moving shapes become video files.
 
-It knows nothing of models. What draws scripts and asks about them is in `training/world/`.
+The generator of scripts and questions is in `training/world/`.
 """

@@ -1,4 +1,4 @@
-"""What pictures are made of: outlines of shapes, backgrounds, cards."""
+"""Elements of a frame: shapes as signed distance functions, background tiles, cards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS = {"black": 16.0, "gray": 128.0, "white": 240.0}
 # Side of the card and height of its font, in sides of the picture.
 CARD, FONT = 0.27, 0.25
 PAPER, INK, EDGE = (250, 250, 250), (20, 20, 20), (20, 20, 20)
-# Drawn so much larger, then scaled down: smooth at every size.
+# Cards are drawn at this multiple of their size and scaled down, which anti-aliases the glyph.
 OVERSAMPLING = 4
 
 
@@ -61,7 +61,7 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.ndarray:
-    """One period of a background: [size, size, 1] float32, 0-255; it joins up at the edges.
+    """One period of a background: [size, size, 1] float32, 0-255, periodic in both directions.
 
     Args:
         tone: black, gray or white.
@@ -75,6 +75,7 @@ def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.n
     if texture == "plain":
         pattern = np.zeros((size, size))
     elif texture == "clouds":
+        # Interpolated within 3x3 copies, of which the middle is cut out: that makes it periodic.
         grid = rng.uniform(0, 1, size=(6, 6))
         wide = np.tile(grid, (3, 3)).astype(np.float32)
         picture = Image.fromarray(wide).resize((3 * size, 3 * size), Image.Resampling.BICUBIC)
@@ -84,16 +85,16 @@ def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.n
         phase = rng.uniform(0, 1, size=2)
         x = np.sin(2 * np.pi * (line[None] * waves[0] + phase[0]))
         y = np.sin(2 * np.pi * (line[:, None] * waves[1] + phase[1]))
-        one_way = x if rng.random() < 0.5 else y
-        wave = x * y if texture == "checks" else np.broadcast_to(one_way, (size, size))
+        stripes = x if rng.random() < 0.5 else y
+        wave = x * y if texture == "checks" else np.broadcast_to(stripes, (size, size))
         pattern = np.clip(wave * 4, -0.5, 0.5) + 0.5
-    # Away from the ends of the scale, so that the texture shows on black and on white too.
+    # Towards the middle of the scale, so that the texture isn't clipped on black or white.
     away = -1.0 if LEVELS[tone] > 128 else 1.0
     return (LEVELS[tone] + away * contrast * pattern)[..., None].astype(np.float32)
 
 
 def scrolled(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """A tile moved by [2] (x, y) sides, wrapped around, to the nearest pixel."""
+    """Tile shifted by [2] (x, y) sides, with wrap-around, to the nearest pixel."""
     size = len(picture)
     x, y = (round(float(s) * size) for s in shift)
     return np.roll(picture, (y, x), axis=(0, 1))
@@ -101,7 +102,7 @@ def scrolled(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def card(glyph: str, size: int) -> np.ndarray:
-    """The card of a glyph for pictures of `size` pixels: [side, side, 3] float32."""
+    """Card with a glyph, for frames of `size` pixels: [side, side, 3] float32."""
     side = max(6, round(CARD * size))
     large = side * OVERSAMPLING
     picture = Image.new("RGB", (large, large), PAPER)

@@ -1,4 +1,4 @@
-"""Where things are, how large, how turned and of what colour, at given times of a script."""
+"""Position, size, rotation and colour of a script's things at given times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dycoke_cli.shapes.script import CELL_CENTRES, COLOURS, DIRECTIONS, SIDES, Cell, Event, Script
 
-# How far outside the picture a thing comes from, beyond its edge.
+# Distance beyond the edge of the frame at which a thing enters and leaves.
 OUTSIDE = 0.2
 HOP = 0.13
 GROWN, SHRUNK = 1.45, 0.62
@@ -16,17 +16,18 @@ GROWN, SHRUNK = 1.45, 0.62
 
 @dataclass(frozen=True)
 class Track:
-    """One thing at T times.
+    """State of one thing at T times.
 
     Attributes:
         centres: [T, 2] (x, y), float64, sides of the picture.
         radius: [T] float64, sides.
         angle: [T] float64, radians, clockwise.
-        colours: [T] int64, index into COLOURS (what one would call it).
-        blend: [T] float64, 0-1: how far it has turned from `before` to `after`.
-        before: index of its first colour; after: index of its last.
-        visible: [T] bool, whether it is in the picture (it may be hidden behind another).
-        hidden: [T] bool, whether it is behind another.
+        colours: [T] int64, index into COLOURS of the predominant colour.
+        blend: [T] float64, 0-1: interpolation from `before` to `after`.
+        before: index of the first colour.
+        after: index of the last colour.
+        visible: [T] bool, whether it is in the frame (even if occluded).
+        hidden: [T] bool, whether it is occluded by another thing.
     """
 
     centres: np.ndarray
@@ -41,7 +42,11 @@ class Track:
 
 
 def track(script: Script, index: int, times: np.ndarray) -> Track:
-    """The thing of that index at [T] times, 0-1."""
+    """Compute the track of a thing at [T] times, 0-1.
+
+    Events are in order of time and never overlap for one thing, so each starts from `here`, the
+    place where the one before it ended.
+    """
     thing = script.things[index]
     count = len(times)
     here = np.array([0.0, 0.0]) if thing.cell is None else at(thing.cell, thing.offset)
@@ -75,6 +80,7 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
             assert event.cell is not None
             reached = at(event.cell, other.offset) - here
             if event.deed == "hit":
+                # Up to contact, and back: `away` rises to 1 in the middle and returns to 0.
                 touching = (thing.radius + other.radius) * 0.9
                 reached = reached * max(0.0, 1 - touching / float(np.linalg.norm(reached)))
                 away = 1 - np.abs(2 * done - 1)
@@ -86,6 +92,7 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
                 here = here + reached
         elif event.deed == "bounce":
             hop = np.abs(np.sin(2 * np.pi * done)) * HOP
+            # Two hops; y points downwards.
             centres[:, 1] -= np.where(begun & ~over, hop, 0.0)
         elif event.deed == "spin":
             angle = np.where(begun, angle + 5.0 * done, angle)
@@ -94,23 +101,24 @@ def track(script: Script, index: int, times: np.ndarray) -> Track:
             radius = radius * (1 + (factor - 1) * done)
         elif event.deed == "turn":
             after = COLOURS.index(event.colour)
+            # The colour changes within the middle of the event, so both colours are seen pure.
             blend = np.clip(done * 1.6 - 0.3, 0, 1)
     colours = np.where(blend >= 0.5, after, before)
     return Track(centres, radius, angle, colours, blend, before, after, visible, hidden & visible)
 
 
 def progress(event: Event, times: np.ndarray) -> np.ndarray:
-    """How far an event is at [T] times: 0 before it, 1 after it."""
+    """Progress of an event at [T] times: 0 before it, 1 after it."""
     return np.clip((times - event.begin) / (event.finish - event.begin), 0.0, 1.0)
 
 
 def at(cell: Cell, offset: tuple[float, float]) -> np.ndarray:
-    """The place of a cell with an offset: [2] (x, y)."""
+    """Position of a cell's centre plus an offset: [2] (x, y)."""
     return np.array([CELL_CENTRES[cell[0]], CELL_CENTRES[cell[1]]]) + offset
 
 
 def _beyond(place: np.ndarray, side: str) -> np.ndarray:
-    """From a place to outside the picture, straight across a side: [2]."""
+    """Vector from a position to outside the frame, perpendicular to a side: [2]."""
     way = np.array((SIDES | DIRECTIONS)[side], dtype=float)
     edge = np.where(way > 0, 1.0, 0.0)
     return way * (np.abs(edge - place) + OUTSIDE)

@@ -1,4 +1,4 @@
-"""Scripts as video files, encoded with PyAV in the ways that real files come."""
+"""Encoding of scripts as video files with PyAV, in the variants that real files have."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TICKS = 90_000
 
 @dataclass(frozen=True)
 class Recording:
-    """How a script becomes a file: .webm is VP9, all else H.264.
+    """Encoding options of a clip; the suffix selects the codec (.webm: VP9, otherwise H.264).
 
     Attributes:
         fps: frames per second.
-        side: pixels.
-        turned: degrees by which the pixels are stored turned clockwise; a display matrix turns
-            them back. 0, 90, 180 or 270.
-        uneven: frames come at a variable rate: four times as densely in the middle third.
+        side: width and height in pixels.
+        turned: clockwise rotation of the stored pixels in degrees (0, 90, 180 or 270), undone by a
+            display matrix.
+        uneven: variable frame rate, four times as high in the middle third.
     """
 
     fps: int = 8
@@ -34,7 +34,7 @@ class Recording:
 
 
 def write_clip(script: Script, how: Recording, path: Path) -> None:
-    """Renders and encodes a script at the quality that it asks for; the same file each time."""
+    """Render and encode a script; the output is deterministic."""
     times = frame_seconds(script.seconds, how)
     webm = path.suffix == ".webm"
     # One thread, so that the same script gives the same bytes on every machine.
@@ -55,6 +55,7 @@ def write_clip(script: Script, how: Recording, path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = round(second * TICKS)
             frame.time_base = Fraction(1, TICKS)
+            # From rounded ends, so that durations add up to the length of the clip.
             following = times[i + 1] if i + 1 < len(times) else script.seconds
             frame.duration = round(following * TICKS) - frame.pts
             container.mux(stream.encode(frame))
@@ -62,12 +63,12 @@ def write_clip(script: Script, how: Recording, path: Path) -> None:
 
 
 def frame_seconds(seconds: float, how: Recording) -> list[float]:
-    """When each frame is shown, from 0 on."""
+    """Presentation time of each frame, from 0."""
     if not how.uneven:
         return [i / how.fps for i in range(round(seconds * how.fps))]
-    shown, now = [], 0.0
-    while now < seconds - 1e-9:
-        shown.append(now)
+    times, now = [], 0.0
+    while now < seconds - 1e-9:  # a rounding error isn't a frame of its own
+        times.append(now)
         dense = seconds / 3 <= now < 2 * seconds / 3
         now += (0.5 if dense else 2.0) / how.fps
-    return shown
+    return times

@@ -1,4 +1,4 @@
-"""The pictures of a script at given times, before any encoder."""
+"""Rendering of a script at given times into RGB frames."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SHAKES_PER_SECOND = (1.1, 1.9, 2.7)
 
 
 def render(script: Script, times: np.ndarray, size: int, *, softness: float = 1.0) -> np.ndarray:
-    """The pictures of a script.
+    """Render frames of a script.
 
     Args:
-        script: what to draw.
+        script: the clip.
         times: [F] float, 0-1.
-        size: side of a picture in pixels.
+        size: side of a frame in pixels.
         softness: width of an edge in pixels; 1 is plain anti-aliasing.
 
     Returns:
@@ -41,7 +41,7 @@ def render(script: Script, times: np.ndarray, size: int, *, softness: float = 1.
         if event.deed == "show":
             _put_card(frames, event, times, jumps, size)
     if script.camera.noise > 0:
-        # A frame's noise depends on its time alone, so that any choice of frames has the same.
+        # Seeded by the frame's time, so that a frame doesn't depend on which others are rendered.
         for frame, time in zip(frames, times, strict=True):
             rng = np.random.default_rng([script.seed, int(time * 1e6)])
             frame += rng.normal(0, script.camera.noise, frame.shape).astype(np.float32)
@@ -49,7 +49,7 @@ def render(script: Script, times: np.ndarray, size: int, *, softness: float = 1.
 
 
 def shake(script: Script, times: np.ndarray) -> np.ndarray:
-    """How far the picture is off at each time: [F] -> [F, 2] (x, y) in sides."""
+    """Camera shake at each time: [F] -> [F, 2] offset (x, y) in sides."""
     rng = np.random.default_rng(script.seed)
     phases = rng.uniform(0, 2 * np.pi, size=(2, len(SHAKES_PER_SECOND)))
     seconds = times[:, None, None] * script.seconds
@@ -68,7 +68,7 @@ def _backdrop(script: Script, times: np.ndarray, jumps: np.ndarray, size: int) -
 
 
 def _back_to_front(script: Script) -> list[int]:
-    """Indices of the things; who hides goes behind all others."""
+    """Paint order of the things; one that hides is painted first."""
     hiders = {e.thing for e in script.events if e.deed == "hide"}
     return sorted(range(len(script.things)), key=lambda i: i not in hiders)
 
@@ -84,7 +84,8 @@ def _paint(
     half = int(np.ceil(radius.max() * REACH + softness))
     corner = np.floor(centres).astype(int) - half
     side = np.arange(2 * half + 2)
-    # Only the window around the thing is computed: [F, window, window].
+    # Distances are computed in a window around the thing only, [F, window, window]: it covers a
+    # small part of the frame.
     x = (corner[:, 0, None] + side + 0.5 - centres[:, 0, None]).astype(np.float32)
     y = (corner[:, 1, None] + side + 0.5 - centres[:, 1, None]).astype(np.float32)
     x, y = x[:, None, :] / radius[:, None, None], y[:, :, None] / radius[:, None, None]
@@ -92,6 +93,7 @@ def _paint(
     if angle.any():
         cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
         x, y = x * cos + y * sin, y * cos - x * sin
+    # Signed distance to the outline in pixels; the edge is a linear ramp `softness` pixels wide.
     distance = OUTLINES[shape](x, y) * radius[:, None, None]
     cover = np.clip(0.5 - distance / softness, 0, 1)[..., None]
     blend = thing.blend[shown, None]

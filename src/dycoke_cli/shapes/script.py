@@ -1,7 +1,6 @@
-"""A script: all there is to know about a clip.
+"""Script: the complete description of a synthetic clip.
 
-The unit of place is the side of the (square) picture, the unit of time is the length of the clip:
-both run from 0 to 1.
+Positions are in sides of the (square) frame, times in lengths of the clip: both run from 0 to 1.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ TEXTURES = ("plain", "stripes", "checks", "clouds")
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SIDES = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 DIGITS = tuple("0123456789")
-# None of them is a letter of an option (A to D), and all differ at a dozen pixels' height.
+# Without the letters of options (A to D); all are distinguishable at a height of 12 pixels.
 LETTERS = tuple("EFHKMRTX")
 GLYPHS = DIGITS + LETTERS
-# What can happen. "show" is the needle: a digit or letter on a card.
+# Kinds of events. "show" is the needle of the retrieval questions: a digit or letter on a card.
 DEEDS = (
     "enter", "leave", "move", "bounce", "spin", "grow", "shrink", "hit", "hide", "turn", "show",
 )  # fmt: skip
 LABELS = ("static", "mixed", "dynamic")
-# Whom the subtitles speak of.
+# Names that subtitles give to things.
 NAMES = ("Anna", "Ben", "Cleo", "Dan")
 CELL_CENTRES = (0.2, 0.5, 0.8)
 Cell = tuple[int, int]
@@ -41,8 +40,8 @@ class Thing:
         shape: one of SHAPES.
         colour: one of COLOURS, at first.
         radius: half its height, in sides of the picture, at first.
-        cell: (column, row), 0-2 each, where it is when the scene begins; None if it enters later.
-        offset: its distance (x, y) from the centre of its cell, the same all the time.
+        cell: (column, row), 0-2 each, at the start of the scene; None if it enters later.
+        offset: constant offset (x, y) from the centre of its cell.
         scene: index of its scene.
     """
 
@@ -56,18 +55,19 @@ class Thing:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens, alone in its stretch of time.
+    """Event of a script; no two events overlap in time.
 
     Attributes:
         deed: one of DEEDS.
-        begin: when it begins, 0-1.
-        finish: when it is over.
-        thing: index of the thing that does it; -1 for "show".
-        way: direction of a move, side of an entrance or exit; else empty.
-        cell: where the thing goes, also where it goes in vain; or where the card is; else None.
-        other: index of the thing that is hit or hidden behind; else -1.
-        colour: what it turns to; else empty.
-        glyph: what the card shows; else empty.
+        begin: start, 0-1.
+        finish: end, 0-1.
+        thing: index of the acting thing; -1 for "show".
+        way: direction of a move, or side of an entrance or exit; otherwise empty.
+        cell: destination of the thing (of a hit: not reached), or place of the card; otherwise
+            None.
+        other: index of the thing that is hit or hidden behind; otherwise -1.
+        colour: new colour; otherwise empty.
+        glyph: glyph on the card; otherwise empty.
     """
 
     deed: str
@@ -83,7 +83,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch of time between two cuts: its background, and from when to when it lasts."""
+    """Scene between two cuts: start, end and background."""
 
     begin: float
     finish: float
@@ -93,18 +93,18 @@ class Scene:
     seed: int
 
     def covers(self, times: np.ndarray) -> np.ndarray:
-        """Whether this scene is on at [T] times -> [T] bool; the last one has the end."""
+        """Whether times are within this scene: [T] -> [T] bool; the last scene includes 1.0."""
         return (times >= self.begin) & ((times < self.finish) | (self.finish >= 1.0))
 
 
 @dataclass(frozen=True)
 class Camera:
-    """How the clip is filmed.
+    """Camera and encoder settings of a clip.
 
     Attributes:
-        pan: by how many sides (x, y) the background runs through the picture over the clip.
-        shake: how far the picture jumps, in sides.
-        noise: standard deviation of the sensor's noise, in steps of 1/255.
+        pan: displacement (x, y) of the background over the whole clip, in sides.
+        shake: amplitude of the camera shake, in sides.
+        noise: standard deviation of the sensor noise, in steps of 1/255.
         quality: constant rate factor of the encoder; higher loses more.
     """
 
@@ -116,16 +116,16 @@ class Camera:
 
 @dataclass(frozen=True)
 class Script:
-    """A clip.
+    """Description of a clip.
 
     Attributes:
-        things: in no order that means anything; all differ in colour or shape.
-        events: in the order of time.
-        scenes: in the order of time, without a gap.
-        camera: how it is filmed.
-        label: one of LABELS, how much changes from frame to frame.
-        seconds: length; nothing that is asked depends on it.
-        names: what the subtitles call things: (name, index of the thing).
+        things: in arbitrary order; any two differ in colour or shape.
+        events: in order of time.
+        scenes: in order of time, without gaps.
+        camera: camera and encoder settings.
+        label: one of LABELS: amount of change from frame to frame.
+        seconds: duration; no question depends on it.
+        names: names of things in the subtitles: (name, index of the thing).
         seed: of the shake and the noise.
     """
 
@@ -140,7 +140,7 @@ class Script:
 
 
 def from_json(data: dict[str, Any]) -> Script:
-    """The script that is stored as plain data; what isn't there has its default."""
+    """Build a script from JSON data; missing fields of things and events get their defaults."""
     return Script(
         things=tuple(Thing(**_pairs(t, "cell", "offset")) for t in data["things"]),
         events=tuple(Event(**_pairs(e, "cell")) for e in data["events"]),
@@ -154,5 +154,5 @@ def from_json(data: dict[str, Any]) -> Script:
 
 
 def _pairs(data: dict[str, Any], *names: str) -> dict[str, Any]:
-    """With the lists of these names as tuples."""
+    """Convert the lists under these names to tuples."""
     return {k: tuple(v) if k in names and v is not None else v for k, v in data.items()}

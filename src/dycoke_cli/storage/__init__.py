@@ -1,1 +1,1 @@
-"""Files that are kept or written: the cache folder, and output files."""
+"""Files on disk: the cache folder and output files."""

@@ -1,4 +1,4 @@
-"""The cache folder: files that can be made again, in the user's cache."""
+"""Cache folder of regenerable files, below the user's cache directory."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from pathlib import Path
 from dycoke_cli.errors import OutputError, UsageError
 
 ENVIRONMENT = "DYCOKE_CACHE"
-"""Names the folder in place of the one in the user's cache."""
+"""Environment variable that replaces the default folder."""
 
 
 def cache_folder() -> Path:
-    """The folder (it need not exist)."""
-    named = os.environ.get(ENVIRONMENT)
-    if named:
-        return Path(named)
-    users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "dycoke"
+    """Path of the cache folder (it need not exist)."""
+    override = os.environ.get(ENVIRONMENT)
+    if override:
+        return Path(override)
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "dycoke"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder of the cache and what it lies in, shut to others whatever the umask.
+    """Create a folder and its missing parents with mode 0700, whatever the umask.
 
     Raises:
-        OSError: it can't be made.
+        OSError: it can't be created.
     """
+    # `mkdir(parents=True)` would give the parents the mode of the umask.
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
 
 
 LIMIT = "DYCOKE_CACHE_GB"
-"""Names the environment variable with the most that encoded videos may take, in gigabytes."""
+"""Environment variable with the size limit of encoded videos, in gigabytes."""
 DEFAULT_LIMIT_GB = 10.0
 
 
 class CacheFiles:
-    """Files of one kind in a folder; the least recently used are evicted when there is no room.
+    """LRU cache of files with one suffix in a folder.
 
     Args:
         folder: need not exist.
-        suffix: of their names.
-        limit: bytes.
+        suffix: file name suffix.
+        limit: total size in bytes.
     """
 
     def __init__(self, folder: Path, suffix: str, limit: int) -> None:
@@ -54,72 +55,73 @@ class CacheFiles:
         self._suffix = suffix
 
     def make_private(self) -> None:
-        """Make the folder where it isn't there, and shut it to all others.
+        """Create the folder if it is missing, and restrict it to this user.
 
-        What is kept there becomes part of answers: nobody else may write it, and what was in a
-        video is nobody else's business.
+        Cached features become part of answers, so no other user may write them. They also reveal
+        the videos, so no other user may read them.
 
         Raises:
-            OutputError: it belongs to somebody else, or can't be made.
+            OutputError: another user owns the folder, or it can't be created.
         """
         try:
             make_folder(self.folder)
-            found = self.folder.stat()
-            if is_of_another_user(found):
+            status = self.folder.stat()
+            if is_of_another_user(status):
                 raise OutputError(
                     f"{self.folder} belongs to another user, who could change what is kept there; "
                     f"set {ENVIRONMENT} to a folder of your own, or leave out --cache"
                 )
-            if stat.S_IMODE(found.st_mode) & 0o077:
+            if stat.S_IMODE(status.st_mode) & 0o077:
                 self.folder.chmod(0o700)
         except OSError as error:
             raise OutputError(unwritable(self.folder, error)) from error
 
     def path(self, key: str) -> Path:
-        """Where the file with a key is, or would be."""
+        """Path of the file with a key (it need not exist)."""
         return self.folder / (key + self._suffix)
 
     def listed(self) -> list[Path]:
-        """All that is there, what was used longest ago first."""
-        found = sorted((known.st_mtime, path) for path, known in self._all())
-        return [path for _, path in found]
+        """All files, least recently used first."""
+        by_age = sorted((status.st_mtime, path) for path, status in self._entries())
+        return [path for _, path in by_age]
 
     @property
     def nbytes(self) -> int:
-        """Of all of them."""
-        return sum(known.st_size for _, known in self._all())
+        """Total size of the files in bytes."""
+        return sum(status.st_size for _, status in self._entries())
 
     def clear(self) -> int:
-        """Delete everything; how many files there were."""
+        """Delete all files; returns their number."""
         files = self.listed()
         for path in files:
             path.unlink(missing_ok=True)
         return len(files)
 
     def trim(self) -> None:
-        """Make room; the newest file stays even where it alone is too much."""
-        files, held = self.listed(), self.nbytes
-        while held > self.limit and len(files) > 1:
+        """Evict files until the limit holds; the newest stays even if it alone exceeds it."""
+        files, total = self.listed(), self.nbytes
+        while total > self.limit and len(files) > 1:
             oldest = files.pop(0)
-            # Another run may be trimming, too.
+            # Another run may be trimming at the same time.
             with contextlib.suppress(FileNotFoundError):
-                held -= oldest.stat().st_size
+                total -= oldest.stat().st_size
                 oldest.unlink()
 
-    def _all(self) -> Iterator[tuple[Path, os.stat_result]]:
+    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.folder.glob(f"*{self._suffix}"):
-            # Another run may delete it meanwhile.
+            # Another run may delete it between the listing and the stat.
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Put a file of the cache in place of what is there, whole or not at all.
+    """Write or replace a file of the cache atomically.
 
     Raises:
-        OSError: it can't be written; what is there is as it was.
+        OSError: it can't be written; an earlier file is unchanged.
     """
     make_folder(file.parent)
+    # In the same folder, since a rename is atomic only within one file system.
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as opened:
@@ -130,27 +132,27 @@ def write_whole(file: Path, text: str) -> None:
         raise
 
 
-def is_of_another_user(found: os.stat_result) -> bool:
-    """Whether a file or folder belongs to somebody else. Windows doesn't say: False there."""
-    return hasattr(os, "geteuid") and found.st_uid != os.geteuid()
+def is_of_another_user(status: os.stat_result) -> bool:
+    """Whether another user owns a file or folder; False on Windows, which has no owner ids."""
+    return hasattr(os, "geteuid") and status.st_uid != os.geteuid()
 
 
 def unwritable(folder: Path, error: Exception) -> str:
-    """The sentence about a folder in which nothing can be kept."""
+    """Error message for a cache folder that can't be written."""
     return f"{folder} can't be written ({error}); free some space, or leave out --cache"
 
 
 def encoded_videos() -> CacheFiles:
-    """The files of encoded videos (`--cache`).
+    """Cache of encoded videos (`--cache`).
 
     Raises:
-        UsageError: the environment's limit isn't a number.
+        UsageError: the limit in the environment isn't a positive number.
     """
-    named = os.environ.get(LIMIT)
+    value = os.environ.get(LIMIT)
     try:
-        gigabytes = DEFAULT_LIMIT_GB if named is None else float(named)
+        gigabytes = DEFAULT_LIMIT_GB if value is None else float(value)
     except ValueError:
         gigabytes = -1.0
-    if not gigabytes > 0:
-        raise UsageError(f"{LIMIT} must be a number of gigabytes above 0, not {named!r}")
+    if not gigabytes > 0:  # false for NaN, too
+        raise UsageError(f"{LIMIT} must be a number of gigabytes above 0, not {value!r}")
     return CacheFiles(cache_folder() / "visual", ".safetensors", int(gigabytes * 1e9))

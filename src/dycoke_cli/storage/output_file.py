@@ -1,4 +1,4 @@
-"""A file that a command writes: refused before anything takes time, written whole or not at all."""
+"""Output files of commands: checked before any work starts, replaced atomically."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from pathlib import Path
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import display_name
 
-_LONGEST = 250
+# A path component is at most 255 bytes on common file systems; a longer text was never a path.
+_MAX_SHOWN = 250
 
 
 def check_output_file(
     path: Path, flag: str, why: str, *, folder: type[DycokeError] = UsageError
 ) -> None:
-    """Refuse a place where no file can be written.
+    """Check that a file can be written at a path.
 
     Args:
-        path: of the file, which may be there.
-        flag: that named it.
-        why: what is said of something that is neither file nor folder.
-        folder: the error where it is a folder.
+        path: of the file, which may exist.
+        flag: the flag that named it.
+        why: end of the message for a path that is neither a file nor a folder.
+        folder: class of the error for a folder.
 
     Raises:
-        DycokeError: it is a folder.
-        OutputError: it is a device or a pipe, has no folder to be in, or its name is too long.
+        DycokeError: the path is a folder.
+        OutputError: it is a device or a pipe, its folder is missing or read-only, or its name is
+            too long.
     """
     name = short_name(path)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        mode = stat.S_IFREG
+        mode = stat.S_IFREG  # a new file, whose folder is checked below
     except OSError as error:
         raise OutputError(unwritable(path, error, flag)) from error
     if stat.S_ISDIR(mode):
@@ -49,27 +51,28 @@ def check_output_file(
 
 
 def replace_content(path: Path, content: bytes | bytearray) -> None:
-    """Put a file with this content in place of `path`, at once.
+    """Replace the content of a file atomically, or create the file.
 
     Raises:
-        OSError: it can't be written; `path` is as it was.
+        OSError: it can't be written; `path` is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.touch(exist_ok=False)  # never over somebody else's
+    # In the same folder, since a rename is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.touch(exist_ok=False)  # fails rather than overwrites a user's file of that name
     try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink()
+        temporary.unlink()
         raise
 
 
 def unwritable(path: Path, error: OSError, flag: str = "--out") -> str:
-    """The sentence about a file that can't be written."""
+    """Error message for a file that can't be written."""
     return f"{short_name(path)} can't be written ({error.strerror}); give another {flag}"
 
 
 def short_name(path: Path) -> str:
-    """A path as it is shown in a sentence: of one that is too long for a file, its beginning."""
+    """Path for a message; an overlong one is truncated."""
     name = display_name(path)
-    return name if len(name) <= _LONGEST else f"{name[:60]}…"
+    return name if len(name) <= _MAX_SHOWN else f"{name[:60]}…"

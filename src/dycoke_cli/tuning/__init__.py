@@ -1,1 +1,1 @@
-"""Chooses a compression setting for a model from unlabelled videos."""
+"""Hyperparameter search over compression methods, on unlabelled videos."""

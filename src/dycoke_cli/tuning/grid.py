@@ -1,4 +1,4 @@
-"""The settings that are tried: a grid of every method of the registry."""
+"""Search space of a tuning: a grid over the parameters of every registered method."""
 
 from __future__ import annotations
 

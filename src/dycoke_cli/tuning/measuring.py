@@ -1,4 +1,4 @@
-"""Measures candidates against the uncompressed model's own answers: no labels are needed."""
+"""Evaluation of settings against the uncompressed model's answers, without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures settings on videos within the minutes of a run, and keeps what it measured."""
+"""Measurement of settings on videos within a time budget, with a journal for resuming."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ BASELINE = Method.name
 
 
 class Meter:
-    """Measures settings on videos, each of which is encoded once; what is known isn't asked again.
+    """Measures settings on videos; reuses the observations in the journal.
+
+    A video is decoded and encoded once for all of its settings.
 
     Attributes:
-        left_out: videos, and why.
+        left_out: sentences about skipped videos.
         baseline: observations of the uncompressed model, by video.
     """
 
@@ -51,44 +53,51 @@ class Meter:
         self._started = clock()
         self._digests: dict[str, str | None] = {}
         self.until = 1.0
-        """Share of the minutes that may be used."""
+        """Share of the minutes after which no new measurement starts."""
 
     def measure(self, video: str, settings: Sequence[str]) -> Measured | None:
-        """The observations of settings on a video, see `halve`; empty where it can't be read."""
-        wanted = [BASELINE, *settings]
-        keys = {name: self._key(video, name) for name in wanted}
-        known = {name: self._journal.get(key) for name, key in keys.items()}
-        if any(found is None for found in known.values()):
+        """Measure settings on a video, see `halve`.
+
+        Returns:
+            Observations by setting, empty if the video can't be read; None if the time is up.
+        """
+        keys = {name: self._key(video, name) for name in (BASELINE, *settings)}
+        observed = {name: self._journal.get(key) for name, key in keys.items()}
+        if None in observed.values():
             if self._late():
                 return None
             try:
-                if not self._ask(video, keys, known):
+                if not self._measure_missing(video, keys, observed):
                     return None
             except VideoError as error:
                 self._leave_out(str(error))
                 return {}
-        self.baseline[video] = known[BASELINE] or []
-        return {name: known[name] or [] for name in settings}
+        self.baseline[video] = observed[BASELINE] or []
+        return {name: observed[name] or [] for name in settings}
 
-    def _ask(
-        self, video: str, keys: Mapping[str, str], known: dict[str, list[Observation] | None]
+    def _measure_missing(
+        self, video: str, keys: Mapping[str, str], observed: dict[str, list[Observation] | None]
     ) -> bool:
+        """Fill in the missing observations; False if the time is up before all are made."""
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.tuning.measuring import Baseline
 
         clip = self._decoder.read(video, self._tuning.request.sampling)
         session = VideoSession(self._loaded, clip)
         questions = self._tuning.asked
+        # The baseline runs even if the journal has it: settings are compared with its logits, which
+        # the journal doesn't keep.
         base = Baseline(session, questions, self._tuning.request.generation)
         for number, (name, key) in enumerate(keys.items()):
             self._listener.stage(f"tune: {self._left()}", number, len(keys))
-            if known[name] is not None:
+            if observed[name] is not None:
                 continue
             if self._late():
                 return False
-            baseline = name == BASELINE
-            known[name] = base.observations if baseline else base.compare(self._settings[name])
-            self._journal.add(key, known[name] or [])
+            is_baseline = name == BASELINE
+            new = base.observations if is_baseline else base.compare(self._settings[name])
+            observed[name] = new
+            self._journal.add(key, new)
         return True
 
     def _late(self) -> bool:
@@ -112,7 +121,10 @@ class Meter:
         )
 
     def order(self) -> list[str]:
-        """The videos in an order that has nothing to do with their names: by their content."""
+        """Readable videos without duplicates, ordered by a hash of their content.
+
+        Names would group related videos, and the search and test halves are every other video.
+        """
         by_content: dict[str, str] = {}
         for video in self._tuning.videos:
             digest = self._digests[video] = digest_of(video)

@@ -1,4 +1,4 @@
-"""What was observed of a question under a setting; importing this imports no torch."""
+"""Observation of one question under one setting; doesn't import torch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dycoke_cli.engine.certainty import Certainty
 
 @dataclass(frozen=True)
 class Observation:
-    """A question, asked with a setting.
+    """Answer to a question under a setting, compared with the uncompressed one.
 
     Args:
-        question: its text.
-        answer: the free greedy answer.
-        same: whether its words are those of the uncompressed answer.
-        divergence: mean over that answer's tokens of KL(uncompressed, compressed), in nats.
-        certainty: of the free answer.
-        visual: visual tokens before any are dropped.
-        read: of those, at prefill.
-        read_in_decode: of those, per decoding step (mean over steps and layers).
-        seconds: prefill, and decode, of that answer.
+        question: text of the question.
+        answer: the greedy answer, decoded freely (not forced to the uncompressed one).
+        same: whether it has the same words as the uncompressed answer.
+        divergence: KL(uncompressed, compressed) in nats, mean over uncompressed tokens.
+        certainty: of the greedy answer.
+        visual: visual tokens before compression.
+        read: visual tokens at prefill.
+        read_in_decode: visual tokens attended per decoding step (mean over steps and layers).
+        seconds: prefill and decode of the greedy answer.
     """
 
     question: str

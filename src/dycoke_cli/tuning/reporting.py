@@ -1,4 +1,4 @@
-"""What a search comes to: the report, and what is kept of it for `--method auto` and the guard."""
+"""Result of a search: the report, and the data stored for `--method auto` and the guard."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dycoke_cli.tuning.search import Measured, Standing, losses
 from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport
 from dycoke_cli.tuning.tune_request import Tune
 
-_PROMISED = (0.05, 0.1)
+_REPORTED_BOUNDS = (0.05, 0.1)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What was measured, and chosen.
+    """Measurements and choice of a search.
 
     Args:
-        settings: that there were, by name.
-        standings: of those that were left, on the videos that were chosen by.
-        choice: of them; None is the baseline.
-        frontier: names of those that no other beats.
-        ladder: names of those by which a guard asks, smallest budget first.
-        chosen_by: what was measured on the videos that were chosen by.
-        tested: on the others.
-        calibrated_on: on those that the ladder wasn't chosen by.
-        complete: whether the time was enough for all videos.
+        settings: all settings, by name.
+        standings: results of the remaining settings on the search videos.
+        choice: the chosen setting; None is the baseline.
+        frontier: names of the Pareto-optimal settings.
+        ladder: names of a guard's settings, smallest budget first.
+        chosen_by: measurements on the search videos.
+        tested: measurements on the test videos.
+        calibrated_on: measurements on videos that didn't influence the ladder.
+        complete: whether the time sufficed for all videos.
         baseline: observations of the uncompressed model, by video.
         left_out: sentences about videos that can't be read.
     """
@@ -53,22 +53,23 @@ class Search:
 
     @property
     def name(self) -> str:
-        """That of the setting that was chosen."""
+        """Name of the chosen setting."""
         return self.choice.setting if self.choice else Method.name
 
     @property
     def method(self) -> Method:
-        """The setting that was chosen."""
+        """The chosen method."""
         return self.settings[self.name] if self.choice else Method()
 
     @property
     def answers(self) -> list[Observation]:
-        """Of the uncompressed model."""
+        """All observations of the uncompressed model."""
         return [one for answers in self.baseline.values() for one in answers]
 
     @property
     def tries(self) -> tuple[tuple[tuple[Try, ...], ...], ...]:
-        """What a guard is calibrated on: of each video, of each question, at each budget."""
+        """Calibration data of a guard, by video, question and budget."""
+        # Successive halving measured only the first videos under every setting of the ladder.
         videos = [v for v in self.calibrated_on if all(name in v for name in self.ladder)]
         return tuple(
             tuple(
@@ -83,7 +84,8 @@ class Search:
 
 
 def tuned_on(search: Search, tuning: Tune) -> Tuned:
-    """On what the choice rests, and how well it does on videos that it wasn't chosen by."""
+    """Statistical guarantee of the choice, from the test videos."""
+    # The baseline agrees with itself.
     changed = losses(search.name, search.tested) if search.choice else [0.0 for _ in search.tested]
     return Tuned(
         videos=len(search.chosen_by) + len(search.tested),
@@ -96,7 +98,7 @@ def tuned_on(search: Search, tuning: Tune) -> Tuned:
 
 
 def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneReport:
-    """All that a run found."""
+    """Build the report of a run."""
     asked, tries = search.answers, search.tries
     return TuneReport(
         model=model,
@@ -115,8 +117,8 @@ def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneR
                 seconds=one.seconds,
                 divergence=one.divergence,
                 agreement=one.agreement,
-                tested=1 - fmean(own) if (own := losses(one.setting, search.tested)) else None,
-                interval=_agreement(own),
+                tested=1 - fmean(lost) if (lost := losses(one.setting, search.tested)) else None,
+                interval=_agreement(lost),
                 on_frontier=one.setting in search.frontier,
                 chosen=one.setting == search.name,
             )
@@ -125,10 +127,10 @@ def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneR
         choice=search.name,
         tuned=tuned,
         guard=tuple(
-            GuardPromise(alpha, mean, got.threshold, got.videos, got.missing)
+            GuardPromise(alpha, mean, result.threshold, result.videos, result.missing)
             for mean in (False, True)
-            for alpha in _PROMISED
-            for got in [calibrate(tries, alpha, on_average=mean)]
+            for alpha in _REPORTED_BOUNDS
+            for result in [calibrate(tries, alpha, on_average=mean)]
         ),
         ladder=tuple(search.ladder),
         warnings=(*search.left_out, *_warnings(search, tuning, tuned)),
@@ -143,22 +145,24 @@ def _agreement(changed: Sequence[float]) -> tuple[float, ...]:
 
 
 def _warnings(search: Search, tuning: Tune, tuned: Tuned) -> list[str]:
-    said = []
+    warnings = []
     if not tuning.questions:
-        said.append(
+        warnings.append(
             f"asked {len({one.question for one in search.answers})} general questions: your own "
             "(--questions) tell more about your use"
         )
     if search.choice is None:
-        said.append(
+        warnings.append(
             f"no setting gave the uncompressed answer to {100 * tuning.target:g} % of the "
             "questions, so the baseline is chosen; a lower --target takes more risk"
         )
     elif tuned.interval and tuned.interval[1] < tuning.target:
-        said.append(
+        warnings.append(
             "on the videos that it wasn't chosen by, the choice misses the target: it looked "
             "better than it is; tune on more videos"
         )
     elif not tuned.interval:
-        said.append("no time was left to test the choice on other videos; the same command resumes")
-    return said
+        warnings.append(
+            "no time was left to test the choice on other videos; the same command resumes"
+        )
+    return warnings

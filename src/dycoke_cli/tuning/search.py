@@ -1,8 +1,8 @@
-"""Successive halving over settings, and the choice among those that are left; pure functions.
+"""Successive halving over settings, and the choice among the remaining ones (pure functions).
 
-A setting's cost is the share of visual tokens that it reads, mean of prefill and decode; its loss
-the mean divergence from the uncompressed answers, which ranks settings on far fewer questions than
-changed answers do.
+A setting's cost is its retention, mean of prefill and decode. Its quality is the mean divergence
+from the uncompressed answers, which ranks settings with far fewer questions than the number of
+changed answers does.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from dycoke_cli.guard.bounds import interval
 from dycoke_cli.tuning.observation import Observation
 
 Measured = Mapping[str, Sequence[Observation]]
-"""By setting: the observations of one video."""
+"""Observations of one video, by setting."""
 
 LEAST_LEFT = 6
+"""Settings that halving always keeps: the choice and the guard's ladder need several budgets."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a setting did.
+    """Result of a setting over videos.
 
     Args:
-        setting: its name.
-        cost: share of visual tokens read, mean of prefill and decode.
+        setting: name of the setting.
+        cost: retention, mean of prefill and decode.
         divergence: mean over questions, in nats per token.
         agreement: share of questions with the uncompressed answer, mean over videos.
-        seconds: per question, prefill and decode.
-        videos: that it was measured on.
+        seconds: prefill and decode, per question.
+        videos: number of videos with measurements.
     """
 
     setting: str
@@ -42,40 +43,42 @@ class Standing:
 
 
 def standing(setting: str, videos: Sequence[Measured]) -> Standing:
-    """How a setting did on videos, of which it was measured on one at least."""
-    own = [video[setting] for video in videos if setting in video]
-    every = [one for video in own for one in video]
+    """Summarize a setting over videos, at least one of which has measurements of it."""
+    by_video = [video[setting] for video in videos if setting in video]
+    every = [one for observations in by_video for one in observations]
     return Standing(
         setting=setting,
         cost=fmean((one.read + one.read_in_decode) / (2 * max(1, one.visual)) for one in every),
         divergence=fmean(one.divergence for one in every),
         agreement=1 - fmean(losses(setting, videos)),
         seconds=fmean(one.seconds for one in every),
-        videos=len(own),
+        videos=len(by_video),
     )
 
 
 def losses(setting: str, videos: Sequence[Measured]) -> list[float]:
-    """Of each video that it was measured on, the share of changed answers."""
-    own = [video[setting] for video in videos if setting in video]
-    return [fmean(not one.same for one in video) for video in own]
+    """Share of changed answers in each video with measurements of a setting."""
+    by_video = [video[setting] for video in videos if setting in video]
+    return [fmean(not one.same for one in observations) for observations in by_video]
 
 
 def best_half(
     settings: Sequence[str], videos: Sequence[Measured], target: float, least: int = LEAST_LEFT
 ) -> list[str]:
-    """The better half, in the order given.
+    """Select the better half of the settings, in the order given.
 
-    Settings whose agreement can't reach the target any more (95 % confidence) come last; among the
-    others the front of those that nobody beats in both cost and divergence, then the next front.
+    Settings are ranked by Pareto front of cost and divergence: the optimal ones first, then those
+    that are optimal without them, and so on. Settings whose agreement is below the target with 95 %
+    confidence come last.
 
     Args:
-        settings: that were measured on all of the videos.
-        videos: so far.
-        target: the agreement that is asked for.
-        least: how many are left at least.
+        settings: names; each was measured on all of the videos.
+        videos: measurements so far.
+        target: the required agreement.
+        least: minimum number of settings that are kept.
     """
     standings = {name: standing(name, videos) for name in settings}
+    # Only the interval's upper end counts, so a two-sided 90 % is a one-sided 95 %.
     hopeless = {n for n in settings if 1 - interval(losses(n, videos), 0.9)[0] < target}
     ordered: list[str] = []
     for group in ([n for n in settings if n not in hopeless], sorted(hopeless)):
@@ -90,12 +93,13 @@ def best_half(
 
 
 def front(standings: Sequence[Standing]) -> list[Standing]:
-    """Those that no other beats in cost and divergence, cheapest first."""
-    found: list[Standing] = []
+    """Pareto front of cost and divergence, cheapest first."""
+    optimal: list[Standing] = []
+    # By ascending cost, a setting is optimal if it diverges less than all cheaper ones.
     for one in sorted(standings, key=lambda each: (each.cost, each.divergence)):
-        if not found or one.divergence < found[-1].divergence:
-            found.append(one)
-    return found
+        if not optimal or one.divergence < optimal[-1].divergence:
+            optimal.append(one)
+    return optimal
 
 
 def halve(
@@ -105,37 +109,40 @@ def halve(
     target: float,
     least: int = LEAST_LEFT,
 ) -> tuple[list[str], list[Measured]]:
-    """Measure settings on more and more videos, and drop half of them each time.
+    """Successive halving: half of the settings are dropped after 1, 2, 4, … videos.
 
     Args:
-        settings: their names.
-        videos: to choose by, in order: one, then two, four, …
-        measure: some settings on a video; None where the time is up.
+        settings: names of the settings.
+        videos: search videos, in order.
+        measure: measures settings on a video; returns None when the time is up.
         target: see `best_half`.
-        least: likewise.
+        least: see `best_half`.
 
     Returns:
-        The settings that are left, and what was measured of them by video.
+        The remaining settings, and the measurements by video.
     """
     left, measured, rung = list(settings), list[Measured](), 1
     for video in videos:
+        # Each rung doubles the videos and halves the settings, so all rungs cost about the same.
         if len(measured) == rung:
             rung *= 2
             left = best_half(left, measured, target, least)
-        found = measure(video, left)
-        if found is None:
+        observations = measure(video, left)
+        if observations is None:
             break
-        if any(found.values()):  # else none of its questions was answered, or it can't be read
-            measured.append(found)
+        # Empty if the video can't be read, or if the model refused all of its questions.
+        if any(observations.values()):
+            measured.append(observations)
     return left, measured
 
 
 def choose(standings: Sequence[Standing], target: float) -> Standing | None:
-    """The cheapest setting that agrees as often as asked for; None where none does."""
+    """Cheapest setting with the required agreement; None if there is none."""
     enough = [one for one in standings if one.agreement >= target]
     return min(enough, key=lambda one: (one.cost, one.divergence), default=None)
 
 
 def guard_base(standings: Sequence[Standing]) -> Standing:
-    """The setting that reads least if every changed answer were asked again with all tokens."""
+    """Setting with the least expected cost if every changed answer is redone with all tokens."""
+    # A share 1 - agreement of the questions costs a full pass (cost 1) on top.
     return min(standings, key=lambda one: (one.cost + 1 - one.agreement, one.divergence))

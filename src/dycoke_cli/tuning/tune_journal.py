@@ -1,4 +1,4 @@
-"""What `dycoke tune` has measured, a line for each video and setting, so that a run resumes."""
+"""Journal of `dycoke tune`: one line per video and setting, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class TuneJournal(Journal):
         super().__init__(path)
 
     def get(self, key: str) -> list[Observation] | None:
-        """What was measured under a key; None where nothing was."""
+        """Observations under a key; None if there are none."""
         return self._held.get(key)
 
     def add(self, key: str, observations: Sequence[Observation]) -> None:
-        """Write down what was measured.
+        """Append observations to the file.
 
         Raises:
-            OutputError: it can't be written; the file is as it was.
+            OutputError: it can't be written; the file is unchanged.
         """
         line = {"observed": key, "answers": [to_dict(each) for each in observations]}
         self.write((json.dumps(line) + "\n").encode("ascii"))
         self._held[key] = list(observations)
 
     def take(self, line: bytes) -> None:
-        """Take in a line that is in the file."""
+        """Parse a line of the file."""
         content = json.loads(line)
         self._held[content["observed"]] = [
             from_dict(Observation, each) for each in content["answers"]
@@ -48,5 +48,5 @@ class TuneJournal(Journal):
 
 
 def key_of(about: Mapping[str, Any]) -> str:
-    """A hash of all that observations depend on."""
+    """Hash of everything that observations depend on."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]

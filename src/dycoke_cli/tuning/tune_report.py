@@ -1,4 +1,4 @@
-"""The document of `dycoke tune --json`."""
+"""JSON document of `dycoke tune --json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is chosen for a run of `dycoke tune`."""
+"""Options of a run of `dycoke tune`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ LEAST_VIDEOS = 4
 
 @dataclass(frozen=True)
 class Tune:
-    """All that is chosen for a run.
+    """Options of a run.
 
     Args:
         videos: paths.
-        questions: about each; empty for general ones.
+        questions: questions about each video; empty for the built-in general ones.
         specs: the settings; None for the grid.
-        request: how questions are asked; its method doesn't matter.
-        target: the agreement that is asked for.
-        minutes: at most.
+        request: options of the answers; its method is ignored.
+        target: required share of unchanged answers.
+        minutes: time limit.
         out: folder of the journal; None is one in the user's cache.
 
     Raises:
@@ -64,10 +64,10 @@ class Tune:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The questions that each video is asked."""
+        """Questions about each video."""
         return self.questions or GENERAL
 
     @property
     def folder(self) -> Path:
-        """Where the journal is."""
+        """Folder of the journal."""
         return cache_folder() / "tune" if self.out is None else self.out

@@ -1,4 +1,4 @@
-"""Tunes a model: checks, loads, searches on half of the videos, tests on the others."""
+"""Run of `dycoke tune`: search on half of the videos, test on the other half."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks on real weights that an attached method changes nothing but what it should."""
+"""Verification of the compression engine against stock `generate()`, on real weights."""
 
 SCHEMA = "dycoke.verify/1"
 """Of the report."""

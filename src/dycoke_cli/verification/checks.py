@@ -1,6 +1,6 @@
-"""The checks, in order: what a run is compared with, and within which tolerance it must agree.
+"""Checks of a verification: reference and tolerance of each comparison.
 
-Each gives a step; none stops the others.
+Each check yields a step; a failed one doesn't stop the others.
 """
 
 from __future__ import annotations

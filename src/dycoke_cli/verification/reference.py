@@ -1,8 +1,8 @@
-"""Greedy runs with their logits: stock `generate()`, with a method attached, and masked.
+"""Greedy runs with logits: stock `generate()`, with a method attached, and the masked reference.
 
-The masked run is the reference for pruned answers: a stock cache that keeps every token, where
-evicted ones are masked. It takes the selections of a run and the tokens that it generated as given,
-and lets stock `generate()` compute the logits that follow from them.
+The masked run is the reference of pruned answers: a stock cache keeps every token, and evicted
+tokens are masked. It is forced to the selections and generated tokens of a pruned run, so that
+stock `generate()` computes the logits that should follow from them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of a verification: the checks, the answers, and the environment."""
+"""Run of `dycoke verify`: checks, answers and environment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def clip(frames: int) -> Clip:
-    """The clip that every model is asked about, sampled."""
+    """Frames of the fixed clip on which every model is verified."""
     return read(str(CLIP), Sampling(frames=frames))
 
 
@@ -45,10 +45,10 @@ def verify(
     on_step: Callable[[Step], None] = lambda step: None,
     on_answer: Callable[[MethodAnswer], None] = lambda answer: None,
 ) -> VerificationReport:
-    """Check a model, and report its answers with and without compression.
+    """Verify a model, and report its answers with and without compression.
 
     Args:
-        session: the fixed clip with the model; nothing was asked yet.
+        session: the fixed clip with the model; no question was answered yet.
         on_step: called with each check when it is done.
         on_answer: called with each answer when it is complete; they come last.
 
@@ -63,8 +63,8 @@ def verify(
             f"there is nothing to verify of {session.loaded.name}: it answers with --method none "
             f"alone, for {why_not}"
         )
-    steps = _told(checks(session), on_step)
-    answers = _told(_answers(session), on_answer)
+    steps = _reported(checks(session), on_step)
+    answers = _reported(_answers(session), on_answer)
     return VerificationReport(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
@@ -80,18 +80,19 @@ def verify(
     )
 
 
-def _told(found: Iterable[T], tell: Callable[[T], None]) -> tuple[T, ...]:
-    """All of them, each told as soon as it is there."""
-    seen = []
-    for one in found:
-        tell(one)
-        seen.append(one)
-    return tuple(seen)
+def _reported(results: Iterable[T], report: Callable[[T], None]) -> tuple[T, ...]:
+    """Collect results; each is reported as soon as it is available."""
+    collected = []
+    for result in results:
+        report(result)
+        collected.append(result)
+    return tuple(collected)
 
 
 def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
-    """The fixed questions under each method, with time and memory."""
+    """Answer the fixed questions under each method."""
     methods = {"none": Method(), "ttm": DyCoke(kv_prune=False)}
+    # Models whose layers don't all keep a full KV cache can't be pruned during decode.
     if not other_caches(session.loaded.model.get_decoder().config):
         methods["dycoke"] = DyCoke()
     for question in QUESTIONS:

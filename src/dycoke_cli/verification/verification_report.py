@@ -1,4 +1,4 @@
-"""The report of a verification: the JSON object of `dycoke verify --json`."""
+"""JSON document of `dycoke verify --json`."""
 
 from __future__ import annotations
 

@@ -200,9 +200,10 @@ def copied(folder: Path, to: Path, change: Any = lambda line: line) -> Path:
     (to / run_record.FILE).write_bytes((folder / run_record.FILE).read_bytes())
     from dycoke_cli.evaluation import answers
 
-    lines = [answers._opened(line) for line in (folder / FILE).read_bytes().splitlines(True)]
+    lines = [answers._verified(line) for line in (folder / FILE).read_bytes().splitlines(True)]
     new = [line if "about" in line else change(line) for line in lines]
-    (to / FILE).write_text("".join(answers._sealed(line) for line in new if line is not None))
+    kept = [answers._with_checksum(line) for line in new if line is not None]
+    (to / FILE).write_text("".join(kept))
     return to
 
 

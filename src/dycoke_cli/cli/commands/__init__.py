@@ -1,1 +1,1 @@
-"""A file per command: its arguments, its JSON object and its table."""
+"""Commands, one module each: arguments, JSON document and table."""

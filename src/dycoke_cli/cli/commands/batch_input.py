@@ -1,4 +1,4 @@
-"""From the arguments of `dycoke batch` to its jobs."""
+"""Jobs of `dycoke batch` from its arguments: folders, patterns, lists and question files."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _NOTHING = (
 
 @dataclass(frozen=True)
 class Given:
-    """What is to be asked, and sentences about what isn't."""
+    """Jobs of a batch, and notes about skipped files."""
 
     jobs: list[Job]
     notes: tuple[str, ...] = ()
 
 
 def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> Given:
-    """The jobs that were asked for.
+    """Build the jobs from the arguments.
 
     Args:
-        words: videos, and perhaps a question.
-        more: of -q.
-        file: of --questions.
+        words: positional arguments: videos, and optionally a question.
+        more: values of -q.
+        file: value of --questions.
 
     Raises:
-        UsageError: there is nothing to ask, or something is wrong with it.
+        UsageError: there are no videos or no questions, or they contradict each other.
     """
     videos, question = apart(words) if words else ([], None)
     if file is not None:
@@ -58,12 +58,13 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
     if STDIN in videos and len(videos) > 1:
         raise UsageError("- reads the list of videos from stdin: leave out the others")
     texts = question_input.collect(question, more, videos[0])
+    # Without duplicates, which would have the same key in the results.
     asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
     if len(videos) > 1:
-        found = find_several(videos)
+        files = find_several(videos)
     else:
-        found = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
-    return Given([Job(video, asked) for video in found.videos], found.notes)
+        files = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
+    return Given([Job(video, asked) for video in files.videos], files.notes)
 
 
 def _of_file(file: str, videos: str | None) -> list[Job]:

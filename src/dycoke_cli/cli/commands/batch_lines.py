@@ -1,4 +1,4 @@
-"""The lines of a batch on stdout: whole objects, parts of them (`--fields`), or rows (`--csv`)."""
+"""Results of a batch on stdout: JSON objects, selected fields (`--fields`), or CSV (`--csv`)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
 
-# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+# Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
 
 
 class Lines:
-    """Results that go to stdout; what was written there before isn't known.
+    """Receiver of outcomes that writes them to stdout; it can't resume an earlier run.
 
     Args:
-        fields: of `--fields`, or None.
-        as_csv: rows in place of objects.
+        fields: value of `--fields`, or None.
+        as_csv: write CSV rows in place of JSON objects.
 
     Raises:
-        UsageError: a field that no answer has.
+        UsageError: an unknown field.
     """
 
     def __init__(self, fields: str | None, as_csv: bool) -> None:
@@ -39,15 +39,15 @@ class Lines:
         self.reasons: dict[str, str] = {}
 
     def state(self, key: str) -> str | None:
-        """None: nothing is known."""
+        """Always None: earlier output isn't readable."""
         return None
 
     def add(self, outcome: Outcome) -> None:
         """Write a line.
 
         Raises:
-            BrokenPipeError: the reader has gone.
-            OutputError: nothing can be written there.
+            BrokenPipeError: the reader closed the pipe.
+            OutputError: stdout can't be written.
         """
         if self._fields is None:
             output.write_json(outcome.line)
@@ -62,10 +62,10 @@ class Lines:
 
 
 def parse_fields(given: str) -> list[tuple[str, ...]]:
-    """The paths of keys of an answer: "tokens.visual" is `("tokens", "visual")`.
+    """Parse a list of key paths: "tokens.visual" becomes `("tokens", "visual")`.
 
     Raises:
-        UsageError: an answer has no such key.
+        UsageError: no answer has such a key.
     """
     fields = [tuple(field.strip().split(".")) for field in given.split(",")]
     definitions = schema_of(SCHEMA, "", answer_parts())["$defs"]
@@ -79,7 +79,7 @@ def parse_fields(given: str) -> list[tuple[str, ...]]:
 
 
 def chosen(line: dict[str, Any], fields: list[tuple[str, ...]]) -> dict[str, Any]:
-    """The parts of a line at these paths; null where it has none."""
+    """Select fields of a result; missing ones are null."""
     parts: dict[str, Any] = {}
     for field in fields:
         place = parts
@@ -90,15 +90,15 @@ def chosen(line: dict[str, Any], fields: list[tuple[str, ...]]) -> dict[str, Any
 
 
 def header(fields: list[tuple[str, ...]]) -> str:
-    """The first line of a table."""
+    """CSV header."""
     return _row([".".join(field) for field in fields])
 
 
 def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
-    """A line as a row; what isn't a text or a number is JSON.
+    """CSV row of a result; values other than texts and numbers are JSON.
 
-    Text is shown, never interpreted: control characters as escapes, and what a spreadsheet would
-    take for a formula behind an apostrophe.
+    Control characters are escaped, and a text that a spreadsheet would parse as a formula gets an
+    apostrophe in front.
     """
     return _row([_cell(_value(line, field)) for field in fields])
 
@@ -106,6 +106,7 @@ def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
 def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
     for key in field:
         properties = schema.get("properties", {})
+        # An open object, such as a method's parameters, may have any key.
         closed = schema.get("additionalProperties") is False or schema.get("type") == "null"
         if key not in properties and closed:
             return False

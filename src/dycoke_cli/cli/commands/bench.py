@@ -1,4 +1,4 @@
-"""`dycoke bench`: methods timed on the user's own videos, and their answers side by side."""
+"""`dycoke bench`: times methods on the user's videos, and compares their answers."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def bench(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        # Only now: it takes its time.
+        # Imported late: the import is slow.
         from dycoke_cli.bench.bench_run import Benchmark, run
 
         server.check(context)
@@ -178,7 +178,7 @@ def bench(
             waiting.clear()
         else:
             render.to_stdout(tables(report))
-        # Last, so that a picture that can't be written costs nobody what was measured.
+        # Last, so that the measurements aren't lost if the plot can't be written.
         if plot is not None:
             from dycoke_cli.cli.plots.bench_plot import stacked
 
@@ -186,7 +186,7 @@ def bench(
 
 
 def tables(report: BenchReport) -> Group:
-    """Time by stage, tokens and memory, all answers, and the recommendation with its risks."""
+    """Tables of times, tokens and memory; all answers; the recommendation with its caveats."""
     rows, advice = report.rows, report.recommendation
     return Group(
         Text(_title(report), style="bold"),
@@ -225,7 +225,7 @@ def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
 
 
 def _answers(asked: Asked) -> Iterator[RenderableType]:
-    """A question, and what each configuration answered; those with one text together."""
+    """Question with its answers; configurations with the same answer share a line."""
     yield Text()
     yield Text(f"{one_line(asked.video)}: {one_line(asked.question)}")
     texts: dict[str, list[str]] = {}

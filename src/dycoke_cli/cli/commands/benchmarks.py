@@ -1,4 +1,4 @@
-"""`dycoke eval --list` and `--check`: the benchmarks, and whether their files are right."""
+"""`dycoke eval --list` and `--check`: list of benchmarks, and validation of their files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ SCHEMA = "dycoke.eval-list/1"
 
 
 def list_benchmarks(as_json: bool) -> None:
-    """Write all benchmarks and presets to stdout."""
-    found = BenchmarkList(
+    """Print all benchmarks and presets."""
+    listed = BenchmarkList(
         benchmarks=tuple(map(_benchmark, DATASETS)),
         presets=tuple(map(_preset, presets().values())),
     )
     if as_json:
-        output.write_json(to_dict(found))
+        output.write_json(to_dict(listed))
         return
-    render.to_stdout(table(found))
+    render.to_stdout(table(listed))
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,18 @@ def _preset(preset: Preset) -> ListedPreset:
 
 
 def table(listed: BenchmarkList) -> Table:
-    """A benchmark after the other, its name in front."""
+    """Table of benchmarks and presets, with names in the first column."""
     grid = Table.grid(padding=(0, 2, 1, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for each in listed.benchmarks:
         grid.add_row(each.name, Text("\n".join(_lines(each))))
     for preset in listed.presets:
-        told = [
+        lines = [
             f"Preset: {' and '.join(f'“{row}”' for row in preset.rows)} of {preset.paper}.",
             f"--model {preset.model} --frames {preset.frames} --methods {preset.methods}",
         ]
-        grid.add_row(preset.name, Text("\n".join(told)))
+        grid.add_row(preset.name, Text("\n".join(lines)))
     return grid
 
 
@@ -149,20 +149,20 @@ def check_benchmark(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write what is wrong with a benchmark's files to stdout.
+    """Print the faults of a benchmark's files.
 
     Args:
-        name: of the benchmark.
+        name: name of the benchmark.
         data: its folder.
-        split: None is its first.
-        limit: only the first so many videos.
-        limits: that reading a video is held to.
-        as_json: as an object.
-        quiet: without progress.
+        split: split of the benchmark; None for the first.
+        limit: number of videos; None for all.
+        limits: limits of decoding a video.
+        as_json: print JSON.
+        quiet: show no progress.
 
     Raises:
-        UsageError: there is no such benchmark, or its annotations are wrong.
-        Exit: a video is missing, or can't be read to its end.
+        UsageError: there is no such benchmark, or its annotations are malformed.
+        Exit: a video is missing or damaged.
     """
     dataset = open_dataset(name, data)
     progress = render.Progress(quiet)
@@ -170,7 +170,7 @@ def check_benchmark(
     from dycoke_cli.evaluation.check import check
 
     try:
-        found = check(
+        checked = check(
             dataset,
             split or dataset.about.splits[0],
             limit,
@@ -180,17 +180,17 @@ def check_benchmark(
     finally:
         progress.stop()
     if as_json:
-        output.write_json(to_dict(found))
+        output.write_json(to_dict(checked))
     else:
-        for sentence in found.warnings:
+        for sentence in checked.warnings:
             render.warning(sentence)
         output.line(
-            f"{found.benchmark}, {found.split} split: {found.questions:,} questions about "
-            f"{_videos(found.videos)}; {_faults(len({fault.video for fault in found.faults}))}"
+            f"{checked.benchmark}, {checked.split} split: {checked.questions:,} questions about "
+            f"{_videos(checked.videos)}; {_faults(len({fault.video for fault in checked.faults}))}"
         )
-        for fault in found.faults:
+        for fault in checked.faults:
             output.line(f"{fault.problem}: {fault.message}")
-    if found.faults:
+    if checked.faults:
         raise typer.Exit(VideoError.exit_code)
 
 

@@ -1,4 +1,4 @@
-"""`dycoke cache`: encoded videos that are kept on disk."""
+"""`dycoke cache`: the disk cache of encoded videos."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     files = encoded_videos()
-    count, held = len(files.listed()), files.nbytes
+    count, nbytes = len(files.listed()), files.nbytes
     if as_json:
         state = CacheState(
-            folder=str(files.folder), videos=count, bytes=held, limit_bytes=files.limit
+            folder=str(files.folder), videos=count, bytes=nbytes, limit_bytes=files.limit
         )
         output.write_json(to_dict(state))
         return
-    size, limit = units.size(held), units.size(files.limit)
+    size, limit = units.size(nbytes), units.size(files.limit)
     output.line(f"{_videos(count)}, {size} of {limit}, in {files.folder}")
 
 

@@ -1,4 +1,4 @@
-"""`dycoke chat`: a conversation about a video; what begins with a slash is a command."""
+"""`dycoke chat`: interactive conversation about a video, with slash commands."""
 
 from __future__ import annotations
 

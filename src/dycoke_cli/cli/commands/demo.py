@@ -1,4 +1,4 @@
-"""`dycoke demo`: the bundled model answers questions about the bundled clip, with no network."""
+"""`dycoke demo`: runs the bundled model on the bundled clip, without network access."""
 
 from __future__ import annotations
 

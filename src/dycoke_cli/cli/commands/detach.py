@@ -1,4 +1,4 @@
-"""A command that goes on in the background, once it says that it has begun."""
+"""Daemonization of a command (`serve --background`) with a readiness message to the parent."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from dycoke_cli.unicode import to_json
 
 @contextmanager
 def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[str], None]]:
-    """Run the block in a process of its own, whose output goes to a file in the cache folder.
+    """Run the block in a forked background process, with its output in a log file.
 
-    To be entered before anything starts a thread. This process waits until the block calls what it
-    is given, and then ends.
+    Enter it while the process has a single thread, since a fork copies only the calling thread. The
+    parent waits until the block calls the yielded function, and then exits.
 
     Args:
-        begun: what the block gets where it isn't wanted; else it is called in this process, with
-            the text that the block gave.
-        wanted: whether there is to be a process; else the block runs here.
+        begun: called in the parent with the text of the block's call.
+        wanted: whether to fork; if not, the block runs in this process and gets `begun` itself.
 
     Raises:
-        DycokeError: what the block raises before it has begun.
+        DycokeError: raised by the block before it called the function.
     """
     if not wanted:
         yield begun
@@ -41,37 +40,38 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
     if os.fork():
         os.close(writing)
         with open(reading, "rb") as pipe:
-            told = json.loads(pipe.read() or b"{}")
-        if "error" in told:
-            raise error_of(*told["error"])
-        if "text" not in told:
+            message = json.loads(pipe.read() or b"{}")
+        if "error" in message:
+            raise error_of(*message["error"])
+        if "text" not in message:
             raise DycokeError(f"it ended before it began; {log} says why")
-        begun(told["text"])
+        begun(message["text"])
         raise typer.Exit
     os.close(reading)
+    # A session of its own, so that closing the terminal doesn't end it.
     os.setsid()
     _redirect(log)
 
-    def tell(document: dict[str, object]) -> None:
+    def send(document: dict[str, object]) -> None:
         os.write(writing, to_json(document).encode())
         os.close(writing)
 
-    told_already: list[str] = []
+    ready: list[str] = []
 
-    def has_begun(text: str) -> None:
-        told_already.append(text)
-        tell({"text": text})
+    def report_ready(text: str) -> None:
+        ready.append(text)
+        send({"text": text})
 
     code = 0
     try:
-        yield has_begun
+        yield report_ready
     except BaseException as error:
         reason = explain(error)
         code = reason.exit_code
-        if not told_already:
-            tell({"error": [reason.code, str(reason)]})
+        if not ready:  # afterwards nobody reads the pipe; the error is in the log
+            send({"error": [reason.code, str(reason)]})
     finally:
-        os._exit(code)  # the stack above is the other process's
+        os._exit(code)  # the frames above belong to the parent, whose cleanup must not run twice
 
 
 def _log_file() -> Path:

@@ -1,4 +1,4 @@
-"""`dycoke doctor`: versions, the device and the processor, extras, and the kernels chosen."""
+"""`dycoke doctor`: versions, device, processor, extras, and timings of the CPU kernels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
 from typing import Annotated
 
+from packaging.requirements import Requirement
+from packaging.version import Version as Release
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,11 +25,13 @@ from dycoke_cli.cli.render.units import size
 from dycoke_cli.cli.text import one_line
 from dycoke_cli.extras import installed_extras
 from dycoke_cli.resources import free_main_memory, usable_cpus
-from dycoke_cli.tested import untested
 from dycoke_cli.version import __version__, running_commit
 
 SCHEMA = "dycoke.doctor/1"
 
+# `make` installs from the same file, which constraints.txt includes.
+_TESTED = Path(__file__).parents[2] / "tested.txt"
+_PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
 _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
 
@@ -43,11 +48,11 @@ def doctor(as_json: options.Json = False) -> None:
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
-        found = diagnose()
+        diagnosis = diagnose()
         if as_json:
-            output.write_json(to_dict(found))
+            output.write_json(to_dict(diagnosis))
             return
-        render.to_stdout(tables(found))
+        render.to_stdout(tables(diagnosis))
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; loads no model and measures nothing."""
+    """Collect the diagnosis; loads no model and measures nothing."""
     import psutil
     import torch
 
@@ -112,7 +117,7 @@ def diagnose() -> Diagnosis:
 
     machine = Processor.here()
     process = psutil.Process()
-    # macOS has no such lists.
+    # macOS has no CPU affinity.
     affinity = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
     try:
         file = str(machine.file)
@@ -150,10 +155,11 @@ def _release(package: str) -> str | None:
         return None
 
 
-def tables(found: Diagnosis) -> RenderableType:
-    """What this machine and this installation are."""
-    table = named((name, one_line(value)) for name, value in _rows(found))
-    return Group(table, Text(), _kernels(found.kernels)) if found.kernels else table
+def tables(diagnosis: Diagnosis) -> RenderableType:
+    """Tables of a diagnosis: facts, and kernel timings if there are any."""
+    table = named((name, one_line(value)) for name, value in _rows(diagnosis))
+    kernels = diagnosis.kernels
+    return Group(table, Text(), _kernels(kernels)) if kernels else table
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -188,3 +194,35 @@ def _kernels(timed: tuple[TimedKernels, ...]) -> Table:
         cells = [f"{each.milliseconds[n]:.3g}" if n in each.milliseconds else "" for n in names]
         table.add_row(Text(each.shape), *cells, each.fastest)
     return table
+
+
+def untested() -> Iterator[str]:
+    """Warnings about installed releases, Python's included, outside the tested range."""
+    pythons, requirements = [], {}
+    with contextlib.suppress(PackageNotFoundError):  # sources on PYTHONPATH have no metadata
+        about = metadata("dycoke-cli")
+        classifiers = about.get_all("Classifier", [])
+        pythons = [c.removeprefix(_PYTHON) for c in classifiers if c.startswith(_PYTHON)]
+        requirements = {r.name: r for r in map(Requirement, about.get_all("Requires-Dist", []))}
+    here = platform.python_version()
+    if pythons and Release(here).release[:2] > Release(pythons[-1]).release:
+        yield f"Python {here} is newer than {pythons[-1]}, the newest that was tested"
+    for name, newest in _newest_tested().items():
+        with contextlib.suppress(PackageNotFoundError):
+            installed = Release(Release(version(name)).public)  # 2.15.0+cpu is a build of 2.15.0
+            allowed = requirements.get(name)
+            if allowed and not allowed.specifier.contains(installed, prereleases=True):
+                yield f"{name} {installed} isn't supported: {allowed.specifier}"
+            elif installed > newest:
+                yield f"{name} {installed} is newer than {newest}, the newest that was tested"
+
+
+def _newest_tested() -> dict[str, Release]:
+    """Newest release of each package that the tests ran with, for this Python."""
+    text = _TESTED.read_text(encoding="utf-8")
+    pins = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+    return {
+        pin.name: Release(next(iter(pin.specifier)).version)
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }

@@ -1,4 +1,4 @@
-"""`--estimate`: what an answer would cost, from configuration and video alone."""
+"""`--estimate`: predicted cost of an answer, from the configuration and the video's size."""
 
 from __future__ import annotations
 

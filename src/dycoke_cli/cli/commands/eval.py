@@ -1,4 +1,4 @@
-"""`dycoke eval`: methods compared on a benchmark, with standard errors."""
+"""`dycoke eval`: compares methods on a benchmark, with standard errors."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def evaluate(
             raise UsageError("name a benchmark (`dycoke eval --list` shows them)")
         chosen = None if preset is None else preset_named(preset)
         if chosen is not None:
-            chosen.for_benchmark(name)
+            chosen.for_benchmark(name)  # reports a wrong benchmark before the check takes minutes
         if check:
             check_benchmark(name, data, split, limit, limits, as_json, quiet)
             return
         if out is not None:
             check_folder(out)
         dataset = open_dataset(name, data)
-        rule_of(dataset.name, rule)
+        rule_of(dataset.name, rule)  # raises before torch is imported, which takes seconds
         engine.check()
         server.check(context)
         together = engine_flags.batch_size(batch_size)

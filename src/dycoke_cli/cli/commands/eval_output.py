@@ -1,4 +1,4 @@
-"""The report of an evaluation on stdout, in the formats of `dycoke eval report --format`."""
+"""Output of an evaluation's report in the formats of `dycoke eval report --format`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.unicode import to_json
 
 UNSCORED = 20
-"""How many of them the text lists; JSON has all."""
+"""Number of unscored questions that the text format lists; JSON has all."""
 _GROUPS = ("by_type", "by_label", "by_part")
 
 
@@ -31,12 +31,12 @@ def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
     """Write a report to stdout.
 
     Args:
-        report: all of it.
-        form: in `FORMATS`.
-        show_changed: with every prediction that a method changed, of text and JSON.
+        report: the report.
+        form: key of `FORMATS`.
+        show_changed: list every prediction that a method changed (text and JSON only).
 
     Raises:
-        typer.Exit: with code 1, where questions have no answer.
+        typer.Exit: with code 1, if questions failed.
     """
     FORMATS[form](report, show_changed)
     if any(row.failed for row in report.rows):
@@ -64,13 +64,13 @@ FORMATS: dict[str, Callable[[EvalReport, bool], None]] = {
 
 
 def _write_unscored(report: EvalReport) -> None:
-    """Write what couldn't be scored to stdout, the first of it."""
+    """Write the first unscored questions to stdout."""
     if not report.unscored:
         return
     wrong = "Counted as wrong, for nothing could be scored"
     other = "Not understood, or not answered"
     output.write(f"\n{wrong if report.rule == OWN_RULE else other}:\n")
-    # What failed may be mended.
+    # Failures first: the user may be able to fix them.
     for one in sorted(report.unscored, key=lambda one: one.reason != "failed")[:UNSCORED]:
         name = row_name(one.spec, one.model, report.model is None)
         output.line(
@@ -81,7 +81,7 @@ def _write_unscored(report: EvalReport) -> None:
 
 
 def _write_changes(report: EvalReport) -> None:
-    """Write all of them to stdout, row by row."""
+    """Write all changed predictions to stdout, by row."""
     for row in report.rows:
         if row.changed is None:
             continue
@@ -101,7 +101,7 @@ _OUTCOMES = {
     "still wrong": "wrong in both",
     "graded": "graded, not judged",
 }
-"""By their keys in JSON."""
+"""Labels by the outcome in JSON."""
 
 
 def _entry(change: Change) -> str:
@@ -117,7 +117,7 @@ def _entry(change: Change) -> str:
 
 
 def _markdown(report: EvalReport) -> str:
-    """The tables that stdout shows, as Markdown."""
+    """Tables of the text format as Markdown."""
     parts = evaluation(report).renderables
     blocks = [_block(part) for part in parts]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -150,9 +150,9 @@ def _escaped(text: str) -> str:
 
 
 def _comma_separated(report: EvalReport) -> str:
-    """One line per row, by the keys of the JSON object, and one column per group of questions."""
+    """CSV with a line per row: keys of the JSON object, and a column per group of questions."""
     lines = [_values(row) for row in report.rows]
-    # A row says which model it is of.
+    # `model` is here only for its position in the header; each row has its value.
     made_by = {
         "benchmark": report.benchmark, "edition": report.edition, "split": report.split,
         "rule": report.rule, "model": "",
@@ -173,10 +173,10 @@ def _values(row: ScoredRow) -> Mapping[str, Any]:
     groups = {name: values.pop(name) for name in _GROUPS}
     values["parameters"] = to_json(values["parameters"])
     values["guard"] = None if row.guard is None else to_json(values["guard"])
-    if (known := values.pop("published")) is not None:
-        values |= {f"published.{name}": value for name, value in known.pop("figures").items()}
-        known["differs"] = to_json(known["differs"])
-        values |= {f"published.{name}": value for name, value in known.items()}
+    if (published := values.pop("published")) is not None:
+        values |= {f"published.{name}": value for name, value in published.pop("figures").items()}
+        published["differs"] = to_json(published["differs"])
+        values |= {f"published.{name}": value for name, value in published.items()}
     return values | {
         f"{group}.{name}": mean["mean" if group == "by_part" else "accuracy"]
         for group, means in groups.items()

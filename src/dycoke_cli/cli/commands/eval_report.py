@@ -1,4 +1,4 @@
-"""`dycoke eval report`: the tables of runs again, from their folders alone."""
+"""`dycoke eval report`: tables of finished runs, from their folders."""
 
 from __future__ import annotations
 
@@ -114,20 +114,20 @@ def report(
                 raise UsageError(f"--plot needs the package matplotlib: {how_to_install('plot')}")
         from dycoke_cli.evaluation.report.combine import report_of
 
-        made = report_of(runs, rule)
-        for sentence in () if quiet else made.warnings:
+        combined = report_of(runs, rule)
+        for sentence in () if quiet else combined.warnings:
             render.warning(sentence)
         if plot is not None:
-            # Only now: matplotlib takes its time.
+            # Imported late: matplotlib is slow to import.
             from dycoke_cli.cli.plots.eval_plot import accuracy_figure, undrawn
             from dycoke_cli.cli.plots.plot_style import write_figure
 
-            write_figure(accuracy_figure(made), plot)
-            for sentence in () if quiet else undrawn(made):
+            write_figure(accuracy_figure(combined), plot)
+            for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
         if html is not None:
             from dycoke_cli.inspect.page import page
 
-            listed = to_dict(replace(made, changes=made.changed))
+            listed = to_dict(replace(combined, changes=combined.changed))
             write_picture(html, page({"report": listed}).encode(), "--html")
-        write_report(made, chosen, show_changed)
+        write_report(combined, chosen, show_changed)

@@ -1,4 +1,4 @@
-"""The tables of `dycoke eval`."""
+"""Tables of `dycoke eval`: scores, groups, costs and published figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dycoke_cli.evaluation.scoring.judging import Judge
 
 
 def evaluation(report: EvalReport) -> Group:
-    """Accuracy of all rows, the same by group, and what each cost."""
+    """All tables of a report: accuracy overall, published figures, accuracy by group, costs."""
     rows = report.rows
     return Group(
         Text(_title(report), style="bold"),
@@ -56,7 +56,7 @@ _COSTS: tuple[_Column, ...] = (
     ("Parameters", lambda row: _parameters(row)),
 )
 _MANY = 100
-"""Questions from which on a table needn't say what it can show."""
+"""Number of questions from which the caption omits the detectable difference."""
 _MODEL: _Column = ("Model", lambda row: one_line(row.model))
 _TEXTS = ("Model", "Method", "Parameters")
 _MEASURES = {
@@ -70,7 +70,7 @@ def _overall(report: EvalReport) -> Table:
     rows = report.rows
     heading = f"{_METRICS.get(report.metric, report.metric)}, %"
     columns: list[_Column] = [
-        *_told_apart(report),
+        *_model_column(report),
         _METHOD,
         (heading, lambda row: f"{points(row.accuracy)} ± {points(row.standard_error)}"),
     ]
@@ -87,7 +87,7 @@ def _overall(report: EvalReport) -> Table:
         if any(row.judge_failed for row in rows):
             columns.append(("Judge failed", lambda row: _number(row.judge_failed)))
     columns += _COMPARED
-    # Where all is well, columns of zeros say nothing.
+    # Columns of zeros are omitted.
     if any(row.unparsable for row in rows):
         columns.append(("Unparsable", lambda row: count(row.unparsable)))
     if any(row.failed for row in rows):
@@ -105,7 +105,7 @@ def _overall(report: EvalReport) -> Table:
 
 
 def _power(report: EvalReport) -> str:
-    """What a table of few questions could show at all."""
+    """Sentence about the differences that so few questions can detect; empty for many."""
     compared = [row for row in report.rows if row.difference is not None]
     questions = report.rows[0].questions
     if not compared or questions >= _MANY:
@@ -118,6 +118,7 @@ def _power(report: EvalReport) -> str:
         return f"{of} {show} (80 % power at the 5 % level: (t0.975 + t0.8) × standard error)."
     if report.videos == 1:
         return " One video has no standard error: it says nothing of others."
+    # Exact binomial bound for zero events, by video.
     most = 1 - 0.05 ** (1 / report.videos)
     return (
         f"{of}, of which none moved between right and wrong, still allow for {points(most)} % that "
@@ -126,7 +127,7 @@ def _power(report: EvalReport) -> str:
 
 
 def _by_group(rows: Sequence[ScoredRow]) -> Table:
-    """A line per group, and a column per row of the table above, by its number."""
+    """Table with a line per group, and a column per row of the report."""
     table = headed("%", "Questions", *(f"#{number}" for number in range(1, len(rows) + 1)))
     table.columns[0].justify = "left"
     for groups in (
@@ -136,8 +137,8 @@ def _by_group(rows: Sequence[ScoredRow]) -> Table:
     ):
         for name in dict.fromkeys(name for group in groups for name in group):
             means = [group.get(name) for group in groups]
-            known = next(mean for mean in means if mean)
-            table.add_row(Text(one_line(name)), count(known.questions), *map(_mean, means))
+            questions = next(mean for mean in means if mean).questions
+            table.add_row(Text(one_line(name)), count(questions), *map(_mean, means))
         table.add_section()
     return table
 
@@ -148,20 +149,21 @@ def _mean(mean: Accuracy | PartMean | None) -> str:
     return points(mean.mean if isinstance(mean, PartMean) else mean.accuracy)
 
 
-def _told_apart(report: EvalReport) -> Sequence[_Column]:
+def _model_column(report: EvalReport) -> Sequence[_Column]:
+    """Column with the model's name, if there are several models."""
     return (_MODEL,) if report.model is None else ()
 
 
 def _costs(report: EvalReport) -> Table:
     return explained(
-        _of_columns(report.rows, (*_told_apart(report), *_COSTS)),
+        _of_columns(report.rows, (*_model_column(report), *_COSTS)),
         "Visual tokens retained at prefill, and at decode (mean over layers and steps; pruned: in "
         "the pruned layers alone). Time and KV cache: mean per answer.",
     )
 
 
 def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
-    """A table with one line per row of the evaluation, by its number."""
+    """Table with one numbered line per row of the report."""
     table = headed("#", *(heading for heading, _ in columns))
     texts = zip(*(column([value(row) for row in rows]) for _, value in columns), strict=True)
     for number, cells in enumerate(texts, 1):
@@ -180,8 +182,8 @@ def _title(report: EvalReport) -> str:
 
 def _parameters(row: ScoredRow) -> str:
     frames = {} if row.frames is None else {"frames": row.frames}
-    given = {name: value for name, value in row.parameters.items() if value is not None}
-    values = {**frames, **given}
+    parameters = {name: value for name, value in row.parameters.items() if value is not None}
+    values = {**frames, **parameters}
     return one_line(" ".join(f"{name}={_value(value)}" for name, value in values.items()))
 
 
@@ -213,7 +215,7 @@ def _value(value: Any) -> str:
 
 
 def _judge(judge: Judge) -> str:
-    """Who it was, and when: judges drift."""
+    """Sentence about the judge, with dates, since hosted models change over time."""
     served = [name for name in judge.served if name != judge.model]
     names = f"{judge.model} (served as {', '.join(served)})" if served else judge.model
     days = " to ".join(dict.fromkeys((judge.first_date, judge.last_date)))
@@ -235,24 +237,24 @@ def _number(value: int | None) -> str:
 
 
 def _published(rows: Sequence[ScoredRow]) -> list[Table]:
-    """The figures, and the conditions that differ; nothing where no row has published ones."""
-    beside = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
-    if not beside:
+    """Tables of published figures and of differing conditions; empty without published figures."""
+    with_figures = [(str(n), row, row.published) for n, row in enumerate(rows, 1) if row.published]
+    if not with_figures:
         return []
     figures = headed("#", "Published row", "Measure", "Measured here", "Published")
-    for number, row, known in beside:
-        for measure, value in known.figures.items():
+    for number, row, source in with_figures:
+        for measure, value in source.figures.items():
             figures.add_row(
                 number,
-                Text(one_line(known.row)),
+                Text(one_line(source.row)),
                 _MEASURES[measure],
                 _measured(row, measure),
                 _shown(measure, value),
             )
-        if known.tflops is not None:
-            row_there = Text(one_line(known.row))
-            figures.add_row(number, row_there, "paper FLOPs, 10¹²", "–", f"{known.tflops:.1f}")
-    papers = dict.fromkeys(known.paper for _, _, known in beside)
+        if source.tflops is not None:
+            row_there = Text(one_line(source.row))
+            figures.add_row(number, row_there, "paper FLOPs, 10¹²", "–", f"{source.tflops:.1f}")
+    papers = dict.fromkeys(source.paper for _, _, source in with_figures)
     explained(
         figures,
         f"Published: by {', '.join(papers)}, under other conditions (below); it isn't a result of "
@@ -260,8 +262,8 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
     )
     conditions = headed("Condition that differs", "Rows", "Here", "Published")
     numbers: dict[tuple[str, str, str], list[str]] = {}
-    for number, _, known in beside:
-        for one in known.differs:
+    for number, _, source in with_figures:
+        for one in source.differs:
             numbers.setdefault((one.name, one.here, one.published), []).append(number)
     for (name, here, published), of in numbers.items():
         which = "all" if len(of) == len(rows) else ", ".join(f"#{number}" for number in of)

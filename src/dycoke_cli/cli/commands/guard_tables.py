@@ -1,4 +1,4 @@
-"""The table of guards of `dycoke eval`: which budgets their answers took."""
+"""Table of `dycoke eval` with the budgets that guards used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow
 
 
 def guard_tables(rows: Sequence[ScoredRow]) -> list[Table]:
-    """The budgets that guards asked with; nothing without a guard."""
+    """Table of questions per budget of each guard; empty without a guard."""
     guards = [(str(n), row.spec, row.guard) for n, row in enumerate(rows, 1) if row.guard]
     if not guards:
         return []

@@ -1,4 +1,4 @@
-"""`dycoke inspect`: which visual tokens a method keeps, and what each word attends to."""
+"""`dycoke inspect`: shows the visual tokens that a method keeps, and the attention per word."""
 
 from __future__ import annotations
 

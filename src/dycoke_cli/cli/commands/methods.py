@@ -1,4 +1,4 @@
-"""`dycoke methods`: the compression methods, one per line, or all that is known of one."""
+"""`dycoke methods`: list of the compression methods, or the details of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models, as objects for `--json` and for the tables."""
+"""JSON documents of `dycoke models`, which its tables show too."""
 
 from __future__ import annotations
 
@@ -123,29 +123,29 @@ class ModelList:
 
 
 def all_models() -> ModelList:
-    """The catalog, what this machine holds of it, and what would fit."""
+    """Document of all models of the catalog, with their state on this machine."""
     machine, cached = this_machine(), cached_models()
     models = [_of_entry(entry, machine, cached) for entry in CATALOG.values()]
     return _document(machine, models)
 
 
 def table_of(document: ModelList) -> Iterator[list[str]]:
-    """The list as rows of a table, its header first; "" is what isn't known."""
+    """Rows of tab-separated output, header first; an unknown value is an empty string."""
     columns = ("name", "repo", "family", "parameters", "download_bytes", "state", "fits")
     yield [*columns, "on_disk", "default", "note"]
     for model in document.models:
-        known = [getattr(model, name) for name in columns]
-        held = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
+        values = [getattr(model, name) for name in columns]
+        on_disk = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
         default = "yes" if model.name == document.default else "no"
-        cells = [*known, held, default, model.note]
+        cells = [*values, on_disk, default, model.note]
         yield ["" if cell is None else str(cell) for cell in cells]
 
 
 def one_model(source: ModelRef) -> ModelList:
-    """The details of one model.
+    """Document of one model, with details.
 
     Args:
-        source: of the catalog, a folder, or a hub id.
+        source: a model of the catalog, a folder, or a hub id.
     """
     machine, cached = this_machine(), cached_models()
     if source.entry is not None:
@@ -153,13 +153,14 @@ def one_model(source: ModelRef) -> ModelList:
         stored = _stored(model.on_disk)
         details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
         return _document(machine, [details])
-    known: dict[str, Any] = {field.name: None for field in fields(Entry)}
-    known |= {"name": source.name, "repo": None if source.local else source.location}
+    # Outside the catalog nothing is known but the name, and what the stored files say.
+    values: dict[str, Any] = {field.name: None for field in fields(Entry)}
+    values |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
     on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
     stored = _stored(on_disk)
     model = ListedModel(
-        **known,
+        **values,
         layout=None if stored is None else _layout(stored),
         fits=None,
         on_disk=on_disk,
@@ -193,7 +194,7 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
 
 
 def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:
-    """None of a model that is shown nothing."""
+    """Whether the layout is listed or found on loading; None for a model without vision input."""
     if stored.family is not None:
         return "listed"
     return "found" if stored.vision or "thinker_config" in stored.values else None
@@ -211,12 +212,12 @@ def _configuration(stored: StoredConfig | None) -> Configuration | None:
 
 
 def _stored(on_disk: OnDisk | None) -> StoredConfig | None:
-    """The configuration of the newest revision."""
+    """Configuration of the newest revision."""
     return None if on_disk is None else config_in(Path(on_disk.revisions[0].folder))
 
 
 def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> dict[str, Any]:
-    """`METHOD_DEFAULTS`; None of a model of which nothing is known."""
+    """Values of `METHOD_DEFAULTS`: of the checkpoint, otherwise of the family, otherwise None."""
     if stored is not None and stored.method_defaults is not None:
         return stored.method_defaults
     family = FAMILIES.get(family_name or "")
@@ -234,7 +235,8 @@ def _on_disk(cached: CachedModel | None) -> OnDisk | None:
 
 
 def _folder(folder: Path) -> OnDisk:
-    """The same of a folder that isn't the hub client's."""
+    """State of a local folder, outside the hub's cache."""
     complete = not missing_parts(folder)
+    # Not recursive: a checkpoint's subfolders (such as .git, or other formats) aren't loaded.
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return OnDisk(size, complete, (StoredRevision(None, (), str(folder), complete),))

@@ -1,4 +1,4 @@
-"""The tables of `dycoke models` and `dycoke models info`."""
+"""Tables of `dycoke models` and `dycoke models info`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dycoke_cli.models.families import METHOD_DEFAULTS
 
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125
-"""Columns that the list takes with the names of the repositories."""
+"""Terminal width from which the list has a column of repositories."""
 WITH_NOTES = 160
-"""Columns that it takes with a column of notes; on less, they stand below."""
+"""Terminal width from which the list has a column of notes; otherwise they are below it."""
 
 BILLION = 1e9
-"""In the list, sizes are in billions of parameters and in GB."""
+"""Unit of the list: billions of parameters, and GB."""
 
 _FITS = {"gpu": "GPU", "ram": "RAM", "no": "no", None: UNKNOWN}
 
@@ -42,13 +42,13 @@ _LAYOUTS = {
 
 
 def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
-    """A list of models; the default is marked.
+    """List of models, with the default marked.
 
     Args:
-        document: of `dycoke models`.
-        width: columns there are; where they are few, repositories are left out.
-        hidden: how many more models there are. The notes of a list that is cut short are left out
-            where they don't stand beside the models.
+        document: document of `dycoke models`.
+        width: width of the terminal; a narrow list has no repositories.
+        hidden: number of models that aren't listed. If there are any, notes are omitted unless they
+            fit in a column.
     """
     wide, notes = width >= WITH_REPOSITORIES, width >= WITH_NOTES
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -82,12 +82,12 @@ def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
 
 
 def model_table(document: ModelList) -> Table:
-    """The details of one model."""
+    """Table with the details of one model."""
     return named((name, one_line(value)) for name, value in _rows(document))
 
 
 def _notes(document: ModelList) -> list[str]:
-    """Each note with the names of the models that have it."""
+    """Notes, each with the names of its models."""
     names: dict[str, list[str]] = {}
     for model in document.models:
         if model.note is not None:

@@ -1,4 +1,4 @@
-"""`dycoke models`: the models that have a short name, and which one answers by default."""
+"""`dycoke models`: lists, downloads, removes and selects models."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from dycoke_cli.request import Request
 from dycoke_cli.video.sampling import Sampling
 
 SHOWN = 16
-"""Models on the short list, which a terminal of 24 lines holds with all that is below it."""
+"""Length of the short list: it fits on a terminal of 24 lines, including the legend."""
 
 
 class _Models(pages.Group):
-    """The subcommands; what is none of them, words or flags, is for `list`."""
+    """Group whose default subcommand is `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments that are left, `list` in front of them where no subcommand is."""
+        """Parse arguments, after inserting `list` if they don't begin with a subcommand."""
         others = {*self.commands, *ctx.help_option_names}
         if not ctx.resilient_parsing and not {*args[:1]} & others:
             args = ["list", *args]
@@ -148,9 +148,9 @@ def list_models(
 
 
 def _has(model: ListedModel, words: Sequence[str]) -> bool:
-    """Whether a model has all words."""
-    known = (model.name, model.repo, model.family, model.note)
-    text = " ".join(each for each in known if each is not None).lower()
+    """Whether all words are in a model's name, repository, family or note."""
+    fields = (model.name, model.repo, model.family, model.note)
+    text = " ".join(each for each in fields if each is not None).lower()
     return all(word.lower() in text for word in words)
 
 
@@ -161,7 +161,7 @@ def _nothing_found(words: Sequence[str]) -> str:
 
 
 def _rank(model: ListedModel, document: ModelList) -> tuple[bool, ...]:
-    """Sorts the models that somebody would take first to the front; others stay in order."""
+    """Sort key of the list: bundled, default, downloaded and fitting models come first."""
     return (
         model.repo is not None,
         model.name != document.default,
@@ -192,14 +192,14 @@ def default(
         output.line(settings.default_model() or settings.BUNDLED)
         return
     source = find(name)
-    # A folder is meant as it is seen from here, wherever the next command runs.
+    # Absolute, since the next command may run in another folder.
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
     path = settings.choose_default_model(chosen)
     render.note(f"Default model set to {chosen}{_still_missing(source)} (remembered in {path})")
 
 
 def _still_missing(source: ModelRef) -> str:
-    """That a model isn't on this machine, and what to do; empty of one that is."""
+    """Hint to download a model; empty if it is on this machine."""
     (model,) = one_model(source).models
     if model.on_disk is not None and model.on_disk.complete:
         return ""
@@ -281,7 +281,7 @@ def pull(
         with render.Download(name, len(planned.missing), planned.missing_bytes, quiet) as download:
             hub.pull(planned, download.update)
     else:
-        hub.pull(planned, lambda come: None)
+        hub.pull(planned, lambda received: None)
     hub.check_pulled(planned)
     if not quiet:
         render.note(f"{name} is on this machine, {len(planned.files)} files in {planned.folder}")

@@ -1,4 +1,4 @@
-"""How a conversation is shown: as text while it comes, or as JSON when it is done."""
+"""Presentation of a conversation: streamed text, or one JSON object per answer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dycoke_cli.cli.render.view import View
 
 
 class AsText(View):
-    """Answers stream to stdout; progress, warnings and figures go to stderr.
+    """Streams answers to stdout; progress, warnings and statistics go to stderr.
 
     Args:
-        questions: how many there are.
-        quiet: leave stderr to errors.
+        questions: number of questions.
+        quiet: print only errors on stderr.
         note: see `View`.
         stats: show the panel with all figures in place of one line.
 
     Attributes:
-        more: what shows the panel after that line.
+        more: flag or command that shows the panel, named in that line.
     """
 
     more = "--stats"
@@ -32,7 +32,7 @@ class AsText(View):
     def __init__(
         self, questions: int, quiet: bool, note: str | None = None, stats: bool = False
     ) -> None:
-        # Where the answer streams to the screen, it is its own progress.
+        # A streaming answer on the screen needs no progress of the decoding.
         self._hidden = ("decode",) if sys.stdout.isatty() else ()
         super().__init__(quiet, note, self._hidden)
         self._question: str | None = None
@@ -52,34 +52,35 @@ class AsText(View):
         trace: TracebackType | None,
     ) -> None:
         super().__exit__(kind, error, trace)
+        # After an OSError, such as a closed pipe, stdout can't be written.
         if kind is not None and not issubclass(kind, OSError):
             self._answer.abandon()
 
     @property
     def on_text(self) -> Callable[[str], None]:
-        """Takes the text of an answer as it is generated."""
+        """Callback for the text of an answer as it is generated."""
         return self._add
 
-    def _add(self, piece: str) -> None:
-        self.announce()  # of an answer without any prefill
+    def _add(self, text: str) -> None:
+        self.announce()  # a refusal, or an answer of a server, comes without a prefill stage
         if sys.stdout.isatty():
             self.stop()
-        self._answer.add(piece)
+        self._answer.add(text)
 
     def warning(self, sentence: str) -> None:
-        """Show it once."""
+        """Show a warning, once."""
         if sentence not in self._warned:
             self._warned.add(sentence)
             super().warning(sentence)
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show how far a stage is; the warm-up takes time of those who wait."""
+        """Show the progress of a stage; the time of the warm-up is part of the statistics."""
         if stage == "warm_up":
             self._warming_since = time.monotonic()
         super().stage(stage, done, total)
 
     def begin(self, question: str) -> None:
-        """Show the question where several answers follow each other."""
+        """Prepare to show the question, if there are several."""
         if self._warming_since is not None:
             self._warm_up_s = time.monotonic() - self._warming_since
             self._warming_since = None
@@ -87,7 +88,7 @@ class AsText(View):
             self._question = question
 
     def announce(self) -> None:
-        """Show what has to be said before an answer."""
+        """Show the note and the question before an answer."""
         super().announce()
         if self._question is not None:
             self.stop()
@@ -95,7 +96,7 @@ class AsText(View):
             self._question = None
 
     def begin_comparison(self) -> None:
-        """End the answer; what follows is only measured."""
+        """End the answer; the baseline's answer that follows isn't streamed."""
         self._waited_s = time.monotonic() - self._waiting_since
         self.stop()
         self._answer.end()
@@ -103,7 +104,7 @@ class AsText(View):
         self._line.prefix = "Baseline: "
 
     def finish(self, answer: Answer) -> None:
-        """End the answer; then come the warnings and the figures."""
+        """End the answer, and show its warnings and statistics."""
         self.stop()
         self._line.hidden = self._hidden
         self._line.prefix = ""
@@ -120,16 +121,16 @@ class AsText(View):
         self._warm_up_s = 0.0
 
     def advise(self, sentence: str) -> None:
-        """Show it below the figures."""
+        """Show advice below the statistics."""
         self.note(sentence)
 
 
 class AsJson(View):
-    """One object per question on stdout; on stderr nothing but the progress, on a terminal.
+    """Writes one object per question to stdout, and progress to stderr on a terminal.
 
     Args:
-        waiting: what the objects still to come are about; each that was written is removed.
-        quiet: no progress either.
+        waiting: identifying fields of the outstanding objects; finished ones are removed.
+        quiet: show no progress.
         note: see `View`.
     """
 
@@ -138,7 +139,7 @@ class AsJson(View):
         self._waiting = waiting
 
     def warning(self, sentence: str) -> None:
-        """The object has it."""
+        """Ignored: the object has the warnings."""
 
     def finish(self, answer: Answer) -> None:
         """Write the object."""

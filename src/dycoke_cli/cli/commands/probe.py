@@ -94,9 +94,10 @@ class Probed:
 
 def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
     frames, height, width = clip.frames.shape[:3]
-    known = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
-    if known is not None:
-        return known
+    # The catalog has the token counts of many models, for which no processor has to be loaded.
+    tokens = source.entry.clip_tokens(frames, height, width) if source.entry is not None else None
+    if tokens is not None:
+        return tokens
     from dycoke_cli.models.prompts.stock_prompt import count_tokens
 
     return count_tokens(source, clip)
@@ -122,7 +123,7 @@ def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
 
 
 def table(probed: Probed) -> Table:
-    """The streams, the frames sampled, their visual tokens, and the audio read."""
+    """Table of streams, sampled frames, visual tokens and audio."""
     return named(_rows(probed))
 
 
@@ -165,11 +166,11 @@ def _audio(probed: Probed) -> str:
     if stored is None:
         return "none"
     channels = f"{stored.channels} channel{'s' if stored.channels != 1 else ''}"
-    found = f"{stored.index} ({stored.codec}, {stored.sample_rate / 1000:g} kHz, {channels})"
+    stream = f"{stored.index} ({stored.codec}, {stored.sample_rate / 1000:g} kHz, {channels})"
     if isinstance(read, Absent):
-        return found
+        return stream
     rate = f"{read.sample_rate / 1000:g} kHz"
-    return f"{found}; {one_line(probed.model)} is given {read.seconds:.1f} s of it, at {rate}"
+    return f"{stream}; {one_line(probed.model)} is given {read.seconds:.1f} s of it, at {rate}"
 
 
 def _rate(fps: float | None, varies: bool | None) -> str:

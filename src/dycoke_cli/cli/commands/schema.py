@@ -1,4 +1,4 @@
-"""`dycoke schema`: the JSON Schemas of what the program prints, made from its dataclasses."""
+"""`dycoke schema`: JSON Schemas of the program's output, derived from its dataclasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversation as a file: Markdown to read, or the answers' objects as JSON Lines."""
+"""Export of a conversation: Markdown, or JSON Lines with the answers' objects."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dycoke_cli.unicode import to_json, valid
 
 
 def save(path: str, answers: Sequence[Answer]) -> None:
-    """Write answers to a file that isn't there yet, in the order in which they came.
+    """Write answers to a new file, in order.
 
     Args:
-        path: whose name ends in .jsonl or .json for objects as of `ask --json`.
-        answers: with their questions.
+        path: a suffix of .jsonl or .json selects objects as in `ask --json`.
+        answers: the answers with their questions.
 
     Raises:
-        OSError: the file is there already, or can't be written.
+        OSError: the file exists, or can't be written.
     """
     lines = [to_json(answer.to_dict()) for answer in answers]
     if not path.lower().endswith((".jsonl", ".json")):

@@ -1,4 +1,4 @@
-"""`dycoke tune`: a setting for a model, chosen by itself from unlabelled videos."""
+"""`dycoke tune`: chooses a compression setting for a model from unlabelled videos."""
 
 from __future__ import annotations
 
@@ -143,11 +143,10 @@ def tune(
 
         if plot is not None:
             check_picture(plot, [".png", ".svg"])
-        found = [find(where) if Path(where).is_dir() else None for where in videos]
         paths = [
             path
-            for where, inside in zip(videos, found, strict=True)
-            for path in ([where] if inside is None else [one.path for one in inside.videos])
+            for named in videos
+            for path in ([v.path for v in find(named).videos] if Path(named).is_dir() else [named])
         ]
         specs = None if methods is None else tuple(parse_specs(methods, retain))
         if retain is not None and methods is None:
@@ -168,6 +167,7 @@ def tune(
         except KeyboardInterrupt:
             view.note("What was measured is kept; the same command resumes.")
             raise
+        # Stored before anything is printed, so that a closed pipe doesn't lose the result.
         path = store(replace(tuning, default=save))
         view.stop()
         for sentence in report.warnings:
@@ -189,10 +189,10 @@ def tune(
 
 
 def entry_of(tuning: Tuning) -> dict[str, Any]:
-    """What a checkpoint's config.json can say of it: the parameters whose defaults a model has.
+    """Entry for a checkpoint's config.json: tuned parameters that may have per-model defaults.
 
     Raises:
-        UsageError: the method that was chosen has none of them.
+        UsageError: the chosen method has no such parameter.
     """
     entry = {name: tuning.method[name] for name in METHOD_DEFAULTS if name in tuning.method}
     if not entry:
@@ -218,7 +218,7 @@ def _questions(path: Path) -> tuple[str, ...]:
 
 
 def table(report: TuneReport) -> Group:
-    """The settings that were left, cheapest first, and what they mean."""
+    """Table of the remaining settings, cheapest first, with the choice and the guards."""
     rows = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     rows.add_column("Setting", overflow="fold")
     for heading in ("Tokens", "Time", "Divergence", "Agreement", "Tested", "95 %"):

@@ -1,1 +1,1 @@
-"""Flags: read off the fields of dataclasses, or declared once where no field has them."""
+"""Flags: derived from dataclass fields, or declared once if there is no such field."""

@@ -1,4 +1,4 @@
-"""The flags that choose where questions are answered, and how many together."""
+"""Flags of the execution backend (workers, Ray) and of the batch size."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ BatchSize = Annotated[
 
 
 def batch_size(given: str) -> int | None:
-    """What `--batch-size` says; None is auto.
+    """Parse `--batch-size`; None stands for auto.
 
     Raises:
         UsageError: neither auto nor a number.
@@ -94,7 +94,7 @@ def batch_size(given: str) -> int | None:
 
 @dataclass(frozen=True)
 class EngineFlags:
-    """Where questions are answered."""
+    """Flags of the execution backend."""
 
     workers: options.Workers = None
     engine: EngineName = "local"
@@ -104,7 +104,7 @@ class EngineFlags:
     ship: Ship = False
 
     def check(self) -> None:
-        """Refuse what can't be done, before anything takes time.
+        """Check the combination of flags.
 
         Raises:
             UsageError: a value out of range, flags of another engine, or Ray isn't installed.
@@ -117,7 +117,7 @@ class EngineFlags:
                 "(--num-cpus-per-worker), so leave it out"
             )
         if self.engine == "ray":
-            self.chosen()
+            self.chosen()  # raises if Ray isn't installed or a value is out of range
             return
         for flag, given in (
             ("--address", self.address is not None),
@@ -130,22 +130,22 @@ class EngineFlags:
 
     @property
     def is_alone(self) -> bool:
-        """Whether one process of this machine answers."""
+        """Whether a single local process answers."""
         return self.engine == "local" and (self.workers or 1) == 1
 
     def start(self) -> None:
-        """Let what answers in processes of its own be imported there; doesn't wait for it."""
+        """Start the imports of local worker processes in the background."""
         if self.engine == "local" and self.workers is not None and self.workers > 1:
             from dycoke_cli.runs.pool import start_importing
 
             start_importing()
 
     def other(self) -> Engine | None:
-        """The engine that they choose, where it isn't this machine."""
+        """The chosen engine if it isn't local, otherwise None."""
         return None if self.engine == "local" else self.chosen()
 
     def chosen(self) -> Engine:
-        """The engine that they choose.
+        """The chosen engine.
 
         Raises:
             UsageError: a value out of range, or Ray isn't installed.

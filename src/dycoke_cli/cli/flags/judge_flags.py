@@ -1,4 +1,4 @@
-"""The flags that choose an LLM as the judge of open answers."""
+"""Flags of the LLM judge."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ JudgeUrl = Annotated[
 
 @dataclass(frozen=True)
 class JudgeFlags:
-    """Who grades open answers."""
+    """Flags of the LLM judge."""
 
     judge_model: JudgeModel = None
     judge_url: JudgeUrl = None
 
     def client(self, dataset: Dataset) -> Client | None:
-        """The judge that they choose; None is none.
+        """Client of the chosen judge; None without one.
 
         Args:
-            dataset: whose answers it would grade.
+            dataset: benchmark whose answers are graded.
 
         Raises:
-            UsageError: the answers need no judge, or the judge can't be asked.
+            UsageError: the benchmark needs no judge, or the flags are incomplete.
         """
         if self.judge_model is None:
             if self.judge_url is not None:
@@ -65,6 +65,7 @@ class JudgeFlags:
         from dycoke_cli.evaluation.scoring.judge_client import KEY, OpenAIClient
 
         client = OpenAIClient(self.judge_model, self.judge_url)
+        # A local endpoint needs no key; OpenAI's does, and would fail only after the run.
         if self.judge_url is None and not (
             os.environ.get(KEY) or os.environ.get("OPENAI_BASE_URL")
         ):

@@ -1,4 +1,4 @@
-"""The flags of methods: `--method`, `--methods`, and one for each name of a parameter."""
+"""Flags of compression methods: `--method`, `--methods`, and one per parameter name."""
 
 from __future__ import annotations
 

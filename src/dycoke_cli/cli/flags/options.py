@@ -1,4 +1,4 @@
-"""The options that commands share and that are no field of a dataclass, each declared once."""
+"""Options shared by commands that aren't fields of a library dataclass."""
 
 from __future__ import annotations
 
@@ -264,6 +264,6 @@ Quiet = Annotated[
 
 
 def given(context: typer.Context) -> set[str]:
-    """The names of the parameters that somebody gave, be it with the value of the default."""
+    """Names of the parameters set by the user, even if to the default value."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source and source.name != "DEFAULT"}

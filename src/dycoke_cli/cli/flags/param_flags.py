@@ -1,6 +1,6 @@
-"""The flags of parameters: their names, their help and their errors, read off the fields.
+"""Flags derived from dataclass parameters: names, help texts and error messages.
 
-A flag is None where it wasn't given: the dataclass that has the field has its default as well.
+A flag that isn't set is None; the default is that of the dataclass field.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from dycoke_cli.video.sampling import Sampling
 
 
 def flag(name: str) -> str:
-    """The flag of a parameter, by name."""
+    """Flag of a parameter, by the parameter's name."""
     return "--" + _SHORT.get(name, name).replace("_", "-")
 
 
 def flags(parameter: Parameter) -> list[str]:
-    """All flags of a parameter: an on-off one has two, unless it is off by default for good."""
+    """All flags of a parameter; a boolean has `--x` and `--no-x`.
+
+    A shared boolean that is off by default has only `--x`. A method's boolean always has both,
+    since methods may differ in its default.
+    """
     on = flag(parameter.name)
-    for_good = parameter.name in _SHARED and parameter.default is False
-    return [on, _off(on)] if parameter.kind is bool and not for_good else [on]
+    only_on = parameter.name in _SHARED and parameter.default is False
+    return [on, _off(on)] if parameter.kind is bool and not only_on else [on]
 
 
 _SHARED = {
@@ -38,23 +42,23 @@ _SHARED = {
     for group in (Sampling, Limits, LoadOptions, GenerationOptions)
     for name, parameter in parameters_of(group).items()
 }
-_SHORT = {name: p.told.flag for name, p in _SHARED.items() if p.told.flag is not None}
+_SHORT = {name: p.spec.flag for name, p in _SHARED.items() if p.spec.flag is not None}
 
 
 def in_flags(text: str) -> str:
-    """A sentence of the library in terms of flags, for people who give flags.
+    """Replace parameter names in a message of the library by their flags.
 
-    `merge_ratio` becomes `--merge-ratio` wherever it stands. A name that is a plain word, such as
-    `recall`, does so where the sentence begins with it, behind the word "parameter", and in
+    `merge_ratio` becomes `--merge-ratio` everywhere. A name that is an English word, such as
+    `recall`, is replaced only at the start of the sentence, after the word "parameter", and in
     `recall=False`, which becomes `--no-recall`.
     """
     return _NAMED.sub(_as_flag, text)
 
 
-def _as_flag(found: re.Match[str]) -> str:
-    if (value := found["value"]) is None:
-        return flag(found.group(found.lastindex or 0))
-    name = flag(found["set"])
+def _as_flag(match: re.Match[str]) -> str:
+    if (value := match["value"]) is None:
+        return flag(match.group(match.lastindex or 0))
+    name = flag(match["set"])
     return {"True": name, "False": _off(name)}.get(value, f"{name} {value}")
 
 
@@ -72,7 +76,7 @@ _NAMED = re.compile(
 
 @contextmanager
 def speaking_of_flags() -> Iterator[None]:
-    """Errors of the library within the block speak of flags."""
+    """Rewrite usage errors of the block in terms of flags."""
     try:
         yield
     except UsageError as error:
@@ -83,26 +87,26 @@ _METAVARS: dict[type, str | None] = {bool: None, int: "N", float: "X", str: "TEX
 
 
 def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
-    """What Typer needs of one flag.
+    """Typer annotation of a flag.
 
     Args:
-        parameters: those of one name, by what they belong to: a method, or "" for all commands.
-        panel: of the help page; None where it is one that most people need.
+        parameters: parameters with one name, by owner: a method, or "" for a shared option.
+        panel: panel of the help page; None for the most common options.
 
     Raises:
-        TypeError: one flag can't be all of them.
+        TypeError: the parameters have different types.
     """
     first = next(iter(parameters.values()))
     if {p.kind for p in parameters.values()} != {first.kind}:
         raise TypeError(f"the methods {', '.join(parameters)} disagree on what {first.name} is")
-    words = dict.fromkeys(word for p in parameters.values() for word in p.told.words)
+    words = dict.fromkeys(word for p in parameters.values() for word in p.spec.words)
     choices = dict.fromkeys(choice for p in parameters.values() for choice in p.choices)
-    # A number is a text to Typer, for it may be a share in per cent or a word, and our own sentence
-    # says what isn't one.
+    # Numbers are strings for Typer: "70%" and words such as "auto" are allowed, and our message for
+    # an invalid one is better.
     kind: Any = bool if first.kind is bool else str
     if choices:
         kind = Literal[tuple(choices)]
-    metavar = first.told.metavar or first.told.symbol
+    metavar = first.spec.metavar or first.spec.symbol
     metavar = metavar or ("NAME" if choices else _METAVARS[first.kind])
     return Annotated[
         kind | None,
@@ -117,34 +121,35 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
 
 
 def help_text(parameters: Mapping[str, Parameter]) -> str:
-    """What a flag does, its range and defaults, for the parameters of one name by method."""
+    """Help text of a flag with range and defaults, for the parameters of one name by method."""
     first = next(iter(parameters.values()))
-    sentences = [first.told.help]
+    sentences = [first.spec.help]
     if DEFAULT not in parameters and "" not in parameters:
         sentences.append(f"For {', '.join(parameters)} only.")
     ranges = {method: p.range for method, p in parameters.items() if p.range is not None}
     if ranges:
-        sentences.append(f"Range: {_told(ranges)}.")
+        sentences.append(f"Range: {_by_method_in_words(ranges)}.")
     defaults = {method: p.default_in_words for method, p in parameters.items()}
     if any(defaults.values()):
-        sentences.append(f"Default: {_told(defaults)}.")
+        sentences.append(f"Default: {_by_method_in_words(defaults)}.")
     return in_flags(" ".join(sentences))
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
-    """What was given for a parameter: a text, or on or off.
+    """Parse a flag's value: a text, or a boolean.
 
     Raises:
-        UsageError: it isn't of the parameter's kind.
+        UsageError: it isn't of the parameter's type.
     """
-    if parameter.told.read is not None:
-        return parameter.told.read(given)
+    if parameter.spec.read is not None:
+        return parameter.spec.read(given)
     return parameter.parse(given) if isinstance(given, str) else given
 
 
-def _told(by_method: Mapping[str, str]) -> str:
-    """What the default method has, or else most of them, and the others where theirs differs."""
+def _by_method_in_words(by_method: Mapping[str, str]) -> str:
+    """Text of the default method (otherwise the most frequent one), then the deviating methods."""
     texts = [*by_method.values()]
+    # Texts are grouped, so that the help doesn't repeat a default that most methods share.
     usual = by_method.get(DEFAULT, max(texts, key=texts.count))
     others: dict[str, list[str]] = {}
     for method, text in by_method.items():

@@ -1,4 +1,4 @@
-"""The questions of one call: from the argument, from -q, from stdin."""
+"""Questions of a command line: from the argument, from -q and from stdin."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dycoke_cli.video.stdin import STDIN
 
 
 def collect(argument: str | None, options: list[str] | None, *videos: str) -> list[str]:
-    """All questions in the order in which they were given.
+    """Collect all questions, in the order given.
 
     Raises:
-        UsageError: there is none, one is empty, or stdin is wanted for two things.
+        UsageError: there is none, one is empty, or stdin is used twice.
     """
     given = [*([] if argument is None else [argument]), *(options or [])]
     if not given:
@@ -26,6 +26,7 @@ def collect(argument: str | None, options: list[str] | None, *videos: str) -> li
         questions += _lines_of_stdin() if text == STDIN else [text.strip()]
     if "" in questions:
         raise UsageError("a question is empty")
+    # Bytes of an argument that aren't UTF-8 would reach the tokenizer as lone surrogates.
     for text in questions:
         if not is_valid(text):
             raise UsageError(f"the question '{valid(text)}' isn't UTF-8 text; convert it to UTF-8")

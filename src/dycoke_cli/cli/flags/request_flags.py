@@ -1,4 +1,4 @@
-"""From flags to a request: what ask, batch and eval share."""
+"""Flags of a request, shared by ask, batch, eval and others."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ BRIEF = """
     --merge-ratio --prune-ratio --prune-layer --retain --merge-stage --max-new-tokens --estimate
     --quiet
 """
-"""What most people need of ask and batch, for their short pages."""
+"""Flags on the short help pages of ask and batch."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """Which model answers."""
+    """Flag of the model."""
 
     model: options.Model = None
 
     @property
     def named(self) -> str | None:
-        """The model that was chosen, by the flag or before; None where the bundled one answers.
+        """Model of the flag, otherwise of `dycoke models default`; None for the bundled one.
 
         Raises:
             ModelError: the settings can't be read.
@@ -57,7 +57,7 @@ def request(
     *,
     limits: Limits,
 ) -> Request:
-    """What the flags of a command choose.
+    """Build the request from the flags of a command.
 
     Raises:
         ModelError: the settings can't be read.

@@ -1,4 +1,4 @@
-"""The flags that have questions answered by a server."""
+"""Flags of a remote server that answers the questions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NoServer = Annotated[
     ),
 ]
 
-# Of flags that are for a model in this process: their parameters.
+# Parameters that need the model in this process; they exclude --server.
 _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
     "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
@@ -71,17 +71,17 @@ _LOCAL = (
 
 @dataclass(frozen=True)
 class ServerFlags:
-    """Which server answers, if any."""
+    """Flags of a remote server."""
 
     server: Url = None
     api_key_env: KeyVariable = "OPENAI_API_KEY"
     as_images: AsImages = False
 
     def check(self, context: typer.Context) -> None:
-        """Refuse flags that don't go together.
+        """Check that no flag contradicts --server, or needs it.
 
         Raises:
-            UsageError: there are some.
+            UsageError: one does.
         """
         given = options.given(context)
         if self.server is None:
@@ -98,20 +98,21 @@ class ServerFlags:
             )
 
     def chosen(self, context: typer.Context, method: Method | None = None) -> Server | None:
-        """The server that they choose; None is none.
+        """The chosen server; None without one.
 
         Args:
             context: of the command.
-            method: that is named to the server where a flag says anything of it; None where each
-                row of a table names its own.
+            method: sent to the server if a flag sets it or one of its parameters; None if each row
+                of a table has its own method.
 
         Raises:
-            UsageError: a value that can't be.
+            UsageError: an invalid value.
         """
         if self.server is None:
             return None
         from dycoke_cli.runs.remote.served_model import Server
 
+        # Unless a flag names a method, the server's own default applies, not ours.
         parts = set() if method is None else {"method", *parameters_of(type(method))}
         return Server(
             self.server,

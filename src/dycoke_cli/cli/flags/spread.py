@@ -1,4 +1,4 @@
-"""Spreads dataclasses of options into the signature of a command, where Typer looks for them."""
+"""Decorator that expands dataclasses of options in a command's signature into Typer flags."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dycoke_cli.param import Parameter, parameters_of
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """Marks a field that is a dict of parameters, for those that no source file lists.
+    """Marker of a dict field with dynamic parameters, such as those of plug-in methods.
 
     Args:
-        options: their annotations by name. Where one isn't given, it is None.
-        refuse: called with the name of one that a command can't have, for it has that flag already.
+        options: Typer annotations by name; a flag that isn't set is None.
+        refuse: called with the name of a parameter whose flag the command already has.
     """
 
     options: Mapping[str, Any]
@@ -31,15 +31,15 @@ class Each:
 
 @dataclasses.dataclass(frozen=True)
 class FromParams:
-    """Marks a parameter that is a dataclass of the library: its fields with a `Param` are flags.
+    """Marker of a library dataclass as a parameter: its fields with a `Param` become flags.
 
-    Where a flag isn't given, the field keeps its default.
+    If a flag isn't set, the field keeps its default.
 
     Args:
-        panel: of the help page.
-        exclusive: names of which only one may be given.
+        panel: panel of the help page.
+        exclusive: names of mutually exclusive flags.
         without: names that the command doesn't have.
-        common: names that most people need, which stand before all panels.
+        common: names of common options, listed before the panels.
     """
 
     panel: str
@@ -48,34 +48,34 @@ class FromParams:
     common: tuple[str, ...] = ()
 
     def parameters(self, group: Any) -> dict[str, Parameter]:
-        """The parameters that are flags, by name."""
+        """Parameters that become flags, by name."""
         return {n: p for n, p in parameters_of(group).items() if n not in self.without}
 
     def made(self, group: Any, given: dict[str, Any]) -> Any:
-        """The dataclass; its values are taken out of what was given.
+        """Build the dataclass; removes its values from `given`.
 
         Raises:
-            UsageError: a value out of range, or two that contradict each other.
+            UsageError: a value out of range, or mutually exclusive flags.
         """
         parameters = self.parameters(group)
-        taken = {name: given.pop(name) for name in parameters}
-        taken = {name: value for name, value in taken.items() if value is not None}
-        both = [flag(name) for name in self.exclusive if name in taken]
+        values = {name: given.pop(name) for name in parameters}
+        values = {name: value for name, value in values.items() if value is not None}
+        both = [flag(name) for name in self.exclusive if name in values]
         if len(both) > 1:
             raise UsageError(f"{' and '.join(both)} exclude each other; use one of them")
         with speaking_of_flags():
-            return group(**{name: value_of(parameters[name], v) for name, v in taken.items()})
+            return group(**{name: value_of(parameters[name], v) for name, v in values.items()})
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Make each field of a parameter that is a dataclass a parameter of its own, in its place.
+    """Replace each dataclass parameter of a command by one parameter per field.
 
     Args:
-        command: a function; what it is called with is put back together.
+        command: the command. The returned function builds the dataclasses and calls it.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
-    found: list[tuple[inspect.Parameter, Each | None]] = []
+    candidates: list[tuple[inspect.Parameter, Each | None]] = []
     groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
@@ -83,17 +83,18 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         if mark is not None:
             group = get_args(kind)[0]
             groups[name] = group, mark
-            for field, told in mark.parameters(group).items():
+            for field, definition in mark.parameters(group).items():
                 panel = None if field in mark.common else mark.panel
-                found.append((_parameter(field, option({"": told}, panel), None), None))
+                candidates.append((_parameter(field, option({"": definition}, panel), None), None))
         elif dataclasses.is_dataclass(kind):
             groups[name] = kind, None
-            found += _parameters(kind)
+            candidates += _parameters(kind)
         else:
-            found.append((parameter.replace(annotation=kind), None))
-    taken = {"--help", *groups}.union(*(_names(one) for one, each in found if each is None))
+            candidates.append((parameter.replace(annotation=kind), None))
+    # The command's own flags win over those of plug-ins, so they are collected first.
+    taken = {"--help", *groups}.union(*(_names(one) for one, each in candidates if each is None))
     refused: set[str] = set()
-    for one, each in found:
+    for one, each in candidates:
         if each is not None and taken & _names(one):
             each.refuse(one.name)
             refused.add(one.name)
@@ -112,6 +113,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
                 given[name] = mark.made(group, given)
         command(**given)
 
+    # Typer reads the signature and the annotations, not the function's code.
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters.values()]
     returns = hints.get("return", inspect.Signature.empty)
     spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -122,7 +124,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
-    """The fields of a group, with what marks those that hold several parameters."""
+    """Fields of a group, with the marker of dict fields."""
     hints = typing.get_type_hints(group, include_extras=True)
     for field in dataclasses.fields(group):
         marks = getattr(hints[field.name], "__metadata__", ())
@@ -130,17 +132,17 @@ def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
 
 
 def _names(parameter: inspect.Parameter) -> set[str]:
-    """The name of a parameter, and its flags."""
+    """Name of a parameter and its flags."""
     marks = getattr(parameter.annotation, "__metadata__", ())
     infos = [mark for mark in marks if isinstance(mark, OptionInfo)]
-    # In an Annotated, Typer has the first of them where a default would be.
+    # `typer.Option("--a", "--b")` stores the first flag as its default, for use outside Annotated.
     declared = [word for info in infos for word in (info.default, *(info.param_decls or ()))]
     flags = [one for word in declared if isinstance(word, str) for one in word.split("/")]
     return {parameter.name, *(flags or [flag(parameter.name)])}
 
 
 def _taken(field: str, each: Each | None, given: dict[str, Any], refused: set[str]) -> Any:
-    """Take the value of a field out of what was given."""
+    """Remove the value of a field from `given`, and return it."""
     if each is None:
         return given.pop(field)
     return {name: given.pop(name) for name in each.options if name not in refused}

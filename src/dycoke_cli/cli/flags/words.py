@@ -1,4 +1,4 @@
-"""The words of a command line that are no flags: which are videos, and which are the question."""
+"""Separation of positional arguments into videos and the question."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _EXPANDED = re.compile(r'["$`\\!]')
 
 
 def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """The videos and the question.
+    """Split positional arguments into videos and the question.
 
-    A question in quotes may stand anywhere. Without quotes it is all words behind the videos, or
-    all before the one video. What is the name of a file is no question.
+    A quoted question may be anywhere. An unquoted one is all words after the videos, or all words
+    before a single video. A file name is never a question.
 
     Args:
-        words: one or more, as they were given; what is named may be missing.
+        words: one or more arguments; the files need not exist.
 
     Raises:
-        UsageError: several questions, or one that can't be told from the videos.
+        UsageError: several questions, or an ambiguous one.
     """
     texts = _in_quotes(words)
     if len(texts) > 1:
@@ -36,24 +36,26 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
         )
     if texts:
         return [word for word in words if word not in texts], texts[0]
-    known = words[0] == STDIN or _is_place(words[0])
+    video_first = words[0] == STDIN or _is_place(words[0])
     videos = [words[0], *takewhile(_is_place, words[1:])]
-    asked = [*words[len(videos) :]]
+    question = [*words[len(videos) :]]
     *before, last = words
-    if not known and _is_place(last) and (len(before) > 1 or before[0].endswith("?")):
-        known, videos, asked = True, [last], before
-    unclear = asked if known else words[1:]
-    if asked and any(os.path.isfile(word) or has_suffix(word) for word in unclear):
+    # A single word before the video is more likely a misspelt file than a question.
+    if not video_first and _is_place(last) and (len(before) > 1 or before[0].endswith("?")):
+        video_first, videos, question = True, [last], before
+    unclear = question if video_first else words[1:]
+    if question and any(os.path.isfile(word) or has_suffix(word) for word in unclear):
         raise UsageError(
             f"the question can't be told from the videos in {' '.join(words)}: put it in quotes"
         )
-    return videos, " ".join(asked) if asked else None
+    return videos, " ".join(question) if question else None
 
 
 def _in_quotes(words: Sequence[str]) -> list[str]:
-    """The texts that only quotes make one word, where they aren't names of files."""
+    """Arguments with white space, which must have been quoted, unless they name a file."""
     texts = [word for word in words if any(map(str.isspace, word)) and not _exists(word)]
-    # A name may be misspelt: it is the first word, or another text can be the question.
+    # A text with a video suffix is a misspelt file name if another text can be the question, or if
+    # it is the first word.
     texts = [text for text in texts if not has_suffix(text)] or [
         text for text in texts if text != words[0]
     ]
@@ -72,17 +74,17 @@ def _exists(word: str) -> bool:
 
 
 def is_pattern(word: str) -> bool:
-    """Whether a word is a pattern that files match."""
+    """Whether a word is a glob pattern with matching files."""
     return glob.has_magic(word) and any(glob.iglob(word, recursive=True))
 
 
 def has_suffix(word: str) -> bool:
-    """Whether a word ends as the names of videos and pictures do."""
+    """Whether a word has the suffix of a video or image."""
     return is_video(word) or is_picture(word)
 
 
 def quoted(word: str) -> str:
-    """A word as it is typed: in quotes where it needs them."""
+    """Quote a word for a shell if necessary."""
     if _BARE.fullmatch(word) and not word.startswith("-"):
         return word
     return shlex.quote(word) if _EXPANDED.search(word) else f'"{word}"'

@@ -1,1 +1,1 @@
-"""The pictures that commands write."""
+"""Plots that commands write (`--plot`)."""

@@ -1,6 +1,6 @@
-"""The picture of `dycoke bench --plot`: time per stage, stacked, a bar per configuration.
+"""Plot of `dycoke bench --plot`: stacked bars of the time per stage, one per configuration.
 
-SVG is written as the XML that it is: no library for plots has to be installed for five rectangles.
+The SVG is written as XML, so that `bench` doesn't need matplotlib.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ STAGES = {
     "prefill": ("prefill", "#f58518"),
     "decode": ("decode", "#54a24b"),
 }
-"""The stages that follow each other, with their names and colours."""
+"""Consecutive stages, with label and colour."""
 
 _WIDTH, _MARGIN, _RIGHT = 900, 20, 100
 _LABELS = 230
 _BAR, _GAP, _TOP = 26, 14, 84
 _TEXT, _LINES = "#333333", "#dddddd"
-# Of a label, so that it ends before the bars.
+# Characters of a label that fit in front of the bars.
 _LONGEST = 29
 
 
 def stacked(report: BenchReport) -> str:
-    """The picture, as SVG."""
+    """Draw the report as SVG."""
     rows = report.rows
     most = max(max(row.seconds.total, _sum(row)) for row in rows) or 1.0
     step = _step(most)
@@ -108,6 +108,6 @@ def _sum(row: TimedRow) -> float:
 
 
 def _step(most: float) -> float:
-    """The distance of ticks: 1, 2 or 5 times a power of ten, four to ten of them."""
+    """Distance of ticks: 1, 2 or 5 times a power of ten, so that there are 4 to 10 ticks."""
     power = 10.0 ** math.floor(math.log10(most / 4))
     return power * max(factor for factor in (1, 2, 5) if factor * power <= most / 4)

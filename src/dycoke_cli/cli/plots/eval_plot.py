@@ -1,4 +1,4 @@
-"""The picture of `dycoke eval report --plot`: accuracy over retention, a line for each method."""
+"""Plot of `dycoke eval report --plot`: accuracy over retention, a line per method."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ _MARKERS = "osD^v<>P"
 _TICKS = (100, 75, 50, 35, 25, 15, 10, 5, 3, 2, 1)
 _FEW_TICKS = (100, 50, 25, 10, 5, 2)
 _LONGEST = 44
-"""Of the name of a model, whose end says more than its beginning."""
+"""Characters of a model's name; a longer one is cut in front, since its end is more specific."""
 _STEP = 0.012
-"""Between lines whose points would hide each other's errors, on the logarithmic axis."""
+"""Horizontal shift between lines, on the logarithmic axis, so that error bars don't overlap."""
 _LEAST, _MARGIN = 50.0, 0.93
-"""Where the axis ends, if nothing is compressed further; and how far behind what is."""
+"""Right end of the axis if no row retains less; margin factor otherwise."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """The rows of a method that differ in how much they keep: what keeps most comes first."""
+    """Line of the plot: rows of a method that differ in retention only."""
 
     name: str
     rows: Sequence[ScoredRow]
 
 
 def accuracy_figure(report: EvalReport) -> Figure:
-    """A panel for each model: points with clustered standard errors, the baseline dashed.
+    """Draw a panel per model: points with clustered standard errors, the baseline dashed.
 
-    Retention is that at decode; at prefill, where a row had no decoding step.
+    The axis is retention at decode, or at prefill if a row has no decoding step.
     """
     placed = [row for row in report.rows if _is_placed(row)]
     decode = all(row.kept_in_decode is not None for row in placed)
     models = [model.name for model in report.models]
     alone = len(models) == 1
-    columns = 2 if len(models) == 4 else min(len(models), 3)
+    columns = 2 if len(models) == 4 else min(len(models), 3)  # four are drawn as 2 x 2
     high = math.ceil(len(models) / columns)
     figure = new_figure(high)
     panels = figure.subplots(high, columns, sharey=True, squeeze=False).flatten()
-    known = [kept for row in placed if (kept := _retention(row, decode))]
-    least = _MARGIN * min([*known, _LEAST])
+    retentions = [kept for row in placed if (kept := _retention(row, decode))]
+    least = _MARGIN * min([*retentions, _LEAST])
     lines = {name: _lines(row for row in report.rows if row.model == name) for name in models}
     names = list(dict.fromkeys(line.name for of in lines.values() for line in of))
     ends = {}
@@ -64,12 +64,13 @@ def accuracy_figure(report: EvalReport) -> Figure:
         ends[axes] = _draw(axes, rows, lines[model], names, decode, least)
         ticks = _TICKS if alone else _FEW_TICKS
         retention_axis(axes, least, [tick for tick in ticks if tick >= least])
-        axes.set_xlim(1.05 * max([*known, 100]), least)  # a guard may read more than all tokens
+        # Over 100 % with a guard, whose retention is summed over budgets.
+        axes.set_xlim(1.05 * max([*retentions, 100]), least)
         if not alone:
             axes.set_title(_short(model), fontsize=10, color=TEXT_COLOUR, parse_math=False)
     for axes in panels[len(models) :]:
         axes.set_visible(False)
-    # They have one vertical axis, which is known now.
+    # The panels share the vertical axis, whose limits are final only now.
     for axes, (of_lines, colours) in ends.items():
         name_ends(axes, of_lines, colours)
     where = "attended to by a decoding step (mean over layers)" if decode else "kept at prefill"
@@ -86,7 +87,7 @@ def accuracy_figure(report: EvalReport) -> Figure:
 
 
 def undrawn(report: EvalReport) -> list[str]:
-    """Sentences about rows that have no point in the picture."""
+    """Sentences about rows without a point in the plot."""
     several = report.model is None
     return [
         f"{row_name(row.spec, row.model, several)} isn't in the picture: it has no answers"
@@ -96,27 +97,27 @@ def undrawn(report: EvalReport) -> list[str]:
 
 
 def _lines(rows: Iterable[ScoredRow]) -> list[_Line]:
-    """The methods of a model.
+    """Group the rows of a model into lines.
 
-    Rows of a method are on one line where they differ in shares alone, such as a budget; what else
-    differs is told by the name.
+    Rows of a method are on one line if they differ in float parameters only, such as a budget.
+    Other differences are part of the line's name.
     """
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[ScoredRow]] = {}
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[ScoredRow]] = {}
     for row in rows:
         if row.method == "none" or not _is_placed(row):
             continue
         fixed = {n: str(v) for n, v in row.parameters.items() if not isinstance(v, float)}
-        found.setdefault((row.method, tuple(sorted(fixed.items()))), []).append(row)
-    named = []
-    for (method, fixed_of), of in found.items():
-        others = [dict(pairs) for name, pairs in found if name == method]
-        told = [
+        groups.setdefault((row.method, tuple(sorted(fixed.items()))), []).append(row)
+    lines = []
+    for (method, fixed_of), of in groups.items():
+        others = [dict(pairs) for name, pairs in groups if name == method]
+        differing = [
             f"{name}={value.lower()}"
             for name, value in fixed_of
             if len({other.get(name) for other in others}) > 1
         ]
-        named.append(_Line(one_line(" ".join([method, *told])), of))
-    return named
+        lines.append(_Line(one_line(" ".join([method, *differing])), of))
+    return lines
 
 
 def _draw(
@@ -127,15 +128,15 @@ def _draw(
     decode: bool,
     least: float,
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Draw one panel; returns where its lines end, and their colours, by name.
+    """Draw one panel; returns end points and colours of its lines, by name.
 
     Args:
-        axes: of the panel.
-        rows: of its model.
-        lines: of its methods.
-        names: of the lines of all panels, each with its colour.
-        decode: whether retention is that at decode.
-        least: where the axis ends.
+        axes: axes of the panel.
+        rows: rows of its model.
+        lines: lines of its methods.
+        names: names of the lines of all panels, which determine the colours.
+        decode: whether the axis is retention at decode.
+        least: right end of the axis.
     """
     ends: dict[str, tuple[float, float]] = {}
     colours: dict[str, str] = {}
@@ -155,6 +156,7 @@ def _draw(
     for number, line in enumerate(lines):
         place = names.index(line.name)
         colours[line.name] = _COLOURS[place % len(_COLOURS)]
+        # A factor, not a summand: on a logarithmic axis it is the same shift everywhere.
         apart = math.exp((number - (len(lines) - 1) / 2) * _STEP)
         points = sorted(
             (kept * apart, *_percent(row))
@@ -183,18 +185,18 @@ def _is_control(row: ScoredRow) -> bool:
 
 
 def _is_placed(row: ScoredRow) -> bool:
-    """Whether a row has a place on the axis: it read video, and answered."""
+    """Whether a row has a point: it has a retention and an accuracy, and isn't a control."""
     return None not in (row.kept_before_llm, row.accuracy) and not _is_control(row)
 
 
 def _retention(row: ScoredRow, decode: bool) -> float | None:
-    """In percent; None where nothing was answered."""
+    """Retention in percent; None without an answer."""
     kept = row.kept_in_decode if decode else row.kept_before_llm
     return None if kept is None else 100 * kept
 
 
 def _percent(row: ScoredRow) -> tuple[float, float]:
-    """Accuracy and its error; none of one video."""
+    """Accuracy and standard error in percent; 0 if there is no error (one video)."""
     return 100 * (row.accuracy or 0.0), 100 * (row.standard_error or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""A picture or page that a flag names: refused at once, or written whole or not at all."""
+"""Output file of a plot or page: checked early, written atomically."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dycoke_cli.unicode import display_name
 
 
 def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> None:
-    """Refuse what can't be written.
+    """Check that a plot can be written.
 
     Args:
-        path: of the file.
-        suffixes: of the formats that there are, such as ".svg".
-        flag: that named it.
+        path: path of the file.
+        suffixes: suffixes of the available formats, such as ".svg".
+        flag: flag that named the file.
 
     Raises:
         UsageError: another format, or a folder.
-        OutputError: there is no folder for it, or something else has its name.
+        OutputError: its folder doesn't exist, or the path isn't a regular file.
     """
     name = display_name(path)
     if path.suffix.lower() not in suffixes:
@@ -33,12 +33,12 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
 
 
 def write_picture(path: Path, content: bytes, flag: str = "--plot") -> None:
-    """Write a file, in place of what has its name.
+    """Write or replace a file.
 
     Args:
-        path: of the file.
-        content: of it.
-        flag: that named it.
+        path: path of the file.
+        content: bytes of the file.
+        flag: flag that named the file.
 
     Raises:
         OutputError: it can't be written.

@@ -1,4 +1,4 @@
-"""The look that all plots share, and the axis of retention. Importing it imports matplotlib."""
+"""Shared style of the plots, and the retention axis. Imports matplotlib."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ WIDTH_PX, HEIGHT_PX = 1800, 960  # twice the width of a README, for sharp screen
 TEXT_COLOUR, FAINT = "#444444", "#c2c2c2"
 _DPI = 200
 _APART = 0.034
-"""Of the height of the axis, between two names."""
+"""Least distance between two labels, as a fraction of the axis height."""
 
 
 def new_figure(rows: int = 1) -> Figure:
-    """An empty figure of `WIDTH_PX` x `HEIGHT_PX`, or as high as several rows of these."""
+    """Empty figure of `WIDTH_PX` x `HEIGHT_PX` per row of panels."""
     size = (WIDTH_PX / _DPI, rows * HEIGHT_PX / _DPI)
     return Figure(figsize=size, layout="constrained")
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the suffix names: PNG or SVG.
+    """Write a figure as PNG or SVG, according to the suffix.
 
     Raises:
         OutputError: the file can't be written.
     """
     kind = path.suffix.lower().removeprefix(".")
     content = io.BytesIO()
-    # Texts in an SVG stay texts, and the same picture is the same file.
+    # SVG with text elements instead of outlines, and without date and random ids: deterministic.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dycoke"}):
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
@@ -41,18 +41,18 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 
 def unframe(axes: Axes) -> None:
-    """Take away the lines around a plot."""
+    """Remove the frame of a plot."""
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
 def retention_axis(axes: Axes, least: float, ticks: Sequence[float]) -> None:
-    """Make the horizontal axis one of retention: all tokens on the left, logarithmic.
+    """Set up a logarithmic horizontal axis of retention, with all tokens on the left.
 
     Args:
-        axes: of which it is.
-        least: percent at its right end.
-        ticks: percent; those that are beyond it are left out.
+        axes: axes of the plot.
+        least: percent at the right end.
+        ticks: percent; ticks beyond the end are omitted.
     """
     axes.set_xscale("log")
     axes.set_xlim(105, least)
@@ -68,12 +68,12 @@ def retention_axis(axes: Axes, least: float, ticks: Sequence[float]) -> None:
 def name_ends(
     axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]
 ) -> None:
-    """Write names on the right of a plot, apart from each other, each with a line to its end.
+    """Label the lines at the right of a plot, without overlap, with a connector to each end.
 
     Args:
-        axes: of the plot.
-        ends: where each line ends, by name.
-        colours: of names; all others have that of text.
+        axes: axes of the plot.
+        ends: end point of each line, by name.
+        colours: colours by name; the default is the text colour.
     """
     lowest, highest = axes.get_ylim()
     names = sorted(ends, key=lambda name: ends[name][1], reverse=True)
@@ -94,7 +94,9 @@ def name_ends(
 
 
 def apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights, highest first, moved as little as puts each that far below the one before."""
+    """Move heights (highest first) as little as possible so that they are `least` apart."""
+    # Labels that would overlap form a group, spaced evenly around their mean. A group that then
+    # overlaps the one above is merged with it.
     groups: list[list[float]] = []
     for height in heights:
         group = [height]
@@ -105,5 +107,5 @@ def apart(heights: Sequence[float], least: float) -> list[float]:
 
 
 def _top(group: Sequence[float], least: float) -> float:
-    """Of names that stand close together, around the mean of where they should be."""
+    """Height of the first label of a group that is centred on the mean of its heights."""
     return sum(group) / len(group) + (len(group) - 1) / 2 * least

@@ -1,4 +1,4 @@
-"""The picture of `dycoke tune --plot`: agreement over tokens read, the frontier as a line."""
+"""Plot of `dycoke tune --plot`: agreement over retention, with the Pareto front highlighted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dycoke_cli.tuning.tune_report import TuneReport
 
 
 def frontier(report: TuneReport, suffix: str) -> bytes:
-    """The picture, in the format of a suffix."""
+    """Draw the report, in the format of a suffix."""
     figure = new_figure()
     axes = figure.add_subplot()
     for row in report.rows:

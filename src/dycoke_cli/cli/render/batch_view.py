@@ -1,4 +1,4 @@
-"""How far a batch is: a live view on a terminal, a plain line now and then off it."""
+"""Progress of a batch: a live view on a terminal, otherwise a line every half minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAR = 12
 
 
 class BatchView(View):
-    """Shows more of a batch: files, failures, speed, and what came of it."""
+    """View of a batch: files, failures, speed, and a final summary."""
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
@@ -30,19 +30,19 @@ class BatchView(View):
         self._said_at = time.monotonic()
 
     def stop(self) -> None:
-        """Take all progress away."""
+        """Remove the progress display."""
         super().stop()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
         self.stop()
         super().stage(stage, done, total)
 
     def progress(self, counts: Counts) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
         super().stop()
         if self._quiet:
             return
@@ -55,11 +55,11 @@ class BatchView(View):
             self.note(_line(counts, self._pace))
 
     def finished(self, counts: Counts, out: Path | None) -> None:
-        """Say what came of it.
+        """Show the summary.
 
         Args:
-            counts: of the run.
-            out: where the lines are; None is stdout.
+            counts: counts of the run.
+            out: file of the results; None for stdout.
         """
         self.stop()
         self.note(batch_summary(counts, resumable=out is not None))
@@ -82,7 +82,7 @@ class BatchView(View):
 
 
 class _Pace:
-    """How fast a run is, since its first answers came."""
+    """Speed of a run, measured from its first progress report (loading doesn't count)."""
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
@@ -101,27 +101,27 @@ class _Pace:
 
 
 class _Live(rich_progress.ProgressColumn):
-    """The figures, as they are when the view is drawn: some are counted in another thread."""
+    """Column with the figures, read when it is drawn, since another thread updates them."""
 
     def __init__(self, counts: Counts, pace: _Pace, stopping: Callable[[], bool]) -> None:
         super().__init__()
         self._counts, self._pace, self._stopping = counts, pace, stopping
 
     def render(self, task: rich_progress.Task) -> Text:
-        """The line behind the bar."""
+        """Text after the bar."""
         if self._stopping():
             return Text("Ending after the answers under way; Ctrl-C again ends at once")
-        # Spinner, bar and the spaces between.
+        # The 4 columns are the spinner and the spaces.
         width = stderr_console().width - _BAR - 4
         return Text(_line(self._counts, self._pace, width))
 
 
 def batch_summary(counts: Counts, resumable: bool) -> str:
-    """What came of a run, as a sentence.
+    """Summary of a run, as a sentence.
 
     Args:
-        counts: of the run.
-        resumable: its lines are in a file, from which another run may go on.
+        counts: counts of the run.
+        resumable: whether the results are in a file, so that another run can retry failures.
     """
     parts = []
     if counts.skipped and not counts.added:
@@ -145,12 +145,12 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
 
 
 def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
-    """How far a run is.
+    """Progress of a run, in a line.
 
     Args:
-        counts: of the run.
-        pace: of the run.
-        width: columns there are; where they are few, the least important figures are left out.
+        counts: counts of the run.
+        pace: speed of the run.
+        width: available columns; the least important figures are dropped if they don't fit.
     """
     questions = f"{count(counts.done)} of {_of(counts.questions, 'question')}"
     files = f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}"

@@ -1,4 +1,4 @@
-"""The answers with and without compression, side by side."""
+"""Table that compares the answers with and without compression (`--compare`)."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def _total_flops(answer: Answer) -> float:
 
 
 def _with_video(answer: Answer, encoded: Answer) -> Answer:
-    """An answer about a video that was encoded for another one, with the time which that took."""
+    """Add the time of decoding and encoding the video to an answer that reused it."""
     video_s, vision_s = encoded.seconds.video_decode, encoded.seconds.vision
-    taken = answer.seconds
-    with_it = replace(
-        taken,
+    seconds_ = answer.seconds
+    with_video = replace(
+        seconds_,
         video_decode=video_s,
         vision=vision_s,
-        first_token=taken.first_token + video_s + vision_s,
-        total=taken.total + video_s + vision_s,
+        first_token=seconds_.first_token + video_s + vision_s,
+        total=seconds_.total + video_s + vision_s,
     )
-    return replace(answer, seconds=with_it)
+    return replace(answer, seconds=with_video)
 
 
 _SECONDS = partial(Quantity, shown=seconds)
@@ -56,7 +56,8 @@ _FIGURES: tuple[
 
 
 def comparison(compressed: Answer, uncompressed: Answer) -> Table:
-    """Both answers, and how much of each cost is left."""
+    """Table of both answers and their costs, with ratios."""
+    # The second answer reused the encoded video; its costs are compared as if it hadn't.
     shared = not uncompressed.seconds.vision
     if shared:
         uncompressed = _with_video(uncompressed, compressed)

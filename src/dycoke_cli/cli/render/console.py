@@ -1,4 +1,4 @@
-"""The two consoles, and lines of plain text on stderr."""
+"""Consoles for stdout and stderr, and one-line messages on stderr."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dycoke_cli.cli.text import one_line, shown
 
 
 def stderr_console() -> Console:
-    """A console of the current stderr, made at each use."""
+    """Console for the current `sys.stderr`, created per call, since tests replace the stream."""
     return _console(to_terminal=sys.stderr.isatty(), stderr=True)
 
 
 def animates() -> bool:
-    """Whether stderr is a terminal that can draw a line anew."""
+    """Whether stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and not stderr_console().is_dumb_terminal
 
 
@@ -35,7 +35,7 @@ def to_stdout(renderable: RenderableType) -> None:
 
 
 def stdout_console() -> Console:
-    """A console of the current stdout, made at each use."""
+    """Console for the current `sys.stdout`, created per call."""
     return _console(to_terminal=sys.stdout.isatty(), stderr=False)
 
 
@@ -45,7 +45,7 @@ def note(text: str) -> None:
 
 
 def question(text: str) -> None:
-    """The question that the next line on stdout answers."""
+    """Print the question that the next answer on stdout belongs to."""
     _line(Text(f"> {one_line(text)}", style="bold"))
 
 
@@ -60,24 +60,24 @@ def failed(reason: str) -> None:
 
 
 def check(name: str, verdict: str, detail: str) -> None:
-    """A check and what came of it."""
+    """Print the result of a check."""
     style = "green" if verdict == "ok" else "red"
     _line(Text.assemble((f"{verdict:8}", style), f"{one_line(name)}: {one_line(detail)}"))
 
 
 def confirm(text: str) -> bool:
-    """Ask a question on stderr; only a yes on stdin is one."""
+    """Ask for confirmation on stderr; anything but yes on stdin is a no."""
     print(f"{one_line(text)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _line(text: Text) -> None:
-    # Off a terminal one line however long, so that a program finds it whole.
+    # Not wrapped unless on a terminal, so that a program can search for a message.
     stderr_console().print(text, soft_wrap=not sys.stderr.isatty())
 
 
 class _Console(Console):
-    """A console that escapes what a terminal would interpret, whoever the text is of."""
+    """Console that escapes terminal control characters in all text."""
 
     @override
     def render(
@@ -93,6 +93,6 @@ def _console(*, to_terminal: bool, stderr: bool) -> Console:
         markup=False,
         highlight=False,
         emoji=False,
-        # Off a terminal and without $COLUMNS, Rich would take 80 and break names to fit.
+        # Without a terminal or $COLUMNS, Rich assumes 80 columns and wraps names.
         width=None if to_terminal else shutil.get_terminal_size((100, 24)).columns,
     )

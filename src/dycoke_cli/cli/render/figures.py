@@ -1,4 +1,4 @@
-"""Tables of figures, as the pages of an evaluation have them."""
+"""Building blocks of tables with figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dycoke_cli.cli.text import shown
 
 
 def headed(*headings: str) -> Table:
-    """An empty table with these columns, their numbers one below the other."""
+    """Empty table with right-aligned columns."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -20,7 +20,7 @@ def headed(*headings: str) -> Table:
 
 
 def with_texts(table: Table, headings: tuple[str, ...]) -> Table:
-    """A table whose columns of these headings have texts, which take the lines that they need."""
+    """Make columns left-aligned and wrapping, for texts."""
     for column in table.columns:
         if column.header in headings:
             column.justify, column.no_wrap, column.overflow = "left", False, "fold"
@@ -28,13 +28,13 @@ def with_texts(table: Table, headings: tuple[str, ...]) -> Table:
 
 
 def explained(table: Table, text: str) -> Table:
-    """A table with a text below it."""
+    """Add a caption below a table."""
     table.caption, table.caption_justify = Text(text), "left"
     return table
 
 
 def named(rows: Iterable[tuple[str, str]]) -> Table:
-    """Names, and what there is to say of each, on lines of their own."""
+    """Table of names and values, one per line."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -44,10 +44,10 @@ def named(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def points(share: float | None) -> str:
-    """A share in percent, with one digit; a dash where it isn't known."""
+    """Format a share in percent with one digit; a dash for None."""
     return "–" if share is None else f"{100 * share:.1f}"
 
 
 def score(value: float | None) -> str:
-    """A judge's mean score."""
+    """Format a judge's mean score; a dash for None."""
     return "–" if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""A help page, laid out for people."""
+"""Layout of a help page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
-# A line of help that is longer is hard to read; a name that is longer has a line of its own.
+# Longer lines are hard to read; longer names are wrapped, so that one name doesn't widen a column.
 _WIDEST_PAGE, _WIDEST_NAME = 110, 28
 
 
 @dataclass(frozen=True)
 class Row:
-    """What stands on the left of a panel, and what it is."""
+    """Entry of a panel: name of a flag, argument or command, and its help."""
 
     name: str
     help: str
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """Rows under a title."""
+    """Titled group of rows."""
 
     title: str
     rows: tuple[Row, ...]
@@ -33,15 +33,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Page:
-    """What a command is for, and all that may be given to it.
+    """Content of a command's help page.
 
     Args:
-        usage: the form of a command line.
-        summary: a sentence.
+        usage: synopsis of the command line.
+        summary: one sentence.
         examples: command lines.
-        details: more paragraphs.
-        panels: those without rows aren't shown.
-        more: a last line, of what isn't shown.
+        details: further paragraphs.
+        panels: panels; empty ones aren't shown.
+        more: last line, about hidden flags.
     """
 
     usage: str
@@ -53,11 +53,11 @@ class Page:
 
 
 def help_page(page: Page, *more: Panel) -> None:
-    """Print a page to stdout, in the width that there is.
+    """Print a page to stdout, fitted to the terminal's width.
 
     Args:
-        page: of a command.
-        more: panels behind its own.
+        page: page of a command.
+        more: panels after its own.
     """
     columns = shutil.get_terminal_size((80, 24)).columns
     width = max(40, min(columns, _WIDEST_PAGE))
@@ -68,7 +68,7 @@ def help_page(page: Page, *more: Panel) -> None:
     if page.examples:
         console.print(Text("\nExamples:", style="bold"))
         for line in page.examples:
-            # A command line that is too long is broken by the terminal, so that it can be copied.
+            # Wrapped by the terminal, not by Rich, so that a long command line can be copied.
             console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
     for paragraph in page.details:
         console.print()

@@ -1,4 +1,4 @@
-"""The frames of a video as a strip of small maps: which of their visual tokens were kept."""
+"""Terminal view of the kept visual tokens: a small map per frame."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from dycoke_cli.inspect.inspection import TokenGrid
 
 _COLUMNS, _ROWS = 10, 8
-"""The most cells of a map; a row of text is two of cells."""
+"""Maximum cells of a map; one row of text shows two rows of cells (half-block characters)."""
 _APART = 2
 _GLYPHS = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): "·"}
 
 
 class KeptStrip:
-    """A map for each frame, in the colours of its picture where there are colours.
+    """Rich renderable with a map per frame, in the frame's colours if the terminal has colours.
 
-    Of a grid larger than a map, a cell is kept where half of its tokens are.
+    If the grid is larger than a map, a cell is shown as kept if half of its tokens are.
 
     Args:
-        grid: of the tokens.
-        kept: tokens, by `frame*N + position`.
-        frames: pictures of the frames.
+        grid: grid of the tokens.
+        kept: indices of kept tokens, `frame*N + position`.
+        frames: an image per frame.
     """
 
     def __init__(self, grid: TokenGrid, kept: Sequence[int], frames: Sequence[Image]) -> None:
@@ -36,8 +36,8 @@ class KeptStrip:
         self._rows = min(grid.rows, _ROWS)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lines of maps side by side, each with its time and count below it."""
-        width = max(self._columns, 7)
+        """Render rows of maps, each with its time and token count below."""
+        width = max(self._columns, 7)  # room for the label, such as "196/196"
         beside = max(1, (options.max_width + _APART) // (width + _APART))
         coloured = console.color_system is not None
         maps = [self._map(frame, width, coloured) for frame in range(self._grid.frames)]
@@ -67,7 +67,7 @@ class KeptStrip:
                         if row < self._rows
                     ]
                     style = shades[0] if both[0] else shades[1]
-                    if all(both):
+                    if all(both):  # upper half in the foreground colour, lower in the background's
                         glyph, style = "▀", f"{shades[0]} on {shades[1]}"
                 line.append(glyph, style)
             line.append(" " * (width - self._columns))

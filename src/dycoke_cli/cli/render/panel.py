@@ -1,4 +1,4 @@
-"""What stands below an answer: a line, or a panel with what was dropped, cost and saved."""
+"""Statistics below an answer: a summary line, or a panel with retention, cost and savings."""
 
 from __future__ import annotations
 

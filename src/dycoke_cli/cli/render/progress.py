@@ -1,4 +1,4 @@
-"""Progress: bars on a terminal, a plain line now and then elsewhere."""
+"""Progress bars on a terminal; elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ _LABELS = {
 _COUNTED = ("answers", "verdicts")
 
 
-def _known_bar() -> Any:
-    """A bar where there is something to measure by, and nothing elsewhere."""
-    from rich import progress as rich_progress  # takes its time
+def _determinate_bar() -> Any:
+    """Bar column that is empty while the total is unknown."""
+    from rich import progress as rich_progress  # slow to import
     from rich.text import Text
 
-    class Known(rich_progress.BarColumn):
+    class Determinate(rich_progress.BarColumn):
         def render(self, task: rich_progress.Task) -> Any:
             return Text() if task.total is None else super().render(task)
 
-    return Known(bar_width=24)
+    return Determinate(bar_width=24)
 
 
 class Progress:
-    """One line on stderr that shows the current stage; `stop` removes it.
+    """Line on stderr with the current stage; `stop` removes it.
 
-    On a terminal that can't draw it anew, a line says once that the model is being loaded. Where
-    nothing can be drawn anew, answers and verdicts have a line now and then.
+    A dumb terminal gets a single message about loading. Without redrawing (dumb terminal or no
+    terminal), answers and verdicts get a line every half minute.
 
     Args:
         quiet: show nothing.
-        hidden: stages during which there is something else to see; may be changed later.
+        hidden: stages without progress, since something else is shown; may be changed later.
 
     Attributes:
-        prefix: stands in front of each stage.
+        prefix: text in front of each stage.
     """
 
     def __init__(self, quiet: bool, hidden: Collection[str] = ()) -> None:
         self._quiet = quiet
         self._enabled = not quiet and animates()
-        self._unsaid = not quiet and not self._enabled and sys.stderr.isatty()
+        self._announces_loading = not quiet and not self._enabled and sys.stderr.isatty()
         self.hidden = hidden
         self.prefix = ""
         self._first: tuple[float, int] | None = None
         self._counted = ""
-        self._said_at = 0.0
+        self._printed_at = 0.0
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
 
     def update(self, stage: str, done: int, total: int) -> None:
-        """Show `done` of `total` (0 or 1: nothing to measure by) of a stage."""
-        if self._unsaid:
-            self._unsaid = False
+        """Show `done` of `total` of a stage; a total of 0 or 1 is indeterminate."""
+        if self._announces_loading:
+            self._announces_loading = False
             note(_LABELS["load"])
         if not self._enabled:
             if stage in _COUNTED and not self._quiet:
@@ -87,25 +87,25 @@ class Progress:
         label = self.prefix + _LABELS.get(stage, stage).format(done=done, total=total)
         if stage == "decode":
             label += self._rate(done)
-            total = 0  # most answers end long before the tokens that they may take
-        # Of one thing there is no part that could be shown.
-        known = total if total > 1 else None
+            total = 0  # most answers end long before the limit of new tokens
+        bar_total = total if total > 1 else None
         if self._task is not None and self._task[0] != stage:
             bar.remove_task(self._task[1])
             self._task = None
         if self._task is None:
-            self._task = (stage, bar.add_task(label, total=known, completed=done))
-        bar.update(self._task[1], description=label, completed=done, total=known)
+            self._task = (stage, bar.add_task(label, total=bar_total, completed=done))
+        bar.update(self._task[1], description=label, completed=done, total=bar_total)
 
     def stop(self) -> None:
-        """Take the line away, until the next update."""
+        """Remove the line until the next update."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
 
     def _rate(self, tokens: int) -> str:
-        """How many tokens there are, and how fast they come since the first."""
+        """Number of generated tokens, and their rate since the first."""
         now = time.monotonic()
+        # A smaller number of tokens is the start of another answer.
         if self._first is None or tokens <= self._first[1]:
             self._first = now, tokens
         since, before = self._first
@@ -113,14 +113,14 @@ class Progress:
         return f": {count(tokens)} {'token' if tokens == 1 else 'tokens'}{rate}"
 
     def _say(self, what: str, done: int, total: int) -> None:
-        """A line for what comes one by one: the first at once, then one now and then."""
+        """Print a progress line: the first at once, then at intervals."""
         now = time.monotonic()
         if self._first is None or self._counted != what:
-            self._counted, self._first, self._said_at = what, (now, done), now
+            self._counted, self._first, self._printed_at = what, (now, done), now
             if done < total:
                 note(f"{count(done)} of {count(total)} {what} are there")
-        elif now - self._said_at >= LINE_EVERY_S:
-            self._said_at = now
+        elif now - self._printed_at >= LINE_EVERY_S:
+            self._printed_at = now
             since, before = self._first
             minutes = (total - done) * (now - since) / max(1, done - before) / 60
             note(f"{count(done)} of {count(total)} {what}, about {minutes:.0f} min left")
@@ -131,7 +131,7 @@ class Progress:
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
-            _known_bar(),
+            _determinate_bar(),
             rich_progress.TimeRemainingColumn(compact=True),
             console=stderr_console(),
             transient=True,
@@ -142,12 +142,12 @@ class Progress:
 
 
 class Download:
-    """Shows a download, for the length of a block.
+    """Context manager that shows the progress of a download.
 
     Args:
-        name: of the model.
-        files: how many are missing.
-        total: their bytes.
+        name: name of the model.
+        files: number of missing files.
+        total: size of the missing files in bytes.
         quiet: show nothing.
     """
 
@@ -187,7 +187,7 @@ class Download:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, come: int) -> None:
-        """Show that so many bytes have come."""
+    def update(self, received: int) -> None:
+        """Show the number of bytes received so far."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=come)
+            self._bar.update(self._task, completed=received)

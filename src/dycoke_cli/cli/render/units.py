@@ -1,6 +1,6 @@
-"""Numbers as people read them.
+"""Formatting of numbers with units.
 
-A size, FLOPs or a duration has the unit that suits it, or in a table the unit of its column.
+A size, FLOPs or a duration gets a suitable unit; in a table, all of a column get the same unit.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 
 def count(value: float) -> str:
-    """1234.0 as 1,234; a mean that isn't whole keeps one digit."""
+    """Format a count with thousands separators; a fractional mean keeps one digit."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number in a table, whose unit is that of its column.
+    """Number in a table, shown in the unit of its column.
 
     Args:
-        value: None is a dash.
-        shown: `size`, `flops` or `seconds`.
+        value: None is shown as a dash.
+        shown: formatter: `size`, `flops` or `seconds`.
     """
 
     value: float | None
@@ -28,24 +28,24 @@ class Quantity:
 
 
 def column(cells: Sequence[str | Quantity]) -> list[str]:
-    """The cells of a column as texts, its quantities in the unit of the largest."""
+    """Format the cells of a column, all quantities in the unit of the largest."""
     values = [cell.value for cell in cells if isinstance(cell, Quantity)]
     largest = max((value for value in values if value is not None), default=None)
     return [cell if isinstance(cell, str) else _shown(cell, largest) for cell in cells]
 
 
 def size(value: float, largest: float | None = None) -> str:
-    """Bytes in the unit that leaves one to three digits before the point (powers of 1000)."""
+    """Format bytes in the unit with one to three digits before the point (powers of 1000)."""
     return _scaled(value, ("B", "kB", "MB", "GB", "TB"), largest)
 
 
 def flops(value: float, largest: float | None = None) -> str:
-    """FLOPs in the unit that leaves one to three digits before the point."""
+    """Format FLOPs in the unit with one to three digits before the point."""
     return _scaled(value, ("", "k", "M", "G", "T", "P"), largest).rstrip()
 
 
 def seconds(value: float, largest: float | None = None) -> str:
-    """A duration; small ones in milliseconds."""
+    """Format a duration; short ones in milliseconds."""
     if (value if largest is None else largest) < 0.0995:
         return f"{value * 1000:.0f} ms"
     if value < 0.0995:
@@ -54,7 +54,7 @@ def seconds(value: float, largest: float | None = None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """`part` of `whole` in percent."""
+    """Format `part / whole` in percent; a dash if `whole` is 0."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
 
 
@@ -64,6 +64,7 @@ def _shown(quantity: Quantity, largest: float | None) -> str:
 
 def _scaled(value: float, units: tuple[str, ...], largest: float | None) -> str:
     index, most = 0, abs(value if largest is None else largest)
+    # 999.5 would be rounded to 1000, so it gets the next unit already.
     while most >= 999.5 and index < len(units) - 1:
         value, most, index = value / 1000, most / 1000, index + 1
     digits = f"{value:.0f}" if index == 0 or value >= 99.95 else f"{round(value, 3):.3g}"

@@ -1,4 +1,4 @@
-"""Progress, notes and warnings on stderr, of whatever runs."""
+"""Listener that shows progress, notes and warnings of a run on stderr."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dycoke_cli.runs.listener import Counts, Listener
 
 
 class View(Listener):
-    """Shows the current stage, and what else is good to know.
+    """Shows the current stage, notes and warnings.
 
     Args:
-        quiet: shows nothing.
-        note: shown when all was found to be right: before the first answer.
+        quiet: show nothing.
+        note: shown before the first answer, once all checks have passed.
         hidden: see `Progress`.
     """
 
@@ -23,7 +23,7 @@ class View(Listener):
         super().__init__()
         self._quiet = quiet
         self._note = note
-        self._told = ""
+        self._last_failure = ""
         self._line = Progress(quiet, hidden)
 
     def __enter__(self) -> Self:
@@ -38,41 +38,41 @@ class View(Listener):
         self.stop()
 
     def stop(self) -> None:
-        """Take all progress away."""
+        """Remove the progress display."""
         self._line.stop()
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
         if stage in ("prefill", "answers"):
-            # From here on nothing is refused any more.
+            # All checks are done by now: the note isn't followed by a usage error.
             self.announce()
         self._line.update(stage, done, total)
 
     def progress(self, counts: Counts) -> None:
-        """Show how many questions have an answer."""
+        """Show the number of answered questions."""
         self.stage("answers", counts.done, counts.questions)
 
     def announce(self) -> None:
-        """Show what has to be said before the first answer."""
+        """Show the note, if it wasn't shown yet."""
         if self._note is not None:
             self.note(self._note)
             self._note = None
 
     def note(self, sentence: str) -> None:
-        """Show what is good to know."""
+        """Show a note."""
         if not self._quiet:
             self.stop()
             console.note(sentence)
 
     def warning(self, sentence: str) -> None:
-        """Show what a person should know now."""
+        """Show a warning."""
         if not self._quiet:
             self.stop()
             console.warning(sentence)
 
     def failed(self, reason: str) -> None:
-        """Show why a question has no answer, once for all questions about a video."""
-        if not self._quiet and reason != self._told:
+        """Show why a question failed; a repeated reason, as for one video, is shown once."""
+        if not self._quiet and reason != self._last_failure:
             self.stop()
             console.failed(reason)
-        self._told = reason
+        self._last_failure = reason

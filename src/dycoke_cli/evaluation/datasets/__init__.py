@@ -1,4 +1,4 @@
-"""Every benchmark by the name it has on the command line; one file each."""
+"""Registry of benchmarks by command-line name; one module each."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ DATASETS: dict[str, tuple[str, str] | type] = {
     "activitynetqa": ("dycoke_cli.evaluation.datasets.activitynetqa", "ActivityNetQA"),
     "video_dc499": ("dycoke_cli.evaluation.datasets.videodc", "VideoDC"),
 }
-"""Module and class, imported when it is asked for; or the class. The names are lmms-eval's."""
+"""Module and class (imported on demand), or the class of a plug-in. Names are lmms-eval's."""
 
 OWN_QUESTIONS = ("dycoke_cli.evaluation.datasets.questions", "Questions")
-"""The benchmark that is a file of the user's."""
+"""Benchmark for a file with the user's own questions."""
 
 
 def open_dataset(name: str, folder: Path | None = None) -> Dataset:
-    """The benchmark of this name, or a task of one, such as `mvbench_action_count`.
+    """Open a benchmark, or one of its tasks, such as `mvbench_action_count`.
 
     Args:
-        name: in `DATASETS`, with a task behind it or without; or a file of own questions.
-        folder: of its files, for all that aren't bundled.
+        name: key of `DATASETS`, optionally with a task appended; or a file of the user's questions.
+        folder: folder of its files, unless it is bundled.
 
     Raises:
-        UsageError: there is none of this name, or its folder isn't there.
+        UsageError: there is no such benchmark, or its folder is missing.
     """
     if _is_file(name):
         own: Dataset = _class(OWN_QUESTIONS)(Path(name), folder)
         return own
-    known, task = _named(name)
-    made_by = class_of(known)
+    benchmark, task = _named(name)
+    dataset_class = class_of(benchmark)
     dataset: Dataset
-    if not made_by.about.needs:
+    if not dataset_class.about.needs:
         if folder is not None:
             raise UsageError(f"{name} is bundled: it takes no --data")
-        dataset = made_by()
+        dataset = dataset_class()
     elif folder is None:
         raise UsageError(
-            f"{name} needs the folder of its files: --data DIR, with {made_by.about.needs}"
+            f"{name} needs the folder of its files: --data DIR, with {dataset_class.about.needs}"
         )
     else:
-        dataset = made_by(folder, task)
+        dataset = dataset_class(folder, task)
     return dataset
 
 
 def class_of(name: str) -> Any:
-    """The class of a benchmark in `DATASETS`."""
+    """Class of a benchmark in `DATASETS`."""
     return _class(DATASETS[name])
 
 
@@ -70,50 +70,50 @@ def _class(where: tuple[str, str] | type) -> Any:
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
-    """The tasks that a benchmark in `DATASETS` has."""
+    """Tasks of a benchmark in `DATASETS`."""
     tasks: tuple[str, ...] = getattr(class_of(name), "tasks", ())
     return tasks
 
 
 def rule_of(name: str, rule: str) -> Rule | None:
-    """How a benchmark is scored; None where it is nobody's here: it scored itself.
+    """Scoring rule of a benchmark; None if its plug-in isn't installed, so stored scores are kept.
 
     Args:
-        name: of the benchmark, with a task behind it or without.
-        rule: of the rule, such as "lmms-eval".
+        name: of the benchmark, optionally with a task.
+        rule: name of the rule, such as "lmms-eval".
 
     Raises:
-        UsageError: the benchmark hasn't got this rule.
+        UsageError: the benchmark doesn't have this rule.
     """
     try:
-        made_by = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
+        dataset_class = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
     except UsageError:
-        made_by = None
+        dataset_class = None
     if rule == OWN_RULE:
-        own: Rule | None = getattr(made_by, "score", None)
+        own: Rule | None = getattr(dataset_class, "score", None)
         return own
-    found = _rules(made_by).get(rule)
-    if found is None:
-        judged = made_by is not None and made_by.about.judge
+    scoring = _rules(dataset_class).get(rule)
+    if scoring is None:
+        judged = dataset_class is not None and dataset_class.about.judge
         with_it = ", ".join(one for one in DATASETS if rule in _rules(class_of(one)))
         raise UsageError(
             f"--rule {rule} isn't for {name}, which lmms-eval "
             f"{'grades with a judge (--judge-model)' if judged else 'does not have'}; it is for "
             f"{with_it}"
         )
-    return found
+    return scoring
 
 
-def _rules(made_by: Any) -> Mapping[str, Rule]:
-    rules: Mapping[str, Rule] = getattr(made_by, "rules", {})
+def _rules(dataset_class: Any) -> Mapping[str, Rule]:
+    rules: Mapping[str, Rule] = getattr(dataset_class, "rules", {})
     return rules
 
 
 def check_split(dataset: Dataset, split: Split) -> None:
-    """Make sure that a benchmark has a split.
+    """Check that a benchmark has a split.
 
     Raises:
-        UsageError: it hasn't.
+        UsageError: it doesn't.
     """
     splits = dataset.about.splits
     if split not in splits:
@@ -122,14 +122,14 @@ def check_split(dataset: Dataset, split: Split) -> None:
 
 
 def _named(name: str) -> tuple[str, str | None]:
-    """The name of a benchmark, and that of its task."""
+    """Split a name into those of benchmark and task."""
     if name in DATASETS:
         return name, None
-    for known in DATASETS:
-        task = name.removeprefix(f"{known}_")
-        if task != name and task in tasks_of(known):
-            return known, task
-    tasks = [f"{known}_{task}" for known in DATASETS for task in tasks_of(known)]
+    for benchmark in DATASETS:
+        task = name.removeprefix(f"{benchmark}_")
+        if task != name and task in tasks_of(benchmark):
+            return benchmark, task
+    tasks = [f"{benchmark}_{task}" for benchmark in DATASETS for task in tasks_of(benchmark)]
     near = difflib.get_close_matches(name.lower(), [*DATASETS, *tasks], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(
@@ -139,15 +139,15 @@ def _named(name: str) -> tuple[str, str | None]:
 
 
 def _is_file(name: str) -> bool:
-    """Whether a name is that of a file of questions."""
+    """Whether a name is that of a file with questions."""
     return name.endswith(ROW_FILES)
 
 
 def plugin_of(name: str) -> str | None:
-    """The code of the plug-in that a benchmark comes from, see `plugins.version`.
+    """Code version of the plug-in that defines a benchmark, see `plugins.version`.
 
     Args:
-        name: of any benchmark, with a task behind it or without.
+        name: of any benchmark, optionally with a task.
     """
     try:
         return plugins.version("benchmark", _named(name)[0])
@@ -155,26 +155,26 @@ def plugin_of(name: str) -> str | None:
         return None
 
 
-def _check(name: str, made_by: Any) -> None:
-    """Refuse what a plug-in offers if it can't be a benchmark."""
-    if not isinstance(made_by, type):
+def _check(name: str, dataset_class: Any) -> None:
+    """Check that a plug-in's object can be a benchmark."""
+    if not isinstance(dataset_class, type):
         raise plugins.Unfit("it isn't a class")
     needed = {name: stub for name, stub in vars(Dataset).items() if not name.startswith("_")}
-    # What inherits the protocol has its stubs, which do nothing.
-    own = {name: inspect.getattr_static(made_by, name, stub) for name, stub in needed.items()}
+    # A subclass of the protocol inherits its stubs, which return None: those count as missing.
+    own = {name: inspect.getattr_static(dataset_class, name, stub) for name, stub in needed.items()}
     missing = [name for name, stub in needed.items() if own[name] is stub]
-    missing += sorted(getattr(made_by, "__abstractmethods__", frozenset()) - {*missing})
+    missing += sorted(getattr(dataset_class, "__abstractmethods__", frozenset()) - {*missing})
     if missing:
         raise plugins.Unfit(f"its class has no {', '.join(missing)}")
     if not isinstance(own["about"], About):
         raise plugins.Unfit("the `about` of its class isn't an About")
-    called = getattr(made_by, "group", None) or getattr(made_by, "name", None)
+    called = getattr(dataset_class, "group", None) or getattr(dataset_class, "name", None)
     if isinstance(called, str) and called != name:
         raise plugins.Unfit(f"its class has another name, {called!r}")
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise plugins.Unfit("a name has lower-case letters, digits, underscores and hyphens")
-    known = [other for other in DATASETS if name.startswith(f"{other}_")]
-    if any(name.removeprefix(f"{other}_") in tasks_of(other) for other in known):
+    prefixes = [other for other in DATASETS if name.startswith(f"{other}_")]
+    if any(name.removeprefix(f"{other}_") in tasks_of(other) for other in prefixes):
         raise plugins.Unfit("that is a task of another benchmark")
 
 

@@ -12,7 +12,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
-from dycoke_cli.evaluation.scoring.exact import exact_match
+from dycoke_cli.evaluation.scoring.descriptions import exact_match
 from dycoke_cli.unicode import display_name
 
 _FILES: dict[Split, str] = {"test": "test", "validation": "val"}
@@ -45,11 +45,11 @@ class ActivityNetQA(FolderDataset):
     @override
     def read(self, split: Split) -> list[Item]:
         paths = self.files(split)
-        asked = self.checked(read_rows(paths[0]), ("video_name", "question", "question_id"))
-        told = self.checked(read_rows(paths[1]), ("answer", "type", "question_id"))
-        answers = {row.text("question_id"): row for row in told}
+        questions = self.checked(read_rows(paths[0]), ("video_name", "question", "question_id"))
+        references = self.checked(read_rows(paths[1]), ("answer", "type", "question_id"))
+        answers = {row.text("question_id"): row for row in references}
         items = []
-        for row in asked:
+        for row in questions:
             name = row.text("question_id")
             if name not in answers:
                 raise UsageError(
@@ -77,8 +77,8 @@ class ActivityNetQA(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """The same words, whatever their case and the punctuation at the ends.
+        """Exact match up to case, and punctuation at the ends.
 
-        `official` is the published script's own rule: the same text.
+        The part `official` is the rule of the published script: identical text.
         """
         return replace(exact_match(item, said), parts={"official": float(said == item.answer)})

@@ -1,7 +1,7 @@
 """MVBench: twenty tasks on eleven sources of short videos. https://arxiv.org/abs/2311.17005
 
-Both of its layouts are read: whole videos of which a question names a part, and the parts cut out
-beforehand, as lmms-eval reads them.
+Both of its layouts are supported: whole videos with a start and end per question, and clips that
+were cut beforehand, which lmms-eval uses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TASKS = {
     "state_change": _PERCEPTION,
     "unexpected_action": "FunQA_test/test",
 }
-# In the branch that lmms-eval downloads.
+# Folders with other names in the branch that lmms-eval downloads.
 _CONVERTED = {"ssv2_video": "ssv2_video_mp4", "nturgbd": "nturgbd_convert"}
 _CUT = {
     _STAR: "star/Charades_segment",
@@ -83,7 +83,7 @@ class MVBench(FolderDataset):
 
     @override
     def edition(self, split: Split) -> str:
-        """Tells parts that were cut beforehand, of which other frames are seen."""
+        """Hash of the annotations, and the number of clips cut beforehand: their frames differ."""
         parts = [item for item in self.read(split) if item.video.startswith((*_CUT,))]
         cut = sum(item.start_s is None for item in parts)
         return super().edition(split) + (f"-cut{cut}" if cut else "")
@@ -98,7 +98,7 @@ class MVBench(FolderDataset):
 
     @override
     def find(self, video: str) -> Path | None:
-        """The whole video, or else what was cut out of it."""
+        """Path of the whole video, otherwise of the clip cut from it."""
         source = next(folder for folder in _TASKS.values() if video.startswith(f"{folder}/"))
         name = video.removeprefix(f"{source}/")
         return self._whole(source, name) or (
@@ -108,7 +108,7 @@ class MVBench(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By the letter that was chosen."""
+        """Score by the chosen letter."""
         return score_choice(item, said)
 
     def _asked(self) -> tuple[str, ...]:
@@ -144,12 +144,13 @@ class MVBench(FolderDataset):
         )
 
     def _part(self, source: str, name: str, row: Row) -> tuple[float | None, float | None]:
-        """Of the whole video; none where only the part itself is there."""
+        """Start and end in the whole video; None if only the clip exists."""
         if "start" not in row.fields or "end" not in row.fields:
             return None, None
         start, end = row.seconds("start"), row.seconds("end")
         if end <= start:
             raise row.wrong("end", f"isn't after its start ({start:g})")
+        # The clip is the part already, so cutting it again would show the wrong frames.
         if self._whole(source, name) is None and self.find(f"{source}/{name}") is not None:
             return None, None
         return start, end

@@ -64,13 +64,13 @@ class NextQA(FolderDataset):
 
     @override
     def find(self, video: str) -> Path | None:
-        """By its own name, or by the one that the map gives it."""
+        """Path of a video by its name, or by the name in the map file."""
         return self.folder.video(video) or self._mapped(video)
 
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By the letter that was chosen."""
+        """Score by the chosen letter."""
         return score_choice(item, said)
 
     def _mapped(self, video: str) -> Path | None:

@@ -69,7 +69,7 @@ class PerceptionTest(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By the letter that was chosen."""
+        """Score by the chosen letter."""
         return score_choice(item, said)
 
 

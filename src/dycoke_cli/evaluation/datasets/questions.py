@@ -1,4 +1,4 @@
-"""A user's own questions: a file with a row per question, about videos in a folder."""
+"""Benchmark from a file with the user's own questions about videos in a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
-from dycoke_cli.evaluation.scoring.exact import exact_match
+from dycoke_cli.evaluation.scoring.descriptions import exact_match
 from dycoke_cli.unicode import display_name
 
 _NEEDED = ("video", "question", "answer")
@@ -21,18 +21,18 @@ _ASK = "Answer with the option's letter from the given choices directly."
 
 
 class Questions(FolderDataset):
-    """The questions of a file; see `Dataset`. `by_type` is their categories.
+    """Questions of a file; see `Dataset`. `by_type` has their categories.
 
-    A question with options is put with their letters and scored by the letter; one without is put
-    as it stands, and its answer has to be the same words.
+    A question with options is multiple choice, scored by the letter; one without is open-ended,
+    scored by exact match.
 
     Args:
-        file: with columns or keys `video`, `question` and `answer`, and if need be `options` (a
-            list, or texts with | between them), `category` and `id`.
-        folder: with the videos, at any depth; None is the folder of the file.
+        file: rows with `video`, `question` and `answer`, and optionally `options` (a list, or texts
+            separated by |), `category` and `id`.
+        folder: folder of the videos, at any depth; None for the folder of the file.
 
     Raises:
-        UsageError: there is no such file or folder, or something is wrong with a row.
+        UsageError: there is no such file or folder, or a row is malformed.
     """
 
     group: ClassVar[str] = "questions"
@@ -54,13 +54,13 @@ class Questions(FolderDataset):
             )
         super().__init__(file.parent if folder is None else folder)
         self._file = file
-        # At once: what is wrong with it is said before torch is imported.
+        # Read at once, so that errors are reported before torch is imported.
         self._items = self._read()
 
     @property
     @override
     def name(self) -> str:
-        """That of the file."""
+        """Name of the file."""
         return self._file.name
 
     @override
@@ -83,6 +83,7 @@ class Questions(FolderDataset):
         self.checked(rows, _NEEDED, _ALSO)
         items: dict[str, Item] = {}
         for number, row in enumerate(rows, 1):
+            # One file has one rule: the mean of exact matches and of chosen letters means little.
             if _has_options(row) != _has_options(rows[0]):
                 raise UsageError(
                     f"{row.where} has {'' if _has_options(row) else 'no '}options, unlike row 1: "
@@ -96,7 +97,7 @@ class Questions(FolderDataset):
 
     @override
     def find(self, video: str) -> Path | None:
-        """Below the folder, or by its whole path; a file, or a folder of pictures."""
+        """Path of a video: absolute, or below the folder; a file or a folder of images."""
         path = Path(video)
         if path.is_absolute() and path.exists():
             return path
@@ -105,7 +106,7 @@ class Questions(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By the letter that was chosen, or by exact match."""
+        """Score by the chosen letter if there are options, otherwise by exact match."""
         return score_choice(item, said) if item.options else exact_match(item, said)
 
     def _item(self, number: int, row: Row) -> Item:
@@ -120,7 +121,7 @@ class Questions(FolderDataset):
             answer = _letter(row, answer, options)
         return Item(
             id=row.text("id") if "id" in row.fields else str(number),
-            # However a row spells it, a video is one.
+            # Normalized, so that rows which spell a path differently share the video.
             video=path.relative_to(self.folder.path).as_posix() if inside else str(path),
             question=question,
             answer=answer,
@@ -148,7 +149,7 @@ def _options(row: Row) -> tuple[str, ...]:
 
 
 def _letter(row: Row, answer: str, options: tuple[str, ...]) -> str:
-    """The letter of the answer, which is a letter or the text of an option."""
+    """Letter of a reference answer that is a letter or the text of an option."""
     same = [n for n, option in enumerate(options) if option.lower() == answer.strip().lower()]
     letter = answer.strip(" ().").upper()
     if len(same) == 1:

@@ -1,7 +1,7 @@
 """The benchmark `shapes`: events in time, held out from the bundled model's training.
 
-It ships as one small file of scripts and questions (`python -m training benchmark` builds it); the
-clips are rendered when they are first needed, through an encoder, and kept in the cache folder.
+The package has one small file with scripts and questions, built by `python -m training benchmark`.
+Clips are rendered and encoded on first use, and kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Shapes(Dataset):
     @override
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
         videos = [v for v in _videos() if v["split"] == split][:limit_videos]
-        found = []
+        items = []
         for video in videos:
             for i, data in enumerate(video["questions"]):
-                found.append(
+                items.append(
                     Item(
                         id=f"{video['id']}-{i}",
                         video=video["id"],
@@ -62,7 +62,7 @@ class Shapes(Dataset):
                         history=tuple((q, a) for q, a in data.get("earlier", ())),
                     )
                 )
-        return found
+        return items
 
     @override
     def notes(self) -> list[str]:
@@ -70,20 +70,20 @@ class Shapes(Dataset):
 
     @override
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """None: all can be made."""
+        """Always empty: every clip can be rendered."""
         return []
 
     @override
     def file(self, video: str) -> Path:
-        """In the cache, rendered if need be."""
+        """Path of a clip in the cache, rendered if necessary."""
         folder = cache_folder() / f"{self.name}-{EDITION}"
         path = folder / f"{video}.mp4"
         if not path.is_file():
-            # Only here: reading questions needs no encoder.
+            # Imported late: listing questions needs no encoder.
             from dycoke_cli.shapes.recording import Recording, write_clip
 
             make_folder(folder)
-            # Each process writes its own file; the last one to finish wins, and all are the same.
+            # Workers may render the same clip: each writes its own file, and all are identical.
             partial = folder / f".{os.getpid()}-{video}.mp4"
             script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
             write_clip(script, Recording(), partial)
@@ -92,10 +92,10 @@ class Shapes(Dataset):
 
     @staticmethod
     def score(item: Item, said: str) -> Score:
-        """Exact match; of an option the letter (`choices.chosen`).
+        """Exact match, or the chosen letter of a multiple-choice question.
 
-        A description also has `told`, the fraction of events that it names, and `ordered`, the
-        fraction that it names in the right order.
+        A description has two parts: `told`, the fraction of events that it mentions, and `ordered`,
+        the fraction that it mentions in the correct order.
         """
         said = answer_of(said)
         if item.kind == "letter":

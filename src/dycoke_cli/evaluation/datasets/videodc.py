@@ -1,6 +1,6 @@
-"""VideoDetailCaption: 499 videos to be described in detail.
+"""VideoDetailCaption: detailed captions of 499 videos.
 
-Without a judge an answer is graded by its overlap with the reference (`descriptions.rouge_l`).
+Without a judge, the score is ROUGE-L against the reference (`descriptions.rouge_l`).
 """
 
 from __future__ import annotations
@@ -62,6 +62,6 @@ class VideoDC(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By ROUGE-L F1 against the reference."""
+        """Score by ROUGE-L F1 against the reference."""
         said = answer_of(said)
         return Score(False, value=rouge_l(item.answer, said), parsed=bool(said.strip()))

@@ -1,6 +1,6 @@
 """Video-MME, without and with subtitles. https://arxiv.org/abs/2405.21075
 
-Prompts are those of lmms-eval, which speaks of subtitles even where there are none.
+Prompts are those of lmms-eval, which mention subtitles even in the variant without them.
 """
 
 from __future__ import annotations
@@ -78,15 +78,15 @@ class VideoMME(FolderDataset):
     @staticmethod
     @override
     def score(item: Item, said: str) -> Score:
-        """By the letter that was chosen."""
+        """Score by the chosen letter."""
         return score_choice(item, said)
 
     def prompt(self, video: str, question: str) -> str:
-        """All that is put to the model.
+        """Complete prompt text of a question.
 
         Args:
-            video: the question's.
-            question: it, and its options.
+            video: video of the question.
+            question: question with its options.
         """
         return f"{_TASK}\n{question}\n{_ASK}"
 
@@ -105,7 +105,7 @@ class VideoMME(FolderDataset):
 
 
 class VideoMMEWithSubtitles(VideoMME):
-    """The same questions, each behind the subtitles that its video has at 32 moments."""
+    """Video-MME with the subtitles at 32 frames in front of each question."""
 
     group: ClassVar[str] = "videomme_w_subtitle"
     about: ClassVar[About] = About(
@@ -124,12 +124,12 @@ class VideoMMEWithSubtitles(VideoMME):
 
     @override
     def files(self, split: Split) -> list[Path]:
-        """Subtitles are part of the questions."""
+        """Annotations and subtitle files, since subtitles are part of the prompts."""
         return [*super().files(split), *self.folder.subtitles.values()]
 
     @override
     def notes(self) -> list[str]:
-        """Also where videos have no subtitles, or none of theirs counts."""
+        """See `FolderDataset.notes`; also warns about missing and unused subtitles."""
         notes = super().notes()
         if not self.folder.subtitles:
             notes.append(f"{self.name}: there is no .srt file, so no question has subtitles")
@@ -145,14 +145,14 @@ class VideoMMEWithSubtitles(VideoMME):
     @override
     def prompt(self, video: str, question: str) -> str:
         if video not in self._lines:
-            self._lines[video] = self._spoken(video)
+            self._lines[video] = self._subtitles_of(video)
         return f"{_HEAD}{self._lines[video]}\n{_TASK}\n{question}\nThe best answer is:"
 
-    def _spoken(self, video: str) -> str:
+    def _subtitles_of(self, video: str) -> str:
         file, path = self.find(video), self.folder.subtitles.get(video)
         if file is None or path is None:
             return NONE
         try:
             return videomme_subtitles(path, file)
-        except VideoError:  # it is asked about, and fails there
+        except VideoError:  # reported when the question is run
             return NONE

@@ -1,1 +1,1 @@
-"""From answers to the rows of a table."""
+"""Aggregation of scored answers into the tables of a report."""

@@ -1,4 +1,4 @@
-"""What a method changed, answer by answer, against the baseline."""
+"""Comparison of a method's answers with the baseline's, question by question."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 
 @dataclass(frozen=True)
 class Changes:
-    """How the answers differ from the baseline's.
+    """Counts of answers that differ from the baseline's.
 
     Args:
         changed: answers with another text.
-        fixed: wrong without compression, right with it.
-        broken: right without compression, wrong with it.
+        fixed: wrong→right.
+        broken: right→wrong.
     """
 
     changed: int
@@ -48,9 +48,11 @@ class Change:
     ]
 
 
-def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predictions) -> Changes:
-    """Count what compression changed."""
-    pairs = [(said[item.id], uncompressed[item.id]) for item in items]
+def count_changes(
+    items: Iterable[Item], predictions: Predictions, uncompressed: Predictions
+) -> Changes:
+    """Count the answers that compression changed."""
+    pairs = [(predictions[item.id], uncompressed[item.id]) for item in items]
     return Changes(
         changed=sum(new.said != old.said for new, old in pairs),
         fixed=sum(new.right and not old.right for new, old in pairs),
@@ -59,9 +61,9 @@ def count_changes(items: Iterable[Item], said: Predictions, uncompressed: Predic
 
 
 def list_changes(
-    model: str, spec: str, items: list[Item], said: Predictions, uncompressed: Predictions
+    model: str, spec: str, items: list[Item], predictions: Predictions, uncompressed: Predictions
 ) -> list[Change]:
-    """The answers of a row that differ from the baseline's."""
+    """List the answers of a row that differ from the baseline's."""
     return [
         Change(
             model=model,
@@ -72,11 +74,11 @@ def list_changes(
             question=item.question,
             answer=item.answer,
             uncompressed=uncompressed[item.id].said,
-            said=said[item.id].said,
-            outcome=_outcome(uncompressed[item.id], said[item.id]),
+            said=predictions[item.id].said,
+            outcome=_outcome(uncompressed[item.id], predictions[item.id]),
         )
         for item in items
-        if said[item.id].said != uncompressed[item.id].said
+        if predictions[item.id].said != uncompressed[item.id].said
     ]
 
 

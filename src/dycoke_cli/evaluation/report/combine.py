@@ -1,7 +1,7 @@
-"""Tables made again from the folders of runs: of one, of several, or of the shards of one.
+"""Report from the folders of finished runs: of one run, of several, or of the shards of one.
 
-Runs of several models may be among them: rows are told apart by the model's name, and each is
-compared with the baseline of its own.
+Runs may have different models. A row is then identified by model and method, and compared with the
+baseline of its model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dycoke_cli.unicode import display_name
 
 @dataclass(frozen=True)
 class _Run:
-    """The last run in a folder."""
+    """Record and answers in a folder."""
 
     folder: Path
     record: RunRecord
@@ -37,15 +37,15 @@ class _Run:
 
 
 def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
-    """The tables of one or several runs, from their folders alone.
+    """Build the report of one or several runs from their folders.
 
     Args:
-        folders: that `dycoke eval --out` wrote, one at least.
-        rule: by which answers are scored; None is that of the runs.
+        folders: output folders of `dycoke eval`, at least one.
+        rule: scoring rule; None for that of the runs.
 
     Raises:
-        UsageError: a folder has no answers, or two of them can't be in one table; the benchmark
-            hasn't got the rule.
+        UsageError: a folder has no answers, two runs are incompatible, or the benchmark doesn't
+            have the rule.
     """
     runs = [_read(folder) for folder in dict.fromkeys(folders)]
     for number, run in enumerate(runs):
@@ -88,7 +88,7 @@ def _read(folder: Path) -> _Run:
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
-    """All that is the same for all rows of a report."""
+    """Conditions that all rows of a report must share."""
     setup = record.rows[0].setup
     return {
         **{name: value for group in record.conditions.values() for name, value in group.items()},
@@ -100,14 +100,14 @@ def _facts(record: RunRecord) -> dict[str, Any]:
 
 
 def _check_alike(first: _Run, other: _Run) -> None:
-    """Make sure that two runs can be in one report.
+    """Check that two runs can be in one report.
 
     Raises:
-        UsageError: they can't.
+        UsageError: they differ in a condition that isn't shown per row.
     """
     ours, theirs = _facts(first.record), _facts(other.record)
     models = [run.record.rows[0].setup.model for run in (first, other)]
-    # Of two models all else may differ, too; of one it would be told apart by nothing.
+    # Rows show the model's name only: runs of one model must agree in revision, dtype and so on.
     if models[0]["name"] == models[1]["name"]:
         ours, theirs = ours | models[0], theirs | models[1]
     for name, value in ours.items():
@@ -119,24 +119,25 @@ def _check_alike(first: _Run, other: _Run) -> None:
 
 
 def _rows(runs: list[_Run]) -> list[KeptRow]:
-    """The rows of all runs, model by model, each once, in the order in which they first come.
+    """Rows of all runs without duplicates, grouped by model, in order of first appearance.
 
     Raises:
-        UsageError: two runs mean different things by one of them.
+        UsageError: a row has different settings in two runs.
     """
     rows: dict[tuple[str, str], tuple[_Run, KeptRow]] = {}
     for run in runs:
         for row in run.record.rows:
-            of, known = rows.setdefault((row.model, row.spec.text), (run, row))
-            if known.setup.id != row.setup.id:
+            first_run, first = rows.setdefault((row.model, row.spec.text), (run, row))
+            if first.setup.id != row.setup.id:
                 raise UsageError(
-                    f"{of.shown} and {run.shown} can't be in one report: their answers under "
-                    f"{row.spec.text} were made with different settings{_different(known, row)}"
+                    f"{first_run.shown} and {run.shown} can't be in one report: their answers "
+                    f"under {row.spec.text} were made with different settings"
+                    f"{_different(first, row)}"
                 )
-            if row.preset and not known.preset:  # its published figures stand beside it
-                rows[row.model, row.spec.text] = (of, row)
+            if row.preset and not first.preset:  # this one has published figures
+                rows[row.model, row.spec.text] = (first_run, row)
     models = list(dict.fromkeys(model for model, _ in rows))
-    # Those of a model together: the order of the others stays.
+    # The sort is stable: within a model the order stays.
     return sorted((row for _, row in rows.values()), key=lambda row: models.index(row.model))
 
 
@@ -153,10 +154,10 @@ def _different(one: KeptRow, other: KeptRow) -> str:
 
 
 def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
-    """What all runs asked together: questions that all rows were asked; and a warning of others.
+    """Merge the records, restricted to questions that all rows have; and a warning if some don't.
 
     Raises:
-        UsageError: there is no such question.
+        UsageError: there is no common question.
     """
     items: dict[str, tuple[int, Item]] = {}
     asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
@@ -179,7 +180,7 @@ def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]
         f"{others} of {len(items)} questions are skipped, for not all methods were asked them"
     ]
     parts = {run.record.shards for run in runs}
-    # A run of all questions makes whole what shards of them are beside it.
+    # With a run of all questions among them, no shard is missing.
     shards = () if () in parts else tuple(sorted({one for part in parts for one in part}))
     judges = {judge: run for run in runs if (judge := run.record.judge) is not None}
     if len(judges) > 1:
@@ -200,22 +201,23 @@ def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]
 def _answers(
     runs: list[_Run], rows: list[KeptRow]
 ) -> tuple[Mapping[str, Mapping[str, Prediction]], list[str]]:
-    """All answers, the newest of each question; and warnings of those that differ."""
-    found: dict[str, dict[str, Prediction]] = {}
-    by: dict[tuple[str, str], _Run] = {}
+    """Answers by setup and question, the newest of each; and warnings about differing ones."""
+    answers: dict[str, dict[str, Prediction]] = {}
+    source: dict[tuple[str, str], _Run] = {}
     differing: dict[tuple[str, str], int] = {}
     for run in sorted(runs, key=lambda run: run.record.date):
         for setup in {row.setup.id: row.setup for row in rows}.values():
-            own = found.setdefault(setup.id, {})
+            of_setup = answers.setdefault(setup.id, {})
+            # A failure never replaces an answer of an earlier run.
             for name, failure in run.record.failures.get(setup.id, {}).items():
-                own.setdefault(name, failure)
+                of_setup.setdefault(name, failure)
             for name, answer in run.answers.predictions(setup).items():
-                before = by.get((setup.id, name))
-                if before is not None and own[name].said != answer.said:
+                before = source.get((setup.id, name))
+                if before is not None and of_setup[name].said != answer.said:
                     pair = (before.shown, run.shown)
                     differing[pair] = differing.get(pair, 0) + 1
-                own[name], by[setup.id, name] = answer, run
-    return found, [
+                of_setup[name], source[setup.id, name] = answer, run
+    return answers, [
         f"{count} {'answer differs' if count == 1 else 'answers differ'} between {older} and "
         f"{newer} under the same settings; those of {newer}, the newer run, are taken"
         for (older, newer), count in differing.items()

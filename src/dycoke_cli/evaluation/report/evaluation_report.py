@@ -1,4 +1,4 @@
-"""The table of an evaluation: the JSON object of `dycoke eval --json`."""
+"""JSON document of `dycoke eval --json`, and its construction from scored answers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from dycoke_cli.evaluation.scoring.verdicts import Verdict
 from dycoke_cli.version import __version__
 
 _CHANGES = 0.1
-"""Of the share of tokens that a method drops, how many answers change at least: so it was in every
-row of docs/methods.md."""
+"""Lower bound of the share of changed answers, per share of dropped tokens: it holds in every row
+of docs/methods.md."""
 _UNLIKELY = 0.05
 
 
@@ -93,22 +93,29 @@ def make_report(
     noticed: Sequence[str],
     verdicts: Mapping[str, Verdict],
 ) -> EvalReport:
-    """Score and count all answers; a question that has none is wrong.
+    """Score and aggregate all answers; a missing answer is incorrect.
 
     Args:
-        record: what was asked.
-        answers: by id of their setup, failures included.
-        commits: of this program that gave them.
+        record: questions and rows of the run.
+        answers: answers by setup id, including failures.
+        commits: commits of this program that produced the answers.
         journal: see `EvalReport`.
-        noticed: warnings there are already.
-        verdicts: of the judge that the record names, by key.
+        noticed: warnings so far.
+        verdicts: verdicts of the record's judge, by key.
     """
     items, rule = list(record.items), rule_of(record.rows[0].setup.benchmark, record.rule)
     if rule is not None:
-        answers = {setup: rescored(rule, items, said) for setup, said in answers.items()}
-    said = {row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows}
-    put = _put(record, said)
-    bases = {row.model: said[row.setup.id] for row in reversed(record.rows) if row.spec.is_baseline}
+        answers = {setup: rescored(rule, items, one) for setup, one in answers.items()}
+    predictions = {
+        row.setup.id: _completed(items, answers.get(row.setup.id, {})) for row in record.rows
+    }
+    accepted = _accepted(record, predictions)
+    # Reversed, so that the first baseline of a model counts.
+    baselines = {
+        row.model: predictions[row.setup.id]
+        for row in reversed(record.rows)
+        if row.spec.is_baseline
+    }
     models = {row.model: EvaluatedModel(**row.setup.model) for row in record.rows}
     several = len(models) > 1
     rows: list[ScoredRow] = []
@@ -125,23 +132,24 @@ def make_report(
                 "the judge's figures are left out; --judge-model has them graded"
             )
         judged += of_row if grades else []
-        own, compared = said[one.setup.id], None if one.spec.is_baseline else bases.get(one.model)
-        asked = put[one.model]
+        of_method = predictions[one.setup.id]
+        baseline = None if one.spec.is_baseline else baselines.get(one.model)
+        counted = accepted[one.model]
         row = make_row(
             one,
-            asked,
-            own,
-            compared,
+            counted,
+            of_method,
+            baseline,
             metric=record.metric,
             macro=record.macro,
-            refused=len(items) - len(asked),
+            refused=len(items) - len(counted),
             grades=grades,
             published=published_beside(one, record),
         )
         rows.append(row)
-        unscored += _unscored(one, asked, own)
-        if compared is not None:
-            changed += list_changes(one.model, one.spec.text, asked, own, compared)
+        unscored += _unscored(one, counted, of_method)
+        if baseline is not None:
+            changed += list_changes(one.model, one.spec.text, counted, of_method, baseline)
     setup, made_by = record.rows[0].setup, tuple(sorted(commits))
     return EvalReport(
         benchmark=setup.benchmark,
@@ -163,7 +171,7 @@ def make_report(
             *noticed,
             *preset_warnings(record),
             *_missing_shards(record.shards),
-            *_refused(put, items),
+            *_refused(accepted, items),
             *ungraded,
             *_unchanged(rows, several),
             *_several(made_by),
@@ -171,41 +179,43 @@ def make_report(
     )
 
 
-def _completed(items: list[Item], said: Predictions) -> Predictions:
-    """All questions with their answers; those of an interrupted run that have none are wrong."""
-    parts = {item.kind: said[item.id].parts for item in items if item.id in said}
+def _completed(items: list[Item], answers: Predictions) -> Predictions:
+    """Predictions of all questions; the missing ones of an interrupted run are incorrect."""
+    parts = {item.kind: answers[item.id].parts for item in items if item.id in answers}
     return {
-        item.id: said.get(item.id)
+        item.id: answers.get(item.id)
+        # With the parts that its type has elsewhere, so that their means count it as 0.
         or no_answer(item, parts.get(item.kind, ()), "it was not asked: the run was interrupted")
         for item in items
     }
 
 
-def _put(record: RunRecord, said: Mapping[str, Predictions]) -> dict[str, list[Item]]:
-    """The questions that were put to each model: those that it refused in no row.
+def _accepted(record: RunRecord, predictions: Mapping[str, Predictions]) -> dict[str, list[Item]]:
+    """Questions of each model that it refused in no row.
 
     Raises:
-        UsageError: it refused them all.
+        UsageError: it refused all.
     """
     refused: dict[str, set[str]] = {row.model: set() for row in record.rows}
     for row in record.rows:
-        refused[row.model] |= {name for name, one in said[row.setup.id].items() if one.refused}
-    put = {
+        of_row = predictions[row.setup.id]
+        refused[row.model] |= {name for name, one in of_row.items() if one.refused}
+    accepted = {
         model: [item for item in record.items if item.id not in names]
         for model, names in refused.items()
     }
-    for model, items in put.items():
+    for model, items in accepted.items():
         if not items:
             raise nothing_to_ask(model, len(record.items))
-    return put
+    return accepted
 
 
 def nothing_to_ask(model: str, questions: int) -> UsageError:
-    """The error where a model refuses all questions.
+    """Error of a model that refuses all questions.
 
     Args:
-        model: its name.
-        questions: how many.
+        model: name of the model.
+        questions: number of questions.
     """
     return UsageError(
         f"{model} can't be asked any of the {questions} questions: half or more of their words are "
@@ -213,12 +223,12 @@ def nothing_to_ask(model: str, questions: int) -> UsageError:
     )
 
 
-def _refused(put: Mapping[str, list[Item]], items: list[Item]) -> list[str]:
+def _refused(accepted: Mapping[str, list[Item]], items: list[Item]) -> list[str]:
     return [
-        f"{model} refused {len(items) - len(asked)} of {len(items)} questions, whose words it "
+        f"{model} refused {len(items) - len(counted)} of {len(items)} questions, whose words it "
         "doesn't know; they aren't scored"
-        for model, asked in put.items()
-        if len(asked) < len(items)
+        for model, counted in accepted.items()
+        if len(counted) < len(items)
     ]
 
 
@@ -233,31 +243,31 @@ def _missing_shards(shards: Sequence[str]) -> list[str]:
     ]
 
 
-def _unscored(row: KeptRow, items: list[Item], said: Predictions) -> list[Unscored]:
-    """The questions of a row that count as wrong without having been judged."""
-    found = []
+def _unscored(row: KeptRow, items: list[Item], predictions: Predictions) -> list[Unscored]:
+    """Failed questions and unparsable answers of a row."""
+    unscored = []
     of = (row.model, row.spec.text)
     for item in items:
-        prediction = said[item.id]
+        prediction = predictions[item.id]
         if prediction.error is not None:
-            found.append(Unscored(*of, item.video, item.id, "failed", prediction.error))
+            unscored.append(Unscored(*of, item.video, item.id, "failed", prediction.error))
         elif not prediction.parsed:
-            found.append(Unscored(*of, item.video, item.id, "unparsable", prediction.said))
-    return found
+            unscored.append(Unscored(*of, item.video, item.id, "unparsable", prediction.said))
+    return unscored
 
 
 def row_name(spec: str, model: str, several: bool) -> str:
-    """What a row is called in a sentence: its model is said where there are several."""
+    """Name of a row in a sentence; includes the model if there are several."""
     return f"{spec} ({model})" if several else spec
 
 
 def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
-    """Warnings about rows without a change, where that is unlikely."""
+    """Warnings about rows without a changed answer, where chance is an unlikely explanation."""
     return [
         f"{row_name(row.spec, row.model, several)} changed none of {row.questions} answers; make "
         "sure that it ran"
         for row in rows
-        # A guard is there to change none.
+        # A guard is meant to change no answer.
         if row.changed == 0
         and row.guard is None
         and (1 - _CHANGES * _dropped(row)) ** row.questions < _UNLIKELY
@@ -265,10 +275,10 @@ def _unchanged(rows: list[ScoredRow], several: bool) -> list[str]:
 
 
 def _dropped(row: ScoredRow) -> float:
-    """The share of visual tokens that a row did without, as far as known; 1 without a video."""
+    """Share of visual tokens that a row dropped, as far as known; 1 without a video."""
     kept = (row.kept_before_llm, row.kept_in_decode)
-    none = 0.0 if row.frames == 0 else 1.0
-    return 1 - min((share for share in kept if share is not None), default=none)
+    default = 0.0 if row.frames == 0 else 1.0
+    return 1 - min((share for share in kept if share is not None), default=default)
 
 
 def _several(commits: tuple[str, ...]) -> list[str]:

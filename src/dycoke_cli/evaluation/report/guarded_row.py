@@ -1,4 +1,4 @@
-"""What a guard took to answer the questions of its row."""
+"""Statistics of a guard's row: how many questions needed each budget."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class GuardedRow(GuardBound):
 
 
 def guarded_row(guard: Guard, answers: Sequence[Prediction]) -> GuardedRow:
-    """Count the budgets that answers took.
+    """Count the questions by budget.
 
     Args:
-        guard: that asked.
-        answers: of questions that were put to the model.
+        guard: the guard of the row.
+        answers: answers to the questions that the model accepted.
     """
-    tried = [max(1, len(one.path)) for one in answers]  # without a threshold a path has one step
+    tried = [max(1, len(one.path)) for one in answers]  # without a threshold the path is empty
     return GuardedRow(
         guard.alpha,
         guard.on_average,

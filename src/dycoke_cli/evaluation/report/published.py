@@ -1,4 +1,4 @@
-"""Published figures beside the measured ones, and the conditions in which the two differ."""
+"""Comparison with published figures: the figures of a row, and the conditions that differ."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Published:
 
 
 def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
-    """The figures that were published for a row; None where it has no preset, or that has no row.
+    """Published figures of a row; None without a preset, or without such a row in it.
 
     Args:
-        row: of the record.
-        record: what was asked.
+        row: row of the record.
+        record: questions and rows of the run.
     """
     preset, benchmark = presets().get(row.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
@@ -54,30 +54,31 @@ def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
     of_method = [one for one in preset.rows if one.spec.partition(":")[0] == row.spec.name]
     if not of_method:
         return None
-    found = min(of_method, key=lambda one: _differing(row, one))
+    # The method's parameters may be changed by the user: the nearest published row counts.
+    nearest = min(of_method, key=lambda one: _differing(row, one))
     task = preset.tasks[benchmark]
     return Published(
         preset=preset.name,
         paper=preset.paper,
-        row=found.row,
-        figures=found.measured_in(benchmark),
-        tflops=found.tflops,
+        row=nearest.row,
+        figures=nearest.measured_in(benchmark),
+        tflops=nearest.tflops,
         differs=tuple(
             Condition(name, _shown(here), _shown(published))
-            for name, here, there in _conditions(row, record, preset, found, task)
-            if here != (published := found.open.get(name, there))
+            for name, here, there in _conditions(row, record, preset, nearest, task)
+            if here != (published := nearest.open.get(name, there))
         ),
     )
 
 
 def _differing(row: KeptRow, published: PublishedRow) -> int:
-    """How many of a published row's parameters are others here."""
+    """Number of a published row's parameters with another value here."""
     (spec,) = parse_specs(published.spec)
     return sum(row.parameters.get(name) != value for name, value in spec.given.items())
 
 
 def preset_warnings(record: RunRecord) -> list[str]:
-    """What a person should know of the presets of a record."""
+    """Warnings about the presets of a record."""
     warnings = []
     for name in dict.fromkeys(row.preset for row in record.rows if row.preset):
         rows = [row for row in record.rows if row.preset == name]
@@ -100,7 +101,7 @@ def preset_warnings(record: RunRecord) -> list[str]:
 def _conditions(
     row: KeptRow, record: RunRecord, preset: Preset, published: PublishedRow, task: Task
 ) -> Iterator[tuple[str, Any, Any]]:
-    """All that can be compared: its name, what it is here, what it was there."""
+    """Comparable conditions: (name, value here, published value)."""
     setup, about = row.setup, class_of(row.setup.benchmark).about
     yield "model", row.model, preset.model
     yield "precision", setup.model["dtype"] or "unknown", preset.dtype
@@ -110,11 +111,11 @@ def _conditions(
         preset.frames,
     )
     yield "max new tokens", setup.max_new_tokens, task.max_new_tokens
-    # They have their defaults there.
-    plain = {**asdict(Sampling()), **asdict(GenerationOptions())}
+    # The published code has no such options, so it has our defaults.
+    defaults = {**asdict(Sampling()), **asdict(GenerationOptions())}
     for name, value in setup.options.items():
         if name != "fps":
-            yield name, "default" if value == plain[name] else value, "default"
+            yield name, "default" if value == defaults[name] else value, "default"
     (spec,) = parse_specs(published.spec)
     for name, value in spec.create().parameters().items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""One line of the table: what the answers under one method amount to."""
+"""Row of the results table: aggregated scores, retention and cost of one method."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class ScoredRow:
 def make_row(
     row: KeptRow,
     items: list[Item],
-    said: Predictions,
+    predictions: Predictions,
     uncompressed: Predictions | None,
     *,
     metric: str,
@@ -157,37 +157,37 @@ def make_row(
     grades: Grades | None = None,
     published: Published | None = None,
 ) -> ScoredRow:
-    """Count the answers of one row.
+    """Aggregate the answers of a row.
 
     Args:
-        row: what was asked.
+        row: the row.
         items: the questions.
-        said: their answers.
-        uncompressed: answers of the baseline, or None (also where this is it).
+        predictions: answers of the row, by question.
+        uncompressed: answers of the baseline; None without one, or if this is the baseline.
         metric: see `dataset.About`.
-        macro: likewise.
-        refused: questions that weren't put to the model, and aren't among `items`.
-        grades: of a judge, or None.
-        published: figures of others, or None.
+        macro: see `dataset.About`.
+        refused: number of questions that the model refused; they aren't in `items`.
+        grades: grades of a judge, or None.
+        published: published figures, or None.
     """
 
     def score(prediction: Prediction) -> float:
         return prediction.score
 
     def accuracy(group: list[Item]) -> Accuracy:
-        return Accuracy(*astuple(mean_of(score, group, said, uncompressed)))
+        return Accuracy(*astuple(mean_of(score, group, predictions, uncompressed)))
 
     def by(key: Callable[[Item], str]) -> dict[str, Accuracy]:
         return {name: accuracy(group) for name, group in grouped(items, key).items() if name}
 
-    predictions = [said[item.id] for item in items]
-    answers = [one for one in predictions if one.error is None]
+    answers = [one for item in items if (one := predictions[item.id]).error is None]
     kept, kinds = retention(answers), by(lambda item: item.kind)
-    moved = None if uncompressed is None else count_changes(items, said, uncompressed)
+    moved = None if uncompressed is None else count_changes(items, predictions, uncompressed)
     graded = metric != ACCURACY
     overall = accuracy(items)
     error = overall.difference_error
-    clusters = len({item.video for item in items if _counts(item, said, uncompressed)})
+    # The degrees of freedom are those of the paired difference: questions that count in both.
+    clusters = len({item.video for item in items if _counts(item, predictions, uncompressed)})
     return ScoredRow(
         method=row.spec.name,
         spec=row.spec.text,
@@ -199,14 +199,14 @@ def make_row(
         uncounted=len(items) - overall.questions,
         macro_accuracy=_mean_of_kinds(kinds) if macro else None,
         unparsable=sum(not answer.parsed for answer in answers),
-        failed=len(predictions) - len(answers),
+        failed=len(items) - len(answers),
         refused=refused,
         judge_accuracy=grades.accuracy if grades else None,
         judge_score=grades.score if grades else None,
         judge_failed=grades.failed if grades else None,
         by_type=kinds,
         by_label=by(lambda item: item.label),
-        by_part=_parts(items, said, uncompressed),
+        by_part=_parts(items, predictions, uncompressed),
         kept_before_llm=kept.prefill,
         kept_in_decode=kept.decode,
         kept_in_pruned_layers=kept.pruned_layers,
@@ -223,8 +223,8 @@ def make_row(
 
 
 def _counts(item: Item, *answers: Predictions | None) -> bool:
-    """Whether a question counts under all of these."""
-    return all(said is None or said[item.id].counted for said in answers)
+    """Whether a question is in the denominator under all of these."""
+    return all(one is None or one[item.id].counted for one in answers)
 
 
 def _mean_of_kinds(kinds: Mapping[str, Accuracy]) -> float | None:
@@ -233,16 +233,16 @@ def _mean_of_kinds(kinds: Mapping[str, Accuracy]) -> float | None:
 
 
 def _parts(
-    items: list[Item], said: Predictions, uncompressed: Predictions | None
+    items: list[Item], predictions: Predictions, uncompressed: Predictions | None
 ) -> dict[str, PartMean]:
-    names = dict.fromkeys(name for item in items for name in said[item.id].parts)
+    names = dict.fromkeys(name for item in items for name in predictions[item.id].parts)
     return {
         name: PartMean(
             *astuple(
                 mean_of(
                     lambda prediction, name=name: prediction.parts.get(name, 0.0),  # type: ignore[misc]
-                    [item for item in items if name in said[item.id].parts],
-                    said,
+                    [item for item in items if name in predictions[item.id].parts],
+                    predictions,
                     uncompressed,
                 )
             )

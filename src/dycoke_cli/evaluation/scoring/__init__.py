@@ -1,1 +1,1 @@
-"""Which answers are correct, and how sure that is."""
+"""Scoring rules, statistics, and LLM judges."""

@@ -1,8 +1,8 @@
-"""Multiple choice: options with letters, and the letter that an answer means.
+"""Multiple-choice scoring: extraction of the chosen option's letter from a free-form answer.
 
-Read as a person reads it: the letter that leads the answer or is announced counts, whatever is said
-of the others. An answer that names no option, or several, is not understood: it is wrong, and
-counted. It is never drawn at random, and an article is no letter ("a man" isn't option A).
+The letter that leads the answer or is announced counts, whatever the answer says of the others. An
+answer that names no option, or several, is unparsable: it is incorrect, and counted. No letter is
+drawn at random, and an article isn't a letter ("a man" isn't option A).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARKUP = re.compile(
 )
 _ALONE = re.compile(r"[\W_]*(?:(?:the|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I)
 _NEVER = re.compile(r"(?!)")
-# What follows one of these takes back, or concludes, what was before.
+# Words after which an answer corrects itself or concludes: the letter behind them counts.
 _TURN = re.compile(
     r"\b(?:wait|actually|sorry|correction|correcting|no|hmm|second\s+thought|instead|however|but"
     r"|therefore|thus|hence|so|final|finally|conclusion|overall|summary|re-?check\w*|mistake\w*)\b",
@@ -31,33 +31,39 @@ _TURN = re.compile(
 
 
 def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
-    """Options one per line, each with its letter."""
+    """Format options, one per line with its letter."""
     return "\n".join(form.format(LETTERS[i], option) for i, option in enumerate(options))
 
 
 def chosen(said: str, options: Sequence[str]) -> str | None:
-    r"""The letter of the option that an answer means; None where it means none, or several.
+    r"""Letter of the chosen option; None if the answer chooses none, or several.
 
-    Thinking is cut off (`thinking.answer_of`). Of what is left, in this order: the letter alone
-    ("B", "(b).", "Option B"); the option whose text is the whole answer; the letter that leads the
-    answer ("B. A dog", "B, because …") or is announced ("the answer is B", "\boxed{B}", "B is
-    correct"), of several the last if it takes back or concludes what was before ("wait", "so the
-    answer is"); one that is held possible ("it could be B"); the only one that is named and not
-    denied, or not denied at all ("A and C are wrong"); the only option whose text is in the answer.
+    Reasoning is removed (`thinking.answer_of`). The first match decides:
+
+    1. the answer is a letter ("B", "(b).", "Option B");
+    2. the answer is the text of an option;
+    3. a letter leads the answer ("B. A dog", "B, because …") or is announced ("the answer is B",
+       "\boxed{B}", "B is correct"); of several the last, if it follows a correction or conclusion
+       ("wait", "so the answer is");
+    4. a hedged letter ("it could be B");
+    5. the only letter named without denial, or the only one not denied ("A and C are wrong");
+    6. the only option whose text is in the answer.
 
     Args:
         said: the answer.
-        options: their texts, in the order of the letters.
+        options: texts of the options, in the order of the letters.
     """
-    known = frozenset(LETTERS[: len(options)])
+    valid = frozenset(LETTERS[: len(options)])
     text = _plain(answer_of(said))
     if alone := _ALONE.fullmatch(text):
-        return alone[1].upper() if alone[1].upper() in known else None
+        return alone[1].upper() if alone[1].upper() in valid else None
+    # A text that two options share identifies neither.
     texts = [_words(_unlabelled(*one)) for one in zip(LETTERS, options, strict=False)]
     patterns = [_pattern(one) if texts.count(one) == 1 else _NEVER for one in texts]
     if (whole := _words(text)) in texts and whole:
         return LETTERS[texts.index(whole)] if texts.count(whole) == 1 else None
-    # The C of "Vitamin C", or the A of "A red star", is none where that is the text of an option.
+    # Letters within an option's text aren't choices: the C of "Vitamin C", the A of "A red star".
+    # Lower case hides them from `mentions`. Longer texts first, since one may contain another.
     any_text = re.compile(
         "|".join(
             f"(?P<{LETTERS[i]}>{patterns[i].pattern})"
@@ -66,30 +72,31 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
         re.IGNORECASE,
     )
     text = any_text.sub(lambda match: match[0].lower(), capitalized(text))
-    found = list(mentions(text, patterns))
-    if any(one.letters & known or one.sense is Sense.ANNOUNCED for one in found):
-        denied = frozenset().union(*(one.letters for one in found if one.sense is Sense.DENIED))
-        left = known - denied
-        return _decided(text, found, known) or (
-            min(left) if len(left) == 1 and all(o.sense is Sense.DENIED for o in found) else None
+    named = list(mentions(text, patterns))
+    if any(one.letters & valid or one.sense is Sense.ANNOUNCED for one in named):
+        denied = frozenset().union(*(one.letters for one in named if one.sense is Sense.DENIED))
+        left = valid - denied
+        return _decided(text, named, valid) or (
+            min(left) if len(left) == 1 and all(o.sense is Sense.DENIED for o in named) else None
         )
+    # No letter is named: replace the options' texts by their letters, and apply the same rules.
     by_text = any_text.sub(lambda match: f"({match.lastgroup})", text)
-    return _decided(by_text, list(mentions(by_text, patterns)), known)
+    return _decided(by_text, list(mentions(by_text, patterns)), valid)
 
 
 def score_choice(item: Item, said: str) -> Score:
-    """What an answer to a question with options is worth; `item.answer` is the right letter."""
+    """Score an answer to a multiple-choice question; `item.answer` is the correct letter."""
     letter = chosen(said, item.options)
     return Score(letter == item.answer, parsed=letter is not None)
 
 
-def _decided(text: str, found: Sequence[Mention], known: frozenset[str]) -> str | None:
-    """The letter that is meant by the strongest mentions of a text."""
+def _decided(text: str, named: Sequence[Mention], valid: frozenset[str]) -> str | None:
+    """Letter of the strongest mentions of a text; None if they name several."""
     for sense in (Sense.ANNOUNCED, Sense.HEDGED, Sense.NAMED):
         strongest = [
             one
-            for one in found
-            if one.sense is sense and (sense is Sense.ANNOUNCED or one.letters & known)
+            for one in named
+            if one.sense is sense and (sense is Sense.ANNOUNCED or one.letters & valid)
         ]
         if not strongest:
             continue
@@ -97,29 +104,29 @@ def _decided(text: str, found: Sequence[Mention], known: frozenset[str]) -> str 
         others = [one for one in strongest if one.letters != last.letters]
         if sense is Sense.ANNOUNCED and others and _TURN.search(text, others[-1].end, last.start):
             meant = last.letters
-        return min(meant) if len(meant) == 1 and meant <= known else None
+        return min(meant) if len(meant) == 1 and meant <= valid else None
     return None
 
 
 def _plain(text: str) -> str:
-    """A text without marks of Markdown and LaTeX, in characters of their usual width."""
+    """Remove Markdown and LaTeX markup, and normalize full-width characters."""
     text = unicodedata.normalize("NFKC", text).replace("\\boxed", " Final answer: ")
     return _MARKUP.sub("", text).strip()
 
 
 def _unlabelled(letter: str, option: str) -> str:
-    """The text of an option, without its letter if that stands before it."""
+    """Remove the letter in front of an option's text, if it has one."""
     return re.sub(rf"^\s*\(?{letter}[).:]\s+", "", option)
 
 
 def _words(text: str) -> str:
-    """A text in lower case, without punctuation around and between its words."""
+    """Normalize a text to lower-case words separated by spaces."""
     return " ".join(re.findall(r"[\w'’]+", text.lower()))
 
 
 def _pattern(words: str) -> re.Pattern[str]:
-    """Matches the text of an option in an answer, an article before it included."""
-    if not words or re.fullmatch("[a-z]", words):  # nothing, or one that is itself a letter
+    """Pattern of an option's text in an answer, including an article before it."""
+    if not words or re.fullmatch("[a-z]", words):  # empty, or indistinguishable from a letter
         return _NEVER
     text = r"[\W_]+".join(map(re.escape, words.split()))
     return re.compile(rf"(?<!\w)(?:(?:an?|the)\s+)?{text}(?!\w|[.,]\d)", re.IGNORECASE)

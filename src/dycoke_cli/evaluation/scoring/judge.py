@@ -1,8 +1,8 @@
-"""An LLM as the judge of open answers: what it is asked, and what counts as its verdict.
+"""LLM judge of open-ended answers: prompts, parsing of verdicts, and concurrent requests.
 
-Judges drift, so each verdict has the model's name as the endpoint returned it, the version of the
-prompt and the date. An answer that the judge can't be made to grade has a failed verdict: counted,
-listed, and asked again by the next run.
+Hosted models change over time, so each verdict has the model's name as the endpoint returned it,
+the version of the prompt and the date. If the judge gives no valid reply, the verdict is failed: it
+is counted and listed, and the next run retries it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from dycoke_cli.unicode import to_json
 
 BEST = 5
 ATTEMPTS = 3
-"""Replies that may be nonsense before a verdict has failed."""
+"""Attempts to get a valid reply before a verdict fails."""
 AT_ONCE = 4
-# Endpoints that fail so many answers in a row are down; one alone may trip over its content.
+# After this many consecutive failures the endpoint counts as down. A single failure may be due to
+# the content of a request.
 _DOWN = 3
 _LONGEST_REPLY = 10_000
 _FENCED = re.compile(r"```(?:json|python)?\s*(.*?)\s*```", re.DOTALL)
@@ -36,13 +37,13 @@ _FENCED = re.compile(r"```(?:json|python)?\s*(.*?)\s*```", re.DOTALL)
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a judge is asked.
+    """Prompt of a judge.
 
     Args:
-        version: changes whenever a word does.
+        version: differs whenever a word of the prompt differs.
         system: the system message.
-        user: the user's, with places for `question`, `reference` and `answer`.
-        yes_or_no: whether it also says if the answer is correct.
+        user: template of the user message, with `question`, `reference` and `answer`.
+        yes_or_no: whether the verdict includes correctness in addition to the score.
     """
 
     version: str
@@ -51,11 +52,11 @@ class Prompt:
     yes_or_no: bool
 
     def parse(self, reply: str) -> tuple[bool | None, float]:
-        """Whether the answer is correct (None where that isn't asked), and its score.
+        """Parse a reply into correctness (None unless `yes_or_no`) and score.
 
         Raises:
-            ValueError: it is anything but a JSON object or a Python dictionary, alone or in a code
-                fence, with "score" (a number from 0 to 5) and, where asked, "pred" (yes or no).
+            ValueError: the reply isn't a JSON object or Python dictionary, bare or in a code fence,
+                with "score" (a number from 0 to 5) and, if `yes_or_no`, "pred" (yes or no).
         """
         values = _dictionary(reply)
         score = values.get("score")
@@ -65,8 +66,8 @@ class Prompt:
             raise ValueError(f"its score isn't from 0 to {BEST}")
         if not self.yes_or_no:
             return None, float(score)
-        said = values.get("pred")
-        word = said.strip().lower() if isinstance(said, str) else None
+        pred = values.get("pred")
+        word = pred.strip().lower() if isinstance(pred, str) else None
         if word not in ("yes", "no"):
             raise ValueError("its pred is neither yes nor no")
         return word == "yes", float(score)
@@ -98,12 +99,12 @@ CAPTION = Prompt(
 """For long descriptions (VideoDetailCaption): a score alone."""
 
 PROMPTS = {"answer": ANSWER, "caption": CAPTION}
-"""By what `dataset.About.judge` says."""
+"""Prompts by the value of `dataset.About.judge`."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An answer to be judged, beside the one that is known to be correct."""
+    """Answer to be judged, with question and reference answer."""
 
     question: str
     reference: str
@@ -119,22 +120,22 @@ def judge_answers(
     at_once: int = AT_ONCE,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Verdict]:
-    """A verdict on each answer, in their order; what failed has one, too.
+    """Judge answers; returns a verdict for each, in order, including failed ones.
 
     Args:
-        items: what is judged; equal ones are judged once.
-        client: whom to ask.
-        prompt: what to ask.
-        journal: where verdicts are kept as they come; those that are there aren't asked again,
-            unless they failed.
-        at_once: requests under way.
-        on_progress: called with the number of verdicts and of all.
+        items: answers; equal ones are judged once.
+        client: client of the endpoint.
+        prompt: the judge's prompt.
+        journal: file of verdicts; existing ones are reused unless they failed.
+        at_once: number of concurrent requests.
+        on_progress: called with (verdicts so far, all verdicts).
 
     Raises:
         ModelError: the endpoint is down, or refuses all; the verdicts so far are in the journal.
         OutputError: the journal can't be written.
     """
     keys = [key_of(item, client.model, prompt) for item in items]
+    # Methods often give the same answer, which then has one key and costs one request.
     wanted = dict(zip(keys, items, strict=True))
     verdicts = {key: journal.verdicts[key] for key in wanted if journal and key in journal.verdicts}
     left = [key for key in wanted if key not in verdicts or verdicts[key].error is not None]
@@ -143,7 +144,8 @@ def judge_answers(
     without_reply = 0
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="judge")
     try:
-        finished: SimpleQueue[Future[Verdict]] = SimpleQueue()  # in that order
+        # In order of completion, so that each verdict is written to the journal at once.
+        finished: SimpleQueue[Future[Verdict]] = SimpleQueue()
         for key in left:
             future = pool.submit(_judge, key, wanted[key], client, prompt)
             future.add_done_callback(finished.put)
@@ -165,7 +167,7 @@ def judge_answers(
 
 
 def key_of(item: Item, model: str, prompt: Prompt) -> str:
-    """What changes when anything does that a verdict depends on."""
+    """Key of a verdict: hash of everything that it depends on."""
     about = {"item": asdict(item), "model": model, "prompt": prompt.version}
     return hashlib.sha256(to_json(about).encode()).hexdigest()[:32]
 
@@ -203,6 +205,7 @@ def _dictionary(reply: str) -> dict[str, Any]:
         raise ValueError("it is too long")
     fenced = _FENCED.fullmatch(text)
     text = fenced[1] if fenced else text
+    # Models that were asked for JSON often reply with a Python dictionary in single quotes.
     for read in (json.loads, ast.literal_eval):
         try:
             values = read(text)

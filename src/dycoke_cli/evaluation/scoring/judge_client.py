@@ -1,4 +1,4 @@
-"""An endpoint that judges: the official client of OpenAI, for whatever speaks its protocol."""
+"""Client of a judge's endpoint: OpenAI's official client, for any compatible server."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 
 KEY = "OPENAI_API_KEY"
-"""The environment variable with the endpoint's key: it is taken from nowhere else."""
+"""Environment variable with the endpoint's key, the only source of it."""
 RETRIES = 6
 TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 8.0
-"""Between two tries, which is the client's own limit."""
-# A key, or what an endpoint writes in its place: "sk-abcd", "sk-ab**********yz".
+"""Longest delay between two attempts; the limit is the client's own."""
+# A key, or a masked key in an endpoint's error message: "sk-abcd", "sk-ab**********yz".
 _KEYS = re.compile(r"\S*\*{2}\S*|\bsk-\S+")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint returned: the text, and the name of the model that wrote it."""
+    """Reply of an endpoint: the text, and the model's name as returned."""
 
     text: str
     model: str
 
 
 class NoReplyError(Exception):
-    """An endpoint gave no reply to this request, whatever was tried; it may to another."""
+    """No reply to a request after all retries; other requests may succeed."""
 
 
 class Client(Protocol):
-    """An endpoint."""
+    """Interface of a judge's endpoint."""
 
     @property
     def model(self) -> str:
-        """As it is asked for."""
+        """Requested model."""
 
     def ask(self, system: str, user: str) -> Reply:
         """Send two messages, and wait for the reply. Called from several threads.
 
         Raises:
-            NoReplyError: it gave none.
-            ModelError: it will give none to any request.
+            NoReplyError: this request failed.
+            ModelError: all requests would fail.
         """
 
 
 class OpenAIClient:
-    """The official client. It waits longer from try to try on 429, 5xx and stalls.
+    """OpenAI's official client, with exponential backoff on 429, 5xx and timeouts.
 
     Args:
-        model: such as gpt-4o-2024-11-20.
-        url: of an OpenAI-compatible endpoint, such as http://localhost:8000/v1; None is OpenAI's,
-            or what OPENAI_BASE_URL names.
-        timeout_s: without a word from the endpoint. All tries together have a deadline, too, so
-            that a reply that drips in byte by byte has an end.
-        retries: after the first try.
+        model: model name, such as gpt-4o-2024-11-20.
+        url: OpenAI-compatible endpoint, such as http://localhost:8000/v1; None for OPENAI_BASE_URL
+            or OpenAI's.
+        timeout_s: timeout between two received bytes. There is also a deadline for all attempts
+            together, which bounds a reply that arrives byte by byte.
+        retries: attempts after the first.
 
     Raises:
         UsageError: the package openai isn't installed, or the URL isn't one.
@@ -84,7 +84,9 @@ class OpenAIClient:
             _check_url(url)
         self.model = model
         self._openai: Any = openai
-        self._key = os.environ.get(KEY) or "none"  # which endpoints of one's own don't look at
+        self._key = (
+            os.environ.get(KEY) or "none"
+        )  # required by the client, ignored by local servers
         self._client: Any = openai.OpenAI(
             api_key=self._key, base_url=url, timeout=timeout_s, max_retries=retries
         )
@@ -98,22 +100,22 @@ class OpenAIClient:
             done = self._within_deadline(messages)
             return Reply(done.choices[0].message.content or "", str(done.model))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            # The endpoint's own words have parts of the key.
+            # Without the endpoint's message, which contains parts of the key.
             raise ModelError(
                 f"the judge's endpoint refuses the key ({error.status_code}): set {KEY}"
             ) from None
         except openai.NotFoundError as error:
             raise ModelError(
                 f"the judge's endpoint has no model {self.model!r}, or isn't at that URL "
-                f"({self._said(error)}): check --judge-model and --judge-url"
+                f"({self._redacted(error)}): check --judge-model and --judge-url"
             ) from None
         except openai.APIError as error:
-            raise NoReplyError(self._said(error)) from None
+            raise NoReplyError(self._redacted(error)) from None
         except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
-            return Reply("", self.model)  # some other server's page
+            return Reply("", self.model)  # not an OpenAI response, such as another server's page
 
     def _within_deadline(self, messages: list[dict[str, str]]) -> Any:
-        """The reply. A thread that still reads at the deadline is left behind."""
+        """Wait for the response; at the deadline, the reading thread is abandoned (a daemon)."""
         replied: SimpleQueue[Any] = SimpleQueue()
 
         def request() -> None:
@@ -126,6 +128,7 @@ class OpenAIClient:
             except Exception as error:
                 replied.put(error)
 
+        # The client's own timeout restarts with every byte, so a thread of ours keeps the deadline.
         Thread(target=request, daemon=True).start()
         try:
             done = replied.get(timeout=self._deadline_s)
@@ -135,9 +138,9 @@ class OpenAIClient:
             raise done
         return done
 
-    def _said(self, error: Exception) -> str:
-        said = str(error).replace(self._key, "…")
-        return " ".join(_KEYS.sub("…", said).split())[:200]
+    def _redacted(self, error: Exception) -> str:
+        message = str(error).replace(self._key, "…")
+        return " ".join(_KEYS.sub("…", message).split())[:200]
 
 
 def _check_url(url: str) -> None:

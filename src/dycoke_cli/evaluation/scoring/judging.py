@@ -1,4 +1,4 @@
-"""A judge of the answers of an evaluation: which it grades, and what its grades come to."""
+"""Judging of an evaluation's answers: selection of the answers, and aggregation of grades."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Judge:
 
 @dataclass(frozen=True)
 class Grades:
-    """What a judge made of a row, over all of its questions.
+    """Grades of a row, over all of its questions.
 
     Args:
-        accuracy: share of correct answers; None where the prompt doesn't ask.
-        score: mean, from 0 to 5.
-        failed: answers without a verdict, which count as wrong and as 0.
+        accuracy: share of correct answers; None if the prompt asks for a score only.
+        score: mean score, from 0 to 5.
+        failed: failed verdicts, which count as incorrect with score 0.
     """
 
     accuracy: float | None
@@ -52,59 +52,59 @@ def ask_judge(
     folder: Path,
     listener: Listener,
 ) -> None:
-    """Have all answers graded that aren't yet; verdicts are kept in a folder as they come.
+    """Judge all answers without a verdict; each verdict is written at once.
 
     Args:
-        record: what was asked.
-        answers: by id of their setup.
-        client: the judge.
-        folder: of the run.
-        listener: hears how many verdicts there are.
+        record: questions and rows of the run.
+        answers: answers by setup id.
+        client: client of the judge.
+        folder: folder of the run.
+        listener: receives progress.
 
     Raises:
         ModelError: the endpoint is down, or refuses all; the verdicts so far are kept.
-        OutputError: they can't be written.
+        OutputError: the verdicts can't be written.
     """
-    said = {row.setup.id: answers[row.setup.id] for row in record.rows}
-    items = [one for all_ in said.values() for one in _judged(record, all_).values()]
+    setups = dict.fromkeys(row.setup.id for row in record.rows)
+    items = [one for setup in setups for one in _judged(record, answers[setup]).values()]
     on_progress = partial(listener.stage, "verdicts")
     with open_verdicts(folder) as journal:
         judge_answers(items, client, PROMPTS[record.prompt], journal, on_progress=on_progress)
 
 
 def grades_of(
-    record: RunRecord, said: Predictions, verdicts: Mapping[str, Verdict]
+    record: RunRecord, predictions: Predictions, verdicts: Mapping[str, Verdict]
 ) -> tuple[Grades | None, list[Verdict], int]:
-    """What a row was graded, None where a verdict is missing; its verdicts; how many are missing.
+    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing.
 
     Args:
-        record: what was asked.
-        said: the answers of a row.
-        verdicts: by key.
+        record: questions and rows of the run.
+        predictions: answers of the row.
+        verdicts: verdicts by key.
     """
     if record.judge is None:
         return None, [], 0
     prompt = PROMPTS[record.prompt]
-    keys = [key_of(one, record.judge, prompt) for one in _judged(record, said).values()]
-    found = [verdicts[key] for key in keys if key in verdicts]
-    if len(found) < len(keys):
-        return None, found, len(keys) - len(found)
-    # A question without an answer is wrong before every judge.
-    questions = len(record.items) - sum(one.refused for one in said.values())
-    correct = sum(verdict.correct is True for verdict in found)
+    keys = [key_of(one, record.judge, prompt) for one in _judged(record, predictions).values()]
+    of_row = [verdicts[key] for key in keys if key in verdicts]
+    if len(of_row) < len(keys):
+        return None, of_row, len(keys) - len(of_row)
+    # Failed questions have no verdict but are in the denominator; refused ones aren't.
+    questions = len(record.items) - sum(one.refused for one in predictions.values())
+    correct = sum(verdict.correct is True for verdict in of_row)
     return (
         Grades(
             accuracy=correct / questions if prompt.yes_or_no else None,
-            score=sum(verdict.score or 0.0 for verdict in found) / questions,
-            failed=sum(verdict.error is not None for verdict in found),
+            score=sum(verdict.score or 0.0 for verdict in of_row) / questions,
+            failed=sum(verdict.error is not None for verdict in of_row),
         ),
-        found,
+        of_row,
         0,
     )
 
 
 def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
-    """Who made these verdicts, and when; None where there are none."""
+    """Judge and dates of verdicts; None if there are none."""
     if record.judge is None or not verdicts:
         return None
     days = sorted(verdict.date[:10] for verdict in verdicts)
@@ -117,10 +117,13 @@ def judge_of(record: RunRecord, verdicts: list[Verdict]) -> Judge | None:
     )
 
 
-def _judged(record: RunRecord, said: Predictions) -> dict[str, Judged]:
-    """What a judge is shown, by question; those without an answer aren't among them."""
-    return {
-        item.id: Judged(item.question, item.answer, answer_of(said[item.id].said))
+def _judged(record: RunRecord, predictions: Predictions) -> dict[str, Judged]:
+    """Answers that a judge grades, by question; failed and refused questions have none."""
+    answered = (
+        (item, one)
         for item in record.items
-        if item.id in said and said[item.id].error is None and not said[item.id].refused
+        if (one := predictions.get(item.id)) is not None and one.error is None and not one.refused
+    )
+    return {
+        item.id: Judged(item.question, item.answer, answer_of(one.said)) for item, one in answered
     }

@@ -1,7 +1,7 @@
-"""How lmms-eval 0.7.3 scores the answers to the benchmarks that it has without a judge.
+"""Scoring rules of lmms-eval 0.7.3 for benchmarks without a judge.
 
-So that figures can be compared, what it does is done here to the letter, oddities included;
-docs/benchmarks.md names those that move figures.
+They are exact reimplementations, including oddities, so that figures are comparable.
+docs/benchmarks.md lists the oddities that affect figures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dycoke_cli.evaluation.dataset import Item, Score
 
 LMMS_EVAL = "lmms-eval"
-"""Of the rule, as `--rule` takes it."""
+"""Name of the rule in `--rule`."""
 
 _NOUNS = (
     "answer", "correct answer", "best answer", "correct option", "best option", "choice",
@@ -28,29 +28,30 @@ _PUNCTUATION = (*';/[]"{}()=+\\_->', *"<@`,?!")
 
 
 def videomme(item: Item, said: str) -> Score:
-    """Video-MME: of all forms in which a letter may stand the one that ranks highest, the last."""
+    """Video-MME: letter with the highest-ranked form; of equal ranks, the last occurrence."""
+    # The spaces make forms such as "A " match at the ends of the text as well.
     text = " " + _stripped(_answer(said), (*_ENDS, '"')) + " "
-    found: list[tuple[int, int, str]] = []
+    candidates: list[tuple[int, int, str]] = []
     for letter in "ABCD":
         forms = (f"({letter})", f"{letter}.", f"{letter}:", f"{letter})", f"{letter} ")
         for rank, form in zip((6, 5, 4, 3, 2), forms, strict=True):
-            found.append((rank, text.rfind(form), letter))
+            candidates.append((rank, text.rfind(form), letter))
         for phrase in _PHRASES:
             start = text.lower().find(phrase)
-            if start >= 0:
-                found.append((7, text.find(letter, start + len(phrase)), letter))
+            if start >= 0:  # searched in the original case: "a" after the phrase isn't an option
+                candidates.append((7, text.find(letter, start + len(phrase)), letter))
         if re.match(rf"\s*{letter}(?![^\W\d_])", text):
-            found.append((10, 0, letter))
+            candidates.append((10, 0, letter))
         if re.search(rf"(?<![^\W\d_]){letter}\s*$", text):
-            found.append((9, 0, letter))
-        found.append((0, text.rfind(letter), letter))
-    return _letter(item, max((one for one in found if one[1] >= 0), default=(0, 0, ""))[2])
+            candidates.append((9, 0, letter))
+        candidates.append((0, text.rfind(letter), letter))
+    return _letter(item, max((one for one in candidates if one[1] >= 0), default=(0, 0, ""))[2])
 
 
 def mvbench(item: Item, said: str) -> Score:
-    """MVBench: the first letter from A to E that stands by itself, the article too.
+    """MVBench: first isolated letter from A to E, including the article "a".
 
-    Empty answers leave the denominator.
+    Empty answers are excluded from the denominator.
     """
     text = _answer(said)
     if not text:
@@ -58,9 +59,10 @@ def mvbench(item: Item, said: str) -> Score:
     if labelled := re.fullmatch(r"([A-Ea-e])\.\s*.+", text):
         return _letter(item, labelled[1].upper())
     plain = text = re.sub(r"[\n\t]", " ", text).strip()
+    # The VQA normalization: a mark next to a space is removed, any other becomes a space.
     for mark in _PUNCTUATION:
-        beside = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
-        plain = plain.replace(mark, "" if beside else " ")
+        next_to_space = f"{mark} " in text or f" {mark}" in text or re.search(r"\d,\d", text)
+        plain = plain.replace(mark, "" if next_to_space else " ")
     plain = re.sub(r"\.(?!\d)", "", plain, count=32)
     plain = _stripped(plain, "'\")(").strip().upper()
     alone = re.search(r"\b[A-E]\b", plain)
@@ -68,25 +70,25 @@ def mvbench(item: Item, said: str) -> Score:
 
 
 def nextqa(item: Item, said: str) -> Score:
-    """NExT-QA: of several letters the last one; the options' texts if there is none.
+    """NExT-QA: last letter; if there is none, the last text of an option.
 
-    Where it draws one of five letters at random, an answer is worth what that is worth on average.
+    lmms-eval otherwise draws one of five letters at random; the score here is the expectation.
     """
-    text, known = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
+    text, letters = f" {_stripped(_answer(said), _ENDS)} ", "ABCDE"
     for form, place in (("({})", "({})"), ("{} ", " {} "), ("{}.", " {} ")):
-        named = [letter for letter in known if form.format(letter) in text]
+        named = [letter for letter in letters if form.format(letter) in text]
         if named:
             return _letter(item, _last(named, (text.rfind(place.format(x)) for x in named)))
     if len(text.split()) > 5:
-        texts = dict(zip(known, (option.lower() for option in item.options), strict=True))
-        named = [letter for letter in known if texts[letter] in text.lower()]
+        texts = dict(zip(letters, (option.lower() for option in item.options), strict=True))
+        named = [letter for letter in letters if texts[letter] in text.lower()]
         if named:
             return _letter(item, _last(named, (text.lower().rfind(texts[x]) for x in named)))
-    return Score(False, parsed=False, value=1 / len(known))
+    return Score(False, parsed=False, value=1 / len(letters))
 
 
 def perceptiontest(item: Item, said: str) -> Score:
-    """Perception Test: the first capital from A to D that stands by itself, the article too."""
+    """Perception Test: first isolated capital from A to D, including the article "A"."""
     alone = re.search(r"\b[A-D]\b", _answer(said))
     return _letter(item, alone[0] if alone else "")
 
@@ -96,12 +98,12 @@ def _letter(item: Item, letter: str) -> Score:
 
 
 def _last(named: list[str], places: Iterable[int]) -> str:
-    """The letter that stands last; of equal places the first."""
+    """Letter with the last position; of equal positions the first letter."""
     return max(zip(places, range(0, -len(named), -1), named, strict=True))[2]
 
 
 def _answer(said: str) -> str:
-    """An answer without its thinking, as lmms-eval cuts it off by default."""
+    """Remove reasoning as lmms-eval does by default."""
     for name in ("think", "analysis"):
         said = re.sub(f"<{name}>.*?</{name}>", "", said, flags=re.DOTALL)
         if f"<{name}>" not in said:
@@ -110,7 +112,7 @@ def _answer(said: str) -> str:
 
 
 def _stripped(text: str, marks: Iterable[str]) -> str:
-    """A text without each of these marks at its ends, one mark after the other."""
+    """Strip marks from both ends, one mark after the other (not as a set, as in lmms-eval)."""
     for mark in marks:
         text = text.strip(mark)
     return text

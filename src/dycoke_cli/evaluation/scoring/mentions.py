@@ -1,4 +1,4 @@
-"""Where an answer names letters of options, and in which sense: the grammar behind `choices`."""
+"""Mentions of option letters in an answer, classified by sense; used by `choices`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Sense(IntEnum):
-    """In which sense letters are named; what is lower decides first."""
+    """Sense in which letters are named; lower values take precedence."""
 
     ANNOUNCED = 0
     HEDGED = 1
@@ -19,13 +19,13 @@ class Sense(IntEnum):
 
 @dataclass(frozen=True)
 class Mention:
-    """A place where an answer names a letter, or several that "and", "or" or a comma joins.
+    """Mention of a letter, or of several joined by "and", "or" or a comma.
 
     Args:
         letters: the letters.
-        start: of the place in the text.
-        end: of it.
-        sense: what is said of them.
+        start: start in the text.
+        end: end in the text.
+        sense: sense of the mention.
     """
 
     letters: frozenset[str]
@@ -34,14 +34,14 @@ class Mention:
     sense: Sense
 
 
-# How much before and after a letter may tell its sense.
+# Characters before and after a letter that are searched for its sense.
 _CONTEXT = 160
 
 _OPENED, _CLOSED = r"[(\[{\"'“‘<]*", r"[)\]}\"'”’>]*"
 _NOUNS = r"(?:options?|choices?|letters?|answers?)"
 
-# "A" before a word in lower case is an article, but for words that follow no article; "I" is a
-# pronoun, but for a label.
+# "A" before a lower-case word is an article, unless no noun phrase begins with that word (this
+# list). "I" is a pronoun unless it is a label ("I.", "I)").
 _NO_NOUN = (
     r"(?:and|or|nor|but|is|isn|was|wasn|are|because|as|since|seems?|appears?|would|should|must|does"
     r"|doesn|did|didn|has|had|cannot|the|this|that|these|it|he|she|they|there|we|you|due|with|in|on"
@@ -54,7 +54,7 @@ _LETTER = (
     r"(?!I(?![.):\]]))[A-Z]"
     r"(?![A-Za-z0-9]|['’+-][A-Za-z0-9]|\.[A-Za-z]\b)"
 )
-# "A, B is wrong" goes on with another clause.
+# In "A, B is wrong" the comma starts a clause about B alone, so it doesn't join A and B.
 _CLAUSE = (
     rf"(?!\s*,\s*(?:{_NOUNS}\s+)?{_OPENED}[A-Z]{_CLOSED}"
     r"\s+(?:is|was|isn|does|doesn|has|shows|would)\b)"
@@ -62,7 +62,7 @@ _CLAUSE = (
 _JOIN = rf"{_CLOSED}{_CLAUSE}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b)\s*)+(?:{_NOUNS}\s+)?{_OPENED}"
 _MENTION = re.compile(rf"{_LETTER}(?:(?:{_JOIN}|[ \t]+){_LETTER})*")
 
-# What may stand between a phrase and its letter.
+# Words allowed between a phrase and its letter ("the answer is most likely option B").
 _FILLER = (
     r"(?:(?:the|my|(?-i:an?)|one|most|more|very|best|correct|right|final|only|likely|probably|definitely"
     r"|clearly|certainly|obviously|indeed|simply|therefore|thus|actually|surely|appropriate|accurate"
@@ -120,7 +120,7 @@ _BLAMED = re.compile(
 _ASKED = re.compile(rf"{_CLOSED}\s*\?(?!\s*(?:yes|correct)\b)", re.I)
 _LEADING = re.compile(rf"[\W_]*(?:{_NOUNS}\b[\W_]*)?", re.I)
 
-# A letter in lower case, where it can be nothing else.
+# Lower-case letters in contexts where they can't be a word.
 _SMALL = re.compile(
     r"(?<![\w'’])[(\[{]\s*[a-z]\s*[)\]}]"
     r"|^\W*[a-z](?=\s*(?:[).:\];–—-](?![a-z]\.|[a-z]-)|\n|$)|,?\s+(?:because|since)\b)"
@@ -131,23 +131,24 @@ _SMALL = re.compile(
 
 
 def capitalized(text: str) -> str:
-    """A text whose letters of options are capitals: "(b)", "b. a dog", "the answer is b"."""
+    """Capitalize option letters: "(b)", "b. a dog", "the answer is b"."""
     return _SMALL.sub(lambda match: match[0].upper(), text)
 
 
 def mentions(text: str, options: Sequence[re.Pattern[str]]) -> Iterator[Mention]:
-    """The places where a text names letters, those that are only asked about left out.
+    """Find the mentions of letters in a text, except those in questions ("B?").
 
     Args:
-        text: as `capitalized` makes it.
-        options: matches the text of each, in the order of their letters.
+        text: result of `capitalized`.
+        options: patterns of the options' texts, in the order of their letters.
     """
     listing = _is_listing(text, options)
     for match in _MENTION.finditer(text):
         letters = frozenset(re.findall(_LETTER, match[0]))
         before, after = text[: match.start()], text[match.end() :]
         if len(letters) == 1:
-            after = _behind_own_text(after, min(letters), options)
+            after = _after_own_text(after, min(letters), options)
+        # The first letter of a repeated list of options isn't the answer.
         sense = _sense(before, after, may_lead=not listing and len(letters) == 1)
         if sense is not None:
             yield Mention(letters, match.start(), match.end(), sense)
@@ -168,17 +169,17 @@ def _sense(before: str, after: str, may_lead: bool) -> Sense | None:
     return Sense.NAMED
 
 
-def _behind_own_text(after: str, letter: str, options: Sequence[re.Pattern[str]]) -> str:
-    """What follows "B. Blue star": verdicts about an option stand behind its text."""
+def _after_own_text(after: str, letter: str, options: Sequence[re.Pattern[str]]) -> str:
+    """Text after "B. Blue star", where a verdict about the option would be ("… is wrong")."""
     place = ord(letter) - ord("A")
-    own = re.match(r"[\W_]*", after)
-    assert own is not None
-    found = options[place].match(after, own.end()) if place < len(options) else None
-    return after[found.end() :] if found else after
+    separator = re.match(r"[\W_]*", after)
+    assert separator is not None
+    text = options[place].match(after, separator.end()) if place < len(options) else None
+    return after[text.end() :] if text else after
 
 
 def _is_listing(text: str, options: Sequence[re.Pattern[str]]) -> bool:
-    """Whether a text repeats the options, beginning with A and B, rather than leads with one."""
+    """Whether a text lists the options from A and B on, rather than leading with its answer."""
     labels = []
     for match in re.finditer(rf"{_LETTER}[.):]\s*", text):
         place = ord(match[0][0]) - ord("A")

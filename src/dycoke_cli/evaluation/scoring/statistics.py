@@ -1,9 +1,9 @@
-"""What a set of answers amounts to, and how sure that is.
+"""Means, clustered standard errors and paired differences of scores; retention.
 
-Questions about one video stand or fall together, so standard errors are clustered by video, and
-methods are compared on the same questions, pair by pair. Source: Miller, "Adding Error Bars to
-Evals" (arXiv 2411.00640); the sandwich estimator times G/(G-1) for G clusters, and t quantiles with
-G-1 degrees of freedom: of few videos it would be too small, of one there is none.
+Questions about one video are correlated, so standard errors are clustered by video, and methods are
+compared in pairs on the same questions. Source: Miller, "Adding Error Bars to Evals" (arXiv
+2411.00640). The sandwich estimator is multiplied by G/(G-1) for G clusters, and t quantiles have
+G-1 degrees of freedom: otherwise the error would be underestimated for few videos.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.prediction import Prediction
 
 Predictions = Mapping[str, Prediction]
-"""By question."""
+"""Predictions by question id."""
 
 Value = Callable[[Prediction], float]
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a measure over questions.
+    """Mean of a measure over questions.
 
     Args:
-        questions: how many count.
-        value: the mean; None where none counts.
-        standard_error: of it, clustered by video; None of one video, or none.
-        difference: from the baseline on the same questions, or None without one.
-        difference_error: standard error of that, paired and clustered; None of one video.
+        questions: number of questions in the denominator.
+        value: the mean; None without questions.
+        standard_error: clustered by video; None for fewer than two videos.
+        difference: from the baseline on the same questions; None without a baseline.
+        difference_error: paired and clustered standard error of the difference; None for fewer than
+            two videos.
     """
 
     questions: int
@@ -44,18 +45,19 @@ class Mean:
 def clustered_mean(
     values: Sequence[float], clusters: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """The mean of values, and its standard error where values of a cluster go together.
+    """Mean of values and its clustered standard error.
 
     Args:
         values: one per question.
         clusters: the video of each.
 
     Returns:
-        None for the mean of no values, and for the error of fewer than two clusters.
+        Mean (None without values) and standard error (None for fewer than two clusters).
     """
     if not values:
         return None, None
     mean = math.fsum(values) / len(values)
+    # Residuals are summed within a cluster before they are squared: correlated ones add up.
     residuals: defaultdict[str, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - mean
@@ -66,25 +68,26 @@ def clustered_mean(
 
 
 def detectable(error: float, clusters: int) -> float:
-    """The least difference that is found with 80 % probability, at the 5 % level (two-sided).
+    """Minimum detectable difference at 80 % power and the 5 % level (two-sided).
 
-    It is (t(0.975) + t(0.8)) standard errors, about 2.8 of many clusters.
+    It is (t(0.975) + t(0.8)) standard errors, about 2.8 for many clusters.
 
     Args:
         error: standard error of the difference.
-        clusters: two at least; the quantiles have one degree of freedom fewer.
+        clusters: number of clusters, at least two; the degrees of freedom are one fewer.
     """
     return (t_quantile(0.975, clusters - 1) + t_quantile(0.8, clusters - 1)) * error
 
 
 def t_quantile(share: float, freedom: int) -> float:
-    """Student's t below which a share of the distribution lies.
+    """Quantile of Student's t distribution, by bisection (this needs no scipy).
 
     Args:
-        share: from 0.5 to below 1.
+        share: probability, from 0.5 to below 1.
         freedom: degrees of freedom, 1 or more.
     """
-    low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / sqrt(freedom)
+    # Bisect the angle whose tangent is t / sqrt(freedom), which is bounded.
+    low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if _t_below(middle, freedom) >= share else (middle, high)
@@ -92,7 +95,7 @@ def t_quantile(share: float, freedom: int) -> float:
 
 
 def _t_below(angle: float, freedom: int) -> float:
-    """The cumulative distribution of t, by its finite series (Abramowitz and Stegun, 26.7.3-4)."""
+    """Cumulative distribution of t by its finite series (Abramowitz and Stegun, 26.7.3-4)."""
     odd, square = freedom % 2, math.cos(angle) ** 2
     term = math.cos(angle) if odd else 1.0
     total = 0.0
@@ -104,29 +107,30 @@ def _t_below(angle: float, freedom: int) -> float:
 
 
 def mean_of(
-    value: Value, items: Sequence[Item], said: Predictions, uncompressed: Predictions | None
+    value: Value, items: Sequence[Item], predictions: Predictions, uncompressed: Predictions | None
 ) -> Mean:
-    """The mean of a measure, and its difference from the baseline.
+    """Mean of a measure, and its difference from the baseline.
 
     Args:
-        value: of an answer.
-        items: the questions, of which those count whose answers do.
-        said: their answers.
-        uncompressed: the answers of the baseline, or None.
+        value: the measure of a prediction.
+        items: the questions; those with `counted` predictions are in the denominator.
+        predictions: answers by question.
+        uncompressed: answers of the baseline, or None.
     """
-    own = [item for item in items if said[item.id].counted]
+    counted = [item for item in items if predictions[item.id].counted]
     mean, error = clustered_mean(
-        [value(said[item.id]) for item in own], [item.video for item in own]
+        [value(predictions[item.id]) for item in counted], [item.video for item in counted]
     )
     if uncompressed is None:
-        return Mean(len(own), mean, error, None, None)
-    both = [item for item in own if uncompressed[item.id].counted]
-    differences = [value(said[item.id]) - value(uncompressed[item.id]) for item in both]
-    return Mean(len(own), mean, error, *clustered_mean(differences, [one.video for one in both]))
+        return Mean(len(counted), mean, error, None, None)
+    both = [item for item in counted if uncompressed[item.id].counted]
+    differences = [value(predictions[item.id]) - value(uncompressed[item.id]) for item in both]
+    paired = clustered_mean(differences, [item.video for item in both])
+    return Mean(len(counted), mean, error, *paired)
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
-    """Questions by `key`, groups and questions in the order in which they first come."""
+    """Group questions by a key; groups and questions keep their order."""
     groups: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
@@ -134,20 +138,20 @@ def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list
 
 
 def known_mean(values: Sequence[float | None]) -> float | None:
-    """The mean of values; None where one isn't known, or where there are none."""
+    """Mean of values; None if one is None, or if there are none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(values) if values and len(known) == len(values) else None
 
 
 @dataclass(frozen=True)
 class Retention:
-    """Mean shares of a video's visual tokens; None where there was no video, or it isn't known.
+    """Mean retention of visual tokens; None without a video, or if unknown.
 
     Args:
-        prefill: left before the language model.
-        decode: that a decoding step attended to, mean over steps and layers.
-        pruned_layers: the same of the layers that are pruned alone; None where budgets differ in
-            them.
+        prefill: retention at prefill.
+        decode: retention at decode, mean over steps and layers.
+        pruned_layers: retention at decode in the pruned layers only; None with a guard, whose
+            budgets differ.
     """
 
     prefill: float | None = None
@@ -156,11 +160,11 @@ class Retention:
 
 
 def retention(predictions: Iterable[Prediction]) -> Retention:
-    """How many of the visual tokens were read, as shares."""
-    seen = [prediction for prediction in predictions if prediction.visual]
+    """Mean retention over predictions with a video."""
+    with_video = [prediction for prediction in predictions if prediction.visual]
 
     def share(tokens: Callable[[Prediction], float | None]) -> float | None:
-        shares = [(tokens(one), one.visual) for one in seen]
+        shares = [(tokens(one), one.visual) for one in with_video]
         return known_mean([n if n is None or not all_ else n / all_ for n, all_ in shares])
 
     return Retention(

@@ -1,4 +1,4 @@
-"""The part of a reply that is its answer: its thinking and the tags around the answer cut off."""
+"""Extraction of the answer from a reply with reasoning and answer tags."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ANSWER = re.compile(
 
 
 def answer_of(said: str) -> str:
-    """What a reply answers: the text in its last `<answer>`, or else all but its thinking.
+    """Answer of a reply: the text in its last `<answer>`, otherwise all but the reasoning.
 
     Args:
-        said: the reply, with thinking in tags such as `<think>`, closed or not, or without any.
+        said: the reply; its reasoning may be in tags such as `<think>`, closed or not.
     """
     text = _after_thinking(_without_thoughts(said))
     answers = [closed or boxed for closed, boxed in _ANSWER.findall(text)]
@@ -26,7 +26,7 @@ def answer_of(said: str) -> str:
 
 
 def _without_thoughts(said: str) -> str:
-    """A reply without its blocks of thinking: each from where it opens to the next end."""
+    """Remove reasoning blocks, each from an opening tag to the next closing tag."""
     kept, begin, opened = [], 0, None
     for tag in _TAG.finditer(said):
         if tag["open"]:
@@ -38,8 +38,11 @@ def _without_thoughts(said: str) -> str:
 
 
 def _after_thinking(text: str) -> str:
-    """What is behind the last end, for the template of some models opens the block; and before one
-    that was cut off by the limit of new tokens before it came to an answer."""
+    """Text after the last closing tag and before an unclosed block.
+
+    Some chat templates contain the opening tag, so that the reply has a closing tag only. A block
+    is unclosed if the limit of new tokens was reached within it.
+    """
     ends = [tag.end() for tag in _TAG.finditer(text) if not tag["open"]]
     text = text[ends[-1] :] if ends else text
     unfinished = next((tag for tag in _TAG.finditer(text) if tag["open"]), None)

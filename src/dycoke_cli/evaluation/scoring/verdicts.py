@@ -1,4 +1,4 @@
-"""What a judge made of answers: a verdict per line as it comes, and their count."""
+"""Verdicts of a judge, their journal (one per line), and their summary."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FILE = "verdicts.jsonl"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge made of an answer.
+    """Verdict of a judge on an answer.
 
     Args:
-        key: of question, reference, answer, the judge's model as it was asked for, and the prompt.
-        correct: None where the prompt doesn't ask, or the verdict failed.
-        score: from 0 to 5; None where it failed.
+        key: hash of question, reference, answer, requested model and prompt.
+        correct: None if the prompt asks for a score only, or if the verdict failed.
+        score: from 0 to 5; None if the verdict failed.
         error: why it failed, or None.
-        model: as the endpoint returned it; None where it returned nothing.
-        prompt: its version.
-        date: when, in UTC.
-        reply: the judge's last words.
+        model: model name as returned by the endpoint; None without a reply.
+        prompt: version of the prompt.
+        date: time in UTC.
+        reply: the judge's last reply.
     """
 
     key: str
@@ -43,15 +43,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Summary:
-    """What verdicts amount to.
+    """Aggregate of verdicts.
 
     Args:
-        judged: all of them.
-        failed: without a verdict; in `accuracy` and `score` they count as wrong and as 0.
-        accuracy: share of correct answers; None where the prompt doesn't ask.
-        score: mean, from 0 to 5.
-        models: that the endpoint named.
-        dates: the first and the last day, in UTC.
+        judged: number of verdicts.
+        failed: failed verdicts; in `accuracy` and `score` they count as incorrect and as 0.
+        accuracy: share of correct answers; None if the prompt asks for a score only.
+        score: mean score, from 0 to 5.
+        models: model names as returned by the endpoint.
+        dates: first and last day in UTC.
     """
 
     judged: int
@@ -63,7 +63,7 @@ class Summary:
 
 
 def summarized(verdicts: Sequence[Verdict]) -> Summary:
-    """Verdicts, one at least, counted."""
+    """Aggregate verdicts, at least one."""
     days = sorted(verdict.date[:10] for verdict in verdicts)
     asked = any(verdict.correct is not None for verdict in verdicts)
     correct = sum(verdict.correct is True for verdict in verdicts)
@@ -78,10 +78,10 @@ def summarized(verdicts: Sequence[Verdict]) -> Summary:
 
 
 class Verdicts(Journal):
-    """Verdicts, one JSON object per line.
+    """Journal of verdicts, one JSON object per line.
 
     Attributes:
-        verdicts: by key; the later line counts.
+        verdicts: verdicts by key; a later line replaces an earlier one.
     """
 
     what = "a file of verdicts of dycoke eval"
@@ -92,32 +92,31 @@ class Verdicts(Journal):
         super().__init__(path)
 
     def add(self, verdict: Verdict) -> None:
-        """Write a verdict down; when this returns, a crash of the process can't take it back.
+        """Append a verdict; it survives a crash of the process once this returns.
 
         Raises:
-            OutputError: it can't be written; the file is as it was.
+            OutputError: it can't be written; the file is unchanged.
         """
         self.write((to_json(asdict(verdict)) + "\n").encode("ascii"))
         self.verdicts[verdict.key] = verdict
 
     def take(self, line: bytes) -> None:
-        """Take in a line that is in the file."""
+        """Parse a line of the file."""
         verdict: Verdict = from_dict(Verdict, json.loads(line))
         self.verdicts[verdict.key] = verdict
 
 
 def open_verdicts(folder: Path) -> AbstractContextManager[Verdicts]:
-    """Open the verdicts of a folder, which is made where it isn't there, and lock them.
+    """Open and lock the verdicts in a folder, which is created if it is missing.
 
     Raises:
-        OutputError: another run is judging there, the file is somebody else's, or nothing can be
-            written there.
+        OutputError: another run holds the lock, the file isn't a journal, or it can't be written.
     """
     return open_journal(Verdicts, folder / FILE)
 
 
 def read_verdicts(folder: Path) -> dict[str, Verdict]:
-    """The verdicts of a folder by key, as they are now; nothing is written.
+    """Read the verdicts of a folder, by key, without locking.
 
     Raises:
         OutputError: they can't be read.

@@ -11,50 +11,50 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from dycoke_cli import tested
+from dycoke_cli.cli.commands import doctor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = {Requirement(text).name for text in PROJECT["dependencies"]}
 
 
-def found(monkeypatch: pytest.MonkeyPatch, **installed: str) -> list[str]:
-    """What is said of packages in these releases; no other is installed."""
+def warnings(monkeypatch: pytest.MonkeyPatch, **installed: str) -> list[str]:
+    """Warnings if exactly these releases are installed."""
 
     def version(name: str) -> str:
         if name not in installed:
             raise PackageNotFoundError(name)
         return installed[name]
 
-    monkeypatch.setattr(tested, "version", version)
-    return [*tested.untested()]
+    monkeypatch.setattr(doctor, "version", version)
+    return [*doctor.untested()]
 
 
 def test_newer_and_older_releases(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, av="99.0.1", torch="2.7.1", transformers="5.23.0") == [
+    assert warnings(monkeypatch, av="99.0.1", torch="2.7.1", transformers="5.23.0") == [
         "torch 2.7.1 isn't supported: >=2.8",
-        f"av 99.0.1 is newer than {tested._newest()['av']}, the newest that was tested",
+        f"av 99.0.1 is newer than {doctor._newest_tested()['av']}, the newest that was tested",
     ]
 
 
 def test_a_build_of_a_tested_release(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's index has 2.15.0+cpu."""
-    newest = tested._newest()["torch"]
-    assert found(monkeypatch, torch=f"{newest}+cpu") == []
+    newest = doctor._newest_tested()["torch"]
+    assert warnings(monkeypatch, torch=f"{newest}+cpu") == []
 
 
 def test_a_newer_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "python_version", lambda: "3.99.0rc1")
     newest = PROJECT["classifiers"][-2].rpartition(" ")[2]
-    said = f"Python 3.99.0rc1 is newer than {newest}, the newest that was tested"
-    assert found(monkeypatch) == [said]
+    sentence = f"Python 3.99.0rc1 is newer than {newest}, the newest that was tested"
+    assert warnings(monkeypatch) == [sentence]
 
 
 def test_every_dependency_is_in_the_one_list_that_make_installs() -> None:
     extras = PROJECT["optional-dependencies"]
     optional = {Requirement(text).name for name in extras if name != "dev" for text in extras[name]}
-    assert set(tested._newest()) >= DEPENDENCIES | optional
+    assert set(doctor._newest_tested()) >= DEPENDENCIES | optional
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert "--constraint src/dycoke_cli/tested.txt\n" in constraints
     pinned = re.findall(r"^([\w.-]+)==", constraints, re.MULTILINE)
-    assert not set(pinned) & set(tested._newest())
+    assert not set(pinned) & set(doctor._newest_tested())
