@@ -16,7 +16,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.report.scored_row import make_row
-from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, known_mean, mean_of
+from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, mean_of, mean_or_none
 
 _PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
 """Rows that differ in this alone are put side by side."""
@@ -87,7 +87,7 @@ def more_of(
         seconds = [said[item.id].seconds_prefill for item in of_video]
         known = [one for one in seconds if one is not None]
         prefills.append(max(known) if len(known) == len(seconds) else None)
-    more["seconds_whole_prefill"] = known_mean(prefills)
+    more["seconds_whole_prefill"] = mean_or_none(prefills)
     return more
 
 

@@ -105,11 +105,6 @@ class Parameter:
     spec: Param
 
     @property
-    def told(self) -> Param:
-        """Old name of `spec`."""
-        return self.spec
-
-    @property
     def range(self) -> str | None:
         """Allowed range for a help text: "0 ≤ K < 1", "2 or more"; None if unbounded."""
         spec = self.spec

@@ -68,11 +68,11 @@ class Request:
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
     @property
-    def is_known_here_alone(self) -> bool:
+    def is_local_only(self) -> bool:
         """Whether only this machine can answer it: a server has neither the tuning nor guards."""
         return self.tuned is not None or self.guard is not None
 
-    def asking_by(self, method: Method) -> Request:
+    def with_method(self, method: Method) -> Request:
         """The same request with another method, without the tuning and guard of this one."""
         return replace(self, method=method, tuned=None, guard=None, cautions=())
 

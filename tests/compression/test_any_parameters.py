@@ -24,21 +24,21 @@ LAYERS = 12
 
 def values(parameter: Parameter) -> st.SearchStrategy[Any]:
     """What a parameter may be: the ends of its range, too."""
-    told = parameter.told
+    spec = parameter.spec
     if parameter.kind is bool:
         found: st.SearchStrategy[Any] = st.booleans()
     elif parameter.choices:
         found = st.sampled_from(parameter.choices)
-    elif told.layer:
-        found = st.integers(told.least_layer, LAYERS - 1)
+    elif spec.layer:
+        found = st.integers(spec.least_layer, LAYERS - 1)
     elif parameter.kind is int:
-        found = st.integers(int(told.at_least or 0), 12)
+        found = st.integers(int(spec.at_least or 0), 12)
     elif parameter.kind is float:
-        low = told.at_least if told.at_least is not None else told.above
-        high = told.to if told.to is not None else told.below if told.below is not None else 2.0
+        low = spec.at_least if spec.at_least is not None else spec.above
+        high = spec.to if spec.to is not None else spec.below if spec.below is not None else 2.0
         assert low is not None
         found = st.floats(
-            low, high, exclude_min=told.at_least is None, exclude_max=told.below is not None
+            low, high, exclude_min=spec.at_least is None, exclude_max=spec.below is not None
         )
     else:
         return st.just(parameter.default)

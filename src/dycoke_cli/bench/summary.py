@@ -11,7 +11,7 @@ from dycoke_cli.answer.answer import Answer, Bytes
 from dycoke_cli.bench.bench_report import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.timed_runs import Asking, Measured, Results
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.evaluation.scoring.statistics import known_mean
+from dycoke_cli.evaluation.scoring.statistics import mean_or_none
 
 _STAGES = [field.name for field in fields(Stages)]
 
@@ -99,9 +99,9 @@ def _timed(row: MethodRow, runs: dict[Asking, list[Measured]], changed: int) -> 
         total_least=min(totals),
         total_most=max(totals),
         tokens=MeanTokens(
-            visual=known_mean([answer.tokens.visual for answer in answers]),
-            visual_kept=known_mean([answer.tokens.visual_kept for answer in answers]),
-            generated=known_mean([answer.tokens.generated for answer in answers]),
+            visual=mean_or_none([answer.tokens.visual for answer in answers]),
+            visual_kept=mean_or_none([answer.tokens.visual_kept for answer in answers]),
+            generated=mean_or_none([answer.tokens.generated for answer in answers]),
         ),
         bytes=_memory([answer.bytes for answer in answers]),
         changed=None if baseline else changed,

@@ -133,9 +133,9 @@ def settle(
     unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}
     settled = replace(method, **unset) if unset else method
     for name, parameter in parameters_of(type(method)).items():
-        told, layer = parameter.told, getattr(settled, name)
-        if not told.layer or layers is None or layer is None:
+        spec, layer = parameter.spec, getattr(settled, name)
+        if not spec.layer or layers is None or layer is None:
             continue
-        if told.switch is None or getattr(settled, told.switch):  # off, it means nothing
-            check_layer(name, layer, layers, model, told.least_layer)
+        if spec.switch is None or getattr(settled, spec.switch):  # off, it means nothing
+            check_layer(name, layer, layers, model, spec.least_layer)
     return BoundMethod(settled)

@@ -120,11 +120,11 @@ def symbols(method: Method, kept: int) -> list[str]:
     """
     groups: dict[str | None, list[str]] = {}
     for name, parameter in parameters_of(type(method)).items():
-        told, value = parameter.told, getattr(method, name)
-        if value is None or not told.symbol:
+        spec, value = parameter.spec, getattr(method, name)
+        if value is None or not spec.symbol:
             continue
-        if told.switch is None or method.has_effect(told.switch, kept):
-            groups.setdefault(told.switch, []).append(f"{told.symbol}={value:g}")
+        if spec.switch is None or method.has_effect(spec.switch, kept):
+            groups.setdefault(spec.switch, []).append(f"{spec.symbol}={value:g}")
     return [" ".join(group) for group in groups.values()]
 
 

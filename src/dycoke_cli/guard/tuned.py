@@ -186,7 +186,7 @@ def tuning_of(model: str) -> Tuning:
     return tuning
 
 
-def saved_as_default(model: str) -> Tuning | None:
+def default_tuning(model: str) -> Tuning | None:
     """Tuning that is the default method of a model; None if there is none.
 
     Raises:

@@ -72,7 +72,7 @@ class Chat:
             UsageError: the model can't be asked with it.
         """
         self.method = bind(method, self.session.loaded.traits)
-        request = self.conversation.request.asking_by(self.method.method)
+        request = self.conversation.request.with_method(self.method.method)
         self.conversation = replace(self.conversation, request=request)
         return self.method.method
 

@@ -152,7 +152,7 @@ def answer_one(
         listener.begin_comparison()
         # The same draws, so that all that differs is the compression.
         generation = replace(request.generation, seed=answer.seed)
-        plain = replace(request, generation=generation).asking_by(Method())
+        plain = replace(request, generation=generation).with_method(Method())
         # The same history as well: that of the answers which were shown.
         other = _ask(session, question, plain, BASELINE, None, history)
         answer = replace(answer, compared_to=_named(other, videos))
@@ -180,7 +180,7 @@ def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> No
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
     short_one = replace(request, generation=generation)
     _ask(unmeasured, "?", short_one, method, None)
-    _ask(unmeasured, "?", short_one.asking_by(Method()), BASELINE, None)
+    _ask(unmeasured, "?", short_one.with_method(Method()), BASELINE, None)
 
 
 def open_session(

@@ -16,8 +16,8 @@ from dycoke_cli.evaluation.scoring.statistics import (
     clustered_mean,
     detectable,
     grouped,
-    known_mean,
     mean_of,
+    mean_or_none,
     retention,
     t_quantile,
 )
@@ -214,6 +214,6 @@ def test_a_share_that_is_known_of_some_answers_alone_isn_t_told() -> None:
 
 
 def test_a_mean_with_something_unknown_in_it_is_unknown() -> None:
-    assert known_mean([1.0, 2.0]) == 1.5
-    assert known_mean([1.0, None]) is None
-    assert known_mean([]) is None
+    assert mean_or_none([1.0, 2.0]) == 1.5
+    assert mean_or_none([1.0, None]) is None
+    assert mean_or_none([]) is None

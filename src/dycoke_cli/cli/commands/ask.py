@@ -122,7 +122,7 @@ def ask(
                 return
             from dycoke_cli.server.local.client import ask_running
 
-            here = no_server or request.is_known_here_alone
+            here = no_server or request.is_local_only
             reason = "" if here else ask_running(conversation, presenter)
             if reason is None:
                 return

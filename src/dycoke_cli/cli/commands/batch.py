@@ -174,7 +174,7 @@ def batch(
         answers: Engine
         if remote is None:
             # Several workers are faster than one server.
-            here = no_server or request.is_known_here_alone
+            here = no_server or request.is_local_only
             running: tuple[Plan, Engine] | str = ""
             if not here and engine.is_alone:
                 from dycoke_cli.server.local.batch_client import open_batch

@@ -167,18 +167,18 @@ def _served(method: type[Method], place: str) -> tuple[str, ...]:
 
 
 def _parameter(parameter: Parameter) -> ListedParameter:
-    told = parameter.told
+    spec = parameter.spec
     return ListedParameter(
         name=parameter.name,
         flags=tuple(flags(parameter)),
-        symbol=told.symbol,
-        help=in_flags(told.help),
+        symbol=spec.symbol,
+        help=in_flags(spec.help),
         default=parameter.default,
         # A value may be a word that is a flag elsewhere, such as `device`.
-        default_in_words=in_flags(told.default) if told.default else parameter.default_in_words,
+        default_in_words=in_flags(spec.default) if spec.default else parameter.default_in_words,
         range=parameter.range,
-        words=dict(told.words),
-        switch=told.switch,
+        words=dict(spec.words),
+        switch=spec.switch,
         schema=parameter.schema(),
     )
 
@@ -203,7 +203,7 @@ def _budget(method: ListedMethod) -> str:
 
 def _first_budget(method: ListedMethod) -> Parameter | None:
     parameters = parameters_of(METHODS[method.name]).values()
-    return next((p for p in parameters if p.told.budget and p.default is not None), None)
+    return next((p for p in parameters if p.spec.budget and p.default is not None), None)
 
 
 def page(document: MethodList) -> Group:
@@ -233,10 +233,10 @@ def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
 
 def _families(method: ListedMethod) -> str:
     """Those that it serves: once, where that is the same everywhere."""
-    told = {place: _named(families) for place, families in method.families.items()}
-    if len({*told.values()}) < 2:
-        return next(iter(told.values()), "all")
-    return "; ".join(f"{place} {families}" for place, families in told.items())
+    by_place = {place: _named(families) for place, families in method.families.items()}
+    if len({*by_place.values()}) < 2:
+        return next(iter(by_place.values()), "all")
+    return "; ".join(f"{place} {families}" for place, families in by_place.items())
 
 
 def _named(families: Sequence[str]) -> str:
@@ -262,10 +262,10 @@ def _parameters(parameters: Sequence[ListedParameter]) -> Table:
     table.add_column("What it does", overflow="fold")
     for parameter in parameters:
         symbol = f" {parameter.symbol}" if parameter.symbol else ""
-        told = [parameter.help]
+        sentences = [parameter.help]
         if parameter.range is not None:
-            told.append(f"Range: {parameter.range}.")
-        told.append(f"Default: {parameter.default_in_words}.")
+            sentences.append(f"Range: {parameter.range}.")
+        sentences.append(f"Default: {parameter.default_in_words}.")
         flags = [Text(f"{flag}{symbol}") for flag in parameter.flags]
-        table.add_row(Text("\n").join(flags), Text(" ".join(told)))
+        table.add_row(Text("\n").join(flags), Text(" ".join(sentences)))
     return table

@@ -17,7 +17,7 @@ from dycoke_cli.compression.registry import DEFAULT, METHODS, create, name_of, o
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import ABLATIONS, ALL, Spec, parse_spec, parse_specs
 from dycoke_cli.guard.ladder import Guard, guard_of
-from dycoke_cli.guard.tuned import Tuning, saved_as_default, tuning_of
+from dycoke_cli.guard.tuned import Tuning, default_tuning, tuning_of
 from dycoke_cli.param import Parameter, key_part
 from dycoke_cli.request import Request
 
@@ -137,7 +137,7 @@ class MethodFlags:
         asked = self.method == AUTO or self.guard is not None or self.guard_mean is not None
         if not asked:
             if self.method is None and not given and not request.loading.random_weights:
-                tuning = saved_as_default(request.model)
+                tuning = default_tuning(request.model)
                 if tuning is not None:
                     return _tuned(request, tuning)
             return replace(request, method=self.chosen())

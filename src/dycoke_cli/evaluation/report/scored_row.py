@@ -19,8 +19,8 @@ from dycoke_cli.evaluation.scoring.statistics import (
     Predictions,
     detectable,
     grouped,
-    known_mean,
     mean_of,
+    mean_or_none,
     retention,
 )
 
@@ -214,9 +214,9 @@ def make_row(
         fixed=moved.fixed if moved and not graded else None,
         broken=moved.broken if moved and not graded else None,
         seconds=fmean(answer.seconds for answer in answers) if answers else 0.0,
-        seconds_prefill=known_mean([answer.seconds_prefill for answer in answers]),
-        seconds_decode=known_mean([answer.seconds_decode for answer in answers]),
-        bytes=known_mean([answer.bytes for answer in answers]) if answers else 0.0,
+        seconds_prefill=mean_or_none([answer.seconds_prefill for answer in answers]),
+        seconds_decode=mean_or_none([answer.seconds_decode for answer in answers]),
+        bytes=mean_or_none([answer.bytes for answer in answers]) if answers else 0.0,
         published=published,
         guard=None if row.guard is None else guarded_row(row.guard, answers),
     )

@@ -137,7 +137,7 @@ def grouped(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list
     return dict(groups)
 
 
-def known_mean(values: Sequence[float | None]) -> float | None:
+def mean_or_none(values: Sequence[float | None]) -> float | None:
     """Mean of values; None if one is None, or if there are none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(values) if values and len(known) == len(values) else None
@@ -165,7 +165,7 @@ def retention(predictions: Iterable[Prediction]) -> Retention:
 
     def share(tokens: Callable[[Prediction], float | None]) -> float | None:
         shares = [(tokens(one), one.visual) for one in with_video]
-        return known_mean([n if n is None or not all_ else n / all_ for n, all_ in shares])
+        return mean_or_none([n if n is None or not all_ else n / all_ for n, all_ in shares])
 
     return Retention(
         share(lambda one: one.visual_kept),
