@@ -31,7 +31,7 @@ from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.journal import open_journal
-from dycoke_cli.tuning.tune_journal import FILE, TuneJournal, key_of
+from dycoke_cli.tuning.observations import FILE, TuneJournal, key_of
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/tune")

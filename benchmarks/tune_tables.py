@@ -16,7 +16,7 @@ from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.guard.calibration import THRESHOLDS, Try, calibrated, kept, loss
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.search import choose, halve, standing
 
 BASELINE = "none"

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dycoke_cli.unicode import for_model, is_valid, shown, to_json, valid
+from dycoke_cli.unicode import for_model, is_valid, one_line, shown, to_json, valid
 
 
 @pytest.mark.parametrize("text", ["", "é 🎈", "\\xff", "\x1b\n\u202e"])
@@ -61,3 +61,10 @@ def test_a_model_reads_the_marks_that_scripts_are_written_with() -> None:
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         to_json({"a": float("nan")})
+
+
+def test_text_that_could_move_the_cursor_is_visible() -> None:
+    assert shown("a\tb\nc\r\x1b\x7f\x9b\u202e\udc80é🎈") == (
+        "a\tb\nc\\r\\x1b\\x7f\\x9b\\u202e\\x80é🎈"
+    )
+    assert one_line("  a\n\n b\x1b ") == "a b\\x1b"

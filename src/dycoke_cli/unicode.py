@@ -43,6 +43,11 @@ def shown(text: str) -> str:
     return _HARMFUL.sub(_as_code, valid(text))
 
 
+def one_line(text: str) -> str:
+    """Escape like `shown`, and collapse white space to single spaces."""
+    return shown(" ".join(text.split()))
+
+
 def for_model(text: str) -> str:
     """Escape control characters only: Arabic, Hebrew and Thai need the invisible marks.
 

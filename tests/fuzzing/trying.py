@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.models.explaining import explain
+from dycoke_cli.unicode import one_line
 from tests.fuzzing.subject import Subject
 
 PROCESSOR_S = 10.0

@@ -3,7 +3,7 @@
 import random
 
 from dycoke_cli.engine.certainty import Certainty
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.search import best_half, choose, front, guard_base, halve, standing
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import traceback
 
-from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import DycokeError, debugging
 from dycoke_cli.models import explaining
+from dycoke_cli.unicode import one_line, shown
 
 
 class Interrupted(DycokeError):

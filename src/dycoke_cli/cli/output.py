@@ -13,9 +13,8 @@ import typer
 from dycoke_cli.answer.answer import Error, Failure
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.failure import Reported, explain
-from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.errors import DycokeError, OutputError
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import one_line, shown, to_json
 
 
 def write(text: str) -> None:

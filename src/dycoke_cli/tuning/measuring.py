@@ -15,7 +15,7 @@ from dycoke_cli.engine.observing import (
     ReferenceObserver,
 )
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation
 
 
 class Baseline:

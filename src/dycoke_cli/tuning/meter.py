@@ -11,9 +11,8 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import identity
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
 from dycoke_cli.tuning.search import Measured
-from dycoke_cli.tuning.tune_journal import TuneJournal, key_of
 from dycoke_cli.tuning.tune_request import Tune
 from dycoke_cli.video import Decoder
 

@@ -13,7 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
 from dycoke_cli.guard.bounds import interval
 from dycoke_cli.guard.calibration import Try, calibrate
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.search import Measured, Standing, losses
 from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport
 from dycoke_cli.tuning.tune_request import Tune

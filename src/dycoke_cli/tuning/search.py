@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dycoke_cli.guard.bounds import interval
-from dycoke_cli.tuning.observation import Observation
+from dycoke_cli.tuning.observations import Observation
 
 Measured = Mapping[str, Sequence[Observation]]
 """Observations of one video, by setting."""

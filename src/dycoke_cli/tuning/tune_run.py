@@ -21,9 +21,9 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter
+from dycoke_cli.tuning.observations import FILE, TuneJournal
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
 from dycoke_cli.tuning.search import Measured, choose, front, guard_base, halve, standing
-from dycoke_cli.tuning.tune_journal import FILE, TuneJournal
 from dycoke_cli.tuning.tune_report import TuneReport
 from dycoke_cli.tuning.tune_request import LEAST_VIDEOS, Tune
 from dycoke_cli.version import __version__

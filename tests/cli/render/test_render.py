@@ -22,7 +22,6 @@ from dycoke_cli.answer.answer import (
 from dycoke_cli.cli.render import units
 from dycoke_cli.cli.render.comparison import comparison
 from dycoke_cli.cli.render.panel import panel, saving, summary
-from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.compression.registry import create
 from tests.documents import example
 
@@ -338,10 +337,3 @@ def test_counts_and_shares() -> None:
     assert [units.count(value) for value in (7, 1234.0, 66.5)] == ["7", "1,234", "66.5"]
     assert [units.share(*pair) for pair in ((1, 3), (0, 5), (0, 0))] == ["33 %", "0 %", "–"]
     assert units.flops(980) == "980"
-
-
-def test_text_that_could_move_the_cursor_is_visible() -> None:
-    assert shown("a\tb\nc\r\x1b\x7f\x9b\u202e\udc80é🎈") == (
-        "a\tb\nc\\r\\x1b\\x7f\\x9b\\u202e\\x80é🎈"
-    )
-    assert one_line("  a\n\n b\x1b ") == "a b\\x1b"

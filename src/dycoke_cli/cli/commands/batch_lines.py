@@ -11,9 +11,9 @@ from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.cli.commands.schema import answer_parts
-from dycoke_cli.cli.text import shown
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.unicode import shown
 
 # Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

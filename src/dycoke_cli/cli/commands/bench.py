@@ -26,9 +26,9 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.settings import BUNDLED
+from dycoke_cli.unicode import one_line
 from dycoke_cli.video.stdin import STDIN
 
 QUESTION = "What happens in the video?"

@@ -22,9 +22,9 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.extras import installed_extras
 from dycoke_cli.resources import free_main_memory, usable_cpus
+from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
 
 SCHEMA = "dycoke.doctor/1"

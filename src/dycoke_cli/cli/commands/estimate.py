@@ -15,12 +15,12 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.resources import parse_size
+from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost

@@ -15,12 +15,11 @@ from rich.text import Text
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.commands.eval_tables import evaluation
-from dycoke_cli.cli.text import one_line, shown
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.report.changes import Change
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import one_line, shown, to_json
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""

@@ -12,11 +12,11 @@ from rich.text import Text
 from dycoke_cli.cli.commands.guard_tables import guard_tables
 from dycoke_cli.cli.render.figures import explained, headed, points, score, with_texts
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.dataset import OWN_RULE
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import Accuracy, PartMean, ScoredRow
 from dycoke_cli.evaluation.scoring.judging import Judge
+from dycoke_cli.unicode import one_line
 
 
 def evaluation(report: EvalReport) -> Group:

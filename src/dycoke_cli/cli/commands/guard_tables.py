@@ -9,9 +9,9 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.figures import explained, headed, with_texts
 from dycoke_cli.cli.render.units import count
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.report.guarded_row import GuardedRow
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.unicode import one_line
 
 
 def guard_tables(rows: Sequence[ScoredRow]) -> list[Table]:

@@ -18,10 +18,10 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.base import Method
 from dycoke_cli.inspect.inspection import SCHEMA, Inspection, inspect_question, pictures
 from dycoke_cli.storage.output_file import short_name
+from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,8 +19,8 @@ from dycoke_cli.cli.commands.model_documents import (
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.models.families import METHOD_DEFAULTS
+from dycoke_cli.unicode import one_line
 
 UNKNOWN = "?"
 WITH_REPOSITORIES = 125

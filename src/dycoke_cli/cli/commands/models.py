@@ -24,7 +24,6 @@ from dycoke_cli.cli.commands.model_documents import (
 from dycoke_cli.cli.commands.model_tables import model_table, models_table
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
@@ -32,6 +31,7 @@ from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.request import Request
+from dycoke_cli.unicode import one_line
 from dycoke_cli.video.sampling import Sampling
 
 SHOWN = 16

@@ -16,12 +16,12 @@ from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video import VideoInfo
 from dycoke_cli.video.decoder import Decoder

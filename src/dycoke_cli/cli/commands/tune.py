@@ -21,12 +21,12 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import seconds
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.guard.tuned import Tuning, store
 from dycoke_cli.models.families import CHECKPOINT_KEY, METHOD_DEFAULTS
 from dycoke_cli.tuning.tune_report import SCHEMA, TuneReport
+from dycoke_cli.unicode import one_line
 
 Videos = Annotated[
     list[str],

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from dycoke_cli.bench.bench_report import BenchReport, TimedRow
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.unicode import one_line
 
 STAGES = {
     "video_decode": ("video decode", "#9aa5b1"),

@@ -16,10 +16,10 @@ from dycoke_cli.cli.plots.plot_style import (
     new_figure,
     retention_axis,
 )
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.evaluation.method_specs import ABLATIONS
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.unicode import one_line
 
 _COLOURS = ("#1b7f5c", "#2b6cb0", "#c8553d", "#8a4fbf", "#c98a04", "#0e8aa6", "#b03a7a", "#6b7280")
 _MARKERS = "osD^v<>P"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.unicode import one_line
 
 
 def _read_per_step(answer: Answer) -> float | None:

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.text import Text
 from typing_extensions import override
 
-from dycoke_cli.cli.text import one_line, shown
+from dycoke_cli.unicode import one_line, shown
 
 
 def stderr_console() -> Console:

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.cli.text import shown
+from dycoke_cli.unicode import shown
 
 
 def headed(*headings: str) -> Table:

@@ -11,9 +11,9 @@ from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds
 from dycoke_cli.answer.guarantee import Guarded
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
-from dycoke_cli.cli.text import one_line
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.compression.selection_hooks import hooks_of
+from dycoke_cli.unicode import one_line
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.cli.render.console import animates, note, stderr_console
 from dycoke_cli.cli.render.units import count, size
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress

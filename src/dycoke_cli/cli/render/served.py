@@ -12,7 +12,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share
-from dycoke_cli.cli.text import one_line
+from dycoke_cli.unicode import one_line
 
 _SECONDS = partial(Quantity, shown=seconds)
 _FIGURES: tuple[tuple[str, Callable[[Answer], Any], Callable[[Any], str | Quantity]], ...] = (
