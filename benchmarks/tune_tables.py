@@ -15,9 +15,9 @@ from benchmarks.raw_answers import SUFFIX, read_answers
 from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.guard.calibration import THRESHOLDS, Try, calibrated, kept, loss
+from dycoke_cli.guard.calibration import THRESHOLDS, Attempt, calibrated, kept, loss
 from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import choose, halve, standing
+from dycoke_cli.tuning.search import choose, halve, summarize
 
 BASELINE = "none"
 TUNE_DRAWS, GUARD_DRAWS = 50, 100
@@ -97,7 +97,7 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
     every = [
         {row: [one.observation for one in rows[row]] for row in rows} for rows in tuned.values()
     ]
-    costs = {row: standing(row, every).cost for row in settings} | {BASELINE: 1.0}
+    costs = {row: summarize(row, every).cost for row in settings} | {BASELINE: 1.0}
     best = min((row for row in costs if accuracy[row] >= full - NEAR), key=lambda row: costs[row])
     lines = [
         "| videos | target | within 2 points | accuracy − full, points | tokens read | more than "
@@ -166,14 +166,14 @@ def _choice(draw: Sequence[str], tuned: Videos, settings: Sequence[str], target:
         return {row: [one.observation for one in tuned[video][row]] for row in wanted}
 
     left, measured = halve(settings, draw[::2], measure, target)
-    found = choose([standing(row, measured) for row in left], target)
+    found = choose([summarize(row, measured) for row in left], target)
     return BASELINE if found is None else found.setting
 
 
-def _climbs(rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str]) -> list[list[Try]]:
+def _attempts(rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str]) -> list[list[Attempt]]:
     columns = zip(*(rows[row] for row in ladder), strict=True)
     return [
-        [Try(one.observation.certainty.least_probability, one.observation.same) for one in each]
+        [Attempt(one.observation.certainty.least_probability, one.observation.same) for one in each]
         for each in columns
     ]
 
@@ -182,9 +182,9 @@ def _outcome(
     rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str], threshold: float | None
 ) -> tuple[float, float, float]:
     """Of a video's questions: share changed, tokens that all prefills read, and share correct."""
-    climbs = _climbs(rows, ladder)
+    attempts = _attempts(rows, ladder)
     read_, right = [], []
-    for n, climb in enumerate(climbs):
+    for n, climb in enumerate(attempts):
         stop = len(climb) if threshold is None else kept(climb, threshold)
         tried = [] if threshold is None else [rows[row][n] for row in ladder[: stop + 1]]
         tokens = sum(one.observation.read for one in tried)
@@ -193,7 +193,7 @@ def _outcome(
             tokens += full.observation.visual
         read_.append(tokens / full.observation.visual)
         right.append((full if stop == len(climb) else rows[ladder[stop]][n]).right)
-    return 0.0 if threshold is None else loss(climbs, threshold), fmean(read_), fmean(right)
+    return 0.0 if threshold is None else loss(attempts, threshold), fmean(read_), fmean(right)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
-from dycoke_cli.bench.timed_runs import Measured
+from dycoke_cli.bench.timed_runs import TimedAnswer
 from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.video import Sampling
@@ -31,8 +31,8 @@ def answer(text: str = "a dog runs", generated: int = 4, kv: int = 1000, **given
     return example(Answer, answer=text, tokens=tokens, bytes=held, seconds=seconds, **given)
 
 
-def measured(text: str = "a dog runs", total: float = 1.0, **given: Any) -> Measured:
-    return Measured(answer(text, **given), stages(total))
+def measured(text: str = "a dog runs", total: float = 1.0, **given: Any) -> TimedAnswer:
+    return TimedAnswer(answer(text, **given), stages(total))
 
 
 def stages(total: float, **given: Any) -> Stages:

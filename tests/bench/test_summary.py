@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
-from dycoke_cli.bench.timed_runs import Measured, Results
+from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
+from dycoke_cli.bench.timed_runs import Results, TimedAnswer
 from tests.bench.made_up import answer, measured, rows_of, stages
 
 WHO, WHERE = ("v", "Who?"), ("w", "Where?")
@@ -65,7 +65,7 @@ def test_stages_have_medians_of_their_own_and_null_is_left_out() -> None:
         stages(2.0, prefill=3.0, decode_per_token=0.2),
     ]
     [none] = rows_of("none")
-    made = {"none": {WHO: [Measured(answer(), each) for each in runs]}}
+    made = {"none": {WHO: [TimedAnswer(answer(), each) for each in runs]}}
     [row] = timed_rows([none], made, compare_answers([none], made))
     assert (row.seconds.total, row.seconds.prefill) == (2.0, 3.0)
     assert abs((row.seconds.decode_per_token or 0) - 0.3) < 1e-12
@@ -73,7 +73,7 @@ def test_stages_have_medians_of_their_own_and_null_is_left_out() -> None:
 
 def test_answers_that_differ_from_run_to_run_are_told() -> None:
     made = results()
-    assert unstable(made) == []
+    assert unstable_answers(made) == []
     made["evs"][WHO][2] = measured("a cat")
-    [sentence] = unstable(made)
+    [sentence] = unstable_answers(made)
     assert sentence.startswith("evs answered 'Who?' about v differently in two runs")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.bench.timed_runs import Measured, Timer, measure_all, turns
+from dycoke_cli.bench.timed_runs import TimedAnswer, Timer, interleave, measure_all
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.models.families import FAMILIES
@@ -22,13 +22,13 @@ QUESTIONS = ("Who?", "Where?")
 
 
 def test_all_take_turns_and_each_round_begins_with_the_next() -> None:
-    assert [*turns("abc", ["v"], 3)] == [
+    assert [*interleave("abc", ["v"], 3)] == [
         *[(0, "v", each) for each in "abc"],
         *[(1, "v", each) for each in "bca"],
         *[(2, "v", each) for each in "cab"],
         *[(3, "v", each) for each in "abc"],
     ]
-    assert [*turns("ab", ["v", "w"], 1)] == [
+    assert [*interleave("ab", ["v", "w"], 1)] == [
         (0, "v", "a"), (0, "v", "b"), (0, "w", "a"), (0, "w", "b"),
         (1, "v", "b"), (1, "v", "a"), (1, "w", "b"), (1, "w", "a"),
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def test_the_warm_up_is_not_counted() -> None:
     seen: list[tuple[str, str]] = []
     counted: list[tuple[int, int]] = []
 
-    def measure(row: Any, video: str) -> list[Measured]:
+    def measure(row: Any, video: str) -> list[TimedAnswer]:
         seen.append((row.spec.text, video))
         return [measured(total=len(seen) + 0.1 * number) for number in range(2)]
 

@@ -4,27 +4,27 @@ import random
 
 import pytest
 
-from dycoke_cli.guard.calibration import Try, calibrate, kept, loss
+from dycoke_cli.guard.calibration import Attempt, calibrate, kept, loss
 
-CLIMB = (Try(0.4, same=False), Try(0.8, same=True))
+CLIMB = (Attempt(0.4, same=False), Attempt(0.8, same=True))
 
 
 def test_where_a_question_stops() -> None:
     assert [kept(CLIMB, t) for t in (0.3, 0.4, 0.5, 0.9)] == [0, 0, 1, 2]
     assert [loss([CLIMB], t) for t in (0.3, 0.5, 0.9)] == [1, 0, 0]
-    assert loss([CLIMB, (Try(0.9, same=True),)], 0.3) == 0.5
+    assert loss([CLIMB, (Attempt(0.9, same=True),)], 0.3) == 0.5
 
 
-def question(rng: random.Random) -> list[Try]:
+def question(rng: random.Random) -> list[Attempt]:
     """At two budgets: a less certain answer is changed more often."""
     tries = []
     for least in (0.0, 0.3):
         score = least + (1 - least) * rng.random()
-        tries.append(Try(score, same=rng.random() > 0.6 * (1 - score)))
+        tries.append(Attempt(score, same=rng.random() > 0.6 * (1 - score)))
     return tries
 
 
-def videos(rng: random.Random, count: int) -> list[list[list[Try]]]:
+def videos(rng: random.Random, count: int) -> list[list[list[Attempt]]]:
     return [[question(rng) for _ in range(4)] for _ in range(count)]
 
 
@@ -46,7 +46,7 @@ def test_the_bound_holds_in_95_of_100_samples(alpha: float) -> None:
 
 
 def test_too_few_videos_are_counted() -> None:
-    certain = [[[Try(1.0, same=True)]]]
+    certain = [[[Attempt(1.0, same=True)]]]
     assert calibrate(certain * 40, 0.05).threshold is None
     assert calibrate(certain * 40, 0.05).missing == 19
     assert calibrate(certain * 59, 0.05).threshold == 0
@@ -56,7 +56,7 @@ def test_too_few_videos_are_counted() -> None:
 
 
 def test_changes_that_are_certain_leave_no_threshold() -> None:
-    sure = [[[Try(1.0, same=False)]]] * 200
+    sure = [[[Attempt(1.0, same=False)]]] * 200
     found = calibrate(sure, 0.05)
     assert found.threshold is None
     assert found.missing == 0

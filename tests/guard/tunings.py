@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dycoke_cli.answer.guarantee import Tuned
-from dycoke_cli.guard.calibration import Try
+from dycoke_cli.guard.calibration import Attempt
 from dycoke_cli.guard.tuned import SCHEMA, Tuning, fingerprint
 from dycoke_cli.version import __version__
 
 SAMPLING = {"frames": 32}
-SURE = (((Try(0.5, same=False), Try(0.99, same=True)),),) * 80
+SURE = (((Attempt(0.5, same=False), Attempt(0.99, same=True)),),) * 80
 """Of 80 videos: an answer of which one isn't sure is another one, and one of which one is isn't."""
 
 

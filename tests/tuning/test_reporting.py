@@ -11,7 +11,7 @@ from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.guard.bounds import videos_needed
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
-from dycoke_cli.tuning.search import Standing
+from dycoke_cli.tuning.search import SettingResult
 from dycoke_cli.tuning.tune_request import Tune
 from tests.tuning.test_search import observed
 
@@ -27,14 +27,17 @@ def found(**changed: Any) -> Search:
         {LUCKY: [observed(10, 0.1, same=n % 2 == 0)], LARGER: [observed(50, 0.1)]}
         for n in range(20)
     ]
-    standings = [Standing(LUCKY, 0.1, 0.1, 1.0, 0.2, 20), Standing(LARGER, 0.5, 0.1, 1.0, 0.3, 20)]
+    results = [
+        SettingResult(LUCKY, 0.1, 0.1, 1.0, 0.2, 20),
+        SettingResult(LARGER, 0.5, 0.1, 1.0, 0.3, 20),
+    ]
     fields: dict[str, Any] = {
         "settings": {LUCKY: create("evs", retain=0.1), LARGER: create("evs", retain=0.5)},
-        "standings": standings,
-        "choice": standings[0],
+        "results": results,
+        "choice": results[0],
         "frontier": [LUCKY, LARGER],
         "ladder": [LUCKY, LARGER],
-        "chosen_by": lucky,
+        "searched": lucky,
         "tested": others,
         "calibrated_on": others,
         "complete": True,

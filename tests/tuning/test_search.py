@@ -4,7 +4,7 @@ import random
 
 from dycoke_cli.engine.certainty import Certainty
 from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import best_half, choose, front, guard_base, halve, standing
+from dycoke_cli.tuning.search import best_half, choose, guard_base, halve, pareto_front, summarize
 
 
 def observed(read, divergence, same=True):
@@ -37,7 +37,7 @@ def test_halving_keeps_what_nothing_beats():
     assert len(left) < len(settings) / 2
     assert all(name.startswith("good") for name in left)
     assert len(measured) == 16
-    found = choose([standing(name, measured) for name in left], 0.9)
+    found = choose([summarize(name, measured) for name in left], 0.9)
     assert found is not None
     assert found.cost < 1
 
@@ -62,8 +62,8 @@ def test_a_video_that_cant_be_read_doesnt_count():
 
 def test_the_front_by_hand():
     videos = [{"a": [observed(10, 0.5)], "b": [observed(20, 0.6)], "c": [observed(30, 0.1)]}]
-    standings = [standing(name, videos) for name in "abc"]
-    assert [one.setting for one in front(standings)] == ["a", "c"]
+    results = [summarize(name, videos) for name in "abc"]
+    assert [one.setting for one in pareto_front(results)] == ["a", "c"]
     assert best_half("abc", videos, 0.0, least=1) == ["a", "c"]
 
 
@@ -74,7 +74,7 @@ def test_what_cant_reach_the_target_goes_first():
 
 def test_none_is_chosen_where_none_agrees():
     videos = [{"a": [observed(10, 0.5, same=False), observed(10, 0.5)]}]
-    only = standing("a", videos)
+    only = summarize("a", videos)
     assert only.agreement == 0.5
     assert choose([only], 0.98) is None
     assert choose([only], 0.5) == only

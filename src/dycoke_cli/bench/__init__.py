@@ -1,4 +1,4 @@
 """Benchmark of methods on the user's videos and machine: timings, and changed answers."""
 
 SCHEMA = "dycoke.bench/1"
-"""Of the report."""
+"""Schema of the report."""

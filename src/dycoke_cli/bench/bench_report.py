@@ -19,7 +19,7 @@ Kind = Literal["unchanged", "trade_off", "no_gain", "nothing_to_compare"]
 
 @dataclass(frozen=True)
 class Environment:
-    """What it was measured with and on."""
+    """Versions and hardware of a benchmark."""
 
     python: str
     torch: str
@@ -32,14 +32,14 @@ class Environment:
 
 @dataclass(frozen=True)
 class Stages:
-    """Wall time by stage, of one question asked alone."""
+    """Wall time per stage of one question, in seconds, as if it were asked alone."""
 
     video_decode: Annotated[Amount, Doc("Decoding the video frames.")]
     preprocess: Annotated[
         Amount, Doc("From frames to the vision encoder's input, or to what is sent to a server.")
     ]
-    vision: Annotated[AmountOrNull, Doc("Vision encoding; null where a server doesn't tell.")]
-    prefill: Annotated[AmountOrNull, Doc("Likewise.")]
+    vision: Annotated[AmountOrNull, Doc("Vision encoding; null if the server doesn't report it.")]
+    prefill: Annotated[AmountOrNull, Doc("Prefill; null if the server doesn't report it.")]
     first_token: Annotated[
         AmountOrNull,
         Doc("From the file to the first token (TTFT); null of a server that doesn't stream."),
@@ -52,12 +52,12 @@ class Stages:
 
 
 SHARED = ("video_decode", "preprocess", "vision")
-"""Stages that all questions about a video share: measured once per run and video."""
+"""Stages that questions about a video share; measured once per run and video."""
 
 
 @dataclass(frozen=True)
 class MeanTokens:
-    """Tokens: mean per answer; null where a server doesn't tell."""
+    """Mean token counts per answer; null if the server doesn't report them."""
 
     visual: Annotated[AmountOrNull, Doc("Visual tokens before compression.")]
     visual_kept: Annotated[AmountOrNull, Doc("Visual tokens at prefill.")]
@@ -66,7 +66,7 @@ class MeanTokens:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in bytes; null on a server."""
+    """Memory in bytes; null for a server."""
 
     kv_cache: Annotated[AmountOrNull, Doc("Storage of the KV cache: mean per answer.")]
     peak_working: PeakOrNull
@@ -95,29 +95,29 @@ class TimedRow:
 
 
 @dataclass(frozen=True)
-class GivenAnswer:
-    """The answer of one configuration to one question."""
+class RowAnswer:
+    """Answer of one configuration to one question."""
 
     spec: str
     answer: str
     same: Annotated[bool, Doc("Whether its text is the baseline's.")]
     finish_reason: Annotated[Literal["stop", "length"], Doc("length: cut by --max-new-tokens.")]
-    generated: Annotated[int | None, Doc("Null where a server doesn't tell.", minimum=0)]
+    generated: Annotated[int | None, Doc("Null if the server doesn't report it.", minimum=0)]
     seconds: Annotated[Stages, Doc("Medians over runs.")]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question about one video, with all answers: an entry of `answers`."""
+class QuestionAnswers:
+    """Question about a video with the answers of all rows: an entry of `answers`."""
 
     video: Annotated[str, Doc("As given.")]
     question: str
-    answers: Annotated[tuple[GivenAnswer, ...], Doc("In the order of the rows.", minItems=1)]
+    answers: Annotated[tuple[RowAnswer, ...], Doc("In the order of the rows.", minItems=1)]
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The recommendation, and its risks."""
+    """Recommended configuration, and its risks."""
 
     kind: Annotated[
         Kind,
@@ -134,7 +134,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchReport:
-    """All that was measured."""
+    """Result of a benchmark: the JSON object of `dycoke bench --json`."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -151,6 +151,6 @@ class BenchReport:
         Doc("Stages that a run measures once per video; its questions share them."),
     ] = SHARED
     rows: Annotated[tuple[TimedRow, ...], Doc("The baseline first.", minItems=1)]
-    answers: tuple[Asked, ...]
+    answers: tuple[QuestionAnswers, ...]
     recommendation: Recommendation
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from dycoke_cli.bench.bench_report import SHARED, BenchReport, Environment
 from dycoke_cli.bench.recommendation import Basis, recommend
 from dycoke_cli.bench.remote_runs import RemoteTimer
-from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable
-from dycoke_cli.bench.timed_runs import Measured, Results, Timer, measure_all
+from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
+from dycoke_cli.bench.timed_runs import Results, TimedAnswer, Timer, measure_all
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All that is chosen for a benchmark.
+    """Options of a benchmark.
 
     Args:
         videos: paths.
-        questions: asked about each video.
-        specs: the rows; the baseline is measured whether it is one of them or not.
-        request: how questions are asked; each row has a method of its own.
-        runs: that are counted.
-        served: the model on a server; None loads one here.
+        questions: questions about each video.
+        specs: the rows; the baseline is added if it is missing.
+        request: options of the answers; its method is ignored, since each row has its own.
+        runs: number of counted runs.
+        served: the model on a server; None loads one locally.
 
     Raises:
         UsageError: a value out of range.
@@ -79,11 +79,11 @@ class Benchmark:
                 pass
 
     def check_model(self, listener: Listener) -> bool:
-        """Check all that can be known without torch; whether no model has to be fetched.
+        """Check the model without importing torch; return whether it is already downloaded.
 
         Raises:
-            ModelError: there is no such model, or it isn't here and the hub can't be reached.
-            OutputError: it has to be downloaded, and there is no room for it.
+            ModelError: there is no such model, or it must be downloaded and the hub is unreachable.
+            OutputError: it must be downloaded, and the disk has too little free space.
             UsageError: a parameter doesn't fit the model.
         """
         known = known_of(self.request, listener.warning)
@@ -98,8 +98,7 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     """Measure all configurations on all videos and questions.
 
     Raises:
-        UsageError: a combination that isn't supported, or a question that the model can't
-            understand.
+        UsageError: an unsupported combination, or a question that the model refuses.
         VideoError: a video can't be read.
         ModelError: the model can't be loaded.
         OutOfMemoryError: with the flag that helps.
@@ -111,37 +110,37 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
 def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
     request = benchmark.request
     if benchmark.served is None:
-        heard = listening(request.sampling, request.model, request.loading)
-        request = replace(request, sampling=heard)
+        sampling = listening(request.sampling, request.model, request.loading)
+        request = replace(request, sampling=sampling)
         benchmark = replace(benchmark, request=request)
     benchmark.check_videos(decoder)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
-        # Else each run would draw anew, and answers would change by that alone.
+        # With another seed in each run, answers would change by sampling alone.
         generation = replace(generation, seed=0)
-    told = _Warnings(request, listener)
-    prepare = _on_a_server if benchmark.served is not None else _here
-    ready = prepare(benchmark, generation, listener, decoder, told)
-    rows = ready.rows
-    with _out_of_the_collectors_way():
+    warnings = _Warnings(request, listener)
+    make_backend = _server_backend if benchmark.served is not None else _local_backend
+    backend = make_backend(benchmark, generation, listener, decoder, warnings)
+    rows = backend.rows
+    with _frozen_garbage():
         results = measure_all(
             rows,
             benchmark.videos,
             benchmark.questions,
             benchmark.runs,
-            ready.measure,
+            backend.measure,
             partial(listener.stage, "answers"),
         )
-    for sentence in _warnings_of(rows, results):
-        told.add(sentence)
-    asked = compare_answers(rows, results)
-    timed = timed_rows(rows, results, asked)
+    for sentence in _answer_warnings(rows, results):
+        warnings.add(sentence)
+    answers = compare_answers(rows, results)
+    timed = timed_rows(rows, results, answers)
     basis = Basis(
         videos=len(benchmark.videos),
-        questions=len(asked),
+        questions=len(answers),
         runs=benchmark.runs,
         sampled=generation.temperature > 0,
-        domain=ready.domain,
+        domain=backend.domain,
         random_weights=request.loading.random_weights,
         served=benchmark.served is not None,
     )
@@ -149,49 +148,49 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
     return BenchReport(
         commit=running_commit(),
         model=first.answer.model,
-        environment=ready.environment,
+        environment=backend.environment,
         runs=benchmark.runs,
         videos=benchmark.videos,
         questions=benchmark.questions,
         sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
         generation={k: v for k, v in asdict(generation).items() if k != "trace"},
-        shared=ready.shared,
+        shared=backend.shared,
         rows=timed,
-        answers=asked,
+        answers=answers,
         recommendation=recommend(timed, basis),
-        warnings=tuple(told.sentences),
+        warnings=tuple(warnings.sentences),
     )
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """What answers.
+class _Backend:
+    """Model that answers, locally or on a server.
 
     Args:
-        rows: of the table.
-        measure: makes a run.
+        rows: the rows that it supports.
+        measure: runs one row on one video.
         domain: see `Basis`.
-        environment: None of a server.
+        environment: None for a server.
         shared: stages that the questions of a run share.
     """
 
     rows: list[MethodRow]
-    measure: Callable[[MethodRow, str], list[Measured]]
+    measure: Callable[[MethodRow, str], list[TimedAnswer]]
     domain: str | None = None
     environment: Environment | None = None
     shared: tuple[str, ...] = SHARED
 
 
-def _here(
+def _local_backend(
     benchmark: Benchmark,
     generation: GenerationOptions,
     listener: Listener,
     decoder: Decoder,
-    told: _Warnings,
-) -> _Ready:
-    """Load the model."""
+    warnings: _Warnings,
+) -> _Backend:
+    """Load the model, and bind the rows to it."""
     local = benchmark.check_model(listener)
-    # Only here: they import torch and transformers, which takes a while.
+    # Imported late: they import torch and transformers.
     with uncollected():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose
@@ -201,34 +200,36 @@ def _here(
     chosen = choose(request.model, request.loading)
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
-        told.add(sentence)
+        warnings.add(sentence)
     loaded = load(request.model, **asdict(request.loading))
-    timer = Timer(loaded, decoder.read, benchmark.questions, request.sampling, generation, told.add)
-    return _Ready(rows, timer.run, domain(chosen.config), _environment(chosen))
+    timer = Timer(
+        loaded, decoder.read, benchmark.questions, request.sampling, generation, warnings.add
+    )
+    return _Backend(rows, timer.run, domain(chosen.config), _environment(chosen))
 
 
-def _on_a_server(
+def _server_backend(
     benchmark: Benchmark,
     generation: GenerationOptions,
     listener: Listener,
     decoder: Decoder,
-    told: _Warnings,
-) -> _Ready:
-    """Find out which rows the server has."""
+    warnings: _Warnings,
+) -> _Backend:
+    """Check which rows the server supports."""
     assert benchmark.served is not None
     rows, left_out = rows_on(benchmark.served, benchmark.rows)
     for sentence in left_out:
-        told.add(sentence)
+        warnings.add(sentence)
     sampling = benchmark.request.sampling
     timer = RemoteTimer(benchmark.served, decoder.read, benchmark.questions, sampling, generation)
-    return _Ready(rows, timer.run, shared=("video_decode",))
+    return _Backend(rows, timer.run, shared=("video_decode",))
 
 
 @contextmanager
-def _out_of_the_collectors_way() -> Iterator[None]:
-    """Within the block, garbage collection passes over all objects that are there already.
+def _frozen_garbage() -> Iterator[None]:
+    """Exclude existing objects from garbage collection within the block.
 
-    Those of torch and transformers take it 0.4 s, which would be part of whichever run it hit.
+    Scanning those of torch and transformers takes 0.4 s, which would be added to a random run.
     """
     gc.freeze()
     try:
@@ -238,10 +239,10 @@ def _out_of_the_collectors_way() -> Iterator[None]:
 
 
 class _Warnings:
-    """Warnings in terms of the flags that were given, each told once.
+    """Warnings without duplicates, worded for the user's flags.
 
     Attributes:
-        sentences: so far.
+        sentences: warnings so far.
     """
 
     def __init__(self, request: Request, listener: Listener) -> None:
@@ -256,16 +257,16 @@ class _Warnings:
             self._listener.warning(sentence)
 
 
-def _warnings_of(rows: Iterable[MethodRow], results: Results) -> Iterator[str]:
-    """Those of the answers, and of answers that differ from run to run.
+def _answer_warnings(rows: Iterable[MethodRow], results: Results) -> Iterator[str]:
+    """Warnings of the answers, and about answers that differ between runs.
 
-    Not those of controls, about the frames that they aren't shown.
+    Controls are skipped: they warn about frames that they leave out on purpose.
     """
     for row in rows:
         if not row.spec.is_control:
             for measured in results[row.spec.text].values():
                 yield from measured[0].answer.warnings
-    yield from unstable(results)
+    yield from unstable_answers(results)
 
 
 def _environment(chosen: ResolvedModel) -> Environment:

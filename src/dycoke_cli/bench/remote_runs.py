@@ -1,7 +1,6 @@
-"""Times runs on a server: what can be seen of them from outside.
+"""Timed runs on a server, measured on the client.
 
-Nothing is reused from one request to the next: each says that its video is another one, so that the
-server has it in no cache.
+Each request marks its video as a new one, so that the server's caches can't answer it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.bench_report import Stages
-from dycoke_cli.bench.timed_runs import Measured, naming
+from dycoke_cli.bench.timed_runs import TimedAnswer, name_row_in_errors
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.runs.jobs import Asked
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class RemoteTimer:
-    """Makes runs on a server, and times them; see `timed_runs.Timer`.
+    """Timed runs on a server; see `timed_runs.Timer`.
 
     Args:
-        model: that answers.
+        model: the served model.
         read: reads the frames of a video.
-        questions: asked about each video.
-        sampling: of rows that don't have their own number of frames.
-        generation: how they are answered.
+        questions: questions about each video.
+        sampling: frame sampling of rows without their own number of frames.
+        generation: generation options.
     """
 
     def __init__(
@@ -47,8 +46,8 @@ class RemoteTimer:
         self._model, self._read = model, read
         self._questions, self._sampling, self._options = questions, sampling, generation
 
-    def run(self, row: MethodRow, video: str) -> list[Measured]:
-        """Answer all questions about a video from its file on, one after the other.
+    def run(self, row: MethodRow, video: str) -> list[TimedAnswer]:
+        """Decode a video, and send all questions about it, one after the other.
 
         Raises:
             VideoError: the video can't be read.
@@ -60,39 +59,39 @@ class RemoteTimer:
         read_s = time.perf_counter() - began if clip is not None else 0.0
         return [self._ask(row, question, clip, read_s) for question in self._questions]
 
-    def _ask(self, row: MethodRow, question: str, clip: Clip | None, read_s: float) -> Measured:
+    def _ask(self, row: MethodRow, question: str, clip: Clip | None, read_s: float) -> TimedAnswer:
         began = time.perf_counter()
         sent = NO_VIDEO if clip is None else self._model.send(clip, read_s, mark=uuid4().hex)
         prepared_s = time.perf_counter() - began
-        with naming(row.spec.text):
+        with name_row_in_errors(row.spec.text):
             answer = self._model.ask(
                 Asked(None, question), sent, row.method, self._options, lambda text: None
             )
-        return timed(answer, read_s, prepared_s if clip is not None else 0.0)
+        return with_stages(answer, read_s, prepared_s if clip is not None else 0.0)
 
 
-def timed(answer: Answer, read_s: float, prepared_s: float) -> Measured:
-    """An answer with its stages.
+def with_stages(answer: Answer, read_s: float, prepared_s: float) -> TimedAnswer:
+    """Add the stage times of a run to an answer.
 
     Args:
-        answer: of a server.
-        read_s: that reading the video took; part of the answer's times.
-        prepared_s: that making the request took, which isn't.
+        answer: from a server.
+        read_s: seconds of reading the video; the answer's times include them.
+        prepared_s: seconds of preparing the request; the answer's times don't include them.
     """
-    own, generated = answer.seconds, answer.tokens.generated
-    first = own.first_token
-    decode = None if first is None else own.total - first
+    seconds, generated = answer.seconds, answer.tokens.generated
+    first = seconds.first_token
+    decode = None if first is None else seconds.total - first
     steps = (generated or 0) - 1
-    return Measured(
+    return TimedAnswer(
         answer,
         Stages(
             video_decode=read_s,
             preprocess=prepared_s,
-            vision=own.vision,
-            prefill=own.prefill,
+            vision=seconds.vision,
+            prefill=seconds.prefill,
             first_token=None if first is None else prepared_s + first,
             decode=decode,
             decode_per_token=None if decode is None or steps < 1 else decode / steps,
-            total=prepared_s + own.total,
+            total=prepared_s + seconds.total,
         ),
     )

@@ -8,8 +8,15 @@ from statistics import fmean, median
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Bytes
-from dycoke_cli.bench.bench_report import Asked, GivenAnswer, MeanTokens, Memory, Stages, TimedRow
-from dycoke_cli.bench.timed_runs import Asking, Measured, Results
+from dycoke_cli.bench.bench_report import (
+    MeanTokens,
+    Memory,
+    QuestionAnswers,
+    RowAnswer,
+    Stages,
+    TimedRow,
+)
+from dycoke_cli.bench.timed_runs import Results, TimedAnswer, VideoQuestion
 from dycoke_cli.evaluation.method_row import MethodRow
 from dycoke_cli.evaluation.scoring.statistics import mean_or_none
 
@@ -17,14 +24,14 @@ _STAGES = [field.name for field in fields(Stages)]
 
 
 def timed_rows(
-    rows: Sequence[MethodRow], results: Results, asked: Sequence[Asked]
+    rows: Sequence[MethodRow], results: Results, asked: Sequence[QuestionAnswers]
 ) -> tuple[TimedRow, ...]:
-    """The rows with what was measured.
+    """Aggregate timed runs into the rows of the report.
 
     Args:
-        rows: in order.
-        results: all runs of each.
-        asked: what `compare_answers` made of them.
+        rows: rows in order.
+        results: all runs of each row.
+        asked: the result of `compare_answers`.
     """
     changed = {
         each.spec.text: sum(
@@ -38,41 +45,42 @@ def timed_rows(
     return tuple(_timed(each, results[each.spec.text], changed[each.spec.text]) for each in rows)
 
 
-def compare_answers(rows: Sequence[MethodRow], results: Results) -> tuple[Asked, ...]:
-    """All answers to each question; what counts is the text of the first run.
+def compare_answers(rows: Sequence[MethodRow], results: Results) -> tuple[QuestionAnswers, ...]:
+    """Compare the answers to each question with the baseline's; the first run of each row counts.
 
     Args:
-        rows: in order, one of which is the baseline.
-        results: all runs of each.
+        rows: rows in order, one of which is the baseline.
+        results: all runs of each row.
     """
     base = results[next(each.spec.text for each in rows if each.spec.is_baseline)]
     return tuple(
-        Asked(
-            video=asking[0],
-            question=asking[1],
+        QuestionAnswers(
+            video=about[0],
+            question=about[1],
             answers=tuple(
-                _given(text, runs[asking], base[asking][0].answer) for text, runs in results.items()
+                _row_answer(text, runs[about], base[about][0].answer)
+                for text, runs in results.items()
             ),
         )
-        for asking in base
+        for about in base
     )
 
 
-def unstable(results: Results) -> list[str]:
+def unstable_answers(results: Results) -> list[str]:
     """Warnings about answers that differ between two runs of one configuration."""
     return [
-        f"{text} answered {asking[1]!r} about {asking[0]} differently in two runs; part of the "
+        f"{text} answered {about[1]!r} about {about[0]} differently in two runs; part of the "
         "changes isn't compression's"
         for text, runs in results.items()
-        for asking, measured in runs.items()
+        for about, measured in runs.items()
         if len({each.answer.answer for each in measured}) > 1
     ]
 
 
-def _given(text: str, runs: Sequence[Measured], base: Answer) -> GivenAnswer:
+def _row_answer(text: str, runs: Sequence[TimedAnswer], base: Answer) -> RowAnswer:
     answer = runs[0].answer
     assert answer.finish_reason != "refused", "such a question isn't timed"
-    return GivenAnswer(
+    return RowAnswer(
         spec=text,
         answer=answer.answer,
         same=answer.answer == base.answer,
@@ -82,7 +90,7 @@ def _given(text: str, runs: Sequence[Measured], base: Answer) -> GivenAnswer:
     )
 
 
-def _timed(row: MethodRow, runs: dict[Asking, list[Measured]], changed: int) -> TimedRow:
+def _timed(row: MethodRow, runs: dict[VideoQuestion, list[TimedAnswer]], changed: int) -> TimedRow:
     answers = [each.answer for measured in runs.values() for each in measured]
     totals = [
         fmean(each.seconds.total for each in of_one_run)
@@ -109,29 +117,29 @@ def _timed(row: MethodRow, runs: dict[Asking, list[Measured]], changed: int) -> 
     )
 
 
-def _stages(middle: Callable[[list[float]], float], measured: Sequence[Stages]) -> Stages:
-    """Each stage by itself; one that is null somewhere counts where it isn't."""
+def _stages(average: Callable[[list[float]], float], measured: Sequence[Stages]) -> Stages:
+    """Average each stage; values that are null are left out."""
     values = {
         name: [value for each in measured if (value := getattr(each, name)) is not None]
         for name in _STAGES
     }
-    known: dict[str, Any] = {
-        name: middle(found) if found else None for name, found in values.items()
+    averages: dict[str, Any] = {
+        name: average(numbers) if numbers else None for name, numbers in values.items()
     }
-    return Stages(**known)
+    return Stages(**averages)
 
 
 def _memory(held: Sequence[Bytes | None]) -> Memory:
-    known = [one for one in held if one is not None]
-    if len(known) < len(held):
+    averages = [one for one in held if one is not None]
+    if len(averages) < len(held):
         return Memory(None, None, None)
     return Memory(
-        kv_cache=fmean(one.kv_cache for one in known),
-        peak_working=_highest(one.peak_working for one in known),
-        peak_total=_highest(one.peak_total for one in known),
+        kv_cache=fmean(one.kv_cache for one in averages),
+        peak_working=_highest(one.peak_working for one in averages),
+        peak_total=_highest(one.peak_total for one in averages),
     )
 
 
 def _highest(peaks: Iterable[int | None]) -> int | None:
-    known = [*peaks]
-    return None if None in known else max(peak for peak in known if peak is not None)
+    averages = [*peaks]
+    return None if None in averages else max(peak for peak in averages if peak is not None)

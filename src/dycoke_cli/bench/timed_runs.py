@@ -28,24 +28,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One answer, and what it took as if it had been the only question about its video."""
+class TimedAnswer:
+    """Answer with stage times, as if it were the only question about its video."""
 
     answer: Answer
     seconds: Stages
 
 
-Asking = tuple[str, str]
-"""A video, and a question about it."""
-Results = dict[str, dict[Asking, list[Measured]]]
-"""By row (its text), then by video and question: the runs in order, without warm-up."""
+VideoQuestion = tuple[str, str]
+"""Path of a video, and a question about it."""
+Results = dict[str, dict[VideoQuestion, list[TimedAnswer]]]
+"""Answers by spec of the row, then by video and question; one per run, without the warm-up."""
 
 
-def turns(items: Sequence[T], videos: Sequence[str], runs: int) -> Iterator[tuple[int, str, T]]:
-    """The order of the runs: (round, video, item); round 0 is the warm-up.
+def interleave(
+    items: Sequence[T], videos: Sequence[str], runs: int
+) -> Iterator[tuple[int, str, T]]:
+    """Order of the runs: (round, video, item); round 0 is the warm-up.
 
-    All items take turns within a video, so that whatever else the machine does hits all of them;
-    each round begins with the next one, so that none always runs behind the same other.
+    Items alternate within a video, so that a slow phase of the machine affects all of them. Each
+    round begins with the next item, so that none profits from always following the same other.
     """
     for round_ in range(runs + 1):
         first = round_ % len(items)
@@ -59,18 +61,18 @@ def measure_all(
     videos: Sequence[str],
     questions: Sequence[str],
     runs: int,
-    measure: Callable[[MethodRow, str], list[Measured]],
+    measure: Callable[[MethodRow, str], list[TimedAnswer]],
     on_answers: Callable[[int, int], None],
 ) -> Results:
-    """Run all configurations in turns.
+    """Run all configurations, interleaved; see `interleave`.
 
     Args:
-        rows: of the table.
+        rows: configurations.
         videos: paths.
-        questions: asked about each.
-        runs: that are counted.
-        measure: makes one run: an answer per question, in order.
-        on_answers: called with (answers so far, answers in all), the warm-up's included.
+        questions: questions about each video.
+        runs: number of counted runs.
+        measure: runs a configuration on a video; returns an answer per question, in order.
+        on_answers: called with the number of answers so far and in total, warm-up included.
     """
     results: Results = {
         each.spec.text: {(video, question): [] for video in videos for question in questions}
@@ -79,27 +81,27 @@ def measure_all(
     total = (runs + 1) * len(rows) * len(videos) * len(questions)
     done = 0
     on_answers(done, total)
-    for round_, video, row in turns(rows, videos, runs):
+    for round_, video, row in interleave(rows, videos, runs):
         answers = measure(row, video)
         done += len(answers)
         on_answers(done, total)
         if round_:
-            for question, measured in zip(questions, answers, strict=True):
-                results[row.spec.text][video, question].append(measured)
+            for question, timed in zip(questions, answers, strict=True):
+                results[row.spec.text][video, question].append(timed)
     return results
 
 
 class Timer:
-    """Makes runs on a model, and times them.
+    """Timed runs on a local model.
 
     Args:
         loaded: the model.
         read: reads the frames of a video.
-        questions: asked about each video.
-        sampling: of rows that don't have their own number of frames.
-        generation: how they are answered.
-        warn: called with a sentence that can't wait.
-        clock: seconds.
+        questions: questions about each video.
+        sampling: frame sampling of rows without their own number of frames.
+        generation: generation options.
+        warn: called with warnings before the first answer.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -120,15 +122,15 @@ class Timer:
         self._warn = warn
         self._clock = clock
 
-    def run(self, row: MethodRow, video: str) -> list[Measured]:
-        """Answer all questions about a video from its file on.
+    def run(self, row: MethodRow, video: str) -> list[TimedAnswer]:
+        """Decode a video, and answer all questions about it.
 
         Raises:
             VideoError: the video can't be read.
-            UsageError: the model can't be asked so, or can't understand a question.
+            UsageError: the model doesn't support the options, or refuses a question.
             OutOfMemoryError: with the flag that helps.
         """
-        # Garbage of the run before isn't to be collected in the time of this one.
+        # Else the garbage of the previous run would be collected during this one.
         gc.collect()
         sampling = row.spec.sampled(self._sampling)
         if sampling is None:
@@ -144,62 +146,66 @@ class Timer:
         ready_at = self._clock()
         if warning := session.memory_warning(max(self._questions, key=len), method):
             self._warn(warning)
-        with naming(row.spec.text):
+        with name_row_in_errors(row.spec.text):
             answers = [
                 session.ask(question, method, **asdict(self._options))
                 for question in self._questions
             ]
-        # The first question waits for the encoder; each would, if it were asked alone.
-        vision = _asked(answers[0]).seconds.vision
+        # The session encodes the video for the first question only; asked alone, each question
+        # would wait for the encoder.
+        vision = _check_answered(answers[0]).seconds.vision
         return [
-            measured(_asked(answer), read_at - started, ready_at - read_at, vision)
+            count_shared_stages(
+                _check_answered(answer), read_at - started, ready_at - read_at, vision
+            )
             for answer in answers
         ]
 
-    def _without_video(self, name: str) -> list[Measured]:
+    def _without_video(self, name: str) -> list[TimedAnswer]:
         from dycoke_cli.engine.ask_together import ask_without_video
 
-        with naming(name):
+        with name_row_in_errors(name):
             answers = [
                 ask_without_video(self._loaded, question, options=self._options)
                 for question in self._questions
             ]
-        return [measured(_asked(answer), 0.0, 0.0, 0.0) for answer in answers]
+        return [count_shared_stages(_check_answered(answer), 0.0, 0.0, 0.0) for answer in answers]
 
 
-def measured(answer: Answer, video_decode: float, preprocess: float, vision: float) -> Measured:
-    """An answer with the stages that its question shares with others counted in full.
+def count_shared_stages(
+    answer: Answer, video_decode: float, preprocess: float, vision: float
+) -> TimedAnswer:
+    """Count the stages that questions of a run share in full for one answer.
 
     Args:
-        answer: its own seconds begin with vision, where that was its part, and have no decoding of
-            frames.
+        answer: its seconds include vision if it was the first of the run, and no video decode.
         video_decode: seconds of the run.
-        preprocess: likewise.
-        vision: likewise.
+        preprocess: seconds of the run.
+        vision: seconds of the run.
     """
-    own = answer.seconds
-    before = video_decode + preprocess + vision - own.vision
+    seconds = answer.seconds
+    before = video_decode + preprocess + vision - seconds.vision
     steps = answer.tokens.generated - 1
-    return Measured(
+    return TimedAnswer(
         answer,
         Stages(
             video_decode=video_decode,
             preprocess=preprocess,
             vision=vision,
-            prefill=own.prefill,
-            first_token=before + own.first_token,
-            decode=own.decode,
-            decode_per_token=own.decode / steps if steps > 0 else None,
-            total=before + own.total,
+            prefill=seconds.prefill,
+            first_token=before + seconds.first_token,
+            decode=seconds.decode,
+            decode_per_token=seconds.decode / steps if steps > 0 else None,
+            total=before + seconds.total,
         ),
     )
 
 
-def _asked(answer: Answer) -> Answer:
-    """An answer that the model was asked for.
+def _check_answered(answer: Answer) -> Answer:
+    """Return an answer unless it is a refusal, which has no times.
 
     Raises:
-        UsageError: it wasn't, for it can't understand the question: there is nothing to time.
+        UsageError: the question wasn't put to the model.
     """
     if answer.refused:
         raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
@@ -207,8 +213,8 @@ def _asked(answer: Answer) -> Answer:
 
 
 @contextmanager
-def naming(row: str) -> Iterator[None]:
-    """Errors within the block say which row of --methods they are about."""
+def name_row_in_errors(row: str) -> Iterator[None]:
+    """Prefix errors within the block with the row of --methods."""
     try:
         yield
     except (UsageError, OutOfMemoryError) as error:

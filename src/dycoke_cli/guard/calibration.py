@@ -1,7 +1,7 @@
 """Calibration of the guard's certainty threshold against the uncompressed model's answers.
 
-A question climbs a ladder of budgets. The answer at the smallest budget is kept if its certainty
-reaches the threshold; otherwise the next budget is tried, and finally all tokens.
+The budgets form a ladder. A question is tried at the smallest budget first, and that answer is kept
+if its certainty reaches the threshold; otherwise at the next budget, and finally with all tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ THRESHOLDS = tuple(1 - 10 ** (-step / 10) for step in range(60, -1, -1))
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """Answer to a question at one budget.
 
     Args:
@@ -29,7 +29,7 @@ class Try:
     same: bool
 
 
-Climb = Sequence[Try]
+Attempts = Sequence[Attempt]
 """A question's answers at each budget, smallest first."""
 
 
@@ -53,28 +53,28 @@ class Calibration:
     missing: int
 
 
-def kept(climb: Climb, threshold: float) -> int:
-    """Index of the budget whose answer is kept; `len(climb)` stands for all tokens."""
-    return next((n for n, one in enumerate(climb) if one.score >= threshold), len(climb))
+def kept(attempts: Attempts, threshold: float) -> int:
+    """Index of the budget whose answer is kept; `len(attempts)` means all tokens."""
+    return next((n for n, one in enumerate(attempts) if one.score >= threshold), len(attempts))
 
 
-def loss(climbs: Sequence[Climb], threshold: float) -> float:
+def loss(questions: Sequence[Attempts], threshold: float) -> float:
     """Share of a video's questions whose kept answer differs from the uncompressed one."""
-    stops = [(climb, kept(climb, threshold)) for climb in climbs]
-    return sum(n < len(climb) and not climb[n].same for climb, n in stops) / len(stops)
+    stops = [(attempts, kept(attempts, threshold)) for attempts in questions]
+    return sum(n < len(attempts) and not attempts[n].same for attempts, n in stops) / len(stops)
 
 
 def calibrate(
-    videos: Sequence[Sequence[Climb]], alpha: float, *, on_average: bool = False
+    videos: Sequence[Sequence[Attempts]], alpha: float, *, on_average: bool = False
 ) -> Calibration:
     """Find the lowest threshold at which P(answer differs from uncompressed) is at most alpha.
 
     Args:
-        videos: climbs of the questions, by video. The budgets must not have been chosen on them.
+        videos: attempts by video and question. The budgets must not have been chosen on them.
         alpha: the bound, in (0, 1).
         on_average: conformal risk control in place of a bound with confidence.
     """
-    risks = [[loss(climbs, threshold) for climbs in videos] for threshold in THRESHOLDS]
+    risks = [[loss(questions, threshold) for questions in videos] for threshold in THRESHOLDS]
     return calibrated(risks, alpha, on_average=on_average)
 
 

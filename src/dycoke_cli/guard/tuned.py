@@ -18,7 +18,7 @@ from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.guard.calibration import Try
+from dycoke_cli.guard.calibration import Attempt
 from dycoke_cli.models.families import CHECKPOINT_KEY
 from dycoke_cli.models.files.on_disk import config_in, folder_of
 from dycoke_cli.models.files.weight_files import loaded_files
@@ -60,7 +60,7 @@ class Tuning:
     default: bool
     tuned: Tuned
     ladder: tuple[dict[str, Any], ...]
-    tries: tuple[tuple[tuple[Try, ...], ...], ...]
+    tries: tuple[tuple[tuple[Attempt, ...], ...], ...]
 
     def chosen(self) -> Method:
         """The chosen method.

@@ -26,54 +26,61 @@ _VARIED: dict[str, tuple[Any, ...]] = {
 
 
 def grid(model: ResolvedModel) -> list[Method]:
-    """Every setting that the model can serve, each once.
+    """All settings that the model supports, without duplicates.
 
-    Of each method: its budgets by the layers that it can prune from; then, at each budget, one
-    other parameter at a time.
+    Per method: every combination of budget and prune layer; then, at each budget, one other
+    parameter at a time, because the full product would take too long to measure.
     """
-    found: dict[str, Method] = {}
+    settings: dict[str, Method] = {}
     for kind in METHODS.values():
         if not places(kind):
             continue
         for parameters in _settings(kind, model.layers):
-            method = _served(kind, parameters, model)
+            method = _supported_method(kind, parameters, model)
             if method is not None:
-                found.setdefault(name_of(method), method)
-    return list(found.values())
+                settings.setdefault(name_of(method), method)
+    return list(settings.values())
 
 
 def ladder_of(method: Method, among: Mapping[str, Method]) -> list[str]:
-    """The settings that differ from a method in its budget alone, smallest first, itself too."""
+    """The settings that equal a method except for its budget, itself included, smallest first."""
 
-    def rest(each: Method) -> dict[str, Any]:
+    def without_budget(each: Method) -> dict[str, Any]:
         return {k: v for k, v in each.parameters().items() if k not in BUDGETS}
 
-    alike = {
+    same_but_budget = {
         name: each
         for name, each in among.items()
-        if type(each) is type(method) and rest(each) == rest(method)
+        if type(each) is type(method) and without_budget(each) == without_budget(method)
     }
-    return sorted(alike, key=lambda name: alike[name].kept_tokens(64, 196))
+    # Any clip will do: only the order of the budgets counts.
+    return sorted(same_but_budget, key=lambda name: same_but_budget[name].kept_tokens(64, 196))
 
 
 def _settings(kind: type[Method], layers: int) -> Iterator[dict[str, Any]]:
-    having = parameters_of(kind)
+    parameters = parameters_of(kind)
     budgets: list[dict[str, Any]] = next(
-        ([{name: value} for value in values] for name, values in BUDGETS.items() if name in having),
+        (
+            [{name: value} for value in values]
+            for name, values in BUDGETS.items()
+            if name in parameters
+        ),
         [{}],
     )
     at_layers: list[dict[str, Any]] = [{}]
-    if "prune_layer" in having:
+    if "prune_layer" in parameters:
         places = {3, layers // 3, layers // 2, 3 * layers // 4}
         at_layers += [{"prune_layer": n} for n in sorted(places) if 1 <= n < layers]
     for budget, layer in product(budgets, at_layers):
         yield budget | layer
     for budget in budgets:
         for name, values in _VARIED.items():
-            yield from (budget | {name: value} for value in values if name in having)
+            yield from (budget | {name: value} for value in values if name in parameters)
 
 
-def _served(kind: type[Method], parameters: dict[str, Any], model: ResolvedModel) -> Method | None:
+def _supported_method(
+    kind: type[Method], parameters: dict[str, Any], model: ResolvedModel
+) -> Method | None:
     if parameters.get("positions") == "renumbered" and not model.family.counts_tokens:
         return None
     try:

@@ -19,15 +19,15 @@ from dycoke_cli.tuning.observations import Observation
 
 
 class Baseline:
-    """The uncompressed answers about a video, which is encoded once.
+    """Uncompressed answers about a video, and comparisons with them; the video is encoded once.
 
     Args:
         session: the video with its model.
-        questions: about it.
-        options: of generation; greedy.
+        questions: questions about it.
+        options: generation options; greedy.
 
     Attributes:
-        observations: of the uncompressed model; none of questions that weren't put to it.
+        observations: of the uncompressed model; refused questions have none.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Baseline:
             self.observations.append(_observed(answer, answer.answer, observer, 0.0))
 
     def compare(self, method: Method) -> list[Observation]:
-        """The observations of a setting, a question each.
+        """Observe a setting on each question.
 
-        One pass generates the uncompressed answer's tokens; where the free answer would have
-        others, it is generated as well.
+        One pass is forced to the uncompressed answer's tokens, which gives the divergence. Only
+        if the greedy tokens differ somewhere, a second pass generates the free answer.
 
         Raises:
-            UsageError: the model can't serve the method.
+            UsageError: the model doesn't support the method.
             OutOfMemoryError: with the flag that helps.
         """
         return [self._compare(base, method) for base in self.observations]

@@ -52,7 +52,7 @@ class Meter:
         self._started = clock()
         self._digests: dict[str, str | None] = {}
         self.until = 1.0
-        """Share of the minutes after which no new measurement starts."""
+        """Fraction of the time limit after which no new measurement starts."""
 
     def measure(self, video: str, settings: Sequence[str]) -> Measured | None:
         """Measure settings on a video, see `halve`.

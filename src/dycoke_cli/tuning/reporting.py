@@ -12,9 +12,9 @@ from dycoke_cli.answer.guarantee import Tuned
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
 from dycoke_cli.guard.bounds import interval
-from dycoke_cli.guard.calibration import Try, calibrate
+from dycoke_cli.guard.calibration import Attempt, calibrate
 from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import Measured, Standing, losses
+from dycoke_cli.tuning.search import Measured, SettingResult, losses
 from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport
 from dycoke_cli.tuning.tune_request import Tune
 
@@ -27,11 +27,11 @@ class Search:
 
     Args:
         settings: all settings, by name.
-        standings: results of the remaining settings on the search videos.
+        results: summaries of the remaining settings on the search videos.
         choice: the chosen setting; None is the baseline.
         frontier: names of the Pareto-optimal settings.
         ladder: names of a guard's settings, smallest budget first.
-        chosen_by: measurements on the search videos.
+        searched: measurements on the search videos.
         tested: measurements on the test videos.
         calibrated_on: measurements on videos that didn't influence the ladder.
         complete: whether the time sufficed for all videos.
@@ -40,11 +40,11 @@ class Search:
     """
 
     settings: Mapping[str, Method]
-    standings: Sequence[Standing]
-    choice: Standing | None
+    results: Sequence[SettingResult]
+    choice: SettingResult | None
     frontier: Sequence[str]
     ladder: Sequence[str]
-    chosen_by: Sequence[Measured]
+    searched: Sequence[Measured]
     tested: Sequence[Measured]
     calibrated_on: Sequence[Measured]
     complete: bool
@@ -67,14 +67,14 @@ class Search:
         return [one for answers in self.baseline.values() for one in answers]
 
     @property
-    def tries(self) -> tuple[tuple[tuple[Try, ...], ...], ...]:
+    def tries(self) -> tuple[tuple[tuple[Attempt, ...], ...], ...]:
         """Calibration data of a guard, by video, question and budget."""
         # Successive halving measured only the first videos under every setting of the ladder.
         videos = [v for v in self.calibrated_on if all(name in v for name in self.ladder)]
         return tuple(
             tuple(
                 tuple(
-                    Try(video[name][n].certainty.least_probability, video[name][n].same)
+                    Attempt(video[name][n].certainty.least_probability, video[name][n].same)
                     for name in self.ladder
                 )
                 for n in range(len(video[self.ladder[0]]))
@@ -88,7 +88,7 @@ def tuned_on(search: Search, tuning: Tune) -> Tuned:
     # The baseline agrees with itself.
     changed = losses(search.name, search.tested) if search.choice else [0.0 for _ in search.tested]
     return Tuned(
-        videos=len(search.chosen_by) + len(search.tested),
+        videos=len(search.searched) + len(search.tested),
         questions=len(search.answers),
         date=str(datetime.now(UTC).date()),
         target=tuning.target,
@@ -122,7 +122,7 @@ def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneR
                 on_frontier=one.setting in search.frontier,
                 chosen=one.setting == search.name,
             )
-            for one in sorted(search.standings, key=lambda each: each.cost)
+            for one in sorted(search.results, key=lambda each: each.cost)
         ),
         choice=search.name,
         tuned=tuned,

@@ -22,8 +22,8 @@ LEAST_LEFT = 6
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Result of a setting over videos.
+class SettingResult:
+    """Summary of a setting over videos.
 
     Args:
         setting: name of the setting.
@@ -42,11 +42,11 @@ class Standing:
     videos: int
 
 
-def standing(setting: str, videos: Sequence[Measured]) -> Standing:
+def summarize(setting: str, videos: Sequence[Measured]) -> SettingResult:
     """Summarize a setting over videos, at least one of which has measurements of it."""
     by_video = [video[setting] for video in videos if setting in video]
     every = [one for observations in by_video for one in observations]
-    return Standing(
+    return SettingResult(
         setting=setting,
         cost=fmean((one.read + one.read_in_decode) / (2 * max(1, one.visual)) for one in every),
         divergence=fmean(one.divergence for one in every),
@@ -77,26 +77,28 @@ def best_half(
         target: the required agreement.
         least: minimum number of settings that are kept.
     """
-    standings = {name: standing(name, videos) for name in settings}
+    results = {name: summarize(name, videos) for name in settings}
     # Only the interval's upper end counts, so a two-sided 90 % is a one-sided 95 %.
     hopeless = {n for n in settings if 1 - interval(losses(n, videos), 0.9)[0] < target}
     ordered: list[str] = []
     for group in ([n for n in settings if n not in hopeless], sorted(hopeless)):
         left = list(group)
         while left:
-            top = front([standings[name] for name in left])
-            names = sorted((one.setting for one in top), key=lambda n: standings[n].divergence)
+            optimal_now = pareto_front([results[name] for name in left])
+            names = sorted(
+                (one.setting for one in optimal_now), key=lambda n: results[n].divergence
+            )
             ordered += names
             left = [name for name in left if name not in names]
     kept = set(ordered[: max(least, (len(settings) + 1) // 2)])
     return [name for name in settings if name in kept]
 
 
-def front(standings: Sequence[Standing]) -> list[Standing]:
+def pareto_front(results: Sequence[SettingResult]) -> list[SettingResult]:
     """Pareto front of cost and divergence, cheapest first."""
-    optimal: list[Standing] = []
+    optimal: list[SettingResult] = []
     # By ascending cost, a setting is optimal if it diverges less than all cheaper ones.
-    for one in sorted(standings, key=lambda each: (each.cost, each.divergence)):
+    for one in sorted(results, key=lambda each: (each.cost, each.divergence)):
         if not optimal or one.divergence < optimal[-1].divergence:
             optimal.append(one)
     return optimal
@@ -136,13 +138,13 @@ def halve(
     return left, measured
 
 
-def choose(standings: Sequence[Standing], target: float) -> Standing | None:
+def choose(results: Sequence[SettingResult], target: float) -> SettingResult | None:
     """Cheapest setting with the required agreement; None if there is none."""
-    enough = [one for one in standings if one.agreement >= target]
+    enough = [one for one in results if one.agreement >= target]
     return min(enough, key=lambda one: (one.cost, one.divergence), default=None)
 
 
-def guard_base(standings: Sequence[Standing]) -> Standing:
+def guard_base(results: Sequence[SettingResult]) -> SettingResult:
     """Setting with the least expected cost if every changed answer is redone with all tokens."""
     # A share 1 - agreement of the questions costs a full pass (cost 1) on top.
-    return min(standings, key=lambda one: (one.cost + 1 - one.agreement, one.divergence))
+    return min(results, key=lambda one: (one.cost + 1 - one.agreement, one.divergence))

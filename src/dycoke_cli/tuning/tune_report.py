@@ -15,40 +15,40 @@ SCHEMA = "dycoke.tune/1"
 
 @dataclass(frozen=True)
 class TunedRow:
-    """A setting that was left at the end."""
+    """One remaining setting: an entry of `rows`."""
 
     setting: Annotated[str, Doc("As --method takes it.")]
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
-    tokens: Annotated[float, Doc("Share of visual tokens read, mean of prefill and decode.")]
+    tokens: Annotated[float, Doc("Retention: mean of prefill and decode.")]
     seconds: Annotated[float, Doc("Per question: prefill and decode.")]
     divergence: Annotated[float, Doc("From the uncompressed answers, in nats per token.")]
-    agreement: Annotated[float, Doc("Share of unchanged answers, on the videos chosen by.")]
-    tested: Annotated[float | None, Doc("The same on the other videos; null where not measured.")]
-    interval: Annotated[tuple[float, ...], Doc("Of it, with 95 % confidence.")]
-    on_frontier: Annotated[bool, Doc("Whether no other reads less and diverges less.")]
+    agreement: Annotated[float, Doc("Share of unchanged answers, on the search videos.")]
+    tested: Annotated[float | None, Doc("Agreement on the test videos; null if not measured.")]
+    interval: Annotated[tuple[float, ...], Doc("Confidence interval (95 %) of `tested`.")]
+    on_frontier: Annotated[bool, Doc("Whether it is on the Pareto front of tokens and divergence.")]
     chosen: bool
 
 
 @dataclass(frozen=True)
 class GuardPromise:
-    """What a guard at this bound would do."""
+    """Calibration of a guard at one bound."""
 
     alpha: float
     on_average: bool
     threshold: Annotated[float | None, Doc("Null keeps all tokens.")]
     videos: Count
-    missing: Annotated[Count, Doc("Videos that are needed beside these, at least.")]
+    missing: Annotated[Count, Doc("Additional videos that are needed, at least.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneReport:
-    """What was found."""
+    """Result of a search: the JSON object of `dycoke tune --json`."""
 
     schema: str = SCHEMA
     version: Version = __version__
     model: Model
     target: float
-    videos: Annotated[tuple[str, ...], Doc("That were measured.")]
+    videos: Annotated[tuple[str, ...], Doc("Measured videos.")]
     questions: tuple[str, ...]
     general_questions: Annotated[bool, Doc("Whether they are the built-in ones.")]
     settings: Annotated[Count, Doc("Of the grid.")]
@@ -58,5 +58,5 @@ class TuneReport:
     choice: Annotated[str, Doc("The setting that was chosen; none is the baseline.")]
     tuned: Tuned
     guard: Annotated[tuple[GuardPromise, ...], Doc("By bound.")]
-    ladder: Annotated[tuple[str, ...], Doc("Settings by which a guard asks, smallest first.")]
+    ladder: Annotated[tuple[str, ...], Doc("Settings that a guard tries, smallest budget first.")]
     warnings: tuple[str, ...]

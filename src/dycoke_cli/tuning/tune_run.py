@@ -23,7 +23,7 @@ from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter
 from dycoke_cli.tuning.observations import FILE, TuneJournal
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
-from dycoke_cli.tuning.search import Measured, choose, front, guard_base, halve, standing
+from dycoke_cli.tuning.search import Measured, choose, guard_base, halve, pareto_front, summarize
 from dycoke_cli.tuning.tune_report import TuneReport
 from dycoke_cli.tuning.tune_request import LEAST_VIDEOS, Tune
 from dycoke_cli.version import __version__
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
 
 SEARCH_SHARE = 0.6
-"""Of the minutes; the rest is for videos that nothing was chosen by."""
+"""Share of the minutes for the search; the rest is for the test videos."""
 
 
 def tune(
     tuning: Tune, listener: Listener, clock: Callable[[], float] = time.monotonic
 ) -> tuple[TuneReport, Tuning]:
-    """Search, test, and count.
+    """Run a search, and test its choice on other videos.
 
     Returns:
-        The report, and what `guard.tuned.store` keeps.
+        The report, and the data that `guard.tuned.store` saves.
 
     Raises:
-        UsageError: a setting that the model can't serve, or questions that it can't be asked.
+        UsageError: the model doesn't support a setting, or refuses all questions.
         VideoError: too few videos can be read.
         ModelError: the model can't be loaded.
         OutOfMemoryError: with the flag that helps.
@@ -57,8 +57,8 @@ def tune(
         from dycoke_cli.models.resolve import choose as resolve
 
     request = tuning.request
-    heard = listening(request.sampling, request.model, request.loading)
-    tuning = replace(tuning, request=replace(request, sampling=heard))
+    sampling = listening(request.sampling, request.model, request.loading)
+    tuning = replace(tuning, request=replace(request, sampling=sampling))
     listener.stage("load" if local else "fetch")
     found = resolve(tuning.request.model, tuning.request.loading)
     settings = _settings(tuning, found)
@@ -68,7 +68,7 @@ def tune(
     ):
         loaded = load(tuning.request.model, **asdict(tuning.request.loading))
         meter = Meter(tuning, found, loaded, settings, journal, decoder, listener, clock)
-        search = _searched(tuning, settings, meter)
+        search = _search(tuning, settings, meter)
         about = Model(loaded.name, found.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
         return (
@@ -98,65 +98,68 @@ def _settings(tuning: Tune, found: ResolvedModel) -> dict[str, Method]:
     return {name_of(method): method for method in methods}
 
 
-def _searched(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Search:
-    """Choose on every other video, and measure what was chosen on those between them."""
+def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Search:
+    """Choose on every other video, and test the choice on the others."""
     videos = meter.order()
     _check_enough(tuning, meter)
-    to_choose, to_test = videos[::2], videos[1::2]
+    search_videos, test_videos = videos[::2], videos[1::2]
     meter.until = SEARCH_SHARE
-    left, chosen_by = halve(list(settings), to_choose, meter.measure, tuning.target)
-    if not chosen_by:
+    remaining, searched = halve(list(settings), search_videos, meter.measure, tuning.target)
+    if not searched:
         _check_enough(tuning, meter)
-        raise UsageError(_nothing(meter, tuning))
-    standings = [standing(name, chosen_by) for name in left]
-    choice = choose(standings, tuning.target)
-    frontier = [one.setting for one in front(standings)]
-    one_ladder = _one_ladder(settings)
-    ladder = one_ladder or ladder_of(settings[guard_base(standings).setting], settings)
-    wanted = list(dict.fromkeys([*frontier, *ladder, *([choice.setting] if choice else [])]))
+        raise UsageError(_why_nothing(meter, tuning))
+    results = [summarize(name, searched) for name in remaining]
+    choice = choose(results, tuning.target)
+    frontier = [one.setting for one in pareto_front(results)]
+    fixed_ladder = _fixed_ladder(settings)
+    ladder = fixed_ladder or ladder_of(settings[guard_base(results).setting], settings)
+    # The test videos measure only what the report shows, to fit the remaining time.
+    to_test = list(dict.fromkeys([*frontier, *ladder, *([choice.setting] if choice else [])]))
     meter.until = 1.0
     tested, complete = list[Measured](), True
-    for video in to_test:
-        measured = meter.measure(video, wanted)
+    for video in test_videos:
+        measured = meter.measure(video, to_test)
         if measured is None:
             complete = False
             break
-        if measured and measured[wanted[0]]:
+        if measured and measured[to_test[0]]:
             tested.append(measured)
     _check_enough(tuning, meter)
     return Search(
         settings=settings,
-        standings=standings,
+        results=results,
         choice=choice,
         frontier=frontier,
         ladder=ladder,
-        chosen_by=chosen_by,
+        searched=searched,
         tested=tested,
-        # A ladder that was fixed before any video was seen may be calibrated on all of them.
-        calibrated_on=[*tested, *(chosen_by if one_ladder else [])],
-        complete=complete and len(chosen_by) >= len(to_choose) - len(meter.left_out),
+        # Only a ladder that was fixed in advance may be calibrated on the search videos: one that
+        # was chosen on them would look more certain than it is.
+        calibrated_on=[*tested, *(searched if fixed_ladder else [])],
+        complete=complete and len(searched) >= len(search_videos) - len(meter.left_out),
         baseline=meter.baseline,
         left_out=meter.left_out,
     )
 
 
 def _check_enough(tuning: Tune, meter: Meter) -> None:
-    """Refuse to choose where too few videos are left of those that were given."""
-    left = len(tuning.videos) - len(meter.left_out)
-    if left < LEAST_VIDEOS:
+    """Raise if too few readable videos remain for a search and a test."""
+    remaining = len(tuning.videos) - len(meter.left_out)
+    if remaining < LEAST_VIDEOS:
+        missing = LEAST_VIDEOS - remaining
         raise VideoError(
-            f"tune needs {LEAST_VIDEOS} different videos that can be read, and {left} of "
-            f"{len(tuning.videos)} are left: give {LEAST_VIDEOS - left} more ({meter.left_out[0]})"
+            f"tune needs {LEAST_VIDEOS} different videos that can be read, and {remaining} of "
+            f"{len(tuning.videos)} are left: give {missing} more ({meter.left_out[0]})"
         )
 
 
-def _one_ladder(settings: Mapping[str, Method]) -> list[str]:
-    """The ladder that all settings make, where they differ in one method's budget alone."""
+def _fixed_ladder(settings: Mapping[str, Method]) -> list[str]:
+    """All settings as a ladder, if they differ only in one method's budget; else empty."""
     ladder = ladder_of(next(iter(settings.values())), settings)
     return ladder if len(ladder) == len(settings) else []
 
 
-def _nothing(meter: Meter, tuning: Tune) -> str:
+def _why_nothing(meter: Meter, tuning: Tune) -> str:
     if any(not answers for answers in meter.baseline.values()):
         return "the model can't be asked any of these questions; give others (--questions)"
     if meter.left_out:

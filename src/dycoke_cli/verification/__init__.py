@@ -1,4 +1,4 @@
 """Verification of the compression engine against stock `generate()`, on real weights."""
 
 SCHEMA = "dycoke.verify/1"
-"""Of the report."""
+"""Schema of the report."""

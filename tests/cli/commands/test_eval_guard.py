@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.guard.calibration import Try
+from dycoke_cli.guard.calibration import Attempt
 from dycoke_cli.guard.tuned import store
 from dycoke_cli.models.settings import ENVIRONMENT
 from dycoke_cli.param import key_part
@@ -22,7 +22,7 @@ from tests.guard.tunings import SURE, tuning_with
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
 SAMPLING = key_part(Sampling(frames=2))
 
-STRICT = (((Try(0.99999, same=False), Try(0.999999, same=True)),),) * 80
+STRICT = (((Attempt(0.99999, same=False), Attempt(0.999999, same=True)),),) * 80
 """Next to no answer is certain enough but one of all tokens."""
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.bench.bench_report import Asked, BenchReport, TimedRow
+from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import method_flags, options, request_flags
@@ -149,7 +149,7 @@ def bench(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        # Imported late: the import is slow.
+        # Imported late: it imports the engine.
         from dycoke_cli.bench.bench_run import Benchmark, run
 
         server.check(context)
@@ -158,18 +158,18 @@ def bench(
         if plot is not None:
             check_picture(plot, [_PLOT_SUFFIX])
         specs = method_flags.rows_of(methods, retain, model.named or BUNDLED)
-        remote, served = server.chosen(context), None
+        remote, served_model = server.chosen(context), None
         if remote is not None:
-            served = remote.connected(model.model, [spec.create() for spec in specs])
+            served_model = remote.connected(model.model, [spec.create() for spec in specs])
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(specs),
             request=request_flags.request(model, loading, sampling, generation, limits=limits),
             runs=runs,
-            served=served,
+            served=served_model,
         )
-        bundled = model.named is None and served is None
+        bundled = model.named is None and served_model is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()
@@ -202,7 +202,7 @@ def tables(report: BenchReport) -> Group:
         ),
         Text(),
         Text("Answers", style="bold"),
-        *(part for asked in report.answers for part in _answers(asked)),
+        *(part for question in report.answers for part in _answers(question)),
         Text(),
         Text("Recommendation", style="bold"),
         Text(one_line(advice.text)),
@@ -224,13 +224,13 @@ def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
     return table
 
 
-def _answers(asked: Asked) -> Iterator[RenderableType]:
+def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     """Question with its answers; configurations with the same answer share a line."""
     yield Text()
-    yield Text(f"{one_line(asked.video)}: {one_line(asked.question)}")
+    yield Text(f"{one_line(question.video)}: {one_line(question.question)}")
     texts: dict[str, list[str]] = {}
-    for given in asked.answers:
-        texts.setdefault(given.answer, []).append(given.spec)
+    for answer in question.answers:
+        texts.setdefault(answer.answer, []).append(answer.spec)
     table = Table.grid(padding=(0, 2))
     table.add_column(overflow="fold", ratio=1)
     table.add_column(overflow="fold", ratio=2)
@@ -262,15 +262,17 @@ def _title(report: BenchReport) -> str:
 
 
 def _origin(report: BenchReport) -> str:
-    model, on = report.model, report.environment
+    model, environment = report.model, report.environment
     commit = f", commit {report.commit}" if report.commit else ""
-    if on is None:
+    if environment is None:
         return f"answered by {getattr(model, 'server', '')}; dycoke {report.version}{commit}"
-    machine = f"{on.accelerator}, " if on.accelerator else ""
+    gpu = f"{environment.accelerator}, " if environment.accelerator else ""
+    cores = _counted(environment.cores, "core")
+    threads = _counted(environment.threads, "thread")
     return (
-        f"{model.dtype} on {model.device}; {machine}{_counted(on.cores, 'core')} of "
-        f"{on.processor}, {_counted(on.threads, 'thread')}; dycoke {report.version}{commit}, "
-        f"Python {on.python}, torch {on.torch}, transformers {on.transformers}"
+        f"{model.dtype} on {model.device}; {gpu}{cores} of {environment.processor}, {threads}; "
+        f"dycoke {report.version}{commit}, Python {environment.python}, torch "
+        f"{environment.torch}, transformers {environment.transformers}"
     )
 
 
