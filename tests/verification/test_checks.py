@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family, Layout, family_of
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.verification import checks as checking
-from dycoke_cli.verification.checks import TOLERANCE, checks, compared
+from dycoke_cli.verification.checks import TOLERANCE, checks, compare
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
 from dycoke_cli.verification.verification_report import Step
@@ -150,9 +150,9 @@ def test_a_close_call_is_told_from_a_wrong_answer() -> None:
     theirs = run_of([1, 0], [[0.0, 10.0], [5.0, 4.9]])
     tipped = run_of([1, 1], [[0.0, 10.0], [4.9, 5.0]])
     wrong = run_of([1, 1], [[0.0, 10.0], [0.0, 5.0]])
-    assert compared(tipped, theirs, torch.bfloat16)[0] == "ok"
-    assert compared(wrong, theirs, torch.bfloat16)[0] == "failed"
-    verdict, figures = compared(tipped, theirs, torch.float32)
+    assert compare(tipped, theirs, torch.bfloat16)[0] == "ok"
+    assert compare(wrong, theirs, torch.bfloat16)[0] == "failed"
+    verdict, figures = compare(tipped, theirs, torch.float32)
     assert verdict == "failed"
     assert (figures["tokens"], figures["tokens_alike"]) == (2, 1)
     assert figures["logits_apart"] == pytest.approx(0.01)
@@ -161,4 +161,4 @@ def test_a_close_call_is_told_from_a_wrong_answer() -> None:
 def test_what_comes_behind_a_parting_isn_t_compared() -> None:
     theirs = run_of([1, 0, 1], [[0.0, 10.0], [5.0, 4.9], [0.0, 9.0]])
     tipped = run_of([1, 1, 0], [[0.0, 10.0], [4.9, 5.0], [9.0, 0.0]])
-    assert compared(tipped, theirs, torch.bfloat16)[0] == "ok"
+    assert compare(tipped, theirs, torch.bfloat16)[0] == "ok"

@@ -19,36 +19,38 @@ def ask_guarded(
     options: GenerationOptions,
     on_text: Callable[[str], None] | None = None,
 ) -> list[Answer]:
-    """Answer questions, each by as many budgets as it takes; see `ask_together`.
+    """Answer questions, each at increasing budgets until it is certain enough; see `ask_together`.
 
-    Times and FLOPs are those of all budgets that were tried; all else is of the last.
+    Times and FLOPs are sums over all budgets that were tried; everything else is of the last one.
 
-    Args: as of `ask_together`; no text comes before its certainty is known.
+    Args: see `ask_together`. `on_text` gets an answer whole, when its certainty is known.
     """
     answers: dict[int, Answer] = {}
     paths: dict[int, list[tuple[Answer, float | None]]] = {n: [] for n in range(len(questions))}
-    left = list(paths)
+    pending = list(paths)
     for number, method in enumerate(guard.steps):
         last = number == len(guard.steps) - 1
+        # The last step keeps all tokens: nothing would follow, whatever its certainty.
         observer = None if last else CertaintyObserver()
-        asked = ask_together([questions[n] for n in left], method, options, None, observer)
-        put = [each for each in asked if not each.refused]
-        again = []
-        for n, answer in zip(left, asked, strict=True):
+        answered = ask_together([questions[n] for n in pending], method, options, None, observer)
+        accepted = [each for each in answered if not each.refused]
+        retried = []
+        for n, answer in zip(pending, answered, strict=True):
             if answer.refused:
                 answers[n] = answer
                 continue
             score = None
             if observer is not None:
-                row = next(i for i, each in enumerate(put) if each is answer)
+                # The observer has a row only for questions that were put to the model.
+                row = next(i for i, each in enumerate(accepted) if each is answer)
                 score = observer.certainty(row, answer.tokens.generated).least_probability
             paths[n].append((answer, score))
             if score is not None and guard.threshold is not None and score < guard.threshold:
-                again.append(n)
+                retried.append(n)
             else:
                 answers[n] = _with_path(guard, paths[n])
-        left = again
-        if not left:
+        pending = retried
+        if not pending:
             break
     if on_text is not None:
         on_text(answers[0].answer)
@@ -57,7 +59,7 @@ def ask_guarded(
 
 def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Answer:
     final, _ = path[-1]
-    all_ = [answer for answer, _ in path]
+    attempts = [answer for answer, _ in path]
     steps = tuple(
         GuardStep(
             method=answer.method,
@@ -68,7 +70,7 @@ def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Ans
         )
         for answer, score in path
     )
-    spent = [answer.seconds for answer in all_]
+    spent = [answer.seconds for answer in attempts]
     seconds = Seconds(
         load=final.seconds.load,
         video_decode=sum(each.video_decode for each in spent),
@@ -79,8 +81,8 @@ def _with_path(guard: Guard, path: Sequence[tuple[Answer, float | None]]) -> Ans
         total=sum(each.total for each in spent),
     )
     flops = Flops(
-        prefill=sum(answer.flops.prefill for answer in all_),
-        decode=sum(answer.flops.decode for answer in all_),
+        prefill=sum(answer.flops.prefill for answer in attempts),
+        decode=sum(answer.flops.decode for answer in attempts),
         uncompressed=final.flops.uncompressed,
     )
     guarded = Guarded(guard.alpha, guard.on_average, guard.threshold, guard.videos, steps)

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 SCHEMA = "dycoke.inspect/1"
 _DIGITS = 4
-"""Of attention: more would only make the document longer."""
+"""Significant digits of attention: more would only make the document longer."""
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """Where visual tokens are: `frame*rows*columns + row*columns + column`."""
+    """Grid of visual tokens; the index of one is `frame*rows*columns + row*columns + column`."""
 
     frames: Annotated[Count, Doc("As the model sees them: pairs of frames, where it merges pairs.")]
     rows: Count
     columns: Count
     timestamps_s: Annotated[
-        tuple[Amount, ...], Doc("Of each of them (of a pair the first), from the first frame.")
+        tuple[Amount, ...], Doc("Time stamp of each (of a pair, the first), from the first frame.")
     ]
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one method did."""
+    """Answer, selection and attention of one method: an entry of `methods`."""
 
     title: Annotated[str, Doc("The method, with the parameters that have an effect.")]
     method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
@@ -58,7 +58,7 @@ class Inspected:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """A question under each method."""
+    """Comparison of methods on one question: the JSON object of `dycoke inspect --json`."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -77,21 +77,21 @@ def inspect_question(
     options: GenerationOptions,
     on_text: Callable[[int, str], None] | None = None,
 ) -> Inspection:
-    """Ask a question under several methods, and record what each attended to.
+    """Answer a question under several methods, and record the attention of one layer.
 
-    All are recorded in the same layer.
+    All methods are recorded in the same layer, so that their attention is comparable.
 
     Args:
         session: one video with a model.
         video: its name.
         question: plain text.
-        methods: which of them are compared; each is bound to the model unless it is already.
-        options: how to generate.
-        on_text: called with the number of the method and each stretch of its answer.
+        methods: methods to compare; unbound ones are bound to the model.
+        options: generation options.
+        on_text: called with the index of the method and each piece of its answer.
 
     Raises:
-        UsageError: a model that can't be asked that, that no method can be attached to, or that has
-            no layer which attends to every token.
+        UsageError: the model refuses the question or doesn't support a method, or none of its
+            layers attends to every token.
         OutOfMemoryError: with the flag that helps.
     """
     from dycoke_cli.compression.registry import symbols
@@ -102,15 +102,17 @@ def inspect_question(
     bound = [bind(method, loaded.traits) for method in methods]
     config = loaded.model.get_decoder().config
     layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *bound)
-    done = []
+    inspected = []
     for number, method in enumerate(bound):
-        told = None if on_text is None else partial(on_text, number)
-        answer = session.ask(question, method, on_text=told, **vars(replace(options, trace=layer)))
+        on_piece = None if on_text is None else partial(on_text, number)
+        answer = session.ask(
+            question, method, on_text=on_piece, **vars(replace(options, trace=layer))
+        )
         if answer.finish_reason == "refused":
             raise UsageError(answer.warnings[-1])
         assert answer.trace is not None, "it was asked for"
         shown = symbols(method.method, answer.tokens.visual_kept)
-        done.append(
+        inspected.append(
             Inspected(
                 title=" · ".join([method.title, *shown]),
                 method=answer.method,
@@ -122,26 +124,26 @@ def inspect_question(
                 flops=answer.flops,
                 kv_active_bytes=answer.bytes.kv_active,
                 warnings=answer.warnings,
-                trace=_short(answer.trace),
+                trace=_rounded(answer.trace),
             )
         )
-        # The same draws, so that all that differs is the compression.
+        # The same seed, so that answers differ by compression only.
         options = replace(options, seed=answer.seed)
     return Inspection(
         video=video,
         question=question,
         model=answer.model,
         grid=grid_of(session),
-        methods=tuple(done),
+        methods=tuple(inspected),
     )
 
 
 def pictures(session: VideoSession, longest: int) -> list[Image]:
-    """The frames that the tokens are laid over, as the model sees them; of a pair the first.
+    """Frames under the token grid, cropped as the model sees them; of a pair, the first.
 
     Args:
         session: the video.
-        longest: pixels of the longer side.
+        longest: length of the longer side in pixels.
     """
     from PIL import Image
 
@@ -158,7 +160,7 @@ def pictures(session: VideoSession, longest: int) -> list[Image]:
     return frames
 
 
-def _short(trace: Trace) -> Trace:
+def _rounded(trace: Trace) -> Trace:
     return replace(
         trace,
         steps=tuple(
@@ -169,13 +171,13 @@ def _short(trace: Trace) -> Trace:
 
 
 def _first_frames(session: VideoSession) -> list[int]:
-    """For each frame as the model sees it, the first of the clip's frames that it is made of."""
+    """Index of the first clip frame of each model frame; some models merge frames in pairs."""
     merged = -(-len(session.clip.frames) // session.video.frames)
     return [frame * merged for frame in range(session.video.frames)]
 
 
 def grid_of(session: VideoSession) -> TokenGrid:
-    """Where the visual tokens of a video are."""
+    """Token grid of a video."""
     video, times = session.video, session.clip.timestamps_s
     height, width = session.clip.frames.shape[1:3]
     rows, columns = grid_shape(video.tokens_per_frame, video.inputs, height / width)
@@ -184,12 +186,12 @@ def grid_of(session: VideoSession) -> TokenGrid:
 
 
 def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[int, int]:
-    """Rows and columns of a frame's tokens.
+    """Rows and columns of a frame's token grid.
 
     Args:
-        tokens: per frame.
-        inputs: of the model; some families say there how many patches a frame has.
-        aspect: height of the frame by its width, which decides between grids that aren't square.
+        tokens: tokens per frame.
+        inputs: model inputs; those of some families have the number of patches per frame.
+        aspect: height of the frame divided by its width; decides between non-square grids.
     """
     grid = inputs.get("video_grid_thw")
     if grid is not None:

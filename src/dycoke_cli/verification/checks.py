@@ -35,10 +35,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 def checks(session: VideoSession) -> Iterator[Step]:
-    """All checks of a model on a clip, one after the other.
+    """Run all checks of a model on a clip, one after the other.
 
     Args:
-        session: the clip with the model; nothing was asked yet.
+        session: the clip with the model; no question was answered yet.
     """
     loaded = session.loaded
     default = DyCoke(**loaded.method_defaults)
@@ -46,7 +46,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     session.encode(Stopwatch(loaded.model.device), BASELINE)
     prompts = [session.prompt(q, (), BASELINE, GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
     stock = stock_runs(session, QUESTIONS, prompts, NEW_TOKENS)
-    yield _against(
+    yield _compare_with_stock(
         "encoded in chunks: same answers as stock generate()",
         session,
         prompts,
@@ -54,7 +54,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
         stock,
     )
     keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
-    yield _against(
+    yield _compare_with_stock(
         "attached, all tokens kept: same answers as stock generate()",
         session,
         prompts,
@@ -62,14 +62,14 @@ def checks(session: VideoSession) -> Iterator[Step]:
         stock,
     )
     default = replace(default, kv_prune=prunes)
-    yield _shortened(session, prompts, default)
+    yield _compare_with_masked(session, prompts, default)
     if loaded.family.counts_tokens:
         other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
-        yield _shortened(session, prompts, replace(default, positions=other))
-    yield _together(session, default)
+        yield _compare_with_masked(session, prompts, replace(default, positions=other))
+    yield _compare_batch(session, default)
 
 
-def _against(
+def _compare_with_stock(
     name: str,
     session: VideoSession,
     prompts: list[Prompt],
@@ -78,67 +78,71 @@ def _against(
 ) -> Step:
     dtype = session.loaded.model.dtype
     both = zip(prompts, stock, strict=True)
-    pairs = [compared(run(prompt), theirs, dtype) for prompt, theirs in both]
-    return _summed_up(name, pairs)
+    pairs = [compare(run(prompt), reference, dtype) for prompt, reference in both]
+    return _step(name, pairs)
 
 
-def _shortened(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
+def _compare_with_masked(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
     pairs = []
     for prompt in prompts:
         run = attached_run(session, prompt, method, NEW_TOKENS)
         reference = masked_run(session, prompt, run, method)
-        pairs.append(compared(run, reference, session.loaded.model.dtype))
+        pairs.append(compare(run, reference, session.loaded.model.dtype))
     does, reference_is = "pruned", "the masked reference"
     if not method.kv_prune:  # layers that don't keep every token have nothing to mask
         does, reference_is = "merged", "stock generate() on a shorter prompt"
     name = f"{does}, positions {method.positions}: same answers as {reference_is}"
-    return _summed_up(name, pairs)
+    return _step(name, pairs)
 
 
-def _summed_up(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
+def _step(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
     apart = max(figures["logits_apart"] for _, figures in pairs)
-    alike = sum(figures["tokens_alike"] for _, figures in pairs)
+    identical = sum(figures["tokens_alike"] for _, figures in pairs)
     tokens = sum(figures["tokens"] for _, figures in pairs)
     verdict = FAILED if any(v == FAILED for v, _ in pairs) else OK
     detail = (
-        f"{alike} of {tokens} tokens identical, logits differ by {apart:.1e} of the largest at most"
+        f"{identical} of {tokens} tokens identical, logits differ by {apart:.1e} of the largest "
+        "at most"
     )
     return Step(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
 
 
-def _together(session: VideoSession, method: Method) -> Step:
-    """A batch against one by one; only float32 promises that they are the same."""
-    decoding = GenerationOptions(NEW_TOKENS)
-    together = ask_together([Question(session, q) for q in QUESTIONS], method, decoding)
+def _compare_batch(session: VideoSession, method: Method) -> Step:
+    """Compare a batch with the same questions one by one; only in float32 must they be equal."""
+    options = GenerationOptions(NEW_TOKENS)
+    together = ask_together([Question(session, q) for q in QUESTIONS], method, options)
     alone = [session.ask(q, method, max_new_tokens=NEW_TOKENS) for q in QUESTIONS]
-    alike = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
+    identical = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
     exact = session.loaded.model.dtype == torch.float32
     return Step(
         "in one batch: same answers as one by one",
-        OK if alike == len(QUESTIONS) or not exact else FAILED,
-        f"{alike} of {len(QUESTIONS)} identical"
+        OK if identical == len(QUESTIONS) or not exact else FAILED,
+        f"{identical} of {len(QUESTIONS)} identical"
         + ("" if exact else " (rounding in this dtype may change a near-tie)"),
-        {"alike": alike, "questions": len(QUESTIONS)},
+        {"alike": identical, "questions": len(QUESTIONS)},
     )
 
 
-def compared(ours: Run, theirs: Run, dtype: torch.dtype) -> tuple[Outcome, dict[str, Any]]:
-    """Verdict and figures of one run against another.
+def compare(ours: Run, reference: Run, dtype: torch.dtype) -> tuple[Outcome, dict[str, Any]]:
+    """Compare a run with its reference.
 
     Logits are compared up to and including the first token that differs: until there, both runs
     have the same inputs.
 
     Args:
-        ours: with a method attached.
-        theirs: the reference.
-        dtype: of the model.
+        ours: run with a method attached.
+        reference: the run that it should equal.
+        dtype: the model's.
+
+    Returns:
+        The verdict, and the figures for the report.
     """
-    length = min(len(ours.tokens), len(theirs.tokens))
-    apart = (ours.tokens[:length] != theirs.tokens[:length]).nonzero().flatten()
+    length = min(len(ours.tokens), len(reference.tokens))
+    apart = (ours.tokens[:length] != reference.tokens[:length]).nonzero().flatten()
     same = length if not len(apart) else int(apart[0])
     steps = min(same + 1, length)
-    difference = (ours.logits[:steps] - theirs.logits[:steps]).abs().max()
-    largest = theirs.logits[:steps].abs().max()
+    difference = (ours.logits[:steps] - reference.logits[:steps]).abs().max()
+    largest = reference.logits[:steps].abs().max()
     share = float(difference / largest)
     verdict = OK if share <= TOLERANCE[dtype] else FAILED
     # In a narrower dtype, logits within the tolerance may still rank two tokens the other way.

@@ -33,14 +33,14 @@ from dycoke_cli.stock.private_api import attention_implementation
 
 @dataclass(frozen=True)
 class Run:
-    """What a model generated.
+    """Generated tokens of one greedy run, with their logits.
 
     Args:
         tokens: `[T]`, int64.
         logits: `[T, vocabulary]`, float32, on the CPU.
-        kept: `[M]`, int64: the visual tokens kept before the language model; None without a method.
-        active: for each decoding step `[A]`, int64: which of those it attended to; empty without
-            decode pruning.
+        kept: `[M]`, int64: visual tokens kept before the language model; None without a method.
+        active: per decoding step `[A]`, int64: the kept tokens that it attended to; empty without
+            KV pruning.
     """
 
     tokens: torch.Tensor
@@ -52,38 +52,38 @@ class Run:
 def stock_runs(
     session: VideoSession, questions: Sequence[str], prompts: Sequence[Prompt], new_tokens: int
 ) -> list[Run]:
-    """Stock `generate()` on the inputs of the stock processor.
+    """Run stock `generate()` on the inputs of the stock processor.
 
-    The vision tower runs for the first question, on the whole video; the others get what it made.
+    The vision tower runs once, for the first question; the other questions reuse its output.
 
     Args:
         session: the video.
-        questions: about it.
-        prompts: of the same questions; their videos are those of `session`, which aren't used.
-        new_tokens: at most, for each.
+        questions: questions about it.
+        prompts: prompts of the same questions; their encoded videos are ignored.
+        new_tokens: maximum per answer.
     """
     model, family = session.loaded.model, session.loaded.family
     inputs = stock_inputs(session, questions[0])
-    rows = family.placeholders(model.config, inputs["input_ids"], inputs)
-    made: list[Encoded] = []
+    indices = family.placeholders(model.config, inputs["input_ids"], inputs)
+    encoded: list[Encoded] = []
 
-    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not made:
+    def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not encoded:
             embeds = kwargs["inputs_embeds"]
             stacked = tuple(kwargs.get(DEEPSTACK) or ())
-            made.append(Encoded(embeds[rows.to(embeds.device)], stacked))
+            encoded.append(Encoded(embeds[indices.to(embeds.device)], stacked))
 
-    hook = before_forward(model.get_decoder(), note)
+    hook = before_forward(model.get_decoder(), record)
     try:
-        first = generated(model, inputs, new_tokens)
+        first = generate(model, inputs, new_tokens)
     finally:
         hook.remove()
-    others = (replace(one, videos=tuple(made) if one.videos else ()) for one in prompts[1:])
+    others = (replace(one, videos=tuple(encoded) if one.videos else ()) for one in prompts[1:])
     return [first, *(attached_run(session, one, Method(), new_tokens) for one in others)]
 
 
 def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor]:
-    """The inputs of a stock `generate()`: token ids, pixels, and what goes with them."""
+    """Inputs of a stock `generate()` call: token ids, pixels, and extra inputs of the family."""
     loaded, video = session.loaded, session.video
     if isinstance(video, StockPrompt):
         inputs = video.stock_inputs(question)
@@ -97,31 +97,31 @@ def stock_inputs(session: VideoSession, question: str) -> dict[str, torch.Tensor
 
 
 def attached_run(session: VideoSession, prompt: Prompt, method: Method, new_tokens: int) -> Run:
-    """With a method attached, on a video that was encoded before, in chunks."""
+    """Run with a method attached, on the session's video, which was encoded in chunks."""
     model = session.loaded.model
     inputs = {"input_ids": prompt.input_ids, **prompt.extra_inputs}
-    with _shown(model, prompt):
+    with _with_videos(model, prompt):
         if method.name == "none":
-            return generated(model, inputs, new_tokens)
+            return generate(model, inputs, new_tokens)
         trace = None if method.pruning() is None else 0
         with attach(model, method, trace=trace, frames=session.video.frames) as attachment:
-            run = generated(model, inputs, new_tokens)
+            run = generate(model, inputs, new_tokens)
     recorder = attachment.recorder
     active = () if recorder is None else recorder.active
     return replace(run, kept=attachment.kept[0], active=active)
 
 
 @torch.inference_mode()
-def generated(
+def generate(
     model: Any, inputs: dict[str, torch.Tensor], new_tokens: int, processors: Any = None
 ) -> Run:
     """One greedy `generate()` call.
 
     Args:
         model: a stock model.
-        inputs: of one prompt, without an attention mask.
-        new_tokens: at most.
-        processors: of logits, or None.
+        inputs: inputs of one prompt, without an attention mask.
+        new_tokens: maximum number of tokens.
+        processors: logits processors, or None.
     """
     output = model.generate(
         **{name: tensor.to(model.device) for name, tensor in inputs.items()},
@@ -140,7 +140,7 @@ def generated(
 
 
 class _Forced(LogitsProcessor):
-    """Generates given tokens, whatever their logits are."""
+    """Logits processor that forces the generated tokens."""
 
     def __init__(self, tokens: torch.Tensor) -> None:
         self._left = tokens.tolist()
@@ -153,79 +153,85 @@ class _Forced(LogitsProcessor):
 
 @torch.inference_mode()
 def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) -> Run:
-    """The tokens of a run, with the logits that follow from its selections.
+    """Compute reference logits for the tokens and selections of a pruned run.
 
     Args:
         session: the video.
-        prompt: that was answered.
-        run: the answer, with its selections.
-        method: that was attached, with the model's defaults.
+        prompt: prompt of the run.
+        run: the pruned run.
+        method: the method of the run, with the model's defaults.
     """
     assert run.kept is not None
     assert method.prune_layer is not None
     model = session.loaded.model
-    whole = _decoder_inputs(model, prompt)
+    full = _decoder_inputs(model, prompt)
     visual = prompt.placeholders[0].nonzero().flatten()[: session.video.visual]
-    stays = torch.ones(prompt.input_ids.shape[1], dtype=torch.bool)
-    stays[visual] = False
-    stays[visual[run.kept]] = True
-    rows = stays.nonzero().flatten()
-    columns = torch.isin(rows, visual).nonzero().flatten()
+    is_kept = torch.ones(prompt.input_ids.shape[1], dtype=torch.bool)
+    is_kept[visual] = False
+    is_kept[visual[run.kept]] = True
+    indices = is_kept.nonzero().flatten()
+    visual_slots = torch.isin(indices, visual).nonzero().flatten()
 
-    positions = whole["position_ids"][..., rows.to(model.device)]
-    behind = whole["position_ids"][..., -1:] + 1
+    # Kept tokens have their original positions, or contiguous ones if the method renumbers.
+    positions = full["position_ids"][..., indices.to(model.device)]
+    next_position = full["position_ids"][..., -1:] + 1
     if method.renumbers():
-        positions = torch.arange(len(rows), device=model.device)[None]
-        behind = positions[..., -1:] + 1
-    short = {"input_ids": prompt.input_ids[:, rows], "position_ids": positions}
+        positions = torch.arange(len(indices), device=model.device)[None]
+        next_position = positions[..., -1:] + 1
+    inputs = {"input_ids": prompt.input_ids[:, indices], "position_ids": positions}
     if TYPES in prompt.extra_inputs:
-        short[TYPES] = prompt.extra_inputs[TYPES][:, rows]
-    masked = _evicted_masked(model, method.prune_layer, len(rows), columns, run.active)
-    with _sdpa(model), masked, _shortened(model, whole | {"position_ids": positions}, rows, behind):
-        return generated(model, short, len(run.tokens), [_Forced(run.tokens)])
+        inputs[TYPES] = prompt.extra_inputs[TYPES][:, indices]
+    masked = _with_evicted_masked(model, method.prune_layer, len(indices), visual_slots, run.active)
+    shortened = _with_tokens(model, full | {"position_ids": positions}, indices, next_position)
+    with _sdpa(model), masked, shortened:
+        return generate(model, inputs, len(run.tokens), [_Forced(run.tokens)])
 
 
 def _decoder_inputs(model: Any, prompt: Prompt) -> dict[str, Any]:
     """The decoder's inputs for the whole prompt: embeddings, positions, DeepStack."""
     inputs = {"input_ids": prompt.input_ids, **prompt.extra_inputs}
-    with _shown(model, prompt):
-        kwargs = at_decoder(model, partial(generated, model, inputs, 1))
+    with _with_videos(model, prompt):
+        kwargs = at_decoder(model, partial(generate, model, inputs, 1))
     if kwargs.get("position_ids") is None:
         kwargs["position_ids"] = torch.arange(prompt.input_ids.shape[1], device=model.device)[None]
     return kwargs
 
 
-def _shown(model: Any, prompt: Prompt) -> AbstractContextManager[None]:
-    """Within the block, a prompt has its video, unless `generate()` encodes it."""
+def _with_videos(model: Any, prompt: Prompt) -> AbstractContextManager[None]:
+    """Inject a prompt's encoded video within the block, if it has one."""
     if not prompt.videos:
         return nullcontext()
     return inject_videos(model, [prompt.videos], prompt.placeholders)
 
 
 @contextmanager
-def _shortened(
-    model: Any, whole: dict[str, Any], rows: torch.Tensor, behind: torch.Tensor
+def _with_tokens(
+    model: Any,
+    full: dict[str, Any],
+    indices: torch.Tensor,
+    next_position: torch.Tensor,
 ) -> Iterator[None]:
-    """Within the block, the first prefill has these tokens of the whole prompt only.
+    """Restrict the first prefill within the block to some tokens of the full prompt.
 
-    What is generated has the positions from `behind` on: some stock classes number anew.
+    Generated tokens get the positions from `next_position` on, because some stock classes would
+    number them by the length of the shorter prompt.
     """
     step = [-1]  # the prompt comes first
-    at = rows.to(model.device)[None]
+    at = indices.to(model.device)[None]
 
     def write(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         step[0] += 1
         if step[0]:
-            return args, kwargs | {"position_ids": behind + step[0] - 1}
-        kwargs = kwargs | {"position_ids": whole["position_ids"]}
-        there = (name for name in PER_TOKEN if whole.get(name) is not None)
-        kwargs = kwargs | {name: take(whole[name], at) for name in there}
-        if whole.get(DEEPSTACK) is None:
+            return args, kwargs | {"position_ids": next_position + step[0] - 1}
+        kwargs = kwargs | {"position_ids": full["position_ids"]}
+        names = (name for name in PER_TOKEN if full.get(name) is not None)
+        kwargs = kwargs | {name: take(full[name], at) for name in names}
+        if full.get(DEEPSTACK) is None:
             return args, kwargs
-        shown = whole[VISUAL_MASK]
-        number = (shown.flatten().cumsum(0) - 1)[at[0]]
-        kept = shown[:, at[0]]
-        stacked = [values[number[kept[0]].to(values.device)] for values in whole[DEEPSTACK]]
+        visual_mask = full[VISUAL_MASK]
+        number = (visual_mask.flatten().cumsum(0) - 1)[at[0]]
+        kept = visual_mask[:, at[0]]
+        stacked = [values[number[kept[0]].to(values.device)] for values in full[DEEPSTACK]]
         return args, kwargs | {VISUAL_MASK: kept, DEEPSTACK: stacked}
 
     hook = before_forward(model.get_decoder(), write)
@@ -236,10 +242,14 @@ def _shortened(
 
 
 @contextmanager
-def _evicted_masked(
-    model: Any, layer: int, prompt: int, columns: torch.Tensor, active: tuple[torch.Tensor, ...]
+def _with_evicted_masked(
+    model: Any,
+    layer: int,
+    prompt: int,
+    visual_slots: torch.Tensor,
+    active: tuple[torch.Tensor, ...],
 ) -> Iterator[None]:
-    """Within the block, decoding steps attend to active tokens only, from `layer` on."""
+    """Mask evicted tokens in decoding steps within the block, from `layer` on."""
     decoder = model.get_decoder()
     step = [-1]  # the prompt comes first
 
@@ -249,10 +259,10 @@ def _evicted_masked(
     def mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         if not step[0] or not active:
             return None
-        seen = torch.ones(prompt + step[0], dtype=torch.bool)
-        seen[columns] = False
-        seen[columns[active[step[0] - 1].cpu()]] = True
-        return args, kwargs | {"attention_mask": seen[None, None, None].to(args[0].device)}
+        visible = torch.ones(prompt + step[0], dtype=torch.bool)
+        visible[visual_slots] = False
+        visible[visual_slots[active[step[0] - 1].cpu()]] = True
+        return args, kwargs | {"attention_mask": visible[None, None, None].to(args[0].device)}
 
     hooks = [before_forward(decoder, count)]
     hooks += [before_forward(module, mask) for module in decoder.layers[layer:]]
@@ -265,7 +275,7 @@ def _evicted_masked(
 
 @contextmanager
 def _sdpa(model: Any) -> Iterator[None]:
-    """Within the block, attention is SDPA, which takes a mask per layer."""
+    """Use SDPA within the block: it accepts a different mask per layer."""
     decoder = model.get_decoder()
     before = attention_implementation(decoder)
     decoder.set_attn_implementation("sdpa")

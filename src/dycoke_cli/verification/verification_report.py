@@ -18,7 +18,7 @@ FAILED: Outcome = "failed"
 
 @dataclass(frozen=True)
 class Step:
-    """One check."""
+    """Result of one check."""
 
     name: Annotated[str, Doc("What was checked, in a few words.")]
     verdict: Outcome
@@ -40,7 +40,7 @@ class VerifiedModel:
 
 @dataclass(frozen=True)
 class Environment:
-    """What it was checked with and on."""
+    """Versions and hardware of a verification."""
 
     python: str
     torch: str
@@ -58,7 +58,7 @@ class LanguageSeconds:
 
 @dataclass(frozen=True)
 class MethodAnswer:
-    """What the model answers to a question under a method."""
+    """Answer to a question under a method."""
 
     question: str
     method: str
@@ -71,7 +71,7 @@ class MethodAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationReport:
-    """What was checked, what it answered, on what."""
+    """Result of a verification: the JSON object of `dycoke verify --json`."""
 
     schema: str = SCHEMA
     version: Version = __version__

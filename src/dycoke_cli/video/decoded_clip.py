@@ -27,12 +27,12 @@ _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
 class CrashedError(VideoError):
-    """A video ended the process that decoded it.
+    """The decoder process died on a video.
 
     Args:
-        name: of the video, fit for a terminal.
-        gone: how the process ended.
-        attempts: that were made.
+        name: name of the video, escaped for a terminal.
+        gone: exit code of the process.
+        attempts: number of attempts.
     """
 
     def __init__(self, name: str, gone: GoneError, attempts: int = 1) -> None:
@@ -66,43 +66,49 @@ class OpenClip:
     ) -> None:
         self._process, self._stop = process, stop
         self._name, self._limits, self._admit = name, limits, admit
-        self._may_take_s = limits.time_limit if left_s is None else left_s
+        self._time_limit_s = limits.time_limit if left_s is None else left_s
         self.left_s = _STARTING_S
         self._needed = 0
         self._rate: int | None = None
-        self._waits = False  # whether the process waits for permission to continue
-        self._is_through = False  # whether it has finished this video, and can take the next
+        self._is_paused = False  # whether the process waits for permission to continue
+        self._is_done = False  # whether it has finished this video, and can take the next
 
     def begin(
         self, files: list[BinaryIO], sampling: Sampling, subtitles: SubtitleSource | None
     ) -> None:
-        """Have the process plan. Errors are those of `Decoder.open`."""
+        """Open the video in the process, and plan its frames. Raises what `Decoder.open` does."""
         process = self._process
         self._rate = sampling.audio_rate
         with self._checked():
             process.await_ready()
-        self.left_s = self._may_take_s
+        self.left_s = self._time_limit_s
         with self._checked():
             process.limit(
-                memory_bytes=self._most(limits.OPENING_BYTES),
+                memory_bytes=self._memory_limit(limits.OPENING_BYTES),
                 cpu_s=self._limits.time_limit * usable_cpus(),
             )
             paths = [str(file.name) for file in files]
-            about = None if subtitles is None else asdict(subtitles)
-            asked = {"name": self._name, "sampling": asdict(sampling), "subtitles": about}
-            process.send({**asked, "paths": paths}, files)
+            subtitle_source = None if subtitles is None else asdict(subtitles)
+            request = {
+                "name": self._name,
+                "sampling": asdict(sampling),
+                "subtitles": subtitle_source,
+            }
+            process.send({**request, "paths": paths}, files)
             needs = self._receive()
-            self._needed = _read(int, needs.get("needs"))
-            width, height = _read(tuple[int, ...], needs.get("size"))
-            self._waits = True
+            self._needed = _parse(int, needs.get("needs"))
+            width, height = _parse(tuple[int, ...], needs.get("size"))
+            self._is_paused = True
+        # The process has only read headers so far. It decodes nothing before its need for memory
+        # is known, allowed by the limits, and free.
         self._limits.check_memory(self._name, (width, height), self._needed)
         self._admit(self._needed)
         with self._checked():
-            process.limit(memory_bytes=self._most(int(self._needed * _SLACK) + _ROOM_BYTES))
+            process.limit(memory_bytes=self._memory_limit(int(self._needed * _SLACK) + _ROOM_BYTES))
             process.send({"go": True})
-            self._waits = False
+            self._is_paused = False
             self.plan = self._checked_plan(self._receive(), sampling)
-            self._waits = True
+            self._is_paused = True
 
     def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
         """Read the frames, once.
@@ -112,8 +118,8 @@ class OpenClip:
                 planned (fewer may come).
 
         Raises:
-            VideoError: none of them can be decoded, or not within the limit of time.
-            UsageError: the stream of subtitles has no line.
+            VideoError: no frame can be decoded, or not within the time limit.
+            UsageError: the subtitle stream has no line.
             OutOfMemoryError: they take more memory than the limit.
         """
         import numpy as np
@@ -126,21 +132,21 @@ class OpenClip:
         times: list[float] = []
         with self._checked():
             self._process.send({"go": True})
-            self._waits = False
+            self._is_paused = False
             while "time_s" in (message := self._receive()):
-                time_s = _read(float, message["time_s"])
+                time_s = _parse(float, message["time_s"])
                 if len(times) == count or (times and time_s <= times[-1]):
                     raise MismatchError("more frames, or others")
                 self._process.receive_into(frames[len(times)].reshape(-1).data)
                 times.append(time_s)
                 if on_progress is not None:
                     on_progress(len(times), count)
-            warnings = _read(tuple[str, ...], message.get("warnings"))
-            lines = _read(Subtitles | None, message.get("subtitles"))
+            warnings = _parse(tuple[str, ...], message.get("warnings"))
+            lines = _parse(Subtitles | None, message.get("subtitles"))
             if not times:
                 raise MismatchError("no frame")
-            audio = self._audio(_read(int | None, message.get("samples")))
-            self._is_through = True
+            audio = self._audio(_parse(int | None, message.get("samples")))
+            self._is_done = True
         return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio)
 
     def _audio(self, count: int | None) -> Audio | None:
@@ -157,16 +163,18 @@ class OpenClip:
 
     def end(self) -> None:
         """Make the process drop the video; if it is in the middle of decoding, kill it."""
-        if self._waits:
+        # A paused process drops the video on request, and can take the next. One in the middle of
+        # decoding doesn't read its pipe, so it is killed.
+        if self._is_paused:
             with suppress(GoneError):
                 self._process.send({"go": False})
-        elif not self._is_through:
+        elif not self._is_done:
             self._stop()
 
-    def _most(self, usual: int) -> int:
+    def _memory_limit(self, estimate: int) -> int:
         """Memory limit of the process: the estimate, or the user's limit."""
-        chosen = self._limits.memory_limit
-        return usual if chosen is None else chosen + _ROOM_BYTES
+        user_limit = self._limits.memory_limit
+        return estimate if user_limit is None else user_limit + _ROOM_BYTES
 
     def _receive(self) -> dict[str, Any]:
         message = self._process.receive()
@@ -174,8 +182,8 @@ class OpenClip:
             error = message["error"]
             if not isinstance(error, dict):
                 raise MismatchError("no error")
-            self._is_through = True
-            raise error_of(str(error.get("code")), _read(str, error.get("message")))
+            self._is_done = True
+            raise error_of(str(error.get("code")), _parse(str, error.get("message")))
         if "out_of_memory" in message:
             raise OutOfMemoryError(
                 f"{self._name} takes far more memory than its pictures account for: convert it, or "
@@ -184,12 +192,12 @@ class OpenClip:
         return message
 
     def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> Plan:
-        plan: Plan = _read(Plan, message.get("plan"))
-        most = MAX_WANTED if sampling.fps is not None else sampling.frames
+        plan: Plan = _parse(Plan, message.get("plan"))
+        max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
         if (
-            not 0 < len(plan.times_s) <= most
+            not 0 < len(plan.times_s) <= max_frames
             or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
             or clip_bytes > limits.MAX_CLIP_BYTES
         ):
@@ -220,6 +228,6 @@ class OpenClip:
             self.left_s -= time.monotonic() - started
 
 
-def _read(kind: Any, value: Any) -> Any:
-    """A value that the process sent; texts on one line and safe to print (see `from_dict`)."""
+def _parse(kind: Any, value: Any) -> Any:
+    """Validate a value from the process against a type; texts are escaped for a terminal."""
     return from_dict(kind, value, lambda text: shown(text).replace("\n", "\\n"))

@@ -70,8 +70,8 @@ BRIEF = """
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """An inspection, and what it is drawn on."""
+class _Drawable:
+    """Inspection, with the frames that it is drawn on."""
 
     inspection: Inspection
     frames: list[Image]
@@ -109,40 +109,40 @@ def inspect(
         if as_json:
             waiting = [{"video": video, "question": question}]
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        chosen = [method.chosen()]
+        methods = [method.chosen()]
         other = MethodFlags(against).chosen()
-        if other != chosen[0]:
-            chosen.append(other)
+        if other != methods[0]:
+            methods.append(other)
         if out is not None:
             check_picture(out, (".html",), "--out")
         if png is not None:
             check_picture(png, (".png",), "--png")
         request = request_flags.request(
-            model, loading, sampling, generation, chosen[0], subtitles, limits=limits
+            model, loading, sampling, generation, methods[0], subtitles, limits=limits
         )
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")
-            shown = _inspected(video, question, request, chosen, view)
+            drawable = _run_inspection(video, question, request, methods, view)
             view.announce()
         if out is not None:
-            write_picture(out, _page(shown).encode(), "--out")
+            write_picture(out, _page(drawable).encode(), "--out")
         if png is not None:
             from dycoke_cli.inspect.picture import drawn
 
-            write_picture(png, drawn(shown.inspection, shown.frames), "--png")
+            write_picture(png, drawn(drawable.inspection, drawable.frames), "--png")
         if as_json:
-            output.write_json(to_dict(shown.inspection))
+            output.write_json(to_dict(drawable.inspection))
             return
-        _print(shown)
+        _print(drawable)
     for path in (out, png):
         if path is not None and not quiet:
             render.note(f"Written: {short_name(path)}")
 
 
-def _inspected(
+def _run_inspection(
     video: str, question: str, request: Request, methods: list[Any], view: View
-) -> _Shown:
+) -> _Drawable:
     # From here on torch is imported, which takes seconds.
     from dycoke_cli.inspect.page import PICTURE_PX
     from dycoke_cli.runs.conversation import Conversation, advising, open_session
@@ -151,41 +151,41 @@ def _inspected(
     with advising(request):
         session, method = open_session(conversation, view, reuse=False)
         each = [method, *methods[1:]]
-        found = inspect_question(session, video, question, each, request.generation)
-    for sentence in dict.fromkeys(w for each in found.methods for w in each.warnings):
+        inspection = inspect_question(session, video, question, each, request.generation)
+    for sentence in dict.fromkeys(w for each in inspection.methods for w in each.warnings):
         view.warning(request.advise(sentence))
-    return _Shown(found, pictures(session, PICTURE_PX))
+    return _Drawable(inspection, pictures(session, PICTURE_PX))
 
 
 def page_of_question(session: VideoSession, video: str, question: str, request: Request) -> str:
-    """The page of a question about a video that is open: by the request's method, and without.
+    """HTML page that compares the request's method with the baseline, in an open session.
 
     Args:
         session: the video with its model.
-        video: its name.
+        video: name of the video.
         question: plain text.
-        request: the method, and how to generate.
+        request: method and generation options.
     """
     from dycoke_cli.inspect.page import PICTURE_PX
 
     methods = [*dict.fromkeys((request.method, Method()))]
-    found = inspect_question(session, video, question, methods, request.generation)
-    return _page(_Shown(found, pictures(session, PICTURE_PX)))
+    inspection = inspect_question(session, video, question, methods, request.generation)
+    return _page(_Drawable(inspection, pictures(session, PICTURE_PX)))
 
 
-def _page(shown: _Shown) -> str:
+def _page(drawable: _Drawable) -> str:
     from dycoke_cli.inspect.page import data_of, page
 
-    return page(data_of(shown.inspection, shown.frames))
+    return page(data_of(drawable.inspection, drawable.frames))
 
 
-def _print(shown: _Shown) -> None:
+def _print(drawable: _Drawable) -> None:
     from dycoke_cli.cli.render.kept_strip import KeptStrip
 
-    grid = shown.inspection.grid
+    grid = drawable.inspection.grid
     visual = grid.frames * grid.rows * grid.columns
-    for each in shown.inspection.methods:
+    for each in drawable.inspection.methods:
         kept = each.trace.kept
         output.line(f"{each.title}: {len(kept):,} of {visual:,} visual tokens kept")
-        render.to_stdout(KeptStrip(grid, kept, shown.frames))
+        render.to_stdout(KeptStrip(grid, kept, drawable.frames))
         output.write(f"{one_line(each.answer)}\n\n")
