@@ -113,6 +113,7 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
         sampling = listening(request.sampling, request.model, request.loading)
         request = replace(request, sampling=sampling)
         benchmark = replace(benchmark, request=request)
+    # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     benchmark.check_videos(decoder)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:

@@ -60,6 +60,7 @@ class RemoteTimer:
         return [self._ask(row, question, clip, read_s) for question in self._questions]
 
     def _ask(self, row: MethodRow, question: str, clip: Clip | None, read_s: float) -> TimedAnswer:
+        # The mark makes the request unique: the server can't answer it from a cache.
         began = time.perf_counter()
         sent = NO_VIDEO if clip is None else self._model.send(clip, read_s, mark=uuid4().hex)
         prepared_s = time.perf_counter() - began

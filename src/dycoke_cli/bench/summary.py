@@ -92,6 +92,7 @@ def _row_answer(text: str, runs: Sequence[TimedAnswer], base: Answer) -> RowAnsw
 
 def _timed(row: MethodRow, runs: dict[VideoQuestion, list[TimedAnswer]], changed: int) -> TimedRow:
     answers = [each.answer for measured in runs.values() for each in measured]
+    # By run: the i-th runs of all questions make the i-th total, whose range is the noise.
     totals = [
         fmean(each.seconds.total for each in of_one_run)
         for of_one_run in zip(*runs.values(), strict=True)
@@ -129,17 +130,18 @@ def _stages(average: Callable[[list[float]], float], measured: Sequence[Stages])
     return Stages(**averages)
 
 
-def _memory(held: Sequence[Bytes | None]) -> Memory:
-    averages = [one for one in held if one is not None]
-    if len(averages) < len(held):
+def _memory(of_answers: Sequence[Bytes | None]) -> Memory:
+    reported = [one for one in of_answers if one is not None]
+    if len(reported) < len(of_answers):
         return Memory(None, None, None)
     return Memory(
-        kv_cache=fmean(one.kv_cache for one in averages),
-        peak_working=_highest(one.peak_working for one in averages),
-        peak_total=_highest(one.peak_total for one in averages),
+        kv_cache=fmean(one.kv_cache for one in reported),
+        peak_working=_highest(one.peak_working for one in reported),
+        peak_total=_highest(one.peak_total for one in reported),
     )
 
 
 def _highest(peaks: Iterable[int | None]) -> int | None:
-    averages = [*peaks]
-    return None if None in averages else max(peak for peak in averages if peak is not None)
+    values = [*peaks]
+    # The maximum over a part of the runs could be too low.
+    return None if None in values else max(peak for peak in values if peak is not None)

@@ -140,6 +140,7 @@ class Timer:
 
         method = bind(row.method, self._loaded.traits)
         started = self._clock()
+        # The frames are decoded in each run, although they are the same: decoding is a stage.
         clip = self._read(video, sampling)
         read_at = self._clock()
         session = VideoSession(self._loaded, clip, reuse=False)

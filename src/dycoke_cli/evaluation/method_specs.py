@@ -1,8 +1,8 @@
 """Parser of `--method` and `--methods`: `NAME[:parameter=value,…]`, one or a list of them.
 
-In a list such as `none,dycoke:merge_ratio=0.3,prune_layer=9,no-video` a piece that is a parameter
-belongs to the method before it. Between parameters a colon does as well, in names a hyphen or an
-underscore. With `--retain`, each method that takes a budget has a row for each.
+In a list such as `none,dycoke:merge_ratio=0.3,prune_layer=9,no-video`, an item of the form
+`parameter=value` belongs to the method before it. Parameters may also be separated by colons. Names
+may have hyphens or underscores. `--retain` adds a row per budget for each method that takes one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Named:
-    """A row that a table of the paper has: a method, and what makes it that row.
+class _NamedSpec:
+    """Name that `--methods` accepts: a method with fixed parameters, such as an ablation.
 
     Args:
-        method: in the registry of methods.
-        summary: what it is, in a few words.
-        fixed: parameters that belong to the name.
-        frames: how many the model sees whatever `--frames` says: 0 is no video at all.
+        method: name in the registry of methods.
+        summary: description in a few words.
+        fixed: parameters that the name sets.
+        frames: number of frames, overriding `--frames`; 0 for no video, None for no override.
     """
 
     method: str
@@ -45,37 +45,36 @@ class Named:
     frames: int | None = None
 
 
-ABLATIONS: dict[str, Named] = {
+ABLATIONS: dict[str, _NamedSpec] = {
     **{
-        name: Named(method.name, ablation.summary, ablation.parameters)
+        name: _NamedSpec(method.name, ablation.summary, ablation.parameters)
         for method in METHODS.values()
         for name, ablation in method.ablations.items()
     },
-    "no-video": Named("none", "blind: text only", frames=0),
-    "one-frame": Named("none", "single frame", frames=1),
+    "no-video": _NamedSpec("none", "blind: text only", frames=0),
+    "one-frame": _NamedSpec("none", "single frame", frames=1),
 }
-"""The ablations of methods, and the controls of the baseline: blind and single frame."""
+"""Ablations of methods, and the controls of the baseline: blind and single frame."""
 
 
 ALL = "all"
-"""Every method of the registry, in `--methods`."""
+"""Name of all registered methods in `--methods`."""
 
-_NAMES = {**{method: Named(method, "") for method in METHODS}, **ABLATIONS}
+_NAMES = {**{method: _NamedSpec(method, "") for method in METHODS}, **ABLATIONS}
 _PARAMETER = re.compile(r"[\w-]+\s*=")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One row of the table, before the model is known.
+    """Parsed entry of `--methods`, before it is bound to a model.
 
     Args:
-        text: as it was given, but for spaces, hyphens and commas: however it is written, a row has
-            one name.
-        name: of a method, or in `ABLATIONS`.
-        method: in the registry of methods.
-        given: parameters, those that belong to the name included.
-        frames: see `Named`.
-        if_possible: whether it is left out where the model can't serve the method.
+        text: the entry in canonical notation: spaces, hyphens and commas are normalised.
+        name: name of a method, or in `ABLATIONS`.
+        method: name in the registry of methods.
+        given: explicit parameters, including those that the name sets.
+        frames: number of frames, overriding `--frames`; 0 for no video, None for no override.
+        if_possible: whether the row is skipped if the model doesn't support the method.
     """
 
     text: str
@@ -87,19 +86,19 @@ class Spec:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is what all others are compared with."""
+        """Whether this is the baseline."""
         return self.name == "none"
 
     @property
     def is_control(self) -> bool:
-        """Whether the model isn't shown the frames that were chosen: blind, or a single frame."""
+        """Whether this is a control: blind, or a single frame."""
         return self.frames is not None
 
     def sampled(self, sampling: Sampling) -> Sampling | None:
-        """Which frames the model sees; None is no video at all.
+        """Frame sampling of the row; None for no video.
 
         Args:
-            sampling: of rows that don't have their own number of frames.
+            sampling: sampling of rows without their own number of frames.
         """
         if self.frames is None:
             return sampling
@@ -108,11 +107,11 @@ class Spec:
         return replace(sampling, frames=self.frames, fps=None, max_frames=None)
 
     def for_model(self, model: ResolvedModel | ServedModel) -> Method:
-        """The method, with a model's own defaults for what wasn't given; a server has these.
+        """The method with a model's defaults; those of a served model are set by its server.
 
         Raises:
-            UsageError: see `create`; or the model has no such layer, its family can't serve the
-                method, or its server refuses it.
+            UsageError: see `create`; or the model has no such layer, its family doesn't support
+                the method, or its server refuses it.
         """
         from dycoke_cli.runs.remote.served_model import ServedModel
 
@@ -127,32 +126,32 @@ class Spec:
         """The method with a model's defaults; see `bind`.
 
         Raises:
-            UsageError: a parameter out of range, or the model can't serve the method.
+            UsageError: a parameter out of range, or the model doesn't support the method.
         """
         method = self.create()
         with _naming(self.text):
             return bind(method, model).method
 
     def create(self) -> Method:
-        """The method; what wasn't given and depends on the model is still open.
+        """The method; parameters that depend on the model are None.
 
         Raises:
-            UsageError: a parameter out of range, or a combination without meaning.
+            UsageError: a parameter out of range, or an invalid combination.
         """
         with _naming(self.text):
             return create(self.method, **self.given)
 
 
 def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
-    """Read a list such as `none,dycoke:merge_ratio=0.3,positions=kept`.
+    """Parse a list such as `none,dycoke:merge_ratio=0.3,positions=kept`.
 
     Args:
-        text: of `--methods`.
-        budgets: of `--retain`, such as `0.5,0.25`; None leaves every method at its own.
+        text: value of `--methods`.
+        budgets: value of `--retain`, such as `0.5,0.25`; None keeps each method's own budget.
 
     Raises:
-        UsageError: a name or parameter that isn't there, a value that doesn't fit, the same twice,
-            budgets for methods that take none.
+        UsageError: an unknown name or parameter, an invalid value, a duplicate, or budgets for
+            methods that take none.
     """
     specs = []
     for row in _rows(text):
@@ -162,26 +161,26 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
             specs.append(_parse(row))
     if budgets is not None:
         specs = _at_budgets(specs, _budgets(budgets))
-    seen: set[str] = set()
+    texts: set[str] = set()
     for spec in specs:
-        if spec.text in seen:
+        if spec.text in texts:
             raise UsageError(f"--methods has {spec.text} twice")
-        seen.add(spec.text)
-        spec.create()
+        texts.add(spec.text)
+        spec.create()  # raises for an invalid combination
     return specs
 
 
 def parse_spec(text: str, flag: str = "--method") -> Spec:
-    """Read one method, such as `dycoke:merge_ratio=0.3,positions=kept`; an ablation is one, too.
+    """Parse one method or ablation, such as `dycoke:merge_ratio=0.3,positions=kept`.
 
-    Parameters are checked one by one: what they make together, flags may change.
+    Parameters are checked one by one. Their combination isn't, since other flags may change it.
 
     Args:
-        text: of `--method`.
-        flag: what errors call it.
+        text: value of `--method`.
+        flag: name of the flag in errors.
 
     Raises:
-        UsageError: no such method or parameter, a value that doesn't fit, or several methods.
+        UsageError: an unknown method or parameter, an invalid value, or several methods.
     """
     rows = _rows(text)
     if len(rows) > 1 or rows == [ALL]:
@@ -199,9 +198,10 @@ def parse_spec(text: str, flag: str = "--method") -> Spec:
 
 
 def _rows(text: str) -> list[str]:
-    """The pieces of a list; one that is a parameter continues the row before it."""
+    """Split a list into rows; a parameter is appended to the row before it."""
     rows: list[str] = []
     for piece in text.split(","):
+        # Only a parameter has "=", so commas can separate both methods and parameters.
         if rows and _PARAMETER.match(piece.strip()):
             rows[-1] += f":{piece.strip()}"
         else:
@@ -210,7 +210,7 @@ def _rows(text: str) -> list[str]:
 
 
 def _budgets(text: str) -> list[str]:
-    """The values of `--retain`, each a share as methods take it."""
+    """Split and check the value of `--retain`."""
     retain = parameters_of(Budgeted)["retain"]
     values = [value.strip() for value in text.split(",")]
     for value in values:
@@ -222,7 +222,7 @@ def _budgets(text: str) -> list[str]:
 
 
 def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
-    """A row at each budget for each that takes one and hasn't got it."""
+    """Replace each row whose method takes a budget and has none by a row per budget."""
     rows: list[Spec] = []
     for spec in specs:
         if "retain" in parameters_of(METHODS[spec.method]) and "retain" not in spec.given:
@@ -240,35 +240,38 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
 
 
 def _parse(text: str, flag: str = "--methods") -> Spec:
-    given_name, *pairs = (part.strip() for part in text.split(":"))
-    name = given_name.replace("_", "-")
-    if _PARAMETER.match(given_name):
+    typed_name, *pairs = (part.strip() for part in text.split(":"))
+    # "dycoke_plus" is accepted, since parameters are written with underscores.
+    name = typed_name.replace("_", "-")
+    if _PARAMETER.match(typed_name):
         raise UsageError(f"{flag} {text}: name the method first, as in {DEFAULT}:{text}")
     if name == ALL:
         raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
     if name not in _NAMES:
-        near = difflib.get_close_matches(name, _NAMES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join([*_NAMES, ALL] if flag == "--methods" else METHODS)
-        raise UsageError(f"{flag}: there is no method {given_name!r} (there are {known}){hint}")
-    named = _NAMES[name]
-    parameters = parameters_of(METHODS[named.method])
-    given, written = dict(named.fixed), [name]
+        close = difflib.get_close_matches(name, _NAMES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        available = ", ".join([*_NAMES, ALL] if flag == "--methods" else METHODS)
+        raise UsageError(f"{flag}: there is no method {typed_name!r} (there are {available}){hint}")
+    named_spec = _NAMES[name]
+    parameters = parameters_of(METHODS[named_spec.method])
+    given, parts = dict(named_spec.fixed), [name]
     for pair in pairs:
-        given_parameter, equals, value = (part.strip() for part in pair.partition("="))
-        parameter = given_parameter.replace("-", "_")
+        typed_parameter, equals, value = (part.strip() for part in pair.partition("="))
+        parameter = typed_parameter.replace("-", "_")
         if not equals:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
-            known = ", ".join(parameters) or "none"
-            raise UsageError(f"{flag} {text}: {name} has no {given_parameter!r} (it has {known})")
+            available = ", ".join(parameters) or "none"
+            raise UsageError(
+                f"{flag} {text}: {name} has no {typed_parameter!r} (it has {available})"
+            )
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")
         with _naming(text, flag):
             given[parameter] = parameters[parameter].parse(value)
             parameters[parameter].check(given[parameter])
-        written.append(f"{parameter}={value}")
-    return Spec(":".join(written), name, named.method, given, named.frames)
+        parts.append(f"{parameter}={value}")
+    return Spec(":".join(parts), name, named_spec.method, given, named_spec.frames)
 
 
 @contextmanager

@@ -151,6 +151,7 @@ def pictures(session: VideoSession, longest: int) -> list[Image]:
     stock = getattr(session.loaded.processor, "video_processor", None)
     for index in _first_frames(session):
         frame = Image.fromarray(session.clip.frames[index])
+        # Some stock processors crop frames to a square, so the tokens cover only that part.
         if getattr(stock, "do_center_crop", False):
             side = min(frame.size)
             left, upper = (frame.width - side) // 2, (frame.height - side) // 2
@@ -196,6 +197,7 @@ def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[i
     grid = inputs.get("video_grid_thw")
     if grid is not None:
         _, high, wide = (int(size) for size in grid[0])
+        # A token is pooled from a square of `merged` × `merged` patches.
         merged = math.isqrt(high * wide // tokens)
         if (high // merged) * (wide // merged) == tokens:
             return high // merged, wide // merged
@@ -203,5 +205,6 @@ def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[i
     if side * side == tokens:
         return side, side
     rows = [n for n in range(1, tokens + 1) if tokens % n == 0]
+    # The grid whose shape is nearest to the frame's, as a ratio: 2:1 is as far from 1:1 as 1:2.
     best = min(rows, key=lambda n: abs(math.log(n * n / tokens / aspect)))
     return best, tokens // best

@@ -63,6 +63,7 @@ class Meter:
         keys = {name: self._key(video, name) for name in (BASELINE, *settings)}
         observed = {name: self._journal.get(key) for name, key in keys.items()}
         if None in observed.values():
+            # Settings that the journal has are returned even if the time is up.
             if self._late():
                 return None
             try:

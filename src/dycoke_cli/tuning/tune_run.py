@@ -100,6 +100,7 @@ def _settings(tuning: Tune, found: ResolvedModel) -> dict[str, Method]:
 
 def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Search:
     """Choose on every other video, and test the choice on the others."""
+    # Alternate videos, in an order that doesn't depend on names: both halves are random samples.
     videos = meter.order()
     _check_enough(tuning, meter)
     search_videos, test_videos = videos[::2], videos[1::2]

@@ -42,6 +42,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     """
     loaded = session.loaded
     default = DyCoke(**loaded.method_defaults)
+    # Layers with a sliding window or linear attention have no KV entries to evict.
     prunes = not other_caches(loaded.model.get_decoder().config)
     session.encode(Stopwatch(loaded.model.device), BASELINE)
     prompts = [session.prompt(q, (), BASELINE, GenerationOptions(NEW_TOKENS))() for q in QUESTIONS]
@@ -53,6 +54,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
         lambda prompt: attached_run(session, prompt, Method(), NEW_TOKENS),
         stock,
     )
+    # Everything of the method runs, but nothing is dropped: any difference is a bug of the engine.
     keep_all = replace(default, merge_ratio=0.0, prune_ratio=0.0, kv_prune=prunes)
     yield _compare_with_stock(
         "attached, all tokens kept: same answers as stock generate()",
@@ -64,6 +66,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     default = replace(default, kv_prune=prunes)
     yield _compare_with_masked(session, prompts, default)
     if loaded.family.counts_tokens:
+        # The positions that aren't the family's default are supported as well.
         other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
         yield _compare_with_masked(session, prompts, replace(default, positions=other))
     yield _compare_batch(session, default)

@@ -146,6 +146,7 @@ class _Forced(LogitsProcessor):
         self._left = tokens.tolist()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # The recorded logits are those before this processor, so they stay the model's.
         forced = torch.full_like(scores, -torch.inf)
         forced[:, self._left.pop(0)] = 0
         return forced
@@ -259,6 +260,7 @@ def _with_evicted_masked(
     def mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         if not step[0] or not active:
             return None
+        # Tokens generated so far are always visible.
         visible = torch.ones(prompt + step[0], dtype=torch.bool)
         visible[visual_slots] = False
         visible[visual_slots[active[step[0] - 1].cpu()]] = True

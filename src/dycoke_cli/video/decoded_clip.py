@@ -81,7 +81,7 @@ class OpenClip:
         self._rate = sampling.audio_rate
         with self._checked():
             process.await_ready()
-        self.left_s = self._time_limit_s
+        self.left_s = self._time_limit_s  # the start of the process doesn't count
         with self._checked():
             process.limit(
                 memory_bytes=self._memory_limit(limits.OPENING_BYTES),
@@ -135,6 +135,7 @@ class OpenClip:
             self._is_paused = False
             while "time_s" in (message := self._receive()):
                 time_s = _parse(float, message["time_s"])
+                # The decoder isn't trusted: more frames would overflow the array.
                 if len(times) == count or (times and time_s <= times[-1]):
                     raise MismatchError("more frames, or others")
                 self._process.receive_into(frames[len(times)].reshape(-1).data)
@@ -202,6 +203,7 @@ class OpenClip:
             or clip_bytes > limits.MAX_CLIP_BYTES
         ):
             raise MismatchError("no such frames were asked for")
+        # The name as this process knows it, not as the decoder sent it.
         info = replace(plan.info, path=self._name)
         return replace(plan, info=info, memory_bytes=clip_bytes + self._needed)
 

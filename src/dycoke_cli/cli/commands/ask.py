@@ -71,17 +71,22 @@ def ask(
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
-    # What a program that reads stdout still waits for; the questions follow when they are known.
-    waiting: list[dict[str, Any]] = [{"video": video, "question": " ".join(words or []) or None}]
+    # With --json a failure prints an error object for each unanswered question. Until the questions
+    # are parsed, the words of the command line stand for them.
+    unanswered: list[dict[str, Any]] = [{"video": video, "question": " ".join(words or []) or None}]
     with contextlib.ExitStack() as stack:
         if as_json:
-            stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        named, question = apart([video, *(words or [])])
-        videos = as_named(named)
-        each = _check(videos, [*([question] if question else []), *(more or [])])
-        alone = {"--estimate": estimate, "--subtitles": subtitles, "--server": server.server}
-        each_read = sources(videos)
-        if len(each_read) > 1 and (flag := next((f for f in alone if alone[f]), None)):
+            stack.enter_context(output.failures_as_json(SCHEMA, unanswered))
+        names, question = apart([video, *(words or [])])
+        videos = as_named(names)
+        batch_hint = _check(videos, [*([question] if question else []), *(more or [])])
+        single = {
+            "--estimate": estimate,
+            "--subtitles": subtitles,
+            "--server": server.server,
+        }
+        files = sources(videos)
+        if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = method.applied(
@@ -94,25 +99,27 @@ def ask(
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
         if estimate:
-            show_cost(cost_of_video(each_read[0], request, memory), as_json)
+            show_cost(cost_of_video(files[0], request, memory), as_json)
             return
-        asked = question_input.collect(question, more, *videos)
-        if follow_up and len(asked) < 2:
+        questions = question_input.collect(question, more, *videos)
+        if follow_up and len(questions) < 2:
             raise UsageError("--follow-up needs two questions or more, as in -q … -q …")
-        waiting[:] = [{"video": videos[0], "question": text} for text in asked]
+        unanswered[:] = [{"video": videos[0], "question": text} for text in questions]
         note = BUNDLED_NOTE if model.named is None and remote is None else None
-        if len(each_read) > 1:
-            note = f"Asking about {len(videos)} videos together; {each}"
+        if len(files) > 1:
+            note = f"Asking about {len(videos)} videos together; {batch_hint}"
         note = None if quiet else note
         presenter = stack.enter_context(
-            AsJson(waiting, quiet, note) if as_json else AsText(len(asked), quiet, note, stats)
+            AsJson(unanswered, quiet, note)
+            if as_json
+            else AsText(len(questions), quiet, note, stats)
         )
-        # From here on torch is imported, which takes seconds.
+        # The progress display starts before torch is imported, which takes seconds.
         presenter.stage("start")
         from dycoke_cli.runs.conversation import Conversation, converse
 
         conversation = Conversation(
-            videos, asked, request, compare=compare, cache=cache, follow_up=follow_up
+            videos, questions, request, compare=compare, cache=cache, follow_up=follow_up
         )
         with speaking_of_flags():
             if remote is not None:
@@ -122,51 +129,55 @@ def ask(
                 return
             from dycoke_cli.server.local.client import ask_running
 
-            here = no_server or request.is_local_only
-            reason = "" if here else ask_running(conversation, presenter)
+            in_process = no_server or request.is_local_only
+            reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:
                 return
             if reason:
                 presenter.note(f"Asking without your server: {reason}")
-            # Only here: where a server answers, this process reads no video.
+            # Imported late: if a server answers, this process reads no video.
             from dycoke_cli.video.decoder import Decoder
 
-            # They import PyAV while this process imports torch.
-            decoders = [stack.enter_context(Decoder(limits)) for _ in each_read]
+            # Started early: they import PyAV while this process imports torch.
+            decoders = [stack.enter_context(Decoder(limits)) for _ in files]
             for decoder in decoders:
                 decoder.start()
             converse(conversation, presenter, decoders=decoders)
 
 
-def _check(videos: Sequence[str], asked: Sequence[str]) -> str:
-    """Check that videos are named, and no patterns or folders but those of pictures.
+def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
+    """Check that the arguments are videos, not patterns or folders (except folders of pictures).
 
     Args:
-        videos: as they were named.
-        asked: the questions.
+        videos: paths as typed.
+        questions: the questions.
 
     Returns:
-        The command that asks about each of them alone, as it stands in a sentence.
+        A hint for an error or note: the `dycoke batch` command for these videos.
 
     Raises:
-        UsageError: with the command for what is named.
+        UsageError: with the command that works for these paths.
     """
-    behind = f"-q {' -q '.join(map(quoted, asked))}" if len(asked) > 1 else quoted(*asked or ["…"])
+    question_args = (
+        f"-q {' -q '.join(map(quoted, questions))}"
+        if len(questions) > 1
+        else quoted(*questions or ["…"])
+    )
     if not videos:
-        raise UsageError(f"no video: name one, as in `dycoke ask VIDEO {behind}`")
-    each = f"`dycoke batch {' '.join(map(quoted, videos))} {behind}` asks about each"
+        raise UsageError(f"no video: name one, as in `dycoke ask VIDEO {question_args}`")
+    batch_hint = f"`dycoke batch {' '.join(map(quoted, videos))} {question_args}` asks about each"
     for video in videos:
         if is_pattern(video) and not os.path.lexists(video):
-            raise UsageError(f"{quoted(video)} is a pattern: {each} video that it matches")
+            raise UsageError(f"{quoted(video)} is a pattern: {batch_hint} video that it matches")
         if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
-        inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
-        if len(inside) == len(videos) == 1:
-            only = f"`dycoke ask {quoted(inside[0])} {behind}`"
-            raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {only}")
+        videos_inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
+        if len(videos_inside) == len(videos) == 1:
+            command = f"`dycoke ask {quoted(videos_inside[0])} {question_args}`"
+            raise UsageError(f"{quoted(video)} is a folder; about the one video in it: {command}")
         if not os.listdir(video):
             raise UsageError(
                 f"{quoted(video)} is an empty folder: name a video, or a folder of pictures"
             )
-        raise UsageError(f"{quoted(video)} is a folder: {each} video in it")
-    return each
+        raise UsageError(f"{quoted(video)} is a folder: {batch_hint} video in it")
+    return batch_hint

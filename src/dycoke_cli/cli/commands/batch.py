@@ -135,7 +135,7 @@ def batch(
     One JSON object per line, in the order in which they finish: to --out, from which the same
     command resumes, or to stdout. Exit code 1: some questions failed; their lines have the reason.
     """
-    # Only now: PyAV, NumPy and rich's bars take their time.
+    # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.cli.commands.batch_input import collect
     from dycoke_cli.cli.commands.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
@@ -144,7 +144,7 @@ def batch(
 
     engine.check()
     server.check(context)
-    together = engine_flags.batch_size(batch_size)
+    group_size = engine_flags.batch_size(batch_size)
     request = method.applied(
         request_flags.request(
             model, loading, sampling, generation, subtitles=subtitles, limits=limits
@@ -155,43 +155,44 @@ def batch(
         raise UsageError("--retry-failed needs --out, which says what failed")
     if out is not None and (as_csv or fields is not None):
         raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
-    given = collect(words or [], more, questions_file)
-    _check_subtitles(given.jobs, subtitles)
+    inputs = collect(words or [], more, questions_file)
+    _check_subtitles(inputs.jobs, subtitles)
     check_memory(memory, estimate)
     if estimate:
-        _estimate(given.jobs, request, memory)
+        _estimate(inputs.jobs, request, memory)
         return
     if out is not None:
+        # Before the model is loaded, which may take minutes.
         check_place(out)
     lines = Lines(fields, as_csv)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:
             view.note(BUNDLED_NOTE)
-        for sentence in given.notes:
+        for sentence in inputs.notes:
             view.note(sentence)
         view.stage("start")
-        answers: Engine
+        backend: Engine
         if remote is None:
-            # Several workers are faster than one server.
-            here = no_server or request.is_local_only
-            running: tuple[Plan, Engine] | str = ""
-            if not here and engine.is_alone:
+            # The user's own server is used unless several workers are wanted, which are faster.
+            in_process = no_server or request.is_local_only
+            on_server: tuple[Plan, Engine] | str = ""
+            if not in_process and engine.is_alone:
                 from dycoke_cli.server.local.batch_client import open_batch
 
                 with speaking_of_flags():
-                    running = open_batch(request, given.jobs, together, cache)
-            if isinstance(running, str):
-                if running:
-                    view.note(f"Answering without your server: {running}")
-                plan, answers = _plan(request, engine, together, cache), engine.chosen()
+                    on_server = open_batch(request, inputs.jobs, group_size, cache)
+            if isinstance(on_server, str):
+                if on_server:
+                    view.note(f"Answering without your server: {on_server}")
+                plan, backend = _plan(request, engine, group_size, cache), engine.chosen()
             else:
-                plan, answers = running
+                plan, backend = on_server
         else:
             from dycoke_cli.runs.remote.remote_run import RemoteEngine
 
-            served = remote.connected(model.model, [request.method] * remote.names_method)
-            plan, answers = served.plan(request), RemoteEngine(served)
+            served_model = remote.connected(model.model, [request.method] * remote.names_method)
+            plan, backend = served_model.plan(request), RemoteEngine(served_model)
         results: Results = lines
         if out is not None:
             results = file = stack.enter_context(open_results(out))
@@ -200,10 +201,10 @@ def batch(
                     f"the last line of {out} was half written; its question is asked again"
                 )
         counts = run(
-            given.jobs,
+            inputs.jobs,
             plan,
             results,
-            answers,
+            backend,
             view,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
@@ -214,9 +215,9 @@ def batch(
 
 
 def _plan(
-    request: Request, engine: engine_flags.EngineFlags, together: int | None, cache: bool
+    request: Request, engine: engine_flags.EngineFlags, group_size: int | None, cache: bool
 ) -> Plan:
-    """The plan of a model on this machine or on a cluster; torch is imported, in seconds."""
+    """Plan of a run with a local model or on a cluster; imports torch."""
     from dycoke_cli.runs.plan import plan_of
 
     engine.start()
@@ -227,28 +228,28 @@ def _plan(
         from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
-        found = choose(request.model, request.loading)
+        resolved = choose(request.model, request.loading)
     workers = engine.workers or 1
-    if workers > 1:  # each holds the model; one alone checks this itself
-        check_room(found, free_memory(found.device), workers)
+    if workers > 1:  # each loads the model; a single one checks its memory while it loads
+        check_room(resolved, free_memory(resolved.device), workers)
     with speaking_of_flags():
         return plan_of(
             request,
-            found,
-            batch_size=together,
+            resolved,
+            batch_size=group_size,
             cache=cache,
             workers=workers,
-            model_bytes=needed_bytes(found),
+            model_bytes=needed_bytes(resolved),
         )
 
 
 def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
-    """Refuse a file of subtitles that isn't there, or that several videos would share."""
+    """Check that a subtitle file exists, and that there is only one video to use it for."""
     from dycoke_cli.video.subtitles import AUTO, find_source
 
     if wanted is None or wanted == AUTO:
         return
-    find_source(jobs[0].video.path, wanted)
+    find_source(jobs[0].video.path, wanted)  # raises if the file doesn't exist
     if len(jobs) > 1:
         raise UsageError(
             f"--subtitles {display_name(wanted)} belongs to one video, and there are {len(jobs)}: "
@@ -257,15 +258,16 @@ def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
 
 
 def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None:
-    """One object per video on stdout: what an answer about it would cost, or why none is known.
+    """Print an object per video: the estimated cost of an answer, or an error.
 
     Raises:
         Exit: a video can't be read.
-        ModelError: there is no such model, or nothing is known of it here.
+        ModelError: there is no such model, or its configuration isn't available.
     """
     from dycoke_cli.engine.memory.cost import SCHEMA
 
     failed = False
+    # Several jobs may be about one video, whose estimate is the same.
     for video in dict.fromkeys(job.video for job in jobs):
         try:
             document = to_dict(

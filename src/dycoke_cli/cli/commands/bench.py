@@ -157,6 +157,7 @@ def bench(
             raise UsageError("bench decodes a video several times: name a file in place of -")
         if plot is not None:
             check_picture(plot, [_PLOT_SUFFIX])
+        # Parsed before anything is loaded, so that a typo is reported at once.
         specs = method_flags.rows_of(methods, retain, model.named or BUNDLED)
         remote, served_model = server.chosen(context), None
         if remote is not None:
@@ -217,7 +218,7 @@ def _table(rows: Sequence[TimedRow], columns: Sequence[_Column]) -> Table:
     table.add_column("Method", overflow="fold")
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    base = next(row for row in rows if row.changed is None)
+    base = next(row for row in rows if row.changed is None)  # only the baseline has no changes
     texts = zip(*(column([cell(row, base) for row in rows]) for _, cell in columns), strict=True)
     for row, cells in zip(rows, texts, strict=True):
         table.add_row(Text(one_line(row.spec)), *map(Text, cells))

@@ -80,35 +80,36 @@ def chat(
         )
     )
     note = BUNDLED_NOTE if model.named is None and not quiet else None
-    by_hand = sys.stdin is not None and sys.stdin.isatty()
-    with _Turns(quiet, note, several=not by_hand) as turns:
-        turns.stage("start")
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    with _ChatView(quiet, note, several=not interactive) as view:
+        view.stage("start")
         from dycoke_cli.runs.chat_state import Chat
         from dycoke_cli.runs.conversation import Conversation
 
         with speaking_of_flags():
-            state = Chat(Conversation(as_named(videos), [], request, cache=cache), turns)
-        turns.announce()
-        turns.stop()
-        commands = _Commands(state, turns)
-        if by_hand and not quiet:
+            state = Chat(Conversation(as_named(videos), [], request, cache=cache), view)
+        view.announce()
+        view.stop()
+        commands = _Commands(state, view)
+        if interactive and not quiet:
             render.note("/help lists the commands")
+        # In a pipe, exit code 1 tells that lines failed; at a terminal the user has seen it.
         failed = 0
-        for line in _typed() if by_hand else _piped():
+        for line in _read_terminal() if interactive else _read_pipe():
             if line in ("/quit", "/exit"):
                 break
-            failed += not _done(commands, line, by_hand)
-    if failed and not by_hand:
+            failed += not _run_line(commands, line, interactive)
+    if failed and not interactive:
         raise typer.Exit(1)
 
 
-class _Turns(AsText):
-    """Answers as text; one that was interrupted is cut, and the next has its own clock.
+class _ChatView(AsText):
+    """Text view of a chat: an answer can be interrupted, and each has its own waiting time.
 
     Args:
-        quiet: leave stderr to errors.
+        quiet: print only errors to stderr.
         note: see `View`.
-        several: show each question before its answer, which is one line.
+        several: print each question before its answer, which is one line.
     """
 
     more = "/stats"
@@ -117,42 +118,44 @@ class _Turns(AsText):
         super().__init__(2 if several else 1, quiet, note)
 
     def begin(self, question: str) -> None:
-        """Begin the clock, too: somebody thought about the question since the last answer."""
+        """Also restart the clock: the time for typing the question isn't waiting time."""
         self._waiting_since = time.monotonic()
         super().begin(question)
 
     def interrupted(self) -> None:
-        """End the line of an answer that stops here."""
+        """End the line of an interrupted answer."""
         self.stop()
         self._answer.abandon()
 
 
-def _done(commands: _Commands, line: str, by_hand: bool) -> bool:
-    """Do what a line says; whether that went well."""
+def _run_line(commands: _Commands, line: str, interactive: bool) -> bool:
+    """Run a line; errors are printed. Returns whether it succeeded."""
     try:
         with speaking_of_flags():
             commands.run(line)
     except KeyboardInterrupt:
-        commands.turns.interrupted()
-        if not by_hand:
+        commands.view.interrupted()
+        if not interactive:
             raise
         render.note("stopped")
     except (BrokenPipeError, OutputError):
+        # Nobody reads the answers, or they can't be written: this ends the chat.
         raise
     except Exception as error:
-        commands.turns.interrupted()
+        commands.view.interrupted()
         failure.show_traceback()
         failure.say(failure.explain(error))
         return False
     return True
 
 
-def _piped() -> Iterator[str]:
-    """The lines of stdin that aren't empty, as they come."""
+def _read_pipe() -> Iterator[str]:
+    """Non-empty lines of stdin, as they arrive."""
     if sys.stdin is None:
         raise UsageError("stdin is closed; chat reads a question per line from it")
     for number, line in enumerate(sys.stdin.buffer):
         try:
+            # Windows editors begin a file with a byte order mark.
             text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise UsageError("the questions on stdin aren't UTF-8 text") from error
@@ -160,8 +163,8 @@ def _piped() -> Iterator[str]:
             yield text
 
 
-def _typed() -> Iterator[str]:
-    """The lines that somebody types, which are edited, completed and kept for the next chat."""
+def _read_terminal() -> Iterator[str]:
+    """Lines typed at a prompt with editing, completion and a history across chats."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -173,6 +176,7 @@ def _typed() -> Iterator[str]:
     with suppress(OSError):
         make_folder(cache_folder())
         path = cache_folder() / "chat_history"
+        # Created here, because the library would make it readable for other users.
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
         history = FileHistory(path)
     prompt: PromptSession[str] = PromptSession(
@@ -183,7 +187,7 @@ def _typed() -> Iterator[str]:
     while True:
         try:
             text = prompt.prompt("> ").strip()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # discards the line, as in a shell
             continue
         except EOFError:
             return
@@ -192,15 +196,15 @@ def _typed() -> Iterator[str]:
 
 
 class _Commands:
-    """What a line does.
+    """Runs lines: questions and slash commands.
 
     Args:
         chat: the conversation.
-        turns: shows it.
+        view: prints answers and progress.
     """
 
-    def __init__(self, chat: Chat, turns: _Turns) -> None:
-        self.chat, self.turns = chat, turns
+    def __init__(self, chat: Chat, view: _ChatView) -> None:
+        self.chat, self.view = chat, view
 
     def run(self, line: str) -> None:
         """Ask a question, or run a command.
@@ -212,51 +216,52 @@ class _Commands:
         if not is_valid(line):
             raise UsageError("the question isn't UTF-8 text; convert it to UTF-8")
         if not line.startswith("/"):
-            self.chat.ask(line, self.turns)
+            self.chat.ask(line, self.view)
             return
-        name, _, rest = line[1:].partition(" ")
+        name, _, argument = line[1:].partition(" ")
         if name not in COMMANDS:
             raise UsageError(f"there is no command /{name}: /help lists them")
-        COMMANDS[name].does(self, rest.strip())
+        COMMANDS[name].action(self, argument.strip())
 
     def method(self, text: str) -> None:
-        """Choose a method, or say which is chosen."""
+        """Set the method, or print the current one."""
         method = self.chat.conversation.request.method
         if text:
             method = self.chat.use(parse_spec(text).create())
-        render.note(f"Method: {_in_words(method)}")
+        render.note(f"Method: {_describe(method)}")
 
     def compare(self, text: str) -> None:
-        """Ask with and without compression: a question, or the last one."""
-        self.chat.compare(text or self._last("/compare QUESTION asks one").question, self.turns)
+        """Answer a question, or the last one, with and without compression."""
+        self.chat.compare(text or self._last("/compare QUESTION asks one").question, self.view)
 
     def stats(self, _: str) -> None:
-        """The panel of the last answer."""
+        """Print the panel of the last answer."""
         answer = self._last("ask a question first")
         if answer.refused:
             raise UsageError("the last question wasn't put to the model: it has no figures")
         render.statistics(answer, answer.seconds.total, 0.0, whole=True)
 
     def frames(self, _: str) -> None:
-        """Which frames were read."""
+        """Print the time stamps of the sampled frames."""
         for video, times in zip(self.chat.conversation.names, self.chat.timestamps_s, strict=True):
             listed = ", ".join(f"{time_s:.2f}" for time_s in times)
             render.note(f"{video}: {len(times)} frames at {listed} s")
 
     def video(self, text: str) -> None:
-        """Go on with another video."""
+        """Start a conversation about another video."""
         try:
+            # A path with spaces needs no quotes if it exists as typed.
             videos = tuple(shlex.split(text)) if text and not os.path.exists(text) else (text,)
         except ValueError as error:
             raise UsageError(f"/video: {error} in {text}") from error
         if not text or STDIN in videos:
             raise UsageError("/video needs a file, as in `/video clip.mp4`")
-        self.chat.show(as_named(videos), self.turns)
-        self.turns.stop()
+        self.chat.show(as_named(videos), self.view)
+        self.view.stop()
         render.note(f"Now about {' and '.join(map(quoted, videos))}; a new conversation")
 
     def clear(self, _: str) -> None:
-        """Forget what was said."""
+        """Start a new conversation about the same video."""
         self.chat.forget()
         render.note("A new conversation about the same video")
 
@@ -269,7 +274,10 @@ class _Commands:
         render.note(f"Saved to {text}")
 
     def inspect(self, text: str) -> None:
-        """Write the page of the last question, asked alone: by the method, and without."""
+        """Write an HTML page that compares the method with the baseline on the last question.
+
+        The question is asked without the conversation before it.
+        """
         from dycoke_cli.cli.commands.inspect import page_of_question
 
         question = self._last("ask a question first").question
@@ -286,7 +294,7 @@ class _Commands:
         render.note(f"Written: {text}")
 
     def help(self, _: str) -> None:
-        """The commands."""
+        """Print the commands."""
         for name, command in COMMANDS.items():
             render.note(f"{f'/{name} {command.takes}'.strip()}: {command.help}")
         render.note("/quit: End the chat (or Ctrl-D)")
@@ -299,7 +307,7 @@ class _Commands:
 
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
-    """Errors of writing a file don't end the chat: another one may do."""
+    """Turn errors of writing a file into a message: the chat goes on."""
     try:
         yield
     except OSError as error:
@@ -307,26 +315,28 @@ def _writing(path: str) -> Iterator[None]:
         raise DycokeError(why) from error
 
 
-def _in_words(method: Method) -> str:
-    """A method as `/method` takes it, and in parentheses what is at its default.
+def _describe(method: Method) -> str:
+    """Format a method as `/method` takes it, with parameters at their default in parentheses.
 
-    Between those are spaces, at which a narrow terminal breaks the line.
+    Those are separated by spaces, so that a narrow terminal can break the line.
     """
-    usual = type(method)().parameters()
-    given = {name: value for name, value in method.parameters().items() if value is not None}
-    words = {name: f"{name}={value}" for name, value in given.items()}
-    own = ",".join(word for name, word in words.items() if given[name] != usual[name])
-    rest = ", ".join(word for name, word in words.items() if given[name] == usual[name])
-    return ":".join(filter(None, [method.name, own])) + (f" ({rest})" if rest else "")
+    defaults = type(method)().parameters()
+    values = {name: value for name, value in method.parameters().items() if value is not None}
+    assignments = {name: f"{name}={value}" for name, value in values.items()}
+    changed = ",".join(word for name, word in assignments.items() if values[name] != defaults[name])
+    unchanged = ", ".join(
+        word for name, word in assignments.items() if values[name] == defaults[name]
+    )
+    return ":".join(filter(None, [method.name, changed])) + (f" ({unchanged})" if unchanged else "")
 
 
 @dataclass(frozen=True)
 class _Command:
-    """A command: what it takes, what it does in words, and the function."""
+    """Slash command: its argument, its help and its function."""
 
     takes: str
     help: str
-    does: Callable[[_Commands, str], None]
+    action: Callable[[_Commands, str], None]
 
 
 COMMANDS = {
@@ -342,4 +352,4 @@ COMMANDS = {
     "save": _Command("FILE", "Save it as Markdown, or as JSON Lines (.jsonl)", _Commands.save),
     "help": _Command("", "List the commands", _Commands.help),
 }
-"""What may stand behind a slash, besides /quit."""
+"""Slash commands by name; /quit and /exit are handled by the loop."""

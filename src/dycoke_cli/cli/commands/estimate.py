@@ -51,27 +51,27 @@ _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
 def check_memory(memory: str | None, estimate: bool) -> None:
-    """Refuse --memory where nothing is estimated.
+    """Check that --memory comes with --estimate.
 
     Raises:
-        UsageError: it is given without --estimate.
+        UsageError: it doesn't.
     """
     if memory is not None and not estimate:
         raise UsageError("--memory is for estimates: add --estimate, or leave it out")
 
 
 def cost_of_video(video: Source, request: Request, memory: str | None = None) -> Cost:
-    """What an answer about a video would cost; the frames aren't decoded.
+    """Estimate the cost of an answer about a video, without decoding frames.
 
     Args:
-        video: a path, those of pictures, or - for stdin.
-        request: how it would be asked.
-        memory: of the device, as `--memory` takes it; None for what is free.
+        video: path of a video, paths of pictures, or - for stdin.
+        request: options of the answer.
+        memory: memory of the device, as `--memory` takes it; None for the free memory.
 
     Raises:
         VideoError: the video can't be read.
-        ModelError: there is no such model, or nothing is known of it here.
-        UsageError: something doesn't fit the model or the video.
+        ModelError: there is no such model, or its configuration isn't available.
+        UsageError: an option doesn't fit the model or the video.
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
@@ -79,7 +79,7 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     from dycoke_cli.video.decoder import Decoder
 
-    find(request.model)
+    find(request.model)  # an unknown model is reported before the video is opened
     with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
         plan = opened.plan
     name = video if isinstance(video, str) else video[0]
@@ -97,28 +97,29 @@ def cost_of_frames(
     memory: str | None = None,
     times_s: Sequence[float] = (),
 ) -> Cost:
-    """What an answer about so many frames would cost.
+    """Estimate the cost of an answer about a number of frames.
 
     Args:
-        request: how it would be asked.
-        frames: that are shown.
-        height: of each, in pixels.
-        width: of each, in pixels.
-        video: as it was given.
-        memory: of the device, as `--memory` takes it; None for what is free.
-        times_s: of the frames, where there is a video.
+        request: options of the answer.
+        frames: number of frames.
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
+        video: path as typed, for the report.
+        memory: memory of the device, as `--memory` takes it; None for the free memory.
+        times_s: time stamps of the frames, if there is a video.
 
     Raises:
         ModelError: there is no such model, or its configuration can't be read.
-        UsageError: something doesn't fit the model.
+        UsageError: an option doesn't fit the model.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.free_memory import Target, this_machine
 
     source, loading = find(request.model), request.loading
-    given = None if memory is None else parse_size(memory)
-    target = Target.of(loading.device, given, this_machine())
+    device_memory = None if memory is None else parse_size(memory)
+    target = Target.of(loading.device, device_memory, this_machine())
     with speaking_of_flags():
+        # `frame_bytes`: a decoded frame is RGB, one byte per channel.
         return estimate_cost(
             source,
             clip_tokens(source, frames, height, width, loading.revision),
@@ -133,7 +134,7 @@ def cost_of_frames(
 
 
 def show_cost(cost: Cost, as_json: bool) -> None:
-    """Print what an answer would cost: a table, or the object."""
+    """Print an estimate as a table or a JSON object."""
     if as_json:
         output.write_json(to_dict(cost))
     else:
@@ -143,8 +144,8 @@ def show_cost(cost: Cost, as_json: bool) -> None:
 
 
 def _table(estimated: Cost) -> Group:
-    """What an answer would cost, without compression and with it."""
-    tokens, held, used = estimated.tokens, estimated.bytes, estimated.flops
+    """Table of the cost with and without compression."""
+    tokens, memory, compute = estimated.tokens, estimated.bytes, estimated.flops
     method = restore(estimated.method)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -155,10 +156,15 @@ def _table(estimated: Cost) -> Group:
     rows: list[tuple[str, float, float, Callable[[float], str | Quantity]]] = [
         ("Visual tokens at prefill", tokens.visual, tokens.visual_kept, count),
         ("Visual tokens attended per step", tokens.visual, tokens.visual_read_per_step, count),
-        ("KV cache", held.kv_cache_uncompressed, held.kv_cache, _SIZE),
-        ("Peak memory, weights included", held.peak_uncompressed, held.peak, _SIZE),
-        ("Prefill FLOPs of visual tokens", used.prefill_uncompressed, used.prefill, _FLOPS),
-        ("Decode FLOPs of visual tokens", used.decode_uncompressed, used.decode, _FLOPS),
+        ("KV cache", memory.kv_cache_uncompressed, memory.kv_cache, _SIZE),
+        ("Peak memory, weights included", memory.peak_uncompressed, memory.peak, _SIZE),
+        (
+            "Prefill FLOPs of visual tokens",
+            compute.prefill_uncompressed,
+            compute.prefill,
+            _FLOPS,
+        ),
+        ("Decode FLOPs of visual tokens", compute.decode_uncompressed, compute.decode, _FLOPS),
     ]
     before, after = estimated.seconds_uncompressed, estimated.seconds
     if before is not None and after is not None:
@@ -172,7 +178,7 @@ def _table(estimated: Cost) -> Group:
     frames = f"{count(tokens.frames)} × {count(tokens.per_frame)} visual tokens"
     title = (
         f"{one_line(estimated.model)}, {estimated.dtype}, {_DEVICES[estimated.device]}: weights "
-        f"{size(held.weights)}"
+        f"{size(memory.weights)}"
     )
     notes = (
         f"{method.title} {parameters}".rstrip() + ". FLOPs by the paper's formula, of the language "
@@ -193,23 +199,25 @@ def _table(estimated: Cost) -> Group:
 
 
 def _verdict(estimated: Cost) -> str:
-    """Whether it fits memory and context, and what would."""
-    context, wrong = estimated.context, []
+    """Sentence: whether the answer fits memory and context, and which changes would make it fit."""
+    context, problems = estimated.context, []
     if not context.fits:
-        wrong.append(
+        problems.append(
             f"{count(context.needed)} tokens are longer than the model's context of "
             f"{count(context.length or 0)}"
         )
     if estimated.fits == "no":
         assert estimated.free is not None, "else it isn't known"
-        wrong.append(f"{size(estimated.bytes.peak)} don't fit the {size(estimated.free)} of memory")
-    if wrong:
+        problems.append(
+            f"{size(estimated.bytes.peak)} don't fit the {size(estimated.free)} of memory"
+        )
+    if problems:
         ways = " or ".join(estimated.would_fit)
-        return f"Doesn't fit: {', and '.join(wrong)}" + (f"; {ways} would." if ways else ".")
+        return f"Doesn't fit: {', and '.join(problems)}" + (f"; {ways} would." if ways else ".")
     if estimated.fits is None:
         return "How much memory the device has isn't known: --memory 8GB says it."
     where = "the GPU" if estimated.fits == "gpu" else "main memory"
-    own = (estimated.fits == "gpu") == (estimated.device != "cpu")
-    free = f" ({size(estimated.free)})" if own and estimated.free is not None else ""
-    way = "" if own else ", not the GPU: add --device cpu"
-    return f"Fits {where}{free}{way}."
+    on_device = (estimated.fits == "gpu") == (estimated.device != "cpu")
+    free = f" ({size(estimated.free)})" if on_device and estimated.free is not None else ""
+    hint = "" if on_device else ", not the GPU: add --device cpu"
+    return f"Fits {where}{free}{hint}."

@@ -113,6 +113,7 @@ def inspect(
         other = MethodFlags(against).chosen()
         if other != methods[0]:
             methods.append(other)
+        # Before the model is loaded, so that an unusable path costs no time.
         if out is not None:
             check_picture(out, (".html",), "--out")
         if png is not None:
@@ -149,6 +150,7 @@ def _run_inspection(
 
     conversation = Conversation((video,), [question], request)
     with advising(request):
+        # No prefix cache: the figures of each method are those of a question asked alone.
         session, method = open_session(conversation, view, reuse=False)
         each = [method, *methods[1:]]
         inspection = inspect_question(session, video, question, each, request.generation)

@@ -65,7 +65,7 @@ def methods(
 
 @dataclass(frozen=True)
 class ListedParameter:
-    """A parameter of a method."""
+    """Parameter of a compression method."""
 
     name: str
     flags: Annotated[tuple[str, ...], Doc(minItems=1)]
@@ -83,7 +83,7 @@ class ListedParameter:
 
 @dataclass(frozen=True)
 class ListedAblation:
-    """A method with some parameters fixed, as `dycoke eval --methods` takes it."""
+    """Ablation: a method with some parameters fixed, named in `dycoke eval --methods`."""
 
     name: str
     summary: str
@@ -128,7 +128,7 @@ class MethodList:
 
 
 def list_methods(methods: Iterable[type[Method]]) -> MethodList:
-    """Methods as an object."""
+    """Build the JSON object of some methods."""
     return MethodList(default=DEFAULT, methods=tuple(map(_method, methods)))
 
 
@@ -141,7 +141,7 @@ def _method(method: type[Method]) -> ListedMethod:
         plugin=identity(method).get("plugin"),
         acts=tuple(places(method)),
         needs=tuple(method.needs),
-        families={place: _served(method, place) for place in places(method)},
+        families={place: _supported_families(method, place) for place in places(method)},
         parameters=tuple(map(_parameter, parameters_of(method).values())),
         ablations=tuple(
             ListedAblation(name, ablation.summary, dict(ablation.parameters))
@@ -150,14 +150,15 @@ def _method(method: type[Method]) -> ListedMethod:
     )
 
 
-def _served(method: type[Method], place: str) -> tuple[str, ...]:
-    """The families of which a method can choose there."""
+def _supported_families(method: type[Method], place: str) -> tuple[str, ...]:
+    """Families on which a method can select tokens at a place."""
     inside, in_decode = "inside" in PLACES[place], "pruning" in PLACES[place]
     in_tower = "before_vision" in PLACES[place]
     return tuple(
         name
         for name, family in FAMILIES.items()
         if not family.only_none
+        # The conditions under which binding or attaching a method to a model fails, by family.
         and (family.tower is not None or "attention" not in method.needs)
         and (family.encodes_parts or not in_tower)
         and (family.has_pictures or method.shrink is Method.shrink)
@@ -184,7 +185,7 @@ def _parameter(parameter: Parameter) -> ListedParameter:
 
 
 def table(document: MethodList) -> Group:
-    """A line for each method: what it does, and the flag that says how many tokens it leaves."""
+    """Table with a line per method: what it does, and the flag that sets its budget."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("Name", "What it keeps, or does", "Budget"):
         table.add_column(heading, no_wrap=True)
@@ -207,15 +208,15 @@ def _first_budget(method: ListedMethod) -> Parameter | None:
 
 
 def page(document: MethodList) -> Group:
-    """All that is known of the first of some methods."""
-    one = document.methods[0]
-    parts = _about(one, one.name == document.default)
-    if one.parameters:
-        parts += [Text(), _parameters(one.parameters)]
-    if budget := _first_budget(one):
-        spec = f"{one.name}:{budget.name}={budget.default_in_words},…"
+    """Details of the only method in a document."""
+    method = document.methods[0]
+    parts = _about(method, method.name == document.default)
+    if method.parameters:
+        parts += [Text(), _parameters(method.parameters)]
+    if budget := _first_budget(method):
+        spec = f"{method.name}:{budget.name}={budget.default_in_words},…"
         parts.append(Text(f"As flags of ask and batch, or as --method {spec}", style="dim"))
-    return Group(*parts, *_ablations(one))
+    return Group(*parts, *_ablations(method))
 
 
 def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
@@ -232,15 +233,15 @@ def _about(method: ListedMethod, is_default: bool) -> list[RenderableType]:
 
 
 def _families(method: ListedMethod) -> str:
-    """Those that it serves: once, where that is the same everywhere."""
-    by_place = {place: _named(families) for place, families in method.families.items()}
+    """Families that a method supports; by place only if the places differ."""
+    by_place = {place: _list_families(families) for place, families in method.families.items()}
     if len({*by_place.values()}) < 2:
         return next(iter(by_place.values()), "all")
     return "; ".join(f"{place} {families}" for place, families in by_place.items())
 
 
-def _named(families: Sequence[str]) -> str:
-    """The families, or which are missing, whichever is shorter."""
+def _list_families(families: Sequence[str]) -> str:
+    """List families, or the missing ones if those are fewer."""
     missing = [family for family in FAMILIES if family not in families]
     if not missing:
         return "all"

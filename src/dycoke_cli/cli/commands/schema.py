@@ -15,10 +15,10 @@ from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
 
-_OF_A_BATCH = ("id", "key", "digest")
-_ABOUT = (*_OF_A_BATCH, "benchmark", "model", "video", "question")
+_BATCH_KEYS = ("id", "key", "digest")
+_CONTEXT_KEYS = (*_BATCH_KEYS, "benchmark", "model", "video", "question")
 _UNMEASURED = ("seed", "tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes")
-"""Keys whose value is null where the question wasn't put to the model."""
+"""Keys whose value is null if the question wasn't put to the model."""
 _ANSWERED = {
     "finish_reason": {
         "enum": ["stop", "length"],
@@ -36,13 +36,12 @@ _REFUSED: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Document:
-    """What a command prints.
+    """JSON document of a command.
 
     Args:
-        schema: its name, as under the key `schema`.
+        schema: name of its schema, the value of the key `schema`.
         description: what it is, and which command prints it.
-        parts: the objects that it may be; called when they are needed, for their modules take time
-            to import.
+        parts: returns its variants. A function, because importing their modules takes time.
     """
 
     schema: str
@@ -51,11 +50,11 @@ class Document:
 
 
 def _failure(*about: str, needs: tuple[str, ...] = ()) -> Part:
-    return Part(Failure, needs=needs, without=[name for name in _ABOUT if name not in about])
+    return Part(Failure, needs=needs, without=[name for name in _CONTEXT_KEYS if name not in about])
 
 
 def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, Part]:
-    """Kinds of answers: of a model on this machine, to a question not put to it, of a server."""
+    """Variants of an answer: from a local model, a refusal, from a server."""
     return {
         "answer": Part(Answer, needs, without, values=_ANSWERED),
         "refusal": Part(Answer, needs, without, values=_REFUSED),
@@ -64,15 +63,15 @@ def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[s
 
 
 def answer_parts() -> Mapping[str, Part]:
-    """What a `dycoke.answer/1` object may be."""
+    """Variants of a `dycoke.answer/1` object."""
     return {
         **_answers(needs=("video",)),
-        "error": _failure("video", "question", *_OF_A_BATCH),
+        "error": _failure("video", "question", *_BATCH_KEYS),
     }
 
 
 def _batch() -> Mapping[str, Part]:
-    needs = ("video", "question", *_OF_A_BATCH)
+    needs = ("video", "question", *_BATCH_KEYS)
     return {
         **_answers(needs=needs, without=("compared_to",)),
         "error": _failure(*needs, needs=needs),
@@ -229,9 +228,10 @@ def schema(
 
 
 def read_schema(name: str) -> dict[str, Any]:
-    """A schema as an object; what it says of methods is read off their fields."""
+    """Build a schema as an object; the parameters of methods come from their fields."""
     document = DOCUMENTS[name]
     schema = schema_of(document.schema, document.description, document.parts())
+    # The field is a plain dict in the dataclass: its keys depend on the method.
     for part in {"answer", "refusal", "estimate"} & schema["$defs"].keys():
         schema["$defs"][part]["properties"]["method"] = method_schema()
     return schema

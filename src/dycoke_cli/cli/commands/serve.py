@@ -36,8 +36,8 @@ _SERVER = "Server"
 _LIMITS = "Limits"
 _MIB = 1024**2
 _BACKGROUND_IDLE_S = 900.0
-_BODIES = 4  # as many of the largest as may be in memory at once
-_CONNECTIONS = 4  # for each request that is taken on: those that are only open cost little
+_BODIES = 4  # limit of memory for request bodies, in bodies of the largest allowed size
+_CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 
 Action = Annotated[
     Literal["stop"] | None,
@@ -194,15 +194,21 @@ def serve(
         request_flags.request(model, loading, sampling, generation, limits=limits)
     )
     note = BUNDLED_NOTE if model.named is None else None
+    # From the environment only: a flag would be visible in the list of processes.
     key = os.environ.get(KEY) or None
     media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
-    begun: Callable[[str], None] = (lambda text: None) if quiet else render.note
-    with detached(begun, background) as begun, View(quiet, note) as view, speaking_of_flags():
+    announce: Callable[[str], None] = (lambda text: None) if quiet else render.note
+    with (
+        detached(announce, background) as announce_ready,
+        View(quiet, note) as view,
+        speaking_of_flags(),
+    ):
         view.stage("start")
         from dycoke_cli.server.lifetime import Address, Idling, make_server, run
         from dycoke_cli.server.local.listener import LocalListener
 
         address = Address(host, port, key)
+        # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
             with closing(LocalListener(request.limits)) as local:
@@ -212,8 +218,10 @@ def serve(
                 local.make_ready()
                 view.announce()
                 view.stop()
-                where = f"[{host}]" if ":" in host else host
-                begun(f"Serving {request.model} at http://{where}:{listening.getsockname()[1]}/v1")
+                url_host = f"[{host}]" if ":" in host else host
+                announce_ready(
+                    f"Serving {request.model} at http://{url_host}:{listening.getsockname()[1]}/v1"
+                )
                 idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
                 run(server, service, [listening, *local.sockets], idling)
 
@@ -228,7 +236,7 @@ def _service(
     hold: int,
     cache: bool,
 ) -> Service:
-    """Load the model, and put together what answers."""
+    """Load the model, and assemble the service."""
     from dycoke_cli.runs.conversation import bound_to, check_request
     from dycoke_cli.stock.importing import uncollected
 
@@ -248,7 +256,8 @@ def _service(
     view.stage("load" if known.local else "fetch")
     loading = partial(load, known.source, **asdict(request.loading))
     loaded = loading()
-    bound_to(loaded, request.method, known)  # what the model can't serve is refused here
+    # Raises if the model doesn't support the method, so that the server never starts with it.
+    bound_to(loaded, request.method, known)
     metrics = Metrics()
     sessions = SessionCache(hold, metrics)
     kept = VisualCache() if cache else None
@@ -259,7 +268,7 @@ def _service(
         engine=EngineThread(loading, loaded, sessions, metrics, kept),
         sessions=sessions,
         media=media,
-        read=_reading(request.limits),
+        read=_make_reader(request.limits),
         admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
         metrics=metrics,
         most_frames=frame_limit,
@@ -267,8 +276,8 @@ def _service(
     )
 
 
-def _reading(limits: Limits) -> Read:
-    """What reads the videos of requests, in processes of their own."""
+def _make_reader(limits: Limits) -> Read:
+    """Reader of request videos; each is decoded in a separate process."""
     decoders = Decoders(limits)
 
     def read(file: MediaFile, sampling: Sampling) -> Clip:

@@ -25,7 +25,7 @@ PANEL = "Compression"
 _OWNERS = owners()
 
 AUTO = "auto"
-"""What `dycoke tune` chose, in place of a method."""
+"""Value of `--method` for the choice of `dycoke tune`."""
 
 MethodName = Annotated[
     str | None,
@@ -88,28 +88,32 @@ Budgets = Annotated[
 
 
 def options() -> dict[str, Any]:
-    """What Typer needs of each flag, by the name of its parameter."""
+    """Typer options by parameter name."""
     return {name: option(parameters, _panel(name)) for name, parameters in _OWNERS.items()}
 
 
 def _panel(parameter: str) -> str:
-    """That of the method that has a parameter; of all methods where several or the default have it.
+    """Help panel of a parameter: its method's, or the common one if it isn't specific to a method.
 
-    A method that inherits it from another counts for that one.
+    Specific means that one class declares it, and that the default method doesn't inherit it.
     """
     kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
-    having = [k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)]
-    own = [k for k in having if not any(issubclass(k, other) for other in {*having} - {k})]
-    if len(own) > 1 or issubclass(METHODS[DEFAULT], own[0]):
+    declaring = [
+        k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)
+    ]
+    origins = [
+        k for k in declaring if not any(issubclass(k, other) for other in {*declaring} - {k})
+    ]
+    if len(origins) > 1 or issubclass(METHODS[DEFAULT], origins[0]):
         return PANEL
-    return f"{own[0].title} (--method {', '.join(_OWNERS[parameter])})"
+    return f"{origins[0].title} (--method {', '.join(_OWNERS[parameter])})"
 
 
 def _refuse(parameter: str) -> None:
-    """Note that a plug-in's parameter has no flag, for its name is taken.
+    """Report that a plug-in's parameter gets no flag, because the name is taken.
 
     Raises:
-        KeyError: the method is none of a plug-in.
+        KeyError: the method isn't from a plug-in.
     """
     for method in _OWNERS[parameter]:
         sentence = f"its parameter {parameter} gets no flag, for dycoke has one of that name"
@@ -118,7 +122,7 @@ def _refuse(parameter: str) -> None:
 
 @dataclass(frozen=True)
 class MethodFlags:
-    """Which visual tokens are dropped."""
+    """Flags of the compression method."""
 
     method: MethodName = None
     guard: GuardBound = None
@@ -126,16 +130,18 @@ class MethodFlags:
     parameters: Annotated[dict[str, Any], Each(options(), _refuse)] = field(default_factory=dict)
 
     def applied(self, request: Request) -> Request:
-        """A request with the method that they choose.
+        """Add the chosen method to a request.
 
         Raises:
-            UsageError: see `chosen`; or what `dycoke tune` found is asked for, and there is none
-                for the model, or it is of another version.
-            ModelError: likewise, and the model isn't on this machine.
+            UsageError: see `chosen`; or --method auto or --guard without a stored tuning of this
+                model and version.
+            ModelError: they need the model, which isn't on this machine.
         """
         given = [name for name, value in self.parameters.items() if value is not None]
-        asked = self.method == AUTO or self.guard is not None or self.guard_mean is not None
-        if not asked:
+        needs_tuning = self.method == AUTO or self.guard is not None or self.guard_mean is not None
+        if not needs_tuning:
+            # Only a command without any method flag uses the saved tuning: a given parameter is of
+            # the default method.
             if self.method is None and not given and not request.loading.random_weights:
                 tuning = default_tuning(request.model)
                 if tuning is not None:
@@ -154,11 +160,11 @@ class MethodFlags:
         return replace(request, guard=guard, cautions=(*request.cautions, *cautions))
 
     def chosen(self) -> Method:
-        """What they choose; what depends on the model is None until it is bound.
+        """Method of the flags; parameters that depend on the model are None until it is bound.
 
         Raises:
-            UsageError: no such method, a parameter that it doesn't have, one out of range, two
-                values for one, or a combination without meaning.
+            UsageError: an unknown method or parameter, a value out of range, two values for one
+                parameter, or an invalid combination.
         """
         if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
             flag, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
@@ -170,6 +176,7 @@ class MethodFlags:
                 continue
             with speaking_of_flags():
                 value = value_of(self._parameter(name, spec.method), flagged)
+            # `--method fastv:retain=0.5 --retain 0.5` is fine; different values aren't.
             if name in spec.given and spec.given[name] != value:
                 raise UsageError(
                     f"{in_flags(f'{name}={value}')} contradicts --method {spec.text}; give one of "
@@ -180,7 +187,7 @@ class MethodFlags:
             return create(spec.method, **given)
 
     def _parameter(self, name: str, method: str) -> Parameter:
-        """The method's own, whose words may mean another number than those of others."""
+        """The parameter as defined by the method: its words may mean other numbers elsewhere."""
         owners = _OWNERS[name]
         return owners.get(method, next(iter(owners.values())))
 
@@ -203,25 +210,26 @@ def _differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
 def _guards(
     request: Request, tuning: Tuning, bound: float | None, on_average: float | None
 ) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
-    """The guards of `--guard` and `--guard-mean`, and sentences where they keep all tokens."""
+    """Guards of `--guard` and `--guard-mean`, and warnings where one always keeps all tokens."""
     bounds = [(alpha, n == 1) for n, alpha in enumerate((bound, on_average)) if alpha is not None]
+    # The bound was calibrated on greedy answers.
     if bounds and request.generation.temperature > 0:
         raise UsageError("--guard is for greedy answers; leave --temperature out")
-    found = [guard_of(tuning, *each) for each in bounds]
-    return tuple(guard for guard, _ in found), tuple(caution for _, caution in found if caution)
+    pairs = [guard_of(tuning, *each) for each in bounds]
+    return tuple(guard for guard, _ in pairs), tuple(caution for _, caution in pairs if caution)
 
 
 def guards_of(
     request: Request, methods: str, bound: float | None, on_average: float | None
 ) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
-    """The rows of `--guard` and `--guard-mean`, and warnings about what `dycoke tune` chose.
+    """Guards of `--guard` and `--guard-mean` for eval, and warnings about the stored tuning.
 
     Raises:
         UsageError: a bound out of range; or see `tuning_of`.
-        ModelError: likewise.
+        ModelError: see `tuning_of`.
     """
     guarded = bound is not None or on_average is not None
-    if not guarded and AUTO not in _pieces(methods):
+    if not guarded and AUTO not in _split(methods):
         return (), ()
     tuning = _tuning(request, "--guard" if guarded else f"--methods {AUTO}")
     guards, cautions = _guards(request, tuning, bound, on_average)
@@ -229,18 +237,18 @@ def guards_of(
 
 
 def rows_of(methods: str, budgets: str | None, model: str) -> list[Spec]:
-    """The rows of `--methods`, with what `dycoke tune` chose for the model in place of auto.
+    """Parse `--methods`; auto is replaced by the choice of `dycoke tune` for the model.
 
     Raises:
         UsageError: see `parse_specs` and `tuning_of`.
         ModelError: auto is a row, and the model isn't on this machine.
     """
-    pieces = _pieces(methods)
+    pieces = _split(methods)
     if AUTO in pieces:
         tuned = name_of(tuning_of(model).chosen())
         pieces = [tuned if piece == AUTO else piece for piece in pieces]
     return parse_specs(",".join(pieces), budgets)
 
 
-def _pieces(methods: str) -> list[str]:
+def _split(methods: str) -> list[str]:
     return [piece.strip() for piece in methods.split(",")]

@@ -39,19 +39,20 @@ __all__ = [
 def statistics(
     answer: Answer, waited_s: float, warm_up_s: float, whole: bool, more: str = "--stats"
 ) -> None:
-    """The figures of one answer: a line, or the panel, and the comparison where there is one.
+    """Print the figures of an answer: a line or the panel, and the comparison if there is one.
 
-    Nothing for a question that wasn't put to the model: it has no figures.
+    Prints nothing for a refusal, which has no figures.
 
     Args:
-        answer: and what was measured.
+        answer: the answer.
         waited_s: see `panel`.
-        warm_up_s: likewise.
-        whole: the panel in place of the line; what is compared has it in any case.
+        warm_up_s: see `panel`.
+        whole: print the panel, not the line; a comparison always prints the panel.
         more: see `summary`.
     """
     if answer.refused:
         return
+    # A server reports fewer figures, so its answers have a table of their own.
     if answer.remote:
         from dycoke_cli.cli.render.served import figures, served_line
 

@@ -17,13 +17,13 @@ from dycoke_cli.unicode import one_line
 
 
 def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0) -> Panel:
-    """All figures of one answer.
+    """Panel with all figures of an answer.
 
     Args:
-        answer: and what was measured.
-        waited_s: seconds from the command, or from the answer before, to its end; None takes them
-            for those that were measured.
-        warm_up_s: the part of them that went into a run which isn't measured.
+        answer: the answer.
+        waited_s: seconds from the command or the previous answer to its end; None for the
+            measured stages alone.
+        warm_up_s: seconds of `waited_s` spent on an unmeasured warm-up.
     """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -35,44 +35,45 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
 
 
 def summary(answer: Answer, waited_s: float, more: str = "--stats") -> str:
-    """The one line below an answer: how long it took, and what was dropped.
+    """Summary line of an answer: time, and share of dropped tokens.
 
     Args:
-        answer: and what was measured.
+        answer: the answer.
         waited_s: see `panel`.
-        more: what shows the panel.
+        more: flag or command that shows the panel.
     """
     tokens = answer.tokens
     visual, kept, read = tokens.visual, tokens.visual_kept, tokens.visual_read_per_step
     of_them = f"of {count(visual)} visual tokens"
     if kept < visual:
-        did = f"{share(visual - kept, visual)} {of_them} dropped"
+        effect = f"{share(visual - kept, visual)} {of_them} dropped"
     elif read is not None and read < visual:
-        did = f"decode attends to {share(read, visual)} {of_them}"
+        effect = f"decode attends to {share(read, visual)} {of_them}"
     else:
-        did = "no visual tokens dropped"
-    return f"{seconds(waited_s)} · {did} · {more} shows more"
+        effect = "no visual tokens dropped"
+    return f"{seconds(waited_s)} · {effect} · {more} shows more"
 
 
 def saving(answer: Answer) -> str:
-    """What the method dropped, and the FLOPs that this saves, in a sentence."""
+    """Sentence about the dropped tokens and the saved FLOPs."""
     tokens, used = answer.tokens, answer.flops
     if answer.method["name"] == "none":
         return "No visual tokens dropped: this is the baseline."
     visual, kept = tokens.visual, tokens.visual_kept
     active, read = tokens.visual_active_in_decode, tokens.visual_read_per_step
-    did = []
+    effect = []
     if kept < visual:
-        did.append(f"{share(visual - kept, visual)} of visual tokens dropped")
+        effect.append(f"{share(visual - kept, visual)} of visual tokens dropped")
     if active < kept and read is not None:
-        did.append(
+        effect.append(
             f"decode attends to {share(read, visual)} of them"
             f" ({share(active, visual)} in pruned layers)"
         )
-    if not did:
+    if not effect:
         return "No visual tokens dropped."
+    # `uncompressed` is the same formula for the same tokens without a method.
     saved = 1 - (used.prefill + used.decode) / used.uncompressed
-    sentence = "; ".join([*did, f"LLM FLOPs −{share(saved, 1)} (paper's formula)."])
+    sentence = "; ".join([*effect, f"LLM FLOPs −{share(saved, 1)} (paper's formula)."])
     return sentence[0].upper() + sentence[1:]
 
 
@@ -86,26 +87,26 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
     if not isinstance(answer.subtitles, Absent):
-        found = answer.subtitles
-        lines = _counted(found.lines, "line")
-        rows.append(("Subtitles", one_line(f"{lines} of {found.source}, in the prompt")))
+        subtitles = answer.subtitles
+        lines = _counted(subtitles.lines, "line")
+        rows.append(("Subtitles", one_line(f"{lines} of {subtitles.source}, in the prompt")))
     if not isinstance(answer.audio, Absent):
         rate = answer.audio.sample_rate / 1000
         rows.append(("Audio", f"{answer.audio.seconds:.1f} s at {rate:g} kHz, in the prompt"))
     if not isinstance(answer.tuned, Absent):
-        on = answer.tuned
-        rows.append(("Tuned", f"on {_counted(on.videos, 'video')}, {one_line(on.date)}"))
+        tuned = answer.tuned
+        rows.append(("Tuned", f"on {_counted(tuned.videos, 'video')}, {one_line(tuned.date)}"))
     if not isinstance(answer.guard, Absent):
         rows.append(("Guard", _guard(answer.guard)))
     pruning = restore(answer.method).pruning()
     if pruning is not None:
         if answer.tokens.visual_kept < pruning.least:
-            did = f"off: fewer than {count(pruning.least)} visual tokens"
+            effect = f"off: fewer than {count(pruning.least)} visual tokens"
         elif pruning.own is not None:
-            did = f"by each layer for itself, in each of {_counted(answer.decode.steps, 'step')}"
+            effect = f"by each layer for itself, in each of {_counted(answer.decode.steps, 'step')}"
         else:
-            did = _selection(answer.decode)
-        rows.append(("KV selection", did))
+            effect = _selection(answer.decode)
+        rows.append(("KV selection", effect))
     return [
         *rows,
         ("LLM FLOPs", _flops(answer.flops)),
@@ -157,48 +158,50 @@ def _flops(used: Flops) -> str:
     )
 
 
-def _time(taken: Seconds, waited_s: float | None, warm_up_s: float) -> str:
-    """What somebody waited, and its parts, which add up to it."""
-    stages = {"vision": taken.vision, "prefill": taken.prefill, "decode": taken.decode}
+def _time(times: Seconds, waited_s: float | None, warm_up_s: float) -> str:
+    """Waiting time, and its stages, which add up to it."""
+    stages = {"vision": times.vision, "prefill": times.prefill, "decode": times.decode}
     measured = sum(stages.values())
-    # The program starts, and loads the model while it reads the video.
-    start = taken.load + taken.video_decode if waited_s is None else waited_s - measured - warm_up_s
+    # Everything before the stages: start of the program, loading of model and video (in parallel).
+    start = times.load + times.video_decode if waited_s is None else waited_s - measured - warm_up_s
     parts = {"start": max(0.0, start), "warm-up": warm_up_s} | stages
     total = sum(parts.values())
+    # All parts have the digits of the total, so that they visibly add up to it.
     digits = 2 if total < 10 else 1 if total < 100 else 0
     figures = {name: f"{part:.{digits}f}" for name, part in parts.items()}
+    # A stage that rounds to zero says nothing.
     named = " · ".join(f"{name} {figure}" for name, figure in figures.items() if float(figure))
     return f"{total:.{digits}f} s: {named}"
 
 
 def _speed(answer: Answer) -> str:
-    taken, rate = answer.seconds, answer.tokens_per_second
-    video = ", video included" if taken.video_decode else ""
-    parts = [f"TTFT {seconds(taken.first_token)}{video}"]
+    times, rate = answer.seconds, answer.tokens_per_second
+    video = ", video included" if times.video_decode else ""
+    parts = [f"TTFT {seconds(times.first_token)}{video}"]
     if rate:
         parts.append(f"{rate:.1f} tokens/s{_bandwidth(rate, answer.bytes)}")
     return " · ".join(parts)
 
 
-def _bandwidth(rate: float, held: Bytes) -> str:
-    """How fast memory was read, so that the speed can be doubted at a glance."""
-    read = held.read_per_token
+def _bandwidth(rate: float, memory: Bytes) -> str:
+    """Memory bandwidth of decode: implausible speeds show at a glance."""
+    read = memory.read_per_token
     return "" if read is None else f" ({size(read * rate)}/s)"
 
 
-def _memory(held: Bytes) -> str:
-    used = f"{size(held.kv_active)} of it in use"
-    if held.kv_host:
-        used += f", {size(held.kv_host)} in main memory"
-    cache = f"KV cache {size(held.kv_cache)} ({used})"
-    peak = held.peak_working
+def _memory(memory: Bytes) -> str:
+    used = f"{size(memory.kv_active)} of it in use"
+    if memory.kv_host:
+        used += f", {size(memory.kv_host)} in main memory"
+    cache = f"KV cache {size(memory.kv_cache)} ({used})"
+    peak = memory.peak_working
     return cache if peak is None else f"{cache} · peak {size(peak)}"
 
 
 def _loaded(answer: Answer) -> str:
-    taken = answer.seconds
-    weights = f"weights {size(answer.bytes.weights)} in {seconds(taken.load)}"
-    return f"{weights} · video {seconds(taken.video_decode)}" if taken.video_decode else weights
+    times = answer.seconds
+    weights = f"weights {size(answer.bytes.weights)} in {seconds(times.load)}"
+    return f"{weights} · video {seconds(times.video_decode)}" if times.video_decode else weights
 
 
 def _counted(number: int, what: str) -> str:

@@ -27,12 +27,12 @@ _FIGURES: tuple[tuple[str, Callable[[Answer], Any], Callable[[Any], str | Quanti
 
 
 def served_line(answer: Answer, waited_s: float, more: str) -> str:
-    """The one line below an answer.
+    """Summary line of a server's answer.
 
     Args:
-        answer: of a server.
+        answer: from a server.
         waited_s: seconds until its end.
-        more: what shows all figures.
+        more: flag or command that shows all figures.
     """
     tokens, parts = answer.tokens, [seconds(waited_s)]
     if tokens.visual and tokens.visual_kept is not None:
@@ -47,7 +47,7 @@ def figures(answer: Answer, waited_s: float) -> Table:
     """Table of all figures of an answer; a dash where the server doesn't report one.
 
     Args:
-        answer: of a server.
+        answer: from a server.
         waited_s: seconds until its end.
     """
     base = None if answer.compared_to is ABSENT else answer.compared_to
@@ -61,11 +61,11 @@ def figures(answer: Answer, waited_s: float) -> Table:
         same = "identical" if answer.answer == base.answer else "differs"
         table.add_row("Answer", Text(one_line(answer.answer)), Text(one_line(base.answer)), same)
     for name, value, unit in _FIGURES:
-        found = [value(one) for one in (answer, base) if one is not None]
-        cells = column(["–" if one is None else unit(one) for one in found])
+        values = [value(one) for one in (answer, base) if one is not None]
+        cells = column(["–" if one is None else unit(one) for one in values])
         if base is not None:
-            known = [one for one in found if one is not None]
-            cells.append(share(*known) if len(known) == 2 else "–")
+            reported = [one for one in values if one is not None]
+            cells.append(share(*reported) if len(reported) == 2 else "–")
         table.add_row(name, *cells)
     if base is None:
         table.add_row("In all", seconds(waited_s))
