@@ -110,7 +110,7 @@ def inspect_question(
         )
         if answer.finish_reason == "refused":
             raise UsageError(answer.warnings[-1])
-        assert answer.trace is not None, "it was asked for"
+        assert answer.trace is not None, "the options have a trace"
         shown = symbols(method.method, answer.tokens.visual_kept)
         inspected.append(
             Inspected(

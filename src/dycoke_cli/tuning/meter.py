@@ -36,7 +36,7 @@ class Meter:
     def __init__(
         self,
         tuning: Tune,
-        found: ResolvedModel,
+        resolved: ResolvedModel,
         loaded: LoadedModel,
         settings: Mapping[str, Method],
         journal: TuneJournal,
@@ -48,7 +48,7 @@ class Meter:
         self.baseline: dict[str, list[Observation]] = {}
         self._tuning, self._loaded, self._settings = tuning, loaded, settings
         self._journal, self._listener, self._clock = journal, listener, clock
-        self._decoder, self._model = decoder, identity(found)
+        self._decoder, self._model = decoder, identity(resolved)
         self._started = clock()
         self._digests: dict[str, str | None] = {}
         self.until = 1.0
@@ -84,7 +84,7 @@ class Meter:
 
         clip = self._decoder.read(video, self._tuning.request.sampling)
         session = VideoSession(self._loaded, clip)
-        questions = self._tuning.asked
+        questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.
         base = Baseline(session, questions, self._tuning.request.generation)
@@ -114,7 +114,7 @@ class Meter:
         return key_of(
             {
                 "video": self._digests[video],
-                "questions": self._tuning.asked,
+                "questions": self._tuning.all_questions,
                 "model": self._model,
                 **replace(self._tuning.request, method=method).key_parts(),
             }

@@ -99,16 +99,16 @@ def tuned_on(search: Search, tuning: Tune) -> Tuned:
 
 def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneReport:
     """Build the report of a run."""
-    asked, tries = search.answers, search.tries
+    observations, tries = search.answers, search.tries
     return TuneReport(
         model=model,
         target=tuning.target,
         videos=tuple(search.baseline),
-        questions=tuple(dict.fromkeys(one.question for one in asked)),
+        questions=tuple(dict.fromkeys(one.question for one in observations)),
         general_questions=not tuning.questions,
         settings=len(search.settings),
         complete=search.complete,
-        baseline_seconds=fmean(one.seconds for one in asked),
+        baseline_seconds=fmean(one.seconds for one in observations),
         rows=tuple(
             TunedRow(
                 setting=one.setting,

@@ -63,8 +63,8 @@ class Tune:
             )
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """Questions about each video."""
+    def all_questions(self) -> tuple[str, ...]:
+        """Questions about each video: the given ones, or the built-in ones."""
         return self.questions or GENERAL
 
     @property

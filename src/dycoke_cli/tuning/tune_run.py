@@ -60,16 +60,16 @@ def tune(
     sampling = listening(request.sampling, request.model, request.loading)
     tuning = replace(tuning, request=replace(request, sampling=sampling))
     listener.stage("load" if local else "fetch")
-    found = resolve(tuning.request.model, tuning.request.loading)
-    settings = _settings(tuning, found)
+    resolved = resolve(tuning.request.model, tuning.request.loading)
+    settings = _settings(tuning, resolved)
     with (
         open_journal(TuneJournal, tuning.folder / FILE) as journal,
         Decoder(tuning.request.limits) as decoder,
     ):
         loaded = load(tuning.request.model, **asdict(tuning.request.loading))
-        meter = Meter(tuning, found, loaded, settings, journal, decoder, listener, clock)
+        meter = Meter(tuning, resolved, loaded, settings, journal, decoder, listener, clock)
         search = _search(tuning, settings, meter)
-        about = Model(loaded.name, found.revision, loaded.dtype, loaded.device)
+        about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
         return (
             report_of(search, tuning, about, tuned),
@@ -89,12 +89,12 @@ def tune(
         )
 
 
-def _settings(tuning: Tune, found: ResolvedModel) -> dict[str, Method]:
+def _settings(tuning: Tune, resolved: ResolvedModel) -> dict[str, Method]:
     if tuning.specs is None:
-        return {name_of(method): method for method in grid(found)}
-    methods = [spec.for_model(found) for spec in tuning.specs if not spec.is_baseline]
+        return {name_of(method): method for method in grid(resolved)}
+    methods = [spec.for_model(resolved) for spec in tuning.specs if not spec.is_baseline]
     if not methods or any(spec.is_control for spec in tuning.specs):
-        raise UsageError("--methods of tune names methods, and one beside none at least")
+        raise UsageError("--methods of tune needs a method other than none, and no controls")
     return {name_of(method): method for method in methods}
 
 

@@ -156,7 +156,7 @@ class OpenClip:
         if count is None:
             return None
         if self._rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
-            raise MismatchError("no audio was asked for, or not so much")
+            raise MismatchError("unrequested or too much audio")
         samples = np.empty(count, np.float32)
         self._process.receive_into(samples.view(np.uint8).data)
         # A compromised decoder may send NaN or huge numbers.
@@ -202,7 +202,7 @@ class OpenClip:
             or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
             or clip_bytes > limits.MAX_CLIP_BYTES
         ):
-            raise MismatchError("no such frames were asked for")
+            raise MismatchError("frames that weren't requested")
         # The name as this process knows it, not as the decoder sent it.
         info = replace(plan.info, path=self._name)
         return replace(plan, info=info, memory_bytes=clip_bytes + self._needed)

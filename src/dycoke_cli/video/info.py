@@ -29,7 +29,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The audio stream that models are given.
+    """Audio stream that is passed to models that take audio.
 
     Attributes:
         index: its number in the container.
@@ -71,7 +71,7 @@ class VideoInfo:
         hdr: whether brightness is coded for HDR screens (PQ or HLG).
         video_streams: all video streams of the container, cover art left out.
         audio_streams: number of audio streams.
-        audio: the best of them, which models that take audio are given.
+        audio: the audio stream that is passed to models that take audio.
         subtitle_streams: number of subtitle streams.
     """
 

@@ -197,7 +197,7 @@ DOCUMENTS = {
     ),
     "models": Document("dycoke.models/1", "Models of `dycoke models` and `models info`.", _models),
     "probe": Document("dycoke.probe/1", "The result of `dycoke probe`.", _probe),
-    "tune": Document("dycoke.tune/1", "What `dycoke tune` found.", _tune),
+    "tune": Document("dycoke.tune/1", "The result of `dycoke tune`.", _tune),
     "verify": Document("dycoke.verify/1", "The report of `dycoke verify`.", _verify),
 }
 
@@ -219,8 +219,8 @@ def schema(
         dycoke schema answer
     """
     if name is None:
-        for known, document in DOCUMENTS.items():
-            output.write(f"{known:<12}{document.description}\n")
+        for each_name, document in DOCUMENTS.items():
+            output.write(f"{each_name:<12}{document.description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")
