@@ -182,18 +182,18 @@ def _outcome(
     rows: Mapping[str, Sequence[Asked]], ladder: Sequence[str], threshold: float | None
 ) -> tuple[float, float, float]:
     """Of a video's questions: share changed, tokens that all prefills read, and share correct."""
-    attempts = _attempts(rows, ladder)
+    by_question = _attempts(rows, ladder)
     read_, right = [], []
-    for n, climb in enumerate(attempts):
-        stop = len(climb) if threshold is None else kept(climb, threshold)
+    for n, attempts in enumerate(by_question):
+        stop = len(attempts) if threshold is None else kept(attempts, threshold)
         tried = [] if threshold is None else [rows[row][n] for row in ladder[: stop + 1]]
         tokens = sum(one.observation.read for one in tried)
         full = rows[BASELINE][n]
-        if stop == len(climb):
+        if stop == len(attempts):
             tokens += full.observation.visual
         read_.append(tokens / full.observation.visual)
-        right.append((full if stop == len(climb) else rows[ladder[stop]][n]).right)
-    return 0.0 if threshold is None else loss(attempts, threshold), fmean(read_), fmean(right)
+        right.append((full if stop == len(attempts) else rows[ladder[stop]][n]).right)
+    return 0.0 if threshold is None else loss(by_question, threshold), fmean(read_), fmean(right)
 
 
 @dataclass(frozen=True)
