@@ -2,7 +2,7 @@
 
 import random
 
-from dycoke_cli.engine.certainty import Certainty
+from dycoke_cli.answer.guarantee import Certainty
 from dycoke_cli.tuning.observation import Observation
 from dycoke_cli.tuning.search import best_half, choose, front, guard_base, halve, standing
 

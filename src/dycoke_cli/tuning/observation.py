@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dycoke_cli.engine.certainty import Certainty
+from dycoke_cli.answer.guarantee import Certainty
 
 
 @dataclass(frozen=True)
