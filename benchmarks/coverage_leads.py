@@ -23,7 +23,7 @@ from dycoke_cli.compression.coverage import (
 )
 from dycoke_cli.compression.methods.flashvid import FlashVID, diverse
 from dycoke_cli.compression.segments import segments_at_cuts
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -68,7 +68,7 @@ class Lead(Budgeted):
         Param("A checkpoint whose first layer's keys are compared in place of the embeddings."),
     ] = ""
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, given: SelectionInputs) -> Selection:
         """The tokens with the best coverage, and the others merged into them."""
         import torch
 
@@ -94,7 +94,7 @@ class Lead(Budgeted):
             return [*range(WINDOW, len(features), WINDOW), len(features)]
         return [end for _, end in _segments(features)]
 
-    def _diverse(self, given: Given, count: int) -> list[int]:
+    def _diverse(self, given: SelectionInputs, count: int) -> list[int]:
         """As many tokens by FlashVID's rule, in equal shares of the frames."""
         import torch
 

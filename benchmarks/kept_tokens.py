@@ -15,7 +15,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.datasets.shapes import Shapes
@@ -51,7 +51,7 @@ def main() -> None:
         part
         for name, method in ROWS
         for part in kept_strip(
-            name, grid, BoundMethod(method).compress(Given(features)).kept.tolist(), frames
+            name, grid, BoundMethod(method).select(SelectionInputs(features)).kept.tolist(), frames
         )
     ]
     write_few_colours(stacked(parts), arguments.out)

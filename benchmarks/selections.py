@@ -27,7 +27,7 @@ from benchmarks.enlarged import enlarge
 from benchmarks.page import ROOT, put, where
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create, places
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import Encoded, encode_video
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
@@ -68,7 +68,7 @@ def encoded(frames: int) -> Encoded:
         return encode_video(loaded.model, loaded.family, prompt, with_attention=True)
 
 
-def given_to(video: Encoded, frames: int, width: int) -> Given:
+def given_to(video: Encoded, frames: int, width: int) -> SelectionInputs:
     """What methods choose by, in a wider space: every angle and length as it was."""
     assert video.tower is not None
     count = video.tower.attention.shape[1]
@@ -77,7 +77,7 @@ def given_to(video: Encoded, frames: int, width: int) -> Given:
     wider = torch.linalg.qr(torch.randn(width, features.shape[1])).Q.T
     features = (features @ wider).view(frames, count, width)
     question = torch.randn(QUESTION_TOKENS, width)
-    return Given(features, video.tower.attention, video.tower.keys, question)
+    return SelectionInputs(features, video.tower.attention, video.tower.keys, question)
 
 
 def prefill_of(name: str) -> Callable[[int], float]:
@@ -103,7 +103,7 @@ def column(name: str, frames: int, runs: int) -> dict[str, str]:
     video = encoded(frames)
     width = AutoConfig.for_model(**published(name).config).get_text_config().hidden_size
     given = given_to(video, frames, width)
-    unlike = Given(torch.randn_like(given.features))
+    unlike = SelectionInputs(torch.randn_like(given.features))
     methods = rows()
     jobs: dict[str, Callable[[], Any]] = {
         row: partial(method.choose, given) for row, method in methods.items()

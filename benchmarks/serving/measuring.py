@@ -100,14 +100,14 @@ def selection_s(spec: str, frames: int, per_frame: int, width: int) -> float:
     """What a method takes to select the tokens of one video, on the processor; best of three."""
     import torch
 
-    from dycoke_cli.compression.selection import Given
+    from dycoke_cli.compression.selection import SelectionInputs
     from dycoke_vllm.admission import admitted
 
     features = torch.randn(frames, per_frame, width, generator=torch.Generator().manual_seed(0))
     method, took = admitted(spec, "renumbered"), []
     for _ in range(3):
         started = time.perf_counter()
-        method.compress(Given(features))
+        method.select(SelectionInputs(features))
         took.append(time.perf_counter() - started)
     return min(took)
 

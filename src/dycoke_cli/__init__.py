@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.proportional import MergingTokens as MergingTokens
     from dycoke_cli.compression.selection import Given as Given
     from dycoke_cli.compression.selection import Selection as Selection
+    from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
@@ -56,6 +57,7 @@ _HOMES = {
     "Sampling": "dycoke_cli.video",
     "Score": "dycoke_cli.evaluation.dataset",
     "Selection": "dycoke_cli.compression.selection",
+    "SelectionInputs": "dycoke_cli.compression.selection",
     "VideoSession": "dycoke_cli.engine.session",
     "judge_answers": "dycoke_cli.evaluation.scoring.judge",
     "load": "dycoke_cli.models.load",

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from benchmarks.coverage_leads import LEADS, Lead, _alike, _most_covering
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.compression.methods.flashvid import FlashVID
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 
 
-def given(frames: int = 20, per_frame: int = 16) -> Given:
+def given(frames: int = 20, per_frame: int = 16) -> SelectionInputs:
     torch.manual_seed(0)
     walk = 0.3 * torch.randn(frames, per_frame, 24).cumsum(0)
-    return Given(torch.randn(1, per_frame, 24) + walk, torch.rand(frames, per_frame))
+    return SelectionInputs(torch.randn(1, per_frame, 24) + walk, torch.rand(frames, per_frame))
 
 
 @pytest.mark.parametrize("retain", [0.25, 0.1])

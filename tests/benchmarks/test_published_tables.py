@@ -17,7 +17,7 @@ from benchmarks.method_pages import FEW_TOKENS, PAGES, on_page, pages_of, places
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.param import parameters_of
 
@@ -125,7 +125,7 @@ def test_few_tokens_per_frame_leave_some_methods_nothing_to_merge(
 ) -> None:
     torch.manual_seed(0)
     features, attention, keys = torch.randn(32, 16, 24), torch.rand(32, 16), torch.randn(32, 16, 8)
-    given = Given(features, attention, keys)
+    given = SelectionInputs(features, attention, keys)
 
     def merged(name: str, retain: float) -> tuple[int, set[int]]:
         """How many tokens others were merged into, and what the frames of these keep."""

@@ -7,7 +7,7 @@ import struct
 
 import torch
 
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 
 Frames = list[list[list[float]]]
 
@@ -66,7 +66,7 @@ def mean(tokens: list[list[float]]) -> list[float]:
     return [math.fsum(channel) / len(tokens) for channel in zip(*tokens, strict=True)]
 
 
-def given(clip: str) -> Given:
+def given(clip: str) -> SelectionInputs:
     """A clip with attention (of which some is equal), keys and a question."""
     features = CLIPS[clip]
     frames, per_frame = features.shape[:2]
@@ -76,13 +76,15 @@ def given(clip: str) -> Given:
     attention[:, 1::3] = attention[:, 0::3][:, : attention[:, 1::3].shape[1]]
     keys = _noise(frames, per_frame, 5, seed=100 + seed)
     keys[:, 3::4] = keys[:, 2::4][:, : keys[:, 3::4].shape[1]]
-    return Given(features, attention, keys, _noise(3, features.shape[-1], seed=200 + seed))
+    return SelectionInputs(
+        features, attention, keys, _noise(3, features.shape[-1], seed=200 + seed)
+    )
 
 
-def random_given(features: torch.Tensor) -> Given:
+def random_given(features: torch.Tensor) -> SelectionInputs:
     """Features `[F, N, D]` with random attention, keys and question."""
     shape = features.shape[:2]
-    return Given(
+    return SelectionInputs(
         features, _noise(*shape, seed=1).exp(), _noise(*shape, 3), _noise(2, features.shape[-1])
     )
 

@@ -24,7 +24,7 @@ from dycoke_cli.compression.methods import (
 )
 from dycoke_cli.compression.methods.holitom import CENTER_WEIGHT
 from dycoke_cli.compression.methods.prumerge import CLUSTER
-from dycoke_cli.compression.selection import Given, MergedFrames, Selection
+from dycoke_cli.compression.selection import MergedFrames, Selection, SelectionInputs
 from tests.compression.clips import CLIPS, given
 
 BUSY = ("noise", "drift", "cut", "moving", "two frames")
@@ -59,12 +59,12 @@ def test_coverage_is_the_mean_of_what_went_there(clip: str) -> None:
 @pytest.mark.parametrize("method", [EVS(0.3, merge_dropped=True), MaxMin(0.2, merge_dropped=True)])
 @pytest.mark.parametrize("clip", BUSY)
 def test_so_it_is_of_a_rule_that_only_drops(clip: str, method: EVS | MaxMin) -> None:
-    selection = BoundMethod(method).compress(given(clip))
+    selection = BoundMethod(method).select(given(clip))
     assert selection.kept.tolist() == method.choose(given(clip)).kept.tolist()
     for token, merged in features(selection).items():
         close(merged, tokens_of(clip)[members(selection, token)].mean(0))
     dropping = replace(method, merge_dropped=False)
-    assert BoundMethod(dropping).compress(given(clip)).features is None
+    assert BoundMethod(dropping).select(given(clip)).features is None
 
 
 @pytest.mark.parametrize("clip", BUSY)
@@ -153,7 +153,7 @@ def test_ttm_and_merged_frames_go_to_the_same_place() -> None:
     assert into is not None
     assert all(target % 10 == token % 10 for token, target in enumerate(into.tolist()))
     shown = given("two frames")
-    merged = Given(shown.features, shown.attention, merged=MergedFrames((0, 0), (0, 0)))
+    merged = SelectionInputs(shown.features, shown.attention, merged=MergedFrames((0, 0), (0, 0)))
     selection = EarlyTom(retain=0.25).choose(merged)
     assert selection.into is not None
     first, second = selection.into.view(2, 9).tolist()

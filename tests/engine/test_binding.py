@@ -55,7 +55,7 @@ def test_a_methods_parameters_are_the_models_where_they_were_not_given(name: str
     bound = bind(DyCoke(), traits)
     assert bound.parameters() == given | defaults
     assert bound.pruning().layer == 3  # type: ignore[union-attr]
-    assert bound.renumbers() == (defaults["positions"] == "renumbered")
+    assert bound.renumbers == (defaults["positions"] == "renumbered")
     assert bind(DyCoke(prune_layer=9), traits).parameters() == given | defaults | {"prune_layer": 9}
     assert bind(FastV(), traits).parameters() == {"prune_ratio": 0.5, "prune_layer": 2}
 
@@ -147,7 +147,7 @@ def test_frames_are_merged_where_the_tower_is_known_and_has_the_layer() -> None:
     config = AutoConfig.for_model(**copy.deepcopy(published("llava-onevision-7b").config))
     with pytest.raises(UsageError, match="behind must be below 26, not 30"):
         bind(Merging(), traits_of(config))
-    assert bind(Merging(behind=25), traits_of(config)).in_tower() is not None
+    assert bind(Merging(behind=25), traits_of(config)).in_tower is not None
     with pytest.raises(UsageError, match="the method merging needs the vision encoder's attention"):
         bind(Merging(behind=0), _without_tower())
 

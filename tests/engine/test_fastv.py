@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
 from dycoke_cli import DyCoke, FastV
-from dycoke_cli.compression.base import Inside
+from dycoke_cli.compression.base import LayerPruning
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
@@ -206,7 +206,7 @@ def test_what_is_not_supported_is_refused():
 
     class Both(DyCoke):
         def inside(self):
-            return Inside(2, lambda attention: attention.argsort())
+            return LayerPruning(2, lambda attention: attention.argsort())
 
     with pytest.raises(UsageError, match="chooses both inside the language model and in decode"):
         Both(prune_layer=3)(model)

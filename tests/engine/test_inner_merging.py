@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli import HoliTom, VideoSession
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
@@ -33,7 +33,7 @@ class EveryOther(MergingInside):
 
     name: ClassVar[str] = "every-other"
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, given: SelectionInputs) -> Selection:
         return Selection(torch.arange(0, given.features.shape[:2].numel(), 2))
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:

@@ -15,7 +15,7 @@ import torch
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine import encode
 from dycoke_cli.models.families import family_of
 from dycoke_cli.param import parameters_of
@@ -64,7 +64,7 @@ def test_it_is_stock_transformers_on_what_is_chosen_of_them(
         if name == "random" and not budget:
             parameters = {"kv_prune": False}
         rule = create(name, positions="kept", **parameters)
-        chosen = rule.choose(Given(stock.features, question=stock.embeds[behind:]))
+        chosen = rule.choose(SelectionInputs(stock.features, question=stock.embeds[behind:]))
         kept = chosen.kept.tolist()
         if budget:
             least = LEAST.get(name, lambda *_: 1)(frames, per_frame)
@@ -109,7 +109,7 @@ def test_random_dropping_draws_the_same_tokens_wherever_the_tower_merges(
     drawn: list[list[int]] = []
     real = METHODS["random"].choose
 
-    def choose(self: Any, given: Given) -> Selection:
+    def choose(self: Any, given: SelectionInputs) -> Selection:
         selection = real(self, given)
         drawn.append(selection.kept.tolist())
         return selection

@@ -12,7 +12,7 @@ import torch
 from dycoke_cli import DyCokePlus
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
@@ -45,7 +45,7 @@ def compressed(model, inputs, method) -> tuple[torch.Tensor, torch.Tensor, list[
     """
     rows, visual = prompt_rows(model, SHAPE, inputs)
     tokens = rows[visual.start : visual.stop]
-    chosen = method.choose(Given(tokens.unflatten(0, (FRAMES, -1))))
+    chosen = method.choose(SelectionInputs(tokens.unflatten(0, (FRAMES, -1))))
     assert chosen.features is not None
     assert chosen.into is not None
     sizes = [chosen.into.tolist().count(kept) for kept in chosen.kept.tolist()]
@@ -121,8 +121,10 @@ def test_every_method_that_merges_has_it(name: str) -> None:
         BoundMethod(create(name, retain=0.25, proportional=weighs, **merging))
         for weighs in (True, False)
     )
-    chosen = weighted.compress(Given(features, attention, keys, question))
-    assert torch.equal(chosen.kept, plain.compress(Given(features, attention, keys, question)).kept)
+    chosen = weighted.select(SelectionInputs(features, attention, keys, question))
+    assert torch.equal(
+        chosen.kept, plain.select(SelectionInputs(features, attention, keys, question)).kept
+    )
     assert plain.attention_bias(chosen) is None
     assert chosen.into is not None
     bias = weighted.attention_bias(chosen)

@@ -17,7 +17,7 @@ import torch
 import dycoke_cli.engine.attach  # noqa: F401 (so that methods can be called on a model)
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -77,7 +77,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
     ways = ("kept", "renumbered") if known.counts_tokens else ("kept",)
     features, embeds = reference.features, reference.embeds
     behind = placeholders(model, inputs)[-1] + (2 if family == "llava_onevision" else 1)
-    given = Given(features, question=embeds[behind:])
+    given = SelectionInputs(features, question=embeds[behind:])
     if known.tower is not None:
         tower = encode_video(model, known, prompt, with_attention=True).tower
         given = replace(given, attention=tower.attention, keys=tower.keys)
@@ -101,7 +101,7 @@ def test_it_is_stock_transformers_on_a_shorter_prompt(family: str, shown: int, t
             seen = video.embeddings[: len(reference.visual)]
             reference.embeds[reference.visual] = seen
             tower = video.tower
-            given = Given(seen.view(features.shape), tower.attention, merged=video.merged)
+            given = SelectionInputs(seen.view(features.shape), tower.attention, merged=video.merged)
         selection = method.choose(given)
         kept = selection.kept.tolist()
         if selection.features is not None:
@@ -132,7 +132,7 @@ def test_a_parameter_asks_for_the_question(monkeypatch: pytest.MonkeyPatch) -> N
     asked: list[bool] = []
     real = METHODS["dart"].choose
 
-    def choose(self: Method, given: Given) -> Selection:
+    def choose(self: Method, given: SelectionInputs) -> Selection:
         asked.append(given.question is not None and len(given.question) > 0)
         return real(self, given)
 

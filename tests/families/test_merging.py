@@ -14,7 +14,7 @@ import torch
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.selecting import Prompts, select
@@ -46,7 +46,7 @@ class Pairs(Method):
 
     backwards: bool = False
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, given: SelectionInputs) -> Selection:
         tokens = given.features.flatten(0, 1)
         kept = torch.arange(0, len(tokens), 2)
         other = (kept + 1).clamp(max=len(tokens) - 1)
@@ -66,10 +66,10 @@ class Asked(Method):
     needs = ("question",)
 
     renumbered: bool = False
-    seen: list[Given] = field(default_factory=list, compare=False)
+    seen: list[SelectionInputs] = field(default_factory=list, compare=False)
     kept: list[list[int]] = field(default_factory=list, compare=False)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, given: SelectionInputs) -> Selection:
         number = given.features.shape[:2].numel()
         kept = ((torch.arange(number // 2) + len(given.question)) % number).sort().values
         self.seen.append(given)

@@ -65,7 +65,7 @@ def test_the_same_tokens_at_other_positions_are_another_prefix(
         answer = session.ask("what happens", method_of(method, turns[1]), max_new_tokens=2)
     tokens = answer.to_dict()["tokens"]
     assert read.prefilled == tokens["visual_kept"] + tokens["text"]  # the video was read anew
-    held = [layers[0][0] for layers in session._prefix._held.values()]
+    held = [layers[0][0] for layers in session._prefix._stored.values()]
     # Keys are turned by their positions: where these differ, so do the keys.
     assert len(held) == 2
     assert held[0].shape == held[1].shape

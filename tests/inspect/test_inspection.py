@@ -10,7 +10,7 @@ from dycoke_cli import DyCoke, DyCokePlus, FastV, Uncompressed, VideoSession, lo
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.commands.schema import read_schema
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
@@ -49,7 +49,7 @@ def test_kept_tokens_are_those_of_the_method_called_directly(
     frames, count = session.video.frames, session.video.tokens_per_frame
     features = encoded.embeddings[: frames * count].view(frames, count, -1)
     for method, each in zip(METHODS, found.methods, strict=True):
-        expected = method.choose(Given(features)).kept
+        expected = method.choose(SelectionInputs(features)).kept
         assert each.trace.kept == tuple(sorted(expected.tolist())), method.name
 
 

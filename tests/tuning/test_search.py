@@ -2,7 +2,7 @@
 
 import random
 
-from dycoke_cli.engine.certainty import Certainty
+from dycoke_cli.answer.guarantee import Certainty
 from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.search import best_half, choose, guard_base, halve, pareto_front, summarize
 

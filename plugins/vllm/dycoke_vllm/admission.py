@@ -59,7 +59,7 @@ def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) ->
     """
     method = admitted(spec, positions)
     kept = method.kept_tokens(frames, per_frame)
-    pruning = method.pruning()
+    pruning = method.decode_pruning
     if pruning is not None and kept >= pruning.least:
         raise UsageError(
             f"{_FLAG}: {spec} can't run in vLLM: of this video it keeps {kept} tokens, and from "
@@ -71,24 +71,24 @@ def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) ->
 
 def _reason(method: BoundMethod, positions: Positions) -> str | None:
     """Why a method can't run there; None where it can."""
-    if method.inside() is not None:
+    if method.inside is not None:
         return "it drops tokens between the layers of the language model, which are vLLM's own"
-    if method.adds_bias():
+    if method.adds_bias:
         return "vLLM's attention takes no weights of tokens; drop proportional"
-    pruning = method.pruning()
+    pruning = method.decode_pruning
     if pruning is not None and not pruning.least:
         return "it prunes the KV cache in decode, which paged attention can't; add kv_prune=false"
     parameters = parameters_of(type(method.method))
-    if method.in_tower() is not None:
+    if method.in_tower is not None:
         way_out = "; drop merge_stage" if "merge_stage" in parameters else ""
         return f"it drops tokens inside the vision tower, which is vLLM's own{way_out}"
-    if method.shrink() is not None:
+    if method.shrink is not None:
         return "it scales frames down before the vision tower, which vLLM does itself"
     if "attention" in method.needs:
         return "it needs the attention of the vision tower, which vLLM's doesn't return"
     if "question" in method.needs:
         return "it needs the question, and vLLM encodes a video once for all questions about it"
-    asked = "renumbered" if method.renumbers() else "kept"
+    asked = "renumbered" if method.renumbers else "kept"
     if "positions" in parameters and asked != positions:
         return f"its remaining tokens have {asked} positions, and this model's are {positions}"
     return None

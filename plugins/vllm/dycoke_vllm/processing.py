@@ -20,7 +20,7 @@ from vllm.multimodal.processing import (
 )
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_vllm.admission import KEY, Positions, admitted, kept_tokens
 
@@ -199,7 +199,7 @@ def choose(features: torch.Tensor, row: torch.Tensor, positions: Positions) -> S
         row: `[bytes]`, int64: the spec of the method, as the processor sent it.
         positions: see `admitted`.
     """
-    selection = admitted(bytes(row.tolist()).decode(), positions).compress(Given(features))
+    selection = admitted(bytes(row.tolist()).decode(), positions).select(SelectionInputs(features))
     if selection.features is not None:
         return selection
     return Selection(selection.kept, features.flatten(0, 1)[selection.kept])

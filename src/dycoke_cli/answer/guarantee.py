@@ -29,6 +29,21 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """Certainty of the model in an answer: probabilities of its tokens.
+
+    Args:
+        least_probability: the smallest probability that a token of it had.
+        least_margin: the smallest lead of a token's probability over that of the second.
+        mean_log_probability: of its tokens.
+    """
+
+    least_probability: float
+    least_margin: float
+    mean_log_probability: float
+
+
+@dataclass(frozen=True)
 class GuardStep:
     """A budget that a guard asked with."""
 

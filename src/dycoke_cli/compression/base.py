@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.param import check_all
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Pruning:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """A selection inside the language model, made once, during prefill.
+class LayerPruning:
+    """In-LLM token pruning: a selection between two layers, made once, during prefill.
 
     Args:
         layer: the first layer (0-based, 1 or more) that gets the kept tokens only; the layer
@@ -93,6 +93,10 @@ class Inside:
     layer: int
     keep: Callable[[torch.Tensor], torch.Tensor]
     merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+
+
+Inside = LayerPruning
+"""The name of `LayerPruning` in plug-ins that were written for earlier releases."""
 
 
 @dataclass(frozen=True)
@@ -208,13 +212,13 @@ class Method:
         frames, per_frame = features.shape[:2]
         return torch.arange(frames * per_frame, device=features.device)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """Select, in methods that need more than features or that merge tokens.
 
         Args:
-            given: the features, and what `needs` names.
+            inputs: the features, and what `needs` names.
         """
-        return Selection(self.select(given.features))
+        return Selection(self.select(inputs.features))
 
     def before_vision(self) -> BeforeVision | None:
         """A selection inside the vision tower; None without one.
@@ -249,7 +253,7 @@ class Method:
         """Whether kept tokens close the gaps in their positions, or keep the positions they had."""
         return False
 
-    def inside(self) -> Inside | None:
+    def inside(self) -> LayerPruning | None:
         """The selection inside the language model; None where all layers have the same tokens."""
         return None
 

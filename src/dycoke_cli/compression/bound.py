@@ -1,17 +1,25 @@
-"""A method bound to a model: all that the engine asks of a method.
+"""A method bound to a model: all that the engine reads and calls of a method.
 
-`engine/binding.py` makes one, once, where a session or a plan begins.
+`engine/binding.py` makes one, once, where a session or a plan begins. What is the same for every
+prompt is an attribute, computed at its first use; what depends on a prompt is a function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from dycoke_cli.compression.base import BeforeVision, FrameMerging, Inside, Method, Pruning
-from dycoke_cli.compression.selection import Given, Need, Selection
-from dycoke_cli.compression.selection_hooks import hooks_of
+from dycoke_cli.compression.base import (
+    BeforeVision,
+    FrameMerging,
+    LayerPruning,
+    Method,
+    Pruning,
+)
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
+from dycoke_cli.compression.selection_hooks import SelectionHooks, hooks_of
 from dycoke_cli.param import check_layer, parameters_of
 
 if TYPE_CHECKING:
@@ -20,28 +28,85 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoundMethod:
-    """A method whose parameters are settled for one model, and that the model can serve.
+    """A method with every parameter set for one model, which supports it.
 
     Args:
-        method: none of its parameters waits for a default of the model.
+        method: none of its parameters is None where the default is the model's.
     """
 
     method: Method
 
-    @property
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Attributes have functions defined within others, which can't be pickled: a worker
+        # computes them again.
+        return type(self), (self.method,)
+
+    @cached_property
     def name(self) -> str:
         """On the command line."""
         return self.method.name
 
-    @property
+    @cached_property
     def title(self) -> str:
         """In panels."""
         return self.method.title
 
-    @property
+    @cached_property
     def needs(self) -> tuple[Need, ...]:
         """Inputs of the selection other than the features."""
         return self.method.needs
+
+    @cached_property
+    def before_vision(self) -> BeforeVision | None:
+        """The selection inside the vision tower; None without one."""
+        return self.method.before_vision()
+
+    @cached_property
+    def merge_frames(self) -> FrameMerging | None:
+        """The merging of frames inside the vision tower; None without it."""
+        return self.method.merge_frames()
+
+    @cached_property
+    def in_tower(self) -> BeforeVision | FrameMerging | None:
+        """What is dropped or merged inside the vision tower; None where nothing is."""
+        return self.before_vision or self.merge_frames
+
+    @cached_property
+    def shrink(self) -> float | None:
+        """The share of both sides of a frame that the vision tower gets; None is all."""
+        return self.method.shrink()
+
+    @cached_property
+    def renumbers(self) -> bool:
+        """Whether positions of kept tokens become contiguous."""
+        return self.method.renumbers()
+
+    @cached_property
+    def inside(self) -> LayerPruning | None:
+        """The selection inside the language model; None where all layers have the same tokens."""
+        return self.method.inside()
+
+    @cached_property
+    def decode_pruning(self) -> Pruning | None:
+        """Settings of decode pruning; None where every step attends to all tokens.
+
+        The `selector` in it is a model of those that sequences get: it has a state, so each
+        sequence is given its own, by `pruning`.
+        """
+        return self.method.pruning()
+
+    @cached_property
+    def adds_bias(self) -> bool:
+        """Whether `attention_bias` may add anything, whatever the selection is."""
+        return self._hooks.adds_bias()
+
+    @cached_property
+    def _hooks(self) -> SelectionHooks:
+        return hooks_of(self.method)
+
+    def pruning(self) -> Pruning | None:
+        """Decode pruning of one sequence, with a selector of its own; or None."""
+        return self.method.pruning()
 
     def parameters(self) -> dict[str, Any]:
         """The method's parameters by name, as they are reported."""
@@ -55,57 +120,25 @@ class BoundMethod:
         """
         return replace(self, method=replace(self.method, **parameters))
 
-    def compress(self, given: Given) -> Selection:
-        """What the language model gets: the selection, dropped tokens merged where that is asked.
+    def select(self, inputs: SelectionInputs) -> Selection:
+        """Select the tokens that the language model gets; merge dropped ones where that is asked.
 
         Args:
-            given: the features, and what `needs` names.
+            inputs: the features, and what `needs` names.
         """
-        return hooks_of(self.method).finish(given, self.method.choose(given))
-
-    def adds_bias(self) -> bool:
-        """Whether `attention_bias` may add anything, whatever the selection is."""
-        return hooks_of(self.method).adds_bias()
+        return self._hooks.finish(inputs, self.method.choose(inputs))
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """What is added to attention logits: `[M]`, float64, on the CPU; None where nothing is."""
-        return hooks_of(self.method).attention_bias(selection)
-
-    def in_tower(self) -> BeforeVision | FrameMerging | None:
-        """What is dropped or merged inside the vision tower; None where nothing is."""
-        return self.method.before_vision() or self.method.merge_frames()
-
-    def before_vision(self) -> BeforeVision | None:
-        """The selection inside the vision tower; None without one."""
-        return self.method.before_vision()
-
-    def merge_frames(self) -> FrameMerging | None:
-        """The merging of frames inside the vision tower; None without it."""
-        return self.method.merge_frames()
-
-    def shrink(self) -> float | None:
-        """The share of both sides of a frame that the vision tower gets; None is all."""
-        return self.method.shrink()
+        return self._hooks.attention_bias(selection)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
-        """How many tokens `compress` keeps; known before anything is encoded."""
+        """How many tokens `select` keeps; known before anything is encoded."""
         return self.method.kept_tokens(frames, per_frame)
 
     def attended_tokens(self, kept: int) -> int:
         """How many of the kept visual tokens layers behind the method's selection attend to."""
         return self.method.attended_tokens(kept)
-
-    def renumbers(self) -> bool:
-        """Whether kept tokens close the gaps in their positions."""
-        return self.method.renumbers()
-
-    def inside(self) -> Inside | None:
-        """The selection inside the language model; None where all layers have the same tokens."""
-        return self.method.inside()
-
-    def pruning(self) -> Pruning | None:
-        """Fresh decode pruning for one sequence, or None where every step attends to all."""
-        return self.method.pruning()
 
 
 BASELINE = BoundMethod(Method())

@@ -17,7 +17,7 @@ def distances(tokens: torch.Tensor) -> torch.Tensor:
     lengths = (tokens**2).sum(-1)
     both = lengths[:, None] + lengths
     squares = both - 2 * tokens @ tokens.T
-    # What cancels but for rounding is equal.
+    # |a|² + |b|² - 2 a · b of equal tokens is a rounding error, perhaps below 0: taken as 0.
     squares = squares.masked_fill(squares <= 1e-12 * both, 0) / tokens.shape[-1]
     return squares.sqrt().float()
 
@@ -42,12 +42,14 @@ def density_peaks(apart: torch.Tensor, count: int, neighbors: int) -> torch.Tens
 
     nearest = (wide(apart) ** 2).sort(dim=-1).values[:, :neighbors]
     density = torch.exp(-nearest.mean(-1)).float()
+    # Ranks in place of densities: no two are equal, so exactly one token has none that is denser.
     rank = torch.empty_like(density, dtype=torch.int64)
     rank[density.argsort(descending=True, stable=True)] = torch.arange(
         len(density), device=density.device
     )
     denser = rank[None] < rank[:, None]
     away = apart.masked_fill(~denser, torch.inf).amin(-1)
+    # No token is denser than the first: it gets the largest distance, so it is always a center.
     away[rank == 0] = apart.max()
     return top((wide(density) * away).float(), count)
 
@@ -70,5 +72,5 @@ def means(
 
     member = owner == torch.arange(groups, device=owner.device)[:, None]
     counts = member.sum(-1)
-    # Not added up in place, which on GPUs is done in any order.
+    # A product: adding by index has no fixed order on GPUs, and rounding would depend on it.
     return member.to(wide(tokens)) @ wide(tokens) / counts.clamp(min=1)[:, None], counts

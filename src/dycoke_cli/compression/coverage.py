@@ -45,19 +45,20 @@ def similarities(
     import torch
 
     units = torch.nn.functional.normalize(tokens.float(), dim=-1)
+    # The mean of 1 - u_i · u_j over all pairs is 1 - |mean u|²: no matrix of all pairs is needed.
     center = units.mean(0)
     spread = (1 - center @ center).clamp_min(LEAST_SPREAD)
     times = frames.to(units)[:, None] / window
     lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
-    found = []
+    alike_by_window = []
     for unit, time in zip(units.split(lengths), times.split(lengths), strict=True):
         cosines = unit @ unit.T
         # A product needn't be symmetric to the last bit.
         apart = (cosines + cosines.T).div_(-2).add_(1).div_(spread * DISTANCE_STEP)
         apart = apart.round_().clamp_min_(0).mul_(DISTANCE_STEP)
         alike = apart.add_(torch.cdist(time, time, p=1)).neg_().exp_()
-        found.append(alike.div_(SIMILARITY_STEP).round_().mul_(SIMILARITY_STEP))
-    return found
+        alike_by_window.append(alike.div_(SIMILARITY_STEP).round_().mul_(SIMILARITY_STEP))
+    return alike_by_window
 
 
 def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
@@ -78,6 +79,8 @@ def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
     # Each step reads a few rows of one matrix, and is known before the next: work for a CPU.
     windows = [_Window(matrix.cpu()) for matrix in alike]
     firsts = torch.tensor([0, *(len(matrix) for matrix in alike)]).cumsum(0).tolist()
+    # The best token of a window changes only when one of that window is selected. So each selection
+    # updates one window, and compares one number of each of the others.
     gains = [window.most for window in windows]
     chosen = []
     for _ in range(count):
@@ -112,6 +115,8 @@ class _Window:
 
         taken = self._at
         to_taken = self._alike[taken]
+        # Only tokens that the new one represents better change, a smaller part with each selection.
+        # In portions, whose sums of similarities are exact.
         for better in (to_taken > self._covered).nonzero().flatten().split(EXACT_SUM):
             before, now = self._covered[better], to_taken[better]
             # What another token would have added to these, and no longer can.
@@ -119,6 +124,7 @@ class _Window:
             torch.minimum(others, now[:, None], out=others)
             self._gains -= others.sub_(before[:, None]).clamp_min_(0).sum(0)
             self._covered[better] = now
+        # Below every gain, which are 0 or more: it isn't selected twice.
         self._gains[taken] = -1.0
         self._find()
         return taken
@@ -186,9 +192,9 @@ def _merged(tokens: torch.Tensor, alike: list[torch.Tensor], kept: torch.Tensor)
     first, into = 0, [*owners(alike, kept)]
     for owner in into:
         of_window = tokens[first : first + len(owner)].to(exact)
-        own = kept[(kept >= first) & (kept < first + len(owner))]
+        kept_here = kept[(kept >= first) & (kept < first + len(owner))]
         # A product, since adding by index has no fixed order on an accelerator.
-        belongs = (owner == own[:, None]).to(exact)
+        belongs = (owner == kept_here[:, None]).to(exact)
         means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
         first += len(owner)
     return Selection(kept, torch.cat(means), torch.cat(into))
@@ -215,11 +221,11 @@ def owners(alike: list[torch.Tensor], kept: torch.Tensor) -> Iterator[torch.Tens
     """
     first = 0
     for matrix in alike:
-        own = kept[(kept >= first) & (kept < first + len(matrix))] - first
-        if len(own):
-            owner = own[matrix[own].max(0).indices]
-            owner[own] = own  # a copy of it may be kept as well
+        kept_here = kept[(kept >= first) & (kept < first + len(matrix))] - first
+        if len(kept_here):
+            owner = kept_here[matrix[kept_here].max(0).indices]
+            owner[kept_here] = kept_here  # a copy of it may be kept as well
             yield owner + first
         else:
-            yield own.new_full((len(matrix),), -1)
+            yield kept_here.new_full((len(matrix),), -1)
         first += len(matrix)

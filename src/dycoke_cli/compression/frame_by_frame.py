@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Need, Selection, counted_on, into_itself
+from dycoke_cli.compression.selection import (
+    Need,
+    Selection,
+    SelectionInputs,
+    counted_on,
+    into_itself,
+)
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -20,18 +26,18 @@ class FrameByFrame(MergingTokens):
 
     needs: ClassVar[tuple[Need, ...]] = ("attention",)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """What `reduced` keeps of each frame."""
         import torch
 
-        assert given.attention is not None, "asked for"
-        assert given.keys is not None, "asked for"
-        frames, per_frame = given.features.shape[:2]
+        assert inputs.attention is not None, "named in needs"
+        assert inputs.keys is not None, "named in needs"
+        frames, per_frame = inputs.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
         kept, merged, into = [], [], []
         for frame, count in enumerate(counts):
-            tokens = wide(given.features[frame])
-            of_frame = self.reduced(tokens, given.attention[frame], given.keys[frame], count)
+            tokens = wide(inputs.features[frame])
+            of_frame = self.reduced(tokens, inputs.attention[frame], inputs.keys[frame], count)
             first = frame * per_frame
             kept.append(first + of_frame.kept)
             at = into_itself(of_frame.kept, per_frame) if of_frame.into is None else of_frame.into

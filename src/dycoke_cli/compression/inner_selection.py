@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.base import Inside, top
+from dycoke_cli.compression.base import LayerPruning, top
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
@@ -48,9 +48,9 @@ class SelectingInside(Budgeted):
     ] = None
     inner_retain: Annotated[float, INNER_RETAIN] = 0.5
 
-    def inside(self) -> Inside | None:
+    def inside(self) -> LayerPruning | None:
         """The layer, and the choice that is made before it; None without a layer."""
-        return None if self.inner_layer is None else Inside(self.inner_layer, self._keep)
+        return None if self.inner_layer is None else LayerPruning(self.inner_layer, self._keep)
 
     def attended_tokens(self, kept: int) -> int:
         """What is left from that layer on."""
@@ -73,7 +73,7 @@ class MergingInside(SelectingInside):
     the state of the one that stays becomes the mean of itself and of the one that goes.
     """
 
-    def inside(self) -> Inside | None:
+    def inside(self) -> LayerPruning | None:
         """The layer, the choice that is made before it, and the merging; None without a layer."""
         inside = super().inside()
         return None if inside is None else replace(inside, merge=merged_into_similar)
@@ -101,5 +101,5 @@ def merged_into_similar(hidden: torch.Tensor, kept: torch.Tensor) -> torch.Tenso
     # A token is halved by each that is merged behind it into the same one: Σ 2^-n of those.
     behind = member.flip(1).cumsum(1).flip(1)
     weights = torch.where(member, 0.5 ** behind.to(states), 0)
-    own = 0.5 ** member.sum(1).to(states)
-    return own[:, None] * states[kept] + weights @ states[goes]
+    own_weight = 0.5 ** member.sum(1).to(states)
+    return own_weight[:, None] * states[kept] + weights @ states[goes]

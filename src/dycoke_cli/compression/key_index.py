@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 AXES = 8
-"""Of as many numbers of a key, the index has one: D/8 axes of heads of size D."""
+"""Numbers of a key for each number of the index: D/8 axes for heads of size D."""
 LARGEST = 127
-"""Of a coordinate in 8 bits; as far below zero as above."""
+"""Largest coordinate in 8 bits; the smallest is its negative."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class KeyIndex:
         # Not every device has eigenvectors.
         solver = covariance.device if covariance.device.type == "cuda" else "cpu"
         vectors = torch.linalg.eigh(covariance.to(solver)).eigenvectors.to(covariance.device)
+        # eigh sorts by rising eigenvalue.
         axes = vectors[..., -max(1, keys.shape[2] // AXES) :].flip(-1)
         coordinates = (centered @ axes).mT
         most = coordinates.abs().amax(-1) if keys.shape[1] else torch.zeros_like(axes[:, 0])
@@ -92,8 +93,10 @@ class KeyIndex:
         Returns:
             `[B, H, G, V]`, float32.
         """
-        known = query.float() @ self.directions
-        return known[..., :-1] @ self.codes.to(known.dtype) + known[..., -1:]
+        # q · k ≈ q · mean + Σ (q · axis) · coordinate. The last column of `directions` is the mean.
+        # The axes contain the units of the coordinates, so codes are used as they are.
+        projected = query.float() @ self.directions
+        return projected[..., :-1] @ self.codes.to(projected.dtype) + projected[..., -1:]
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,8 @@ class KeySelector:
             visual = visual.masked_fill(~is_visual[:, None, None], -torch.inf)
         if is_text is not None:
             others = others.masked_fill(~is_text[:, None, None], -torch.inf)
+        # Text is part of the softmax: without it, a head that hardly attends to the video would
+        # weigh as much in the mean over heads as one that attends to nothing else.
         weights = torch.cat([visual, others], -1).softmax(-1)[..., : visual.shape[-1]]
         return weights.mean(2) if self.per_head else weights.flatten(1, 2).mean(1, keepdim=True)
 
@@ -192,6 +197,7 @@ def top_of_each(attention: torch.Tensor, most: int) -> torch.Tensor:
     import torch
 
     numbers = torch.arange(attention.shape[-1], device=attention.device, dtype=torch.float64)
-    # Less than what float32 numbers differ by, so that it orders equal ones only; and zeros.
+    # `topk` has no order among equal values. In float64 each is lowered by its index, by less than
+    # float32 numbers differ: relative to its size, and for zeros by a tiny number.
     ranked = attention.double() * (1 - numbers * 2.0**-42) - numbers * 2.0**-1000
     return ranked.topk(most).indices

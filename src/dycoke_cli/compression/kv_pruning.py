@@ -96,6 +96,7 @@ class VisualSelector:
         """
         if self.variant == "published":
             return self._published_step(attention)
+        # Compared with the last selection's attention, not the last step's: small changes add up.
         if self._active is None or self._moved(attention):
             self._reference = attention
             self._reselect(top(attention, tokens_left(len(attention), self.prune_ratio)))
@@ -118,6 +119,8 @@ class VisualSelector:
         return self._reselect(torch.cat([chosen, chosen.new_tensor([last])]))
 
     def _reselect(self, active: torch.Tensor) -> torch.Tensor:
+        # The same tensor is returned as long as the selection stays: the cache and statistics
+        # recognize a new selection by identity.
         self.reselections += self._active is not None
         self._active = active
         return active
@@ -131,4 +134,5 @@ class VisualSelector:
         import torch.nn.functional as F
 
         similarity = F.cosine_similarity(attention.float(), self._reference.float(), dim=0)
+        # This waits for the device: whether the step swaps anything depends on it.
         return bool(similarity < self.recall_threshold)

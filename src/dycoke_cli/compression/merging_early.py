@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from dycoke_cli.compression.base import BeforeVision, tokens_left, top
 from dycoke_cli.compression.coverage import frame_of_each, merge_into
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -88,13 +88,13 @@ class MergingEarly(MergingTokens):
         if self.proportional and not self.merge_dropped:
             raise UsageError("proportional is for merged tokens; add merge_dropped, or drop it")
 
-    def finish(self, given: Given, selection: Selection) -> Selection:
+    def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
         """The tokens chosen, with the others merged into them where that is asked for."""
-        tokens = given.features.flatten(0, 1)
+        tokens = inputs.features.flatten(0, 1)
         all_kept, merged = len(selection.kept) == len(tokens), selection.features is not None
         if all_kept or merged or not self.merge_dropped:
             return selection
-        return merge_into(tokens, frame_of_each(given.features), selection.kept)
+        return merge_into(tokens, frame_of_each(inputs.features), selection.kept)
 
     def before_vision(self) -> BeforeVision | None:
         """What is merged there, or None where the tower encodes every token."""

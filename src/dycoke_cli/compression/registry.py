@@ -73,8 +73,8 @@ def restore(answer: Mapping[str, Any]) -> Method:
     Raises:
         UsageError: see `create`.
     """
-    known = parameters_of(find(answer["name"]))
-    return create(answer["name"], **{name: answer[name] for name in known if name in answer})
+    parameters = parameters_of(find(answer["name"]))
+    return create(answer["name"], **{name: answer[name] for name in parameters if name in answer})
 
 
 def name_of(method: Method) -> str:
@@ -95,11 +95,11 @@ def identity(method: Method | type[Method]) -> dict[str, str]:
 
 def owners() -> dict[str, dict[str, Parameter]]:
     """For each name of a parameter, the methods that have one and what it is there."""
-    found: dict[str, dict[str, Parameter]] = {}
+    owners_of: dict[str, dict[str, Parameter]] = {}
     for method in METHODS.values():
         for name, parameter in parameters_of(method).items():
-            found.setdefault(name, {})[method.name] = parameter
-    return found
+            owners_of.setdefault(name, {})[method.name] = parameter
+    return owners_of
 
 
 def places(method: type[Method]) -> list[str]:

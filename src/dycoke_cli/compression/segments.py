@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Need, Selection, counted_on
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, counted_on
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.param import Param
 
@@ -49,20 +49,20 @@ class SegmentBySegment(MergingTokens):
     ] = 0.9
     min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """What `kept_of_segment` keeps of each."""
         import torch
 
-        assert given.attention is not None, "asked for"
-        frames, per_frame = given.features.shape[:2]
+        assert inputs.attention is not None, "named in needs"
+        frames, per_frame = inputs.features.shape[:2]
         counts = shares(self.kept_tokens(frames, per_frame), frames)
         kept, merged, into = [], [], []
         for start, stop in segments_at_cuts(
-            given.features, self.segment_threshold, self.min_segments
+            inputs.features, self.segment_threshold, self.min_segments
         ):
             of_segment = slice(start, stop)
             at, tokens, at_into = self.kept_of_segment(
-                given.features[of_segment], given.attention[of_segment], counts[of_segment]
+                inputs.features[of_segment], inputs.attention[of_segment], counts[of_segment]
             )
             first = start * per_frame
             into.append(counted_on(at_into, first))

@@ -27,8 +27,8 @@ class MergedFrames:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A video as a method sees it; what the method doesn't request (`Method.needs`) is None.
+class SelectionInputs:
+    """The inputs of a selection: a video; what a method doesn't request (`Method.needs`) is None.
 
     Args:
         features: `[F, N, D]`, float: the tokens of F frames with N positions each, as the language
@@ -52,6 +52,10 @@ class Given:
     question: torch.Tensor | None = None
     encoded: torch.Tensor | None = None
     merged: MergedFrames | None = None
+
+
+Given = SelectionInputs
+"""The name of `SelectionInputs` in plug-ins that were written for earlier releases."""
 
 
 @dataclass(frozen=True)

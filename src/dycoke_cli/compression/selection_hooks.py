@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 
 if TYPE_CHECKING:
     import torch
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class SelectionHooks:
     """Functions that the engine and reports call on a selection, or about it."""
 
-    def finish(self, given: Given, selection: Selection) -> Selection:
+    def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
         """The selection that `choose` made, with dropped tokens merged where that is asked for.
 
         Args:
-            given: what `choose` was given.
+            inputs: those of `choose`.
             selection: what it returned.
         """
         return selection

@@ -48,6 +48,7 @@ def keep_indices(
 
     frames, per_frame = features.shape[:2]
     kept = tokens_left(per_frame, merge_ratio)
+    # Example, a window of 4: frame 0 stays whole; 1 is compared with 0, 2 with 0, and 3 with 2.
     whole = torch.arange(per_frame, device=features.device)
     chosen = []
     for frame, reference in comparisons(frames, window, variant):
@@ -56,6 +57,8 @@ def keep_indices(
         else:
             one, other = _judged(frame, reference, frames, variant)
             similarity = cosine_similarity(features[one], features[other])
+            # The least similar ones, in order of similarity. The language model reads them in the
+            # order of their positions, except in the published code.
             positions = similarity.argsort(stable=True)[:kept]
             if variant == "paper":
                 positions = positions.sort().values

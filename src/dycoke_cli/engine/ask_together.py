@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,16 @@ from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
-from dycoke_cli.engine.faults import faults_of
-from dycoke_cli.engine.generation import Stopwatch, generate, seconds_at_decoder
+from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
+from dycoke_cli.engine.generation import (
+    Generated,
+    Stopwatch,
+    generate,
+    seconds_at_decoder,
+)
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
-from dycoke_cli.engine.memory.out_of_memory import Stage, explained
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.errors import UsageError
@@ -72,19 +76,23 @@ def ask_together(
     loaded = questions[0].session.loaded
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
-    if loaded.family.stock_inputs and len(questions) > 1:  # whose inputs have no order of rows
+    # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
+    # known to that model alone.
+    if loaded.family.stock_inputs and len(questions) > 1:
         return [ask_together([one], method, options, on_text, observer)[0] for one in questions]
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
         method = bind(method, loaded.traits)
+        # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
+        # are made behind that: they take the embeddings along.
         prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
-    ready = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
-    if any(ready):
-        rest = [item for item, answer in zip(questions, ready, strict=True) if answer is None]
-        asked = iter(ask_together(rest, method, options, on_text, observer) if rest else ())
-        if on_text is not None and ready[0] is not None:
-            on_text(ready[0].answer)
-        return [next(asked) if answer is None else answer for answer in ready]
+    refused = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
+    if any(refused):
+        rest = [item for item, answer in zip(questions, refused, strict=True) if answer is None]
+        others = iter(ask_together(rest, method, options, on_text, observer) if rest else ())
+        if on_text is not None and refused[0] is not None:
+            on_text(refused[0].answer)
+        return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage, tokenizer = Stage(), loaded.processor.tokenizer
 
@@ -92,17 +100,15 @@ def ask_together(
         stage.name = name
         questions[0].session.on_progress(name, done, total)
 
-    with faults_of(loaded), explained(stage, method, loaded.model):
+    with faults_of(loaded), memory_faults(stage, method, loaded.model):
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)
-        reading: list[float] = []
-        timed: AbstractContextManager[Any] = (
-            nullcontext()
-            if loaded.family.encoded_once
-            else seconds_at_decoder(loaded.model, watch, reading)
-        )
-        with timed, _applied(questions, batch, method, options.trace) as attachment:
+        # The clock's hook is the first one: what a method's own does before the decoder is prefill.
+        with (
+            seconds_at_decoder(loaded.model, watch) as decoder_began,
+            _applied(questions, batch, method, options.trace) as applied,
+        ):
             outputs = generate(
                 loaded.model,
                 tokenizer,
@@ -113,18 +119,10 @@ def ask_together(
                 on_token=lambda n: report("decode", n, options.max_new_tokens),
                 observer=observer,
             )
-        if reading:
-            # Of the time to the first token, what passed before the language model is the vision's.
-            took = outputs[0].seconds
-            took["vision"] = reading[0] - took["first_token"] + took["prefill"]
-            took["prefill"] -= took["vision"]
-        if attachment is not None:
-            for generated, stats in zip(outputs, attachment.stats, strict=True):
-                # A batch goes on until its longest answer ends.
-                generated.stats = stats.until(len(generated.tokens) - 1)
-            if attachment.recorder is not None:
-                pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
-                outputs[0].trace = attachment.recorder.trace(pieces)
+    if not loaded.family.encoded_once:
+        _split_vision(outputs[0].seconds, decoder_began[0])
+    if applied is not None:
+        _add_counts(outputs, applied, tokenizer)
     total, most = watch.read(), peak.read()
     return [
         make_answer(
@@ -146,9 +144,31 @@ def ask_together(
     ]
 
 
+def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
+    """Take the vision side out of the prefill, where `generate()` encoded the video as well.
+
+    Args:
+        seconds: of the call; changed in place.
+        decoder_began: when the text decoder was first called, on the clock of `first_token`.
+    """
+    started = seconds["first_token"] - seconds["prefill"]
+    seconds["vision"] = decoder_began - started
+    seconds["prefill"] -= seconds["vision"]
+
+
+def _add_counts(outputs: Sequence[Generated], applied: Attachment, tokenizer: Any) -> None:
+    """Add the statistics, and the trace if there is one, to what was generated."""
+    for generated, stats in zip(outputs, applied.stats, strict=True):
+        # A batch goes on until its longest answer ends.
+        generated.stats = stats.until(len(generated.tokens) - 1)
+    if applied.recorder is not None:
+        pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
+        outputs[0].trace = applied.recorder.trace(pieces)
+
+
 @dataclass(frozen=True)
 class _NoFrames:
-    """Of a question that is asked without a video."""
+    """The frames of a question without a video: none."""
 
     frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
     timestamps_s: tuple[float, ...] = ()
@@ -217,13 +237,14 @@ def _applied(
     session = questions[0].session
     loaded, model = session.loaded, session.loaded.model
     family, fast = loaded.family, loaded.kernels == "fast"
+    # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
     prefix = session.prefix_for(method) if len(questions) == 1 else None
     with ExitStack() as stack:
         if family.encoded_once:
             stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))
         # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
         if method.name != "none" or trace is not None:
-            attached = attach(
+            attachment = attach(
                 model,
                 method,
                 trace=trace,
@@ -232,8 +253,10 @@ def _applied(
                 flat=fast,
                 frames=session.video.frames if family.needs_frame_count else None,
             )
-            yield stack.enter_context(attached)
+            yield stack.enter_context(attachment)
             return
+        # The baseline runs without hooks of a method, so that its time is that of stock layers; but
+        # decodes and prefills as a method does, so that a comparison is of the method alone.
         if fast:
             stack.enter_context(flat_without_method(model))
         if not family.only_none:

@@ -87,12 +87,14 @@ def attach(
             f"{why_not}; --method none works"
         )
     method = bind(method, traits_of(model.config))
+    # Without `videos` generate() encodes them. Hooks can merge whole frames there; patches are
+    # dropped, and frames scaled, by `encode_video` alone.
     check_decoder(model.get_decoder(), method)
-    if method.before_vision() is not None and not videos:
+    if method.before_vision is not None and not videos:
         raise UsageError(
             "merge_stage vision is for a VideoSession, which encodes the video itself; use llm here"
         )
-    if method.shrink() is not None and not videos:
+    if method.shrink is not None and not videos:
         raise UsageError(
             f"the method {method.name} is for a VideoSession, which encodes the video itself; here "
             "scale the frames that the processor is given"
@@ -129,18 +131,23 @@ class Attachment:
         self._trace = trace
         self._videos = videos
         self._flat, self._shown_frames = flat, frames
-        wanted = "attention" in method.needs and not videos
-        self._tower = TowerRecorder(model) if wanted else None
-        merging = None if videos else method.merge_frames()
+        # Videos that were encoded before bring their attention and merged frames along.
+        records = "attention" in method.needs and not videos
+        self._tower = TowerRecorder(model) if records else None
+        merging = None if videos else method.merge_frames
         self._frames = None if merging is None else FramesInTower(model, merging)
         self._recording = ExitStack()
         self._inputs: ModelInputs | None = None
         self._chunks = ChunkedPrefill(prefix)
+        # By cache, for that is what stock code hands back at each step of a call. Weakly: when
+        # generate() drops the cache, the call is over.
         self._calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Attachment:
         _switch.enter(self._decoder)
+        # The tower runs before the decoder within one forward of the model, so what it records and
+        # merges is there when the hook before the decoder asks for it.
         if self._tower is not None:
             self._recording.enter_context(self._tower)
         if self._frames is not None:
@@ -160,6 +167,8 @@ class Attachment:
         self._hooks = []
         self._recording.close()
         _switch.leave(self._decoder)
+        # Else a call in another thread, or with a video that the prompt doesn't show, would look
+        # like a method that changes nothing.
         if not self.stats and error is None:
             warnings.warn(
                 f"the method {self._method.name!r} was attached, but no generate() with a video "
@@ -169,33 +178,39 @@ class Attachment:
 
     def _layers_to_change(self) -> list[int]:
         """The decoder layers whose input isn't the output of the layer before."""
-        inside, layers = self._method.inside(), len(self._decoder.layers)
-        pruned = range(layers if inside is None else inside.layer, layers)
+        pruning, layers = self._method.inside, len(self._decoder.layers)
+        pruned = range(layers if pruning is None else pruning.layer, layers)
+        # DeepStack adds to the output of the first layers: that is the input of layers 1, 2, …
         vision = getattr(self._model.config, "vision_config", None)
         stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
         return sorted({*range(1, stacked + 1), *pruned})
 
     def _before_model(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # The decoder gets embeddings only. Which of them are visual follows from the token ids,
+        # which are seen here and nowhere later.
         self._inputs = ModelInputs.of(args, kwargs)
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
         if self._chunks.running:
-            return None
+            return None  # a chunk of a prompt that was shortened already
         cache = cache_of(kwargs)
         if cache is not None and cache in self._calls:
+            # A decoding step of a call whose prompt was shortened below.
             call = self._calls[cache]
             check_decode_step(kwargs, len(call.sequences))
             return args, call.begin_step(kwargs)
         check_cache(cache)
+        # Taken, not read: a later call of the decoder alone must not find ids of this prompt.
         inputs, self._inputs = self._inputs, None
-        rows = [[len(video.embeddings) for video in shown] for shown in self._videos]
+        placeholders = [[len(video.embeddings) for video in shown] for shown in self._videos]
         layouts = (
             []
             if inputs is None
-            else inputs.layouts(self._model.config, kwargs, rows, self._shown_frames)
+            else inputs.layouts(self._model.config, kwargs, placeholders, self._shown_frames)
         )
+        # Likewise: what the tower recorded of this prompt must not count for the next one.
         recorded = None if self._tower is None else self._tower.take()
         merged = None
         if self._frames is not None:
@@ -208,6 +223,8 @@ class Attachment:
             raise UsageError("a trace is of one question about one video, not of several")
         tail = family_of(self._model.config).tail
         prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
+        # The method selects before anything is computed from the dropped tokens: of S embeddings
+        # the decoder reads the R that are kept.
         selections = select(self._method, prompts, self._videos, recorded, merged)
         kwargs, call = shorten(
             kwargs,
@@ -220,22 +237,29 @@ class Attachment:
         call.flat = self._flat
         self.recorder = None
         if self._trace is not None:
-            chosen = selections[0]
-            self.recorder = call.recorder = Recorder(self._trace, chosen.kept, chosen.into)
-        for sequence, shown, chosen in zip(call.sequences, layouts, selections, strict=True):
-            sequence.stats.kept_by_video = kept_of_each(chosen.kept, shown)
+            first = selections[0]
+            self.recorder = call.recorder = Recorder(self._trace, first.kept, first.into)
+        for sequence, shown, selection in zip(call.sequences, layouts, selections, strict=True):
+            sequence.stats.kept_by_video = kept_of_each(selection.kept, shown)
+        # All chunks but the last run here, and the decoder's own forward gets the last one. So its
+        # output has only that chunk's positions, which will do where the last logits are wanted.
+        # In-LLM pruning needs the attention of the last token before layer L drops any: one pass.
         last_only = inputs.last_logits_only or self._chunks.prefix is not None
-        if not args and last_only and self._method.inside() is None:
+        if not args and last_only and self._method.inside is None:
             kwargs = self._chunks.up_to_last(module, kwargs, length_up_to(call.sequences[0].visual))
         self._calls[cache_of(kwargs)] = call
         self.stats = [sequence.stats for sequence in call.sequences]
-        self.kept = [chosen.kept.cpu() for chosen in selections]
+        self.kept = [selection.kept.cpu() for selection in selections]
         return args, kwargs
 
     def _own_mask(
         self, inputs: ModelInputs
     ) -> Callable[[dict[str, Any], torch.Tensor], Any] | None:
-        """Makes the mask of a model that isn't just causal: frames see each other in it."""
+        """Make a function that makes the mask of a model whose frames see each other; or None.
+
+        Such a model makes its mask before the decoder, for the uncompressed prompt. It is made
+        again here, by the model's own function, for the tokens that are left.
+        """
         if not makes_own_masks(self._model):
             return None
 
@@ -258,7 +282,7 @@ class Attachment:
 def flat_without_method(model: Any) -> Iterator[None]:
     """Within the block, this thread's `generate()` without a method decodes as it would with one.
 
-    Else a comparison of the two would count for the method what isn't its doing.
+    Flat decoding makes steps faster. Without it a comparison would credit the method with that.
 
     Args:
         model: a stock model; one that no method can be attached to stays as it is.
@@ -284,4 +308,5 @@ def _before_layer(
     return call.before_layer(number, args, kwargs)
 
 
+# One for all attachments: those of several threads on one model count as users of one switch.
 _switch = AttentionSwitch(scoring_attention, flat_or_stock)

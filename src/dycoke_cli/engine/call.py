@@ -15,6 +15,8 @@ from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 
+# The keyword argument of the text decoder that carries a `Call`. Stock layers hand on arguments
+# that they don't know, so it reaches every layer and its attention function, in any thread.
 CALL_ARGUMENT = "dycoke_call"
 
 
@@ -54,6 +56,8 @@ class ShortenedSequence:
         if self.bias is None:
             return None
         places = places.to(self.bias.device)
+        # A chunk has the keys up to itself. Visual tokens of later chunks are written behind them,
+        # and cut off.
         everywhere = self.bias.new_zeros(max(keys, int(places.max()) + 1))
         return everywhere.index_copy(0, places, self.bias)[:keys]
 
@@ -77,7 +81,7 @@ class Call:
         sequences: of the batch.
         next_positions: `[..., B, 1]`, int64: of the tokens to come.
         keep: `[B, R]`, bool: false in the padding of the shortened prompts; None without padding.
-        held: the KV cache; None where the stock cache is used. It isn't kept alive: when the call
+        cache: the KV cache; None where the stock cache is used. It isn't kept alive: when the call
             is over, its memory is free at once.
         layer: whose attention the selection of a decoding step is made from, or None.
         token_pruning: the selection during prefill, or None.
@@ -90,7 +94,7 @@ class Call:
     sequences: list[ShortenedSequence]
     next_positions: torch.Tensor
     keep: torch.Tensor | None
-    held: weakref.ref[KVStore] | None
+    cache: weakref.ref[KVStore] | None
     layer: int | None = None
     token_pruning: TokenPruning | None = None
     deepstack: DeepStack | None = None
@@ -101,7 +105,7 @@ class Call:
     @property
     def store(self) -> KVStore | None:
         """The KV cache, as long as the call runs."""
-        return None if self.held is None else self.held()
+        return None if self.cache is None else self.cache()
 
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for one decoding step on the shortened sequences."""
@@ -112,8 +116,9 @@ class Call:
         step = kwargs | {"attention_mask": None, "position_ids": self.next_positions}
         self.next_positions = self.next_positions + 1
         for sequence in self.sequences:
+            # Counted here, not by layer: every layer selects as many.
             if sequence.selected is not None:
-                sequence.stats.own_step(sequence.selected)
+                sequence.stats.step_by_layer(sequence.selected)
         if self.recorder is not None:
             self.recorder.begin_step()
         if self.store is not None:
@@ -125,8 +130,9 @@ class Call:
 
     def of_chunk(self, start: int, stop: int) -> Call:
         """The state of layers while the tokens `start` … `stop` - 1 are prefilled alone."""
-        stacked = self.deepstack
-        return replace(self, deepstack=stacked and stacked.of_chunk(start, stop))
+        # Shallow: sequences, statistics and the recorder stay the same objects, for all chunks.
+        deepstack = self.deepstack and self.deepstack.of_chunk(start, stop)
+        return replace(self, deepstack=deepstack)
 
     def before_layer(
         self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -167,6 +173,7 @@ class Call:
         if self.recorder is not None and layer_idx == self.recorder.layer:
             sequence = self.sequences[0]
             places = sequence.visual
+            # Before the first step every layer has its entries in reading order.
             if self.store is not None and not self.in_prefill:
                 places = self.store.visual_places(layer_idx, places)
             self.recorder.attend(attention(sequence.bias_at(places, keys)), places)
@@ -180,6 +187,7 @@ class Call:
 
     def scores_at(self, layer_idx: int) -> bool:
         """Whether this forward's selection is made from the attention of this layer."""
+        # The layer before the first pruned one: the last that attends to every token.
         if self.in_prefill:
             return self.token_pruning is not None and layer_idx == self.token_pruning.layer - 1
         return layer_idx == self.layer
@@ -198,6 +206,7 @@ class Call:
         ]
         if self.in_prefill:
             assert self.token_pruning is not None
+            # Of one sequence alone: `check_prefill` refuses a batch.
             kept = self.token_pruning.select(to_visual[0])
             self.sequences[0].stats.visual_after_pruning = len(kept)
             if self.recorder is not None:
@@ -210,4 +219,5 @@ class Call:
         ]
         if self.recorder is not None and active[0] is not None:
             self.recorder.select(active[0], self.sequences[0].stats.choices_renewed)
+        # The layers make the swaps as they run: those behind this one, in this very step.
         self.store.arrange(active)

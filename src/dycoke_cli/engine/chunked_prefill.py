@@ -32,7 +32,7 @@ from dycoke_cli.stock.cache_argument import cache_of
 from dycoke_cli.stock.private_api import attention_implementation
 
 # A question with and without compression (--compare) take turns.
-MOST_HELD = 2
+MOST_STORED = 2
 
 Entries = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -47,23 +47,26 @@ class PrefixCache:
     """Keys and values of prompts up to the last visual token, for each method that was used."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[bytes, Entries] = OrderedDict()
+        # By a hash of the inputs: a method that keeps other tokens, or another history in front of
+        # the video, has other embeddings there.
+        self._stored: OrderedDict[bytes, Entries] = OrderedDict()
 
     def restore(self, key: bytes, cache: Any) -> bool:
         """Fill a fresh KV cache with what was computed before; whether there was anything."""
-        entries = self._held.get(key)
+        entries = self._stored.get(key)
         if entries is None:
             return False
-        self._held.move_to_end(key)
+        self._stored.move_to_end(key)
+        # By the public way in: the cache copies them, and takes memory as for a chunk.
         for number, (keys, values) in enumerate(entries):
             cache.update(keys, values, number)
         return True
 
     def keep(self, key: bytes, cache: Any) -> None:
         """Keep what a KV cache holds, as it is: `[1, H, P, D]` a layer, in reading order."""
-        self._held[key] = [_entries(layer) for layer in cache.layers]
-        while len(self._held) > MOST_HELD:
-            self._held.popitem(last=False)
+        self._stored[key] = [_entries(layer) for layer in cache.layers]
+        while len(self._stored) > MOST_STORED:
+            self._stored.popitem(last=False)
 
 
 class ChunkedPrefill:
@@ -88,6 +91,7 @@ class ChunkedPrefill:
             visual: tokens up to the last visual one.
         """
         length = kwargs["inputs_embeds"].shape[1]
+        # Prompts of a batch have their videos at different places, behind different padding.
         alone = len(kwargs["inputs_embeds"]) == 1
         prefix = self.prefix if alone and visual > 0 else None
         long = chunk_length(length, has_own_attention(decoder)) < length
@@ -109,6 +113,7 @@ class ChunkedPrefill:
         return _chunk(kwargs, *last)
 
     def _run(self, decoder: Any, kwargs: dict[str, Any], chunks: list[tuple[int, int]]) -> None:
+        # The decoder is called within its own hook, which sees these calls, too: see `running`.
         self.running = True
         try:
             for chunk in chunks:
@@ -154,13 +159,16 @@ def chunked_prefill(
     chunks = ChunkedPrefill(prefix)
     visual = 0 if placeholders is None else length_up_to(placeholders[0].nonzero().flatten())
 
-    def read(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+    def before_decoder(
+        module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments | None:
         cache = cache_of(kwargs)
+        # A chunk of ours, a cache of another kind, or a decoding step: none of them is a prompt.
         if chunks.running or args or type(cache) is not DynamicCache or cache.get_seq_length():
             return None
         return args, chunks.up_to_last(module, kwargs, visual)
 
-    hook = before_forward(model.get_decoder(), read)
+    hook = before_forward(model.get_decoder(), before_decoder)
     try:
         yield
     finally:
@@ -197,6 +205,7 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
         length: P, up to the last visual token.
     """
     positions = kwargs.get("position_ids")
+    # Keys of the layers depend on all of these: embeddings, positions, and what is added to logits.
     hashed = [kwargs["inputs_embeds"][:, :length]]
     if positions is not None:
         hashed.append(positions[..., :length])
@@ -207,8 +216,9 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
 
 
 def _entries(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    held = getattr(layer, "attended", None)
-    if held is None:  # a stock layer makes new tensors when it grows
+    attended = getattr(layer, "attended", None)
+    if attended is None:  # a stock layer makes new tensors when it grows
         return layer.keys, layer.values
-    keys, values = held()
+    # Ours are views of memory that the layer goes on writing to.
+    keys, values = attended()
     return keys.clone(), values.clone()

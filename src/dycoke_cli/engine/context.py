@@ -113,11 +113,11 @@ def ways_to_fit(
     most = _largest(clip.frames - 1, of_frames)
     if most >= least and (shown := most * frames // clip.frames):
         ways.append(f"--frames {shown} or fewer")
-    given = method.parameters()
-    if given.get("retain") is not None:
+    retain = method.parameters().get("retain")
+    if retain is not None:
         # In thousandths, or in ten-thousandths of a budget below one in a hundred.
-        unit = 10_000 if given["retain"] <= 0.01 else 1000
-        if share := _largest(math.floor(given["retain"] * unit), of_share):
+        unit = 10_000 if retain <= 0.01 else 1000
+        if share := _largest(math.floor(retain * unit), of_share):
             ways.append(f"--retain {share / unit:g} or lower")
     return ways
 
@@ -167,6 +167,7 @@ def _works(method: BoundMethod, frames: int, clip: ClipTokens) -> bool:
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
     """The largest number from 1 to `most` that fits, if smaller ones do; 0 where none does."""
+    # By bisection: `fits` may count the tokens of a clip frame by frame.
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2

@@ -40,6 +40,8 @@ class DeepStack:
         if layer > len(self._stacked):
             return hidden
         places, values = self._places, self._stacked[layer - 1]
+        # Behind in-LLM pruning hidden states are of R' tokens: dropped visual tokens have no place
+        # there, and their values are left out.
         if tokens is not None:
             values = values[torch.isin(places[0].nonzero().flatten(), tokens.to(places.device))]
             places = places[:, tokens.to(places.device)]

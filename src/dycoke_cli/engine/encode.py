@@ -46,10 +46,10 @@ class Encoded:
         kept: where merging came before vision: the tokens that were encoded, `[M]`, int64, flat
             indices `frame*N + position`; each other one has the embedding of the token at the same
             place in the frame that it was compared with.
-        tower: the vision encoder's attention, where it was asked for.
+        tower: the vision encoder's attention, where it was requested.
         merged: what is left of the frames, where frames were merged inside the tower; the
             embeddings of each are those of the one that it is part of.
-        selections: of each method that doesn't ask for the question: the same for every one.
+        selections: of each method that doesn't need the question: the same for every question.
     """
 
     embeddings: torch.Tensor
@@ -94,11 +94,14 @@ def encode_video(
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
     device = input_device(model)
+    # As many frames per pass as have so many numbers of pixels.
     size = max(1, chunk_numbers(device.type == "cpu") * frames // pixels.numel())
     count = prompt.tokens_per_frame
     alike = list(range(frames))
     patches: Any = nullcontext()
     in_tower: Any = nullcontext()
+    # A method that merges frames compares neighbours itself, and counts on all of them. Windows
+    # aren't split over chunks.
     if merging is None:
         alike = first_alike(family, inputs, frames)
     else:
@@ -108,7 +111,8 @@ def encode_video(
     elif merging is not None:
         with_attention, in_tower = True, FramesInTower(model, merging)
     recorder = TowerRecorder(model) if with_attention else None
-    found: dict[int, list[torch.Tensor]] = {}
+    # Of new frames; repeated ones take those of the first alike at the end.
+    by_frame: dict[int, list[torch.Tensor]] = {}
     kept: list[torch.Tensor] = []
     left: list[MergedFrames] = []
     towers: dict[int, TowerAttention] = {}
@@ -131,6 +135,7 @@ def encode_video(
             if isinstance(merging, FrameMerging):
                 recorded, of_chunk = in_tower.take(recorded)
                 left.append(of_chunk)
+            # Frame by frame, since repeated frames take those of an earlier one.
             each = split_by_video(recorded, [1] * (stop - start))
             towers |= zip(range(start, stop), each, strict=True)
         kinds = [kwargs["inputs_embeds"][0], *(kwargs.get(DEEPSTACK) or ())]
@@ -138,11 +143,11 @@ def encode_video(
             behind = (frame - start + 1) * count
             # What follows the last frame of all belongs to it.
             mine = slice(behind - count, None if stop == frames == frame + 1 else behind)
-            found[frame] = [values[keep][mine] for values in kinds]
+            by_frame[frame] = [values[keep][mine] for values in kinds]
         if on_frames is not None:
             on_frames(stop, frames)
     embeddings, *deepstack = (
-        torch.cat(parts) for parts in zip(*(found[i] for i in alike), strict=True)
+        torch.cat(parts) for parts in zip(*(by_frame[i] for i in alike), strict=True)
     )
     return Encoded(
         embeddings,
@@ -202,6 +207,7 @@ def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:
         ask: calls it, or its `generate()`.
     """
 
+    # An exception is the only way out of a stock forward before the decoder runs.
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise _Reached(kwargs)
 

@@ -83,8 +83,9 @@ class EncodedVideo:
         self.video: VideoPrompt = self.videos[0]
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
         self._prefix = PrefixCache() if reuse else None
+        # Without an identity (weights that nothing names) a file could be of other weights.
         self._cache = cache if loaded.identity else None
-        self._unkept: str | None = None
+        self._cache_warning: str | None = None
 
     def prompt(
         self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
@@ -94,6 +95,8 @@ class EncodedVideo:
         Raises:
             UsageError: with what is kept of the video, it is longer than the model's context.
         """
+        # What is kept of other videos counts as text does: `check_context` proposes flags for the
+        # first one.
         ids = self._ids(question, history)
         text = ids.shape[1] - self.visual
         kept_of_others = sum(
@@ -136,8 +139,10 @@ class EncodedVideo:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
         if not self.loaded.family.encoded_once:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
-        held = self._encoded.get(_encoded_for(method), ())
-        if held and (held[0].tower is not None or "attention" not in method.needs):
+        encoded = self._encoded.get(_encoded_for(method), ())
+        # One that was encoded without the tower's attention is encoded again with it, for methods
+        # that need it; the other way round it serves as it is.
+        if encoded and (encoded[0].tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
         started = watch.read()
         encoded = tuple(self._encode(video, method) for video in self.videos)
@@ -146,7 +151,7 @@ class EncodedVideo:
 
     def _encode(self, video: VideoPrompt, method: BoundMethod) -> Encoded:
         loaded = self.loaded
-        merging = method.in_tower()
+        merging = method.in_tower
         with_attention = "attention" in method.needs
 
         def encode() -> Encoded:
@@ -160,7 +165,7 @@ class EncodedVideo:
                 lambda done, total: self.on_progress("vision", done, total),
                 merging,
                 with_attention,
-                method.shrink(),
+                method.shrink,
             )
 
         # What a method changes of a video isn't kept on disk: it depends on the method as well.
@@ -168,25 +173,26 @@ class EncodedVideo:
             return encode()
         inputs = video.video_inputs if isinstance(video, StockPrompt) else video.inputs
         key = key_of(loaded.identity or {}, inputs)
-        found = self._cache.get(key, loaded.input_device, with_attention)
-        if found is None:
-            found = encode()
+        encoded = self._cache.get(key, loaded.input_device, with_attention)
+        if encoded is None:
+            encoded = encode()
             try:
-                self._cache.put(key, found)
-                self._unkept = None
+                self._cache.put(key, encoded)
+                self._cache_warning = None
             except OutputError as error:  # the answer doesn't depend on it
-                self._unkept = f"the encoded video isn't kept: {error}"
-        return found
+                self._cache_warning = f"the encoded video isn't kept: {error}"
+        return encoded
 
     def prefix_for(self, method: BoundMethod) -> PrefixCache | None:
         """What was prefilled of the video; None where a method wants that off the device."""
-        pruning = method.pruning()
+        # A prefix stays on the device, whose memory dp_cache host and discard are to spare.
+        pruning = method.decode_pruning
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix
 
     def warnings(self, question: str, method: BoundMethod, history: Turns = ()) -> list[str]:
-        """What an answer is to say of memory, and of the disk that `cache` is on."""
-        found = (self.memory_warning(question, method, history), self._unkept)
-        return [sentence for sentence in found if sentence]
+        """Warnings for an answer: about memory, and about the disk that `cache` is on."""
+        warnings = (self.memory_warning(question, method, history), self._cache_warning)
+        return [sentence for sentence in warnings if sentence]
 
     def memory_warning(self, question: str, method: BoundMethod, history: Turns = ()) -> str | None:
         """A sentence where the answer will hardly fit on the device; None where it will.
@@ -200,8 +206,6 @@ class EncodedVideo:
 
 
 def _encoded_for(method: BoundMethod) -> tuple[Any, ...]:
-    """What tells one way of encoding from another: nothing for that of whole frames."""
-    merging = method.in_tower()
-    shrink = method.shrink()
-    scaled = () if shrink is None else (shrink,)
-    return scaled if merging is None else (*merging.parameters, *scaled)
+    """Key of a way of encoding, by which methods share an encoded video; () for whole frames."""
+    merging = () if method.in_tower is None else method.in_tower.parameters
+    return merging if method.shrink is None else (*merging, method.shrink)

@@ -1,22 +1,31 @@
-"""What fails because of a model's files, long after they were read, is the model's fault."""
+"""Errors of libraries while a model answers, turned into one sentence each.
+
+There are two causes: memory ran out, where the flag that helps depends on the stage; or the model's
+files don't fit each other, which shows only when they are used, long after they were read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from dycoke_cli.errors import DEBUG, DycokeError, ModelError
-from dycoke_cli.models.devices import is_out_of_memory
+import torch
+
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
+from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.load import LoadedModel
 
-_NOT_THEIRS = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
+# Errors with a sentence already, of files and pipes, and ways to end a thread or a generator.
+_PASSED_ON = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 @contextmanager
 def faults_of(loaded: LoadedModel) -> Iterator[None]:
     """Turn what libraries raise about a model's configuration or weights into one sentence.
 
-    Not of the bundled model, whose files are ours.
+    Not of the bundled model: its files are part of this package, so an error there is a bug.
 
     Args:
         loaded: the model.
@@ -26,14 +35,72 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
     """
     try:
         yield
-    except _NOT_THEIRS:
+    except _PASSED_ON:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
         bundled = loaded.entry is not None and loaded.entry.repo is None
         if bundled or is_out_of_memory(error):
             raise
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise ModelError(
-            f"{loaded.name} can't be used, for its files don't fit each other ({said}); download "
+            f"{loaded.name} can't be used, for its files don't fit each other ({cause}); download "
             f"it again, or run it with {DEBUG}=1 in the environment to see where"
         ) from error
+
+
+class Stage:
+    """The current stage of an answer: "vision", "prefill" or "decode"."""
+
+    def __init__(self) -> None:
+        self.name = "vision"
+
+
+@contextmanager
+def memory_faults(stage: Stage, method: BoundMethod, model: Any) -> Iterator[None]:
+    """Turn what allocators raise into a sentence with the flags that help.
+
+    Args:
+        stage: the caller sets its name as the answer proceeds.
+        method: the compression method.
+        model: that answers.
+
+    Raises:
+        OutOfMemoryError: with the flags that help at this stage.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"memory ran out while {_DOING[stage.name]}; use {_ways(stage.name, method, model)}"
+        ) from error
+
+
+_DOING = {
+    "vision": "the video was encoded, a few frames at a time",
+    "prefill": "the prompt was prefilled",
+    "decode": "the answer was generated",
+}
+
+
+def _ways(stage: str, method: BoundMethod, model: Any) -> str:
+    parameters, pruning = method.parameters(), method.decode_pruning
+    ways = []
+    # Frames are encoded in chunks of a fixed size: fewer of them need as much memory at a time.
+    if stage == "vision" and model.dtype == torch.float32:
+        ways.append("--dtype bfloat16")
+    if stage != "vision":
+        ways.append("fewer --frames")
+        if parameters.get("ttm"):
+            ways.append("a larger --merge-ratio")
+        elif method.name == "none":
+            ways.append("--method dycoke")
+    if stage == "decode":
+        if pruning and pruning.dp_cache == "device" and input_device(model).type == "cuda":
+            # Without recall evicted tokens are never read again, so they need not be stored.
+            recalls = parameters.get("recall", True)
+            ways.insert(0, "--dp-cache host" if recalls else "--dp-cache discard")
+        ways.append("fewer --max-new-tokens")
+    *most, last = [*ways, "a smaller --model"]
+    return f"{', '.join(most)} or {last}" if most else last

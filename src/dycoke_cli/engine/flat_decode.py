@@ -1,15 +1,14 @@
 """One decoding step of a text decoder as one function: the model's weights and mathematics alone.
 
-Of a small model on a CPU, a third of a step goes into what stands around the products: modules that
-call modules, a mask that nothing reads, norms of eight operations, keys and queries turned apart
-from each other. Here the layers' own linear layers are called one after the other, a norm is one
-operation and its weight, and queries and keys are turned together. No number changes, not in its
-last bit.
+Of a small model on a CPU, a third of a step goes into what is around the products: modules that
+call modules, a mask that nothing reads, norms of eight operations, rotations of keys and queries
+one after the other. Here the layers' own linear layers are called directly, a norm is one operation
+and its weight, and queries and keys are rotated together. No result changes, to the last bit.
 
-So it is taken only where that is sure: by layers of classes that were read for it, which nobody
-hooked onto or gave another forward, and of which the first gives at each call's first step exactly
-what the stock layer gives. Linear layers and activations may be whatever they are, quantized,
-packed or wrapped: they are called as modules.
+So it is used only where that is certain: for layers of known classes, without hooks or a replaced
+forward, if at the first step of a call the first layer gives exactly what the stock layer gives.
+Linear layers and activations may be of any kind (quantized, packed, wrapped): they are called as
+modules.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, CACHE_NAMES, cache_of
 from dycoke_cli.stock.private_api import attention_implementation
 
-# Decoder layers of one mathematics: a norm before attention and one before the MLP, gates, and
-# queries and keys of whole heads turned by halves; in the Qwen 3s, they are normed before.
-_KNOWN = {
+# Decoder layers of one structure: a norm before attention and one before the MLP, a gated MLP, and
+# rotary positions by halves of whole heads. Qwen 3 normalizes queries and keys before that.
+_KNOWN_LAYERS = {
     "LlamaDecoderLayer",
     "Qwen2DecoderLayer",
     "Qwen2VLDecoderLayer",
@@ -77,6 +76,7 @@ class _Norm:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         width = self.weight.shape
+        # The stock norm computes in float32 even then; `rms_norm` wouldn't.
         if x.dtype == torch.float64:
             return self.weight * F.rms_norm(x.float(), width, None, self.eps).to(x.dtype)
         # In fewer bits than 32 it computes in float32 by itself, and rounds at the end.
@@ -126,19 +126,19 @@ class _Layer:
     def step(
         self,
         hidden: torch.Tensor,
-        turns: tuple[torch.Tensor, torch.Tensor],
+        rotations: tuple[torch.Tensor, torch.Tensor],
         cache: Any,
         attend: Attention,
-        **told: Any,
+        **extra_arguments: Any,
     ) -> torch.Tensor:
         """The hidden states `[B, 1, D]` behind the layer.
 
         Args:
             hidden: before it.
-            turns: cosine, and sine with the sign of its half, `[B, 1, 1, W]`.
+            rotations: cosine, and sine with the sign of its half, `[B, 1, 1, W]`.
             cache: gets the token's key and value.
             attend: an attention function of transformers.
-            told: what that is told beside.
+            extra_arguments: more arguments of that function.
         """
         normed = self.before_attention(hidden)
         query, key, value = self.query(normed), self.key(normed), self.value(normed)
@@ -150,7 +150,7 @@ class _Layer:
         heads = query.shape[2] // width, key.shape[2] // width
         # Of one token [B, 1, H · W] and [B, H, 1, W] are the same memory, so nothing is transposed.
         both = torch.cat((query, key), 2).view(batch, -1, 1, width)
-        cosine, sine = turns
+        cosine, sine = rotations
         # x · cos + rotate_half(x) · sin, where rotate_half([a, b]) is [-b, a]: `roll` by half gives
         # [b, a], and `_signed` has put the minus into the sine.
         both = (both * cosine).add_(both.roll(width // 2, -1).mul_(sine))
@@ -158,8 +158,9 @@ class _Layer:
         keys, values = cache.update(keys, value.view(batch, -1, 1, width), self.attention.layer_idx)
         attended, _ = attend(
             self.attention, queries, keys, values, None,
-            dropout=0.0, scaling=self.scaling, **told,
+            dropout=0.0, scaling=self.scaling, **extra_arguments,
         )  # fmt: skip
+        # Sums and products in the order of the stock layer: in another one, rounding differs.
         hidden = hidden + self.output(attended.reshape(batch, 1, -1))
         normed = self.before_mlp(hidden)
         return hidden + self.down(self.activation(self.gate(normed)) * self.up(normed))
@@ -185,11 +186,11 @@ class FlatDecoder:
             arguments: of the forward, which `_takes` allows.
         """
         cache = cache_of(arguments)
-        told = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
-        hidden, turns = self._begin(arguments)
-        signed = _signed(*turns)
+        call = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
+        hidden, rotations = self._begin(arguments)
+        signed = _signed(*rotations)
         for layer in self._layers:
-            hidden = layer.step(hidden, signed, cache, self._attend, **told)
+            hidden = layer.step(hidden, signed, cache, self._attend, **call)
         made = {CACHE_ARGUMENT: cache}
         return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), **made)
 
@@ -199,7 +200,7 @@ class FlatDecoder:
         Args:
             arguments: of the step that is about to be made.
         """
-        hidden, turns = self._begin(arguments)
+        hidden, rotations = self._begin(arguments)
         layer, ours = self._decoder.layers[0], self._layers[0]
         heads = self._decoder.config.num_key_value_heads
         shape = (len(hidden), heads, _MADE_UP_KEYS, ours.width)
@@ -211,24 +212,26 @@ class FlatDecoder:
             cache.update(made_up[:count].view(shape), made_up[count:].view(shape), 0)
         expected = layer(
             hidden, attention_mask=None, position_ids=None, use_cache=True,
-            position_embeddings=turns, **{CACHE_ARGUMENT: caches[0]},
+            position_embeddings=rotations, **{CACHE_ARGUMENT: caches[0]},
         )  # fmt: skip
-        found = ours.step(hidden, _signed(*turns), caches[1], self._attend)
-        return torch.is_tensor(expected) and torch.equal(found, expected)
+        # A layer of another version may return a tuple: then it isn't the class that is known.
+        result = ours.step(hidden, _signed(*rotations), caches[1], self._attend)
+        return torch.is_tensor(expected) and torch.equal(result, expected)
 
     def _begin(
         self, arguments: dict[str, Any]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """The new tokens' embeddings `[B, 1, D]`, and cosine and sine of their turns."""
+        """The new tokens' embeddings `[B, 1, D]`, and cosine and sine of their positions."""
         hidden, positions = arguments.get("inputs_embeds"), arguments["position_ids"]
         if hidden is None:
             hidden = self._decoder.embed_tokens(arguments["input_ids"])
-        turn = self._decoder.rotary_emb
+        rotary = self._decoder.rotary_emb
         if positions.dim() == 3 and len(positions) == 4:
             positions = positions[1:]  # in front is a count of tokens, for masks
-        elif positions.dim() == 2 and hasattr(turn, "mrope_section"):
+        elif positions.dim() == 2 and hasattr(rotary, "mrope_section"):
+            # Text alone: the same number in time, height and width.
             positions = positions.expand(3, *positions.shape)
-        return hidden, turn(hidden, positions)
+        return hidden, rotary(hidden, positions)
 
 
 def flat_or_stock(decoder: Any) -> Callable[..., Any]:
@@ -242,13 +245,16 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
 
+    # With `wraps`, since stock code may inspect the signature.
+
     @wraps(stock)
     def forward(*args: Any, **kwargs: Any) -> Any:
         call: Call | None = kwargs.get(CALL_ARGUMENT)
-        wanted = _is_plain_step(kwargs) if call is None else call.flat and not call.in_prefill
-        if not wanted or not _takes(decoder, args, kwargs):
+        is_step = _is_plain_step(kwargs) if call is None else call.flat and not call.in_prefill
+        if not is_step or not _takes(decoder, args, kwargs):
             return stock(*args, **kwargs)
         cache = cache_of(kwargs)
+        # Once for each cache, so once for each call: a model may be changed between two.
         if cache not in of_calls:
             flat = FlatDecoder(decoder) if _is_known(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
@@ -285,7 +291,7 @@ def _is_plain_step(kwargs: dict[str, Any]) -> bool:
 
 
 def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a flat step gives all that a forward of these arguments is asked for."""
+    """Whether a flat step returns everything that these arguments request."""
     config = decoder.config
     return (
         not args
@@ -297,16 +303,17 @@ def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _is_known(decoder: Any) -> bool:
-    """Whether a decoder is of stock classes that `_Layer` is the mathematics of, left as they are.
+    """Whether a decoder consists of stock classes that `_Layer` reproduces, without changes.
 
     Its rotary positions, embeddings, linear layers and activations are called as they are.
     """
     layers = list(getattr(decoder, "layers", ()))
     if decoder.training or len(layers) != decoder.config.num_hidden_layers:
         return False
+    # All parts from one modelling file: a subclass of somebody else's is in another module.
     home = type(decoder).__module__
     if not home.startswith("transformers.models.") or any(
-        type(layer).__name__ not in _KNOWN for layer in layers
+        type(layer).__name__ not in _KNOWN_LAYERS for layer in layers
     ):
         return False
     parts = [decoder.norm]

@@ -42,14 +42,17 @@ class Stopwatch:
 
 
 @contextmanager
-def seconds_at_decoder(model: Any, watch: Stopwatch, seconds: list[float]) -> Iterator[None]:
+def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
     """Within the block, note when the text decoder is first called: the vision side is done then.
 
     Args:
         model: a stock model.
         watch: the clock.
-        seconds: gets that time.
+
+    Returns:
+        A list that gets that time as its only item.
     """
+    seconds: list[float] = []
 
     def note(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         if not seconds:
@@ -57,7 +60,7 @@ def seconds_at_decoder(model: Any, watch: Stopwatch, seconds: list[float]) -> It
 
     hook = before_forward(model.get_decoder(), note)
     try:
-        yield
+        yield seconds
     finally:
         hook.remove()
 
@@ -93,7 +96,7 @@ class TimedStreamer(TextStreamer):
         self._tokens += 1
         if self._tokens == 1:
             self.first_token = self._watch.read()
-        if len(value) == 1:
+        if len(value) == 1:  # the stock streamer refuses a batch
             super().put(value)
         if self._tokens and self._on_token is not None:
             self._on_token(self._tokens)
@@ -115,7 +118,7 @@ class Generated:
         seed: of sampling, or None where decoding was greedy.
         seconds: prefill (to the first token), first_token (since the watch's start), decode; of
             the whole batch, by keys of `result.Seconds`.
-        kv_bytes: of keys and values held at the end, spare entries included: this prompt's share.
+        kv_bytes: of keys and values at the end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.
         stats: of the method, or None for the baseline.
@@ -161,6 +164,8 @@ def generate(
     Raises:
         ModelError: the model's logits aren't finite.
     """
+    # generate() hands every token to a streamer as soon as it is known: the only public place where
+    # the first one can be timed.
     streamer = TimedStreamer(tokenizer, watch, on_text, on_token)
     seed = options.seed
     if options.temperature > 0:
@@ -176,6 +181,7 @@ def generate(
     devices = [device] if device.type == "cuda" else []
     ends = _end_tokens(model)
     finite = _Finite(len(batch.input_ids), ends)
+    # Sampling with a seed must not change the random numbers that the caller draws afterwards.
     with torch.random.fork_rng(devices=devices):
         if seed is not None:
             torch.manual_seed(seed)
@@ -190,12 +196,13 @@ def generate(
         )
     ended = watch.read()
     assert streamer.first_token is not None
-    held, on_host, active = kv_bytes(cache_of(output))
+    in_all, on_host, active = kv_bytes(cache_of(output))
     sequences = len(batch.input_ids)
     outputs = []
     answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()
     for answer, broken in zip(answers, finite.broken.tolist(), strict=True):
         tokens = _until_end(answer, ends)
+        # Steps behind the end token are padding, whose logits mean nothing.
         if broken < len(tokens):
             raise ModelError(_not_finite(model, broken))
         outputs.append(
@@ -209,7 +216,7 @@ def generate(
                     "first_token": streamer.first_token,
                     "decode": ended - streamer.first_token,
                 },
-                kv_bytes=held // sequences,
+                kv_bytes=in_all // sequences,
                 kv_host_bytes=on_host // sequences,
                 kv_active_bytes=active // sequences,
             )

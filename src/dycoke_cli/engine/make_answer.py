@@ -18,7 +18,7 @@ from dycoke_cli.answer.answer import (
 )
 from dycoke_cli.answer.answer import Frames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
-from dycoke_cli.compression.base import Inside, Pruning
+from dycoke_cli.compression.base import LayerPruning, Pruning
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
@@ -68,12 +68,14 @@ def make_answer(
     stats = generated.stats or DecodeStats(
         visual=shown, visual_kept=shown, kept_by_video=tuple(visual)
     )
-    steps = len(generated.tokens) - 1
-    choice = method.inside() or method.pruning()
+    steps = len(generated.tokens) - 1  # the first token comes out of the prefill
+    pruning = method.decode_pruning
+    # A method has one of the two at most (`check_decoder`); both say from which layer on.
+    in_layers = method.inside or pruning
     text_config = loaded.model.get_decoder().config
     decode = generated.seconds["decode"]
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
-    renumbers = method.renumbers() if loaded.family.counts_tokens else None
+    renumbers = method.renumbers if loaded.family.counts_tokens else None
     if beyond := positions_warning(
         stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
     ):
@@ -86,7 +88,6 @@ def make_answer(
         warnings += _unknown_subtitles(loaded, " ".join(line.text for line in clip.subtitles.lines))
     if not generated.stopped:
         warnings.append(f"the answer was cut after {steps + 1} tokens (--max-new-tokens)")
-    pruning = method.pruning()
     if pruning and pruning.dp_cache == "host" and not loaded.device.startswith("cuda"):
         warnings.append(
             f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
@@ -107,7 +108,7 @@ def make_answer(
             visual=shown,
             visual_kept=stats.visual_kept,
             visual_active_in_decode=stats.mean_active,
-            visual_read_per_step=_read_per_step(text_config, stats, choice),
+            visual_read_per_step=_read_per_step(text_config, stats, in_layers),
             text=prompt_tokens - shown,
             generated=steps + 1,
         ),
@@ -124,7 +125,7 @@ def make_answer(
             visual_kept=stats.visual_kept,
             visual_last=stats.visual_last,
             visual_active=stats.mean_active,
-            prune_layer=choice.layer if choice else text_config.num_hidden_layers,
+            prune_layer=in_layers.layer if in_layers else text_config.num_hidden_layers,
             generated=steps + 1,
         ),
         # The watch started when the question was asked, after the frames had been decoded.
@@ -207,8 +208,10 @@ def _videos(
 
 
 def _subtitles(clip: Frames) -> Subtitles | Absent:
-    found = clip.subtitles
-    return ABSENT if found is None else Subtitles(found.source, len(found.lines))
+    subtitles = clip.subtitles
+    if subtitles is None:
+        return ABSENT
+    return Subtitles(subtitles.source, len(subtitles.lines))
 
 
 def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
@@ -242,7 +245,7 @@ def _unheard(loaded: LoadedModel, seconds: float) -> str | None:
 
 
 def _read_per_step(
-    config: Any, stats: DecodeStats, choice: Inside | Pruning | None
+    config: Any, stats: DecodeStats, pruning: LayerPruning | Pruning | None
 ) -> float | None:
     """Visual tokens that a step attends to, mean over steps and layers.
 
@@ -252,5 +255,5 @@ def _read_per_step(
     if other_caches(config):
         return None
     layers = config.num_hidden_layers
-    below = choice.layer if choice else layers
+    below = pruning.layer if pruning else layers
     return (below * stats.visual_kept + (layers - below) * stats.mean_active) / layers

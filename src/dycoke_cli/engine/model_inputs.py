@@ -16,7 +16,7 @@ from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.families.arguments import PER_TOKEN
 from dycoke_cli.models.families.family import TYPES
 
-# Taken care of where they are made.
+# Arguments with one value per token that `prefill.shorten` makes anew.
 OTHERS = ("position_ids", "attention_mask")
 
 
@@ -46,8 +46,9 @@ class ModelInputs:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
         if input_ids is None or input_ids.shape[1] == 1:
             return None
-        kept = kwargs.get("logits_to_keep")
-        last_only = isinstance(kept, int) and kept == 1
+        # A tensor there is a list of positions, for which chunks would have to be put together.
+        logits_to_keep = kwargs.get("logits_to_keep")
+        last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         mask = kwargs.get("attention_mask")
         grids = kwargs.get("video_grid_thw")
         frames = None if grids is None or len(grids) != 1 else int(grids[0, 0])
@@ -66,7 +67,7 @@ class ModelInputs:
         self,
         config: Any,
         kwargs: dict[str, Any],
-        rows: Sequence[Sequence[int]] = (),
+        placeholders: Sequence[Sequence[int]] = (),
         frames: int | None = None,
     ) -> list[list[Layout]]:
         """Where the visual tokens of each video are, in each sequence.
@@ -74,7 +75,7 @@ class ModelInputs:
         Args:
             config: of the model.
             kwargs: of its text decoder, whose positions tell places in time, height and width.
-            rows: for each sequence the placeholders of each of its videos, where they are known.
+            placeholders: for each sequence, how many each of its videos has; () where unknown.
             frames: of the only video, where they are known.
 
         Raises:
@@ -83,7 +84,7 @@ class ModelInputs:
         """
         family = family_of(config)
         positions = kwargs.get("position_ids")
-        found = [
+        layouts = [
             family.layouts(
                 config,
                 ids,
@@ -91,16 +92,17 @@ class ModelInputs:
                 if positions is None or positions.dim() < 3
                 else positions[:, min(i, positions.shape[1] - 1)],
                 None if self.types is None else self.types[i],
-                rows[i] if rows else None,
+                placeholders[i] if placeholders else None,
                 frames or self.frames,
             )
             for i, ids in enumerate(self.input_ids)
         ]
-        # Of a layout that was found, the features of a video may be listed frame by frame.
-        counted = None if family.stock_inputs else self.videos
-        if counted is not None and counted > sum(map(len, found)):
+        # In families without an entry of their own the features of one video may be listed frame by
+        # frame, so they aren't a count of videos.
+        videos = None if family.stock_inputs else self.videos
+        if videos is not None and videos > sum(map(len, layouts)):
             raise UsageError("a prompt with more than one video isn't supported yet")
-        return found
+        return layouts
 
 
 def _videos(kwargs: dict[str, Any]) -> int | None:
@@ -126,6 +128,8 @@ def arguments_at(kwargs: dict[str, Any], at: torch.Tensor) -> dict[str, Any]:
     Raises:
         UsageError: an argument that seems to have one value per token, but isn't known.
     """
+    # A new version may add such an argument. At full length beside shortened ones it could give
+    # wrong answers without an error, so any tensor of that size is refused.
     sequence = kwargs["inputs_embeds"].shape[1]
     for name, value in kwargs.items():
         if torch.is_tensor(value) and sequence in value.shape and name not in (*PER_TOKEN, *OTHERS):
@@ -152,12 +156,15 @@ def arguments_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[st
         Those of PER_TOKEN that are there, and `position_ids`, of these tokens; the
         2-D `attention_mask` of all tokens up to them.
     """
-    cut = {name: kwargs[name][:, start:stop] for name in PER_TOKEN if kwargs.get(name) is not None}
+    chunk = {
+        name: kwargs[name][:, start:stop] for name in PER_TOKEN if kwargs.get(name) is not None
+    }
     if kwargs.get("position_ids") is not None:
-        cut["position_ids"] = kwargs["position_ids"][..., start:stop]
+        chunk["position_ids"] = kwargs["position_ids"][..., start:stop]
     if kwargs.get("attention_mask") is not None:
-        cut["attention_mask"] = kwargs["attention_mask"][:, :stop]
-    return cut
+        # Keys are those of all tokens so far, so the mask begins at the first token.
+        chunk["attention_mask"] = kwargs["attention_mask"][:, :stop]
+    return chunk
 
 
 def take(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

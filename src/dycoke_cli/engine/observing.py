@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessor
 
-from dycoke_cli.engine.certainty import Certainty
+from dycoke_cli.answer.guarantee import Certainty
 
 MOST_KEPT = 1024
 """Of each distribution, the likeliest tokens, compared one by one; the rest count as one."""
@@ -99,10 +99,10 @@ class ForcingObserver(CertaintyObserver):
         super().__call__(input_ids, scores)
         step = len(self._divergences)
         token = self._reference.tokens[step]
-        own = scores[0].float().log_softmax(-1)
-        known, indices = self._reference.values[step], self._reference.indices[step]
-        self._divergences.append(_divergence(known, own[indices]))
-        self._agrees.append(own.argmax() == token)
+        compressed = scores[0].float().log_softmax(-1)
+        uncompressed, indices = self._reference.values[step], self._reference.indices[step]
+        self._divergences.append(_divergence(uncompressed, compressed[indices]))
+        self._agrees.append(compressed.argmax() == token)
         forced = torch.full_like(scores, -torch.inf)
         forced[:, token] = 0.0
         return forced

@@ -56,6 +56,7 @@ def shorten(
     embeds = kwargs["inputs_embeds"]
     uncompressed = embeds.shape[1]
     stays, layouts = prompts.stays, prompts.joined
+    # Indices are made on the CPU: their lengths decide shapes, and each would wait for the device.
     kept = [selection.kept.cpu() for selection in selections]
     read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     # Each prompt loses as many tokens as its own selection drops, so that the shortest gets the
@@ -76,12 +77,14 @@ def shorten(
         for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
     ]
     # Not the count of tokens that may stand in front of time, height and width.
-    turned = upcoming.reshape(-1, len(sequences))[-3:].amax(0).tolist()  # one copy from the device
-    for sequence, position in zip(sequences, turned, strict=True):
+    largest = upcoming.reshape(-1, len(sequences))[-3:].amax(0).tolist()  # one copy from the device
+    for sequence, position in zip(sequences, largest, strict=True):
         sequence.stats.next_position = position
-    placed = [s.visual for s in sequences]
-    kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), placed)
-    pruning, inside = method.pruning(), method.inside()
+    visual = [s.visual for s in sequences]
+    kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), visual)
+    pruning = method.decode_pruning
+    # Sequences with too few visual tokens aren't pruned. If none is, every layer stores its entries
+    # in reading order, as without pruning.
     if not any(s.is_pruned for s in sequences):
         pruning = None
     bias = _bias(method, selections, sequences, length, embeds)
@@ -90,7 +93,7 @@ def shorten(
         sizes = {
             "layers": config.num_hidden_layers,
             "paddings": paddings,
-            "visual": placed,
+            "visual": visual,
             "length": length,
             "uncompressed_length": uncompressed,
             "first_pruned": pruning.layer if pruning else None,
@@ -106,17 +109,19 @@ def shorten(
         sequences=sequences,
         next_positions=upcoming,
         keep=keep,
-        held=None if store is None else weakref.ref(store),
+        cache=None if store is None else weakref.ref(store),
         layer=pruning.layer - 1 if pruning and pruning.selector else None,
-        token_pruning=None if inside is None else TokenPruning(inside, placed[0], length),
+        token_pruning=(
+            None if method.inside is None else TokenPruning(method.inside, visual[0], length)
+        ),
         deepstack=deepstack,
     )
     gathered = arguments_at(kwargs, at)
-    read = gathered["inputs_embeds"]
-    for number, (visual, selection) in enumerate(zip(placed, selections, strict=True)):
+    embeddings = gathered["inputs_embeds"]
+    for number, (places, selection) in enumerate(zip(visual, selections, strict=True)):
         if selection.features is not None:
-            # Not into `read[number]`, which autograd doesn't let anyone write to.
-            read[number, visual.to(read.device)] = selection.features.to(read)
+            # Not into `embeddings[number]`, which autograd doesn't let anyone write to.
+            embeddings[number, places.to(embeddings.device)] = selection.features.to(embeddings)
     shortened = (
         kwargs
         | gathered
@@ -126,6 +131,8 @@ def shorten(
             CALL_ARGUMENT: call,
         }
     )
+    # generate() made an empty cache, which is replaced. A bare forward may come without one; the
+    # call is found again by its cache, so it gets one.
     if store is not None:
         shortened[cache_name(kwargs)] = store
     elif cache_of(kwargs) is None:
@@ -152,6 +159,7 @@ def _bias(
     of_each = [method.attention_bias(selection) for selection in selections]
     if all(added is None for added in of_each):
         return None
+    # In float32 at least, in which key indexes score; elsewhere it is rounded where it is added.
     wide = torch.promote_types(like.dtype, torch.float32)
     bias = torch.zeros(len(sequences), length, dtype=wide, device=like.device)
     for number, (sequence, added) in enumerate(zip(sequences, of_each, strict=True)):
@@ -200,7 +208,7 @@ def _positions(
     numbers = torch.arange(length, device=at.device).expand(batch, length)
     if keep is not None:
         numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
-    if method.renumbers():
+    if method.renumbers:
         if positions.dim() != 2:
             raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
         return numbers, numbers[:, -1:] + 1
@@ -223,7 +231,7 @@ def _sequence(
     kept: torch.Tensor,
     method: BoundMethod,
 ) -> ShortenedSequence:
-    pruning = method.pruning()
+    pruning = method.pruning()  # a selector of its own
     # A sequence without a video has nothing to choose from.
     if pruning is not None and len(kept) < max(1, pruning.least):
         pruning = None

@@ -78,6 +78,7 @@ def together(prompts: Sequence[Prompt], pad: int) -> Batch:
             [torch.nn.functional.pad(s, (longest - s.shape[1], 0), value=value) for s in sequences]
         )
 
+    # Kinds of tokens are per token and padded; grids are per video and joined.
     extra_inputs = {
         name: padded([p.extra_inputs[name] for p in prompts], 0)
         if name == TYPES
@@ -108,6 +109,7 @@ def inject_videos(
         videos: those of each sequence of the batch that has any placeholder.
         is_placeholder: `[B, S]`, bool: where they are.
     """
+    # Popped by the first call of the decoder, which is the prompt; later ones are decoding steps.
     pending = [is_placeholder]
     shown = [video for of_prompt in videos for video in of_prompt]
 

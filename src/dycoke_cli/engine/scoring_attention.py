@@ -1,9 +1,9 @@
 """Custom attention functions around stock ones, and when a model runs with them.
 
-Each is registered with `AttentionInterface` under the stock name with a prefix. The one of attached
-methods scores visual tokens at one layer and otherwise steps aside: what is known of a call
-arrives as a keyword argument, so a call that has none (another thread on the same model) runs the
-stock function unchanged.
+Each is registered with `AttentionInterface` under the stock name with a prefix. The function of
+attached methods scores visual tokens at one layer and calls the stock function at all others. The
+state of a call arrives as a keyword argument, so a call without one (another thread on the same
+model) runs the stock function unchanged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dycoke_cli.kernels.attention_interface import causal_mask
 from dycoke_cli.stock.private_api import attention_implementation, has_stock_forward
 
 Attention = Callable[..., Any]
+# In front of the stock name, so that code that looks for "flash" or "flex" in the name finds it.
 PREFIX = "dycoke_"
 
 
@@ -76,6 +77,7 @@ class AttentionSwitch:
         """Count one more user, for a text decoder or a vision tower."""
         with self._lock:
             attached = self._attached.get(decoder)
+            # The first user switches, within the lock: a second thread must not run before that.
             if attached is None:
                 stock = attention_implementation(decoder)
                 attached = self._attached[decoder] = _Attached(stock)
@@ -117,22 +119,27 @@ def _scoring(stock: Attention, name: str) -> Attention:
     ) -> Any:
         call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
         if call is not None:
+            # A partial: attention is computed only if the recorder wants this layer's.
             call.record(
                 module.layer_idx,
                 key.shape[2],
                 partial(attention_to_keys, query[:1, :, -1:], key[:1], kwargs["scaling"]),
             )
             if call.store is not None and not call.in_prefill:
-                # A mask made for layer 0 has the wrong length for a pruned layer.
+                # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
+                # too: a layer that selects for itself does so now that its query is known.
                 key, value, attention_mask = call.store.attended(
                     module.layer_idx, query, key, value, kwargs["scaling"]
                 )
                 if attention_mask is not None and "flash" not in name:
                     attention_mask = attention_mask[:, None, None]
                 call.record_selected(module.layer_idx)
+            # Behind `attended`: what is added belongs to the keys that the layer attends to.
             bias = call.bias_of(module.layer_idx, key.shape[2])
             if bias is not None:
                 attention_mask = _biased(attention_mask, bias, query)
+            # One product more than the stock function, whose weights (of SDPA and flash) are never
+            # in memory: of one query, so it costs little.
             if call.scores_at(module.layer_idx):
                 # The last query of a prompt sees every key, too.
                 last = query[:, :, -1:]
@@ -188,6 +195,7 @@ def attention_to_keys(
     Returns:
         `[S]`, float32; sums to 1.
     """
+    # Query heads of one KV head follow each other, so a reshape groups them; keys aren't repeated.
     heads, width = key.shape[1], key.shape[3]
     grouped = query.reshape(heads, -1, width)
     logits = torch.matmul(grouped, key[0].transpose(1, 2)) * scaling

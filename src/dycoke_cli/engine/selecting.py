@@ -10,9 +10,9 @@ import torch
 
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import (
-    Given,
     MergedFrames,
     Selection,
+    SelectionInputs,
     counted_on,
     into_itself,
 )
@@ -72,7 +72,9 @@ def select(
             _of_prompt(method, prompts, i, layouts, videos[i] if layouts else ())
             for i, layouts in enumerate(prompts.layouts)
         ]
-    if method.merge_frames() is not None and sum(map(len, prompts.layouts)) > 1:
+    # generate() encodes all videos of a batch in one pass of the vision tower. What the tower
+    # attended to can be split by frames; what it merged can't, for a window may span two videos.
+    if method.merge_frames is not None and sum(map(len, prompts.layouts)) > 1:
         raise UsageError(
             f"the method {method.name} takes one video at a time in generate(), whose vision "
             "encoder has the frames of all together; VideoSession takes several"
@@ -81,7 +83,7 @@ def select(
     return [
         _NOTHING
         if layout is None
-        else method.compress(_given(method, prompts, i, layout, tower, merged=merged))
+        else method.select(_inputs(method, prompts, i, layout, tower, merged=merged))
         for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
     ]
 
@@ -105,17 +107,27 @@ def _of_prompt(
     layouts: Sequence[Layout],
     videos: Sequence[Encoded],
 ) -> Selection:
-    """What is chosen of each video, by indices that count on from one video to the next."""
-    each = [
-        _of_video(method, prompts, number, layout, video)
-        for layout, video in zip(layouts, videos, strict=True)
-    ]
+    """Select from each video alone; indices count on from one video to the next."""
+    each = []
+    for layout, video in zip(layouts, videos, strict=True):
+        selection = video.selections.get(method)
+        if selection is None:
+            selection = method.select(
+                _inputs(method, prompts, number, layout, video.tower, video.kept, video.merged)
+            )
+            # Without the question the selection follows from the video alone: the next question
+            # about it, and other sequences of this batch, take the same one.
+            if "question" not in method.needs:
+                video.selections[method] = selection
+        each.append(selection)
     if len(each) < 2:
         return each[0] if each else _NOTHING
     starts = accumulate((len(layout.index) for layout in layouts[:-1]), initial=0)
     kept = torch.cat([one.kept + start for one, start in zip(each, starts, strict=True)])
     if all(one.features is None for one in each):
         return Selection(kept)
+    # One video has merged tokens, so the result has features for all: of a video without any they
+    # are the embeddings that its tokens have in the prompt.
     rows = prompts.embeddings[number]
     features = [
         rows[layout.index[one.kept.to(layout.index.device)].to(rows.device)]
@@ -128,37 +140,26 @@ def _of_prompt(
 
 def _into_of_all(each: Sequence[Selection], layouts: Sequence[Layout]) -> torch.Tensor:
     """What represents each token of several videos, counted on from one to the next."""
-    found, start = [], 0
+    parts, start = [], 0
     for one, layout in zip(each, layouts, strict=True):
         tokens = len(layout.index)
         into = into_itself(one.kept, tokens) if one.into is None else one.into
-        found.append(counted_on(into, start))
+        parts.append(counted_on(into, start))
         start += tokens
-    return torch.cat(found)
-
-
-def _of_video(
-    method: BoundMethod, prompts: Prompts, number: int, layout: Layout, video: Encoded
-) -> Selection:
-    if method not in video.selections:
-        given = _given(method, prompts, number, layout, video.tower, video.kept, video.merged)
-        selection = method.compress(given)
-        if "question" in method.needs:
-            return selection
-        video.selections[method] = selection
-    return video.selections[method]
+    return torch.cat(parts)
 
 
 def _recorded_towers(
     method: BoundMethod, layouts: Sequence[Sequence[Layout]], recorded: TowerAttention | None
 ) -> Iterator[TowerAttention | None]:
+    """What the tower attended to in each prompt's video; None for a prompt without one."""
     frames = [layout.frames for of_prompt in layouts for layout in of_prompt]
     each = iter(split_by_video(recorded, frames) if "attention" in method.needs else ())
     for of_prompt in layouts:
         yield next(each, None) if of_prompt else None
 
 
-def _given(
+def _inputs(
     method: BoundMethod,
     prompts: Prompts,
     number: int,
@@ -166,16 +167,18 @@ def _given(
     tower: TowerAttention | None,
     encoded: torch.Tensor | None = None,
     merged: MergedFrames | None = None,
-) -> Given:
+) -> SelectionInputs:
     rows = prompts.embeddings[number]
-    given = Given(layout.grid(rows), encoded=encoded, merged=merged)
+    inputs = SelectionInputs(layout.grid(rows), encoded=encoded, merged=merged)
     if "attention" in method.needs:
         assert tower is not None, "encoded with it, for the method needs it"
         # Of a model spread over several devices, the vision encoder may be on another one.
         attention, keys = tower.attention.to(rows.device), tower.keys.to(rows.device)
-        given = replace(given, attention=attention, keys=keys)
+        inputs = replace(inputs, attention=attention, keys=keys)
     if "question" in method.needs:
+        # The question is all text behind the last video, the end of the chat template included:
+        # where in it the user's own words are depends on the template.
         behind = int(prompts.layouts[number][-1].index[-1]) + 1 + prompts.tail
         is_text = prompts.stays[number, behind:].to(rows.device)
-        given = replace(given, question=rows[behind:][is_text])
-    return given
+        inputs = replace(inputs, question=rows[behind:][is_text])
+    return inputs

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.base import Inside
+from dycoke_cli.compression.base import LayerPruning
 
 
 class TokenPruning:
@@ -17,14 +17,14 @@ class TokenPruning:
         tokens: `[R']`, int64: which tokens of the sequence those are; all, before the selection.
 
     Args:
-        inside: the layer and the selection.
+        pruning: the layer and the selection.
         visual: `[V]`, int64: where the visual tokens of the sequence are.
         length: R, its tokens.
     """
 
-    def __init__(self, inside: Inside, visual: torch.Tensor, length: int) -> None:
-        self.layer = inside.layer
-        self._keep, self._merge = inside.keep, inside.merge
+    def __init__(self, pruning: LayerPruning, visual: torch.Tensor, length: int) -> None:
+        self.layer = pruning.layer
+        self._keep, self._merge = pruning.keep, pruning.merge
         self._visual, self._length = visual, length
         self._kept = torch.arange(len(visual))
         self.tokens = torch.arange(length)
@@ -58,13 +58,14 @@ class TokenPruning:
         hidden, *rest = args
         if layer == self.layer:
             hidden = self._gather(self._merged(hidden), 1)
+        # Whatever has one number per token, found by its last size: families name it differently.
         pruned: dict[str, Any] = {
             name: self._gather(value, -1)
             for name, value in kwargs.items()
             if torch.is_tensor(value) and value.dim() and value.shape[-1] == self._length
         }
         pruned["position_embeddings"] = tuple(
-            self._gather(turns, -2) for turns in kwargs["position_embeddings"]
+            self._gather(rotations, -2) for rotations in kwargs["position_embeddings"]
         )
         # One sequence without padding: attention is causal, which takes no mask.
         pruned["attention_mask"] = None

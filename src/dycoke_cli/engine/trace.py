@@ -79,6 +79,7 @@ class DecodeStats:
         self.active.append(len(active))
         self.reselections.append(reselections)
         left, back = 0, 0
+        # By identity: comparing values would wait for the device at every step.
         if active is not self._before:
             everything = torch.arange(self.visual_kept, device=active.device)
             before = everything if self._before is None else self._before
@@ -88,7 +89,7 @@ class DecodeStats:
         self.recalled.append(back)
         self._before = active
 
-    def own_step(self, active: int) -> None:
+    def step_by_layer(self, active: int) -> None:
         """Count one step at which each layer selected so many tokens for itself.
 
         Nothing is moved for that: no token is evicted, and none recalled.
@@ -233,7 +234,7 @@ def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
     """
     before = default
     for method in methods:
-        pruning, inside = method.pruning(), method.inside()
+        pruning, inside = method.decode_pruning, method.inside
         if pruning is not None and pruning.own is not None and pruning.dp_cache != "device":
             raise UsageError(
                 f"what the method {method.name} attends to can be shown with dp_cache device, not "

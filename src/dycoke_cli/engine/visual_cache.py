@@ -63,7 +63,7 @@ class VisualCache:
         """
         path = self._files.path(key)
         try:
-            held = _sound(path, key)
+            tensors = _sound(path, key)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError):
@@ -71,13 +71,13 @@ class VisualCache:
                 path.unlink()
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)
-        held = {name: tensor.to(device) for name, tensor in held.items()}
-        noted = {name: held.pop(name) for name in _TOWER & held.keys()}
-        if with_attention and not noted:
+            os.utime(path)  # used now: `trim` deletes the least recently used
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        tower = {name: tensors.pop(name) for name in _TOWER & tensors.keys()}
+        if with_attention and not tower:
             return None
-        embeddings, *stacked = held.values()
-        return Encoded(embeddings, tuple(stacked), tower=TowerAttention(**noted) if noted else None)
+        embeddings, *stacked = tensors.values()
+        return Encoded(embeddings, tuple(stacked), tower=TowerAttention(**tower) if tower else None)
 
     def put(self, key: str, encoded: Encoded) -> None:
         """Keep an encoded video, and drop what was used longest ago where there is no room.
@@ -90,13 +90,13 @@ class VisualCache:
         named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
         if encoded.tower is not None:
             named |= vars(encoded.tower)
-        held = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
-        if not _finite(held):
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
+        if not _finite(tensors):
             return
         # Each thread writes its own file; the last one to finish wins, and all are the same.
         partial = self._files.path(f"{key}.{os.getpid()}-{get_ident()}.part")
         try:
-            save_file(held, partial, {"video": key, "digest": _digest(held)})
+            save_file(tensors, partial, {"video": key, "digest": _digest(tensors)})
             partial.chmod(0o600)
             os.replace(partial, self._files.path(key))
         except (OSError, SafetensorError) as error:
@@ -117,38 +117,40 @@ def _sound(path: Path, key: str) -> dict[str, torch.Tensor]:
         ValueError: it is another's file, or not what was written.
         SafetensorError, OSError: it can't be read.
     """
-    found = path.stat()
-    if is_of_another_user(found):
+    status = path.stat()
+    if is_of_another_user(status):
         raise ValueError("another user's file")
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
         raise ValueError("no file")
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        there = set(file.keys())
-        tower = _TOWER if there & _TOWER else set()
-        names = [*(str(number) for number in range(len(there - tower))), *tower]
-        if about.get("video") != key or set(names) != there or "0" not in there:
+        stored = set(file.keys())
+        tower = _TOWER if stored & _TOWER else set()
+        names = [*(str(number) for number in range(len(stored - tower))), *tower]
+        if about.get("video") != key or set(names) != stored or "0" not in stored:
             raise ValueError("a file of another video, or of another program")
-        held = {name: file.get_tensor(name) for name in names}
-    if about.get("digest") != _digest(held) or not _finite(held):
+        tensors = {name: file.get_tensor(name) for name in names}
+    if about.get("digest") != _digest(tensors) or not _finite(tensors):
         raise ValueError("not what was written")
-    return held
+    return tensors
 
 
-def _digest(held: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(held.items()):
+def _digest(tensors: dict[str, torch.Tensor], prefix: bytes = b"") -> str:
+    """SHA-256 of named tensors: their names, shapes, dtypes and bytes, behind a prefix."""
+    digest = hashlib.sha256(prefix)
+    for name in sorted(tensors):
+        tensor = tensors[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         add_tensor(digest, tensor)
     return digest.hexdigest()
 
 
-def _finite(held: dict[str, torch.Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in held.values())
+def _finite(tensors: dict[str, torch.Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
-    """Everything that the embeddings of a video depend on.
+    """Key of a video's embeddings: a digest of everything that they depend on.
 
     Args:
         identity: of the model: its weights and dtype.
@@ -156,9 +158,4 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
     """
     # Another release may encode otherwise.
     about = {"release": __version__, "model": identity}
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(inputs):
-        tensor = inputs[name]
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        add_tensor(digest, tensor)
-    return digest.hexdigest()[:40]
+    return _digest(inputs, json.dumps(about, sort_keys=True).encode())[:40]

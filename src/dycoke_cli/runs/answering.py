@@ -190,7 +190,7 @@ class Answerer:
 
     def _together(self, group: _Group) -> int:
         # Without a video each is asked alone; so are those of a choice that reads one sequence.
-        if not group[0] or any(one.inside() is not None for one in self._methods(group)):
+        if not group[0] or any(one.inside is not None for one in self._methods(group)):
             return 1
         return min(self._most, self._fits.get(group, self._most))
 

@@ -101,7 +101,7 @@ def encoded_early(method: Any, config: Any) -> float | None:
         early = bind(replace(method, merge_stage="vision"), traits_of(config))
     except UsageError:
         return None
-    merging = early.before_vision()
+    merging = early.before_vision
     if merging is None:
         return None
     import torch

@@ -75,7 +75,7 @@ class Task:
             request.stream
             or len(self.clips) != 1
             or request.generation.temperature > 0
-            or request.method.inside() is not None
+            or request.method.inside is not None
         )
         if alone:
             return None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.answer.guarantee import Certainty
 from dycoke_cli.answer.json_schema import from_dict, to_dict
-from dycoke_cli.engine.certainty import Certainty
 from dycoke_cli.runs.journal import Journal
 
 FILE = "observations.jsonl"

@@ -45,11 +45,6 @@ def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO
     return file
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Check that `open_file` can open a file. Errors are those of `open_file`."""
-    open_file(path).close()
-
-
 def _open_at_once(path: str, flags: int) -> int:
     # Opening a pipe would block until it has a writer. (Windows has no pipes in the file system.)
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

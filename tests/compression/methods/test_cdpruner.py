@@ -11,7 +11,7 @@ import torch
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.method_specs import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 from tests.covering import covered
@@ -56,7 +56,7 @@ def test_without_a_weight_it_asks_for_no_question() -> None:
     clip = CLIPS["drift"]
     without = CDPruner(relevance_weight=0.0)
     assert (without.needs, CDPruner(relevance_weight=0.1).needs) == ((), ("question",))
-    kept = without.choose(Given(clip)).kept.tolist()
+    kept = without.choose(SelectionInputs(clip)).kept.tolist()
     assert kept == without.choose(replace(given("drift"), features=clip)).kept.tolist()
 
 
@@ -83,13 +83,15 @@ def test_it_prefers_what_is_asked_about() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(4, 10, 32, generator=generator)
     question = features[2, 3:6]
-    kept = CDPruner(retain=0.1).choose(Given(features, question=question)).kept.tolist()
+    kept = CDPruner(retain=0.1).choose(SelectionInputs(features, question=question)).kept.tolist()
     assert {23, 24, 25} <= set(kept)
 
 
 def test_without_a_question_it_is_diversity_alone() -> None:
     features = torch.eye(6)[[0, 0, 1, 1, 2, 3]][None]
-    alone = CDPruner(retain=4 / 6).choose(Given(features, question=features.new_zeros(0, 6)))
+    alone = CDPruner(retain=4 / 6).choose(
+        SelectionInputs(features, question=features.new_zeros(0, 6))
+    )
     assert alone.kept.tolist() == [0, 2, 4, 5]
 
 
@@ -116,6 +118,6 @@ def test_rows_are_made_for_what_is_chosen_next(monkeypatch: pytest.MonkeyPatch) 
     still = torch.randn(1, 40, 48, generator=generator).expand(16, 40, 48)
     features = still + 0.05 * torch.randn(16, 40, 48, generator=generator)
     question = torch.randn(5, 48, generator=generator)
-    kept = CDPruner(retain=0.25).choose(Given(features, question=question)).kept
+    kept = CDPruner(retain=0.25).choose(SelectionInputs(features, question=question)).kept
     assert len(kept) == 160
     assert len(blocks) <= 2 * 160 / 64 + 1

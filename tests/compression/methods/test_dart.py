@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.methods.dart import DART
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, given, single
 
 
@@ -36,7 +36,9 @@ def reference(
 @pytest.mark.parametrize("pivots", [1, 3, 8])
 def test_it_is_the_rule_by_loops(clip: str, pivots: int) -> None:
     for retain in BUDGETS:
-        chosen = DART(retain=retain, pivots=pivots).choose(Given(CLIPS[clip])).kept.tolist()
+        chosen = (
+            DART(retain=retain, pivots=pivots).choose(SelectionInputs(CLIPS[clip])).kept.tolist()
+        )
         assert chosen == reference(floats(clip), retain, pivots), retain
 
 
@@ -45,7 +47,7 @@ def test_of_duplicates_one_stays() -> None:
     features = torch.eye(4).repeat(5, 1)[None].clone()
     features[0, 0] *= 3  # the pivot
     features[0, 7] -= 0.5  # the least like it
-    kept = DART(retain=2 / 20, pivots=1).choose(Given(features)).kept
+    kept = DART(retain=2 / 20, pivots=1).choose(SelectionInputs(features)).kept
     assert kept.tolist() == [0, 7]
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.methods.downsample import Downsample, grid_of_cells
 from dycoke_cli.compression.registry import METHODS, create
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.pixels import shrunk
@@ -25,7 +25,7 @@ from tests.families.tiny import make
 
 def test_a_quarter_is_the_mean_of_each_block() -> None:
     features = torch.randn(3, 64, 5, generator=torch.Generator().manual_seed(0))
-    found = Downsample(retain=0.25).choose(Given(features))
+    found = Downsample(retain=0.25).choose(SelectionInputs(features))
     blocks = F.avg_pool2d(features.view(3, 8, 8, 5).permute(0, 3, 1, 2).double(), 2)
     assert found.features is not None
     assert found.into is not None
@@ -87,7 +87,7 @@ def test_the_tower_is_shown_the_smaller_picture(monkeypatch: pytest.MonkeyPatch)
     for name in ("downsample", "evs"):
         real = METHODS[name].choose
 
-        def choose(self: Any, given: Given, real: Any = real) -> Any:
+        def choose(self: Any, given: SelectionInputs, real: Any = real) -> Any:
             seen.append(given.features.flatten(0, 1))
             return real(self, given)
 

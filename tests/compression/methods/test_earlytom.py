@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.methods.earlytom import EarlyTom, best_of_windows
-from dycoke_cli.compression.selection import Given, MergedFrames
+from dycoke_cli.compression.selection import MergedFrames, SelectionInputs
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import BUDGETS, CLIPS, cosine, evenly_shared, given, single
 
@@ -68,7 +68,9 @@ def merged_by_loops(
     return left, rows
 
 
-def kept_by_loops(of_clip: Given, merged: MergedFrames | None, retain: float) -> list[int]:
+def kept_by_loops(
+    of_clip: SelectionInputs, merged: MergedFrames | None, retain: float
+) -> list[int]:
     attention = of_clip.attention.double().tolist()
     frames, size = len(attention), len(attention[0])
     into = range(frames) if merged is None else merged.into
@@ -168,7 +170,7 @@ def test_what_is_kept_is_the_rule_by_loops(clip: str, retain: float) -> None:
     for merged in (None, one_group, several):
         if merged is several and retain > 0.5:  # merging stops before
             continue
-        shown = Given(of_clip.features, of_clip.attention, merged=merged)
+        shown = SelectionInputs(of_clip.features, of_clip.attention, merged=merged)
         selection = EarlyTom(retain=retain).choose(shown)
         assert selection.kept.tolist() == kept_by_loops(of_clip, merged, retain)
         assert selection.features is None
@@ -203,7 +205,7 @@ def test_the_count_is_exact_however_much_could_be_merged() -> None:
             groups += [100 * len(into) + numbers[row] for row in rows]
             into += first
         attention = torch.rand(frames, size)
-        shown = Given(
+        shown = SelectionInputs(
             torch.rand(frames, size, 2), attention, merged=MergedFrames((*into,), (*groups,))
         )
         kept = method.choose(shown).kept.tolist()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.methods.maxmin import MaxMin
-from dycoke_cli.compression.selection import Given
+from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import BUDGETS, CLIPS, Frames, cosine, floats, single
 
 
@@ -28,7 +28,7 @@ def reference(frames: Frames, count: int) -> list[int]:
 @pytest.mark.parametrize("clip", CLIPS)
 def test_it_is_the_rule_by_loops(clip: str) -> None:
     for retain in BUDGETS:
-        kept = MaxMin(retain=retain).choose(Given(CLIPS[clip])).kept.tolist()
+        kept = MaxMin(retain=retain).choose(SelectionInputs(CLIPS[clip])).kept.tolist()
         tokens = CLIPS[clip].flatten(0, 1)
         assert kept == reference(floats(clip), max(1, int(len(tokens) * retain))), retain
 
@@ -36,4 +36,4 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
 def test_two_are_chosen_that_are_opposite() -> None:
     # From the token that nothing is near to, the farthest is the one behind it.
     features = torch.tensor([[[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, -0.9]]])
-    assert MaxMin(retain=0.5).choose(Given(features)).kept.tolist() == [2, 3]
+    assert MaxMin(retain=0.5).choose(SelectionInputs(features)).kept.tolist() == [2, 3]

@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.visual_cache import VisualCache
@@ -40,9 +40,9 @@ class Attended(Method):
     name: ClassVar[str] = "attended"
     needs = ("attention",)
 
-    seen: list[Given] = field(default_factory=list, compare=False)
+    seen: list[SelectionInputs] = field(default_factory=list, compare=False)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, given: SelectionInputs) -> Selection:
         self.seen.append(given)
         attention = given.attention.flatten()
         order = attention.argsort(descending=True, stable=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import Ablation
 from dycoke_cli.compression.merging_early import MergingEarly
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -58,17 +58,17 @@ class CDPruner(MergingEarly):
         if not self.relevance_weight:
             object.__setattr__(self, "needs", ())
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the whole video."""
         import torch
         import torch.nn.functional as F
 
-        directions = F.normalize(wide(given.features.flatten(0, 1)), dim=-1)
+        directions = F.normalize(wide(inputs.features.flatten(0, 1)), dim=-1)
         relevance = torch.ones_like(directions[:, 0])
         if self.relevance_weight:
-            assert given.question is not None, "asked for"
-            relevance = self._relevance(directions, given.question)
-        count = self.kept_tokens(*given.features.shape[:2])
+            assert inputs.question is not None, "named in needs"
+            relevance = self._relevance(directions, inputs.question)
+        count = self.kept_tokens(*inputs.features.shape[:2])
         chosen = _greedy(directions, relevance, count)
         is_left = torch.ones_like(relevance, dtype=torch.bool)
         is_left[chosen] = False

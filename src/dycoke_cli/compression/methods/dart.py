@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.merging_early import MergingEarly
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 from dycoke_cli.param import Param
 
@@ -58,18 +58,18 @@ class DART(MergingEarly):
         if self.text_pivots:
             object.__setattr__(self, "needs", ("question",))
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the whole video."""
         import torch
         import torch.nn.functional as F
 
-        features, text = given.features, given.question
+        features, text = inputs.features, inputs.question
         count = self.kept_tokens(*features.shape[:2])
         norms = torch.cat([_norms(frame) for frame in features])
         visual = top(norms, min(self.pivots, count))
         pivots = features.flatten(0, 1)[visual]
         if self.text_pivots:
-            assert text is not None, "asked for"
+            assert text is not None, "named in needs"
             pivots = torch.cat([pivots, text[top(_norms(text), self.text_pivots)]])
         kept = torch.zeros_like(norms, dtype=torch.bool)
         kept[visual] = True

@@ -7,7 +7,7 @@ from math import isqrt, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, evenly, shares
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Downsample(Budgeted):
         """The root of the budget."""
         return sqrt(self.retain) if self.retain < 1 else None
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The cells of all frames."""
         import torch
 
-        features = given.features
+        features = inputs.features
         frames, per_frame = features.shape[:2]
         total = self.kept_tokens(frames, per_frame)
         if total == frames * per_frame:
-            return super().choose(given)
+            return super().choose(inputs)
         weights, middles = {}, {}
         counts = shares(total, frames)
         for count in {*counts}:

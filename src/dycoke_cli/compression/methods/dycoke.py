@@ -25,7 +25,7 @@ from dycoke_cli.compression.kv_pruning import (
     VisualSelector,
 )
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.selection_hooks import SelectionHooks
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -188,12 +188,12 @@ class DyCoke(SelectionHooks, Method):
 
         return BeforeVision(("ttm", self.merge_ratio, self.window), self.window, keep, references)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """What stage 1 keeps: the tokens that were encoded, if it was inside the vision tower."""
-        kept = self.select(given.features) if given.encoded is None else given.encoded
+        kept = self.select(inputs.features) if inputs.encoded is None else inputs.encoded
         if not self.ttm:
             return Selection(kept)
-        frames, per_frame = given.features.shape[:2]
+        frames, per_frame = inputs.features.shape[:2]
         into = ttm.merged_into(kept, frames, per_frame, self.window, self.variant)
         return Selection(kept, into=into)
 

@@ -19,7 +19,7 @@ from dycoke_cli.compression.kv_pruning import (
 )
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -143,12 +143,12 @@ class DyCokePlus(MergingEarly):
         pruned = self.has_effect("kv_prune", kept)
         return tokens_left(kept, self.prune_ratio) if pruned else kept
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens with the best coverage."""
-        tokens, frame = given.features.flatten(0, 1), frame_of_each(given.features)
-        count = self.kept_tokens(*given.features.shape[:2])
+        tokens, frame = inputs.features.flatten(0, 1), frame_of_each(inputs.features)
+        count = self.kept_tokens(*inputs.features.shape[:2])
         if count == len(tokens):  # stage 2 alone
-            return super().choose(given)
+            return super().choose(inputs)
         if self.merge_dropped:
             return cover_and_merge(tokens, frame, count, self.window)
         return Selection(cover(tokens, frame, count, self.window))
@@ -159,8 +159,8 @@ class DyCokePlus(MergingEarly):
             return None
         layer = settled(self.prune_layer)
         if self.scorer == "own":
-            own = KeySelector(self.per_head)
-            return Pruning(layer, None, self.dp_cache, self._least, own)
+            of_each_layer = KeySelector(self.per_head)
+            return Pruning(layer, None, self.dp_cache, self._least, of_each_layer)
         recall = self.dp_cache != "discard"
         selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
         return Pruning(layer, selector, self.dp_cache, self._least)

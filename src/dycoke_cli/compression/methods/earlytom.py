@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from dycoke_cli.compression.base import FrameMerging, top
 from dycoke_cli.compression.budget import shares
 from dycoke_cli.compression.inner_selection import MergingInside
-from dycoke_cli.compression.selection import Given, Need, Selection, into_itself
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs, into_itself
 from dycoke_cli.compression.similarity import cosine_similarity, wide
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
@@ -97,8 +97,8 @@ class EarlyTom(MergingInside):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = self._given_layers()
-        if given is not None and (not given or any(a >= b for a, b in pairwise([-1, *given]))):
+        layers = self._given_layers()
+        if layers is not None and (not layers or any(a >= b for a, b in pairwise([-1, *layers]))):
             raise UsageError(
                 "tower_layers must be layers of the vision tower in ascending order, as in "
                 f"8+21+23, not {self.tower_layers!r}"
@@ -106,28 +106,34 @@ class EarlyTom(MergingInside):
 
     def merge_frames(self) -> FrameMerging:
         """The groups, and what is merged in each."""
-        own = (self.tower_layers, self.group_threshold, self.max_window, self.ema, self.retain)
-        parameters = (self.name, *own)
+        parameters = (
+            self.name,
+            self.tower_layers,
+            self.group_threshold,
+            self.max_window,
+            self.ema,
+            self.retain,
+        )
         return FrameMerging(parameters, TOGETHER, self._layers, self._merged, self._group_numbers)
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept of the frames that are left."""
         import torch
 
-        assert given.attention is not None, "asked for"
-        frames, per_frame = given.features.shape[:2]
+        assert inputs.attention is not None, "named in needs"
+        frames, per_frame = inputs.features.shape[:2]
         left, groups = [*range(frames)], [*range(frames)]
-        if given.merged is not None:
-            left = [f for f, into in enumerate(given.merged.into) if f == into]
-            groups = [given.merged.groups[f] for f in left]
+        if inputs.merged is not None:
+            left = [f for f, into in enumerate(inputs.merged.into) if f == into]
+            groups = [inputs.merged.groups[f] for f in left]
         neighbors = zip([-1, *groups[:-1]], groups, [*groups[1:], -1], strict=True)
         between = [before == own == behind for before, own, behind in neighbors]
         quotas = shares(self.kept_tokens(frames, per_frame), len(left))
         kept = []
         for frame, is_between, quota in zip(left, between, quotas, strict=True):
             select = best_of_windows if is_between else top
-            kept.append(frame * per_frame + select(given.attention[frame], quota))
-        return Selection(torch.cat(kept), into=_into(torch.cat(kept), given))
+            kept.append(frame * per_frame + select(inputs.attention[frame], quota))
+        return Selection(torch.cat(kept), into=_into(torch.cat(kept), inputs))
 
     def _given_layers(self) -> list[int] | None:
         if self.tower_layers is None:
@@ -137,16 +143,16 @@ class EarlyTom(MergingInside):
 
     def _layers(self, depth: int) -> list[int]:
         """Behind which of the layers of a tower frames are merged; none behind the last."""
-        given = self._given_layers()
-        if given is None:
+        layers = self._given_layers()
+        if layers is None:
             scaled = (round((layer + 1) * depth / DEPTH) - 1 for layer in LAYERS)
             return sorted({min(max(layer, 0), depth - 2) for layer in scaled} if depth > 1 else ())
-        if given[-1] > depth - 2:
+        if layers[-1] > depth - 2:
             raise UsageError(
                 f"tower_layers must be from 0 to {depth - 2} for this model, of whose vision tower "
-                f"{depth} layers are used, not {given[-1]}"
+                f"{depth} layers are used, not {layers[-1]}"
             )
-        return given
+        return layers
 
     def _groups(self, alike: Callable[[int, int], float], frames: int) -> list[tuple[int, int]]:
         """The groups of frames: (first, the one behind the last)."""
@@ -188,15 +194,15 @@ class EarlyTom(MergingInside):
         return torch.stack(merged), rows
 
 
-def _into(kept: torch.Tensor, given: Given) -> torch.Tensor | None:
+def _into(kept: torch.Tensor, inputs: SelectionInputs) -> torch.Tensor | None:
     """Of a frame that was merged, the tokens at the same places; None where none was."""
     import torch
 
-    if given.merged is None:
+    if inputs.merged is None:
         return None
-    frames, per_frame = given.features.shape[:2]
+    frames, per_frame = inputs.features.shape[:2]
     itself = into_itself(kept, frames * per_frame).view(frames, per_frame)
-    return itself[torch.tensor(given.merged.into, device=itself.device)].flatten()
+    return itself[torch.tensor(inputs.merged.into, device=itself.device)].flatten()
 
 
 def best_of_windows(scores: torch.Tensor, count: int) -> torch.Tensor:

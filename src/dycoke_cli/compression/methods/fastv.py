@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dycoke_cli.compression.base import Inside, Method, tokens_left, top
+from dycoke_cli.compression.base import LayerPruning, Method, tokens_left, top
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class FastV(Method):
         Param("First layer without them; the layer before it scores them.", symbol="L", layer=True),
     ] = 2
 
-    def inside(self) -> Inside:
+    def inside(self) -> LayerPruning:
         """The layer, and the selection before it."""
-        return Inside(self.prune_layer, self._keep)
+        return LayerPruning(self.prune_layer, self._keep)
 
     def attended_tokens(self, kept: int) -> int:
         """What is left from that layer on."""

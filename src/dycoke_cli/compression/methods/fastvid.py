@@ -79,7 +79,7 @@ class FastVID(SegmentBySegment):
             is_other[positions] = False
             others.append(is_other.nonzero().flatten())
         tokens = [wide(frame) for frame in features]
-        found = [(i * per_frame + at, tokens[i][at]) for i, at in enumerate(salient)]
+        parts = [(i * per_frame + at, tokens[i][at]) for i, at in enumerate(salient)]
         quotas = self._quotas(sum(aside), [len(at) for at in others])
         at_others = [i * per_frame + at for i, at in enumerate(others)]
         flat, everywhere = torch.cat(tokens), torch.cat(at_others)
@@ -87,15 +87,17 @@ class FastVID(SegmentBySegment):
         into = torch.full_like(most, -1, dtype=torch.int64)
         for anchor, quota in quotas.items():
             if quota:
-                own = at_others[anchor]
-                targets = own[density_peaks(distances(flat[own]), quota, min(NEIGHBORS, len(own)))]
-                members = own if len(quotas) == len(counts) else everywhere
+                of_anchor = at_others[anchor]
+                neighbors = min(NEIGHBORS, len(of_anchor))
+                centers = density_peaks(distances(flat[of_anchor]), quota, neighbors)
+                targets = of_anchor[centers]
+                members = of_anchor if len(quotas) == len(counts) else everywhere
                 merged, owner, alike = self._merged(flat[targets], flat[members])
-                found.append((targets, merged))
+                parts.append((targets, merged))
                 # Of the targets in several anchors, the one most like it.
                 best = alike > most[members]
                 most[members[best]], into[members[best]] = alike[best], targets[owner[best]]
-        kept, features_kept = zip(*found, strict=True)
+        kept, features_kept = zip(*parts, strict=True)
         into[torch.cat(kept)] = torch.cat(kept)
         return torch.cat(kept), torch.cat(features_kept), into
 

@@ -11,7 +11,7 @@ from dycoke_cli.compression.budget import in_proportion
 from dycoke_cli.compression.clusters import density_peaks, distances, means
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.proportional import MergingTokens
-from dycoke_cli.compression.selection import Given, Need, Selection
+from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
 from dycoke_cli.param import Param
 
@@ -56,12 +56,12 @@ class HoliTom(MergingInside, MergingTokens):
         Param("Tokens more similar than this are merged over time.", at_least=-1, to=1),
     ] = 0.8
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens kept, static ones merged over time and with their neighbors."""
         import torch
 
-        assert given.attention is not None, "asked for"
-        features, attention = given.features, given.attention
+        assert inputs.attention is not None, "named in needs"
+        features, attention = inputs.features, inputs.attention
         frames, per_frame = features.shape[:2]
         alike = similarity_to_frame_before(features)
         segments = list(segments_of(alike > self.merge_threshold))

@@ -51,9 +51,9 @@ def _loneliest(directions: torch.Tensor, step: int) -> int:
     """The token `directions[V, D]` whose most similar other one is least similar to it."""
     import torch
 
-    found = []
+    highest = []
     for begin in range(0, len(directions), step):  # all pairs at once would be large
         similarity = (directions[begin : begin + step] @ directions.T).float()
         similarity.diagonal(begin).fill_(-torch.inf)
-        found.append(similarity.amax(1))
-    return int(torch.cat(found).argmin())
+        highest.append(similarity.amax(1))
+    return int(torch.cat(highest).argmin())

@@ -10,7 +10,7 @@ from dycoke_cli.compression.base import Ablation, BeforeVision
 from dycoke_cli.compression.budget import RETAIN, budget
 from dycoke_cli.compression.merging_early import merged_early
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.selection import Given, Selection
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class RandomMerge(DyCoke):
         """TTM's choice, as of DyCoke; with a budget, that of all methods that have one."""
         return super().merged_early() if self.retain is None else merged_early()
 
-    def choose(self, given: Given) -> Selection:
+    def choose(self, inputs: SelectionInputs) -> Selection:
         """What is drawn, encoded or not."""
-        return Selection(self.select(given.features))
+        return Selection(self.select(inputs.features))
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """The budget, exactly, or as many as TTM keeps."""

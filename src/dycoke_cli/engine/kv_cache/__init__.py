@@ -64,6 +64,7 @@ class KVStore(Cache):
         self._active: list[torch.Tensor | None] = [None] * len(self._paddings)
         self._swaps: Swaps | None = None
         self._bias = bias
+        # Layers can't tell a prompt's last chunk from a step of one token, so `begin_step` says it.
         self._in_prefill = True
         pruned = layers - self._first_pruned
         super().__init__(
@@ -84,6 +85,7 @@ class KVStore(Cache):
         )
         if dp_cache == "host":
             located = torch.cat([with_sequence(i, places) for i, places in enumerate(visual)])
+            # The device has all slots from the first one that is text in any sequence.
             text = min(slots.behind for slots in self._slots)
             return [OffloadedLayer(order, located, text) for _ in range(layers)]
         kind = DiscardingLayer if dp_cache == "discard" else PrunedLayer
@@ -104,12 +106,17 @@ class KVStore(Cache):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append entries `[B, H, S, D]` to a layer; return what they attend to there."""
         layer = self.layers[layer_idx]
+        # Here, since a layer's update is the only call that stock code makes for each layer.
         if isinstance(layer, PrunedLayer) and not self._in_prefill:
             layer.begin_step(self._swaps, self._start)
         return layer.update(key_states, value_states)
 
     def begin_step(self) -> None:
-        """Begin a decoding step: each layer has made the swaps of the step before."""
+        """Begin a decoding step.
+
+        Layers behind the scoring layer make a selection's swaps in the step in which it is made,
+        and all of them are behind it. So none is left from the step before.
+        """
         self._in_prefill = False
         self._swaps = None
 
@@ -124,6 +131,7 @@ class KVStore(Cache):
         swaps = [
             slots.arrange(chosen)
             for slots, chosen, before in zip(self._slots, active, self._active, strict=True)
+            # By identity: comparing values would wait for the device at every step.
             if chosen is not None and chosen is not before
         ]
         if swaps:
@@ -167,7 +175,8 @@ class KVStore(Cache):
         """
         if self._bias is None:
             return None
-        # Of a prompt that comes in chunks the first ones; behind it, those that were generated.
+        # The bias is of R prompt tokens. A chunk has fewer keys, for which `pad` cuts (a negative
+        # length); a step has more, and nothing is added to generated tokens.
         return torch.nn.functional.pad(self._bias, (0, keys - self._length))[:, None, None]
 
     def visual_places(self, layer_idx: int, visual: torch.Tensor) -> torch.Tensor:
@@ -202,7 +211,8 @@ class KVStore(Cache):
         start = self._start if pruned else 0
         if all(first == start for first in firsts):
             return None
-        # All sequences end at the same slot, so what differs is where they begin to read.
+        # Example: two sequences read slots 4 … 9 and 6 … 9. The keys are those of slots 4 … 9, of
+        # which the second sequence masks the first two.
         slots = torch.arange(start, start + key.shape[2], device=key.device)
         return slots >= torch.tensor(firsts, device=key.device)[:, None]
 
@@ -214,7 +224,8 @@ class KVStore(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen, behind the prompt with the dropped ones: what `generate()` counts by."""
         entries = self.layers[0].get_seq_length()
-        # Between its chunks a prompt is masked by the tokens that were read.
+        # Between the chunks of a prompt stock code makes masks by this number: here that of tokens
+        # in the cache.
         if entries < self._length:
             return entries
         # generate() cuts its inputs by this number, and has the uncompressed prompt in them.
@@ -226,12 +237,12 @@ class KVStore(Cache):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on all devices and in main memory, spare entries included."""
+        """Bytes on all devices and in main memory, spare entries included."""
         return sum(layer.nbytes for layer in self.layers) + self.host_nbytes
 
     @property
     def host_nbytes(self) -> int:
-        """Bytes of them that are held in main memory, for the device."""
+        """Bytes of them in main memory."""
         return sum(layer.host_nbytes for layer in self.layers)
 
     @property

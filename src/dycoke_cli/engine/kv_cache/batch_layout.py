@@ -1,4 +1,4 @@
-"""Where the visual tokens and the text of a batch are, in layers that select for themselves."""
+"""Positions of the visual tokens and the text of a batch, in layers that select for themselves."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ class BatchLayout:
             most=most,
             visual=visual,
             order=torch.stack([visual_first(p, places, length) for p, places in pairs]),
+            # [B, 1, 1] adds to a selection [B, H or 1, n].
             first_slot=first[:, None, None],
             # In main memory the visual tokens of all sequences stand one behind the other.
             first_token=(sizes.cumsum(0) - sizes)[:, None, None],
@@ -102,4 +103,5 @@ def _of_visual(bias: torch.Tensor, visual: Sequence[torch.Tensor]) -> torch.Tens
 
 
 def _unless_all(mask: torch.Tensor) -> torch.Tensor | None:
+    # Without a mask, attention functions have a faster way. Tested once, on the CPU.
     return None if bool(mask.all()) else mask

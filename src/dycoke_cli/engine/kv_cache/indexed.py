@@ -24,7 +24,7 @@ class Index(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, all of which a step reads."""
+        """Bytes of the index, all of which a step reads."""
 
 
 class KeySelection(Protocol):
@@ -121,7 +121,7 @@ class IndexedStore(KVStore):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on all devices and in main memory, indexes and the shared buffer included."""
+        """Bytes on all devices and in main memory, indexes and the shared buffer included."""
         return super().nbytes + self._shared.nbytes
 
 
@@ -150,7 +150,7 @@ class IndexedLayer(KVLayer):
         self._offloaded = offloaded
         self._index: Index | None = None
         self._host: tuple[PinnedHostBuffer, ...] = ()
-        self._gone = 0
+        self._offloaded_slots = 0
         self._read_bytes = 0
 
     def update(
@@ -164,11 +164,13 @@ class IndexedLayer(KVLayer):
 
         What a decoding step attends to is known when its query is: see `read`.
         """
+        # A whole prompt at once, which attends to itself in reading order.
         if key_states.shape[2] == self._batch.length and not self.is_initialized:
             self._settle(key_states, value_states)
             self.is_initialized = True
             return key_states, value_states
         keys, values = super().update(key_states, value_states)
+        # The last chunk. `keys` still is the tensor in reading order, which this chunk attends to.
         if self._index is None and self.entries == self._batch.length:
             self._settle(keys, values)
         return keys, values
@@ -189,8 +191,8 @@ class IndexedLayer(KVLayer):
         """
         assert self._index is not None, "a prompt was read before"
         batch = self._batch
-        text = slice(batch.text - self._gone, self.entries)
-        generated = self.entries + self._gone - batch.length  # the slots in front may be gone
+        text = slice(batch.text - self._offloaded_slots, self.entries)
+        generated = self.entries + self._offloaded_slots - batch.length
         selected = self._selector.select(
             self._index,
             query,
@@ -223,13 +225,14 @@ class IndexedLayer(KVLayer):
         slots = (selected + self._batch.first_slot).clamp(max=self._batch.length - 1)
         others = torch.arange(text.start, text.stop, device=selected.device)
         slots = torch.cat([slots, others.expand(*slots.shape[:2], -1)], -1)
-        if batch > 1:  # rows of `held.flatten(0, 1)`, in which each sequence has `capacity`
+        if batch > 1:  # rows of `stored.flatten(0, 1)`, in which each sequence has `capacity`
             slots = slots + capacity * torch.arange(batch, device=slots.device)[:, None, None]
         rows, kept = self._rows(slots), []
-        for part, held in enumerate((self.keys, self.values)):
-            room = self._shared.room(part, held, slots.shape[2])
+        for part, stored in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, stored, slots.shape[2])
+            # `out` writes into the buffer: a step allocates nothing, layer after layer.
             target = self._by_row(room.flatten(0, 1))
-            torch.index_select(self._by_row(held.flatten(0, 1)), 0, rows, out=target)
+            torch.index_select(self._by_row(stored.flatten(0, 1)), 0, rows, out=target)
             kept.append(room)
         return kept
 
@@ -238,10 +241,10 @@ class IndexedLayer(KVLayer):
         most, kept = selected.shape[2], []
         tokens = (selected + self._batch.first_token).clamp(max=self._batch.tokens - 1)
         rows = self._rows(tokens).cpu()
-        for part, held in enumerate((self.keys, self.values)):
-            room = self._shared.room(part, held, most + text.stop - text.start)
+        for part, stored in enumerate((self.keys, self.values)):
+            room = self._shared.room(part, stored, most + text.stop - text.start)
             room[:, :most] = self._host[part].fetch(rows).view(room[:, :most].shape)
-            room[:, most:] = held[:, text]
+            room[:, most:] = stored[:, text]
             kept.append(room)
         return kept
 
@@ -277,7 +280,7 @@ class IndexedLayer(KVLayer):
                 PinnedHostBuffer(self._by_row(states[sequence, :, token]))
                 for states in (key_states, value_states)
             )
-            self._gone = batch.text
+            self._offloaded_slots = batch.text
             order = order[:, batch.text :]
         keys, values = in_order(key_states, order), in_order(value_states, order)
         self._allocate(key_states, value_states, order.shape[1])
@@ -289,17 +292,17 @@ class IndexedLayer(KVLayer):
         return self.get_seq_length() + int(query_length), 0
 
     def get_seq_length(self) -> int:
-        """Entries held, on the device and in main memory."""
-        return self.entries + self._gone
+        """Entries on the device and in main memory."""
+        return self.entries + self._offloaded_slots
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on the device, spare entries and the index included."""
+        """Bytes on the device, spare entries and the index included."""
         return super().nbytes + (0 if self._index is None else self._index.nbytes)
 
     @property
     def host_nbytes(self) -> int:
-        """Bytes held in main memory."""
+        """Bytes in main memory."""
         return sum(buffer.nbytes for buffer in self._host)
 
     @property
@@ -309,10 +312,13 @@ class IndexedLayer(KVLayer):
 
 
 class SharedBuffers:
-    """Room for what one layer attends to, in which the next layer's takes its place."""
+    """Buffers for what a layer attends to, overwritten by the next layer.
+
+    Layers run one after the other, so one buffer for keys and one for values do for all of them.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[Any, torch.Tensor] = {}
+        self._buffers: dict[Any, torch.Tensor] = {}
 
     def room(self, part: int, like: torch.Tensor, length: int) -> torch.Tensor:
         """`[B, length, H, D]`, of what kind and on what device `like`, `[B, *, H, D]`, is.
@@ -324,15 +330,16 @@ class SharedBuffers:
         """
         batch, _, *row = like.shape
         key = (part, like.device, *row)
-        held = self._held.get(key)
-        if held is None or len(held) < batch * length:
-            held = self._held[key] = like.new_empty(batch * (length + SPARE_ENTRIES), *row)
-        return held[: batch * length].view(batch, length, *row)
+        buffer = self._buffers.get(key)
+        # Some entries more, as in a layer: each step is one longer than the one before.
+        if buffer is None or len(buffer) < batch * length:
+            buffer = self._buffers[key] = like.new_empty(batch * (length + SPARE_ENTRIES), *row)
+        return buffer[: batch * length].view(batch, length, *row)
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(held.nbytes for held in self._held.values())
+        """Bytes of all buffers."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
 
 
 def _with_generated(mask: torch.Tensor | None, generated: int) -> torch.Tensor | None:

@@ -10,16 +10,17 @@ from transformers.cache_utils import CacheLayerMixin
 
 from dycoke_cli.errors import UsageError
 
+# Room for generated tokens: without it each step would copy the whole cache to append one entry.
 SPARE_ENTRIES = 128
 
 
 class KVLayer(CacheLayerMixin):
     """Keys and values, stored row-major: `[B, capacity, H, D]`, handed out transposed.
 
-    Row-major, a swap of a few hundred entries moves whole lines of memory.
+    In row-major order the heads of an entry are adjacent, so a swap of entries copies whole lines.
 
     Attributes:
-        entries: how many are held for each sequence.
+        entries: how many each sequence has.
         start: the first of them that a step attends to.
         expected: entries of a prompt that comes in chunks, for which memory is taken at once; 0
             for one that comes whole.
@@ -50,6 +51,7 @@ class KVLayer(CacheLayerMixin):
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append entries `[B, H, S, D]`; return the keys and values that they attend to."""
+        # A prompt attends to its own states: contiguous ones, where stored ones are transposed.
         first = not self.is_initialized
         if first:
             self.lazy_initialization(key_states, value_states)
@@ -64,12 +66,12 @@ class KVLayer(CacheLayerMixin):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on the device, spare entries included."""
+        """Bytes on the device, spare entries included."""
         return self.keys.nbytes + self.values.nbytes if self.is_initialized else 0
 
     @property
     def host_nbytes(self) -> int:
-        """Bytes held in main memory beside them."""
+        """Bytes in main memory beside them."""
         return 0
 
     @property
@@ -77,8 +79,8 @@ class KVLayer(CacheLayerMixin):
         """Bytes of the entries that the last step attended to."""
         if not self.is_initialized:
             return 0
-        held = self.keys.nbytes + self.values.nbytes
-        return held // self.keys.shape[1] * (self.entries - self.start)
+        allocated = self.keys.nbytes + self.values.nbytes
+        return allocated // self.keys.shape[1] * (self.entries - self.start)
 
     def _append(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         end = self.entries + key_states.shape[2]
@@ -90,9 +92,9 @@ class KVLayer(CacheLayerMixin):
         self.values.narrow(1, *new).copy_(value_states.transpose(1, 2))
         self.entries = end
 
-    def _grow(self, held: torch.Tensor, needed: int) -> torch.Tensor:
-        grown = held.new_empty(held.shape[0], needed + SPARE_ENTRIES, *held.shape[2:])
-        grown[:, : self.entries] = held[:, : self.entries]
+    def _grow(self, stored: torch.Tensor, needed: int) -> torch.Tensor:
+        grown = stored.new_empty(stored.shape[0], needed + SPARE_ENTRIES, *stored.shape[2:])
+        grown[:, : self.entries] = stored[:, : self.entries]
         return grown
 
     def _allocate(self, key_states: torch.Tensor, value_states: torch.Tensor, entries: int) -> None:
@@ -109,7 +111,7 @@ class KVLayer(CacheLayerMixin):
         return self.entries - self.start + int(query_length), 0
 
     def get_seq_length(self) -> int:
-        """Entries held."""
+        """Entries in the cache."""
         return self.entries
 
     def get_max_length(self) -> int:

@@ -11,18 +11,18 @@ from dycoke_cli.engine.kv_cache.slots import Swaps
 class OffloadedLayer(PrunedLayer):
     """On the device `[active | text and generated | spare]`; in main memory all visual tokens.
 
-    They go there during prefill, so that most of a long prompt never stays on the device. What a
-    new selection takes is fetched into the slots of what it evicts.
+    They are copied there during prefill, layer by layer, so that most of a long prompt never stays
+    on the device. A new selection fetches its tokens into the slots of those that it evicts.
 
     Args:
         order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
         visual: `[V, 2]`, int64: (sequence, token of the prompt) of all visual tokens.
-        base: the first slot that is held on the device before there is a selection.
+        base: the first slot that is on the device before there is a selection.
     """
 
     def __init__(self, order: torch.Tensor, visual: torch.Tensor, base: int) -> None:
         super().__init__(order[:, base:])
-        self._visual, self._first_held = visual, base
+        self._visual, self._first_on_device = visual, base
         self._host: tuple[PinnedHostBuffer, PinnedHostBuffer] | None = None
 
     def _settle(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -32,39 +32,41 @@ class OffloadedLayer(PrunedLayer):
             PinnedHostBuffer(value_states[sequence, :, token]),
         )
         super()._settle(key_states, value_states)
-        self.base = self._first_held
+        self.base = self._first_on_device
 
     def _swap(self, swaps: Swaps, start: int) -> None:
         assert self._host is not None
+        # Nothing is written back: entries never change, and main memory has all of them.
         if start < self.base:  # the first selection, or a larger one: room in front for its tokens
             self.keys, self.values = (self._with_room(x, start) for x in (self.keys, self.values))
             self.entries += self.base - start
             self.base = start
         target = self._flat(swaps.target)
-        for held, host in zip((self.keys, self.values), self._host, strict=True):
-            held.flatten(0, 1).index_copy_(0, target, host.fetch(swaps.tokens))
+        for stored, host in zip((self.keys, self.values), self._host, strict=True):
+            stored.flatten(0, 1).index_copy_(0, target, host.fetch(swaps.tokens))
 
-    def _with_room(self, held: torch.Tensor, start: int) -> torch.Tensor:
+    def _with_room(self, stored: torch.Tensor, start: int) -> torch.Tensor:
         """Entries `[B, capacity, H, D]` from slot `start` on."""
         more = self.base - start
-        wider = held.new_empty(held.shape[0], more + held.shape[1], *held.shape[2:])
-        # What no selection fills is masked, and has to be a number for that.
+        wider = stored.new_empty(stored.shape[0], more + stored.shape[1], *stored.shape[2:])
+        # Slots that no selection fills are masked. Memory that was never written may hold NaN, and
+        # NaN times a weight of 0 is NaN.
         wider[:, :more] = 0
-        wider[:, more : more + self.entries] = held[:, : self.entries]
+        wider[:, more : more + self.entries] = stored[:, : self.entries]
         return wider
 
     @property
     def host_nbytes(self) -> int:
-        """Bytes held in main memory."""
+        """Bytes in main memory."""
         return 0 if self._host is None else sum(buffer.nbytes for buffer in self._host)
 
 
 class PinnedHostBuffer:
     """Entries `[N, H, D]` of keys, or of values, in main memory; those needed are fetched.
 
-    They never change, so nothing is ever written back. On CUDA they are pinned: the copy out runs
-    beside what the accelerator does next, and what comes back is copied without the caller waiting
-    for it.
+    They never change, so nothing is written back. On CUDA the memory is pinned: both copies are
+    asynchronous, so the copy out overlaps with the next layers, and the caller doesn't wait for
+    what it fetches.
 
     Args:
         entries: on the device.

@@ -1,7 +1,8 @@
 """A layer of which each step attends to active tokens only, with evicted ones in front of them.
 
-`[evicted | active | text and generated | spare]`: a step reads from the active part on. Softmax
-doesn't care for the order of keys, for their rotary positions are in them.
+`[evicted | active | text and generated | spare]`: a step reads from the active part on, so what it
+attends to is one slice, and no entry is copied for it. The order of keys doesn't matter to softmax:
+rotary positions are part of the keys.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dycoke_cli.engine.kv_cache.slots import Swaps
 
 
 class PrunedLayer(KVLayer):
-    """Entries in slots; a slot is counted over what was freed in front of the entries, too.
+    """A layer whose entries have slots. Slot numbers never change, whatever was freed in front.
 
-    A prompt that comes in chunks is held in reading order, which later chunks attend to, until
+    A prompt that comes in chunks is stored in reading order, which later chunks attend to, until
     the first decoding step.
 
     Attributes:
-        base: the slot of the first entry that is held.
+        base: the slot of the first entry that is stored: slot s is row `s - base`.
 
     Args:
         order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
@@ -74,23 +75,25 @@ class PrunedLayer(KVLayer):
     def _swap(self, swaps: Swaps, start: int) -> None:
         # Of a model spread over several devices, the selection may come from another one.
         one, other = self._flat(swaps.source), self._flat(swaps.target)
-        for held in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
+        for stored in (self.keys.flatten(0, 1), self.values.flatten(0, 1)):
             # Only one side has to be copied away: the other is read before it is written.
-            moved = held.index_select(0, one)
-            held.index_copy_(0, one, held.index_select(0, other))
-            held.index_copy_(0, other, moved)
+            recalled = stored.index_select(0, one)
+            stored.index_copy_(0, one, stored.index_select(0, other))
+            stored.index_copy_(0, other, recalled)
 
     def _flat(self, slots: torch.Tensor) -> torch.Tensor:
-        # (sequence, slot) as a row of `keys.flatten(0, 1)`; slots before `base` aren't held.
+        # (sequence, slot) as a row of `keys.flatten(0, 1)`, where a sequence has `capacity` rows.
+        # Example: capacity 200 and base 40; (1, 45) is row 205.
         slots = slots.to(self.keys.device)
         return slots[:, 0] * self.keys.shape[1] + slots[:, 1] - self.base
 
 
 class DiscardingLayer(PrunedLayer):
-    """A layer that frees, for good, what the first selection evicts."""
+    """A layer that frees what the first selection evicts; there is no recall."""
 
     def _swap(self, swaps: Swaps, start: int) -> None:
         super()._swap(swaps, start)
+        # After the swap all evicted entries are in front. The copy lets go of the larger memory.
         freed = start - self.base
         self.keys = self.keys[:, freed:].clone()
         self.values = self.values[:, freed:].clone()

@@ -1,4 +1,4 @@
-"""Which slots of the pruned layers hold the visual tokens of one sequence of a batch."""
+"""Slots of the visual tokens of one sequence of a batch, in all pruned layers."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Slots:
         padding: entries of padding in front.
         tokens: V, the visual tokens behind them.
         tokens_before: visual tokens of the sequences of the batch before this one.
-        filled: whether the slots hold those tokens from the start; if not, all that the first
-            selection takes comes in.
+        filled: whether the slots contain those tokens from the start; if not, the first selection
+            fetches all of its tokens.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class Slots:
         leaving = (~is_active & ~was_evicted).nonzero().flatten()
         source, target = slot_of[entering], slot_of[leaving]
         slot_of[entering], slot_of[leaving] = target, source
-        if not self._filled:  # in main memory: nothing leaves, and all that is active comes in
+        # Offloaded, before the first selection: the device has none of the tokens, so those that
+        # were among the last A slots by their number have to be fetched, too.
+        if not self._filled:
             self._filled = True
             entering, source, target = active, slot_of[active], slot_of[active]
         return Swaps(entering + self._tokens_before, self._located(source), self._located(target))

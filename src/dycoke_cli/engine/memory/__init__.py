@@ -1,1 +1,1 @@
-"""Memory of an answer: estimated before, measured during, and explained where it runs out."""
+"""Memory and time of an answer: estimated before it, and measured during it."""

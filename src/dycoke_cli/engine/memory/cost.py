@@ -139,22 +139,23 @@ def estimate_cost(
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
     kept = method.kept_tokens(clip.frames, clip.per_frame)
     attended = method.attended_tokens(kept)
-    choice = method.inside() or method.pruning()
-    inside = method.inside() is not None
-    below = choice.layer if choice else answer.sizes.layers
+    pruning = method.inside or method.decode_pruning
+    # Layers in front of the selection attend to all that is kept, those behind it to its tokens.
+    below = pruning.layer if pruning else answer.sizes.layers
     read = (below * kept + (answer.sizes.layers - below) * attended) / answer.sizes.layers
     frames = len(times_s) or clip.frames
 
     compressed = answer.memory(loading, method, clip, kept)
     plain = answer.memory(loading, BASELINE, clip, clip.visual)
     peak = answer.peak(loading, method, clip, kept)
+    # Visual tokens alone, as in the paper: with `text` it would be another formula.
     flops, whole = (
         paper_flops(
             answer.sizes,
             text=0,
             visual=clip.visual,
             visual_kept=kept,
-            visual_last=attended if inside else kept,
+            visual_last=attended if method.inside else kept,
             visual_active=attended,
             prune_layer=below,
             generated=max_new_tokens,
@@ -165,7 +166,7 @@ def estimate_cost(
     )  # fmt: skip
     fits, context = answer.fits(peak), answer.context(kept)
     weights = answer.facts.weights
-    seconds = answer.seconds(method, clip, kept, read if inside else kept, read)
+    seconds = answer.seconds(method, clip, kept, read if method.inside else kept, read)
     return Cost(
         video=video,
         model=source.name,
@@ -212,9 +213,9 @@ def clip_tokens(
     Raises:
         ModelError: its files can't be read, or it isn't supported.
     """
-    known = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
-    if known is not None:
-        return known
+    of_catalog = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
+    if of_catalog is not None:
+        return of_catalog
     from dycoke_cli.models.prompts.stock_prompt import count_tokens
     from dycoke_cli.models.prompts.video_prompt import ShownFrames
 

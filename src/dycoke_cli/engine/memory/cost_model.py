@@ -87,7 +87,7 @@ class CostModel:
         def facts(loading: LoadOptions) -> ModelFacts:
             return model_facts(source, stored, loading, target.device)
 
-        # What differs by quantization alone is asked for again and again.
+        # `ways` asks for the same model with other quantizations, each several times.
         self._facts = facts
         self.sizes = facts(loading).sizes
 
@@ -99,7 +99,7 @@ class CostModel:
     def _work(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         on_cpu = self._target.device == "cpu"
         length = kept + TEXT_TOKENS
-        whole = method.inside() is not None
+        whole = method.inside is not None
         return Work(
             visual=clip.visual,
             kept=kept,
@@ -123,20 +123,20 @@ class CostModel:
     def peak(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(loading, method, clip, kept), self._facts(loading).weights
-        decoded = pixels = beside = 0
+        decoded = pixels = process = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
             decoded = clip.frames * self._frame_bytes
             pixels = patches * self.sizes.vision.patch
-            beside = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
+            process = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(decoded, needed.working + pixels)
-        return max(weights.loading, weights.loaded + working) + decoded + beside
+        return max(weights.loading, weights.loaded + working) + decoded + process
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
-        own = CUDA_CONTEXT if self._target.device == "cuda" else 0
-        return self._target.fits(with_margin(peak, own))
+        context = CUDA_CONTEXT if self._target.device == "cuda" else 0
+        return self._target.fits(with_margin(peak, context))
 
     def context(self, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
@@ -148,7 +148,7 @@ class CostModel:
         """Sentences about what is seen of the video, and about positions that no training had."""
         length, beyond = self.context(kept).length, None
         if self._family.counts_tokens and length is not None:
-            renumbers = self._method.renumbers()
+            renumbers = self._method.renumbers
             last = (kept if renumbers else clip.visual) + TEXT_TOKENS + self._new - 2
             beyond = positions_warning(last, length, self._source.name, renumbers)
         return tuple(sentence for sentence in (frames_warning(times_s), beyond) if sentence)
@@ -162,18 +162,19 @@ class CostModel:
             return None
         work = self._work(self._loading, method, clip, kept)
         patches = self.sizes.vision.patches_of_frame(clip.per_frame)
-        early = method.in_tower()
+        # How much of the tower runs depends on the video there: on how much of it moves.
+        early = method.in_tower
         return EstimatedSeconds(
             vision=None if early else rates.vision(clip.frames, patches, work.patches),
             prefill=rates.prefill(tokens + TEXT_TOKENS, work.chunk_len),
             decode=rates.decode(self._new - 1, attended + TEXT_TOKENS + self._new / 2),
         )
 
-    def no_seconds(self, found: EstimatedSeconds | None) -> str | None:
+    def no_seconds(self, seconds: EstimatedSeconds | None) -> str | None:
         """A sentence that says why there are none, or none of the vision tower."""
-        if found is None:
+        if seconds is None:
             return self.facts.untimed
-        return NO_VISION if found.vision is None else None
+        return NO_VISION if seconds.vision is None else None
 
     def ways(self, clip: ClipTokens, frames: int) -> tuple[str, ...]:
         """The flags with each of which an answer would fit both memory and context."""
@@ -208,10 +209,12 @@ class CostModel:
 
     def _smaller_weights(self) -> list[tuple[str, LoadOptions]]:
         """Flags that make weights smaller, the least first, with all options."""
-        given = self._loading
-        if given.quantize is not None or self._stored_quantized or self._target.device == "mps":
+        loading = self._loading
+        if loading.quantize is not None or self._stored_quantized or self._target.device == "mps":
             return []
-        found = [(f"--quantize {name}", replace(given, quantize=name)) for name in ("int8", "int4")]
+        smaller = [
+            (f"--quantize {name}", replace(loading, quantize=name)) for name in ("int8", "int4")
+        ]
         if self.facts.dtype_bytes == 4:
-            found.insert(0, ("--dtype bfloat16", replace(given, dtype="bfloat16")))
-        return found
+            smaller.insert(0, ("--dtype bfloat16", replace(loading, dtype="bfloat16")))
+        return smaller

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.
 CUDA_CONTEXT = 600_000_000
-# What Python, torch and transformers hold of main memory on a CPU, once a model has answered.
+# Main memory of Python, torch and transformers on a CPU, once a model has answered.
 LIBRARIES = 850_000_000
 # Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
 TOKENIZER_ENTRY = 300
@@ -87,12 +87,13 @@ class ExpectedBytes:
         features = (1 + vision.stacked) * work.visual * token
         attention = VISION_ATTENTION_STATES * vision.hidden
         mlp = VISION_HIDDEN_STATES * vision.hidden + VISION_MLP_STATES * vision.mlp
+        # Attention and MLP of a layer run one after the other, so the larger one is the peak.
         patch = vision.patch + max(attention, mlp)
         kv = sizes.kv * dtype_bytes * (read + work.spare)
         layer = (
             work.chunk_len * (MLP_STATES * sizes.mlp + HIDDEN_STATES * sizes.hidden) * dtype_bytes
         )
-        # The prompt is there whole before anything is dropped from it.
+        # Embeddings of the whole prompt exist before anything is dropped from it.
         prompt = (work.visual + work.text) * token
         return cls(
             weights=weights,
@@ -136,7 +137,7 @@ def expected_bytes(
     decoder = model.get_decoder()
     read = method.kept_tokens(video.frames, video.tokens_per_frame)
     whole = (
-        method.inside() is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
+        method.inside is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
     )
     sizes = Sizes.of(model.config)
     on_cpu = input_device(model).type == "cpu"
@@ -166,7 +167,8 @@ def patches_together(
         on_cpu: whether the tower is.
     """
     usual = chunk_numbers(on_cpu) // vision.patch
-    merging = method.in_tower()
+    # A window isn't split: its frames are compared with each other inside the tower.
+    merging = method.in_tower
     if merging is None:
         return usual
     return max(usual, min(frames, merging.window) * vision.patches_of_frame(per_frame))

@@ -36,8 +36,8 @@ def decode_flops(
         hidden: d.
         mlp: m.
     """
-    own = 4 * hidden**2 + 2 * hidden * mlp + hidden * (generated + 1)
-    return generated * sum(own + 2 * hidden * tokens for tokens in tokens_by_layer)
+    per_token = 4 * hidden**2 + 2 * hidden * mlp + hidden * (generated + 1)
+    return generated * sum(per_token + 2 * hidden * tokens for tokens in tokens_by_layer)
 
 
 def paper_flops(

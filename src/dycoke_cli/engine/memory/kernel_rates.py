@@ -67,6 +67,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
     layers, rounded = _linear_layers(model), bool(options.quantize)
     attention = {shape.shape: shape for shape in attention_shapes(model, all_frames=True)}
     streamed, tiny = (LinearShape(*size, 1, dtype_name(model.dtype)) for size in (STREAMED, TINY))
+    # Largest first: what isn't timed within `MEASURING_S` matters least.
     largest = sorted(layers, key=lambda layer: -layer.weights)
     linear = [shape for layer in largest for shape in layer.shapes]
     every: list[Shape] = [*attention.values(), tiny, streamed, *linear]
@@ -118,6 +119,7 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
         block=MAX_QUERIES,
         logits=logits,
         step=step_s("decoder") + logits,
+        # Keys and values are read once per step, so reading memory is a lower bound.
         attended=max(sizes.layers * score_s(DECODE, ATTENDED[DECODE]), sizes.kv * number_s),
     )
 

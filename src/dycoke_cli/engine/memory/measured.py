@@ -42,12 +42,13 @@ class PeakMemory:
 
 
 def kv_bytes(cache: Any) -> tuple[int, int, int]:
-    """Bytes (held, those of them on the host, read by the last step) of a cache."""
+    """Bytes of a cache: (in all, of them in main memory, read by the last step)."""
     if isinstance(cache, KVStore):
         return cache.nbytes, cache.host_nbytes, cache.active_nbytes
+    # All tensors that its layers have: kinds of layers name their states differently.
     tensors = [value for layer in cache.layers for value in vars(layer).values()]
-    held = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
-    return held, 0, held
+    in_all = sum(tensor.nbytes for tensor in tensors if torch.is_tensor(tensor))
+    return in_all, 0, in_all
 
 
 def read_per_token(model: Any, kv_active: int) -> int | None:
@@ -67,9 +68,9 @@ def read_per_token(model: Any, kv_active: int) -> int | None:
 def weights_read(model: Any) -> int | None:
     """Bytes of the text decoder and of the output layer.
 
-    Of an embedding table a step reads one embedding, which isn't counted; a table that is also the
-    output layer is, once. None for a mixture of experts, of which it reads those that the token
-    asks for.
+    Of an embedding table a step reads one embedding, which isn't counted. A table that is also the
+    output layer is counted once. None for a mixture of experts, of which a step reads only those
+    that the token is routed to.
 
     Args:
         model: a stock model.
@@ -79,11 +80,11 @@ def weights_read(model: Any) -> int | None:
         return None
     tables = [part for part in decoder.modules() if isinstance(part, torch.nn.Embedding)]
     looked_up = {id(tensor) for table in tables for tensor in table.parameters()}
-    computed = [tensor for tensor in _held(decoder) if id(tensor) not in looked_up]
-    whole = sum(map(tensor_bytes, (*computed, *_held(output))))
+    computed = [tensor for tensor in _tensors(decoder) if id(tensor) not in looked_up]
+    whole = sum(map(tensor_bytes, (*computed, *_tensors(output))))
     return whole + packed_bytes(decoder) + packed_bytes(output)
 
 
-def _held(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:
     yield from module.parameters()
     yield from module.buffers()

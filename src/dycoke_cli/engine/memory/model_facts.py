@@ -67,6 +67,7 @@ def model_facts(
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = _file(stored, loading, device).read_text(encoding="utf-8")
         kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
+        # A file without times because of a moment's load is made anew, once the machine is free.
         if kept.untimed not in (BUSY, UNFINISHED) or is_overloaded():
             return kept
     made = _made(source, stored, loading, device)
@@ -80,6 +81,7 @@ def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
     timed = (cache_folder() / "kernels").glob("*.json")
     parts = [
+        # Of a checkout, whose version stays while its code changes.
         max(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
         *map(version, ("torch", "transformers")),
         stored.values,

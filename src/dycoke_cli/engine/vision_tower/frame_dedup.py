@@ -21,13 +21,14 @@ def first_alike(family: Family, inputs: dict[str, torch.Tensor], frames: int) ->
         inputs: what the processor made of one video.
         frames: how many there are.
     """
-    seen: dict[bytes, int] = {}
-    found = [seen.setdefault(_hash(family, inputs, i), i) for i in range(frames)]
-    return [*found[:-1], frames - 1]
+    first_with: dict[bytes, int] = {}
+    first = [first_with.setdefault(_hash(family, inputs, i), i) for i in range(frames)]
+    return [*first[:-1], frames - 1]
 
 
 def new_runs(alike: list[int], longest: int) -> Iterator[tuple[int, int]]:
     """Begin and end of runs of frames that are to be encoded, at most `longest` at a time."""
+    # Runs, not all new frames together: a chunk is a slice of the processor's inputs.
     begin = None
     for i in range(len(alike) + 1):
         new = i < len(alike) and alike[i] == i

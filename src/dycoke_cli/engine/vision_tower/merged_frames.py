@@ -35,24 +35,26 @@ class FramesInTower:
         self._merging = merging
         self._tower = model.model.get_submodule(tower.name)
         self._layers = tower.transformer_layers(model)
-        self._behind = merging.layers(tower.depth(model.config))
+        self._merging_layers = merging.layers(tower.depth(model.config))
         self._windows: list[int] = []
         self._left: list[int] = []
-        # For each frame the number of the one that it is part of, among those left.
+        # For each frame the one that it is part of, as a row of the hidden states.
         self._rows: list[int] = []
         self._groups: list[int] = []
-        # Of each number of frames that a layer has: for each frame of the video its row there.
-        self._places: dict[int, list[int]] = {}
+        # By number of rows, which tells outputs of different layers apart: `_rows` at that layer.
+        self._rows_by_count: dict[int, list[int]] = {}
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> FramesInTower:
         self._hooks = [before_forward(self._layers[0], self._begin)]
         for number, layer in enumerate(self._layers):
             before = number - 1
-            if before in self._behind:
-                merge = partial(self._merge, is_last=before == self._behind[-1])
+            if before in self._merging_layers:
+                # Frames are merged in front of the next layer: a forward hook on this one couldn't
+                # change the mask that the next one gets.
+                merge = partial(self._merge, is_last=before == self._merging_layers[-1])
                 self._hooks.append(before_forward(layer, merge))
-            elif any(before > other for other in self._behind):
+            elif any(before > other for other in self._merging_layers):
                 self._hooks.append(before_forward(layer, _without_mask))
         self._hooks.append(after_forward(self._tower, self._after_tower))
         return self
@@ -76,18 +78,21 @@ class FramesInTower:
             recorded: what a `TowerRecorder` has noted; None for both where it isn't of them.
         """
         rows, self._rows = self._rows, []
+        # Attention was recorded of other pictures, or of more than one pass of the tower.
         if recorded is None or len(recorded.attention) != max(rows, default=-1) + 1:
             return None, None
+        # The first frame with the same row represents it: frames are merged into earlier ones.
         into, groups = (rows.index(row) for row in rows), (self._groups[row] for row in rows)
         return recorded.at(rows), MergedFrames(tuple(into), tuple(groups))
 
     def _begin(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         frames, window = len(args[0]), self._merging.window
+        # Chunks of a video are whole windows (`encode_video`), so no window spans two passes.
         self._windows = [min(window, frames - start) for start in range(0, frames, window)]
         self._left = self._windows
         self._rows = list(range(frames))
         self._groups = list(range(frames))
-        self._places = {frames: self._rows}
+        self._rows_by_count = {frames: self._rows}
 
     def _merge(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_last: bool
@@ -101,31 +106,32 @@ class FramesInTower:
         self._left = [len(left) for left in parts]
         row_in = counted_on(rows)
         self._rows = [row_in[row] for row in self._rows]
-        self._places[sum(self._left)] = self._rows
+        self._rows_by_count[sum(self._left)] = self._rows
         if is_last:
             self._groups = counted_on(map(self._merging.groups, parts))
         return _without_mask(module, (torch.cat(parts), *args[1:]), kwargs)
 
     def _after_tower(self, output: Any) -> Any:
         output.last_hidden_state = self._whole(output.last_hidden_state)
-        if output.hidden_states is not None:  # None for a layer that wasn't asked for
+        if output.hidden_states is not None:  # None for a layer that wasn't requested
             output.hidden_states = tuple(map(self._whole, output.hidden_states))
         return output
 
     def _whole(self, hidden: torch.Tensor | None) -> torch.Tensor | None:
+        """One row for each frame of the video: what stock code behind the tower counts on."""
         if hidden is None:
             return None
-        places = self._places[len(hidden)]
-        return hidden if len(places) == len(hidden) else hidden[places]
+        rows = self._rows_by_count[len(hidden)]
+        return hidden if len(rows) == len(hidden) else hidden[rows]
 
 
 def counted_on(parts: Iterable[Sequence[int]]) -> list[int]:
     """Numbers that begin at 0 in each part, counted on."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in parts:
-        first = max(found, default=-1) + 1
-        found += [first + number for number in part]
-    return found
+        first = max(numbers, default=-1) + 1
+        numbers += [first + number for number in part]
+    return numbers
 
 
 def _without_mask(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

@@ -1,11 +1,11 @@
 """Merging before vision in towers that have the patches of all frames in one sequence.
 
-Qwen-VL's and their like. There a visual token is made of patches that follow each other, and layers
-are told as arguments how positions turn queries and keys, and where each frame begins, or each
-window of one. So whole tokens go, and what belongs to their patches goes with them; where frames
-and windows begin is kept for attention alone, for to the layers all that is left is one sequence.
+Towers like Qwen-VL's. There a visual token is made of consecutive patches, and layers get rotary
+embeddings and the first patch of each frame, or of each window of a frame, as arguments. So patches
+are dropped in whole tokens, with their rotary embeddings. The attention function gets the
+boundaries of frames and windows; the layers themselves see one sequence.
 
-Positions are those in a frame, so the keys of another frame stand at the same ones.
+Positions count within a frame, so the keys of another frame have the same ones.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class PackedVision(TowerInPart):
             before_forward(self._tower, self._begin),
             before_forward(self._layers[first], self._select),
             *(before_forward(layer, self._before_layer) for layer in self._layers[first:]),
+            # What leaves the tower is made whole part by part: the merger, and each of DeepStack's.
             *(after_forward(part, self._whole) for part in self._outputs),
             after_forward(self._tower, lambda output: self._run(None)),
         ]
@@ -81,27 +82,32 @@ class PackedVision(TowerInPart):
         references = self._merging.references(self._frames)
         self._window = Window([frame.nonzero().flatten() for frame in needed], references)
         self._counts = {}
-        return (self._narrow(args[0]), *args[1:]), kwargs
+        return (self._gather(args[0]), *args[1:]), kwargs
 
     def _before_layer(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments:
         begins = kwargs["cu_seqlens"]
-        # Where the parts of the first frame begin; those of the others repeat them.
+        # The parts of the first frame; those of the others repeat them. Layers differ: some attend
+        # within windows, some within frames.
         ends = begins.tolist()
         bounds = tuple(end for end in ends if end <= ends[-1] // self._frames)
+        # Counting copies from the device, so once for each kind of layer.
         if bounds not in self._counts:
             self._counts[bounds] = self._window.counts([*bounds])
         self._run(Running(self._window, [*bounds], self._counts[bounds]))
         one = torch.tensor([0, len(args[0])], dtype=begins.dtype, device=begins.device)
-        left: dict[str, Any] = {"cu_seqlens": one}
+        # One sequence: the stock layer calls attention once, and ours splits it by `Running`.
+        arguments: dict[str, Any] = {"cu_seqlens": one}
         if "position_embeddings" in kwargs:
-            left["position_embeddings"] = tuple(map(self._narrow, kwargs["position_embeddings"]))
-        return args, kwargs | left
+            arguments["position_embeddings"] = tuple(
+                map(self._gather, kwargs["position_embeddings"])
+            )
+        return args, kwargs | arguments
 
-    def _narrow(self, patches: torch.Tensor) -> torch.Tensor:
+    def _gather(self, patches: torch.Tensor) -> torch.Tensor:
         """Of what all patches `[S, D]` have, those `[Σn, D]` that go on."""
-        return self._window.narrow(patches.unflatten(0, (self._frames, -1)))[0]
+        return self._window.gather(patches.unflatten(0, (self._frames, -1)))[0]
 
     def _whole(self, output: torch.Tensor) -> torch.Tensor | None:
         """Whole frames of what is put out for patches, or for tokens."""
@@ -111,4 +117,4 @@ class PackedVision(TowerInPart):
         # follows from their numbers. The first patch of each token, divided by that, is the token.
         unit = sum(map(len, self._window.patches)) // len(output)
         of_output = [patches[::unit] // unit for patches in self._window.patches]
-        return Window(of_output, self._window.references).widen(output).flatten(0, 1)
+        return Window(of_output, self._window.references).restore(output).flatten(0, 1)

@@ -1,14 +1,14 @@
 """Merging before vision: patches of dropped tokens don't go through the tower.
 
-The first layers see every patch, for their output says better than raw pixels what is new. Behind
-them the selection is made, and a frame that is compared with another one goes on with the patches
-of its kept tokens alone; for the rest they attend to the keys and values of that other frame. So
-the tower's cost falls to the share that is kept, and where the rest of a frame is what it was, the
-embeddings are exact.
+The first layers run on every patch, since their output shows better than raw pixels what is new.
+Behind them the selection is made. From there on a compared frame has the patches of its kept tokens
+only; in place of its other patches it attends to the keys and values of the frame that it was
+compared with. So the tower's cost falls to the share that is kept, and if the other patches are
+equal in both frames, the embeddings are exact.
 
-All kept patches of a window are one sequence to the stock layers, which work patch by patch; an
-attention function keeps the frames apart. Here are towers that have frames along an axis of their
-own; those that have all frames in one sequence are in `packed.py`.
+To the stock layers, which work patch by patch, all kept patches of a window are one sequence; an
+attention function separates the frames. This file is for towers with frames along an axis of their
+own; `packed.py` is for those with all frames in one sequence.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from dycoke_cli.stock.private_api import attention_implementation
 # Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2
 PREFIX = "dycoke_merging_"
-# What flash attention is told of several sequences in one; each comes alone here.
-_OF_SEQUENCES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# Arguments of flash attention about several sequences in one; here each is a call of its own.
+_SEQUENCE_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# Attention functions are registered once for the process, so what runs is found by thread.
 _here = threading.local()
 
 
@@ -50,22 +51,22 @@ class Window:
     patches: list[torch.Tensor]
     references: list[int | None]
 
-    def narrow(self, hidden: torch.Tensor) -> torch.Tensor:
+    def gather(self, hidden: torch.Tensor) -> torch.Tensor:
         """The patches `[1, Σn, D]` that go on of `hidden[F, P, D]`."""
         return torch.cat([frame[at] for frame, at in zip(hidden, self.patches, strict=True)])[None]
 
     def whole(self, patches: torch.Tensor | None) -> torch.Tensor | None:
-        """What a layer handed on, as whole frames `[F, P, D]`, like layers before the selection."""
+        """The output of any layer as whole frames `[F, P, D]`; before the selection it is whole."""
         if patches is None or len(patches) > 1:
             return patches
-        return self.widen(patches[0])
+        return self.restore(patches[0])
 
-    def widen(self, patches: torch.Tensor) -> torch.Tensor:
-        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`: the rest is the other frame's."""
+    def restore(self, patches: torch.Tensor) -> torch.Tensor:
+        """Whole frames `[F, ..., P, D]` of `patches[..., Σn, D]`; the rest is the references'."""
         whole: list[torch.Tensor] = []
         parts = patches.split([len(at) for at in self.patches], dim=-2)
         for part, at, reference in zip(parts, self.patches, self.references, strict=True):
-            # The frame that is compared with comes earlier, and is whole by now.
+            # Its reference comes earlier, so it is whole by now.
             frame = part if reference is None else whole[reference].index_copy(-2, at, part)
             whole.append(frame)
         return torch.stack(whole)
@@ -79,8 +80,7 @@ class Window:
         # Patches ascend, so how many lie before each bound is a binary search, and a part's count
         # the difference of two.
         ends = torch.tensor(bounds)
-        found = (torch.searchsorted(at.cpu(), ends).diff() for at in self.patches)
-        return [counts.tolist() for counts in found]
+        return [torch.searchsorted(at.cpu(), ends).diff().tolist() for at in self.patches]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ class MergedVision(TowerInPart):
     ) -> Arguments:
         hidden = args[0]
         frames, patches = hidden.shape[:2]
+        # Tokens are selected by their pooled patches, as the language model would get them.
         weights = self._pooling(hidden)
         self.kept = self._merging.keep(weights.to(hidden) @ hidden)
         is_kept = torch.zeros(frames, len(weights), dtype=torch.bool, device=hidden.device)
@@ -181,16 +182,16 @@ class MergedVision(TowerInPart):
         window = Window([patches.nonzero().flatten() for patches in needed], references)
         bounds = [0, patches]
         self._run(Running(window, bounds, window.counts(bounds)))
-        return (window.narrow(hidden), *args[1:]), kwargs
+        return (window.gather(hidden), *args[1:]), kwargs
 
     def _after_tower(self, output: Any) -> Any:
-        """Whole frames from here on: of the last layer, and of those before that are asked for."""
+        """Whole frames from here on: of the last layer, and of earlier ones that were requested."""
         running = self._running
         assert running is not None, "selected before a layer"
         self._run(None)
         whole = running.window.whole
         output.last_hidden_state = whole(output.last_hidden_state)
-        if output.hidden_states is not None:  # None for a layer that wasn't asked for
+        if output.hidden_states is not None:  # None for a layer that wasn't requested
             output.hidden_states = tuple(map(whole, output.hidden_states))
         return output
 
@@ -210,20 +211,20 @@ def _keeping_apart(stock: Attention, _: str) -> Attention:
         running: Running | None = getattr(_here, "running", None)
         if running is None:
             return stock(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-        kwargs = {name: told for name, told in kwargs.items() if name not in _OF_SEQUENCES}
-        keys, values = running.window.widen(key[0]), running.window.widen(value[0])
+        kwargs = {name: value for name, value in kwargs.items() if name not in _SEQUENCE_ARGUMENTS}
+        keys, values = running.window.restore(key[0]), running.window.restore(value[0])
         # Queries are those of kept patches alone, in order of frames and their parts; keys and
         # values of whole frames, the rest of them another frame's.
         parts = iter(query.split([n for frame in running.counts for n in frame], dim=2))
-        found = []
+        outputs = []
         for frame in range(len(keys)):
             for begin, end in pairwise(running.bounds):
                 part = next(parts)
-                if part.shape[2] == 0:  # nothing of it is kept, so nothing asks
+                if part.shape[2] == 0:  # no patch of it is kept: no queries
                     continue
-                seen = (x[frame : frame + 1, :, begin:end] for x in (keys, values))
+                attended = (x[frame : frame + 1, :, begin:end] for x in (keys, values))
                 # Processors make whole pictures of frames: there is no padding to mask.
-                found.append(stock(module, part, *seen, None, scaling=scaling, **kwargs)[0])
-        return torch.cat(found, dim=1), None
+                outputs.append(stock(module, part, *attended, None, scaling=scaling, **kwargs)[0])
+        return torch.cat(outputs, dim=1), None
 
     return attention

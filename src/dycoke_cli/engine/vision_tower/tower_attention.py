@@ -25,7 +25,7 @@ _here = threading.local()
 
 @dataclass(frozen=True)
 class TowerAttention:
-    """Of a video: what `compression.selection.Given` says of it.
+    """The vision encoder's attention and keys of a video, as `SelectionInputs` has them.
 
     Args:
         attention: `[F, N]`, float32: to each visual token.
@@ -90,17 +90,19 @@ class TowerRecorder:
             key: the same shape.
             scaling: of the logits.
         """
+        # The switch is of the whole tower, so every layer comes by; one of them is recorded.
         if module not in self._parts:
             return
         if self._weights is None:
+            # A token gets the mean of its patches, whatever the family's weights add up to.
             weights = self._family_tower.pooling(self._model, key.shape[2], key.device)
             self._weights = weights / weights.sum(-1, keepdim=True)
         # A class token stands before a square of patches.
         with_class_token = math.isqrt(key.shape[2]) ** 2 + 1 == key.shape[2]
-        asked = query[:, :, :1] if with_class_token else query
+        queries = query[:, :, :1] if with_class_token else query
         received = [
             torch.softmax(q.float() @ k.float().mT * scaling, dim=-1).mean((0, 1))
-            for q, k in zip(asked, key, strict=True)  # whole, that would be gigabytes
+            for q, k in zip(queries, key, strict=True)  # whole, that would be gigabytes
         ]
         pool = self._weights.to(received[0])
         attention = torch.stack(received) @ pool.mT
@@ -117,12 +119,13 @@ def split_by_video(recorded: TowerAttention | None, frames: Sequence[int]) -> li
     Raises:
         UsageError: that isn't just these videos.
     """
-    noted = 0 if recorded is None else len(recorded.attention)
-    if recorded is None or noted != sum(frames):
+    recorded_frames = 0 if recorded is None else len(recorded.attention)
+    if recorded is None or recorded_frames != sum(frames):
         raise UsageError(
             f"the videos of this prompt have {sum(frames)} frames, but the vision encoder ran on "
-            f"{noted} pictures while the method was attached; a method that needs its attention "
-            "takes one video a prompt, no pictures beside it, encoded within the `with` block"
+            f"{recorded_frames} pictures while the method was attached; a method that needs its "
+            "attention takes one video a prompt, no pictures beside it, encoded within the `with` "
+            "block"
         )
     attention, keys = (part.split(list(frames)) for part in (recorded.attention, recorded.keys))
     return [TowerAttention(*part) for part in zip(attention, keys, strict=True)]

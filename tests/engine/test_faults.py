@@ -1,4 +1,4 @@
-"""When memory runs out, the sentence names the flags that help at that stage."""
+"""Errors of libraries while a model answers: if memory runs out, the flags that help."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
-from dycoke_cli.engine.memory.out_of_memory import Stage, explained
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.faults import Stage, memory_faults
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.models.devices import is_out_of_memory
 from tests.families.stock import QUESTION, clip
@@ -29,7 +30,10 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=range(len(ERRORS)))
 def test_what_allocators_raise_is_known(error):
     assert is_out_of_memory(error)
-    with pytest.raises(OutOfMemoryError) as found, explained(Stage(), METHOD, model("cpu")):
+    with (
+        pytest.raises(OutOfMemoryError) as found,
+        memory_faults(Stage(), BoundMethod(METHOD), model("cpu")),
+    ):
         raise error
     assert found.value.__cause__ is error
 
@@ -39,7 +43,7 @@ def test_other_errors_pass_as_they_are():
     assert not is_out_of_memory(error)
     with (
         pytest.raises(RuntimeError, match="shapes differ"),
-        explained(Stage(), METHOD, model("cpu")),
+        memory_faults(Stage(), BoundMethod(METHOD), model("cpu")),
     ):
         raise error
 
@@ -72,7 +76,7 @@ def model(device, dtype=torch.bfloat16):
 def test_the_flags_that_help(stage, method, machine, ways):
     at = Stage()
     at.name = stage
-    with pytest.raises(OutOfMemoryError) as found, explained(at, method, machine):
+    with pytest.raises(OutOfMemoryError) as found, memory_faults(at, BoundMethod(method), machine):
         raise MemoryError
     assert str(found.value).endswith(f"; use {ways}")
 
