@@ -15,6 +15,7 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
+from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.runs.jobs import Asked, Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
@@ -78,9 +79,11 @@ def make_clips(folder: Path, *names: str) -> Path:
 
 @dataclass
 class PretendedModel(fake_engine.FakeLoaded):
-    """A model that was chosen."""
+    """Stands in for a `ResolvedModel`."""
 
-    family = None
+    @property
+    def source(self) -> ModelRef:
+        return find(self.name)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}
