@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.runs.journal import Journal
 from dycoke_cli.tuning.observation import Observation
 

@@ -29,10 +29,9 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import Read
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run
-from dycoke_cli.server.local.batch_wire import Batch
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
+from dycoke_cli.server.local.wire import BATCH_PATH, Batch, line_of, setup_of
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
@@ -145,7 +144,7 @@ def test_only_so_many_videos_are_sent_ahead(
     local: Served, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_client, "_AHEAD", 2)
-    monkeypatch.setattr(batch_client, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(batch_client, "_POLL_S", 0.02)
     drawn: list[str] = []
 
     def drawing() -> Iterator[Job]:
@@ -165,7 +164,7 @@ def test_only_so_many_videos_are_sent_ahead(
 def test_a_run_that_is_to_stop_finishes_what_is_under_way(
     local: Served, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_client, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(batch_client, "_POLL_S", 0.02)
     answers.gate.clear()
     plan, engine = opened(local, jobs_of(*FOUR))
     listener = Listener()

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.cluster import Workers, connected, need_ray, room, silence_data
 from dycoke_cli.runs.ray.transfer import Sender
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens
-from dycoke_cli.answer.json_schema import Count, read_or_none, reported
+from dycoke_cli.answer.json_reader import read_or_none, reported
+from dycoke_cli.answer.json_schema import Count
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
