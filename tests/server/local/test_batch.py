@@ -21,12 +21,12 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs import local as in_process
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome as Line
 from dycoke_cli.runs.outcome import all_failed, answered
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import Read
+from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run
 from dycoke_cli.server.local.client import events, post
@@ -59,10 +59,10 @@ class Answers:
         answers = self
 
         class Answerer:
-            waiting: list[Read] = []  # noqa: RUF012
+            waiting: list[DecodedJob] = []  # noqa: RUF012
             full = False
 
-            def add(self, read: Read) -> list[Line]:
+            def add(self, read: DecodedJob) -> list[Line]:
                 answers.read.append(read.job.video.name)
                 if isinstance(read.clip, DycokeError):
                     return all_failed(read.job, plan, read.clip)
@@ -137,7 +137,7 @@ def opened(local: Served, jobs: list[Job]) -> tuple[Plan, batch_client.LocalEngi
 
 
 def jobs_of(*videos: Path) -> list[Job]:
-    return [Job(Video(str(v), v.name, v.name), (Asked(None, "What?"),)) for v in videos]
+    return [Job(Video(str(v), v.name, v.name), (JobQuestion(None, "What?"),)) for v in videos]
 
 
 def test_only_so_many_videos_are_sent_ahead(

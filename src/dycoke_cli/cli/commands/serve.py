@@ -199,7 +199,7 @@ def serve(
     begun: Callable[[str], None] = (lambda text: None) if quiet else render.note
     with detached(begun, background) as begun, View(quiet, note) as view, speaking_of_flags():
         view.stage("start")
-        from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+        from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.listener import LocalListener
 
         address = Address(host, port, key)
@@ -214,7 +214,9 @@ def serve(
                 view.stop()
                 where = f"[{host}]" if ":" in host else host
                 begun(f"Serving {request.model} at http://{where}:{listening.getsockname()[1]}/v1")
-                idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
+                idling = (
+                    IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
+                )
                 run(server, service, [listening, *local.sockets], idling)
 
 
@@ -229,10 +231,10 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and put together what answers."""
-    from dycoke_cli.runs.conversation import bound_to, check_request
+    from dycoke_cli.runs.conversation import bind_loaded, check_request
     from dycoke_cli.stock.importing import uncollected
 
-    known = check_request(request, 1, view)
+    unloaded = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
@@ -245,16 +247,16 @@ def _service(
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
-    view.stage("load" if known.local else "fetch")
-    loading = partial(load, known.source, **asdict(request.loading))
+    view.stage("load" if unloaded.local else "fetch")
+    loading = partial(load, unloaded.source, **asdict(request.loading))
     loaded = loading()
-    bound_to(loaded, request.method, known)  # what the model can't serve is refused here
+    bind_loaded(loaded, request.method, unloaded)  # what the model can't serve is refused here
     metrics = Metrics()
     sessions = SessionCache(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
         defaults=replace(
-            request, sampling=listening(request.sampling, known.source, request.loading)
+            request, sampling=listening(request.sampling, unloaded.source, request.loading)
         ),
         engine=EngineThread(loading, loaded, sessions, metrics, kept),
         sessions=sessions,

@@ -1,8 +1,8 @@
-"""Counts how often each video was begun, so that one that ends its worker is tried three times.
+"""Counts attempts per video, so that one that crashes its worker is tried three times.
 
-Ray starts a dead worker again, and gives it the same videos again, without limit: the limit is
-here. There is one such book a run, outside the workers; it knows nothing of Ray, and what came of a
-video it keeps as bytes: to know more it would have to import torch.
+Ray restarts a dead worker with the same videos without limit; this is the limit. There is one
+`Attempts` per run, an actor outside the workers. It keeps outcomes as pickled bytes: unpickling
+them would import torch into its process.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Sequence
 
 
 class Attempts:
-    """What was begun, and what came of it where a worker has died."""
+    """Videos that were begun, and the outcomes of those that were answered alone."""
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
-        self._found: dict[int, bytes] = {}
+        self._outcomes: dict[int, bytes] = {}
         self._stopped = False
 
     def begin(self, videos: Sequence[int]) -> bool | None:
-        """A worker is about to work on several videos.
+        """Called by a worker before it works on several videos.
 
         Args:
             videos: their numbers.
 
         Returns:
-            whether it is the first to do so; if not, one of them may have ended the last one, and
-            each is to be begun alone. None: it is to leave them, for the run ends.
+            Whether it may answer them together. False: a worker died with them, one of them may
+            be the cause, and each is to be begun alone. None: the run is to end, so none is begun.
         """
         if self._stopped:
             return None
@@ -36,22 +36,22 @@ class Attempts:
         return True
 
     def begin_alone(self, video: int) -> int | bytes:
-        """A worker is about to work on one video, and nothing else.
+        """Called by a worker before it works on one video alone.
 
         Returns:
-            which attempt at this video that is; or what came of it in the hands of a worker that
-            died over another one.
+            The number of this attempt; or its outcomes, if a worker answered it and died at
+            another video.
         """
-        if video in self._found:
-            return self._found[video]
+        if video in self._outcomes:
+            return self._outcomes[video]
         self._begun[video] += 1
         return self._begun[video]
 
     def end_alone(self, video: int, outcomes: bytes) -> None:
-        """What came of a video that was begun alone."""
-        self._found[video] = outcomes
+        """Called with the outcomes of a video that was begun alone."""
+        self._outcomes[video] = outcomes
 
     def stop(self) -> list[int]:
-        """Nothing more is to be begun; return what has been."""
+        """Let no more videos begin; returns those that have."""
         self._stopped = True
         return list(self._begun)

@@ -160,8 +160,8 @@ class LocalEngine:
                         pass
                     break
                 count = [len(job.questions)]
-                for asked in job.questions:
-                    self._open[plan.key(job, asked)] = job, count
+                for question in job.questions:
+                    self._open[plan.key(job, question)] = job, count
                 self._connection.sendall(_chunk(to_dict(_sent(job))))
             if not self._over.is_set():
                 self._connection.sendall(_chunk(STOP))
@@ -184,7 +184,9 @@ class LocalEngine:
 
 def _sent(job: Job) -> BatchJob:
     video = replace(job.video, path=os.path.abspath(job.video.path))
-    return BatchJob(video, tuple((asked.id, asked.text) for asked in job.questions), job.digest)
+    return BatchJob(
+        video, tuple((question.id, question.text) for question in job.questions), job.digest
+    )
 
 
 def _chunk(document: dict[str, Any]) -> bytes:

@@ -16,11 +16,11 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local.event_stream import EventStream
 from dycoke_cli.server.local.wire import END, STOP, Batch, BatchJob
@@ -90,7 +90,7 @@ class BatchRun:
 
 def _job(sent: Any) -> Job:
     line: BatchJob = from_dict(BatchJob, sent)
-    return Job(line.video, tuple(Asked(*one) for one in line.questions), line.digest)
+    return Job(line.video, tuple(JobQuestion(*one) for one in line.questions), line.digest)
 
 
 class _InTurns(Answerer):
@@ -100,7 +100,7 @@ class _InTurns(Answerer):
         super().__init__(loaded, plan)
         self._engine = engine
 
-    def add(self, read: Read) -> list[Outcome]:
+    def add(self, read: DecodedJob) -> list[Outcome]:
         """See `Answerer.add`."""
         return self._engine.call(lambda _: super(_InTurns, self).add(read))
 
