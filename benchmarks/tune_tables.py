@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.raw_answers import SUFFIX, read_answers
-from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.guard.calibration import THRESHOLDS, Attempt, calibrated, kept, loss

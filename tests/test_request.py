@@ -20,14 +20,14 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import answered, failed
 from dycoke_cli.runs.plan import Plan, plan_of
 from dycoke_cli.video import Sampling, SubtitleSource
 from tests.documents import example
 from tests.evaluation.samples import Samples
 
-ASKED = Asked(None, "What?")
+ASKED = JobQuestion(None, "What?")
 JOB = Job(Video("clips/a.mp4", "clips/a.mp4", "a.mp4"), (ASKED,), "0" * 64)
 REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())
 PLAN = Plan(
@@ -54,12 +54,12 @@ def test_subtitles_are_in_the_key_by_their_content() -> None:
 
 def test_questions_are_told_apart_by_their_text_and_their_id() -> None:
     """Two lines of a file that ask the same under two ids get an answer each."""
-    others = [Asked(None, "Why?"), Asked("1", "What?"), Asked("2", "What?")]
+    others = [JobQuestion(None, "Why?"), JobQuestion("1", "What?"), JobQuestion("2", "What?")]
     assert len({PLAN.key(JOB, asked) for asked in (ASKED, *others)}) == 4
 
 
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
-    own = Asked(None, "What?", method=create("fastv"))
+    own = JobQuestion(None, "What?", method=create("fastv"))
     assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)
 
 

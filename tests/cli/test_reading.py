@@ -19,7 +19,7 @@ import pytest
 from dycoke_cli.cli import render
 from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.runs import conversation
-from dycoke_cli.runs.conversation import beside
+from dycoke_cli.runs.conversation import background_read
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.fake_engine import FakeSession
@@ -112,7 +112,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
 
 @contextmanager
 def beside_when_read(work: Callable[[], Any], reader: Any) -> Iterator[futures.Future[Any]]:
-    with beside(work, reader) as reading:
+    with background_read(work, reader) as reading:
         futures.wait([reading], PATIENCE_S)
         yield reading
 

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.plan import Plan
 from tests.documents import example
@@ -22,7 +22,7 @@ PER_FRAME = 16
 class Prepared(Pretended):
     """An engine that knows the answers: each method gives another two thirds of them."""
 
-    def _outcome(self, job: Job, asked: Asked, plan: Plan) -> Outcome:
+    def _outcome(self, job: Job, asked: JobQuestion, plan: Plan) -> Outcome:
         method = asked.method or plan.method
         self.asked.append((job.video.name, asked.text))
         if not job.blind and not Path(job.video.path).exists():

@@ -30,7 +30,7 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
@@ -352,7 +352,7 @@ def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     wrong = replace(CPU.loading, device="cuda:99")
-    jobs = [Job(Video("no", "no", "no"), (Asked("1", "What?"),), blind=True)]
+    jobs = [Job(Video("no", "no", "no"), (JobQuestion("1", "What?"),), blind=True)]
     plan = Plan(**{**vars(CPU), "loading": wrong}, identity={}, workers=2)
     with pytest.raises(DycokeError) as error:
         list(local.answers(jobs, plan, Heard()))

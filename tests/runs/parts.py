@@ -10,7 +10,7 @@ from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.discovery import find
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.video import Sampling
@@ -28,7 +28,7 @@ PLAN = Plan(
 
 def jobs_in(where: Path | str, *texts: str) -> list[Job]:
     """The same questions about all videos of a folder."""
-    asked = tuple(Asked(None, text) for text in texts or ("What?",))
+    asked = tuple(JobQuestion(None, text) for text in texts or ("What?",))
     return [Job(video, asked) for video in find(str(where)).videos]
 
 

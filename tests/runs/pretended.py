@@ -15,7 +15,8 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.plan import Plan
@@ -49,7 +50,7 @@ class Pretended:
             time.sleep(self._pause_s)
             yield from [self._outcome(job, asked, plan) for job, asked in go]
 
-    def _outcome(self, job: Job, asked: Asked, plan: Plan) -> Outcome:
+    def _outcome(self, job: Job, asked: JobQuestion, plan: Plan) -> Outcome:
         self.asked.append((job.video.name, asked.text))
         if Path(job.video.path).name.startswith("bad"):
             return failed(job, asked, plan, VideoError("it can't be read"))
@@ -78,9 +79,11 @@ def make_clips(folder: Path, *names: str) -> Path:
 
 @dataclass
 class PretendedModel(fake_engine.FakeLoaded):
-    """A model that was chosen."""
+    """Stands in for a `ResolvedModel`."""
 
-    family = None
+    @property
+    def source(self) -> ModelRef:
+        return find(self.name)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}

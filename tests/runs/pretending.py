@@ -12,7 +12,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.worker import AnswerSlice
@@ -42,7 +42,7 @@ SECONDS = 0.3
 
 def jobs_named(folder: Path, *names: str) -> list[Job]:
     """A job a name, with two questions; there are no such files."""
-    questions = (Asked(None, "What?"), Asked(None, "Where?"))
+    questions = (JobQuestion(None, "What?"), JobQuestion(None, "Where?"))
     return [Job(Video(str(folder / name), name, name), questions) for name in names]
 
 
@@ -69,6 +69,6 @@ def cannot_load(plan: Plan, threads: int) -> AnswerSlice:
     raise ModelError("this machine hasn't got the model")
 
 
-def _outcome(job: Job, asked: Asked, plan: Plan, threads: int) -> Outcome:
+def _outcome(job: Job, asked: JobQuestion, plan: Plan, threads: int) -> Outcome:
     known = {"video": job.video.shown, "question": asked.text, "answer": "so", "pid": os.getpid()}
     return Outcome(plan.key(job, asked), {**known, "threads": threads})

@@ -22,7 +22,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
 from dycoke_cli.runs.answering import Answerer
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, identity
@@ -127,7 +127,9 @@ def test_what_spoils_a_batch_costs_itself(
 ) -> None:
     special = loaded.processor.tokenizer.all_special_tokens[0]
     jobs = [job for job in jobs_in(CLIPS, QUESTIONS[0]) if "large" not in job.video.name][:5]
-    jobs[2] = replace(jobs[2], questions=(Asked(None, f"What {special}?"), *jobs[2].questions))
+    jobs[2] = replace(
+        jobs[2], questions=(JobQuestion(None, f"What {special}?"), *jobs[2].questions)
+    )
     jobs[4] = replace(jobs[4], video=replace(jobs[4].video, path="none.mp4"))
     outcomes = answer_all(loaded, plan, jobs)
     errors = {o.line["error"]["code"] for o in outcomes if o.failed}
@@ -195,7 +197,9 @@ def _largest(loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch) -
         raise VideoError("not today")
 
     answerer = Answerer(loaded, plan)
-    job = replace(jobs_in(CLIPS)[0], questions=tuple(Asked(str(n), "What?") for n in range(12)))
+    job = replace(
+        jobs_in(CLIPS)[0], questions=tuple(JobQuestion(str(n), "What?") for n in range(12))
+    )
     with monkeypatch.context() as patch:
         patch.setattr(answering, "ask_together", counted)
         answerer.add(read_here(job, plan.sampling))

@@ -19,7 +19,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from tests.runs.pretending import PLAN, jobs_named
 
 WORKERS = 2
@@ -47,7 +47,7 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
         for number in range(int(os.environ["DIE_LOADING"])):
             die_once(folder / f"loading{number}")
     sent = pool._Sent(connection)
-    held: list[Read] = []
+    held: list[DecodedJob] = []
     while not sent.ended:
         read = sent.take(1)
         if read is not None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.question_files import read_questions
 
 JSON = """{"video": "a.mp4", "question": "What, then?", "id": "1"}
@@ -34,7 +34,7 @@ def test_both_formats(text: str) -> None:
     a, b = read_questions(text.encode(), "/clips", "questions")
     assert (a.video.path, a.video.shown, a.video.name) == ("/clips/a.mp4", "a.mp4", "a.mp4")
     # The same question about the same video is asked once.
-    assert a.questions == (Asked("1", "What, then?"), Asked(None, "Whö?"))
+    assert a.questions == (JobQuestion("1", "What, then?"), JobQuestion(None, "Whö?"))
     (asked,) = b.questions
     assert (asked.id, asked.text.replace("\r", "")) == ("2", "Why?\nReally?")
 

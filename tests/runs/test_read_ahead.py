@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.processes import isolated
 from dycoke_cli.runs import read_ahead
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from dycoke_cli.video import Clip, Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
 from tests.runs import decoders
@@ -26,9 +26,9 @@ TWO = Sampling(frames=2)
 UNLIMITED = "; import dycoke_cli.processes.isolated as i; i.give_up_privileges = int; serve"
 
 
-def take_all(ahead: ReadAhead, patience_s: float = 90.0) -> dict[str, Read]:
+def take_all(ahead: ReadAhead, patience_s: float = 90.0) -> dict[str, DecodedJob]:
     """By the name of the video; each comes once."""
-    taken: dict[str, Read] = {}
+    taken: dict[str, DecodedJob] = {}
     deadline = time.monotonic() + patience_s
     while not ahead.ended:
         assert time.monotonic() < deadline
@@ -54,7 +54,7 @@ def decoding_by(monkeypatch: pytest.MonkeyPatch, name: str, notes: Path) -> None
     monkeypatch.setattr(isolated, "_START", isolated._START.replace("; serve", UNLIMITED))
 
 
-def error_of(read: Read) -> str:
+def error_of(read: DecodedJob) -> str:
     assert isinstance(read.clip, VideoError)
     return str(read.clip)
 
@@ -206,7 +206,7 @@ def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(
     before = resources.free_main_memory()
     if before is None or before < 8 * 1024**3:
         pytest.skip("less than 8 GiB of memory are free on this machine")
-    monkeypatch.setattr(read_ahead, "_room_to_read", lambda: 0.0)
+    monkeypatch.setattr(read_ahead, "_decoding_budget", lambda: 0.0)
     peak = 0
     with ReadAhead(jobs_in(tmp_path), TWO, decoders=4) as ahead:
         for _ in range(4):

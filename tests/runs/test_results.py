@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.results import open_results
 from tests.runs.parts import PLAN, jobs_in
@@ -188,7 +188,7 @@ def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
     found = []
     for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
         name = os.fsdecode(content)
-        job = Job(Video(name, name, name), (Asked(None, "What?"),))
+        job = Job(Video(name, name, name), (JobQuestion(None, "What?"),))
         found.append(failed(job, job.questions[0], PLAN, VideoError(f"{name} isn't there")))
     write(path, found)
     lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]

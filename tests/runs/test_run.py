@@ -15,7 +15,7 @@ import pytest
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
@@ -130,7 +130,7 @@ def test_the_batch_size_changes_no_answer(clips: Path, out: Path) -> None:
 def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:
     once(out, jobs_in(clips))
     assert len(once(out, jobs_in(clips, "Who?"))[1]) == 4
-    with_ids = [replace(job, questions=(Asked("7", "What?"),)) for job in jobs_in(clips)]
+    with_ids = [replace(job, questions=(JobQuestion("7", "What?"),)) for job in jobs_in(clips)]
     assert len(once(out, with_ids)[1]) == 4
     (clips / "b.mp4").write_bytes(b"another film")
     assert once(out, jobs_in(clips))[1] == [("b.mp4", "What?")]

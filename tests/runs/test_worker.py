@@ -15,9 +15,9 @@ import pytest
 from dycoke_cli.answer.answer import Answer, Subtitles
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs import worker as worker_module
-from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.outcome import all_failed, answered
+from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
 from dycoke_cli.video import SubtitleSource

@@ -30,7 +30,7 @@ from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
 from dycoke_cli.server.local.listener import LocalListener
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT
 from dycoke_cli.server.media import Media, MediaFile
@@ -199,7 +199,7 @@ def served(service: Service, key: str | None = None, idle_s: float | None = None
 
     def serve() -> None:
         with closing(local):
-            run(server, service, [listening, *local.sockets], Idling(idle_s))
+            run(server, service, [listening, *local.sockets], IdlePolicy(idle_s))
 
     with address.bind() as listening:
         port = listening.getsockname()[1]

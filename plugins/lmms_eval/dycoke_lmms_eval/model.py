@@ -28,7 +28,7 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import plan_of
 from dycoke_cli.video import Sampling, plan
@@ -237,11 +237,11 @@ class DycokeChat(lmms):
     ) -> dict[int, dict[str, Any]]:
         """The answers of those questions that are generated so, by the questions' numbers."""
         answerer = Answerer(self._loaded, replace(self._plan, generation=generation))
-        asked: dict[Shown | None, list[Asked]] = {}
+        asked: dict[Shown | None, list[JobQuestion]] = {}
         for number, question in enumerate(questions):
             if question.generation == generation:
                 chat = question.chat
-                one = Asked(str(number), chat.question, chat.history)
+                one = JobQuestion(str(number), chat.question, chat.history)
                 asked.setdefault(chat.video, []).append(one)
         jobs = [self._job(video, tuple(all_)) for video, all_ in asked.items()]
         found: dict[int, dict[str, Any]] = {}
@@ -258,7 +258,7 @@ class DycokeChat(lmms):
                     bar.update()
         return found
 
-    def _job(self, video: Shown | None, asked: tuple[Asked, ...]) -> Job:
+    def _job(self, video: Shown | None, asked: tuple[JobQuestion, ...]) -> Job:
         if video is None:
             return Job(Video("", "", ""), asked, blind=True)
         return Job(Video(*(video.path,) * 3), asked, sampling=self._sampling(video))

@@ -1,4 +1,4 @@
-"""JSON objects as frozen dataclasses: to and from objects, and their JSON Schema.
+"""JSON objects as frozen dataclasses: the objects, and their JSON Schema. `json_reader` reads them.
 
 A field is a key and its type is the schema of the value: `str`, `int`, `float`, `bool`, `None`,
 `Literal`, `tuple[X, ...]`, `dict[str, X]`, dataclasses and unions of these. `Annotated[X, Doc(…)]`
@@ -11,8 +11,7 @@ document (`Part`), so either would replace `from_dict` alone. Importing pydantic
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -29,7 +28,6 @@ from typing import (
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
-_MOST = 2**63
 
 
 class Absent(Enum):
@@ -48,10 +46,6 @@ else:
 
     class Unreported:
         """The type of a null for a value that a server doesn't report."""
-
-
-class MismatchError(ValueError):
-    """A JSON value isn't of the type that it should have."""
 
 
 class Doc:
@@ -105,101 +99,14 @@ class Part:
 
 
 def to_dict(value: Any) -> Any:
-    """A dataclass as what `json.dumps` takes, its keys in the order of the fields."""
+    """Convert a dataclass to what `json.dumps` takes, its keys in the order of the fields."""
     if is_dataclass(value):
         kind: Any = type(value)
-        found = {name: getattr(value, name) for name in keys(kind)}
-        return {name: to_dict(one) for name, one in found.items() if one is not ABSENT}
+        values = {name: getattr(value, name) for name in keys(kind)}
+        return {name: to_dict(one) for name, one in values.items() if one is not ABSENT}
     if isinstance(value, Mapping):
         return {name: to_dict(one) for name, one in value.items()}
     return [to_dict(one) for one in value] if isinstance(value, (tuple, list)) else value
-
-
-def from_dict(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
-    """Read a JSON value as a type: the inverse of `to_dict`.
-
-    Args:
-        hint: the type, such as a dataclass.
-        value: as `json.loads` returns it.
-        text: applied to each text; for JSON of unknown origin, what makes a text safe to print.
-
-    Raises:
-        MismatchError: a key is missing or unknown, a value is of another type, or a number is
-            infinite, NaN, 2**63 or more, or below the `minimum` of its `Doc`.
-    """
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin is Annotated:
-        read = from_dict(arguments[0], value, text)
-        if isinstance(read, (int, float)):
-            for doc in _docs(hint):
-                if read < doc.keywords.get("minimum", read):
-                    raise MismatchError(f"not of the type {hint}")
-        return read
-    if origin in (Union, UnionType):
-        for one in arguments:
-            with suppress(MismatchError):
-                return from_dict(one, value, text)
-    elif origin is Literal:
-        if isinstance(value, str) and value in arguments:
-            return value
-    elif origin is tuple:
-        if isinstance(value, list):
-            kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-            if len(kinds) == len(value):
-                pairs = zip(kinds, value, strict=True)
-                return tuple(from_dict(kind, one, text) for kind, one in pairs)
-    elif origin in (dict, Mapping):
-        if isinstance(value, dict):
-            return {text(name): from_dict(arguments[1], one, text) for name, one in value.items()}
-    elif is_dataclass(hint):
-        return _object_of(hint, value, text)
-    elif hint is float or hint is int:
-        # Whatever is counted with them stays finite; a bool is an int to Python alone.
-        if isinstance(value, (int, hint)) and type(value) is not bool and abs(value) < _MOST:
-            return value
-    elif hint is Unreported:
-        if value is None:
-            return None
-    elif isinstance(value, hint):
-        return text(value) if isinstance(value, str) else value
-    raise MismatchError(f"not of the type {hint}")
-
-
-def _object_of(kind: Any, value: Any, text: Callable[[str], str]) -> Any:
-    hints = _hints(kind)
-    if not isinstance(value, dict) or not value.keys() <= hints.keys():
-        raise MismatchError(f"not a {kind.__name__}")
-    given = {name: from_dict(hints[name], one, text) for name, one in value.items()}
-    try:
-        return kind(**given)
-    except (TypeError, ValueError) as error:  # a key is missing, or the class refuses a value
-        raise MismatchError(f"not a {kind.__name__}") from error
-
-
-def reported(kind: type, value: Any, text: Callable[[str], str] = str) -> dict[str, Any]:
-    """Read what a server of any version reports, key by key.
-
-    Args:
-        kind: a dataclass.
-        value: as `json.loads` returns it.
-        text: see `from_dict`.
-
-    Returns:
-        the value of each key of the dataclass that every server may report; None where it is
-        missing or isn't of its type. Unknown keys are ignored.
-    """
-    given = value if isinstance(value, dict) else {}
-    hints = {name: hint for name, hint in keys(kind).items() if not _is_remote(hint)}
-    return {name: read_or_none(hint, given.get(name), text) for name, hint in hints.items()}
-
-
-def read_or_none(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
-    """Read a JSON value as a type (see `from_dict`), or return None where it is of another."""
-    with suppress(MismatchError):
-        return from_dict(hint, value, text)
-    return None
 
 
 def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[str, Any]:
@@ -226,12 +133,12 @@ def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[st
 @functools.cache
 def keys(cls: type) -> Mapping[str, Any]:
     """The keys of a dataclass with their types."""
-    return {name: hint for name, hint in _hints(cls).items() if NOT_A_KEY not in get_args(hint)}
+    return {name: hint for name, hint in hints_of(cls).items() if NOT_A_KEY not in get_args(hint)}
 
 
 @functools.cache
-def _hints(cls: Any) -> Mapping[str, Any]:
-    """The fields of a dataclass with their types, those that are no key of its object, too."""
+def hints_of(cls: Any) -> Mapping[str, Any]:
+    """The fields of a dataclass with their types, including those marked `NOT_A_KEY`."""
     hints = get_type_hints(cls, include_extras=True)
     return {name: hints[name] for name in cls.__dataclass_fields__}
 
@@ -240,9 +147,9 @@ def _object(part: Part, named: Mapping[type, str]) -> dict[str, Any]:
     hints = {
         name: hint
         for name, hint in keys(part.type).items()
-        if name not in part.without and (part.remote or not _is_remote(hint))
+        if name not in part.without and (part.remote or not is_remote(hint))
     }
-    needs = {name: doc.needs for name, hint in hints.items() for doc in _docs(hint) if doc.needs}
+    needs = {name: doc.needs for name, hint in hints.items() for doc in docs_of(hint) if doc.needs}
     return {
         "type": "object",
         "properties": {
@@ -254,7 +161,7 @@ def _object(part: Part, named: Mapping[type, str]) -> dict[str, Any]:
         "required": [
             name
             for name, hint in hints.items()
-            if name in part.needs or Absent not in _members(hint) or _is_remote(hint)
+            if name in part.needs or Absent not in _members(hint) or is_remote(hint)
         ],
         "additionalProperties": False,
         **({"dependentRequired": needs} if needs else {}),
@@ -264,8 +171,8 @@ def _object(part: Part, named: Mapping[type, str]) -> dict[str, Any]:
 def _schema(hint: Any, named: Mapping[type, str], remote: bool) -> dict[str, Any]:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        schema = _schema(arguments[0], named, remote or _is_remote(hint))
-        for doc in _docs(hint):
+        schema = _schema(arguments[0], named, remote or is_remote(hint))
+        for doc in docs_of(hint):
             schema |= doc.keywords
         return schema
     if origin in (Union, UnionType):
@@ -279,16 +186,17 @@ def _schema(hint: Any, named: Mapping[type, str], remote: bool) -> dict[str, Any
         values = _schema(arguments[1], named, remote)
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_dataclass(hint):
-        known = named.get(hint)  # type: ignore[arg-type]
+        key = named.get(hint)  # type: ignore[arg-type]
         part = Part(hint, remote=remote)  # type: ignore[arg-type]
-        return {"$ref": f"#/$defs/{known}"} if known else _object(part, named)
+        return {"$ref": f"#/$defs/{key}"} if key else _object(part, named)
     if hint is Any:
         return {}
     return {"type": "null" if hint is Unreported else _TYPES[hint]}
 
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """A value that fits one of these; where all but null is one type, that is said in a line."""
+    """Schema of a union."""
+    # `{"type": ["integer", "null"]}` is shorter than an `anyOf`, and what most tools expect.
     null = {"type": "null"}
     others = [schema for schema in schemas if schema != null]
     if len(others) == len(schemas) == 1:
@@ -300,13 +208,14 @@ def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     return {"anyOf": schemas}
 
 
-def _docs(hint: Any) -> list[Doc]:
+def docs_of(hint: Any) -> list[Doc]:
+    """The `Doc`s of an annotated type."""
     return [one for one in get_args(hint) if isinstance(one, Doc)]
 
 
-def _is_remote(hint: Any) -> bool:
+def is_remote(hint: Any) -> bool:
     """Whether only objects made from a server's answer have a key of this type."""
-    return any(doc.remote for doc in _docs(hint))
+    return any(doc.remote for doc in docs_of(hint))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

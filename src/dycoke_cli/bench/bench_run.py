@@ -23,7 +23,7 @@ from dycoke_cli.models.families import domain
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
-from dycoke_cli.runs.conversation import known_of
+from dycoke_cli.runs.conversation import unloaded_model
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.stock.importing import uncollected
@@ -86,7 +86,7 @@ class Benchmark:
             OutputError: it must be downloaded, and the disk has too little free space.
             UsageError: a parameter doesn't fit the model.
         """
-        known = known_of(self.request, listener.warning)
+        known = unloaded_model(self.request, listener.warning)
         if known.traits is not None:
             for spec in self.rows:
                 if not spec.if_possible:

@@ -33,7 +33,7 @@ from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, choose
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
@@ -153,7 +153,7 @@ def _repairs(journal: Answers) -> list[str]:
 class _EvaluationPlan(Plan):
     """Plan whose keys are those of the journal: setup and item."""
 
-    def key(self, job: Job, asked: Asked) -> str:
+    def key(self, job: Job, asked: JobQuestion) -> str:
         """Id of the question, "setup/item"."""
         assert asked.id is not None
         return asked.id
@@ -247,10 +247,10 @@ def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[
     """
     videos = grouped((item for _, item in pending.values()), lambda item: item.video)
     of_video = {video: number for number, video in enumerate(videos)}
-    questions: dict[tuple[str, Sampling | None], list[Asked]] = {}
+    questions: dict[tuple[str, Sampling | None], list[JobQuestion]] = {}
     for key, (row, item) in pending.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
-        question = Asked(key, item.question, item.history, row.method, guard)
+        question = JobQuestion(key, item.question, item.history, row.method, guard)
         frames = row.spec.sampled(sampling)
         frames = None if frames is None else item.sampled(frames)
         questions.setdefault((item.video, frames), []).append(question)

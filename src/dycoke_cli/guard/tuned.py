@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.guarantee import Tuned
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import ModelError, OutputError, UsageError

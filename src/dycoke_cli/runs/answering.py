@@ -1,4 +1,4 @@
-"""Answers questions about videos that are read: those about videos of equal shape together."""
+"""Answers questions about decoded videos; those about videos of equal shape as one batch."""
 
 from __future__ import annotations
 
@@ -19,55 +19,54 @@ from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import PATIENCE_S, Read
+from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob
 
-# Above, a CPU answers no faster, and an accelerator hardly so.
+# Larger batches are no faster on a CPU, and hardly faster on an accelerator.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
-# Of the memory that is free; the rest is for what the estimate leaves out.
+# Fraction of the free memory for a batch; the rest covers what the estimate doesn't include.
 _SHARE = 0.5
-# What waits for others of its shape, in questions for each that is answered together.
+# Questions that wait for others of their shape, as a multiple of the batch size, and their frames.
 _MOST_WAITING = 4
 _MOST_WAITING_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A question whose video is read, or which is asked without it."""
+    """A question whose video is decoded, or which is asked without one."""
 
     job: Job
-    asked: Asked
+    question: JobQuestion
     session: VideoSession | None
 
 
 _Group = tuple[tuple[int, ...], BoundMethod, Guard | None]
-"""What can be answered together: about videos of one shape (none without video), by one method or
-guard."""
+"""Questions that can be one batch: shape of their videos (empty without one), method and guard."""
 
 
 class Videos(Protocol):
-    """Videos as they are read: `ReadAhead`, or what a worker is sent of it."""
+    """Decoded videos as they arrive: a `ReadAhead`, or in a worker the part that it receives."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more will arrive."""
 
-    def take(self, timeout_s: float) -> Read | None:
-        """The next video; None where none came in that time, or none will."""
+    def take(self, timeout_s: float) -> DecodedJob | None:
+        """The next video; None if none arrived in that time, or none will."""
 
 
 class Answerer:
-    """A model with the questions that wait for it.
+    """A model and the questions that wait for it.
 
     Args:
         loaded: the model.
         plan: how questions are answered.
 
     Raises:
-        UsageError: it can't be asked with the plan's method.
+        UsageError: the model doesn't support the plan's method.
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
@@ -80,7 +79,7 @@ class Answerer:
         self._fits: dict[_Group, int] = {}
         cpu = loaded.input_device.type == "cpu"
         most = plan.batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
-        # Draws of a batch depend on what else is in it.
+        # Sampling in a batch depends on what else is in it, and a seed is to repeat an answer.
         self._most = 1 if plan.generation.temperature > 0 else most
 
     @property
@@ -90,18 +89,19 @@ class Answerer:
 
     @property
     def full(self) -> bool:
-        """Whether enough of them wait to answer some."""
+        """Whether enough questions wait to answer some."""
         if not self._groups:
             return False
         waiting = sum(len(group) for group in self._groups.values())
+        # The last two bound the memory if all videos have different shapes, so that no batch fills.
         return (
             self._full_group() is not None
             or waiting >= _MOST_WAITING * self._most
             or self._waiting_bytes() >= _MOST_WAITING_BYTES
         )
 
-    def add(self, read: Read) -> list[Outcome]:
-        """Take in a video; what comes back are the errors of one that can't be shown."""
+    def add(self, read: DecodedJob) -> list[Outcome]:
+        """Add a video's questions; returns their errors if it can't be shown to the model."""
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
@@ -115,18 +115,20 @@ class Answerer:
                     cache=self._cache,
                 )
             shape = () if read.clip is None else read.clip.frames.shape
-            for asked in read.job.questions:
-                waiting = _Waiting(read.job, asked, session)
-                guard = asked.guard or self._plan.guard
-                method = asked.method or self._plan.method
+            for question in read.job.questions:
+                waiting = _Waiting(read.job, question, session)
+                guard = question.guard or self._plan.guard
+                method = question.method or self._plan.method
                 if method not in self._bound:
                     self._bound[method] = bind(method, self._traits)
                 group = shape, self._bound[method], guard
+                # Estimated once per group: its videos have one shape, and so about one size.
                 if self._plan.batch_size is None and group not in self._fits:
                     methods = self._methods(group)
                     self._fits[group] = min(self._fitting(waiting, one) for one in methods)
                 self._groups.setdefault(group, []).append(waiting)
         except Exception as error:
+            # None of its questions may stay: each has exactly one outcome, and now it is an error.
             for group, questions in list(self._groups.items()):
                 self._groups[group] = [item for item in questions if item.job is not read.job]
             self._groups = {group: left for group, left in self._groups.items() if left}
@@ -134,7 +136,7 @@ class Answerer:
         return []
 
     def answer(self) -> list[Outcome]:
-        """Answer as many as go together: of a group that is full, or of that of which most wait."""
+        """Answer one batch: of a full group, or else of the largest."""
         group = self._full_group() or max(self._groups, key=lambda one: len(self._groups[one]))
         waiting = self._groups[group]
         batch = waiting[: self._together(group)]
@@ -144,7 +146,7 @@ class Answerer:
         return self._answer(batch, group)
 
     def _full_group(self) -> _Group | None:
-        """The group that has waited longest of those from which as many wait as go together."""
+        """The oldest group with enough questions for a whole batch."""
         groups = self._groups.items()
         return next((group for group, all_ in groups if len(all_) >= self._together(group)), None)
 
@@ -153,29 +155,33 @@ class Answerer:
             answers = self._ask(batch, group)
         except Exception as error:
             if len(batch) == 1:
-                return [failed(batch[0].job, batch[0].asked, self._plan, error)]
-            # One question may have spoilt it for all, or memory doesn't do for so many.
+                return [failed(batch[0].job, batch[0].question, self._plan, error)]
+            # One question may have failed the whole batch, or the memory is too small for it: each
+            # half is tried alone, so that only the question that fails has no answer.
             half = len(batch) // 2
             if isinstance(error, OutOfMemoryError):
-                self._most = half
+                self._most = half  # later batches aren't to fail in the same way
             return [*self._answer(batch[:half], group), *self._answer(batch[half:], group)]
         outcomes = [
-            answered(item.job, item.asked, self._plan, answer)
+            answered(item.job, item.question, self._plan, answer)
             for item, answer in zip(batch, answers, strict=True)
         ]
-        asked = [outcome for outcome in outcomes if not outcome.refused]
-        if not asked:
+        # A refused question never reached the model, so that it has no part in the batch's time.
+        measured = [outcome for outcome in outcomes if not outcome.refused]
+        if not measured:
             return outcomes
-        seconds = _seconds_of_each(asked)
+        seconds = _seconds_of_each(measured)
         return [
-            outcome if outcome.refused else replace(outcome, seconds=seconds, together=len(asked))
+            outcome
+            if outcome.refused
+            else replace(outcome, seconds=seconds, together=len(measured))
             for outcome in outcomes
         ]
 
     def _ask(self, batch: Sequence[_Waiting], group: _Group) -> list[Answer]:
         generation, (_, method, guard) = self._plan.generation, group
         shown = [
-            Question(item.session, item.asked.text, item.asked.history)
+            Question(item.session, item.question.text, item.question.history)
             for item in batch
             if item.session is not None
         ]
@@ -184,29 +190,30 @@ class Answerer:
         if shown:
             return ask_together(shown, method, generation)
         return [
-            ask_without_video(self._loaded, item.asked.text, item.asked.history, generation)
+            ask_without_video(self._loaded, item.question.text, item.question.history, generation)
             for item in batch
         ]
 
     def _together(self, group: _Group) -> int:
-        # Without a video each is asked alone; so are those of a choice that reads one sequence.
+        # Questions without a video are asked one by one, and so are those of a method that prunes
+        # inside the language model: it selects tokens for a single sequence.
         if not group[0] or any(one.inside is not None for one in self._methods(group)):
             return 1
         return min(self._most, self._fits.get(group, self._most))
 
     def _methods(self, group: _Group) -> list[BoundMethod]:
-        """All by which a question of a group may be asked."""
+        """All methods by which a question of a group may be asked; several with a guard."""
         _, method, guard = group
         return [method] if guard is None else [bind(one, self._traits) for one in guard.steps]
 
     def _fitting(self, waiting: _Waiting, method: BoundMethod) -> int:
-        """How many questions fit into the memory that is free."""
+        """Number of questions that fit into the free memory."""
         free, session = free_memory(self._loaded.input_device), waiting.session
         if free is None or session is None:
             return 1
-        asked = waiting.asked
-        text = session.video.input_ids(asked.text, asked.history).shape[1] - session.video.visual
-        one = expected_bytes(self._loaded, session.video, method, text)
+        question, video = waiting.question, session.video
+        text = video.input_ids(question.text, question.history).shape[1] - video.visual
+        one = expected_bytes(self._loaded, video, method, text)
         return max(1, int(_SHARE * free) // one.working)
 
     def _waiting_bytes(self) -> int:
@@ -219,20 +226,21 @@ def load_answerer(plan: Plan) -> Answerer:
 
     Raises:
         ModelError: it can't be loaded.
-        UsageError: it can't be asked with that method.
+        UsageError: the model doesn't support the plan's method.
     """
     return Answerer(load(plan.model, **asdict(plan.loading)), plan)
 
 
 def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:
-    """Answer all questions about videos as they are read: those of a batch at once."""
+    """Answer all questions about videos as they arrive, batch by batch."""
     while not listener.stopping:
         if answerer.full:
             yield answerer.answer()
             continue
-        read = videos.take(PATIENCE_S)
+        read = videos.take(BATCH_WAIT_S)
         if read is not None:
             yield answerer.add(read)
+        # None arrived for a while: a partial batch now is better than an idle model.
         elif answerer.waiting:
             yield answerer.answer()
         elif videos.ended:
@@ -240,7 +248,8 @@ def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterat
 
 
 def _seconds_of_each(outcomes: Sequence[Outcome]) -> float:
-    """What each question took of a batch, once all videos were encoded."""
+    """Seconds per question of a batch, without decoding and encoding of the videos."""
+    # `total` is that of the batch in each line; `vision` is each video's own.
     taken = [outcome.line["seconds"] for outcome in outcomes]
     whole = taken[0]["total"] - taken[0]["video_decode"]
     return (whole - sum(one["vision"] for one in taken)) / len(outcomes)

@@ -1,4 +1,4 @@
-"""A chat about one video, or several together: the model stays, and so does what it read."""
+"""A chat about one or several videos: the model and the encoded videos stay in memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Chat:
 
     Args:
         conversation: the videos, and how they are asked about; it has no questions.
-        listener: hears of the loading.
+        listener: receives the progress of loading.
 
     Attributes:
-        conversation: as it is now; its method has the model's defaults.
-        method: the same, bound to the model.
-        session: the videos with the model, as they are now.
-        answers: of the questions, in order; those that were stopped have none.
+        conversation: current videos and options; its method has the model's defaults.
+        method: the same method, bound to the model.
+        session: the current videos with the model.
+        answers: of the questions, in order; questions whose answer was stopped have none.
 
     Raises:
         DycokeError: the videos can't be read, or the model can't be loaded or asked.
@@ -33,7 +33,7 @@ class Chat:
     def __init__(self, conversation: Conversation, listener: Listener) -> None:
         with advising(conversation.request):
             session, method = open_session(conversation, listener, reuse=True)
-        self.conversation = _asking_by(method, conversation)
+        self.conversation = _with_method(method, conversation)
         self.method = method
         self.answers: list[Answer] = []
         self.session = session
@@ -66,10 +66,10 @@ class Chat:
         converse(alone, listener, self.session.loaded)
 
     def use(self, method: Method) -> Method:
-        """Ask by another method from now on; what it is with the model's defaults.
+        """Ask by another method from now on; returns it with the model's defaults.
 
         Raises:
-            UsageError: the model can't be asked with it.
+            UsageError: the model doesn't support it.
         """
         self.method = bind(method, self.session.loaded.traits)
         request = self.conversation.request.with_method(self.method.method)
@@ -77,7 +77,7 @@ class Chat:
         return self.method.method
 
     def show(self, videos: tuple[str, ...], listener: Listener) -> None:
-        """Go on with other videos, in a new conversation; the old one stays where that fails."""
+        """Begin a new conversation about other videos; the old one stays if they can't be read."""
         conversation = replace(self.conversation, videos=videos)
         with advising(conversation.request):
             session, _ = open_session(conversation, listener, self.session.loaded, reuse=True)
@@ -88,6 +88,6 @@ class Chat:
         self.answers = []
 
 
-def _asking_by(method: BoundMethod, conversation: Conversation) -> Conversation:
+def _with_method(method: BoundMethod, conversation: Conversation) -> Conversation:
     """The conversation with the parameters that its method has for the model."""
     return replace(conversation, request=replace(conversation.request, method=method.method))

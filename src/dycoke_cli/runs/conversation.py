@@ -1,7 +1,7 @@
-"""Interactive questions about one video: `dycoke ask` is one job, in this process.
+"""Interactive questions about one video, in this process (`dycoke ask`, `dycoke chat`).
 
-A pool of decoders and a file of results would only make the first word come later; the frames are
-read in a thread while the model loads, and answers are passed on as they are generated.
+Optimized for the time to the first word, unlike a run of many jobs: the frames are decoded while
+the model loads, and answers are streamed.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Frames, and tokens, of the run before those that are compared: a window of TTM.
+# Frames and new tokens of the warm-up run: one window of TTM, so that its kernels run as well.
 _WARM_UP = 4
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """All that is chosen before anything is read or loaded.
+    """Videos, questions and options, before anything is read or loaded.
 
     Args:
-        videos: paths, or - for stdin; several are shown together, but for pictures alone, which
-            are the frames of one.
+        videos: paths, or - for stdin. Several videos are shown together; several pictures are the
+            frames of one video.
         questions: in the order in which they are asked.
-        request: how.
-        compare: whether each is asked without compression, too.
-        cache: whether the encoded video is kept on disk.
+        request: how they are asked.
+        compare: whether each is also asked without compression.
+        cache: whether the encoded video is cached on disk.
         follow_up: whether each question sees the earlier ones and their answers.
     """
 
@@ -70,12 +70,12 @@ class Conversation:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What each video is read from."""
+        """Source of each video: a path, or the paths of its pictures."""
         return sources(self.videos)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of each video: its path, or that of its first picture."""
+        """Name of each video: its path, or that of its first picture."""
         return tuple(one if isinstance(one, str) else one[0] for one in self.sources)
 
 
@@ -85,12 +85,12 @@ def converse(
     loaded: LoadedModel | None = None,
     decoders: Sequence[Decoder] = (),
 ) -> None:
-    """Answer all questions; each answer goes to `listener` as it comes and when it is done.
+    """Answer all questions; each answer is streamed to `listener` and sent to it when complete.
 
     Args:
-        conversation: what is asked.
-        listener: hears of it.
-        loaded: its model, where that is loaded already.
+        conversation: videos and questions.
+        listener: receives progress and answers.
+        loaded: the model, if it is loaded already.
         decoders: see `open_session`.
     """
     request, questions = conversation.request, conversation.questions
@@ -98,10 +98,12 @@ def converse(
         session, method = open_session(
             conversation, listener, loaded, decoders, reuse=len(questions) > 1
         )
-        # Before anything runs: a system that has no memory left may kill us without a word.
+        # Before anything runs: a system without free memory kills a process without an error. The
+        # longest question needs the most.
         if warning := session.memory_warning(max(questions, key=len), method):
             listener.warning(request.advise(warning))
         if conversation.compare:
+            # Else the first of the two timings would include what a process does only once.
             listener.stage("warm_up")
             _warm_up(session, request, method)
         history: list[tuple[str, str]] = []
@@ -116,15 +118,15 @@ def converse(
 
 @contextmanager
 def advising(request: Request) -> Iterator[None]:
-    """Errors within the block advise in terms of the flags that were given."""
+    """Rewrite the advice in errors of the block for the flags that were given."""
     try:
         yield
     except Exception as error:
         reason = explain(error)
-        told = request.advise(str(reason))
-        if told == str(reason):
+        advice = request.advise(str(reason))
+        if advice == str(reason):
             raise
-        raise type(reason)(told) from error
+        raise type(reason)(advice) from error
 
 
 def answer_one(
@@ -135,25 +137,26 @@ def answer_one(
     listener: Listener,
     history: Sequence[tuple[str, str]],
 ) -> Answer:
-    """Answer a question, and again without compression where that is compared.
+    """Answer a question; with `compare`, answer it again without compression.
 
     Args:
         session: the videos.
         question: plain text.
         conversation: how it is asked.
         method: the conversation's, bound to the model.
-        listener: hears of it.
-        history: what the model reads before the question.
+        listener: receives progress and the answer.
+        history: earlier questions with their answers, which the model reads first.
     """
     request, videos = conversation.request, conversation.names
     listener.begin(question)
     answer = _named(_ask(session, question, request, method, listener.on_text, history), videos)
     if conversation.compare:
         listener.begin_comparison()
-        # The same draws, so that all that differs is the compression.
+        # With the same sampling seed, so that only the compression differs.
         generation = replace(request.generation, seed=answer.seed)
         plain = replace(request, generation=generation).with_method(Method())
-        # The same history as well: that of the answers which were shown.
+        # And with the same history, that of the answers which were shown: with its own earlier
+        # answers, the baseline would answer another question.
         other = _ask(session, question, plain, BASELINE, None, history)
         answer = replace(answer, compared_to=_named(other, videos))
     listener.finish(answer)
@@ -169,10 +172,10 @@ def _named(answer: Answer, videos: Sequence[str]) -> Answer:
 
 
 def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> None:
-    """Answer about a few frames, with and without compression.
+    """Answer about a few frames, with and without compression, before two timings are compared.
 
-    What a process does only once (load kernels, choose algorithms, reserve memory) would else be
-    part of the first of two times that are compared. The video of `session` isn't encoded by it.
+    A process loads kernels, selects algorithms and reserves memory only once. The video of
+    `session` isn't encoded by this, so that its own encoding is measured.
     """
     clip = cast("Clip", session.clip)
     short = replace(clip, frames=clip.frames[:_WARM_UP], timestamps_s=clip.timestamps_s[:_WARM_UP])
@@ -191,13 +194,13 @@ def open_session(
     *,
     reuse: bool,
 ) -> tuple[VideoSession, BoundMethod]:
-    """Read the videos, and load the model meanwhile.
+    """Decode the videos while the model loads.
 
     Args:
-        conversation: which videos, and how they are asked about; its questions don't matter.
-        listener: hears of it.
-        loaded: the model, where it is loaded already.
-        decoders: one for each video, where they were started before; they are ended here.
+        conversation: videos and request; its questions aren't used.
+        listener: receives progress.
+        loaded: the model, if it is loaded already.
+        decoders: one for each video, if they were started before; they are stopped here.
         reuse: see `VideoSession`.
 
     Returns:
@@ -205,10 +208,10 @@ def open_session(
     """
     from dycoke_cli.video.decoder import Decoder
 
-    # The cheap checks first: a wrong name costs no decoding, a broken file no loading.
+    # Cheap checks first: a misspelt model name costs no decoding, a broken video no loading.
     request = conversation.request
-    known = None if loaded else check_request(request, len(conversation.sources), listener)
-    source = request.model if known is None else known.source
+    unloaded = None if loaded else check_request(request, len(conversation.sources), listener)
+    source = request.model if unloaded is None else unloaded.source
     sampling = listening(request.sampling, source, request.loading)
     wanted = request.subtitles
     decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
@@ -225,12 +228,12 @@ def open_session(
         def read() -> tuple[list[Clip], float]:
             clips = [one.read(partial(listener.stage, "video")) for one in opened]
             seconds = time.perf_counter() - started
-            # From here, for until now the line on the terminal was the video's.
-            listener.stage("load" if known is None or known.local else "fetch")
+            # Reported from this thread: until now the terminal's one line showed the decoding.
+            listener.stage("load" if unloaded is None or unloaded.local else "fetch")
             return clips, seconds
 
-        with beside(read, decoders) as reading:
-            # Only here: they import torch and transformers, which takes a while.
+        with background_read(read, decoders) as reading:
+            # Imported here: torch and transformers take seconds, while the decoders work.
             with uncollected():
                 from dycoke_cli.engine.session import VideoSession
                 from dycoke_cli.engine.visual_cache import VisualCache
@@ -239,12 +242,12 @@ def open_session(
 
             silence_libraries()
             if reading.done():
-                reading.result()  # a video that is known by now to be broken costs no loading
+                reading.result()  # raises, if the video is broken, before the model is loaded
             cache = VisualCache() if conversation.cache else None
             if loaded is None:
                 loaded = load(source, **asdict(request.loading))
-            # What the model can't serve ends it before the frames are waited for.
-            method = bound_to(loaded, request.method, known)
+            # A method that the loaded model doesn't support is refused before waiting for frames.
+            method = bind_loaded(loaded, request.method, unloaded)
             (clip, *others), seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
@@ -260,15 +263,15 @@ def open_session(
 
 
 @dataclass(frozen=True)
-class KnownModel:
-    """What is known of a request's model before it is loaded.
+class UnloadedModel:
+    """Model of a request before it is loaded, as far as its files tell.
 
     Args:
-        source: where its files are; its name alone with random weights.
-        local: whether nothing has to be fetched.
-        stored: its configuration, where that is on this machine.
-        traits: what a method is bound by; None where that is known once it is loaded.
-        method: the request's, where it was bound by them.
+        source: reference to its files; with random weights its name.
+        local: whether nothing has to be downloaded.
+        stored: its configuration, if that is on this machine.
+        traits: traits that a method is bound by; None if they are known only once it is loaded.
+        method: the request's method bound by them, or None.
     """
 
     source: str | ModelRef
@@ -278,50 +281,50 @@ class KnownModel:
     method: BoundMethod | None = None
 
 
-def check_request(request: Request, videos: int, listener: Listener) -> KnownModel:
-    """Refuse what the model can't be asked, before it is loaded.
+def check_request(request: Request, videos: int, listener: Listener) -> UnloadedModel:
+    """Refuse a request that the model doesn't support, before it is loaded.
 
     Args:
-        request: names the model, and how it is asked.
-        videos: how many are shown together.
-        listener: is told where the model has to be downloaded.
+        request: names the model and the options.
+        videos: number of videos that are shown together.
+        listener: receives a warning if the model has to be downloaded.
 
     Returns:
-        The model, with the request's method bound to it where its configuration is known.
+        The model, with the request's method bound to it if its configuration is known.
     """
-    known = known_of(request, listener.warning)
-    if known.traits is None:
-        return known
-    if videos > 1 and known.stored is not None:
-        check_several(request.model, known.traits.family, known.stored.domain)
-    return replace(known, method=bind(request.method, known.traits))
+    unloaded = unloaded_model(request, listener.warning)
+    if unloaded.traits is None:
+        return unloaded
+    if videos > 1 and unloaded.stored is not None:
+        check_several(request.model, unloaded.traits.family, unloaded.stored.domain)
+    return replace(unloaded, method=bind(request.method, unloaded.traits))
 
 
-def bound_to(loaded: LoadedModel, method: Method, known: KnownModel | None) -> BoundMethod:
-    """A method bound to a model that is loaded.
+def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | None) -> BoundMethod:
+    """Bind a method to a loaded model.
 
     Args:
         loaded: the model.
-        method: as it was given.
-        known: what was known before it was loaded. What was bound by that stays, unless the files
-            that were loaded say otherwise (another revision, a newer configuration).
+        method: as the user gave it.
+        unloaded: the model as it was known before loading. Its bound method is used, unless the
+            loaded files differ (another revision, a newer configuration).
     """
     traits = loaded.traits
-    if known is not None and known.method is not None and known.traits == traits:
-        return known.method
+    if unloaded is not None and unloaded.method is not None and unloaded.traits == traits:
+        return unloaded.method
     return bind(method, traits)
 
 
 @contextmanager
-def beside(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Future[T]]:
-    """Run `read` in a thread of its own; no thread is left behind the block.
+def background_read(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Future[T]]:
+    """Run `read` in a background thread, which ends with the block.
 
-    Where the block fails, the video has the first word, as if it had been read before: what is
-    wrong with it is raised in place of the block's own error. An interrupt doesn't wait for that.
+    If both the block and `read` fail, the error of `read` is raised, as if the video had been read
+    first: the same broken video gives the same error however fast the model loads.
 
     Args:
-        read: what is to be run; reads from `decoders`.
-        decoders: are ended with the block.
+        read: runs in the thread, and reads from `decoders`.
+        decoders: stopped at the end of the block.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
         try:
@@ -332,20 +335,21 @@ def beside(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Futur
                 future.result()
                 raise
         finally:
+            # Ends `read` as well: after an interrupt the pool would wait for the whole video.
             for decoder in decoders:
                 decoder.stop()
 
 
-def known_of(request: Request, warn: Callable[[str], None]) -> KnownModel:
-    """What can be known of a model without torch.
+def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedModel:
+    """Find a request's model and read its configuration, without torch.
 
     Args:
         request: names it.
-        warn: called where it has to be downloaded.
+        warn: called if it has to be downloaded.
 
     Raises:
-        ModelError: there is no such model, or it isn't here and the hub can't be reached.
-        OutputError: it has to be downloaded, and there is no room for it.
+        ModelError: there is no such model, or it has to be downloaded and the hub can't be reached.
+        OutputError: it has to be downloaded, and the disk has no room for it.
     """
     source: str | ModelRef = request.model
     stored: StoredConfig | None
@@ -363,7 +367,7 @@ def known_of(request: Request, warn: Callable[[str], None]) -> KnownModel:
             )
         stored = stored_config(source)
     traits = None if stored is None else stored.traits(request.model)
-    return KnownModel(source, local, stored, traits if traits and traits.listed else None)
+    return UnloadedModel(source, local, stored, traits if traits and traits.listed else None)
 
 
 def _ask(

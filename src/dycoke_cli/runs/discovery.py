@@ -1,4 +1,4 @@
-"""Finds videos: in a folder, by a pattern, in a list of paths."""
+"""Finds videos: in a folder, by a glob pattern, or in a list of paths."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found.
+class VideoList:
+    """Videos of a run.
 
     Args:
-        videos: in the order in which a person would count them; those of a list in its order.
-        notes: sentences about what was left out.
+        videos: in natural order ("clip2" before "clip10"); those of a list in its order.
+        notes: sentences about skipped files.
     """
 
     videos: list[Video]
     notes: tuple[str, ...] = ()
 
 
-def find(where: str) -> Found:
+def find(where: str) -> VideoList:
     """Find the videos of a folder (and the folders in it), of a pattern, or of a list.
 
     A folder without videos may have folders of pictures, or be one: each of those is a video.
@@ -42,7 +42,7 @@ def find(where: str) -> Found:
         UsageError: there is nothing, or no video in it.
     """
     if os.path.isfile(where) and not is_video(where):
-        return Found(_list(where))
+        return VideoList(_list(where))
     found = _found(where)
     if not found.videos:
         kind = "folder" if os.path.isdir(where) else "pattern"
@@ -52,7 +52,7 @@ def find(where: str) -> Found:
     return found
 
 
-def find_several(places: Sequence[str]) -> Found:
+def find_several(places: Sequence[str]) -> VideoList:
     """Find the videos of several places, such as a shell makes of a pattern.
 
     A video has the name that it would have if its place were the only one; two that would have the
@@ -79,7 +79,7 @@ def find_several(places: Sequence[str]) -> Found:
         for video in videos
     )
     notes = [note for each in found for note in each.notes] + _skipped(others)
-    return Found(once(apart), tuple(notes))
+    return VideoList(once(apart), tuple(notes))
 
 
 def listed(content: bytes, folder: str, name: str) -> list[Video]:
@@ -115,7 +115,7 @@ def once(videos: Iterable[Video]) -> list[Video]:
     return list(by_name.values())
 
 
-def _found(where: str) -> Found:
+def _found(where: str) -> VideoList:
     """The videos of a folder, of a pattern, or one by its path."""
     if os.path.isdir(where):
         files = _below(where)
@@ -123,7 +123,7 @@ def _found(where: str) -> Found:
         folders = dict.fromkeys(map(os.path.dirname, files))
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
-        return Found([Video(where, where, os.path.basename(where))])
+        return VideoList([Video(where, where, os.path.basename(where))])
     if glob.has_magic(where):
         paths, root = glob.glob(where, recursive=True), _root_of(where)
         found = _sorted_out(paths, root)
@@ -141,12 +141,12 @@ def _list(where: str) -> list[Video]:
     return listed(content, os.path.dirname(where), display_name(where))
 
 
-def _of_pictures(folders: Iterable[str], root: str) -> Found:
+def _of_pictures(folders: Iterable[str], root: str) -> VideoList:
     """Those of some folders that hold pictures."""
     found = [one for one in folders if pictures_of(one) is not None]
     whole = os.path.basename(os.path.abspath(root))
     videos = [Video(one, one, whole if one == root else _name(one, root)) for one in found]
-    return Found(sorted(videos, key=lambda video: in_order(video.name)))
+    return VideoList(sorted(videos, key=lambda video: in_order(video.name)))
 
 
 def _below(folder: str) -> list[str]:
@@ -157,7 +157,7 @@ def _below(folder: str) -> list[str]:
     return found
 
 
-def _sorted_out(paths: Sequence[str], root: str) -> Found:
+def _sorted_out(paths: Sequence[str], root: str) -> VideoList:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
@@ -166,7 +166,7 @@ def _sorted_out(paths: Sequence[str], root: str) -> Found:
     if hidden := len(files) - len(seen):
         notes.append(f"Skipped {_files(hidden, 'hidden ')}")
     videos.sort(key=lambda path: in_order(_name(path, root)))
-    return Found(once(Video(path, path, _name(path, root)) for path in videos), tuple(notes))
+    return VideoList(once(Video(path, path, _name(path, root)) for path in videos), tuple(notes))
 
 
 def _skipped(paths: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is to be answered: videos, each with its questions."""
+"""Jobs: videos, each with its questions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobQuestion:
     """A question.
 
     Args:
-        id: as it was given, or None.
+        id: as the user gave it, or None.
         text: plain text.
         history: earlier questions about the video with their answers, for a follow-up question.
         method: by which it is asked; None is that of the plan.
@@ -41,9 +41,9 @@ class Video:
     """A video file or a folder of pictures, which may not be there.
 
     Args:
-        path: where it is opened.
-        shown: as it was given.
-        name: its path relative to the root of the run, which tells it from the others.
+        path: the path that is opened.
+        shown: the path as the user gave it.
+        name: its path relative to the root of the run, which identifies it among the others.
     """
 
     path: str
@@ -58,14 +58,14 @@ class Job:
     Args:
         video: the file.
         questions: each once.
-        digest: of the file's content; None where it isn't known, or the file can't be read.
+        digest: hash of the file's content; None if unknown, or if the file can't be read.
         sampling: which frames are read; None is that of the plan.
         blind: the questions are asked without the video, which isn't read.
         subtitles: that come with the frames.
     """
 
     video: Video
-    questions: tuple[Asked, ...]
+    questions: tuple[JobQuestion, ...]
     digest: str | None = None
     sampling: Sampling | None = None
     blind: bool = False
@@ -73,10 +73,10 @@ class Job:
 
 
 def digest_of(path: str) -> str | None:
-    """The digest of a file, or of a folder's pictures; None where it can't be read."""
+    """SHA-256 of a file, or of a folder's pictures; None if it can't be read."""
     if os.path.isdir(path):
         return _digest_of_pictures(path)
-    if not os.path.isfile(path):  # a pipe would be waited for
+    if not os.path.isfile(path):  # reading a pipe could block forever
         return None
     try:
         with open(path, "rb") as file:
@@ -88,7 +88,7 @@ def digest_of(path: str) -> str | None:
 def _digest_of_pictures(folder: str) -> str | None:
     try:
         pictures = pictures_of(folder)
-    except UsageError:  # which whoever opens it will say
+    except UsageError:  # raised again when the decoder opens it, and reported then
         return None
     if pictures is None:
         return None

@@ -1,8 +1,7 @@
-"""Files of lines that only grow: the results of a batch, the answers of an evaluation, verdicts.
+"""Append-only files of lines: results of a batch, answers of an evaluation, verdicts.
 
-One run at a time writes to a file, and to none but its own. Each line is written at once and whole,
-or not at all: what a full disk left half written is cut off at once, what a power cut left half
-written is cut off when the file is opened.
+A file is locked by the run that writes to it. A line is written completely or not at all: a partial
+line is removed at once after a full disk, and when the file is opened after a power failure.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from dycoke_cli.storage.output_file import replace_content, short_name, unwritab
 
 
 class Journal:
-    """The lines of a file, as they were when it was read; `open_journal` opens it for more.
+    """The lines of a file, read when it is created; `open_journal` opens it for appending.
 
-    What is a line of its own, a subclass says, and what becomes of damaged ones.
+    A subclass parses the lines, and chooses what happens to damaged ones.
 
     Attributes:
         path: the file.
-        damaged: how many lines weren't whole, or weren't lines of such a file.
-        what: such a file, or (where damaged lines aren't dropped) such a line is.
-        begin: what each such file begins with.
-        drops_damaged: whether damaged lines are dropped wherever they are. Else only the last line
-            may be one, which a crash left half written: all others are taken for somebody else's.
+        damaged: number of lines that are incomplete or can't be parsed.
+        what: name of such a file (or line, if damaged lines aren't dropped), for errors.
+        begin: first bytes of each such file.
+        drops_damaged: whether damaged lines are dropped anywhere in the file. Else only the last
+            line may be damaged, by a crash; any other means that the file isn't ours.
     """
 
     what: ClassVar[str]
@@ -51,28 +50,29 @@ class Journal:
         return len(self._damages)
 
     def take(self, line: bytes) -> None:
-        """Take in a line that is in the file.
+        """Parse a line that is in the file.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError, RecursionError: it is none, or no
-                longer whole.
+            ValueError, KeyError, TypeError, AttributeError, RecursionError: it isn't such a line,
+                or is damaged.
         """
         raise NotImplementedError
 
     def open(self) -> None:
-        """Open the file for more lines, without its damaged ones. Only under its lock.
+        """Open the file for appending, and drop its damaged lines. Only under its lock.
 
         Raises:
             OSError: it can't be written.
         """
         if self._damages:
             self._repair()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows' own
+        # A descriptor without a buffer: what `write` returned from is with the operating system.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # Windows
         self._file = os.open(self.path, flags, 0o666)
         self._size = os.fstat(self._file).st_size
 
     def write(self, lines: bytes) -> None:
-        """Write lines; when this returns, a crash of the process can't take them back.
+        """Write lines; after this returns, a crash of the process can't lose them.
 
         Raises:
             OutputError: they can't be written; the file is as it was.
@@ -80,7 +80,7 @@ class Journal:
         assert self._file is not None
         left = lines
         try:
-            while left:
+            while left:  # a nearly full disk takes a part
                 left = left[os.write(self._file, left) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
@@ -113,13 +113,17 @@ class Journal:
                     self._damages.append((start, self._size))
 
     def _is_begun(self, line: bytes) -> bool:
-        """Whether a line of its own could begin like this; zeros are what a disk didn't get to."""
+        """Whether a line could be the beginning of one of ours, cut off by a crash.
+
+        After a power failure a file may end in zeros, whose length was stored and content wasn't.
+        """
         return self.begin.startswith(line.rstrip(b"\0\n")[: len(self.begin)])
 
     def _repair(self) -> None:
         first = self._damages[0][0]
         if self._size - first == sum(end - start for start, end in self._damages):
-            os.truncate(self.path, first)  # for which a full disk has room
+            # All damaged lines are at the end. This works on a full disk, a copy wouldn't.
+            os.truncate(self.path, first)
             return
         content = bytearray(self.path.read_bytes())
         for start, end in reversed(self._damages):
@@ -132,10 +136,10 @@ J = TypeVar("J", bound=Journal)
 
 @contextmanager
 def open_journal(kind: type[J], path: Path) -> Iterator[J]:
-    """Open a journal for more lines, and lock it; file and folder are made where they aren't there.
+    """Lock a journal and open it for appending; creates the file and its folder if necessary.
 
     Raises:
-        OutputError: another run is writing to it, it is somebody else's, or it can't be written.
+        OutputError: another run is writing to it, it isn't such a file, or it can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,41 +159,41 @@ def open_journal(kind: type[J], path: Path) -> Iterator[J]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Within the block, no other run writes to a file; the system frees a killed run's lock.
+    """Lock a file for the length of the block; the system releases the lock of a killed run.
 
-    The lock is a file beside it, which goes when the block ends.
+    The lock is another file in the same folder, which is removed at the end of the block.
 
     Raises:
-        OutputError: another run is writing to it, or nothing can be written there.
+        OutputError: another run is writing to the file, or the lock can't be created.
     """
-    lock = path.with_name(f".{path.name}.lock")
+    path_of_lock = path.with_name(f".{path.name}.lock")
     try:
-        _check_lock(lock)
-        held = FileLock(lock).acquire(timeout=0)
+        _check_lock(path_of_lock)
+        lock = FileLock(path_of_lock).acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"another run is writing to {path}; wait for it, or give another --out"
         ) from error
     except OSError as error:
         raise OutputError(unwritable(path, error)) from error
-    with held:
+    with lock:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows deletes it by itself, once nobody has it open
-                lock.unlink()
+            with suppress(OSError):  # Windows can't delete an open file, and FileLock does so later
+                path_of_lock.unlink()
 
 
 def check_own(path: Path, begin: bytes, what: str) -> None:
-    """Refuse a file that somebody else wrote, before anything is written to it.
+    """Refuse a file that another program wrote, before anything is written to it.
 
     Args:
-        path: of the file, which needn't be there.
-        begin: what it begins with, as far as a crash left it; zeros are what a disk didn't get to.
-        what: it should be, for the error.
+        path: of the file, which needn't exist.
+        begin: its expected first bytes. A crash may have cut them off or left zeros.
+        what: name of the expected file, for the error.
 
     Raises:
-        OutputError: it begins otherwise, or can't be read.
+        OutputError: it begins differently, or can't be read.
     """
     try:
         if not path.exists():
@@ -206,10 +210,10 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
 
 
 def _check_lock(lock: Path) -> None:
-    """Refuse what is no lock: some versions of FileLock empty the file that they find."""
+    """Refuse a file that isn't a lock: some versions of FileLock empty the file that they find."""
     if not lock.exists():
         return
-    # Where a system has no locks, the file has the number of the process that holds it.
+    # On a system without file locks, FileLock stores the number of the locking process.
     if not lock.is_file() or not (lock.read_bytes().split() or [b"0"])[0].isdigit():
         raise OutputError(_foreign(lock, "a lock of dycoke"))
 

@@ -1,4 +1,4 @@
-"""The listener to whatever runs, which may end it."""
+"""Receives the progress of a run, and can stop it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dycoke_cli.answer.answer import Answer
 
 @dataclass
 class Counts:
-    """How far a run is.
+    """Progress of a run, in videos and questions.
 
     Args:
-        videos: in all.
-        questions: in all.
-        videos_skipped: none of whose questions had to be asked.
-        videos_answered: all of whose other questions have a line now.
-        skipped: questions that an earlier run has answered.
-        skipped_failed: questions that failed in an earlier run, and weren't asked again.
-        earlier: why the first few of them failed.
-        answered: questions that this run has answered.
-        refused: that weren't put to the model, which can't understand them.
+        videos: all videos.
+        questions: all questions.
+        videos_skipped: videos whose questions were all answered by an earlier run.
+        videos_answered: videos whose remaining questions all have a result now.
+        skipped: questions that an earlier run answered.
+        skipped_failed: questions that failed in an earlier run and aren't retried.
+        earlier: reasons of the first few of those failures.
+        answered: questions that this run answered.
+        refused: questions that weren't sent to the model, which can't understand them.
         failed: questions that failed in this run.
-        tokens: that were written.
+        tokens: generated tokens.
     """
 
     videos: int
@@ -40,32 +40,32 @@ class Counts:
 
     @property
     def videos_done(self) -> int:
-        """Videos all of whose questions have a line."""
+        """Videos whose questions all have a result."""
         return self.videos_skipped + self.videos_answered
 
     @property
     def done(self) -> int:
-        """Questions that have a line."""
+        """Questions that have a result."""
         return self.skipped + self.skipped_failed + self.added
 
     @property
     def added(self) -> int:
-        """Questions that have got a line in this run."""
+        """Questions that this run added a result for."""
         return self.answered + self.refused + self.failed
 
     @property
     def standing(self) -> int:
-        """Questions whose line is an error."""
+        """Questions whose result is an error."""
         return self.skipped_failed + self.failed
 
 
 class Listener:
-    """Hears about progress; this base class ignores it.
+    """Receives progress; this base class ignores it.
 
     Attributes:
-        stopping: the run shall end. An engine looks at it before it begins anything new, and at
-            least every second while it waits; what is under way it finishes.
-        ready: the engine has loaded its model; until then an interrupt needn't wait for anything.
+        stopping: the run is to end. An engine checks this before it begins anything new, and at
+            least once per second while it waits. It finishes the answers under way.
+        ready: the engine has loaded its model. Until then an interrupt ends the run at once.
     """
 
     def __init__(self) -> None:
@@ -73,32 +73,32 @@ class Listener:
         self.ready = False
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """A stage, such as "load", is so far; a total of 0 is unknown."""
+        """Progress of a stage such as "load"; a total of 0 is unknown."""
 
     def progress(self, counts: Counts) -> None:
-        """A run of many questions is so far."""
+        """Progress of a run of many questions."""
 
     def warning(self, sentence: str) -> None:
-        """Something that a person should know now."""
+        """Warning for the user, shown at once."""
 
     def failed(self, reason: str) -> None:
-        """A question has no answer."""
+        """A question failed."""
 
-    # Of a conversation about one video.
+    # The following are called in a conversation about one video only.
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
-        """Takes the text of an answer as it is generated; None where only the whole counts."""
+        """Receives the text of an answer as it is generated; None if only the whole is needed."""
         return None
 
     def begin(self, question: str) -> None:
         """A question is asked."""
 
     def begin_comparison(self) -> None:
-        """The answer is complete; now the same is asked without compression."""
+        """The answer is complete, and the same question is asked without compression."""
 
     def finish(self, answer: Answer) -> None:
-        """All that there is to say about the question."""
+        """The complete answer."""
 
     def advise(self, sentence: str) -> None:
-        """What would have been faster, behind the first answer that took long."""
+        """Advice on faster flags, after the first slow answer."""

@@ -18,9 +18,10 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
 
     Raises:
         ModelError: the model can't be loaded.
-        UsageError: it can't be asked with that method.
-        OutOfMemoryError: it can't be loaded so many times.
+        UsageError: the model doesn't support the method.
+        OutOfMemoryError: the memory is too small for so many workers.
     """
+    # A run without open questions doesn't load the model.
     jobs = iter(jobs)
     first = next(jobs, None)
     if first is None:
@@ -30,7 +31,7 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
         if plan.workers > 1:
             yield from answers_of_workers(ahead, plan, listener)
             return
-        # Only here: where there are workers, only they import torch and transformers.
+        # Imported here: with workers, only they import torch and transformers.
         from dycoke_cli.runs.answering import answer_all, load_answerer
 
         answerer = load_answerer(plan)

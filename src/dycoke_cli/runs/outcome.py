@@ -8,7 +8,7 @@ from typing import Any
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.unicode import valid
 
@@ -20,8 +20,8 @@ class Outcome:
     Args:
         key: of the question, see `Plan.key`.
         line: the object, an answer or an error.
-        seconds: that answering took once the video was encoded; of questions that were answered
-            together, the share of each.
+        seconds: to answer, after the video was encoded. Questions that were answered together have
+            equal shares.
         together: how many questions were answered with this one, itself included.
     """
 
@@ -41,37 +41,37 @@ class Outcome:
         return self.line.get("finish_reason") == "refused"
 
 
-def answered(job: Job, asked: Asked, plan: Plan, answer: Answer) -> Outcome:
+def answered(job: Job, question: JobQuestion, plan: Plan, answer: Answer) -> Outcome:
     """The line of an answer."""
-    about = _about(job, asked, plan)
+    about = _about(job, question, plan)
     return Outcome(about["key"], replace(plan.noted(answer), **about).to_dict())
 
 
-def failed(job: Job, asked: Asked, plan: Plan, error: BaseException) -> Outcome:
+def failed(job: Job, question: JobQuestion, plan: Plan, error: BaseException) -> Outcome:
     """The line of a question that has no answer."""
-    about = _about(job, asked, plan)
-    told = Error.of(explain(error))
-    told = replace(told, message=plan.advise(told.message))
-    return Outcome(about["key"], to_dict(Failure(schema=SCHEMA, error=told, **about)))
+    about = _about(job, question, plan)
+    document = Error.of(explain(error))
+    document = replace(document, message=plan.advise(document.message))
+    return Outcome(about["key"], to_dict(Failure(schema=SCHEMA, error=document, **about)))
 
 
 def all_failed(job: Job, plan: Plan, error: BaseException) -> list[Outcome]:
     """The lines of a video none of whose questions has an answer."""
-    return [failed(job, asked, plan, error) for asked in job.questions]
+    return [failed(job, question, plan, error) for question in job.questions]
 
 
 def reason(line: dict[str, Any]) -> str:
-    """What failed and why, of the line of a question that has no answer."""
+    """The video and the reason, from the line of a question that failed."""
     message = str(line["error"]["message"])
     return message if line["video"] in message else f"{line['video']}: {message}"
 
 
-def _about(job: Job, asked: Asked, plan: Plan) -> dict[str, Any]:
-    """What a line says of its question."""
+def _about(job: Job, question: JobQuestion, plan: Plan) -> dict[str, Any]:
+    """The keys by which a line identifies its question."""
     return {
-        "id": asked.id,
-        "video": valid(job.video.shown),
-        "question": asked.text,
-        "key": plan.key(job, asked),
+        "id": question.id,
+        "video": valid(job.video.shown),  # a file name may have bytes that aren't UTF-8
+        "question": question.text,
+        "key": plan.key(job, question),
         "digest": job.digest,
     }

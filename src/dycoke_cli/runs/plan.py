@@ -12,7 +12,7 @@ from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan(Request):
-    """A request for a model that was found; it can be sent to another process.
+    """A request for a resolved model. It can be sent to another process.
 
     Args:
-        identity: what tells the model from others: name, revision, weights, dtype.
-        batch_size: questions that are answered together; None chooses by the memory that is free.
-        cache: whether encoded videos are kept on disk.
-        workers: processes of this machine that each hold the model and answer; 1 is this one.
-        model_bytes: of memory that loading the model takes; None where that isn't known.
+        identity: identity of the model: name, revision, weights, dtype.
+        batch_size: questions that are answered together; None chooses by the free memory.
+        cache: whether encoded videos are cached on disk.
+        workers: processes on this machine that each load the model; 1 is this process.
+        model_bytes: memory that loading the model takes, in bytes; None if unknown.
 
     Raises:
         UsageError: a value out of range.
@@ -45,43 +45,49 @@ class Plan(Request):
         if self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
 
-    def key(self, job: Job, asked: Asked) -> str:
-        """What changes when anything does that the answer depends on."""
+    def key(self, job: Job, question: JobQuestion) -> str:
+        """Hash of everything that the answer depends on: a run resumes by it.
+
+        The device isn't part of it, and neither is the batch size: answers may be continued on
+        another machine.
+        """
+        request = self if question.method is None else replace(self, method=question.method)
         about = {
-            # Bytes that aren't UTF-8 have no other way into JSON.
+            # Hexadecimal, because a file name may hold bytes that aren't UTF-8, which JSON can't.
             "video": os.fsencode(job.video.name).hex(),
             "digest": job.digest,
-            "id": asked.id,
-            "question": asked.text,
+            "id": question.id,
+            "question": question.text,
             "model": self.identity,
-            # Those of the container are part of the video's own digest.
+            # Subtitles inside the video's container are part of the video's own digest.
             **({} if job.subtitles is None else {"subtitles": job.subtitles.digest}),
-            **(self if asked.method is None else replace(self, method=asked.method)).key_parts(),
+            **request.key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def plan_of(request: Request, found: ResolvedModel, **more: Any) -> Plan:
+def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
     """The plan of a request.
 
     Args:
         request: of a command.
-        found: the model that it names.
+        model: the model that it names.
         more: the other fields of `Plan`.
 
     Raises:
-        UsageError: the model doesn't have a layer that a parameter of the method names, or its
-            vision tower doesn't give what the method needs; or audio is asked for, and it takes
-            none.
+        UsageError: a parameter of the method names a layer that the model doesn't have, the vision
+            tower lacks what the method needs, or audio is requested of a model without audio input.
     """
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
-    if found.traits.listed:
-        options["method"] = bind(request.method, found.traits).method
-    options["sampling"] = listening(request.sampling, found.source, request.loading)
-    return Plan(**options, identity=identity(found), **more)
+    # Bound here, so that keys have the defaults of the model: a default written out as a flag is
+    # the same question. An unlisted family can be bound only once it is loaded.
+    if model.traits.listed:
+        options["method"] = bind(request.method, model.traits).method
+    options["sampling"] = listening(request.sampling, model.source, request.loading)
+    return Plan(**options, identity=identity(model), **more)
 
 
-def identity(found: ResolvedModel) -> dict[str, Any]:
-    """What tells a model from others; the device doesn't, for it may change between two runs."""
-    return {name: value for name, value in found.describe().items() if name != "device"}
+def identity(model: ResolvedModel) -> dict[str, Any]:
+    """Identity of a model, without the device, which may change when a run is resumed."""
+    return {name: value for name, value in model.describe().items() if name != "device"}

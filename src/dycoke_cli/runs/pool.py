@@ -1,8 +1,8 @@
-"""Processes that answer, each with the model: on a CPU several small ones are faster than one.
+"""Several processes that answer, each with the model: on a CPU they are faster than one.
 
-Each asks for a video when it has none that waits, and sends what came of it. The videos are read
-ahead by the process that began the run. One that dies costs no answer: the others go on without it,
-and what it had is asked again at the end, one question at a time.
+The process that began the run decodes the videos ahead. A worker requests a video when it has none
+waiting, and sends its answers back. If a worker dies, the others go on, and the questions that it
+had are asked again at the end, one at a time.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dycoke_cli.processes.pipe_worker import (
     wait,
 )
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import PATIENCE_S, Read, ReadAhead
+from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob, ReadAhead
 from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05
 
 
 class _Word(Enum):
-    """What is sent beside videos and outcomes."""
+    """Control messages between workers and this process."""
 
     WANTS = "a worker has nothing to do"
     NONE_YET = "no video came in the time that a worker waits"
@@ -48,44 +48,46 @@ def start_importing() -> None:
 
 
 def _preloaded() -> tuple[str, ...]:
-    """The module that imports the engine; none where plug-ins would be imported with it.
+    """The module that imports the engine, for the fork server; none if plug-ins are installed.
 
-    Strangers' code may start threads or ask for a GPU as it is imported, which no fork survives.
+    Third-party code may start threads or initialize a GPU when it is imported, and neither survives
+    a fork.
     """
     return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
 
 
 @dataclass(frozen=True)
 class _Lost:
-    """A question whose worker died before it had answered it."""
+    """A question whose worker died before answering it."""
 
     job: Job
-    asked: Asked
+    question: JobQuestion
     gone: GoneError
 
     @property
     def alone(self) -> Job:
         """Its video with this question only."""
-        return replace(self.job, questions=(self.asked,))
+        return replace(self.job, questions=(self.question,))
 
 
 def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iterator[Outcome]:
-    """Answer all questions about videos as they are read, in `plan.workers` processes.
+    """Answer all questions about videos as they are decoded, in `plan.workers` processes.
 
     Raises:
-        DycokeError: what keeps a worker from answering, or that none lived to ask for a video.
+        DycokeError: a worker can't answer anything, or all died before requesting a video.
     """
     lost: list[_Lost] = []
     yield from _answers(ahead, plan, listener, lost)
     if listener.stopping or not lost:
         return
-    # One worker, which has all memory, and never more than one question.
+    # With a single worker, which has all memory, and one question at a time: a question that kills
+    # its worker again fails alone, and the ones beside it are answered.
     alone, jobs = replace(plan, workers=1, batch_size=1), [one.alone for one in lost]
     lost_again: list[_Lost] = []
     with ReadAhead(jobs, plan.sampling, plan.limits, 1) as again:
         yield from _answers(again, alone, listener, lost_again)
     for one in lost_again:
-        yield failed(one.job, one.asked, plan, _deadly(one))
+        yield failed(one.job, one.question, plan, _deadly(one))
 
 
 def _answers(
@@ -96,7 +98,7 @@ def _answers(
     try:
         pool.start(plan.workers)
         while pool.at_work or not (ahead.ended or listener.stopping):
-            if not pool.at_work:  # all have died
+            if not pool.at_work:  # all have died, and videos are left
                 pool.start(1)
             yield from pool.outcomes(ahead)
     except GoneError as gone:
@@ -110,46 +112,47 @@ class _Pool:
 
     Args:
         plan: of the run.
-        listener: hears of workers that died.
-        lost: gets their questions.
+        listener: receives a warning for each worker that dies.
+        lost: list to which their questions are added.
 
     Attributes:
-        at_work: workers that may still want videos, with the questions that they have, by key.
+        at_work: workers that may still request videos, with their open questions by key.
     """
 
     def __init__(self, plan: Plan, listener: Listener, lost: list[_Lost]) -> None:
         import torch
 
         self._plan, self._listener, self._lost = plan, listener, lost
+        # More threads than cores make each worker slower.
         self._threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
         self._started: list[Worker] = []
         self._idle: dict[Worker, float] = {}  # since when
         self._used: set[Worker] = set()
         self._all_are_asked = False
-        self.at_work: dict[Worker, dict[str, tuple[Job, Asked]]] = {}
+        self.at_work: dict[Worker, dict[str, tuple[Job, JobQuestion]]] = {}
 
     def start(self, count: int) -> None:
-        """Start so many more."""
+        """Start more workers."""
         for _ in range(count):
             worker = Worker(_serve, self._plan, self._threads, preload=_preloaded())
             self._started.append(worker)
             self.at_work[worker] = {}
 
     def stop(self) -> None:
-        """End them all."""
+        """Stop all workers."""
         for worker in self._started:
             worker.stop()
 
     def outcomes(self, ahead: ReadAhead) -> Iterator[Outcome]:
-        """What came of questions in the next moment.
+        """Outcomes that arrive in the next moment.
 
         Raises:
-            GoneError: the last worker died before it had asked for a video.
-            DycokeError: what keeps a worker from answering.
+            GoneError: the last worker died before requesting a video.
+            DycokeError: a worker can't answer anything.
         """
         self._hand_out(ahead)
         busy = self.at_work.keys() - self._idle.keys()
-        if not busy:
+        if not busy:  # all wait for the decoders
             time.sleep(_POLL_S)
         for worker in wait(busy, _POLL_S) if busy else ():
             try:
@@ -173,24 +176,25 @@ class _Pool:
                 self.at_work.pop(worker, None)
 
     def _hand_out(self, ahead: ReadAhead) -> None:
-        """Give each worker that has nothing to do a video, or word that there is none."""
+        """Send each idle worker a video, or the message that there is none."""
         for worker, since in list(self._idle.items()):
             if self._listener.stopping:
                 return
-            message: Read | _Word | None = ahead.take(0.0)
+            message: DecodedJob | _Word | None = ahead.take(0.0)
             if message is None and ahead.ended:
                 message = _Word.END
                 self._all_are_asked = True
-            elif message is None and time.monotonic() - since > PATIENCE_S:
+            # It may have a partial batch to answer meanwhile, see `answer_all`.
+            elif message is None and time.monotonic() - since > BATCH_WAIT_S:
                 message = _Word.NONE_YET
             if message is None:
                 return
             del self._idle[worker]
-            if isinstance(message, Read):
+            if isinstance(message, DecodedJob):
                 self._used.add(worker)
                 job = message.job
-                asked = {self._plan.key(job, one): (job, one) for one in job.questions}
-                self.at_work[worker].update(asked)
+                questions = {self._plan.key(job, one): (job, one) for one in job.questions}
+                self.at_work[worker].update(questions)
             try:
                 worker.send(message)
             except GoneError as gone:
@@ -199,20 +203,20 @@ class _Pool:
     def _lose(self, worker: Worker, gone: GoneError) -> None:
         left = self.at_work.pop(worker)
         if not (self.at_work or worker in self._used or self._all_are_asked):
-            raise gone  # so would the next one
-        self._lost += [_Lost(job, asked, gone) for job, asked in left.values()]
+            raise gone  # it died while loading the model, and so would the next one
+        self._lost += [_Lost(job, question, gone) for job, question in left.values()]
         self._listener.warning(f"{_ended(gone)}; the run goes on without it")
 
 
 class _Sent:
-    """In a worker: the videos that it is sent."""
+    """The videos that a worker receives (in the worker's process; see `Videos`)."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.ended = False
 
-    def take(self, timeout_s: float) -> Read | None:
-        """The next video, as of every `Videos`; how long it waits is known at the other end."""
+    def take(self, timeout_s: float) -> DecodedJob | None:
+        """The next video. The other end decides how long to wait: it knows if any will come."""
         if self.ended:
             return None
         self._connection.send(_Word.WANTS)
@@ -222,7 +226,7 @@ class _Sent:
 
 
 def _serve(connection: Connection, plan: Plan, threads: int) -> None:
-    # Only here: the process that hands out the videos does without the engine.
+    # Imported here: the process that sends the videos doesn't need the engine.
     import torch
 
     from dycoke_cli.runs.answering import answer_all, load_answerer
@@ -235,7 +239,7 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
         for outcomes in answer_all(_Sent(connection), answerer, Listener()):
             connection.send(outcomes)
         connection.send(_Word.END)
-    except HUNG_UP:
+    except HUNG_UP:  # the run has ended: there is nobody to send the error to
         raise
     except Exception as error:
         error.add_note(traceback.format_exc())

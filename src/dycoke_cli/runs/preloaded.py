@@ -10,5 +10,5 @@ from dycoke_cli.stock.importing import uncollected
 
 with uncollected():
     import_module("dycoke_cli.runs.answering")
-# Taking torch apart takes up to a second, which a reader of stdout would wait for, too.
+# Unloading torch takes up to a second, and a reader of our stdout would wait for that as well.
 atexit.register(os._exit, 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.discovery import named
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.unicode import is_valid
 
 _KEYS = ("video", "question", "id")
@@ -46,20 +46,20 @@ def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
         raise UsageError(f"{name}, line {line}: that isn't UTF-8 text") from error
     rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
     videos: dict[str, Video] = {}
-    questions: dict[str, dict[Asked, None]] = {}
+    questions: dict[str, dict[JobQuestion, None]] = {}
     seen: dict[str, int] = {}
     for row in rows(text, name):
-        path, asked = _checked(row, name)
-        if asked.id is not None:
-            if asked.id in seen:
+        path, question = _checked(row, name)
+        if question.id is not None:
+            if question.id in seen:
                 raise UsageError(
-                    f"{name}, line {row.line}: the id {asked.id!r} is that of line "
-                    f"{seen[asked.id]}, too; ids must differ"
+                    f"{name}, line {row.line}: the id {question.id!r} is that of line "
+                    f"{seen[question.id]}, too; ids must differ"
                 )
-            seen[asked.id] = row.line
+            seen[question.id] = row.line
         video = named(path, folder)
         videos.setdefault(video.name, video)
-        questions.setdefault(video.name, {})[asked] = None
+        questions.setdefault(video.name, {})[question] = None
     if not videos:
         raise UsageError(f"{name} has no questions; it needs one per line, with video and question")
     return [Job(video, tuple(questions[name])) for name, video in videos.items()]
@@ -119,7 +119,7 @@ def _check_keys(values: dict[str, Any], name: str, line: int, kind: str) -> None
             raise UsageError(f"{name}, line {line}: the {kind} {key!r} is missing")
 
 
-def _checked(row: _Row, name: str) -> tuple[str, Asked]:
+def _checked(row: _Row, name: str) -> tuple[str, JobQuestion]:
     values = row.values
     for key in _NEEDED:
         if not isinstance(values[key], str):
@@ -136,4 +136,6 @@ def _checked(row: _Row, name: str) -> tuple[str, Asked]:
         os.fsencode(values["video"])
     except UnicodeEncodeError as error:
         raise UsageError(f"{name}, line {row.line}: no file has such a 'video' name") from error
-    return values["video"], Asked(None if given is None else str(given), values["question"].strip())
+    return values["video"], JobQuestion(
+        None if given is None else str(given), values["question"].strip()
+    )

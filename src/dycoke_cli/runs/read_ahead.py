@@ -1,7 +1,7 @@
-"""Reads videos ahead, in processes, while the model works.
+"""Decodes videos ahead, in processes, while the model works.
 
-A video can bring down the process that decodes it, or hang it. That costs an attempt at this video
-and nothing else.
+A video can crash or hang the process that decodes it. That costs an attempt at this video and
+nothing else.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 
 MAX_ATTEMPTS = 3
-PATIENCE_S = 1.0
-"""How long a question whose video is read waits for others of its shape where none comes."""
+BATCH_WAIT_S = 1.0
+"""How long a question waits for others to be answered with, while no video arrives."""
 AHEAD_VIDEOS = 64
 AHEAD_BYTES = 512 * 1024**2
 _MOST_DECODERS = 8
 # A decoder takes about 100 MB before it has opened a video, and one of 4K some hundreds more.
 _BYTES_PER_DECODER = 512 * 1024**2
-# Frames are being read in this share of the memory that is free: their way here takes as much
-# again, and the model needs some for them.
+# Fraction of the free memory for frames that are being decoded: the transfer to this process takes
+# as much again, and the model needs memory for them.
 _SHARE_OF_FREE = 0.25
 _UNKNOWN_FREE = 8 * 1024**3
 
 
 @dataclass(frozen=True)
-class Read:
-    """A video that was read, or couldn't be.
+class DecodedJob:
+    """A job whose video was decoded, or couldn't be.
 
     Args:
         job: the video with its questions.
-        clip: its frames, or why there are none; None where the job is blind.
-        seconds: that it took.
+        clip: its frames, or the error; None if the job is blind.
+        seconds: decoding time.
     """
 
     job: Job
@@ -53,29 +53,29 @@ class Read:
 
     @property
     def nbytes(self) -> int:
-        """Of the frames."""
+        """Size of the frames."""
         return self.clip.frames.nbytes if isinstance(self.clip, Clip) else 0
 
 
-def read_here(job: Job, sampling: Sampling) -> Read:
-    """Read a video in this process."""
+def read_here(job: Job, sampling: Sampling) -> DecodedJob:
+    """Decode a video in this process."""
     started = time.perf_counter()
     clip = None if job.blind else _clip(job, _with_rate(job.sampling or sampling, sampling))
-    return Read(job, clip, time.perf_counter() - started)
+    return DecodedJob(job, clip, time.perf_counter() - started)
 
 
 class ReadAhead:
-    """Videos as they are read, which isn't quite the order of the jobs.
+    """Decoded videos, in the order in which they are finished.
 
-    Used in a `with` statement; at its end the processes end.
+    A context manager; the processes end with its block.
 
     Args:
-        jobs: drawn one by one, in threads, by one at a time.
-        sampling: which frames, where a job says nothing else.
-        limits: that each video is held to.
-        decoders: processes; None for what suits the machine.
-        idle: decoders that an earlier one has left; those of this one are left there, too, in
-            place of being ended.
+        jobs: drawn one by one, by one thread at a time.
+        sampling: of frames, for jobs without their own.
+        limits: for each video.
+        decoders: number of processes; None chooses it by CPUs and memory.
+        idle: decoders of an earlier `ReadAhead` to reuse. Those of this one are added to it at the
+            end, instead of being stopped.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class ReadAhead:
         self._limits = limits or Limits()
         self._idle: list[Decoder] = [] if idle is None else idle
         self._leaves = idle is not None
-        # Decoders with the memory that they were admitted to, and those that wait to be.
+        # Memory that each working decoder was admitted with, and the decoders that wait for some.
         self._busy: dict[Decoder, int] = {}
         self._waiting: deque[Decoder] = deque()
-        self._read: deque[Read] = deque()
-        self._held_bytes = 0
+        self._read: deque[DecodedJob] = deque()
+        self._buffered_bytes = 0
         self._drawn = False
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -120,6 +120,8 @@ class ReadAhead:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+            # The threads aren't joined: one may be blocked in `next(jobs)`. Without its decoder a
+            # thread that decodes ends soon.
             for decoder in self._busy:
                 decoder.stop()
 
@@ -128,32 +130,33 @@ class ReadAhead:
         """Whether nothing more will come."""
         return not self._working and not self._read and self._failure is None
 
-    def take(self, timeout_s: float) -> Read | None:
-        """The next video; None where none came in that time, or none will.
+    def take(self, timeout_s: float) -> DecodedJob | None:
+        """The next video; None if none arrived in that time, or none will.
 
         Raises:
-            Exception: what went wrong with the jobs themselves.
+            Exception: drawing the jobs failed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._read or not self._working, timeout_s)
             if self._read:
                 taken = self._read.popleft()
-                self._held_bytes -= taken.nbytes
+                self._buffered_bytes -= taken.nbytes
                 self._changed.notify_all()
                 return taken
+            # Only after all decoded videos were taken: their answers aren't lost.
             if not self._working and self._failure is not None:
                 raise self._failure
             return None
 
     def _work(self) -> None:
-        """Read videos with one decoder, until there are no more."""
+        """Decode videos in one process until there are no more; the body of each thread."""
         decoder = None
         try:
             while (job := self._next()) is not None:
                 if job.blind:
-                    self._put(Read(job, None, 0.0))
+                    self._put(DecodedJob(job, None, 0.0))
                     continue
-                decoder = decoder or self._decoder()
+                decoder = decoder or self._decoder()  # blind jobs alone start no process
                 self._put(self._read_one(decoder, job))
         except _ClosingError:
             pass
@@ -170,6 +173,7 @@ class ReadAhead:
     def _next(self) -> Job | None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing or not self._full())
+        # A lock of its own: drawing a job hashes its file, and `take` mustn't wait for that.
         with self._drawing:
             job = None if self._closing or self._drawn else next(self._jobs, None)
             self._drawn = job is None
@@ -187,14 +191,14 @@ class ReadAhead:
         else:
             decoder.stop()
 
-    def _read_one(self, decoder: Decoder, job: Job) -> Read:
+    def _read_one(self, decoder: Decoder, job: Job) -> DecodedJob:
         started, waited = time.monotonic(), 0.0
 
         def admit(needed: int) -> None:
             nonlocal waited
-            asked = time.monotonic()
+            since = time.monotonic()
             self._wait_for_memory(decoder, needed)
-            waited += time.monotonic() - asked
+            waited += time.monotonic() - since  # waiting isn't part of a video's decoding time
 
         clip: Clip | DycokeError
         sampling = _with_rate(job.sampling or self._sampling, self._sampling)
@@ -203,7 +207,7 @@ class ReadAhead:
                 clip = decoder.read(job.video.path, sampling, subtitles=job.subtitles, admit=admit)
                 break
             except CrashedError as crash:
-                if self._closing:
+                if self._closing:  # it didn't crash: `__exit__` stopped it
                     raise _ClosingError from crash
                 clip = CrashedError(crash.name, crash.gone, attempt)
             except (_ClosingError, KeyboardInterrupt):
@@ -213,16 +217,15 @@ class ReadAhead:
                 break
         with self._changed:
             self._busy[decoder] = 0
-        return Read(job, clip, time.monotonic() - started - waited)
+        return DecodedJob(job, clip, time.monotonic() - started - waited)
 
     def _wait_for_memory(self, decoder: Decoder, needed: int) -> None:
-        """Wait until so much memory may be taken, in the order of asking.
+        """Wait until a decoder may use this much memory, first come, first served.
 
-        Where no other decoder is at work, it may, so that a clip comes that needs more than its
-        share.
+        Without an order, a clip that needs a lot would wait until all small ones are done.
         """
         with self._changed:
-            self._busy[decoder] = 0
+            self._busy[decoder] = 0  # a second attempt has given its memory back
             self._waiting.append(decoder)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing or self._may_take(decoder, needed))
@@ -236,35 +239,37 @@ class ReadAhead:
         if self._waiting[0] is not decoder or self._full():
             return False
         taken = sum(self._busy.values())
-        return not taken or taken + needed <= _room_to_read()
+        # Alone, a decoder may take any amount: else a clip larger than the budget never came.
+        return not taken or taken + needed <= _decoding_budget()
 
-    def _put(self, found: Read) -> None:
+    def _put(self, decoded: DecodedJob) -> None:
         with self._changed:
-            self._read.append(found)
-            self._held_bytes += found.nbytes
+            self._read.append(decoded)
+            self._buffered_bytes += decoded.nbytes
             self._changed.notify_all()
 
     def _full(self) -> bool:
-        return len(self._read) >= AHEAD_VIDEOS or self._held_bytes >= AHEAD_BYTES
+        return len(self._read) >= AHEAD_VIDEOS or self._buffered_bytes >= AHEAD_BYTES
 
 
 def _with_rate(sampling: Sampling, of_plan: Sampling) -> Sampling:
-    """The frames of a job, with the audio that the plan's model takes."""
+    """A job's own sampling, with the audio rate of the plan's model."""
     return replace(sampling, audio_rate=of_plan.audio_rate)
 
 
 class _ClosingError(Exception):
-    """Nothing more is wanted."""
+    """The context manager was left; ends a thread."""
 
 
 def usual_decoders() -> int:
-    """Processes that read videos, by the CPUs that may be used and the memory that is free."""
+    """Number of decoder processes for the usable CPUs and the free memory."""
     free = free_main_memory()
     memory = _MOST_DECODERS if free is None else free // _BYTES_PER_DECODER
     return max(1, min(_MOST_DECODERS, usable_cpus(), memory))
 
 
-def _room_to_read() -> float:
+def _decoding_budget() -> float:
+    # Asked each time, because the model's own use of memory changes.
     free = free_main_memory()
     return _SHARE_OF_FREE * (_UNKNOWN_FREE if free is None else free)
 

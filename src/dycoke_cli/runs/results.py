@@ -1,4 +1,4 @@
-"""The results of a batch: one JSON object per line, in a file that also says what is done."""
+"""Results of a batch: one JSON object per line, in a file by which a run is resumed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dycoke_cli.unicode import to_json
 
 
 class Results(Protocol):
-    """Where outcomes go."""
+    """Destination of outcomes."""
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """Why those questions failed whose state is "failed", by key."""
+        """Reasons of the questions whose state is "failed", by key."""
 
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
@@ -44,7 +44,8 @@ class ResultsFile(Journal):
     def __init__(self, path: Path) -> None:
         self.reasons: dict[str, str] = {}
         self._states: dict[str, str] = {}
-        # Some keys have two lines after a retry; the first of each goes when the file is closed.
+        # After a retry a key has two lines. The first one is removed when the file is closed: while
+        # the run appends, nothing that is written is touched.
         self._replaced = False
         super().__init__(path)
 
@@ -67,7 +68,7 @@ class ResultsFile(Journal):
 
     def close(self) -> None:
         """Close the file, and drop the lines that later ones replace."""
-        super().close()  # first, for Windows puts nothing in place of an open file
+        super().close()  # first, because Windows can't replace an open file
         try:
             if self._replaced:
                 _keep_last_lines(self.path)
@@ -86,17 +87,17 @@ class ResultsFile(Journal):
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place for a file of results where none can be.
+    """Refuse a path at which no results file can be created.
 
     Raises:
-        OutputError: it is a folder or a device, or no file can be made there.
+        OutputError: it is a folder or a device, or no file can be created there.
     """
     why = "leave out --out, and the lines go to stdout"
     check_output_file(path, "--out", why, folder=OutputError)
 
 
 def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
-    """Open a file of results, which is made where it isn't there, and lock it.
+    """Lock a results file and open it for appending; creates it if necessary.
 
     Raises:
         OutputError: another run is writing to it, it is something else, or it can't be written.
@@ -115,11 +116,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def _keep_last_lines(path: Path) -> None:
-    """Put a file in place of this one that has the last line of each key."""
+    """Replace a file by one with the last line of each key."""
     last: dict[str, bytes] = {}
     with path.open("rb") as file:
-        for line in file:  # not `splitlines`, for which a carriage return ends one, too
+        for line in file:  # not `splitlines`, which also splits at carriage returns
             key = _parsed(line)["key"]
-            last.pop(key, None)
+            last.pop(key, None)  # so that the order is that of the last lines
             last[key] = line
     replace_content(path, b"".join(last.values()))

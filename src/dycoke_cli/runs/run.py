@@ -1,6 +1,6 @@
-"""Runs jobs: asks an engine what has no line yet, and writes each line as it comes.
+"""Runs jobs: an engine answers the questions without a result, and each result is written at once.
 
-Ctrl-C ends a run after the answers that are under way; a second one ends it at once.
+Ctrl-C ends a run after the answers under way; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.results import Results
 from dycoke_cli.video.subtitles import find_source
 
-# Failures of earlier runs whose reasons are told.
+# Failures of earlier runs whose reasons are shown.
 _NAMED = 3
 
 Engine = Callable[[Iterable[Job], Plan, Listener], Iterator[Outcome]]
-"""Answers all questions of all jobs, in any order; each has one outcome."""
+"""Answers all questions of all jobs, in any order, with exactly one outcome for each."""
 
 
 def run(
@@ -37,31 +37,32 @@ def run(
     fail_fast: bool = False,
     answered_before: int = 0,
 ) -> Counts:
-    """Answer what hasn't been answered yet.
+    """Answer the questions that have no result yet.
 
     Args:
         jobs: all videos of the run with all their questions.
         plan: how they are answered.
-        results: where the lines go; nobody but this function writes there.
-        engine: that answers.
-        listener: hears of it.
-        retry_failed: ask again what failed in an earlier run.
+        results: where the results go; only this function writes there.
+        engine: answers the questions.
+        listener: receives progress.
+        retry_failed: ask the questions again that failed in an earlier run.
         fail_fast: end the run at the first failure.
-        answered_before: questions that aren't among the jobs, for they are known to be answered.
+        answered_before: number of answered questions that aren't among the jobs.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; all that was under way has been written.
-        OutputError: a line can't be written.
-        DycokeError: what keeps the engine from answering anything.
+        KeyboardInterrupt: Ctrl-C was pressed; all answers under way have been written.
+        OutputError: a result can't be written.
+        DycokeError: the engine can't answer anything.
     """
     progress = _Progress(jobs, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener):
         outcomes: Any = engine(progress.left(), plan, listener)
+        # If writing fails, the engine's processes are to end now, not when it is garbage-collected.
         with closing(outcomes):
             listener.progress(counts)
             for outcome in outcomes:
-                results.add(outcome)
+                results.add(outcome)  # first: whatever is shown as done is in the file
                 progress.note(outcome)
                 if outcome.failed:
                     listener.failed(reason(outcome.line))
@@ -74,13 +75,13 @@ def run(
 
 @contextmanager
 def _interruptible(listener: Listener) -> Iterator[None]:
-    """Within the block, an interrupt is kept until the run has ended by itself.
+    """Delay an interrupt until the run has ended on its own.
 
     Args:
-        listener: `stopping` is set; before it is `ready`, there is nothing to wait for.
+        listener: its `stopping` is set. Before it is `ready`, no answer is under way.
 
     Raises:
-        KeyboardInterrupt: at the end of the block, or at the second interrupt.
+        KeyboardInterrupt: at the end of the block; at once if not `ready`, or if it is the second.
     """
     came = False
 
@@ -100,7 +101,7 @@ def _interruptible(listener: Listener) -> Iterator[None]:
 
 
 def _described(job: Job, plan: Plan) -> Job:
-    """A job with what its keys are made of: the content of its files."""
+    """A job with the digests of its files, which are part of its keys."""
     path = job.video.path
     if plan.subtitles is None:
         return replace(job, digest=digest_of(path))
@@ -111,7 +112,7 @@ def _described(job: Job, plan: Plan) -> Job:
 
 
 class _Progress:
-    """What is left to do, and how much has been done."""
+    """The questions that are left, and the counts of those that are done."""
 
     def __init__(
         self,
@@ -131,16 +132,17 @@ class _Progress:
         self._left_of: dict[int, int] = {}
 
     def left(self) -> Iterator[Job]:
-        """The jobs with the questions that have no line, as they are drawn.
+        """The jobs with their questions that have no result; a generator.
 
-        Engines may draw them in a thread: what is counted here is counted nowhere else.
+        A file is hashed when its job is drawn, so that the first answer doesn't wait for all files.
+        Engines may draw jobs in another thread: no other function changes the counts of this one.
         """
         counts = self.counts
         for number, job in enumerate(self._jobs):
             job = _described(job, self._plan)
             missing = []
-            for asked in job.questions:
-                key = self._plan.key(job, asked)
+            for question in job.questions:
+                key = self._plan.key(job, question)
                 state = self._results.state(key)
                 if state == "answered":
                     counts.skipped += 1
@@ -149,7 +151,7 @@ class _Progress:
                     if len(counts.earlier) < _NAMED:
                         counts.earlier.append(self._results.reasons[key])
                 else:
-                    missing.append(asked)
+                    missing.append(question)
                     self._asked[key] = number
             self._left_of[number] = len(missing)
             if missing:
@@ -169,4 +171,4 @@ class _Progress:
             counts.refused += 1
         else:
             counts.answered += 1
-            counts.tokens += outcome.line["tokens"]["generated"] or 0  # a server may not say
+            counts.tokens += outcome.line["tokens"]["generated"] or 0  # a server may not report it

@@ -1,6 +1,6 @@
-"""A worker on Ray: it holds the model, and answers a few videos per call.
+"""A worker on Ray, which answers questions about a few videos per call.
 
-The model and the decoders stay between calls.
+The model and the decoders are kept between calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dycoke_cli.video import Decoder
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
-"""From the plan, and the threads for it, to what answers."""
+"""Makes the function that answers, from the plan and the number of threads."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Task:
     Args:
         plan: how questions are answered.
         threads: for arithmetic.
-        make: makes what answers.
+        make: makes the function that answers.
         attempts: an actor that is an `Attempts`.
-        sender: an actor that is a `Sender`; None where workers read the videos' paths themselves.
+        sender: an actor that is a `Sender`; None if workers can open the videos' paths.
         version: of this package, on the machine where the run began.
     """
 
@@ -55,7 +55,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Slice:
-    """A few videos, on their way to a worker.
+    """A few videos that are sent to a worker at once.
 
     Args:
         jobs: by their numbers.
@@ -68,12 +68,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a slice.
+    """Outcomes of a slice.
 
     Args:
         videos: their numbers.
-        outcomes: of their questions; none where the run was to end before it was begun.
-        failure: what keeps this worker from answering anything.
+        outcomes: of their questions; empty if the run was stopped before the slice was begun.
+        failure: error that keeps this worker from answering anything.
     """
 
     videos: tuple[int, ...]
@@ -86,7 +86,8 @@ class RayWorker:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        # Loaded by the first call: what goes wrong can be answered there, and only there.
+        # Loaded by the first call, not here: Ray retries a constructor that fails, and reports the
+        # error as one of Ray. A call can return it.
         self._loaded: AnswerSlice | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -111,22 +112,24 @@ class RayWorker:
         return outcomes
 
     def _answer_alone(self, video: int, job: Job, folder: str) -> list[Outcome]:
-        """Answer a video that a worker may have died of."""
+        """Answer a video that may have crashed a worker."""
         attempts = self._task.attempts
-        known = ray.get(attempts.begin_alone.remote(video))
-        if not isinstance(known, int):
-            alone: list[Outcome] = pickle.loads(known)
-            return alone
-        if known > MAX_ATTEMPTS:
+        attempt = ray.get(attempts.begin_alone.remote(video))
+        if not isinstance(attempt, int):
+            # A worker answered this one, and died at a later video of the same slice.
+            earlier: list[Outcome] = pickle.loads(attempt)
+            return earlier
+        if attempt > MAX_ATTEMPTS:
             return all_failed(job, self._task.plan, _deadly(job))
         outcomes = self._answer_here([job], folder)
+        # Waited for, so that a crash at the next video can't lose it.
         ray.get(attempts.end_alone.remote(video, pickle.dumps(outcomes)))
         return outcomes
 
     def _answer_here(self, jobs: Sequence[Job], folder: str) -> list[Outcome]:
         answer = self._answer_slice()
         outcomes: list[Outcome] = []
-        names: dict[str, str] = {}
+        names: dict[str, str] = {}  # paths as the user gave them, by the paths that are opened here
         with ExitStack() as stack:
             here = []
             for job in jobs:
@@ -136,7 +139,7 @@ class RayWorker:
                 path = os.path.join(folder, job.video.path)
                 names[path] = job.video.path
                 try:
-                    copy = stack.enter_context(self._at_hand(path))
+                    copy = stack.enter_context(self._local_copy(path))
                     job = self._with_subtitles(job, folder, stack, names)
                 except VideoError as error:
                     outcomes += all_failed(job, self._task.plan, error)
@@ -149,31 +152,32 @@ class RayWorker:
     def _with_subtitles(
         self, job: Job, folder: str, stack: ExitStack, names: dict[str, str]
     ) -> Job:
-        """A job whose file of subtitles can be opened here; `names` learns what it was called."""
-        found = job.subtitles
-        if found is None or found.path is None:
+        """A job whose subtitle file can be opened here; its paths are added to `names`."""
+        subtitles = job.subtitles
+        if subtitles is None or subtitles.path is None:
             return job
-        path = os.path.join(folder, found.path)
-        copy = stack.enter_context(self._at_hand(path))
-        names |= {path: found.path, copy: found.path}
-        return replace(job, subtitles=replace(found, path=copy))
+        path = os.path.join(folder, subtitles.path)
+        copy = stack.enter_context(self._local_copy(path))
+        names |= {path: subtitles.path, copy: subtitles.path}
+        return replace(job, subtitles=replace(subtitles, path=copy))
 
     @contextmanager
-    def _at_hand(self, path: str) -> Iterator[str]:
+    def _local_copy(self, path: str) -> Iterator[str]:
         sender = self._task.sender
         if sender is None:
             yield path
             return
 
-        def piece(path: str, offset: int) -> Any:
-            return ray.get(sender.piece.remote(path, offset))
+        def chunk(path: str, offset: int) -> Any:
+            return ray.get(sender.chunk.remote(path, offset))
 
-        with received(path, piece) as copy:
+        with received(path, chunk) as copy:
             yield copy
 
     def _answer_slice(self) -> AnswerSlice:
         if self._loaded is None:
             task = self._task
+            # The plan is pickled: another version might unpickle it with other defaults.
             if task.version != __version__:
                 raise ModelError(
                     f"a worker of the cluster has dycoke {__version__}, and the run was begun with "
@@ -184,13 +188,13 @@ class RayWorker:
 
 
 def load_slices(plan: Plan, threads: int) -> AnswerSlice:
-    """Load the model, with as many threads for arithmetic in this process.
+    """Load the model in a worker's process, and use this number of threads for arithmetic.
 
     Raises:
-        ModelError: it can't be loaded.
-        UsageError: it can't be asked with that method.
+        ModelError: the model can't be loaded.
+        UsageError: the model doesn't support the plan's method.
     """
-    # Only now: torch is nothing for the process that a run begins in.
+    # Imported here: the process in which the run begins doesn't need torch.
     import torch
 
     from dycoke_cli.runs.answering import answer_all, load_answerer
@@ -199,7 +203,7 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     torch.set_num_threads(threads)
     silence_libraries()
     answerer = load_answerer(plan)
-    idle: list[Decoder] = []
+    idle: list[Decoder] = []  # kept between calls: each has imported PyAV
     decoders = max(1, threads - 1)
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
@@ -217,7 +221,7 @@ def _deadly(job: Job) -> VideoError:
 
 
 def _renamed(outcome: Outcome, names: Mapping[str, str]) -> Outcome:
-    """With videos called in sentences what they were called when they were given."""
+    """The outcome with the paths that the user gave, in place of those that were opened here."""
 
     def renamed(sentence: str) -> str:
         for path, given in names.items():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.inspecting import Piece, Shown, inspected
+from dycoke_cli.server.inspecting import InspectionResult, TextDelta, inspected
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_TOGETHER = 8
-_LOOK_EVERY_S = 1.0
+_POLL_S = 1.0
 
-Event = str | Piece | Answer | Shown | BaseException
+Event = str | TextDelta | Answer | InspectionResult | BaseException
 """A stretch of an answer; or what ends it."""
 
 
-class _LeftError(DycokeError):
+class _CancelledError(DycokeError):
     """Nobody waits for the answer any more."""
 
 
@@ -53,8 +53,8 @@ class Task:
         session: of its videos, where it is cached.
         send: called in the engine's thread with each piece of the answer, and with what ends it.
         seconds_read: that reading the videos took.
-        shown: whether it is inspected.
-        left: set when the client has gone.
+        inspect: whether it is inspected.
+        cancelled: set when the client has gone.
     """
 
     request: ChatRequest
@@ -63,8 +63,8 @@ class Task:
     session: VideoSession | None
     send: Callable[[Event], None]
     seconds_read: float = 0.0
-    shown: bool = False
-    left: threading.Event = field(default_factory=threading.Event)
+    inspect: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -104,7 +104,7 @@ class EngineThread:
         self._load, self._loaded = load, loaded
         self._sessions, self._metrics, self._cache = sessions, metrics, cache
         self._waiting: deque[Task | Callable[[], None]] = deque()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._stopping = False
         self._busy, self._busy_since = False, time.monotonic()
         self._occupied = 0
@@ -118,9 +118,9 @@ class EngineThread:
 
     def submit(self, task: Task | Callable[[], None]) -> None:
         """Let a task wait for its turn; or a function, which is called in the thread."""
-        with self._news:
+        with self._changed:
             self._waiting.append(task)
-            self._news.notify()
+            self._changed.notify()
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
         """Have a function called with the model, when it is its turn; wait for what it returns.
@@ -142,28 +142,28 @@ class EngineThread:
     @contextmanager
     def occupied(self) -> Iterator[None]:
         """Count as busy within the block, even while nothing is in the thread: see `idle_s`."""
-        with self._news:
+        with self._changed:
             self._occupied += 1
         try:
             yield
         finally:
-            with self._news:
+            with self._changed:
                 self._occupied -= 1
                 self._busy_since = time.monotonic()
 
     def stop(self) -> None:
         """End what is under way, and the thread."""
-        with self._news:
+        with self._changed:
             self._stopping = True
-            self._news.notify()
+            self._changed.notify()
         for task in self._current:
-            task.left.set()
+            task.cancelled.set()
         self._thread.join(timeout=10)
 
     @property
     def idle_s(self) -> float:
         """Seconds since it last had something to do; 0 while it has."""
-        with self._news:
+        with self._changed:
             if self._waiting or self._busy or self._occupied:
                 return 0.0
             return time.monotonic() - self._busy_since
@@ -182,9 +182,9 @@ class EngineThread:
 
     def _run(self) -> None:
         while not self._stopping:
-            with self._news:
+            with self._changed:
                 if not self._waiting:
-                    self._news.wait(_LOOK_EVERY_S)
+                    self._changed.wait(_POLL_S)
                     continue
                 batch = self._take()
             try:
@@ -219,7 +219,7 @@ class EngineThread:
             self._metrics.observe("wait_seconds", time.monotonic() - task.since)
         began = time.monotonic()
         try:
-            self._answer([task for task in batch if not task.left.is_set()])
+            self._answer([task for task in batch if not task.cancelled.is_set()])
         finally:
             for _ in batch:
                 self._metrics.observe("answer_seconds", (time.monotonic() - began) / len(batch))
@@ -235,7 +235,7 @@ class EngineThread:
             return
         try:
             answers = self._ask(batch)
-        except _LeftError:
+        except _CancelledError:
             return
         except Exception as error:
             freed = isinstance(error, OutOfMemoryError) and self._sessions.clear()
@@ -249,7 +249,7 @@ class EngineThread:
                 self._count(answer)
                 task.send(answer)
 
-    def _ask(self, batch: list[Task]) -> Sequence[Answer | Shown]:
+    def _ask(self, batch: list[Task]) -> Sequence[Answer | InspectionResult]:
         from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
         from dycoke_cli.engine.binding import bind
 
@@ -263,12 +263,12 @@ class EngineThread:
         sessions = [self._session(task, loaded) for task in batch]
 
         def look(*_: Any) -> None:
-            if all(task.left.is_set() for task in batch):
-                raise _LeftError
+            if all(task.cancelled.is_set() for task in batch):
+                raise _CancelledError
 
         for session in sessions:
             session.on_progress = look
-        if batch[0].shown:
+        if batch[0].inspect:
             shown = inspected(request, sessions[0], batch[0].send)
             self._sessions.keep(batch[0].key, sessions[0])
             return [shown]
@@ -298,8 +298,8 @@ class EngineThread:
             cache=self._cache,
         )
 
-    def _count(self, answer: Answer | Shown) -> None:
-        for one in answer.methods if isinstance(answer, Shown) else [answer]:
+    def _count(self, answer: Answer | InspectionResult) -> None:
+        for one in answer.methods if isinstance(answer, InspectionResult) else [answer]:
             self._metrics.add("answers_total", method=one.method["name"])
             if one.finish_reason != "refused":
                 self._metrics.add("tokens_generated_total", one.tokens.generated)

@@ -22,7 +22,7 @@ _MOST_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextDelta:
     """A stretch of the answer under one of the methods that are shown.
 
     Args:
@@ -35,7 +35,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Shown:
+class InspectionResult:
     """An inspection that is done.
 
     Args:
@@ -89,7 +89,9 @@ def checked(request: ChatRequest) -> ChatRequest:
     return replace(request, stream=True, generation=replace(generation, max_new_tokens=most))
 
 
-def inspected(request: ChatRequest, session: VideoSession, send: Callable[[Piece], None]) -> Shown:
+def inspected(
+    request: ChatRequest, session: VideoSession, send: Callable[[TextDelta], None]
+) -> InspectionResult:
     """Ask under each method.
 
     Args:
@@ -110,6 +112,6 @@ def inspected(request: ChatRequest, session: VideoSession, send: Callable[[Piece
         request.question,
         [*chosen],
         request.generation,
-        lambda number, text: send(Piece(number, text)),
+        lambda number, text: send(TextDelta(number, text)),
     )
-    return Shown(data_of(found, pictures(session, PICTURE_PX)), found.methods)
+    return InspectionResult(data_of(found, pictures(session, PICTURE_PX)), found.methods)

@@ -68,7 +68,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Idling:
+class IdlePolicy:
     """What becomes of a server that nobody asks.
 
     Args:
@@ -120,7 +120,7 @@ def make_server(
 
 
 def run(
-    server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: Idling
+    server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: IdlePolicy
 ) -> None:
     """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough.
 
@@ -143,7 +143,9 @@ def run(
         service.engine.stop()
 
 
-def _look(service: Service, server: uvicorn.Server, idling: Idling, over: threading.Event) -> None:
+def _look(
+    service: Service, server: uvicorn.Server, idling: IdlePolicy, over: threading.Event
+) -> None:
     """End the server, or unload its model, once nobody has asked for long enough."""
     while idling.after_s is not None and not over.wait(min(_IDLE_LOOK_S, idling.after_s)):
         if service.admission.active or service.engine.idle_s < idling.after_s:

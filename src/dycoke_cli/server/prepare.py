@@ -18,14 +18,14 @@ from dycoke_cli.video.sampling import Sampling
 if TYPE_CHECKING:
     from dycoke_cli.video import Clip
 
-Read = Callable[[MediaFile, Sampling], "Clip"]
+ReadClip = Callable[[MediaFile, Sampling], "Clip"]
 
 
 def prepare(
     request: ChatRequest,
     media: Media,
     sessions: SessionCache,
-    read: Read,
+    read: ReadClip,
     send: Callable[[Event], None],
 ) -> Task:
     """Open a request's videos, and read those that aren't cached.
@@ -78,7 +78,7 @@ def _unknown(part: VideoPart) -> Refused:
     )
 
 
-def _clip(part: VideoPart, file: MediaFile | None, sampling: Sampling, read: Read) -> Clip:
+def _clip(part: VideoPart, file: MediaFile | None, sampling: Sampling, read: ReadClip) -> Clip:
     if file is None:
         raise _unknown(part)
     if file.frames is None:

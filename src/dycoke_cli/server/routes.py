@@ -22,15 +22,22 @@ from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import declared_length, json_reply, read_body
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
-from dycoke_cli.server.inspecting import HEADERS, MOST_FRAMES, Piece, Shown, checked, shown_page
+from dycoke_cli.server.inspecting import (
+    HEADERS,
+    MOST_FRAMES,
+    InspectionResult,
+    TextDelta,
+    checked,
+    shown_page,
+)
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.prepare import Read, prepare
+from dycoke_cli.server.prepare import ReadClip, prepare
 from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
 from dycoke_cli.server.session_cache import SessionCache
 
-_LOOK_EVERY_S = 1.0
+_POLL_S = 1.0
 _READERS = 2
 
 
@@ -55,7 +62,7 @@ class Service:
     engine: EngineThread
     sessions: SessionCache
     media: Media
-    read: Read
+    read: ReadClip
     admission: Admission
     metrics: Metrics
     most_frames: int
@@ -100,7 +107,7 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
 
     @app.post("/inspect")
     async def show(http: Request) -> Response:
-        return await answered(http, _Showing)
+        return await answered(http, _Inspecting)
 
     @app.get(PAGE)
     async def front_page() -> Response:
@@ -144,7 +151,7 @@ class _Stream(StreamingResponse):
 class _Answering:
     """One request on its way through the engine."""
 
-    shown: ClassVar[bool] = False
+    inspect: ClassVar[bool] = False
 
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         self._service, self._request, self._http = service, request, http
@@ -170,7 +177,7 @@ class _Answering:
         service = self._service
         given = (self._request, service.media, service.sessions, service.read, self._send)
         task = await run_sync(prepare, *given, limiter=readers)
-        self._task = replace(task, shown=self.shown)
+        self._task = replace(task, inspect=self.inspect)
         if await self._http.is_disconnected():
             raise _gone()
         service.engine.submit(self._task)
@@ -204,15 +211,15 @@ class _Answering:
         """End what is under way, if nobody has seen the end of it."""
         if self._task is not None and not self._ended:
             self._service.metrics.add("cancelled_total")
-            self._task.left.set()
+            self._task.cancelled.set()
 
     async def _next(self) -> Event | None:
         """The next event; None where none comes for a while."""
         try:
-            found = await asyncio.wait_for(self._events.get(), _LOOK_EVERY_S)
+            found = await asyncio.wait_for(self._events.get(), _POLL_S)
         except TimeoutError:
             return None
-        self._ended = not isinstance(found, (str, Piece))
+        self._ended = not isinstance(found, (str, TextDelta))
         return found
 
     def _send(self, found: Event) -> None:
@@ -220,10 +227,10 @@ class _Answering:
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
 
 
-class _Showing(_Answering):
+class _Inspecting(_Answering):
     """One that is inspected: a stream of pieces of its answers, which ends with the page's data."""
 
-    shown: ClassVar[bool] = True
+    inspect: ClassVar[bool] = True
 
     @classmethod
     def read(cls, body: bytes, service: Service) -> ChatRequest:
@@ -237,9 +244,9 @@ class _Showing(_Answering):
             found = await self._next()
             if found is None:
                 yield STILL_HERE
-            elif isinstance(found, Piece):
+            elif isinstance(found, TextDelta):
                 yield event(vars(found))
-            elif isinstance(found, Shown):
+            elif isinstance(found, InspectionResult):
                 yield await run_sync(event, found.data)  # some are megabytes
             elif isinstance(found, BaseException):
                 yield event(refused(found).document)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.guarantee import Certainty
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.runs.journal import Journal
 
 FILE = "observations.jsonl"

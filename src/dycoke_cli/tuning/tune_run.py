@@ -15,7 +15,7 @@ from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
-from dycoke_cli.runs.conversation import known_of
+from dycoke_cli.runs.conversation import unloaded_model
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import uncollected
@@ -51,7 +51,7 @@ def tune(
         OutOfMemoryError: with the flag that helps.
         OutputError: the journal is in use, or can't be written.
     """
-    local = known_of(tuning.request, listener.warning).local
+    local = unloaded_model(tuning.request, listener.warning).local
     with uncollected():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose as resolve

@@ -1,4 +1,4 @@
-"""Which cluster is joined, how many workers find room there, and what is said where none does."""
+"""Which cluster is joined, how many workers fit there, and the sentence where none does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.runs.ray import cluster
-from dycoke_cli.runs.ray.cluster import Workers, connected, room
+from dycoke_cli.runs.ray.cluster import Workers, connected, fit_workers
 from dycoke_cli.runs.ray.workers import OnRay
 from tests.cli.harness import run_here, run_process
 
@@ -41,15 +41,15 @@ def test_room_is_counted_machine_by_machine(
     # One with many CPUs and no GPU, one with few CPUs for two GPUs, one with few of both.
     machines = nodes({"CPU": 6.0}, {"CPU": 3.0, "GPU": 2.0}, {"CPU": 5.0, "GPU": 1.0})
     monkeypatch.setattr(ray, "nodes", machines)
-    assert room(cpus, gpus, device) == expected
+    assert fit_workers(cpus, gpus, device) == expected
 
 
 def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", nodes({"CPU": 3.0}, {"CPU": 3.0}))
     with pytest.raises(UsageError, match="no machine of the cluster has 4 CPUs and 0 GPUs"):
-        room(4, None, "auto")
+        fit_workers(4, None, "auto")
     with pytest.raises(UsageError, match="has 1 CPUs and 1 GPUs"):
-        room(1, 1, "auto")
+        fit_workers(1, 1, "auto")
 
 
 def test_workers_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,13 +58,13 @@ def test_workers_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) 
         {"CPU": 8.0, "memory": 10.0 * gigabyte}, {"CPU": 2.0, "memory": 90.0 * gigabyte}
     )
     monkeypatch.setattr(ray, "nodes", machines)
-    assert room(1, None, "auto", 4 * gigabyte) == Workers(4, 1, 0, 4 * gigabyte)
+    assert fit_workers(1, None, "auto", 4 * gigabyte) == Workers(4, 1, 0, 4 * gigabyte)
     with pytest.raises(OutOfMemoryError, match=r"needs about 91 GB, 90 GB free on the largest mac"):
-        room(1, None, "auto", 91 * gigabyte)
+        fit_workers(1, None, "auto", 91 * gigabyte)
     # On a GPU the model takes none of it; there a worker looks itself.
     with_gpu = nodes({"CPU": 8.0, "GPU": 1.0, "memory": 1.0 * gigabyte})
     monkeypatch.setattr(ray, "nodes", with_gpu)
-    assert room(1, None, "auto", 4 * gigabyte) == Workers(1, 1, 1.0, 0)
+    assert fit_workers(1, None, "auto", 4 * gigabyte) == Workers(1, 1, 1.0, 0)
 
 
 def test_threads_are_what_is_reserved() -> None:

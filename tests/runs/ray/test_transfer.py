@@ -14,10 +14,10 @@ from dycoke_cli.runs.ray.transfer import Sender, received
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 30])
 def test_copy_is_the_file_and_goes(size: int, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(transfer, "PIECE_BYTES", 8)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 8)
     path = tmp_path / "a clip.h264"
     path.write_bytes(os.urandom(size))
-    with received(str(path), Sender({str(path)}).piece) as copy:
+    with received(str(path), Sender({str(path)}).chunk) as copy:
         assert copy != str(path)
         assert Path(copy).read_bytes() == path.read_bytes()
     assert not Path(copy).exists()
@@ -33,21 +33,21 @@ def test_what_cant_be_sent_is_said_as_elsewhere(tmp_path: Path) -> None:
         (".", "is a folder"),
     ):
         path = str(tmp_path / name)
-        with pytest.raises(VideoError, match=sentence), received(path, Sender({path}).piece):
+        with pytest.raises(VideoError, match=sentence), received(path, Sender({path}).chunk):
             pass
 
 
 def test_file_that_goes_while_it_is_sent(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(transfer, "PIECE_BYTES", 8)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 8)
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"x" * 20)
 
-    def piece(name: str, offset: int) -> object:
+    def chunk(name: str, offset: int) -> object:
         if offset:
             path.unlink(missing_ok=True)
-        return Sender({name}).piece(name, offset)
+        return Sender({name}).chunk(name, offset)
 
-    with pytest.raises(VideoError, match="doesn't exist"), received(str(path), piece):
+    with pytest.raises(VideoError, match="doesn't exist"), received(str(path), chunk):
         pass
 
 
@@ -55,9 +55,9 @@ def test_no_file_is_sent_but_those_of_the_run(tmp_path: Path) -> None:
     for name in ("clip.mp4", "secret"):
         (tmp_path / name).write_bytes(b"x" * 20)
     sender = Sender({str(tmp_path / "clip.mp4")})
-    assert sender.piece(f"{tmp_path}/clip.mp4", 0) == b"x" * 20
+    assert sender.chunk(f"{tmp_path}/clip.mp4", 0) == b"x" * 20
     for path in (f"{tmp_path}/secret", f"{tmp_path}/clip.mp4/../secret", "/etc/passwd"):
         for offset in (0, 1):
-            refused = sender.piece(path, offset)
+            refused = sender.chunk(path, offset)
             assert isinstance(refused, VideoError)
             assert "isn't a file of this run" in str(refused)

@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer, Seconds, Tokens
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.remote.remote_client import RemoteClient
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO
 from dycoke_cli.runs.remote.served_model import ServedModel, Server
@@ -48,7 +48,7 @@ def asked(served: Served, told: Any) -> Answer:
 
     endpoint, model = served
     endpoint.reply = reply
-    answer = model.ask(Asked(None, "What?"), NO_VIDEO, None, GenerationOptions(temperature=1))
+    answer = model.ask(JobQuestion(None, "What?"), NO_VIDEO, None, GenerationOptions(temperature=1))
     frames = example(type(answer.frames))
     valid(replace(answer, video="a.mp4", frames=frames).to_dict(), "answer", "remote")
     return answer

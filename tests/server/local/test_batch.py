@@ -21,18 +21,17 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs import local as in_process
-from dycoke_cli.runs.jobs import Asked, Job, Video
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome as Line
 from dycoke_cli.runs.outcome import all_failed, answered
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import Read
+from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run
-from dycoke_cli.server.local.batch_wire import Batch
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
+from dycoke_cli.server.local.wire import BATCH_PATH, Batch, line_of, setup_of
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
@@ -60,10 +59,10 @@ class Answers:
         answers = self
 
         class Answerer:
-            waiting: list[Read] = []  # noqa: RUF012
+            waiting: list[DecodedJob] = []  # noqa: RUF012
             full = False
 
-            def add(self, read: Read) -> list[Line]:
+            def add(self, read: DecodedJob) -> list[Line]:
                 answers.read.append(read.job.video.name)
                 if isinstance(read.clip, DycokeError):
                     return all_failed(read.job, plan, read.clip)
@@ -138,14 +137,14 @@ def opened(local: Served, jobs: list[Job]) -> tuple[Plan, batch_client.LocalEngi
 
 
 def jobs_of(*videos: Path) -> list[Job]:
-    return [Job(Video(str(v), v.name, v.name), (Asked(None, "What?"),)) for v in videos]
+    return [Job(Video(str(v), v.name, v.name), (JobQuestion(None, "What?"),)) for v in videos]
 
 
 def test_only_so_many_videos_are_sent_ahead(
     local: Served, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_client, "_AHEAD", 2)
-    monkeypatch.setattr(batch_client, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(batch_client, "_POLL_S", 0.02)
     drawn: list[str] = []
 
     def drawing() -> Iterator[Job]:
@@ -165,7 +164,7 @@ def test_only_so_many_videos_are_sent_ahead(
 def test_a_run_that_is_to_stop_finishes_what_is_under_way(
     local: Served, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_client, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(batch_client, "_POLL_S", 0.02)
     answers.gate.clear()
     plan, engine = opened(local, jobs_of(*FOUR))
     listener = Listener()

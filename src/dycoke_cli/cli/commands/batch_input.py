@@ -11,8 +11,8 @@ from pathlib import Path
 from dycoke_cli.cli.flags import question_input
 from dycoke_cli.cli.flags.words import apart
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.discovery import Found, find, find_several, listed
-from dycoke_cli.runs.jobs import Asked, Job
+from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.stdin import STDIN
@@ -59,11 +59,11 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
         raise UsageError("- reads the list of videos from stdin: leave out the others")
     texts = question_input.collect(question, more, videos[0])
     # Without duplicates, which would have the same key in the results.
-    asked = tuple(dict.fromkeys(Asked(None, text) for text in texts))
+    asked = tuple(dict.fromkeys(JobQuestion(None, text) for text in texts))
     if len(videos) > 1:
         files = find_several(videos)
     else:
-        files = Found(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
+        files = VideoList(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
     return Given([Job(video, asked) for video in files.videos], files.notes)
 
 

@@ -28,7 +28,7 @@ from dycoke_cli.video.limits import Limits
 if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
-    from dycoke_cli.server.prepare import Read
+    from dycoke_cli.server.prepare import ReadClip
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
 
@@ -204,7 +204,7 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
-        from dycoke_cli.server.lifetime import Address, Idling, make_server, run
+        from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.listener import LocalListener
 
         address = Address(host, port, key)
@@ -222,7 +222,9 @@ def serve(
                 announce_ready(
                     f"Serving {request.model} at http://{url_host}:{listening.getsockname()[1]}/v1"
                 )
-                idling = Idling(idle or _BACKGROUND_IDLE_S, True) if background else Idling(idle)
+                idling = (
+                    IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
+                )
                 run(server, service, [listening, *local.sockets], idling)
 
 
@@ -237,10 +239,10 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and assemble the service."""
-    from dycoke_cli.runs.conversation import bound_to, check_request
+    from dycoke_cli.runs.conversation import bind_loaded, check_request
     from dycoke_cli.stock.importing import uncollected
 
-    known = check_request(request, 1, view)
+    unloaded = check_request(request, 1, view)
     with uncollected():
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
@@ -253,17 +255,17 @@ def _service(
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
-    view.stage("load" if known.local else "fetch")
-    loading = partial(load, known.source, **asdict(request.loading))
+    view.stage("load" if unloaded.local else "fetch")
+    loading = partial(load, unloaded.source, **asdict(request.loading))
     loaded = loading()
     # Raises if the model doesn't support the method, so that the server never starts with it.
-    bound_to(loaded, request.method, known)
+    bind_loaded(loaded, request.method, unloaded)
     metrics = Metrics()
     sessions = SessionCache(hold, metrics)
     kept = VisualCache() if cache else None
     return Service(
         defaults=replace(
-            request, sampling=listening(request.sampling, known.source, request.loading)
+            request, sampling=listening(request.sampling, unloaded.source, request.loading)
         ),
         engine=EngineThread(loading, loaded, sessions, metrics, kept),
         sessions=sessions,
@@ -276,7 +278,7 @@ def _service(
     )
 
 
-def _make_reader(limits: Limits) -> Read:
+def _make_reader(limits: Limits) -> ReadClip:
     """Reader of request videos; each is decoded in a separate process."""
     decoders = Decoders(limits)
 

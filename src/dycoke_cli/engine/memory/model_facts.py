@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files.on_disk import StoredConfig

@@ -1,10 +1,12 @@
-"""Connects to a Ray cluster, or makes one of this machine; and keeps Ray off our streams.
+"""Connects to a Ray cluster, or starts one on this machine, and keeps Ray off stdout and stderr.
 
-What is used of Ray that no page of its documentation tells of, checked on 2.60.0:
-`ray._private.services.canonicalize_bootstrap_address`, which finds the cluster of "auto": joining
-one that isn't there takes Ray two minutes; `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read
-off the environment when Ray is imported: whether other machines can join a cluster, which then
-listens to all of them; `ray.init(_temp_dir=…)`.
+Undocumented parts of Ray that are used here, checked on 2.60.0:
+
+- `ray._private.services.canonicalize_bootstrap_address` finds the cluster of "auto". Without it,
+  joining a cluster that isn't there takes two minutes.
+- `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read from the environment when Ray is imported,
+  is whether other machines can join a cluster, which then listens on all interfaces.
+- `ray.init(_temp_dir=…)`.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
 
-# Videos don't go through it as a whole, and answers are short.
+# Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
-_PATIENCE_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Else whatever is still under way at the end would make a cluster of its own.
+    # Otherwise a call that is still under way after `shutdown` would start another cluster.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # What is said of workers that die goes to stdout, where answers go.
+    # Ray prints messages about dead workers to stdout, where the answers go.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
 }
@@ -44,13 +46,13 @@ _QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers a cluster has room for, and what each reserves.
+    """Number of workers that fit on a cluster, and the resources that each reserves.
 
     Args:
-        count: of workers.
+        count: number of workers.
         cpus: of each.
         gpus: of each.
-        memory: of each, in bytes of main memory; none where the model is on a GPU.
+        memory: of each, in bytes of main memory; 0 if the model is on a GPU.
     """
 
     count: int
@@ -60,7 +62,7 @@ class Workers:
 
     @property
     def threads(self) -> int:
-        """For arithmetic, in each."""
+        """Threads for arithmetic in each worker."""
         return max(1, int(self.cpus))
 
 
@@ -76,14 +78,14 @@ def need_ray() -> None:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Within the block, this process is connected to a cluster.
+    """Connect this process to a cluster for the length of the block.
 
     Args:
-        address: "auto" (the one that this machine is part of) or HOST:PORT; None makes a cluster
-            of this machine, which ends with the block. Any other stays.
+        address: "auto" (the cluster that this machine is part of) or HOST:PORT. None starts a
+            cluster on this machine, which ends with the block.
 
     Raises:
-        UsageError: an address that isn't one.
+        UsageError: the address is invalid.
         DycokeError: there is no cluster, or none that this machine can join.
     """
     ray = import_ray()
@@ -91,7 +93,8 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Sockets lie in it, whose paths may have about a hundred characters; macOS' own has fifty.
+    # Ray puts sockets into this folder, and their paths are limited to about 100 characters. The
+    # default folder of macOS takes 50 of them.
     place = "/tmp" if sys.platform == "darwin" else None
     with tempfile.TemporaryDirectory("", "ray-", place, ignore_cleanup_errors=True) as folder:
         if address is None:
@@ -100,19 +103,19 @@ def connected(address: str | None) -> Iterator[None]:
                 "num_cpus": usable_cpus(),
                 "object_store_memory": _OBJECT_STORE_BYTES,
                 "include_dashboard": False,
-                # What it logs goes with it, unless somebody is to read that. The folder that Ray is
-                # given it opens to everybody, so that one is inside of ours.
+                # Ray's logs are removed with this folder, unless they are to be read. Ray makes the
+                # folder that it is given readable for everybody: a subfolder of ours stays closed.
                 **({} if os.environ.get(DEBUG) else {"_temp_dir": f"{folder}/r"}),
             }
         else:
             # Its workers don't inherit the environment of this process.
             files = {plugins.ENVIRONMENT: os.pathsep.join(map(str, plugins.files()))}
-            options = {"address": _found(address), "runtime_env": {"env_vars": files}}
-        before = signal.getsignal(signal.SIGTERM)
+            options = {"address": _reachable(address), "runtime_env": {"env_vars": files}}
+        before = signal.getsignal(signal.SIGTERM)  # Ray installs its own handler
         try:
-            with _stderr_shut(), _private(address is None):
+            with _silent_stderr(), _private(address is None):
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        except Exception as error:  # a bare one where its processes don't start in time
+        except Exception as error:  # Ray raises a bare one if its processes don't start in time
             raise DycokeError(f"{_where(address)}: {_first_line(error)}") from error
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -124,10 +127,10 @@ def connected(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _private(ours: bool) -> Iterator[None]:
-    """A cluster of our own that is started within the block is out of other users' reach.
+    """Close a cluster that is started in the block to other users and machines.
 
-    It listens on the loopback interface alone, and only this user can read what it writes, the
-    token that it is joined with included.
+    It listens on the loopback interface only, and its files, including the token for joining it,
+    are readable by this user only.
     """
     if not ours:
         yield
@@ -135,7 +138,7 @@ def _private(ours: bool) -> Iterator[None]:
     from ray._private import ray_constants
 
     with suppress(OSError):
-        (Path.home() / ".ray" / "auth_token").chmod(0o600)  # which an earlier Ray made
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)  # made by an earlier Ray
     joinable, umask = ray_constants.ENABLE_RAY_CLUSTER, os.umask(0o077)
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -145,18 +148,18 @@ def _private(ours: bool) -> Iterator[None]:
         os.umask(umask)
 
 
-def room(cpus: float, gpus: float | None, device: str, model_bytes: int = 0) -> Workers:
-    """How many workers the cluster has room for.
+def fit_workers(cpus: float, gpus: float | None, device: str, model_bytes: int = 0) -> Workers:
+    """Number of workers that fit on the connected cluster.
 
     Args:
         cpus: that a worker reserves.
-        gpus: likewise; None is one where the cluster has any and the device may be one.
+        gpus: that a worker reserves; None is one if the cluster has any and `device` allows it.
         device: of `--device`.
-        model_bytes: that loading the model takes, of main memory where a worker has no GPU.
+        model_bytes: memory that loading the model takes; main memory if a worker has no GPU.
 
     Raises:
-        UsageError: not one finds room.
-        OutOfMemoryError: not one finds the memory for the model.
+        UsageError: no machine has the CPUs or GPUs for a worker.
+        OutOfMemoryError: no machine has the memory for the model.
     """
     import ray
 
@@ -185,7 +188,7 @@ def room(cpus: float, gpus: float | None, device: str, model_bytes: int = 0) -> 
 
 
 def silence_data() -> None:
-    """Keep Ray Data's reports and bars off stderr; they are in Ray's own log files."""
+    """Keep Ray Data's reports and progress bars off stderr; Ray's log files have them."""
     from ray.data import DataContext
 
     if os.environ.get(DEBUG):
@@ -201,20 +204,24 @@ def _fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
 
 
 def import_ray() -> Any:
-    """Ray itself, silenced: it reads how when it is imported.
+    """Import Ray, silenced.
 
     Raises:
         UsageError: it isn't installed.
     """
     need_ray()
+    # Before the import, which reads these variables.
     os.environ.update(_ALWAYS if os.environ.get(DEBUG) else _ALWAYS | _QUIET)
     import ray
 
     return ray
 
 
-def _found(address: str) -> str:
-    """HOST:PORT of a cluster that answers."""
+def _reachable(address: str) -> str:
+    """HOST:PORT of a cluster that accepts connections.
+
+    Checked before `ray.init`, which would wait for minutes.
+    """
     if "://" in address:
         raise UsageError(
             f"--address {address} is that of a Ray client, which this doesn't work with; run it on "
@@ -223,17 +230,17 @@ def _found(address: str) -> str:
     from ray._private.services import canonicalize_bootstrap_address
 
     try:
-        found = canonicalize_bootstrap_address(address)
+        resolved = canonicalize_bootstrap_address(address)
     except (ValueError, OSError) as error:
         raise UsageError(f"--address must be auto or HOST:PORT, not {address!r}") from error
-    if found is None:
+    if resolved is None:
         raise DycokeError(f"{_where(address)}: none runs on this machine")
-    host, _, port = found.rpartition(":")
+    host, _, port = resolved.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
-        raise DycokeError(f"{_where(address)}: nothing answers at {found}") from error
-    return found
+        raise DycokeError(f"{_where(address)}: nothing answers at {resolved}") from error
+    return resolved
 
 
 def _where(address: str | None) -> str:
@@ -250,8 +257,8 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _stderr_shut() -> Iterator[None]:
-    """What Ray writes there while it starts is written past Python."""
+def _silent_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to /dev/null: Ray's processes write to it, not to `sys.stderr`."""
     if os.environ.get(DEBUG):
         yield
         return

@@ -1,4 +1,4 @@
-"""Transfers a video from the machine where the run began to that of a worker, in chunks."""
+"""Transfers a video from the machine where the run began to a worker's machine, in chunks."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.open_file import open_file
 
-PIECE_BYTES = 8 * 1024**2
+CHUNK_BYTES = 8 * 1024**2
 
 
 class Sender:
-    """Reads the files of a run where they are, and no others; it knows nothing of Ray.
+    """Reads the files of a run, and no others, for workers on other machines.
 
     Args:
-        paths: of its videos and subtitles.
+        paths: of the run's videos and subtitles. A worker that asks for another path gets an error.
     """
 
     def __init__(self, paths: Collection[str]) -> None:
         self._paths = frozenset(paths)
 
-    def piece(self, path: str, offset: int) -> bytes | DycokeError:
-        """The bytes of a file from an offset on; none where it ends.
+    def chunk(self, path: str, offset: int) -> bytes | DycokeError:
+        """Bytes of a file from an offset on; empty at its end.
 
-        An error is returned, not raised: on its way to another machine it would lose its kind.
+        An error is returned, not raised: Ray would wrap it in an exception of its own.
         """
         if path not in self._paths:
             return VideoError(f"{display_name(path)} isn't a file of this run, so it isn't sent")
         try:
             with open_file(path) as file:
                 file.seek(offset)
-                return file.read(PIECE_BYTES)
+                return file.read(CHUNK_BYTES)
         except DycokeError as error:
             return error
         except OSError as error:
@@ -43,19 +43,19 @@ class Sender:
 
 
 @contextmanager
-def received(path: str, piece: Callable[[str, int], bytes | DycokeError]) -> Iterator[str]:
-    """Within the block, a copy of a video on this machine.
+def received(path: str, chunk: Callable[[str, int], bytes | DycokeError]) -> Iterator[str]:
+    """A local copy of a video for the length of the block.
 
     Args:
-        path: where it is on the other one.
-        piece: asks `Sender.piece` there.
+        path: of the video on the other machine.
+        chunk: calls `Sender.chunk` there.
 
     Raises:
-        VideoError: it can't be read there.
-        OSError: it can't be written here.
+        VideoError: the video can't be read there.
+        OSError: the copy can't be written here.
     """
     with tempfile.NamedTemporaryFile(prefix="dycoke-") as file:
-        while content := piece(path, file.tell()):
+        while content := chunk(path, file.tell()):
             if isinstance(content, DycokeError):
                 raise content
             file.write(content)

@@ -1,8 +1,8 @@
-"""The engine that answers on a Ray cluster: its workers hold the model, and are sent videos.
+"""The engine that answers on a Ray cluster: workers load the model and receive videos.
 
-Ray Data spreads the videos, and starts again what has died; `attempts` sees to it that a video
-which ends its worker is tried three times. Whatever a worker has answered comes here, and is
-written by the run, so that any engine resumes it.
+Ray Data distributes the videos and restarts dead workers; `attempts` limits how often a video that
+crashes its worker is tried. All answers come here and are written by the run, so that any engine
+can resume it.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.runs.attempts import Attempts
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.ray.cluster import Workers, connected, need_ray, room, silence_data
+from dycoke_cli.runs.ray.attempts import Attempts
+from dycoke_cli.runs.ray.cluster import Workers, connected, fit_workers, need_ray, silence_data
 from dycoke_cli.runs.ray.transfer import Sender
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.worker import MakeAnswerSlice
 
-# Videos that a worker is sent at once: enough to be answered together and read ahead, few enough
-# to be lost with it. Each worker has several turns, so that all of them end at about one time.
+# Videos that a worker receives at once: enough for a batch and for decoding ahead, few enough to
+# lose with it. Each worker gets several slices, so that all workers end at about the same time.
 _SLICE = 8
 _SLICE_ON_GPU = 32
 _TURNS = 4
-# One that is worked on, and one that waits there.
+# One that is worked on, and one that waits on the worker's machine.
 _SLICES_OF_WORKER = 2
 _POLL_S = 0.5
-_PATIENCE_S = 10.0
+_END_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class OnRay:
-    """The engine, as it was chosen.
+    """Options of the Ray engine, and the engine itself (`runs.run.Engine`).
 
     Args:
         address: of the cluster, as of `cluster.connected`.
         cpus: that a worker reserves.
-        gpus: likewise; None: one, where there are any.
-        ship: send the videos to the workers, which can't open their paths.
-        make: makes what answers, in a worker; None: `worker.load_slices`.
+        gpus: that a worker reserves; None is one if the cluster has any.
+        ship: send the videos to the workers, because they can't open their paths.
+        make: makes the function that answers, in a worker; None is `worker.load_slices`.
 
     Raises:
         UsageError: a number out of range, or Ray isn't installed.
@@ -72,15 +72,15 @@ class OnRay:
         Raises:
             DycokeError: there is no cluster, the model can't be loaded on it, or it broke down.
         """
-        given = dict(enumerate(jobs))
-        if not given:
+        numbered = dict(enumerate(jobs))  # small numbers identify jobs in messages to the actors
+        if not numbered:
             return
         listener.stage("load")
         with connected(self.address):
-            workers = room(self.cpus, self.gpus, plan.loading.device, plan.model_bytes or 0)
-            attempts = _here(Attempts)
-            replies = _Replies(self._dataset(given, _for_workers(plan, workers), workers, attempts))
-            yield from _outcomes(given, plan, replies, attempts, listener)
+            workers = fit_workers(self.cpus, self.gpus, plan.loading.device, plan.model_bytes or 0)
+            attempts = _actor_here(Attempts)
+            dataset = self._dataset(numbered, _for_workers(plan, workers), workers, attempts)
+            yield from _outcomes(numbered, plan, _Replies(dataset), attempts, listener)
 
     def _dataset(self, jobs: dict[int, Job], plan: Plan, workers: Workers, attempts: Any) -> Any:
         import ray.data
@@ -89,7 +89,7 @@ class OnRay:
 
         silence_data()
         folder = os.getcwd()
-        sender = _here(Sender, _files(jobs.values(), folder)) if self.ship else None
+        sender = _actor_here(Sender, _files(jobs.values(), folder)) if self.ship else None
         task = Task(plan, workers.threads, self.make or load_slices, attempts, sender)
         together = plan.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
         together = max(1, min(together, len(jobs) // (_TURNS * workers.count)))
@@ -98,9 +98,10 @@ class OnRay:
             Slice({number: jobs[number] for number in numbers[i : i + together]}, folder)
             for i in range(0, len(numbers), together)
         ]
+        # Pickled here: as Python objects, Ray Data would turn them into Arrow columns.
         rows = [{"slice": pickle.dumps(part)} for part in slices]
         return ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            RayWorker,  # a class is welcome, too
+            RayWorker,  # a class: one instance per actor, so that the model is loaded once
             fn_constructor_args=(task,),
             compute=ray.data.ActorPoolStrategy(
                 size=min(workers.count, len(rows)), max_tasks_in_flight_per_actor=_SLICES_OF_WORKER
@@ -112,7 +113,7 @@ class OnRay:
 
 
 class _Replies:
-    """Replies as they come; they are drawn in a thread, so that waiting for them can end."""
+    """Replies as they arrive. A thread draws them, because Ray Data's iterator has no timeout."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -122,10 +123,10 @@ class _Replies:
         self._thread.start()
 
     def take(self, timeout_s: float) -> Any:
-        """The next reply; None where none came in that time.
+        """The next reply; None if none arrived in that time.
 
         Raises:
-            DycokeError: no more will come.
+            DycokeError: no more will arrive.
         """
         try:
             reply = self._replies.get(timeout=timeout_s)
@@ -136,13 +137,13 @@ class _Replies:
         return reply
 
     def end(self) -> None:
-        """Draw no more, and let Ray Data end in its own way if that doesn't take long."""
+        """Draw no more. Ray Data may end on its own, if that doesn't take long."""
         self._ended = True
-        self._thread.join(_PATIENCE_S)
+        self._thread.join(_END_TIMEOUT_S)
 
     def _draw(self) -> None:
         try:
-            # Each reply at once: a reply that waits for the next is lost if this process dies.
+            # No prefetching: a reply that waits for the next one is lost if this process dies.
             for batch in self._dataset.iter_batches(batch_size=None, prefetch_batches=0):
                 for reply in batch["reply"]:
                     self._replies.put(pickle.loads(reply))
@@ -156,13 +157,14 @@ class _Replies:
 def _outcomes(
     jobs: dict[int, Job], plan: Plan, replies: _Replies, attempts: Any, listener: Listener
 ) -> Iterator[Outcome]:
-    """Outcomes until all jobs have theirs; when the run is to end, those that were begun."""
+    """Outcomes of all jobs; once the run is to end, of those that were begun."""
     import ray
 
     left = dict(jobs)
     stopped = False
     while left:
         if listener.stopping and not stopped:
+            # Asked of the actor: only it knows which slices have reached a worker.
             begun = ray.get(attempts.stop.remote())
             left = {number: left[number] for number in begun if number in left}
             stopped = True
@@ -174,32 +176,32 @@ def _outcomes(
             replies.end()
             raise reply.failure
         listener.ready = True
-        # A slice whose worker died just after it had answered may come twice.
+        # A slice whose worker died just after it had answered may arrive twice.
         fresh = [left.pop(number) for number in reply.videos if number in left]
-        keys = {plan.key(job, asked) for job in fresh for asked in job.questions}
+        keys = {plan.key(job, question) for job in fresh for question in job.questions}
         yield from (outcome for outcome in reply.outcomes if outcome.key in keys)
     replies.end()
 
 
 def _for_workers(plan: Plan, workers: Workers) -> Plan:
-    """The same, for other machines."""
+    """The plan for processes on other machines, with another working directory."""
     loading = plan.loading
     if workers.gpus == 0 and loading.device == "auto" and loading.device_map is None:
-        # A worker sees the GPUs of its machine, and may use none that it hasn't reserved.
+        # "auto" would find the GPUs of the worker's machine, and it has reserved none.
         loading = replace(loading, device="cpu")
     model = os.path.abspath(plan.model) if os.path.isdir(plan.model) else plan.model
     return replace(plan, loading=loading, model=model)
 
 
 def _files(jobs: Iterable[Job], folder: str) -> set[str]:
-    """The files that a run reads, by the names that workers have for them."""
+    """The files that a run reads, by the paths that workers request."""
     paths = {job.video.path for job in jobs}
     paths |= {job.subtitles.path for job in jobs if job.subtitles and job.subtitles.path}
     return {os.path.join(folder, path) for path in paths}
 
 
-def _here(kind: type, *arguments: Any) -> Any:
-    """An actor on this machine."""
+def _actor_here(kind: type, *arguments: Any) -> Any:
+    """An actor on this machine, which has the files and outlives every worker."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -211,5 +213,8 @@ def _here(kind: type, *arguments: Any) -> Any:
 def _broken(error: BaseException) -> DycokeError:
     if isinstance(error, DycokeError):
         return error
-    said = " ".join(str(error).split())[-300:]
-    return DycokeError(f"the Ray cluster broke down ({type(error).__name__}: {said}); run it again")
+    # The end of the message: Ray puts the cause after the tracebacks of all processes between.
+    cause = " ".join(str(error).split())[-300:]
+    return DycokeError(
+        f"the Ray cluster broke down ({type(error).__name__}: {cause}); run it again"
+    )

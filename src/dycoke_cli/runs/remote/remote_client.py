@@ -1,6 +1,6 @@
-"""Speaks to an OpenAI-compatible server: the official client, held to limits; errors as sentences.
+"""Client of an OpenAI-compatible server: the official one, with limits and errors as sentences.
 
-A server is believed nothing: what it answers may be no JSON, of any size, and never end.
+The server isn't trusted: its response may be invalid JSON, of any size, and endless.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.unicode import valid
 
 RETRIES = 6
-"""After the first try, with growing pauses (or what Retry-After says), on 429, 5xx and lost
-connections."""
+"""Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
 TIMEOUT_S = 600.0
-"""Without a word from the server, and for all of a body."""
+"""Limit for silence of the server, and for a whole body."""
 MOST_BYTES = 64 * 1024**2
-"""Of a body."""
-_FIRST_RETRIES = 1
-_SAID = 500
+"""The largest body of a response."""
+_FIRST_RETRIES = 1  # of the first request: a wrong address is to be reported soon
+_MESSAGE_CHARS = 500
 _REFUSED = "invalid_request_error"
-"""What an error in a stream says in place of a status."""
+"""Type of an error in a stream, which has no HTTP status of its own."""
 
 
 class ServerGoneError(ModelError):
-    """The server can't be reached any more."""
+    """The server can't be reached."""
 
 
 @dataclass
 class Reply:
-    """What a server answered.
+    """Response of a server.
 
     Args:
         text: of the answer.
         reason: why it ended.
-        model: as the server calls it.
-        usage: as it came; empty where there was none.
-        first_s: from the request to the first text, of an answer that was streamed.
+        model: name that the server reports.
+        usage: as the server reports it; empty if it doesn't.
+        first_s: from the request to the first text, if it was streamed.
         seconds: from the request to the end.
     """
 
@@ -57,7 +56,7 @@ class Reply:
 
 
 class RemoteClient:
-    """One server. Used from several threads.
+    """Client of one server; thread-safe.
 
     Args:
         url: such as http://localhost:8000/v1.
@@ -66,7 +65,9 @@ class RemoteClient:
 
     def __init__(self, url: str, key_variable: str) -> None:
         self._url, self._variable = url, key_variable
-        key = os.environ.get(key_variable) or "none"  # which servers of one's own ignore
+        key = (
+            os.environ.get(key_variable) or "none"
+        )  # the client needs one, and local servers ignore it
         self._client = openai.OpenAI(
             api_key=key,
             base_url=url,
@@ -77,7 +78,7 @@ class RemoteClient:
         self._models: list[str] = []
 
     def models(self) -> list[str]:
-        """The names of the models that are served; none where the server has no such list.
+        """Names of the served models; empty if the server has no such list.
 
         Raises:
             ModelError: it can't be reached, or refuses the key.
@@ -90,7 +91,7 @@ class RemoteClient:
             openai.AuthenticationError,
             openai.PermissionDeniedError,
         ) as error:
-            raise self.told(error) from None
+            raise self._explained(error) from None
         except (openai.APIError, AttributeError, TypeError, ValueError):
             return []
         return self._models
@@ -106,7 +107,7 @@ class RemoteClient:
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return word in str(error)
         except openai.APIError as error:
-            raise self.told(error) from None
+            raise self._explained(error) from None
         return False
 
     def ask(self, body: dict[str, Any], on_text: Callable[[str], None] | None = None) -> Reply:
@@ -117,16 +118,16 @@ class RemoteClient:
             on_text: called with the text as it comes, where the server streams.
 
         Raises:
-            ModelError: the server is gone, refuses the key or the model, or is no such server:
-                that would come of every request.
+            ModelError: the server is gone, refuses the key or the model, or isn't such a server.
+                Every other request would fail as well.
             UsageError: it refuses this request.
-            DycokeError: it gave no answer, whatever was tried.
+            DycokeError: it gave no answer after all retries.
         """
         try:
             return self._request(body, on_text)
         except openai.APIError as error:
-            raise self.told(error) from None
-        except httpx2.HTTPError as error:  # in the middle of the body
+            raise self._explained(error) from None
+        except httpx2.HTTPError as error:  # in the middle of the body, where openai wraps nothing
             raise self._gone() from error
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(
@@ -134,7 +135,7 @@ class RemoteClient:
             ) from error
 
     def close(self) -> None:
-        """End what is in flight, too."""
+        """Close all connections; requests in flight fail."""
         self._client.close()
 
     def _request(self, body: dict[str, Any], on_text: Callable[[str], None] | None) -> Reply:
@@ -143,19 +144,20 @@ class RemoteClient:
             body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         create = self._client.chat.completions.with_streaming_response.create
         with create(**body) as response:
+            # By the response, not by the request: some servers ignore `stream`.
             if "event-stream" in response.headers.get("content-type", ""):
                 self._follow(response.parse(), reply, began, on_text or (lambda text: None))
             else:
                 _take(json.loads(response.read()), reply)
         reply.seconds = time.perf_counter() - began
         if on_text is not None and reply.first_s is None and reply.text:
-            on_text(reply.text)  # it doesn't stream
+            on_text(reply.text)  # the server doesn't stream
         return reply
 
     def _follow(
         self, chunks: Any, reply: Reply, began: float, on_text: Callable[[str], None]
     ) -> None:
-        """Take in an answer as it comes."""
+        """Read a streamed answer."""
         for chunk in chunks:
             reply.model = str(chunk.model or reply.model)
             if chunk.usage is not None:
@@ -167,11 +169,11 @@ class RemoteClient:
                         reply.first_s = time.perf_counter() - began
                     reply.text += piece
                     on_text(piece)
-        if reply.reason is None:
+        if reply.reason is None:  # the stream ended before the answer did
             raise self._gone()
 
-    def told(self, error: openai.APIError) -> DycokeError:
-        """What an error of the client means."""
+    def _explained(self, error: openai.APIError) -> DycokeError:
+        """The error of the client as one of ours, with a sentence for the user."""
         if isinstance(error.__cause__, DycokeError):
             return error.__cause__
         if isinstance(error, openai.APIConnectionError):
@@ -183,15 +185,19 @@ class RemoteClient:
                 "or name another variable with --api-key-env"
             )
         key = os.environ.get(self._variable)
-        said = _message(error)
-        said = " ".join((said.replace(key, "…") if key else said).split())[:_SAID]
+        message = _message(error)
+        # Some servers repeat the key in their error, and errors end up in files of results.
+        message = " ".join((message.replace(key, "…") if key else message).split())
+        message = message[:_MESSAGE_CHARS]
         if status == 404:
             has = f" (it has {', '.join(self._models)[:200]})" if self._models else ""
-            return ModelError(f"the server at {self._url} has no such model or path{has}: {said}")
+            return ModelError(
+                f"the server at {self._url} has no such model or path{has}: {message}"
+            )
         refused = isinstance(error.body, dict) and error.body.get("type") == _REFUSED
         if refused if status is None else status < 500 and status != 429:
-            return UsageError(f"the server refuses the request: {said}")
-        return DycokeError(f"the server gave no answer: {said}")
+            return UsageError(f"the server refuses the request: {message}")
+        return DycokeError(f"the server gave no answer: {message}")
 
     def _gone(self) -> ServerGoneError:
         return ServerGoneError(
@@ -201,17 +207,17 @@ class RemoteClient:
 
 
 def _message(error: openai.APIError) -> str:
-    """The sentence in an error's body, or all that is known of it."""
+    """The message in an error's body, or else the whole error."""
     body = error.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return said if isinstance(said, str) and said else str(error)
+    message = body.get("message") if isinstance(body, dict) else None
+    return message if isinstance(message, str) and message else str(error)
 
 
 def _take(done: Any, reply: Reply) -> None:
-    """Take in an answer that came as a whole.
+    """Read an answer that wasn't streamed.
 
     Raises:
-        ValueError, TypeError, KeyError: it is something else.
+        ValueError, TypeError, KeyError: it isn't a chat completion.
     """
     [choice] = done["choices"]
     reply.text = valid(choice["message"]["content"] or "")
@@ -222,7 +228,10 @@ def _take(done: Any, reply: Reply) -> None:
 
 
 class _Limited(httpx2.SyncByteStream):
-    """A body that ends."""
+    """A response body with a limit on its size and duration.
+
+    The client's own timeout is for each read: a byte now and then would extend it forever.
+    """
 
     def __init__(self, body: httpx2.SyncByteStream) -> None:
         self._body = body

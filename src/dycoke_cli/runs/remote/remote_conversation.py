@@ -10,8 +10,8 @@ from time import perf_counter
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, advising, beside
-from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.conversation import Conversation, advising, background_read
+from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.sent_video import SentVideo
 from dycoke_cli.runs.remote.served_model import ServedModel, Server, check_silent
@@ -25,13 +25,13 @@ def converse_remotely(
     """Answer all questions; see `conversation.converse`.
 
     Args:
-        conversation: what is asked, about one video.
-        server: that answers.
-        named: the model there, if any was named.
-        listener: hears of it.
+        conversation: questions about one video.
+        server: answers.
+        named: name of the model there, if the user gave one.
+        listener: receives progress and answers.
 
     Raises:
-        UsageError: what is asked can't be asked of this server.
+        UsageError: this server doesn't support the request.
         ModelError: the server can't be reached, or refuses the key or the model.
         DycokeError: it gives no answer.
     """
@@ -46,11 +46,12 @@ def converse_remotely(
         def read() -> tuple[Clip, float]:
             return opened.read(partial(listener.stage, "video")), perf_counter() - started
 
-        with beside(read, [decoder]) as reading:
+        # The server is checked while the frames are decoded.
+        with background_read(read, [decoder]) as reading:
             own = [request.method] if server.names_method else []
             model = server.connected(named, own + [Method()] * conversation.compare)
             clip, seconds = reading.result()
-        if conversation.compare and not model.tells_method:
+        if conversation.compare and not model.sends_method:
             raise UsageError(
                 f"--compare asks by two methods, and the server at {server.url} knows none; leave "
                 "it out"
@@ -64,26 +65,26 @@ def _answer_all(
     request = conversation.request
     method = request.method if model.server.names_method else None
     history: list[tuple[str, str]] = []
-    for question in conversation.questions:
-        asked = Asked(None, question, tuple(history))
-        listener.begin(question)
+    for text in conversation.questions:
+        question = JobQuestion(None, text, tuple(history))
+        listener.begin(text)
         listener.stage("prefill")
-        on_text = listener.on_text or _ignore  # streamed in any case, for the time to first token
-        answer = model.ask(asked, video, method, request.generation, on_text)
+        on_text = listener.on_text or _ignore  # always streamed, to measure the time to first token
+        answer = model.ask(question, video, method, request.generation, on_text)
         answer = _named(answer, conversation)
         if conversation.compare:
             listener.begin_comparison()
-            generation = replace(request.generation, seed=answer.seed)  # the same draws
-            plain = model.ask(asked, video, Method(), generation, _ignore)
+            generation = replace(request.generation, seed=answer.seed)  # the same sampling
+            plain = model.ask(question, video, Method(), generation, _ignore)
             answer = replace(answer, compared_to=_named(plain, conversation))
         listener.finish(answer)
         if conversation.follow_up:
-            history.append((question, answer.answer))
-        video = replace(video, seconds=0.0)  # which the first answer has waited for
+            history.append((text, answer.answer))
+        video = replace(video, seconds=0.0)  # only the first answer waited for the decoding
 
 
 def _ignore(text: str) -> None:
-    """Take text that nobody reads before its end."""
+    """Ignore streamed text that isn't shown."""
 
 
 def _named(answer: Answer, conversation: Conversation) -> Answer:

@@ -1,4 +1,4 @@
-"""Frames as they are sent to a server: JPEGs, and when each was."""
+"""Frames in the form that is sent to a server: JPEGs and their times."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _QUALITY = 95
 
 @dataclass(frozen=True)
 class SentVideo:
-    """Frames as they are sent.
+    """Frames in the form that is sent.
 
     Args:
-        parts: of a message.
-        about: the frames, for `media_io_kwargs`; None of pictures.
-        frames: for the answer.
+        parts: parts of a chat message.
+        about: times of the frames, for `media_io_kwargs`; None for pictures.
+        frames: of the answer.
         warnings: about the video.
-        seconds: that reading it took.
+        seconds: decoding time.
     """
 
     parts: tuple[dict[str, Any], ...]
@@ -39,12 +39,12 @@ NO_VIDEO = SentVideo((), None, Frames(0, ()))
 
 
 def as_video(frames: np.ndarray, times_s: Sequence[float], mark: str | None = None) -> SentVideo:
-    """One part, as vLLM takes frames.
+    """The frames as one part of a message, in vLLM's form.
 
     Args:
         frames: RGB, uint8 `[F, H, W, 3]`.
-        times_s: of each.
-        mark: makes the video another one for caches; the pictures are the same.
+        times_s: time of each.
+        mark: makes caches treat the video as a new one; the pictures are the same.
     """
     url = f"data:video/jpeg;base64,{','.join(_jpegs(frames, mark))}"
     part: dict[str, Any] = {"type": "video_url", "video_url": {"url": url}}
@@ -61,9 +61,9 @@ def as_images(frames: np.ndarray, times_s: Sequence[float], mark: str | None = N
 
 
 def _about(times_s: Sequence[float]) -> dict[str, Any]:
-    """When the frames were, in vLLM's terms: the numbers of frames of a video whose rate is theirs.
+    """Times of the frames in vLLM's form: frame indices of a video with the frames' mean rate.
 
-    Evenly spaced frames keep their times.
+    The form has no times, so that only evenly spaced frames keep theirs.
     """
     count = len(times_s)
     span = times_s[-1] - times_s[0] if count > 1 else 0.0
@@ -75,7 +75,7 @@ def _about(times_s: Sequence[float]) -> dict[str, Any]:
 
 
 def _jpegs(frames: np.ndarray, mark: str | None) -> list[str]:
-    """Frames in base64; a mark is a comment in the first."""
+    """JPEGs of frames in base64; `mark` becomes a comment in the first one."""
     from PIL import Image
 
     pictures = []

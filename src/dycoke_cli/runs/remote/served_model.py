@@ -1,7 +1,7 @@
-"""A model on an OpenAI-compatible server, which answers in place of one here (`--server`).
+"""A model on an OpenAI-compatible server, in place of one in this process (`--server`).
 
-Frames are read here and sent as JPEGs; the server drops visual tokens by the method that a request
-names, where it is one that can.
+Frames are decoded here and sent as JPEGs. The server drops visual tokens by the method that a
+request names, if it supports our methods.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens
-from dycoke_cli.answer.json_schema import Count, read_or_none, reported
+from dycoke_cli.answer.json_reader import read_or_none, reported
+from dycoke_cli.answer.json_schema import Count
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Asked
+from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.unicode import valid
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video import Clip
 
 _PROBE = "is-this-dycoke"
-"""A method that there isn't: who knows ours says so, others have no idea what is meant."""
+"""Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
 _METHOD = dict[str, str | bool | int | float | None]
 """A method as a server names it."""
@@ -42,7 +43,7 @@ class Server:
     Args:
         url: such as http://localhost:8000/v1.
         key_variable: the environment variable with its key.
-        at_once: requests in flight.
+        concurrency: requests in flight.
         names_method: whether requests name their method; else the server has its own.
         as_images: whether frames are sent as pictures, to servers that take no videos.
 
@@ -52,7 +53,7 @@ class Server:
 
     url: str
     key_variable: str = "OPENAI_API_KEY"
-    at_once: int = 8
+    concurrency: int = 8
     names_method: bool = True
     as_images: bool = False
 
@@ -65,8 +66,8 @@ class Server:
             raise UsageError("--server must be an address such as http://localhost:8000/v1")
         if parts.username or parts.password:
             raise UsageError("--server must not have a name or password in it: use --api-key-env")
-        if self.at_once < 1:
-            raise UsageError(f"--requests must be 1 or more, not {self.at_once}")
+        if self.concurrency < 1:
+            raise UsageError(f"--requests must be 1 or more, not {self.concurrency}")
         try:
             import openai  # noqa: F401
         except ImportError as error:
@@ -102,7 +103,7 @@ class Server:
                 f"--as-images is for servers without our methods: with {compressing}, leave it out"
             )
         if methods and not self.as_images and model.knows_methods():
-            return replace(model, tells_method=True)
+            return replace(model, sends_method=True)
         if compressing is not None:
             raise UsageError(
                 f"the server at {self.url} can't be asked by the method {compressing}: only "
@@ -112,10 +113,10 @@ class Server:
 
 
 def check_silent(request: Request) -> None:
-    """Refuse --audio: servers are sent frames alone.
+    """Refuse --audio, because only frames are sent to servers.
 
     Raises:
-        UsageError: it is asked for.
+        UsageError: the request has it.
     """
     if request.sampling.audio:
         raise UsageError("--audio is for a model in this command: a server is sent frames alone")
@@ -123,50 +124,50 @@ def check_silent(request: Request) -> None:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that a server has.
+    """A model on a server.
 
     Args:
-        server: that has it.
+        server: has the model.
         name: of the model there.
-        client: speaks to the server.
-        tells_method: whether requests name their method.
+        client: of the server.
+        sends_method: whether requests name their method.
     """
 
     server: Server
     name: str
     client: RemoteClient
-    tells_method: bool = False
+    sends_method: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """What is known of the model, as of one that is here."""
+        """Identity of the model, with the keys of a model in this process."""
         return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
 
     def plan(self, request: Request) -> Plan:
         """The plan of a request that it answers; see `check_silent`.
 
-        The address isn't part of what tells answers apart, so that a run resumes on another one.
+        The address isn't part of the identity, so that a run can resume on another server.
         """
         check_silent(request)
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
-        # What was tuned here for another model says nothing of this one.
-        given = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}
-        return Plan(**given, identity=identity)
+        # A tuning on this machine was measured with another model.
+        options = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}
+        return Plan(**options, identity=identity)
 
     def send(self, clip: Clip, seconds: float, mark: str | None = None) -> SentVideo:
-        """A video as it is sent.
+        """A video in the form that is sent.
 
         Args:
             clip: its frames.
-            seconds: that reading them took.
-            mark: makes the video another one for caches; the pictures are the same.
+            seconds: decoding time.
+            mark: makes caches treat the video as a new one; the pictures are the same.
         """
-        how = as_images if self.server.as_images else as_video
-        sent = how(clip.frames, clip.timestamps_s, mark)
+        encode = as_images if self.server.as_images else as_video
+        sent = encode(clip.frames, clip.timestamps_s, mark)
         return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
 
     def ask(
         self,
-        asked: Asked,
+        question: JobQuestion,
         video: SentVideo,
         method: Method | None,
         options: GenerationOptions,
@@ -175,8 +176,8 @@ class ServedModel:
         """Ask a question.
 
         Args:
-            asked: the question.
-            video: that it is about; `NO_VIDEO` for none.
+            question: the question.
+            video: its video, or `NO_VIDEO`.
             method: that the request names; None leaves it to the server.
             options: of generation.
             on_text: see `RemoteClient.ask`.
@@ -184,8 +185,9 @@ class ServedModel:
         Raises:
             DycokeError: see `RemoteClient.ask`.
         """
-        spec = name_of(method) if method is not None and self.tells_method else None
-        reply = self.client.ask(self._body(asked, video, options, spec), on_text)
+        spec = name_of(method) if method is not None and self.sends_method else None
+        reply = self.client.ask(self._body(question, video, options, spec), on_text)
+        # Everything from here on is untrusted: read value by value, with null for what doesn't fit.
         details = reply.usage.get("dycoke")
         details = details if isinstance(details, dict) else {}
         applied = read_or_none(_METHOD, details.get("method"), valid)
@@ -193,7 +195,7 @@ class ServedModel:
             applied = None if method is None else described(method)
         seed = read_or_none(Count, details.get("seed"))
         return Answer(
-            question=asked.text,
+            question=question.text,
             answer=reply.text.strip(),
             finish_reason="length" if reply.reason == "length" else "stop",
             seed=(options.seed if seed is None else seed) if options.temperature else None,
@@ -230,7 +232,7 @@ class ServedModel:
             UsageError: it does.
             DycokeError: see `RemoteClient.ask`.
         """
-        if self.tells_method and method.name != "none":
+        if self.sends_method and method.name != "none":
             self.client.ask(self._probe(name_of(method)))
 
     def _probe(self, spec: str) -> dict[str, Any]:
@@ -239,10 +241,10 @@ class ServedModel:
 
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
         video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
-        return self._body(Asked(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
+        return self._body(JobQuestion(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
 
     def _body(
-        self, asked: Asked, video: SentVideo, options: GenerationOptions, spec: str | None
+        self, question: JobQuestion, video: SentVideo, options: GenerationOptions, spec: str | None
     ) -> dict[str, Any]:
         extra: dict[str, Any] = {}
         if video.about is not None:
@@ -252,7 +254,7 @@ class ServedModel:
                 extra["dycoke"] = {"method": spec}  # dycoke serve
         return {
             "model": self.name,
-            "messages": _messages(asked, video),
+            "messages": _messages(question, video),
             "max_tokens": options.max_new_tokens,
             "temperature": options.temperature,
             **({} if options.seed is None else {"seed": options.seed}),
@@ -260,11 +262,11 @@ class ServedModel:
         }
 
 
-def _messages(asked: Asked, video: SentVideo) -> list[dict[str, Any]]:
+def _messages(question: JobQuestion, video: SentVideo) -> list[dict[str, Any]]:
     """The turns: the video is before the first question."""
     turns: list[dict[str, Any]] = []
-    for question, answer in (*asked.history, (asked.text, None)):
-        content = [*([] if turns else video.parts), {"type": "text", "text": question}]
+    for text, answer in (*question.history, (question.text, None)):
+        content = [*([] if turns else video.parts), {"type": "text", "text": text}]
         turns.append({"role": "user", "content": content})
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})

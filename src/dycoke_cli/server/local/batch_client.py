@@ -1,7 +1,7 @@
-"""A batch that the user's running server answers: the command's half, an engine of `runs`.
+"""The command's half of a batch that the running server answers: an engine of `runs`.
 
-The command finds the videos, knows what is answered already and writes the lines; the server reads
-and answers. At most as many videos are sent ahead as a command itself would read ahead.
+The command finds the videos, skips what is answered already, and writes the results; the server
+decodes and answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from typing import Any
 
 from dycoke_cli.answer.json_schema import to_dict
@@ -21,14 +22,23 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.server.local.batch_wire import END, STOP, Batch, batch_job_of
 from dycoke_cli.server.local.client import NOT_UTF_8, UnansweredError, events, post
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.server.local.wire import BATCH_PATH, line_of, setup_of
+from dycoke_cli.server.local.wire import (
+    BATCH_PATH,
+    END,
+    STOP,
+    Batch,
+    BatchJob,
+    line_of,
+    setup_of,
+)
 from dycoke_cli.unicode import display_name, is_valid
 
+# As many videos as a command would read ahead itself. Each is hashed before it is sent: without a
+# limit the whole folder would be hashed while the first videos are decoded from the same disk.
 _AHEAD = 64
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 
 
 def open_batch(
@@ -37,66 +47,70 @@ def open_batch(
     """Ask the running server to answer a batch.
 
     Args:
-        request: how.
+        request: how questions are asked.
         jobs: all videos.
         batch_size: see `Plan`.
-        cache: likewise.
+        cache: see `Plan`.
 
     Returns:
-        The plan, and the engine; or why it can't be, for a person: "" where no server runs.
+        The plan and the engine; or the reason why the server can't, "" if none is running.
 
     Raises:
-        DycokeError: what is wrong with the request.
+        DycokeError: the request is invalid.
     """
     connection = connect()
     if connection is None:
         return ""
-    if request.subtitles is not None:
-        connection.close()
-        return "--subtitles is for a model in this command"
-    if not all(is_valid(text) for job in jobs for text in (job.video.path, job.video.shown)):
-        connection.close()
-        return NOT_UTF_8
-    batch = line_of(to_dict(Batch(setup_of(request, cache), batch_size)))
-    received = events(connection, post(BATCH_PATH, None) + _chunk(batch))
-    try:
-        first = next(received)
+    with ExitStack() as stack:
+        stack.enter_context(connection)
+        if request.subtitles is not None:
+            return "--subtitles is for a model in this command"
+        if not all(is_valid(text) for job in jobs for text in (job.video.path, job.video.shown)):
+            return NOT_UTF_8
+        batch = Batch(setup_of(request, cache), batch_size)
+        received = events(connection, post(BATCH_PATH, None) + _chunk(to_dict(batch)))
+        stack.enter_context(closing(received))
+        try:
+            first = next(received)
+        except UnansweredError as error:
+            return str(error)
         if first["event"] == "error":
             raise error_of(first["code"], first["message"])
-    except (UnansweredError, DycokeError) as error:
-        received.close()
-        connection.close()
-        if isinstance(error, UnansweredError):
-            return str(error)
-        raise
+        opened = stack.pop_all()
     options = {**vars(request), "method": restore(first["method"])}
     plan = Plan(**options, identity=first["identity"], batch_size=batch_size, cache=cache)
-    return plan, LocalEngine(connection, received)
+    return plan, LocalEngine(connection, received, opened)
 
 
 class LocalEngine:
-    """An engine of `runs.run` that has the running server answer.
+    """Engine (`runs.run.Engine`) that sends the questions to the running server.
 
     Args:
-        connection: over which the server has begun to reply.
-        received: the events of the reply behind the plan.
+        connection: the server has begun to respond on it.
+        received: the events after the plan.
+        opened: closes both.
     """
 
     def __init__(
-        self, connection: socket.socket, received: Generator[dict[str, Any], None, None]
+        self,
+        connection: socket.socket,
+        received: Generator[dict[str, Any], None, None],
+        opened: ExitStack,
     ) -> None:
-        self._connection, self._received = connection, received
+        self._connection, self._received, self._opened = connection, received, opened
         self._room = threading.Semaphore(_AHEAD)
-        self._left: dict[str, tuple[Job, list[int]]] = {}
+        # By key of the question: its video, and how many of the video's questions are open.
+        self._open: dict[str, tuple[Job, list[int]]] = {}
         self._over = threading.Event()
         self._failure: BaseException | None = None
 
     def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        """Have all questions answered.
+        """Answer all questions.
 
         Raises:
             DycokeError: the server ended, or can't answer any.
         """
+        # Two directions at once: the server answers the first videos while later ones are sent.
         sending = threading.Thread(target=self._send, args=(iter(jobs), plan, listener))
         listener.ready = True
         sending.start()
@@ -114,64 +128,68 @@ class LocalEngine:
                 ) from error
         finally:
             self._over.set()
-            self._hang_up()
+            self._hang_up()  # releases a thread that is blocked in `sendall`
             sending.join()
-            self._received.close()
-            self._connection.close()
+            self._opened.close()
         if self._failure is not None:
             raise self._failure
 
     def _outcome(self, event: dict[str, Any]) -> Outcome:
-        job, left = self._left.pop(event["key"])
-        left[0] -= 1
-        if not left[0]:
+        job, count = self._open.pop(event["key"])
+        count[0] -= 1
+        if not count[0]:
             self._room.release()
         line = event["line"]
-        if "error" in line and job.video.path != (whole := os.path.abspath(job.video.path)):
+        absolute = os.path.abspath(job.video.path)
+        if "error" in line:  # names the path that was sent; the user gave another one
             message = line["error"]["message"].replace(
-                display_name(whole), display_name(job.video.path)
+                display_name(absolute), display_name(job.video.path)
             )
             line = {**line, "error": {**line["error"], "message": message}}
         return Outcome(event["key"], line, event["seconds"], event["together"])
 
     def _send(self, jobs: Iterator[Job], plan: Plan, listener: Listener) -> None:
-        """Send the videos as there is room; where the run is to stop, no more of them."""
+        """Send videos while there is room and the run isn't to stop."""
         try:
             while self._has_room(listener):
                 job = next(jobs, None)
                 if job is None:
-                    self._connection.sendall(_chunk(line_of(END)))
-                    while not (self._over.wait(_LOOK_EVERY_S) or listener.stopping):
+                    self._connection.sendall(_chunk(END))
+                    # Ctrl-C may still come: the body stays open for `STOP` until the last answer.
+                    while not (self._over.wait(_POLL_S) or listener.stopping):
                         pass
                     break
-                left = [len(job.questions)]
-                for asked in job.questions:
-                    self._left[plan.key(job, asked)] = job, left
-                self._connection.sendall(_chunk(line_of(to_dict(batch_job_of(job)))))
+                count = [len(job.questions)]
+                for question in job.questions:
+                    self._open[plan.key(job, question)] = job, count
+                self._connection.sendall(_chunk(to_dict(_sent(job))))
             if not self._over.is_set():
-                self._connection.sendall(_chunk(line_of(STOP)))
-        except OSError as error:  # of the connection: whoever reads the reply notices
-            if isinstance(error, DycokeError):
-                self._fail(error)
+                self._connection.sendall(_chunk(STOP))
+        except OSError:
+            pass  # of the connection: the thread that reads the response notices
         except BaseException as error:
-            self._fail(error)
+            self._failure = error
+            self._hang_up()
 
     def _has_room(self, listener: Listener) -> bool:
         while not (listener.stopping or self._over.is_set()):
-            if self._room.acquire(timeout=_LOOK_EVERY_S):
+            if self._room.acquire(timeout=_POLL_S):
                 return True
         return False
-
-    def _fail(self, error: BaseException) -> None:
-        """End the run with what went wrong while its jobs were drawn."""
-        self._failure = error
-        self._hang_up()
 
     def _hang_up(self) -> None:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
 
-def _chunk(line: bytes) -> bytes:
-    """A line as a chunk of a body."""
+def _sent(job: Job) -> BatchJob:
+    video = replace(job.video, path=os.path.abspath(job.video.path))
+    return BatchJob(
+        video, tuple((question.id, question.text) for question in job.questions), job.digest
+    )
+
+
+def _chunk(document: dict[str, Any]) -> bytes:
+    """A JSON line as a chunk of an HTTP body."""
+    line = line_of(document)
     return b"%x\r\n%s\r\n" % (len(line), line)

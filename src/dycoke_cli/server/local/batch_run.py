@@ -1,6 +1,7 @@
-"""A batch in the server: videos are read here, and the engine's thread answers.
+"""A batch in the server: videos are decoded here, and the engine's thread answers.
 
-Between two batches of questions the engine answers others, so that nobody waits for all of it.
+Other requests are answered between two batches of questions, so that nobody waits for the whole
+run.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ import queue
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.json_schema import from_dict
+from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
-from dycoke_cli.runs.read_ahead import Read, ReadAhead
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.local.batch_wire import END, STOP, Batch, BatchJob
-from dycoke_cli.server.local.event_stream import Outbox
+from dycoke_cli.server.local.event_stream import EventStream
+from dycoke_cli.server.local.wire import END, STOP, Batch, BatchJob
 from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class BatchRun:
 
     Args:
         batch: how the videos are asked about.
-        request: the request in it, see `matched`.
-        engine: with the model.
+        request: its request, see `matched`.
+        engine: has the model.
     """
 
     def __init__(self, batch: Batch, request: Request, engine: EngineThread) -> None:
@@ -43,28 +44,28 @@ class BatchRun:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._listener = Listener()
 
-    async def take_videos(self, lines: AsyncIterator[Any], outbox: Outbox) -> None:
-        """Put the videos that come into the queue.
+    async def take_videos(self, lines: AsyncIterator[Any], stream: EventStream) -> None:
+        """Queue the videos as they arrive.
 
-        A batch whose lines end, with `STOP` or because its command has gone, ends after the answers
-        that are under way.
+        When the lines end, by `STOP` or because the command has ended, the batch ends after the
+        answers under way.
         """
         try:
             async for sent in lines:
                 if sent == STOP:
                     break
-                self._jobs.put(None if sent == END else from_dict(BatchJob, sent).job())
+                self._jobs.put(None if sent == END else _job(sent))
         except (Refused, ValueError, KeyError):
-            outbox.fail(UsageError("a line of the batch isn't a video with its questions"))
+            stream.fail(UsageError("a line of the batch isn't a video with its questions"))
         self._listener.stopping = True
         self._jobs.put(None)
 
-    def answer(self, outbox: Outbox) -> None:
-        """Answer the videos as they come.
+    def answer(self, stream: EventStream) -> None:
+        """Answer the videos as they arrive.
 
         Raises:
             ClientGoneError: the command has ended.
-            DycokeError: what is wrong with the request.
+            DycokeError: the request is invalid.
         """
         request, batch, engine = self._request, self._batch, self._engine
         plan = plan_of(
@@ -74,26 +75,32 @@ class BatchRun:
             cache=batch.setup.cache is not None,
         )
         answerer = engine.call(lambda loaded: _InTurns(loaded, plan, engine))
-        outbox.send("plan", method=described(plan.method), identity=plan.identity)
+        stream.send("plan", method=described(plan.method), identity=plan.identity)
         videos = iter(self._jobs.get, None)
+        # Without `occupied` the model could be unloaded while the first videos are decoded.
         with engine.occupied(), ReadAhead(videos, plan.sampling, plan.limits) as ahead:
             try:
                 for outcomes in answer_all(ahead, answerer, self._listener):
                     for outcome in outcomes:
-                        outbox.send("outcome", **vars(outcome))
+                        stream.send("outcome", **vars(outcome))
             finally:
-                self._jobs.put(None)  # else the threads that read would wait for another video
-        outbox.send("done")
+                self._jobs.put(None)  # releases the decoder threads, which wait for another video
+        stream.send("done")
+
+
+def _job(sent: Any) -> Job:
+    line: BatchJob = from_dict(BatchJob, sent)
+    return Job(line.video, tuple(JobQuestion(*one) for one in line.questions), line.digest)
 
 
 class _InTurns(Answerer):
-    """An answerer whose model is asked in the engine's thread."""
+    """An answerer that runs the model in the engine's thread, in turns with other requests."""
 
     def __init__(self, loaded: LoadedModel, plan: Plan, engine: EngineThread) -> None:
         super().__init__(loaded, plan)
         self._engine = engine
 
-    def add(self, read: Read) -> list[Outcome]:
+    def add(self, read: DecodedJob) -> list[Outcome]:
         """See `Answerer.add`."""
         return self._engine.call(lambda _: super(_InTurns, self).add(read))
 

@@ -1,4 +1,4 @@
-"""The client of the local API: a conversation of `dycoke ask`, and the end of a server."""
+"""Client of the local API: conversations of `dycoke ask`, and stopping a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Generator
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
@@ -21,12 +22,12 @@ from dycoke_cli.video.stdin import STDIN
 from dycoke_cli.video.subtitles import AUTO
 
 NOT_UTF_8 = "the name of a file isn't valid UTF-8"
-_ENDS_S = 30.0  # a server, with an answer that is under way
-_LOOK_EVERY_S = 0.02
+_STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
+_POLL_S = 0.02
 
 
 class UnansweredError(Exception):
-    """Why the running server doesn't answer, or not to the end; for a person."""
+    """The reason why the running server doesn't answer, or not completely, as a sentence."""
 
 
 def post(path: str, body: bytes | None) -> bytes:
@@ -34,7 +35,7 @@ def post(path: str, body: bytes | None) -> bytes:
 
     Args:
         path: of the local API.
-        body: JSON; None where it follows in chunks.
+        body: JSON; None if it follows in chunks.
     """
     length = "Transfer-Encoding: chunked" if body is None else f"Content-Length: {len(body)}"
     kind = "Content-Type: application/json"
@@ -44,19 +45,19 @@ def post(path: str, body: bytes | None) -> bytes:
 
 
 def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any], None, None]:
-    """Send a request, and read the events of the reply as they come.
+    """Send a request, and yield the events of the response as they arrive.
 
     Args:
         connection: of `connect`.
         request: see `post`.
 
     Raises:
-        UnansweredError: the server refuses the request, doesn't reply in time, or has ended; also
-            behind the last event, which says that it is the last.
+        UnansweredError: the server refuses the request, doesn't respond in time, or ends. Also
+            raised after the last event: the caller stops at "done" or "error".
     """
     try:
         connection.sendall(request)
-        # Only now: the import takes 15 ms, during which the server works already.
+        # Imported after the request is sent: it takes 15 ms, during which the server works.
         from http.client import HTTPException, HTTPResponse
     except OSError as error:
         raise UnansweredError("it didn't answer") from error
@@ -65,6 +66,7 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         response.begin()
         if response.status != 200:
             raise UnansweredError(_reason(response.read(MOST_BYTES), response.status))
+        # No timeout from here: a long prefill sends no events.
         connection.settimeout(None)
         while line := response.readline(MOST_BYTES):
             yield json.loads(line)
@@ -76,17 +78,17 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
 
 
 def ask_running(conversation: Conversation, listener: Listener) -> str | None:
-    """Have the running server hold a conversation.
+    """Ask the running server the questions of a conversation.
 
     Args:
-        conversation: what is asked.
-        listener: hears of it, as of `converse`.
+        conversation: videos and questions.
+        listener: receives progress and answers, as from `converse`.
 
     Returns:
-        None where that was done; else why not, for a person, or "" where no server runs.
+        None if the server answered; else the reason as a sentence, "" if no server is running.
 
     Raises:
-        DycokeError: what `converse` raises there; or the server ended while it answered.
+        DycokeError: `converse` raised it there; or the server ended while it answered.
     """
     connection = connect()
     if connection is None:
@@ -101,16 +103,18 @@ def ask_running(conversation: Conversation, listener: Listener) -> str | None:
         try:
             for event in events(connection, request):
                 begun = begun or event["event"] == "text"
-                if _is_last(event, conversation, listener):
+                if event["event"] == "done":
                     return None
+                _relay(event, conversation, listener)
         except UnansweredError as reason:
+            # Once text was shown, answering again in this process would show it twice.
             if not begun:
                 return str(reason)
     raise DycokeError("the server ended while it answered; run it again")
 
 
 def stop_running() -> bool:
-    """End the running server, and wait until it has ended; whether there was one.
+    """Stop the running server and wait for its end; returns whether there was one.
 
     Raises:
         OutputError: it doesn't end.
@@ -125,24 +129,25 @@ def stop_running() -> bool:
             next(events(connection, post(STOP_PATH, b"{}")))
         except UnansweredError as error:
             raise OutputError(stuck) from error
-    until = time.monotonic() + _ENDS_S
-    while before is not None and socket_identity() == before:  # removed when all else has ended
+    until = time.monotonic() + _STOP_TIMEOUT_S
+    # The server removes its socket last; another server may have made its own there by now.
+    while before is not None and socket_identity() == before:
         if time.monotonic() > until:
             raise OutputError(stuck)
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
     return True
 
 
 def _reason(body: bytes, status: int) -> str:
-    """Why a request is refused."""
+    """The reason in the response of a refused request."""
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return f"it refused the request (HTTP {status})"
 
 
-def _is_last(event: dict[str, Any], conversation: Conversation, listener: Listener) -> bool:
-    """Pass an event on to the listener; whether it was the last.
+def _relay(event: dict[str, Any], conversation: Conversation, listener: Listener) -> None:
+    """Pass an event on to the listener.
 
     Raises:
         DycokeError: the event is an error.
@@ -163,11 +168,10 @@ def _is_last(event: dict[str, Any], conversation: Conversation, listener: Listen
         listener.finish(_answer(event["answer"], conversation))
     elif kind in ("warning", "advise"):
         getattr(listener, kind)(_as_given(event["text"], conversation))
-    return kind == "done"
 
 
 def _answer(document: dict[str, Any], conversation: Conversation) -> Answer:
-    """An answer, with videos and sentences as if it had been given here."""
+    """An answer with the paths that the user gave in place of absolute ones."""
     given = dict(zip(map(os.path.abspath, conversation.videos), conversation.videos, strict=True))
 
     def restored(value: Any, key: str = "") -> Any:
@@ -184,8 +188,7 @@ def _answer(document: dict[str, Any], conversation: Conversation) -> Answer:
 
 
 def _as_given(sentence: str, conversation: Conversation) -> str:
-    """A sentence with the names of videos and subtitles as they were given."""
-    named = [*conversation.videos, conversation.request.subtitles or AUTO]
-    for name in named:
+    """A sentence with the paths of videos and subtitles as the user gave them."""
+    for name in (*conversation.videos, conversation.request.subtitles or AUTO):
         sentence = sentence.replace(display_name(os.path.abspath(name)), display_name(name))
     return sentence

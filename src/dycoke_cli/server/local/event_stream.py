@@ -1,4 +1,4 @@
-"""Replies of JSON lines that a thread writes while it works."""
+"""A response of JSON lines that a thread writes while it works for the client."""
 
 from __future__ import annotations
 
@@ -16,22 +16,40 @@ from dycoke_cli.server.local.wire import line_of
 
 
 class ClientGoneError(Exception):
-    """The command has ended, and reads no more events."""
+    """The command has ended and reads no more events."""
 
 
-class Outbox:
-    """Events on their way from a thread to the client. Made in the loop of the server."""
+class EventStream(StreamingResponse):
+    """A response of events. Created in the server's event loop.
 
-    def __init__(self) -> None:
+    Args:
+        http: the request.
+        work: called with this stream in its own thread; sends "done" as its last event. An
+            exception is sent as an "error" event.
+        read: reads the rest of the request meanwhile, if there is more.
+    """
+
+    media_type = "application/jsonl"
+
+    def __init__(
+        self,
+        http: Request,
+        work: Callable[[EventStream], None],
+        read: Callable[[EventStream], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(self._chunks())
+        self._http, self._work, self._read = http, work, read
         self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()  # None ends the stream
         self._closed = False
+        # A thread of its own, not one of the pool: a long conversation would keep one of few busy.
+        threading.Thread(target=self._run, name="local", daemon=True).start()
 
     def send(self, event: str, **more: Any) -> None:
         """Send an event, from any thread.
 
         Raises:
-            ClientGoneError: nobody reads it; whoever works for the client ends by that.
+            ClientGoneError: nobody reads it. This unwinds the thread that works for the client.
         """
         self._put(line_of({"event": event, **more}))
 
@@ -40,82 +58,52 @@ class Outbox:
         reason = explain(error)
         with suppress(ClientGoneError):
             self.send("error", code=reason.code, message=str(reason))
-            self.end()
-
-    def end(self) -> None:
-        """End the stream, from any thread: the last event was sent."""
-        with suppress(ClientGoneError):
             self._put(None)
 
-    def close(self) -> None:
-        """Take no more events: the stream has ended, or the client has gone. From the loop."""
-        self._closed = True
-        self._lines.put_nowait(None)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send the response (ASGI)."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self.stream_response(send)
+        finally:
+            self._close()
+            watching.cancel()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The lines of the events; those that wait are one chunk, which costs as much as one."""
+    async def _chunks(self) -> AsyncIterator[bytes]:
         last = False
         while not last:
             lines = [await self._lines.get()]
+            # All waiting lines go into one chunk: sending costs the same for one as for many.
             while not self._lines.empty():
                 lines.append(self._lines.get_nowait())
             last = None in lines
             yield b"".join(filter(None, lines))
+
+    def _run(self) -> None:
+        try:
+            self._work(self)
+            self._put(None)
+        except ClientGoneError:
+            pass
+        except Exception as error:
+            self.fail(error)
+
+    async def _watch(self) -> None:
+        """Read the rest of the request, then wait for the client to disconnect."""
+        if self._read is not None:
+            await self._read(self)
+        while (await self._http.receive())["type"] != "http.disconnect":
+            pass
+        self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._lines.put_nowait(None)
 
     def _put(self, line: bytes | None) -> None:
         if self._closed:
             raise ClientGoneError
         try:
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
-        except RuntimeError as error:  # the loop is closed: the server ends
+        except RuntimeError as error:  # the loop is closed: the server is shutting down
             raise ClientGoneError from error
-
-
-class EventStream(StreamingResponse):
-    """A reply of events.
-
-    Args:
-        http: the request.
-        work: called in a thread of its own with what sends events. It sends "done" at its end; what
-            it raises is sent as an "error".
-        read: reads the rest of the request meanwhile, where there is one.
-    """
-
-    media_type = "application/jsonl"
-
-    def __init__(
-        self,
-        http: Request,
-        work: Callable[[Outbox], None],
-        read: Callable[[Outbox], Awaitable[None]] | None = None,
-    ) -> None:
-        self._http, self._work, self._read = http, work, read
-        self._outbox = Outbox()
-        super().__init__(self._outbox.chunks())
-        threading.Thread(target=self._run, name="local", daemon=True).start()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it, as of ASGI."""
-        watching = asyncio.create_task(self._watch())
-        try:
-            await self.stream_response(send)
-        finally:
-            self._outbox.close()
-            watching.cancel()
-
-    def _run(self) -> None:
-        try:
-            self._work(self._outbox)
-        except ClientGoneError:
-            pass
-        except Exception as error:
-            self._outbox.fail(error)
-        self._outbox.end()
-
-    async def _watch(self) -> None:
-        """Read the rest of the request, and find out that the client has gone."""
-        if self._read is not None:
-            await self._read(self._outbox)
-        while (await self._http.receive())["type"] != "http.disconnect":
-            pass
-        self._outbox.close()

@@ -1,4 +1,4 @@
-"""The server's end of the unix socket, and a decoder that is ready for the next command."""
+"""The server's listening unix socket, and a decoder process that is ready for the next command."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dycoke_cli.video.limits import Limits
 
 
 class LocalListener:
-    """Listens at the user's socket, where no other server of theirs does.
+    """Listens at the user's socket, unless another server of theirs does.
 
     Args:
-        limits: that most videos are read within.
+        limits: the usual ones, within which the ready decoder reads.
 
     Attributes:
-        sockets: the socket; none where another server has it, or there are no such sockets.
+        sockets: the socket; empty if another server has it, or the system has no unix sockets.
 
     Raises:
-        OutputError: the folder of the socket is somebody else's, or can't be made.
+        OutputError: the folder of the socket belongs to another user, or can't be created.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -41,34 +41,35 @@ class LocalListener:
 
     def make_ready(self) -> None:
         """Start the decoder of the next conversation: it imports PyAV before a command waits."""
-        if self.sockets:
+        if self.sockets:  # else no command finds this server
             self._ready.start()
 
     def decoders(self, conversation: Conversation) -> list[Decoder]:
-        """The decoder that is ready, for one video within the usual limits; else none."""
+        """The ready decoder, for a single video within the usual limits; else an empty list."""
         if len(conversation.sources) > 1 or conversation.request.limits != self._limits:
             return []
         ready, self._ready = self._ready, Decoder(self._limits)
         return [ready]
 
     def close(self) -> None:
-        """Stop listening, and remove the socket: `dycoke serve stop` waits for that."""
+        """Stop listening and remove the socket, for which `dycoke serve stop` waits."""
         for listening in self.sockets:
             listening.close()
         self._ready.stop()
-        # uvicorn closed it a while ago: the next server may have its own there.
+        # uvicorn closed the socket earlier, so that the next server may have its own there by now.
         if self._identity is not None and socket_identity() == self._identity:
             socket_path().unlink(missing_ok=True)
 
 
 class _OwnSocket(socket.socket):
-    """A listening socket that takes no connection of another user."""
+    """A listening socket that accepts no connection of another user."""
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
 
         Raises:
-            ConnectionAbortedError: it is another user's, and is closed; asyncio then goes on.
+            ConnectionAbortedError: it is another user's and was closed; asyncio ignores this
+                error and accepts the next one.
         """
         connection, address = super().accept()
         if not is_own(connection):
@@ -88,6 +89,7 @@ def _listen() -> socket.socket | None:
         if (other := connect()) is not None:
             other.close()
             return None
+        # Nobody answers there: a server that was killed has left it.
         path.unlink(missing_ok=True)
         listening = _OwnSocket(socket.AF_UNIX)
         listening.bind(os.fspath(path))

@@ -24,17 +24,16 @@ from dycoke_cli.server.bodies import (
     read_lines,
 )
 from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.local.batch_wire import Batch
-from dycoke_cli.server.local.event_stream import EventStream, Outbox
+from dycoke_cli.server.local.event_stream import EventStream
 from dycoke_cli.server.local.listener import LocalListener
 from dycoke_cli.server.local.matching import conversation_of, matched
-from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH
+from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH, Batch
 from dycoke_cli.server.refused import Refused
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
 
-_PATIENCE_S = 10.0  # with a command that doesn't send its request
+_REQUEST_TIMEOUT_S = 10.0
 
 
 def add_local_routes(
@@ -50,42 +49,43 @@ def add_local_routes(
         app: the application.
         engine: answers.
         defaults: of the server: its model, and how that was loaded.
-        listener: has a decoder ready.
+        listener: has a decoder process ready.
         stop: ends the server.
     """
 
     @app.post(ASK_PATH)
     async def ask(http: Request) -> Response:
         declared_length(http, MOST_BYTES)
-        sent = parse_json(await read_body(http, MOST_BYTES, _PATIENCE_S))
+        sent = parse_json(await read_body(http, MOST_BYTES, _REQUEST_TIMEOUT_S))
         conversation = conversation_of(sent, defaults)
 
-        def answer(outbox: Outbox) -> None:
-            def hold(loaded: LoadedModel) -> None:
+        def answer(stream: EventStream) -> None:
+            def answer_all(loaded: LoadedModel) -> None:
                 ready = listener.decoders(conversation)
-                converse(conversation, _Sending(outbox), loaded, ready)
+                converse(conversation, _EventSender(stream), loaded, ready)
 
             try:
-                engine.call(hold)
-                outbox.send("done")
+                engine.call(answer_all)
+                stream.send("done")
             finally:
-                listener.make_ready()  # the command has its answer by now
+                # After "done": starting a process would make the command wait for its end.
+                listener.make_ready()
 
         return EventStream(http, answer)
 
     @app.post(BATCH_PATH)
     async def batch(http: Request) -> Response:
-        # Only here: it imports torch, which a server has done when it listens.
+        # Imported here because it imports torch, which a server has loaded when it listens.
         from dycoke_cli.server.local.batch_run import BatchRun
 
         lines = read_lines(http, MOST_BYTES)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
                 sent = await anext(lines, None)
         except TimeoutError as error:
             raise Refused(408, "the first line didn't come", "timeout") from error
         run = BatchRun(*matched(Batch, sent, defaults), engine)
-        return EventStream(http, run.answer, lambda outbox: run.take_videos(lines, outbox))
+        return EventStream(http, run.answer, lambda stream: run.take_videos(lines, stream))
 
     @app.post(STOP_PATH)
     async def end() -> dict[str, bool]:
@@ -97,12 +97,12 @@ def add_local_routes(
         return json_reply(reason.document, reason.status, reason.headers)
 
 
-class _Sending(Listener):
-    """Sends all that it hears."""
+class _EventSender(Listener):
+    """Sends all progress as events."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, stream: EventStream) -> None:
         super().__init__()
-        self._send = outbox.send
+        self._send = stream.send
 
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
         self._send("stage", stage=stage, done=done, total=total)

@@ -1,6 +1,6 @@
 """The unix socket between commands and the running server of one user: its path and its owner.
 
-It lies in a folder that nobody else can enter. Both ends check whose the other end is.
+Its folder is closed to all other users, and each end checks the owner of the other.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from dycoke_cli.storage.cache_folder import is_of_another_user
 
 ENVIRONMENT = "DYCOKE_RUNTIME"
-"""Names the folder of the socket in place of the one among the user's runtime files."""
-_STARTS_S = 3.0  # a server that doesn't even reply in that time is stuck
+"""Environment variable with the folder of the socket, in place of the default."""
+_CONNECT_TIMEOUT_S = 3.0  # a server that doesn't even respond within that time is stuck
 
 
 def runtime_folder() -> Path:
-    """The folder of the socket: among the user's runtime files, or else among temporary ones."""
+    """Folder of the socket: in the user's runtime folder, or else among temporary files."""
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
     users = os.environ.get("XDG_RUNTIME_DIR")
@@ -31,31 +31,31 @@ def runtime_folder() -> Path:
 
 
 def socket_path() -> Path:
-    """Where the socket is, if a server runs."""
+    """Path of the socket, if a server is running."""
     return runtime_folder() / "serve.sock"
 
 
 def socket_identity() -> tuple[int, int] | None:
-    """What tells the socket that is there from that of another server; None where there is none."""
+    """Identity of the existing socket, different for each server; None if there is none."""
     try:
-        found = socket_path().lstat()
+        status = socket_path().lstat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns  # numbers of inodes are used again
+    return status.st_ino, status.st_mtime_ns  # inode numbers are reused
 
 
 def is_private(folder: Path) -> bool:
-    """Whether a folder is this user's own, closed to all others, and no link to another."""
+    """Whether a folder belongs to this user, is closed to all others, and isn't a link."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
-    return private and not is_of_another_user(found)
+    private = stat.S_ISDIR(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o077
+    return private and not is_of_another_user(status)
 
 
 def is_own(connection: socket.socket) -> bool:
-    """Whether the process at the other end is this user's, as far as the system says."""
+    """Whether the process at the other end is this user's, as far as the system can tell."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True  # the folder is closed to all others
     size = struct.calcsize("3i")
@@ -64,16 +64,17 @@ def is_own(connection: socket.socket) -> bool:
 
 
 def connect() -> socket.socket | None:
-    """A connection to the running server; None where there is none that can be trusted."""
+    """A connection to the running server; None if there is none that can be trusted."""
     path = socket_path()
     if not hasattr(socket, "AF_UNIX") or not is_private(path.parent):
         return None
     connection = socket.socket(socket.AF_UNIX)
     try:
-        found = path.lstat()
-        if not stat.S_ISSOCK(found.st_mode) or is_of_another_user(found):
+        # Questions and videos' paths are private: they go to no process of another user.
+        status = path.lstat()
+        if not stat.S_ISSOCK(status.st_mode) or is_of_another_user(status):
             raise OSError("another user's")
-        connection.settimeout(_STARTS_S)
+        connection.settimeout(_CONNECT_TIMEOUT_S)
         connection.connect(os.fspath(path))
         if not is_own(connection):
             raise OSError("another user's")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dycoke_cli.runs.attempts import Attempts
+from dycoke_cli.runs.ray.attempts import Attempts
 
 
 def test_the_first_worker_takes_them_together_the_next_one_by_one() -> None:

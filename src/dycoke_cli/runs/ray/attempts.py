@@ -1,0 +1,57 @@
+"""Counts attempts per video, so that one that crashes its worker is tried three times.
+
+Ray restarts a dead worker with the same videos without limit; this is the limit. There is one
+`Attempts` per run, an actor outside the workers. It keeps outcomes as pickled bytes: unpickling
+them would import torch into its process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Attempts:
+    """Videos that were begun, and the outcomes of those that were answered alone."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+        self._outcomes: dict[int, bytes] = {}
+        self._stopped = False
+
+    def begin(self, videos: Sequence[int]) -> bool | None:
+        """Called by a worker before it works on several videos.
+
+        Args:
+            videos: their numbers.
+
+        Returns:
+            Whether it may answer them together. False: a worker died with them, one of them may
+            be the cause, and each is to be begun alone. None: the run is to end, so none is begun.
+        """
+        if self._stopped:
+            return None
+        if any(video in self._begun for video in videos):
+            return False
+        self._begun |= dict.fromkeys(videos, 1)
+        return True
+
+    def begin_alone(self, video: int) -> int | bytes:
+        """Called by a worker before it works on one video alone.
+
+        Returns:
+            The number of this attempt; or its outcomes, if a worker answered it and died at
+            another video.
+        """
+        if video in self._outcomes:
+            return self._outcomes[video]
+        self._begun[video] += 1
+        return self._begun[video]
+
+    def end_alone(self, video: int, outcomes: bytes) -> None:
+        """Called with the outcomes of a video that was begun alone."""
+        self._outcomes[video] = outcomes
+
+    def stop(self) -> list[int]:
+        """Let no more videos begin; returns those that have."""
+        self._stopped = True
+        return list(self._begun)

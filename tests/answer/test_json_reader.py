@@ -1,0 +1,105 @@
+"""JSON values as dataclasses: what fits, what doesn't, and what a server reports."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import pytest
+
+from dycoke_cli.answer.json_reader import MismatchError, from_dict, read_or_none, reported
+from dycoke_cli.answer.json_schema import Doc, Unreported, to_dict
+from tests.answer.test_json_schema import Count, Figures, Inner, Measured, Outer
+
+WHOLE = Outer(
+    count=3,
+    least=None,
+    inner=Inner(0.5, "a", "x"),
+    flags=(True, False),
+    by_name={"b": Inner(1, None, 2)},
+    open={"any": [1, {"a": None}]},
+)
+
+
+def test_an_object_comes_back() -> None:
+    read = from_dict(Outer, json.loads(json.dumps(to_dict(WHOLE))))
+    assert read == WHOLE
+    assert type(read.inner) is Inner
+    assert from_dict(tuple[tuple[str, int], ...], [["a", 1]]) == (("a", 1),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": "3"},
+        {"count": None},
+        {"count": True},
+        {"count": -1},
+        {"count": 10**400},
+        {"least": 1},
+        {"least": 1.5},
+        {"inner": []},
+        {"inner": {"share": 1}},
+        {"inner": {"share": float("nan"), "word": None, "either": 1}},
+        {"inner": {"share": float("inf"), "word": None, "either": 1}},
+        {"inner": {"share": False, "word": None, "either": 1}},
+        {"inner": {"share": 1, "word": "c", "either": 1}},
+        {"inner": {"share": 1, "word": ["a"], "either": 1}},
+        {"flags": [1]},
+        {"flags": "x"},
+        {"by_name": [1]},
+        {"by_name": {"b": 1}},
+        {"unknown": 1},
+    ],
+)
+def test_an_object_of_another_type_is_none(change: dict[str, Any]) -> None:
+    with pytest.raises(MismatchError, match="not "):
+        from_dict(Outer, to_dict(WHOLE) | change)
+    with pytest.raises(MismatchError, match="not a Outer"):
+        from_dict(Outer, {"count": 3})
+
+
+def test_texts_are_made_safe_as_they_are_read() -> None:
+    read = from_dict(Outer, to_dict(WHOLE), str.upper)
+    assert read.inner == Inner(0.5, "a", "X")  # a literal is one of ours
+    assert read.by_name == {"B": Inner(1, None, 2)}
+    assert read_or_none(tuple[str, int], ["a"]) is None
+    assert read_or_none(int, 1.0) is None
+    assert read_or_none(int, 1) == 1
+
+
+def test_what_is_not_reported_comes_back_as_null() -> None:
+    figures = Figures(None, 0.5, 1.0, None)
+    document = to_dict(Measured(figures=None, either=figures, kind="b"))
+    assert document["either"] == {"visual": None, "rate": 0.5, "total": 1.0, "here": None}
+    assert "here" not in to_dict(Figures(1, None, 1.0))
+    assert from_dict(Measured, document) == Measured(figures=None, either=figures, kind="b")
+
+
+@dataclass(frozen=True)
+class Newer(Figures):
+    """The figures of a client that has one more than the server."""
+
+    more: Annotated[Count | Unreported, Doc("New.")] = 0
+
+
+@pytest.mark.parametrize("name", ["visual", "rate", "total"])
+@pytest.mark.parametrize(
+    "value", [None, "1", True, -1, [], {}, float("nan"), float("-inf"), 2**63, "missing"]
+)
+def test_what_a_server_reports_is_read_key_by_key(name: str, value: object) -> None:
+    given = {"visual": 3, "rate": 0.5, "total": 2.0, "here": 9, "unknown": {"a": 1}}
+    known = {"visual": 3, "rate": 0.5, "total": 2.0, "more": None}
+    assert reported(Newer, given) == known
+    given[name] = value
+    if value == "missing":
+        del given[name]
+    expected = -1 if (name, value) == ("total", -1) else None  # which has no minimum
+    assert reported(Newer, given) == known | {name: expected}
+    assert asdict(Newer(**reported(Newer, given)))["more"] is None
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 7, float("nan")])
+def test_a_server_that_reports_no_object_reports_nothing(value: object) -> None:
+    assert reported(Figures, value) == {"visual": None, "rate": None, "total": None}
