@@ -26,7 +26,7 @@ def jobs(count: int, drawn: list[int]) -> Iterator[Job]:
 
 
 def test_order_and_how_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowest_first(job: Job, sampling: Sampling) -> Read:
+    def slowest_first(job: Job, sampling: Sampling) -> DecodedJob:
         assert sampling is SAMPLING
         time.sleep(0.02 if job.video.path == "0" else 0)
         return DecodedJob(job, None, 0.0)
@@ -47,7 +47,7 @@ def test_order_and_how_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(job: Job, sampling: Sampling) -> Read:
+    def slow(job: Job, sampling: Sampling) -> DecodedJob:
         time.sleep(0.2)
         return DecodedJob(job, None, 0.0)
 
