@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import Read, read_here
+from dycoke_cli.runs.read_ahead import DecodedJob, read_here
 from dycoke_cli.video import Sampling
 
 AHEAD = 4
@@ -31,7 +31,7 @@ class Reading:
         self._jobs = iter(jobs)
         self._sampling = sampling
         self._threads = threads
-        self._reads: deque[Future[Read]] = deque()
+        self._reads: deque[Future[DecodedJob]] = deque()
         for _ in range(AHEAD):
             self._begin()
 
@@ -40,7 +40,7 @@ class Reading:
         """Whether nothing more will come."""
         return not self._reads
 
-    def take(self, timeout_s: float) -> Read | None:
+    def take(self, timeout_s: float) -> DecodedJob | None:
         """The next video; None where it doesn't come in that time, or none will."""
         if not self._reads:
             return None

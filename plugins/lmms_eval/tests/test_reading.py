@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.jobs import Job, Video
-from dycoke_cli.runs.read_ahead import Read
+from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.video import Sampling
 from dycoke_lmms_eval import reading
 from dycoke_lmms_eval.reading import AHEAD, Reading
@@ -26,10 +26,10 @@ def jobs(count: int, drawn: list[int]) -> Iterator[Job]:
 
 
 def test_order_and_how_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowest_first(job: Job, sampling: Sampling) -> Read:
+    def slowest_first(job: Job, sampling: Sampling) -> DecodedJob:
         assert sampling is SAMPLING
         time.sleep(0.02 if job.video.path == "0" else 0)
-        return Read(job, None, 0.0)
+        return DecodedJob(job, None, 0.0)
 
     monkeypatch.setattr(reading, "read_here", slowest_first)
     drawn: list[int] = []
@@ -47,9 +47,9 @@ def test_order_and_how_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(job: Job, sampling: Sampling) -> Read:
+    def slow(job: Job, sampling: Sampling) -> DecodedJob:
         time.sleep(0.2)
-        return Read(job, None, 0.0)
+        return DecodedJob(job, None, 0.0)
 
     monkeypatch.setattr(reading, "read_here", slow)
     with ThreadPoolExecutor(AHEAD) as threads:

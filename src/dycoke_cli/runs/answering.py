@@ -170,8 +170,11 @@ class Answerer:
         measured = [outcome for outcome in outcomes if not outcome.refused]
         if not measured:
             return outcomes
-        timing = {"seconds": _seconds_of_each(measured), "together": len(measured)}
-        return [outcome if outcome.refused else replace(outcome, **timing) for outcome in outcomes]
+        seconds, count = _seconds_of_each(measured), len(measured)
+        return [
+            outcome if outcome.refused else replace(outcome, seconds=seconds, together=count)
+            for outcome in outcomes
+        ]
 
     def _ask(self, batch: Sequence[_Waiting], group: _Group) -> list[Answer]:
         generation, (_, method, guard) = self._plan.generation, group

@@ -28,7 +28,7 @@ from dycoke_cli.video.limits import Limits
 if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
-    from dycoke_cli.server.prepare import Read
+    from dycoke_cli.server.prepare import ReadClip
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
 
@@ -269,7 +269,7 @@ def _service(
     )
 
 
-def _reading(limits: Limits) -> Read:
+def _reading(limits: Limits) -> ReadClip:
     """What reads the videos of requests, in processes of their own."""
     decoders = Decoders(limits)
 
