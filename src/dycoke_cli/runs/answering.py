@@ -170,11 +170,9 @@ class Answerer:
         measured = [outcome for outcome in outcomes if not outcome.refused]
         if not measured:
             return outcomes
-        seconds = _seconds_of_each(measured)
+        seconds, count = _seconds_of_each(measured), len(measured)
         return [
-            outcome
-            if outcome.refused
-            else replace(outcome, seconds=seconds, together=len(measured))
+            outcome if outcome.refused else replace(outcome, seconds=seconds, together=count)
             for outcome in outcomes
         ]
 

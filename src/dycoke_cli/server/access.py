@@ -61,6 +61,7 @@ class Access:
         headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
         local = _is_local(scope)
         try:
+            # The local routes are on the unix socket only, and it has no others: a path decides.
             if local != scope["path"].startswith(PREFIX):
                 raise Refused(404, "not found", "not_found")
             if local:
@@ -94,8 +95,9 @@ def check(headers: list[tuple[str, bytes]], key: str | None, needs_key: bool = T
             raise Refused(400, "the request has no Host")
         return
     scheme, _, brought = given.get("authorization", "").partition(" ")
-    right = hmac.compare_digest(brought.strip().encode("latin-1"), key.encode())
-    if needs_key and not (right and scheme.lower() == "bearer"):
+    # In constant time: the duration of `==` tells how many characters are correct.
+    correct = hmac.compare_digest(brought.strip().encode("latin-1"), key.encode())
+    if needs_key and not (correct and scheme.lower() == "bearer"):
         raise Refused(
             401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
         )

@@ -1,4 +1,4 @@
-"""How much the server takes on at once; what is more is told when to come back."""
+"""Limits on concurrent requests; one too many gets 429 and the seconds to wait."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The one thread that asks the model: it takes what waits, several together where that goes.
+"""The one thread that runs the model: it answers waiting tasks, in batches if possible.
 
-What doesn't stream, by the same method and settings, about new videos of equal shape, is one batch.
-A stream is answered alone, and so is a question about a video that was prefilled before.
+Tasks that don't stream, with the same method and settings, about new videos of equal shape, are one
+batch. A stream is answered alone, and so is a question about a cached video.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MOST_TOGETHER = 8
 _POLL_S = 1.0
 
 Event = str | TextDelta | Answer | InspectionResult | BaseException
-"""A stretch of an answer; or what ends it."""
+"""A part of an answer, or its last event: the answer, an inspection or an error."""
 
 
 class _CancelledError(DycokeError):
-    """Nobody waits for the answer any more."""
+    """All clients of the batch have gone; ends its generation."""
 
 
 @dataclass(eq=False)
@@ -69,8 +69,10 @@ class Task:
 
     @property
     def group(self) -> Hashable | None:
-        """What it has in common with those that it can be answered with; None of one by itself."""
+        """Equal for tasks that can be one batch; None for a task that is answered alone."""
         request = self.request
+        # Streams have their own pace; sampling depends on the rest of a batch; and pruning inside
+        # the language model selects tokens for a single sequence.
         alone = (
             request.stream
             or len(self.clips) != 1
@@ -156,7 +158,7 @@ class EngineThread:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        for task in self._current:
+        for task in self._current:  # ends their generation at the next token
             task.cancelled.set()
         self._thread.join(timeout=10)
 
@@ -169,8 +171,9 @@ class EngineThread:
             return time.monotonic() - self._busy_since
 
     def unload(self) -> None:
-        """Let the model and all videos go, until the next task."""
+        """Free the model and all videos until the next task."""
 
+        # In the engine's thread, so that no task is using the model.
         def release() -> None:
             self._loaded = None  # type: ignore[assignment]
             self._sessions.clear()
@@ -189,7 +192,7 @@ class EngineThread:
                 batch = self._take()
             try:
                 self._do(batch)
-            except BaseException as error:  # of one request; the thread goes on
+            except BaseException as error:  # fails its requests; the thread serves the next ones
                 for task in batch if isinstance(batch, list) else ():
                     task.send(error)
             finally:
@@ -238,6 +241,8 @@ class EngineThread:
         except _CancelledError:
             return
         except Exception as error:
+            # Cached videos may take the memory that is missing: without them, once more. A batch
+            # that fails is divided, so that one bad request doesn't fail the others.
             freed = isinstance(error, OutOfMemoryError) and self._sessions.clear()
             if len(batch) == 1 and not freed:
                 batch[0].send(error)
@@ -262,12 +267,12 @@ class EngineThread:
         method = bind(request.method, loaded.traits)
         sessions = [self._session(task, loaded) for task in batch]
 
-        def look(*_: Any) -> None:
+        def check_cancelled(*_: Any) -> None:  # called at every token
             if all(task.cancelled.is_set() for task in batch):
                 raise _CancelledError
 
         for session in sessions:
-            session.on_progress = look
+            session.on_progress = check_cancelled
         if batch[0].inspect:
             shown = inspected(request, sessions[0], batch[0].send)
             self._sessions.keep(batch[0].key, sessions[0])
@@ -284,8 +289,9 @@ class EngineThread:
     def _session(self, task: Task, loaded: LoadedModel) -> VideoSession:
         from dycoke_cli.engine.session import VideoSession
 
-        # Another task may have been about the same video meanwhile.
+        # A task that was answered while this one waited may have encoded the same video.
         session = task.session or self._sessions.find(task.key)
+        # A session refers to its model: one of before an unloading would keep that in memory, too.
         if session is not None and session.loaded is loaded:
             self._metrics.add("videos_reused_total")
             return session

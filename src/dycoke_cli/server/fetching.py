@@ -1,7 +1,7 @@
 """Fetches a video from a public address, within a size and a time, and from nowhere private.
 
-The address that was checked is the one that is connected to, for each redirect as well: a name
-that means another address the next time it is asked gains nothing.
+The connection is made to the IP address that was checked, for each redirect as well. So a name that
+resolves to a private address the second time (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the first address of the name, all of which must be public."""
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+        entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in entries]
         if not addresses or not all(is_public(address.partition("%")[0]) for address in addresses):
             raise Refused(400, "the address of the video is private; only public ones are fetched")
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline is over")
         self.sock = socket.create_connection((addresses[0], self.port), left)
-        # A timeout is one of each system call: a server that sends a byte now and then has it anew.
+        # A socket's timeout is for each call: a byte now and then would extend it forever.
         self._end = threading.Timer(left, self._shut)
         self._end.daemon = True
         self._end.start()

@@ -1,4 +1,4 @@
-"""The server's life: its address, its thread, and its end."""
+"""Starting and stopping the server: address, sockets, signals, idle time."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class Address:
 
 @dataclass(frozen=True)
 class IdlePolicy:
-    """What becomes of a server that nobody asks.
+    """What happens to a server without requests.
 
     Args:
         after_s: seconds; None for never.
-        ends: whether the server ends; else its model is unloaded.
+        ends: whether the server ends; otherwise its model is unloaded.
     """
 
     after_s: float | None = None
@@ -132,7 +132,7 @@ def run(
     """
     over = threading.Event()
     looking = threading.Thread(
-        target=_look, args=(service, server, idling, over), name="idle", daemon=True
+        target=_watch_idle, args=(service, server, idling, over), name="idle", daemon=True
     )
     service.engine.start()
     looking.start()
@@ -143,7 +143,7 @@ def run(
         service.engine.stop()
 
 
-def _look(
+def _watch_idle(
     service: Service, server: uvicorn.Server, idling: IdlePolicy, over: threading.Event
 ) -> None:
     """End the server, or unload its model, once nobody has asked for long enough."""

@@ -1,7 +1,7 @@
 """Videos of requests, as files: what is in the request, in the folder for media, or fetched.
 
-A request is a stranger's: no path of its is opened but those below the folder that was named, and
-no address but with `--allow-http`.
+Requests are untrusted: only files below `--media-root` are opened, and addresses are fetched only
+with `--allow-http`.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ def _below(url: str, root: Path | None) -> MediaFile:
     parts = urlsplit(url)
     if not url[: len(_FILE_URL)].lower() == _FILE_URL or parts.netloc not in ("", "localhost"):
         raise Refused(400, "a file's url is file:// and its whole path")
-    # The same for what lies outside and what isn't there: nobody finds out what other folders hold.
+    # The same error for files outside and missing files: nobody learns what other folders have.
     missing = Refused(404, "there is no such file below the folder for media", "video_unreadable")
     try:
+        # Resolved before the check, so that neither `..` nor a link leads outside.
         real = Path(unquote(parts.path, errors="surrogateescape")).resolve(strict=True)
         inside = real.is_relative_to(root.resolve()) and real.is_file()
         status = real.stat()

@@ -74,7 +74,7 @@ def _unknown(part: VideoPart) -> Refused:
     if part.uuid is None:
         return Refused(400, "a video has no url")
     return Refused(
-        404, "no video of this uuid is held with these frames: send it again", "video_not_held"
+        404, "no video of this uuid is cached with these frames: send it again", "video_not_held"
     )
 
 

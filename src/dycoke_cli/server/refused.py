@@ -1,4 +1,4 @@
-"""A request that isn't answered, and why: a status and a sentence, never a traceback."""
+"""Refusals of requests: an HTTP status and a sentence, never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATUS: dict[type[DycokeError], int] = {
 
 
 class Refused(Exception):
-    """What the client is told.
+    """A request is refused, with the response for the client.
 
     Args:
         status: of HTTP.
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 def refused(error: BaseException) -> Refused:
-    """What a client is told of an error; of one that nobody expected, no more than that."""
+    """The response to an error. An unexpected error's details go to the log, not to the client."""
     if isinstance(error, Refused):
         return error
     reason = explain(error)

@@ -39,7 +39,7 @@ def test_nothing_is_begun_after_the_end() -> None:
     assert attempts.begin([0, 1]) is None
 
 
-@pytest.mark.parametrize("module", ["attempts", "worker", "ray.transfer", "ray.workers"])
+@pytest.mark.parametrize("module", ["ray.attempts", "worker", "ray.transfer", "ray.workers"])
 def test_what_holds_no_model_doesnt_import_torch(module: str) -> None:
     code = f"import sys, dycoke_cli.runs.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Which cluster is joined, how many workers fit there, and the sentence where none does."""
+"""Which cluster is joined, how many workers fit on it, and the errors if none does."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_nobody_answers() -> None:
 
 
 def test_stderr_is_back_after_ray_has_started(capfd: pytest.CaptureFixture[str]) -> None:
-    with cluster._stderr_shut():
+    with cluster._silent_stderr():
         os.write(2, b"noise")
     os.write(2, b"ours")
     assert capfd.readouterr().err == "ours"

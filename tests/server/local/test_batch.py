@@ -196,8 +196,10 @@ def test_a_line_that_is_no_video(local: Served, answers: Answers) -> None:
     for line in (b"nonsense\n", b'{"path": 7}\n'):
         with connect() as connection:  # type: ignore[union-attr]
             received = events(connection, post(BATCH_PATH, begin + line))
-            assert next(received)["event"] == "plan"
-            assert next(received) == {
+            event = next(received)
+            if event["event"] == "plan":  # the line may be read before the plan is made
+                event = next(received)
+            assert event == {
                 "event": "error",
                 "code": "usage",
                 "message": "a line of the batch isn't a video with its questions",
