@@ -99,7 +99,7 @@ def test_dpp_is_it_without_a_question() -> None:
     [spec] = parse_specs("dpp:retain=0.25")
     of_clip = given("drift")
     without = replace(of_clip, question=of_clip.question[:0])
-    kept = BoundMethod(spec.create()).compress(of_clip).kept.tolist()
+    kept = BoundMethod(spec.create()).select(of_clip).kept.tolist()
     assert kept == CDPruner(retain=0.25).choose(without).kept.tolist()
     assert kept != CDPruner(retain=0.25).choose(of_clip).kept.tolist()
 
