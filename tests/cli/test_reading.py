@@ -100,7 +100,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.
-        monkeypatch.setattr(conversation, "beside", beside_when_read)
+        monkeypatch.setattr(conversation, "background_read", beside_when_read)
     run = ask()
     assert (run.code, run.out) == (3 if "video" in broken else 4, "")
     sentence = "no picture can be decoded" if "video" in broken else "no such model"
