@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.compression.registry import places
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.inspecting import InspectionResult, TextDelta, inspected
@@ -77,7 +78,7 @@ class Task:
             request.stream
             or len(self.clips) != 1
             or request.generation.temperature > 0
-            or request.method.inside is not None
+            or "inside the language model" in places(type(request.method))
         )
         if alone:
             return None
