@@ -138,7 +138,7 @@ JOURNALS: dict[str, tuple[Opened, Callable[[Any, int], None], str]] = {
     "verdicts of a judge": (open_verdicts, add_verdict, "verdicts.jsonl"),
 }  # fmt: skip
 
-_CACHE = ("engine/visual_cache.py", "cache.py")
+_CACHE = ("engine/visual_cache.py", "storage/cache_folder.py")
 _RUNS = (
     "runs/journal.py",
     "runs/results.py",
