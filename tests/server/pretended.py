@@ -31,7 +31,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
-from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics

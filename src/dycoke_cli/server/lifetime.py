@@ -12,8 +12,8 @@ import uvicorn
 
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.server.access import KEY, LOOPBACK, Access
-from dycoke_cli.server.local.listener import LocalListener
-from dycoke_cli.server.local.routes import add_local_routes
+from dycoke_cli.server.local.local_listener import LocalListener
+from dycoke_cli.server.local.local_routes import add_local_routes
 from dycoke_cli.server.routes import Service, make_app
 
 _BACKLOG = 128

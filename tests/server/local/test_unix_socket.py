@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.server.local import listener, unix_socket
-from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local import unix_socket
+from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.video.limits import Limits
 from tests.server.local.conftest import Served
@@ -64,7 +64,7 @@ def test_a_process_of_another_user_is_no_server(
 def test_the_server_hangs_up_on_another_user(
     local: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "is_own", lambda connection: False)
+    monkeypatch.setattr(local_listener, "is_own", lambda connection: False)
     for _ in range(2):  # and goes on listening
         with closing(connect()) as connection:  # type: ignore[type-var]
             assert connection is not None

@@ -205,7 +205,7 @@ def serve(
     ):
         view.stage("start")
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
-        from dycoke_cli.server.local.listener import LocalListener
+        from dycoke_cli.server.local.local_listener import LocalListener
 
         address = Address(host, port, key)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.

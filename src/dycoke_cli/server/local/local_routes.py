@@ -25,7 +25,7 @@ from dycoke_cli.server.bodies import (
 )
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local.event_stream import EventStream
-from dycoke_cli.server.local.listener import LocalListener
+from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.matching import conversation_of, matched
 from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH, Batch
 from dycoke_cli.server.refused import Refused
