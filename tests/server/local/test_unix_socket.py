@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.server.local import unix_socket
+from dycoke_cli.server.local import local_listener, unix_socket
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.video.limits import Limits
