@@ -1,5 +1,5 @@
 # make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
-# make test     lint and the tests, in about four minutes on two cores
+# make test     lint and the tests, in about ten minutes on two cores
 # make test-all    the same and the extended ones, as CI runs them: Ray, the wheel, training, lmms-eval,
 #               rehearsals of the tools, the longest runs of real models, all pairs of parameters
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
