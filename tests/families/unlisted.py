@@ -382,6 +382,7 @@ def glm5_next() -> tuple[Any, Any]:
         "num_experts_per_tok": 2, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8,
         "v_head_dim": 8, "index_topk": 32, "index_head_dim": 8, "index_n_heads": 2,
         "index_kpool": 4, "linear_head_dim": 8, "linear_num_heads": 4, "hc_mult": 2,
+        "num_hidden_layers": 5,  # with fewer it has no layer with an index of its tokens
     }  # fmt: skip
     config = tf.Glm5NextConfig(
         text_config=text,

@@ -70,7 +70,7 @@ def rounded(weight: torch.Tensor) -> torch.Tensor:
 
 
 def answer(loaded: LoadedModel) -> Any:
-    return VideoSession(loaded, Pictures.of(pan(4))).ask("What happens?", DyCoke(prune_layer=4))
+    return VideoSession(loaded, Pictures.of(pan(4))).ask("What happens?", DyCoke(prune_layer=2))
 
 
 def test_a_layer_in_4_bits_by_hand(whole: LoadedModel, int4: LoadedModel) -> None:
