@@ -1,7 +1,7 @@
 # make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
 # make test     lint and the tests, in about ten minutes on two cores
-# make test-all    the same and the extended ones, as CI runs them: Ray, the wheel, training, lmms-eval,
-#               rehearsals of the tools, the longest runs of real models, all pairs of parameters
+# make test-all    the same and the extended ones (an hour): Ray, the wheel, training, lmms-eval, rehearsals of
+#               the tools, whole runs of commands, all pairs of parameters; PART=2/6: one in six of those
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
@@ -85,10 +85,11 @@ test: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
-# Tests of servers and interrupts wait as often as they compute: a worker more than there are cores.
+# PART=2/6: one in six of the extended ones, as CI does. Tests of servers and interrupts wait as often as they compute: a worker more than there are cores.
+PART := 1/1
 test-all: WORKERS := $(shell expr $(WORKERS) + 1)
 test-all: $(INSTALLED)
-	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10; }'
+	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10 --part $(PART); }'
 
 # Where weights can't be packed, and where bfloat16 is emulated: `tests/processors.py`.
 test-processors: $(INSTALLED)

@@ -1,5 +1,8 @@
 """A pytest plugin for `make test`: no test may be slow without saying so, and slow ones run first.
 
+Of tests marked `extended` there are more than each push can wait for: `--part 2/6` leaves out all
+but one in six of them, by a hash of their names, so that six pushes that differ run them all.
+
 What is imported and collected stays to the end, so Python's search for garbage leaves it out.
 
 A test that isn't marked `slow` fails if it takes more than two seconds of processor time, its own
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+import zlib
 from collections.abc import Generator
 from typing import Any
 
@@ -27,6 +31,7 @@ _shared = 0.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu-limit", type=float, default=2.0, help="seconds for a test not `slow`")
+    parser.addoption("--part", default="1/1", help="of the extended tests, as 2/6")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,8 +45,19 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(trylast=True)  # behind -m and -k
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that workers end together; what is beside each other stays so."""
+    part, parts = map(int, config.getoption("--part").split("/"))
+    others = [
+        item
+        for item in items
+        if item.get_closest_marker("extended")
+        and zlib.crc32(item.nodeid.encode()) % parts != part % parts
+    ]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        left_out = {*others}
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: [item.get_closest_marker(tier) is None for tier in TIERS])
     for module in ENGINE if len(items) > 1000 else ():
         __import__(module)

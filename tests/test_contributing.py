@@ -129,6 +129,7 @@ def test_the_tests_that_the_page_names_pass(changed) -> None:
     python(copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *named)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_what_the_page_says_of_them_is_so(changed) -> None:
     copy, _ = changed

@@ -57,3 +57,24 @@ def test_two_seconds_of_a_processor(pytester: pytest.Pytester, monkeypatch) -> N
             "*AssertionError*",
         ]
     )
+
+
+def test_each_extended_test_is_in_one_part(pytester: pytest.Pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers =\n    slow\n    extended")
+    pytester.makepyfile(
+        "import pytest\n"
+        "def test_always(): pass\n"
+        "@pytest.mark.extended\n"
+        "@pytest.mark.parametrize('n', range(20))\n"
+        "def test_in_a_part(n): pass\n"
+    )
+    seen = []
+    for part in ("1/3", "2/3", "3/3"):
+        arguments = ("-p", "tests.limits", "--part", part, "-v", "-p", "no:cacheprovider")
+        found = pytester.runpytest(*arguments)
+        passed = [line.split()[0] for line in found.outlines if "PASSED" in line]
+        assert sum("test_always" in name for name in passed) == 1
+        assert 1 < len(passed) < 21
+        seen += [name for name in passed if "test_always" not in name]
+    assert len(seen) == len({*seen}) == 20

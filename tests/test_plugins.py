@@ -312,6 +312,8 @@ def dycoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_plug_in_of_the_environment_is_warned_of_once(tmp_path: Path) -> None:
     file = str(tmp_path / "gone.py")
     run = dycoke("methods", "none", DYCOKE_PLUGINS=file)
@@ -330,6 +332,8 @@ def test_a_plug_in_of_the_command_line_is_an_error(before: bool, tmp_path: Path)
     assert json.loads(run.stdout)["schema"] == "dycoke.methods/1"
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frames", "start", "json", "help", "sampling"])
 def test_a_parameter_whose_flag_is_taken(name: str, tmp_path: Path) -> None:
     file = tmp_path / "stride.py"

@@ -22,6 +22,7 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from tests.benchmarks.made_up_answers import VIDEOS, arguments, table_of
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_figures_are_those_of_the_answers(measured: Path, models: Mapping[str, Any]) -> None:
     document = models["shipped"]["budgets"]

@@ -66,6 +66,8 @@ def test_every_choice_answers(flags: list[str]) -> None:
     assert "compared_to" not in valid(run.object, "answer", "answer")
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
     minute = ROOT / "sample_videos" / "minute.mp4"
     ask = ("ask", minute, "What happens?", "--method", "none", "--fps", "7")
@@ -76,6 +78,8 @@ def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
     assert run_here(*ask, "--max-frames", found[1], "--max-new-tokens", "128").code == 0
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_draws_repeat_with_their_seed() -> None:
     ask = ("ask", CLIP, "What happens?", "--temperature", "2", "--json", "--max-new-tokens", "12")
     drawn = run_here(*ask).object
@@ -83,6 +87,8 @@ def test_draws_repeat_with_their_seed() -> None:
     assert again["answer"] == drawn["answer"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_answer_that_is_cut_says_so() -> None:
     run = run_here("ask", CLIP, "What happens in the video?", "--max-new-tokens", "2")
     assert run.code == 0
@@ -146,6 +152,8 @@ def test_real_footage_is_answered(name: str) -> None:
     assert run.object["tokens"]["visual_kept"] == probed["tokens"]["visual_kept"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_demo_in_a_terminal() -> None:
     code, seen, _ = run_in_terminal(REAL, "demo", environment={})
     assert code == 0
@@ -157,6 +165,8 @@ def test_demo_in_a_terminal() -> None:
     assert "Loading weights" not in text
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_follow_up_is_asked_with_what_was_said_before() -> None:
     questions = ("What happens?", "And then?")
     both = [part for text in questions for part in ("-q", text)]

@@ -62,6 +62,7 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
     assert all(int(figure) > 0 for figure in cells["What happens?"][1:])
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_eval_counts_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other questions have the figures that they have without them."""

@@ -119,7 +119,7 @@ def test_rows_on_the_host_are_pinned_and_come_back_as_they_went():
     rows.zero_()  # behind the copy out, which the caller doesn't wait for
     which = torch.tensor([7, 999, 0, 512])
     assert torch.equal(host.fetch(which).cpu(), expected[which])
-    assert host._rows.is_pinned()
+    assert host._entries.is_pinned()
 
 
 @needs_cuda

@@ -54,6 +54,7 @@ def test_one_after_the_other(model, inputs, alone):
         assert torch.equal(answer(model, METHODS[turn], inputs), alone[turn])
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_in_threads_at_the_same_time(model, inputs, alone):
     right = []

@@ -128,6 +128,8 @@ def test_a_video_is_read_and_encoded_once_for_each_number_of_frames(
     assert len(encoded) == 2
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_answers_that_are_asked_together_are_those_that_are_asked_alone(
     loaded: LoadedModel,
 ) -> None:

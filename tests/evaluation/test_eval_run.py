@@ -103,6 +103,8 @@ def known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "answers", Prepared())
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_rows_add_up(whole: EvalReport) -> None:
     items = Samples().items("test", 2)
     none, dycoke = whole.rows
@@ -328,6 +330,7 @@ def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.Mo
         evaluate(plan(tmp_path, "none", workers=2))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_workers_give_the_same_answers(tmp_path: Path, whole: EvalReport) -> None:
     heard = Heard()
@@ -359,6 +362,7 @@ def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     assert "in load_answerer" in error.value.__notes__[0]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "process that workers are forked from"])
 def test_a_process_that_is_killed_costs_no_answer(tmp_path: Path, victim: str) -> None:
@@ -377,6 +381,7 @@ def test_a_process_that_is_killed_costs_no_answer(tmp_path: Path, victim: str) -
     assert len(answers(tmp_path)) == 2 * len(Samples().items("test", VIDEOS))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
     process = start(tmp_path, "--workers", "2")
@@ -397,6 +402,7 @@ def test_a_run_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
     assert json.loads(out)["rows"][1]["questions"] == len(Samples().items("test", VIDEOS))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_an_interrupt_is_one_word_and_keeps_the_answers(tmp_path: Path) -> None:
     process = start(tmp_path, "--workers", "2", start_new_session=True)

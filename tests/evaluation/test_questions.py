@@ -151,6 +151,8 @@ def documented() -> tuple[str, str]:
     return rows, command
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) -> None:
     rows, command = documented()
     file = tmp_path / "questions.jsonl"
@@ -176,6 +178,7 @@ def test_the_example_of_the_page_runs_resumes_and_is_reported(tmp_path: Path) ->
     assert kept.object["rows"] == whole.object["rows"]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_shards_and_limits(tmp_path: Path) -> None:
     clips = ("move", "appear", "vanish", "turn", "three")

@@ -68,6 +68,8 @@ def test_labels_lengths_and_kinds() -> None:
     assert kinds["description"] == kinds["order"] == kinds["letter"] == 600
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_answers_are_those_of_an_independent_witness() -> None:
     for video in VIDEOS:
         oracle = Oracle(from_json(video["script"]))

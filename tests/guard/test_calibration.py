@@ -28,6 +28,7 @@ def videos(rng: random.Random, count: int) -> list[list[list[Attempt]]]:
     return [[question(rng) for _ in range(4)] for _ in range(count)]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.1])
 def test_the_bound_holds_in_95_of_100_samples(alpha: float) -> None:

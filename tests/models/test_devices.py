@@ -77,6 +77,7 @@ def spread(monkeypatch: pytest.MonkeyPatch, main_memory: int, **options: Any) ->
     return load("mini", device_map="auto", **options)
 
 
+@pytest.mark.extended
 @ACCELERATE
 @pytest.mark.slow
 def test_layers_on_the_disk(

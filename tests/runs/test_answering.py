@@ -98,6 +98,8 @@ def test_answers_are_those_that_each_question_gets_alone(
         assert answer == alone(name, question), name
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_video_is_encoded_once_and_shapes_stay_together(
     loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,8 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
     assert len({shape for batch in batches for shape in batch}) > 1
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_spoils_a_batch_costs_itself(
     loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:

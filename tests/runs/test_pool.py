@@ -36,6 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_workers_give_the_outcomes_of_one_process(folder: Path) -> None:
     one = {o.key: o.line.get("answer") for o in outcomes(folder, 1)}
     several = outcomes(folder, 2)

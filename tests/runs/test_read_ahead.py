@@ -83,6 +83,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         assert isinstance(take_all(ahead)["good.mp4"].clip, UsageError)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +154,7 @@ def test_as_many_read_at_once_as_there_is_memory_for(
     assert (most == 1) == (at_once == 1)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_time_to_wait_for_memory_is_not_that_to_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -193,6 +195,7 @@ def test_decoders_are_as_many_as_there_are_cpus_and_memory(
         assert read_ahead.usual_decoders() == expected
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

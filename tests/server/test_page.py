@@ -82,6 +82,8 @@ def test_curl(address: str) -> None:
     assert 'dycoke_answers_total{method="dycoke-plus"} 1' in got
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_client_of_openai(address: str) -> None:
     [script] = blocks("python request")
     script = script.replace("http://127.0.0.1:8000", address)
@@ -119,6 +121,8 @@ def test_llm(address: str, tmp_path: Path) -> None:
         assert (done.returncode, done.stdout.decode().strip()) == (0, expected.strip()), done.stderr
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_many_clients_get_the_answers_of_ask(address: str) -> None:
     """Eight questions about five videos at once, some streamed, some alone, some in a batch."""
     videos = ["move.mp4", "turn.mp4", "three.mp4", "appear.mp4", "vanish.mp4"]
@@ -154,6 +158,8 @@ def test_many_clients_get_the_answers_of_ask(address: str) -> None:
     assert got == cold
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_warm_ask() -> None:
     [commands] = blocks("sh warm")
     with tempfile.TemporaryDirectory() as folder:

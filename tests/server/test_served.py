@@ -92,6 +92,8 @@ def objects(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
     """The last method's by the command as a user starts it."""
@@ -107,6 +109,8 @@ def test_ask_has_the_answers_of_a_model_here(address: str, method: str) -> None:
     assert served["seconds"]["prefill"] > 0
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_comparison(address: str) -> None:
     command = ("ask", MOVE, SURE, "--method", "evs", "--compare", "--json")
     here, there = (
@@ -116,6 +120,8 @@ def test_a_comparison(address: str) -> None:
     assert there["compared_to"]["tokens"]["visual_kept"] == here["tokens"]["visual"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_eval_counts_the_tokens_of_a_model_here(address: str, tmp_path: Path) -> None:
     command = ("eval", "shapes", "--limit", "2", "--methods", "none,evs", "--json", "--quiet")
     command += ("--frames", "4", "--max-new-tokens", "4")
@@ -132,6 +138,8 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_twice(
     tmp_path: Path,
 ) -> None:

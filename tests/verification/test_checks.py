@@ -95,6 +95,8 @@ def test_a_layout_that_is_wrong_is_found(family, monkeypatch) -> None:
     assert verdicts[2] == "failed"
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_stock_model_in_float32_is_within_its_tolerance() -> None:
     for step in list(checks(session_of("llava_onevision", dtype=torch.float32)))[:3]:
         for figures in step.figures["questions"]:
@@ -131,6 +133,8 @@ def test_pixels_that_are_not_stock_are_found(monkeypatch) -> None:
     assert all(one["logits_apart"] > 1e-3 for one in step.figures["questions"])
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_values_that_lag_behind_are_found(monkeypatch) -> None:
     append = KVLayer._append
 

@@ -36,6 +36,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[source.VideoSource
     return opened
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [HALF_AN_HOUR, HALF_AN_HOUR_MKV], ids=["mp4", "mkv"])
 def test_few_frames_of_a_long_video(
     make_clip: MakeClip, decoded: list[source.VideoSource], recipe: Recipe

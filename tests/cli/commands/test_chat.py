@@ -177,6 +177,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(tmp_path: Path) -> None:
     assert os.stat(history).st_mode & 0o077 == 0
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_second_question_is_answered_as_ask_does_and_at_once() -> None:
     run = run_process(REAL, "chat", CLIP, stdin=PAGE.stdin.encode())
@@ -187,6 +188,7 @@ def test_a_second_question_is_answered_as_ask_does_and_at_once() -> None:
     assert second < first  # 0.2 s, and several times that on a busy machine
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_page_of_the_last_question(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
@@ -198,6 +200,7 @@ def test_the_page_of_the_last_question(tmp_path: Path) -> None:
     assert PAGE.questions[0] in page.read_text()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_command_of_the_page() -> None:
     run = run_process(REAL, *PAGE.command, stdin=PAGE.stdin.encode())

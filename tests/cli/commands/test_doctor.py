@@ -95,6 +95,7 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "perception (no)" in run_here("doctor").out
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_it_imports_torch_and_no_other_library_of_models() -> None:
     """Releases are read from metadata."""

@@ -197,6 +197,7 @@ def test_which_frames_and_how_to_answer(tmp_path: Path) -> None:
     assert "2 videos, as many frames as --fps takes, model" in run_here(*asked, *how, *rows).out
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [("--batch-size", "4"), ("--cache",)])
 def test_asked_together_or_from_the_cache_answers_are_the_same(

@@ -99,6 +99,8 @@ def answered(name: str, data: Path, out: Path, *how: str) -> Path:
     return out
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_to_the_end(name: str, whole: Path) -> None:
     document = tables(whole)
     assert document["benchmark"] == name
@@ -116,6 +118,8 @@ def test_to_the_end(name: str, whole: Path) -> None:
     assert document["rows"][-1]["changed"] > 0
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SENT[:2], indirect=True, scope="module")
 def test_two_shards(name: str, whole: Path, data: Path, tmp_path: Path) -> None:
     folders = [answered(name, data, tmp_path / n, "--shard", f"{n}/2") for n in ("1", "2")]
@@ -142,7 +146,8 @@ def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("engine", ["local", "ray"])
 def test_killed_in_mid_run_it_resumes(
     engine: str, data: Path, asked: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

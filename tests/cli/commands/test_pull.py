@@ -114,6 +114,8 @@ def test_pull_brings_what_loading_reads_and_nothing_else(hub: Hub, tmp_path: Pat
     }
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> None:
     assert models(hub, tmp_path, PULL)[0].code == 0
     environment = hub.environment(tmp_path) | OFFLINE
@@ -121,6 +123,8 @@ def test_what_was_pulled_is_found_without_the_hub(hub: Hub, tmp_path: Path) -> N
     assert (run.code, run.out) == (0, f"{COMMIT}\n"), run.err
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path: Path) -> None:
     mine = hub.repos["me/mine"]
     assert models(hub, tmp_path, PULL)[0].code == 0
@@ -153,6 +157,8 @@ def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path)
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_finished_files_are_not_fetched_again(
     hub: Hub, tmp_path: Path, number: signal.Signals
@@ -186,6 +192,8 @@ def test_finished_files_are_not_fetched_again(
     assert only(whole)["on_disk"]["complete"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_files_behind_a_redirect_and_a_login(hub: Hub, tmp_path: Path) -> None:
     """Large files are elsewhere, where no login is sent; a hub that is busy is asked again."""
     mine = hub.repos["me/mine"]
@@ -218,6 +226,8 @@ def test_what_cannot_be_pulled(hub: Hub, tmp_path: Path) -> None:
         assert sentence in run.err
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> None:
     away = f"{tmp_path}/away"
     ill: dict[str, dict[str, Any]] = {
@@ -287,6 +297,8 @@ def test_rm_takes_a_model_away(hub: Hub, tmp_path: Path) -> None:
     assert f"{REPO} isn't on this machine" in nothing.err
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "left"), [(b"y\n", False), (b"\n", True)])
 def test_rm_asks_on_a_terminal(hub: Hub, tmp_path: Path, typed: bytes, left: bool) -> None:
     assert models(hub, tmp_path, PULL)[0].code == 0

@@ -34,6 +34,8 @@ def sent_by_xet(hub: Hub) -> int:
     return sum(path.startswith("/xet/v1/") for path in hub.asked)
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_comes_by_xet_is_kept_found_and_removed(hub: Hub, tmp_path: Path) -> None:
     pulled, again, shown = models(hub, tmp_path, PULL, PULL, INFO)
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{COMMIT}\n", "")
@@ -62,6 +64,8 @@ def test_an_environment_without_the_package_for_xet(hub: Hub, tmp_path: Path) ->
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_xet_that_refuses(hub: Hub, tmp_path: Path) -> None:
     hub.repos["me/mine"].passing = [403]
     refused, again = models(hub, tmp_path, PULL, PULL)

@@ -26,6 +26,7 @@ def _settings(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "settings" / "settings.json"))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_from_clips_to_auto_to_batch(tmp_path):
     """The way of the page: tune, ask --method auto, batch --guard."""
@@ -82,6 +83,7 @@ def test_questions_that_the_model_cant_be_asked_are_refused(tmp_path):
     assert not tuned.file_of("").parent.exists()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_guard_climbs_until_the_answer_is_certain():
     store(tuning_with(SURE))
