@@ -52,7 +52,7 @@ class Clip:
     timestamps_s: tuple[float, ...]
     content: bytes
     warnings: tuple[str, ...] = ()
-    info: VideoInfo = field(default_factory=lambda: example(VideoInfo))
+    info: VideoInfo = field(default_factory=lambda: example(VideoInfo, path="a.mp4"))
 
 
 @dataclass
