@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.base import Method
@@ -22,8 +21,9 @@ from dycoke_cli.models.load import LoadedModel
 from tests.families.stock import clip
 from tests.families.tiny import make
 
-QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?", "Who?")
-OPTIONS = GenerationOptions(max_new_tokens=4)
+QUESTIONS = ("What is it?", "Is there a dog, and what does it do there?", "Why?")
+TOKENS = 3
+OPTIONS = GenerationOptions(max_new_tokens=TOKENS)
 TTM = create("dycoke", kv_prune=False)
 
 
@@ -33,8 +33,7 @@ def questions(request: pytest.FixtureRequest) -> list[Question]:
     model, processor = make("llava_onevision")
     family = family_of(model.config)
     if request.param == "found":
-        tiny: Any = make("llava_onevision", torch.float32)
-        family = find_layout(*tiny, "llava_onevision")
+        family = find_layout(model, processor, "llava_onevision")
         assert family.stock_inputs
     loaded = LoadedModel("llava_onevision", None, None, model, processor, family, 0.0)
     sessions = [VideoSession(loaded, clip(3, seed)) for seed in range(2)]
@@ -44,14 +43,14 @@ def questions(request: pytest.FixtureRequest) -> list[Question]:
 def alone(item: Question, method: Method) -> tuple[str, float]:
     """The answer to a question asked alone, and its certainty."""
     observer = CertaintyObserver()
-    answer = item.session.ask(item.question, method, observer=observer, max_new_tokens=4)  # type: ignore[attr-defined]
+    answer = item.session.ask(item.question, method, observer=observer, max_new_tokens=TOKENS)  # type: ignore[attr-defined]
     return answer.answer, observer.certainty(0, answer.tokens.generated).least_probability
 
 
 def test_each_question_has_its_own_certainty(questions: list[Question]) -> None:
     first = [alone(item, TTM) for item in questions]
     whole = [alone(item, Method()) for item in questions]
-    threshold = sorted(certainty for _, certainty in first)[2]  # two reach it, two don't
+    threshold = sorted(certainty for _, certainty in first)[1]  # two reach it, one doesn't
     guard = Guard(0.05, False, threshold, 80, (described(TTM),))
     answers = ask_guarded(questions, guard, OPTIONS)
     for answer, compressed, uncompressed in zip(answers, first, whole, strict=True):
@@ -62,7 +61,7 @@ def test_each_question_has_its_own_certainty(questions: list[Question]) -> None:
             pytest.approx(compressed[1], rel=1e-9),
             *([] if enough else [None]),
         ]
-    assert [len(answer.guard.path) for answer in answers if answer.guard].count(2) == 2
+    assert [len(answer.guard.path) for answer in answers if answer.guard].count(2) == 1
 
 
 def test_a_refused_question_has_no_certainty(

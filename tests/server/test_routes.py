@@ -192,6 +192,23 @@ def test_a_handle_of_a_video(server: Running) -> None:
     assert len(server.pretended.read) == 1
 
 
+def test_a_handle_of_jpegs_is_of_these_times(server: Running) -> None:
+    jpeg = b64encode(b"\xff\xd8\xff").decode()
+    url = f"data:video/jpeg;base64,{jpeg},{jpeg}"
+
+    def ask(url: str | None, indices: list[int]) -> int:
+        part = {"type": "video_url", "video_url": url, "uuid": "v1"}
+        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+        about = {"num_frames": -1, "fps": 1000, "frames_indices": indices}
+        body = {"messages": [message], "media_io_kwargs": {"video": about}}
+        return server.request("POST", CHAT, json.dumps(body).encode())[0]
+
+    assert ask(url, [600000, 601500]) == 200
+    assert ask(None, [600000, 601500]) == 200
+    assert ask(None, [0, 1000]) == 404
+    assert len(server.pretended.read) == 1
+
+
 def test_frames_have_a_ceiling_whatever_is_asked(server: Running) -> None:
     assert server.ask("What?", media_io_kwargs={"video": {"num_frames": 10**9}})[0] == 200
     jpeg = b64encode(b"\xff\xd8\xff").decode()
