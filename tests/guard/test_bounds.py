@@ -11,6 +11,7 @@ from dycoke_cli.guard.bounds import (
     last_safe_on_average,
     p_value,
     videos_needed,
+    videos_needed_on_average,
 )
 from dycoke_cli.guard.calibration import calibrated
 
@@ -32,6 +33,12 @@ def test_that_many_videos_without_a_loss_pass_and_one_fewer_does_not(on_average:
         needed = calibrated([[]], alpha, on_average=on_average).missing
         assert find([[0.0] * needed], alpha) == 0, alpha
         assert find([[0.0] * (needed - 1)], alpha) is None, alpha
+
+
+def test_a_bound_that_no_number_of_videos_is_enough_for() -> None:
+    for alpha in (1e-17, 1e-30, 5e-324):
+        assert videos_needed(alpha) >= 10**17
+        assert videos_needed_on_average(alpha) >= 10**16
 
 
 def test_the_p_value_is_the_inverse_of_the_capital_of_the_bets() -> None:

@@ -20,9 +20,10 @@ CONFIDENCE = 0.95
 # loss of 1; the smaller bets survive that.
 _BETS = ((1.0, 0.98), (0.9, 0.004), (0.5, 0.004), (0.2, 0.004), (0.05, 0.004), (0.01, 0.004))
 
-
-# Logarithm of the largest capital that is told from a larger one; `exp` overflows above 709.
+# Limit of the logarithm of a bet's capital: `exp` overflows above 709.
 _LARGEST = 700.0
+# Limit of a number of videos: for a bound near 0 none is enough.
+_MOST_VIDEOS = 2**60
 
 
 def videos_needed(alpha: float, confidence: float = CONFIDENCE) -> int:
@@ -38,7 +39,7 @@ def videos_needed_on_average(alpha: float) -> int:
 def _fewest(enough: Callable[[int], bool]) -> int:
     """Smallest number of videos that is enough, by bisection: a larger number is enough, too."""
     most = 1
-    while not enough(most):
+    while most < _MOST_VIDEOS and not enough(most):
         most *= 2
     return bisect_left(range(most), True, key=enough)
 

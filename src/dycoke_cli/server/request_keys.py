@@ -1,8 +1,7 @@
 """Keys of a request to /v1/chat/completions: a closed list for each of its objects.
 
-A key that isn't listed is refused, so that no client believes that it was obeyed. The names are
-those of OpenAI's API, of vLLM (`ChatCompletionRequest`) and of llama.cpp; docs/serve.md has the
-lists as a table.
+A key that isn't listed is refused rather than ignored. The names are those of OpenAI's API, of vLLM
+(`ChatCompletionRequest`) and of llama.cpp. docs/serve.md has the lists as tables.
 """
 
 from __future__ import annotations
