@@ -153,7 +153,7 @@ class Parameter:
         # In Python, True is the number 1.
         if not isinstance(value, accepted) or isinstance(value, bool) is not (self.kind is bool):
             raise UsageError(f"{self.name} must be {noun}, not {value!r}")
-        if isinstance(value, numbers.Integral) and abs(value) > sys.float_info.max:
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise UsageError(f"{self.name} has too many digits")
         if self.kind is not str and not self._in_range(value):
             # 25 for 0.25 is the common mistake; 1.5 is more likely a typing error than 1.5 %.
