@@ -76,6 +76,8 @@ def test_fields_with_a_param_are_parameters() -> None:
                 0: "frames must be at least 1 and at most 8, not 0",
                 9: "frames must be at least 1 and at most 8, not 9",
                 2.0: "frames must be a whole number, not 2.0",
+                True: "frames must be a whole number, not True",
+                10**400: "frames has too many digits",
             },
         ),
         ("threshold", [-0.9, 7], {-1: "threshold must be above -1, not -1"}),

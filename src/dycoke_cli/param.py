@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -149,8 +150,11 @@ class Parameter:
                 )
             return
         accepted, _, noun = _KINDS[self.kind]
-        if not isinstance(value, accepted):
+        # In Python, True is the number 1.
+        if not isinstance(value, accepted) or isinstance(value, bool) is not (self.kind is bool):
             raise UsageError(f"{self.name} must be {noun}, not {value!r}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise UsageError(f"{self.name} has too many digits")
         if self.kind is not str and not self._in_range(value):
             # 25 for 0.25 is the common mistake; 1.5 is more likely a typing error than 1.5 %.
             percent = self.is_share and value >= 2 and self._in_range(value / 100)

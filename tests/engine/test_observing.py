@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from dycoke_cli import EVS, DyCoke, Uncompressed, VideoSession, load
-from dycoke_cli.engine.observing import CertaintyObserver, ForcingObserver, ReferenceObserver
+from dycoke_cli.engine.observing import (
+    CertaintyObserver,
+    EachObserver,
+    ForcingObserver,
+    ReferenceObserver,
+)
 from tests.exactness import in_float64
 from tests.natural import Pictures, pan
 
@@ -69,3 +74,15 @@ def test_nothing_diverges_from_itself(session):
     session.ask(QUESTION, Uncompressed(), observer=forcing, max_new_tokens=plain.tokens.generated)
     assert forcing.agrees
     assert forcing.divergence < 1e-9
+
+
+def test_each_sequence_of_a_batch_has_its_own_observer():
+    reference = ReferenceObserver()
+    reference(None, scores_of(0.1, 0.2, 0.7))
+    watching, forcing = CertaintyObserver(), ForcingObserver(reference.reference())
+    ids, scores = torch.zeros(2, 5), torch.tensor([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]]).log()
+    seen = EachObserver([watching, forcing])(ids, scores)
+    assert torch.equal(seen[0], scores[0])
+    assert seen[1].tolist() == [-torch.inf, -torch.inf, 0.0]
+    assert watching.certainty(0, 1).least_probability == pytest.approx(0.7)
+    assert forcing.certainty(0, 1).least_probability == pytest.approx(0.6)

@@ -1,5 +1,6 @@
 """The promised bounds, by simulation, and against the closed forms there are."""
 
+import math
 import random
 
 import pytest
@@ -10,19 +11,53 @@ from dycoke_cli.guard.bounds import (
     last_safe_on_average,
     p_value,
     videos_needed,
+    videos_needed_on_average,
 )
+from dycoke_cli.guard.calibration import calibrated
 
 
-@pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29), (0.01, 299)])
+@pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29), (0.01, 300)])
 def test_videos_needed_without_a_loss(alpha: float, videos: int) -> None:
     assert videos_needed(alpha) == videos
-    assert (1 - alpha) ** videos <= 0.05 < (1 - alpha) ** (videos - 1)
+    # A single bet of all the capital would need (1 - alpha) ** videos <= 0.05, which is one video
+    # fewer for 1 %: two hundredths of the capital are in smaller bets.
+    assert 0.98 * (1 - alpha) ** (1 - videos) < 20 <= (1 - alpha) ** -videos
 
 
-@pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29)])
-def test_that_many_pass_and_one_fewer_does_not(alpha: float, videos: int) -> None:
-    assert p_value([0.0] * videos, alpha) <= 0.05
-    assert p_value([0.0] * (videos - 1), alpha) > 0.05
+@pytest.mark.parametrize("on_average", [False, True])
+def test_that_many_videos_without_a_loss_pass_and_one_fewer_does_not(on_average: bool) -> None:
+    """For each bound from .001 to .499: what `tune` says is missing is what is missing."""
+    find = last_safe_on_average if on_average else last_safe
+    for thousandth in range(1, 500):
+        alpha = thousandth / 1000
+        needed = calibrated([[]], alpha, on_average=on_average).missing
+        assert find([[0.0] * needed], alpha) == 0, alpha
+        assert find([[0.0] * (needed - 1)], alpha) is None, alpha
+
+
+def test_a_bound_that_no_number_of_videos_is_enough_for() -> None:
+    for alpha in (1e-17, 1e-30, 5e-324):
+        assert videos_needed(alpha) >= 10**17
+        assert videos_needed_on_average(alpha) >= 10**16
+
+
+def test_the_p_value_is_the_inverse_of_the_capital_of_the_bets() -> None:
+    losses, alpha = [0.0, 0.25, 0.0, 1.0, 0.25], 0.1
+    capital = sum(
+        weight * math.prod(1 + share * (alpha - loss) / (1 - alpha) for loss in losses)
+        for share, weight in [(1, 0.98), (0.9, 0.004), (0.5, 0.004), (0.2, 0.004), (0.05, 0.004),
+                              (0.01, 0.004)]
+    )  # fmt: skip
+    assert capital < 1
+    assert p_value(losses, alpha) == 1
+    assert p_value([0.0] * 9 + losses[:2], alpha) == pytest.approx(
+        1 / sum(
+            weight * (1 + share / 9) ** 10 * (1 + share * (alpha - 0.25) / (1 - alpha))
+            for share, weight in [(1, 0.98), (0.9, 0.004), (0.5, 0.004), (0.2, 0.004),
+                                  (0.05, 0.004), (0.01, 0.004)]
+        ), rel=1e-12
+    )  # fmt: skip
+    assert 0 < p_value([0.0] * 100_000, 0.5) < 1e-300  # the capital itself is beyond a float
 
 
 def draws(rng: random.Random, risk: float, videos: int, questions: int) -> list[float]:

@@ -17,6 +17,7 @@ from dycoke_cli.engine import encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
@@ -189,6 +190,8 @@ def test_draws_and_choices_inside_are_made_one_by_one(
     drawn = replace(plan, generation=GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5))
     assert _largest(loaded, drawn, monkeypatch) == 1
     assert _largest(loaded, replace(plan, method=FastV(prune_layer=2)), monkeypatch) == 1
+    found = replace(loaded, family=replace(loaded.family, discovered=Discovered()))
+    assert _largest(found, plan, monkeypatch) == 1  # its stock processor makes one prompt at a time
     assert _largest(loaded, plan, monkeypatch) == 4
 
 

@@ -37,6 +37,7 @@ from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.routes import Service
 from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
 
@@ -51,6 +52,7 @@ class Clip:
     timestamps_s: tuple[float, ...]
     content: bytes
     warnings: tuple[str, ...] = ()
+    info: VideoInfo = field(default_factory=lambda: example(VideoInfo, path="a.mp4"))
 
 
 @dataclass

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import openai
 import pytest
 
-from tests.server.pretended import BODY_LIMIT, PATIENCE_S, Running, body_of, running
+from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
 
 CHAT = "/v1/chat/completions"
 
@@ -56,6 +57,51 @@ def test_a_stream(server: Running) -> None:
     whole = events(server.request("POST", CHAT, body_of("Hello?", url=None, stream=True))[2])
     assert [one["choices"][0]["delta"] for one in whole][1] == {"content": "Hello? "}
     assert "usage" not in str(events(server.request("POST", CHAT, body_of("one", stream=True))[2]))
+
+
+def test_the_openai_client(server: Running) -> None:
+    """Its defaults are accepted, and what it can't have is an error with the key's name."""
+    url = f"http://127.0.0.1:{server.port}/v1"
+    message: Any = {"role": "user", "content": [
+        {"type": "video_url", "video_url": {"url": VIDEO}}, {"type": "text", "text": "What?"}
+    ]}  # fmt: skip
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+
+        def ask(extra: dict[str, Any], **keys: Any) -> Any:
+            create = client.chat.completions.create
+            return create(model="mini", messages=[message], extra_body=extra, **keys)
+
+        usual = {
+            "n": 1,
+            "stop": None,
+            "top_p": 1,
+            "tool_choice": "none",
+            "user": "x",
+            "store": False,
+        }
+        plain = ask({}, **usual)
+        assert plain.choices[0].message.content == "What? "
+        assert plain.usage.dycoke["method"]["name"] == "none"
+        for spelling in ({"dycoke": {"method": "evs"}}, {"mm_processor_kwargs": {"dycoke": "evs"}}):
+            assert ask(spelling).usage.dycoke["method"]["name"] == "evs"
+        for extra, keys, name in (
+            ({"top_k": 5}, {}, "top_k"),
+            ({"mm_processor_kwargs": {"fps": 1}}, {}, "mm_processor_kwargs.fps"),
+            ({}, {"reasoning_effort": "low"}, "reasoning_effort"),
+            ({}, {"stop": ["."], "stream": True}, "stop"),
+        ):
+            with pytest.raises(openai.BadRequestError, match=name) as caught:
+                ask(extra, **keys)
+            assert caught.value.param == name
+
+
+def test_a_method_that_the_model_cannot_have_is_refused_before_its_video_is_read(
+    server: Running,
+) -> None:
+    body = body_of("What?", dycoke={"method": "dycoke:prune_layer=99"}, stream=True)
+    status, _, reply = server.request("POST", CHAT, body)
+    assert (status, "prune_layer must be" in reply.decode()) == (400, True)
+    assert not server.pretended.read
 
 
 def test_models_health_and_what_is_not_there(server: Running) -> None:
@@ -143,6 +189,23 @@ def test_a_handle_of_a_video(server: Running) -> None:
     assert ask("data:video/mp4;base64,AAAA", "v1") == 200
     assert ask(None, "v1") == 200
     assert ask(None, "v2") == 404
+    assert len(server.pretended.read) == 1
+
+
+def test_a_handle_of_jpegs_is_of_these_times(server: Running) -> None:
+    jpeg = b64encode(b"\xff\xd8\xff").decode()
+    url = f"data:video/jpeg;base64,{jpeg},{jpeg}"
+
+    def ask(url: str | None, indices: list[int]) -> int:
+        part = {"type": "video_url", "video_url": url, "uuid": "v1"}
+        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+        about = {"num_frames": -1, "fps": 1000, "frames_indices": indices}
+        body = {"messages": [message], "media_io_kwargs": {"video": about}}
+        return server.request("POST", CHAT, json.dumps(body).encode())[0]
+
+    assert ask(url, [600000, 601500]) == 200
+    assert ask(None, [600000, 601500]) == 200
+    assert ask(None, [0, 1000]) == 404
     assert len(server.pretended.read) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from dycoke_cli.engine.generation import (
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
+from dycoke_cli.engine.observing import EachObserver
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.errors import UsageError
@@ -54,7 +56,7 @@ def ask_together(
     method: Method | BoundMethod,
     options: GenerationOptions | None = None,
     on_text: Callable[[str], None] | None = None,
-    observer: LogitsProcessor | None = None,
+    observers: Sequence[LogitsProcessor] = (),
 ) -> list[Answer]:
     """Answer questions in one batch, each with its own selection of tokens.
 
@@ -66,7 +68,8 @@ def ask_together(
         method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
         on_text: called with each stretch of a single answer as it is generated.
-        observer: sees the logits of each step, of the questions that are put to the model.
+        observers: one per question, or none. Each sees the logits `[1, V]` of its question's steps,
+            and none of a refused question.
 
     Raises:
         UsageError: a combination that isn't supported, or a prompt longer than the context.
@@ -79,7 +82,10 @@ def ask_together(
     # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
     # known to that model alone.
     if loaded.family.stock_inputs and len(questions) > 1:
-        return [ask_together([one], method, options, on_text, observer)[0] for one in questions]
+        return [
+            ask_together([one], method, options, on_text, observers[number : number + 1])[0]
+            for number, one in enumerate(questions)
+        ]
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
         method = bind(method, loaded.traits)
@@ -88,8 +94,9 @@ def ask_together(
         prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
     refused = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(refused):
-        rest = [item for item, answer in zip(questions, refused, strict=True) if answer is None]
-        others = iter(ask_together(rest, method, options, on_text, observer) if rest else ())
+        allowed = [answer is None for answer in refused]
+        rest, watching = [*compress(questions, allowed)], [*compress(observers, allowed)]
+        others = iter(ask_together(rest, method, options, on_text, watching) if rest else ())
         if on_text is not None and refused[0] is not None:
             on_text(refused[0].answer)
         return [next(others) if answer is None else answer for answer in refused]
@@ -117,7 +124,7 @@ def ask_together(
                 watch,
                 on_text=on_text,
                 on_token=lambda n: report("decode", n, options.max_new_tokens),
-                observer=observer,
+                observer=EachObserver(observers) if observers else None,
             )
     if not loaded.family.encoded_once:
         _split_vision(outputs[0].seconds, decoder_began[0])

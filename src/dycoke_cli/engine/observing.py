@@ -5,6 +5,7 @@ They are handed to `VideoSession.ask`; without one nothing is collected. All rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,22 @@ class CertaintyObserver(LogitsProcessor):
             least_margin=float((first.exp() - second.exp()).min()),
             mean_log_probability=float(first.mean()),
         )
+
+
+class EachObserver(LogitsProcessor):
+    """Hands each sequence of a batch to an observer of its own.
+
+    Args:
+        observers: one per sequence.
+    """
+
+    def __init__(self, observers: Sequence[LogitsProcessor]) -> None:
+        self._observers = observers
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """See `LogitsProcessor`: `scores[B, V]`, each row as its observer returns it."""
+        rows = zip(self._observers, input_ids.split(1), scores.split(1), strict=True)
+        return torch.cat([observer(ids, row) for observer, ids, row in rows])
 
 
 @dataclass(frozen=True)

@@ -47,4 +47,5 @@ class VideoSession(EncodedVideo):
         """
         options = GenerationOptions(**generation)
         questions = [Question(self, question, history)]
-        return ask_together(questions, method, options, on_text, observer)[0]
+        observers = [] if observer is None else [observer]
+        return ask_together(questions, method, options, on_text, observers)[0]

@@ -31,19 +31,17 @@ def ask_guarded(
     for number, method in enumerate(guard.steps):
         last = number == len(guard.steps) - 1
         # The last step keeps all tokens: nothing would follow, whatever its certainty.
-        observer = None if last else CertaintyObserver()
-        answered = ask_together([questions[n] for n in pending], method, options, None, observer)
-        accepted = [each for each in answered if not each.refused]
+        observers = {} if last else {n: CertaintyObserver() for n in pending}
+        asked = [questions[n] for n in pending]
+        answered = ask_together(asked, method, options, None, [*observers.values()])
         retried = []
         for n, answer in zip(pending, answered, strict=True):
             if answer.refused:
                 answers[n] = answer
                 continue
             score = None
-            if observer is not None:
-                # The observer has a row only for questions that were put to the model.
-                row = next(i for i, each in enumerate(accepted) if each is answer)
-                score = observer.certainty(row, answer.tokens.generated).least_probability
+            if n in observers:
+                score = observers[n].certainty(0, answer.tokens.generated).least_probability
             paths[n].append((answer, score))
             if score is not None and guard.threshold is not None and score < guard.threshold:
                 retried.append(n)

@@ -9,7 +9,9 @@ Sources: Learn then Test (arXiv 2110.01052), conformal risk control (arXiv 2208.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 CONFIDENCE = 0.95
 
@@ -18,11 +20,28 @@ CONFIDENCE = 0.95
 # loss of 1; the smaller bets survive that.
 _BETS = ((1.0, 0.98), (0.9, 0.004), (0.5, 0.004), (0.2, 0.004), (0.05, 0.004), (0.01, 0.004))
 
+# Limit of the logarithm of a bet's capital: `exp` overflows above 709.
+_LARGEST = 700.0
+# Limit of a number of videos: for a bound near 0 none is enough.
+_MOST_VIDEOS = 2**60
+
 
 def videos_needed(alpha: float, confidence: float = CONFIDENCE) -> int:
-    """Number of videos without a loss that is needed to bound the risk by alpha."""
-    # The slack keeps a quotient that is a whole number but for rounding from counting as one more.
-    return math.ceil(math.log(1 - confidence) / math.log(1 - alpha) - 1e-9)
+    """Number of videos without a loss that is needed to bound the risk by alpha (`last_safe`)."""
+    return _fewest(lambda videos: _p_value({0.0: videos}, alpha) <= 1 - confidence)
+
+
+def videos_needed_on_average(alpha: float) -> int:
+    """Number of videos without a loss that `last_safe_on_average` needs for alpha."""
+    return _fewest(lambda videos: _expected_risk(0.0, videos) <= alpha)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int:
+    """Smallest number of videos that is enough, by bisection: a larger number is enough, too."""
+    most = 1
+    while most < _MOST_VIDEOS and not enough(most):
+        most *= 2
+    return bisect_left(range(most), True, key=enough)
 
 
 def p_value(losses: Sequence[float], alpha: float) -> float:
@@ -35,11 +54,27 @@ def p_value(losses: Sequence[float], alpha: float) -> float:
         losses: one per video, in [0, 1].
         alpha: in (0, 1).
     """
+    return _p_value(Counter(losses), alpha)
+
+
+def _p_value(losses: Mapping[float, int], alpha: float) -> float:
+    """P-value by number of videos with each loss; see `p_value`."""
     capital = math.fsum(
-        weight * math.prod(1 + share * (alpha - loss) / (1 - alpha) for loss in losses)
+        weight * math.exp(min(_LARGEST, _log_capital(losses, share, alpha)))
         for share, weight in _BETS
     )
     return min(1.0, 1 / capital) if capital > 0 else 1.0
+
+
+def _log_capital(losses: Mapping[float, int], share: float, alpha: float) -> float:
+    """Logarithm of the capital of one bet: each video multiplies it by `1 + gain`."""
+    logs = []
+    for loss, videos in losses.items():
+        gain = share * (alpha - loss) / (1 - alpha)
+        if gain <= -1:
+            return -math.inf
+        logs.append(videos * math.log1p(gain))
+    return math.fsum(logs)
 
 
 def last_safe(
@@ -78,10 +113,15 @@ def last_safe_on_average(risks: Sequence[Sequence[float]], alpha: float) -> int 
     for number, losses in enumerate(risks):
         # The theorem needs losses that are monotone in the rule.
         monotone = [*map(max, monotone, losses)] if monotone else [*losses]
-        if (math.fsum(monotone) + 1) / (len(monotone) + 1) > alpha:
+        if _expected_risk(math.fsum(monotone), len(monotone)) > alpha:
             break
         last = number
     return last
+
+
+def _expected_risk(losses: float, videos: int) -> float:
+    """Bound on the expected risk, from the sum of the losses of so many videos."""
+    return (losses + 1) / (videos + 1)
 
 
 def interval(losses: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:

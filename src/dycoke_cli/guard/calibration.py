@@ -6,11 +6,15 @@ if its certainty reaches the threshold; otherwise at the next budget, and finall
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dycoke_cli.guard.bounds import CONFIDENCE, last_safe, last_safe_on_average, videos_needed
+from dycoke_cli.guard.bounds import (
+    last_safe,
+    last_safe_on_average,
+    videos_needed,
+    videos_needed_on_average,
+)
 
 THRESHOLDS = tuple(1 - 10 ** (-step / 10) for step in range(60, -1, -1))
 """From the safest (0.999999) to 0, which keeps every answer; fixed before any video is seen."""
@@ -91,8 +95,7 @@ def calibrated(
     count = len(risks[0])
     find = last_safe_on_average if on_average else last_safe
     last = find(risks, alpha) if count else None
-    # On average, (0 + 1) / (n + 1) <= alpha is needed even without a loss.
-    needed = math.ceil(1 / alpha - 1 - 1e-9) if on_average else videos_needed(alpha, CONFIDENCE)
+    needed = videos_needed_on_average(alpha) if on_average else videos_needed(alpha)
     # No threshold, rather than the safest one: that isn't proven to satisfy the bound either.
     threshold = None if last is None else THRESHOLDS[last]
     return Calibration(threshold, alpha, on_average, count, max(0, needed - count))

@@ -193,9 +193,12 @@ class Answerer:
         ]
 
     def _together(self, group: _Group) -> int:
-        # Questions without a video are asked one by one, and so are those of a method that prunes
-        # inside the language model: it selects tokens for a single sequence.
-        if not group[0] or any(one.inside is not None for one in self._methods(group)):
+        # Asked one by one: questions without a video, those of a model whose stock processor makes
+        # the prompts, and those of a method that prunes inside the language model, which selects
+        # tokens for a single sequence.
+        if not group[0] or self._traits.family.stock_inputs:
+            return 1
+        if any(one.inside is not None for one in self._methods(group)):
             return 1
         return min(self._most, self._fits.get(group, self._most))
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import display_name, to_json
 
 
 def declared_length(http: Request, most: int) -> int:
@@ -75,12 +75,21 @@ def parse_json(body: bytes | bytearray) -> Any:
     """The JSON value of a body.
 
     Raises:
-        Refused: it is none.
+        Refused: it is none, or an object has a key twice, of which only one could be read.
     """
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "the body isn't JSON") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(400, f"the body has the key {display_name(twice)[:100]} twice in one object")
+    return found
 
 
 def json_reply(

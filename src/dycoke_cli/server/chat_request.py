@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.base import Method
@@ -12,27 +12,27 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
+from dycoke_cli.server.media_options import FrameTimes, read_media
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.unicode import is_valid
+from dycoke_cli.server.request_keys import (
+    BODY,
+    DYCOKE,
+    INPUT_VIDEO,
+    MESSAGES,
+    MM_PROCESSOR,
+    PARTS,
+    STREAM_OPTIONS,
+    VIDEO_URL,
+    Keys,
+    flag_of,
+    list_of,
+    object_of,
+    text_of,
+)
 from dycoke_cli.video.sampling import Sampling
 
-# What would change an answer, and the values that don't. All that isn't listed is left unread.
-_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "stop": ([], ""),
-    "top_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "tools": ([],),
-    "functions": ([],),
-    "response_format": ({"type": "text"},),
-    "audio": (),
-}
 _MOST_MESSAGES = 1000
 _MOST_VIDEOS = 16
-_ALL_FRAMES = -1  # of vLLM's num_frames
 _JPEGS = "data:video/jpeg;"
 
 
@@ -68,6 +68,7 @@ class ChatRequest:
         stream: whether the answer is sent while it is generated.
         include_usage: whether a stream ends with the figures.
         against: the method that is shown beside it, where both are inspected.
+        times: of the videos that are lists of JPEGs.
     """
 
     videos: tuple[VideoPart, ...]
@@ -79,6 +80,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     against: Method | None = None
+    times: FrameTimes = field(default_factory=FrameTimes)
 
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
@@ -93,72 +95,72 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         Refused: it isn't such a body, or asks for what isn't supported.
         UsageError: a value out of range.
     """
-    given = _object(parse_json(body), "the body")
+    given = BODY.object(parse_json(body), "")
     model = given.get("model")
     if model is not None and model != defaults.model:
         raise Refused(
             404, f"this server has the model {defaults.model} alone (/v1/models)", "model_not_found"
         )
-    for key, harmless in _UNSUPPORTED.items():
-        if given.get(key) is not None and given[key] not in harmless:
-            raise Refused(400, f"{key} isn't supported; leave it out")
-    videos, turns = _turns(_list(given.get("messages"), "messages"))
+    videos, turns = _turns(list_of(given.get("messages"), "messages"))
     *history, (question, _) = turns
     if not question.strip():
         raise Refused(400, "the last message has no text: put a question beside the video")
-    options = _object(given.get("stream_options") or {}, "stream_options")
+    lists = [video.is_frames for video in videos]
+    sampling, times = read_media(
+        given.get("media_io_kwargs"),
+        defaults.sampling,
+        most_frames,
+        jpegs=bool(lists) and all(lists),
+        files=any(video.url is not None and not video.is_frames for video in videos),
+    )
+    method, against = _methods(given)
     return ChatRequest(
         videos=videos,
         question=question,
         history=tuple(history),
-        sampling=_sampling(
-            given,
-            defaults.sampling,
-            most_frames,
-            bool(videos) and all(video.is_frames for video in videos),
-        ),
-        method=_method(given, "method") or defaults.method,
+        sampling=sampling,
+        method=method or defaults.method,
         generation=_generation(given, defaults.generation),
-        stream=_flag(given, "stream"),
-        include_usage=_flag(options, "include_usage"),
-        against=_method(given, "against"),
+        stream=flag_of(given, "stream"),
+        include_usage=flag_of(_options(given, STREAM_OPTIONS), "include_usage"),
+        against=against,
+        times=times,
     )
 
 
 def _turns(messages: list[Any]) -> tuple[tuple[VideoPart, ...], list[tuple[str, str]]]:
-    """The videos; and the questions with their answers, the last of which has none yet."""
+    """The videos; and the questions with their answers, the last of which has none yet.
+
+    No template of a video model is sure to have a place for a system message: it is put before the
+    next question, or where it stands within one.
+    """
     if not 1 <= len(messages) <= _MOST_MESSAGES:
         raise Refused(400, f"messages must be from 1 to {_MOST_MESSAGES}")
     videos: list[VideoPart] = []
     turns: list[tuple[str, str]] = []
-    before = ""
+    before, between = "", "\n"
     open_turn = False
-    for message in messages:
-        message = _object(message, "a message")
-        role = message.get("role")
-        text = ""
-        for part in _parts(message.get("content")):
-            if isinstance(part, VideoPart):
-                if role != "user":
-                    raise Refused(400, "only messages of the user have videos")
-                videos.append(part)
-            else:
-                text = f"{text}\n{part}" if text else part
-        if role in ("system", "developer"):
-            before += f"{text}\n\n"  # no template of a video model is sure to have a place for it
-        elif role == "user":
-            if open_turn:
-                turns[-1] = ("\n".join(filter(None, (turns[-1][0], text))), "")
-            else:
-                turns.append((before + text, ""))
-                before, open_turn = "", True
-        elif role == "assistant":
+    for number, message in enumerate(messages):
+        role, parts = _message(message, f"messages[{number}]")
+        shown = [part for part in parts if isinstance(part, VideoPart)]
+        text = "\n".join(part for part in parts if isinstance(part, str) and part)
+        if shown and role != "user":
+            raise Refused(400, "only messages of the user have videos")
+        videos += shown
+        if role == "assistant":
             if not open_turn:
                 raise Refused(400, "a message of the assistant must follow one of the user")
             turns[-1] = (turns[-1][0], text)
             open_turn = False
-        else:
-            raise Refused(400, "the role of a message must be system, user or assistant")
+        elif open_turn:
+            apart = "\n" if role == "user" else "\n\n"
+            question = max(between, apart, key=len).join(filter(None, (turns[-1][0], text)))
+            turns[-1], between = (question, ""), apart
+        elif role == "user":
+            turns.append((before + text, ""))
+            before, between, open_turn = "", "\n", True
+        elif text:
+            before += f"{text}\n\n"
     if not open_turn:
         raise Refused(400, "the last message must be of the user")
     if len(videos) > _MOST_VIDEOS:
@@ -166,43 +168,54 @@ def _turns(messages: list[Any]) -> tuple[tuple[VideoPart, ...], list[tuple[str, 
     return tuple(videos), turns
 
 
-def _parts(content: Any) -> Iterator[VideoPart | str]:
+def _message(given: Any, path: str) -> tuple[str, list[VideoPart | str]]:
+    """The role of a message, and its parts."""
+    role = object_of(given, "a message").get("role")
+    if not isinstance(role, str) or role not in MESSAGES:
+        raise Refused(400, "the role of a message must be system, user or assistant")
+    content = MESSAGES[role].object(given, path).get("content")
+    path = f"{path}.content"
     if content is None:
-        return
+        return role, []
     if isinstance(content, str):
-        yield _text(content, "content")
-        return
-    for part in _list(content, "content"):
-        part = _object(part, "a part of a message")
-        kind = part.get("type")
-        if kind == "text":
-            yield _text(part.get("text"), "text")
-        elif kind == "video_url":
-            yield VideoPart(_url(part.get("video_url")), _uuid(part))
-        elif kind == "input_video":
-            yield VideoPart(_input_video(part.get("input_video")), _uuid(part))
-        else:
-            raise Refused(
-                400, "a part of a message must be text, video_url or input_video (images: as "
-                "frames of a video, data:video/jpeg;base64,…)",
-            )  # fmt: skip
+        return role, [text_of(content, path)]
+    parts = enumerate(list_of(content, path))
+    return role, [_part(part, f"{path}[{number}]") for number, part in parts]
 
 
-def _url(given: Any) -> str | None:
+def _part(given: Any, path: str) -> VideoPart | str:
+    kind = object_of(given, "a part of a message").get("type")
+    if not isinstance(kind, str) or kind not in PARTS:
+        raise Refused(
+            400,
+            "a part of a message must be text, video_url or input_video (images: as frames of a "
+            "video, data:video/jpeg;base64,…)",
+            parameter=path,
+        )
+    part = PARTS[kind].object(given, path)
+    if kind == "text":
+        return text_of(part.get("text"), f"{path}.text")
+    read = _url if kind == "video_url" else _input_video
+    return VideoPart(read(part.get(kind), f"{path}.{kind}"), _uuid(part))
+
+
+def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:
     """Of `"video_url": "…"` or `{"url": "…"}`; null beside a uuid."""
     if isinstance(given, Mapping):
-        given = given.get("url")
-    return None if given is None else _text(given, "video_url")
+        given, path = keys.object(given, path).get("url"), f"{path}.url"
+    return None if given is None else text_of(given, path)
 
 
-def _input_video(given: Any) -> str | None:
+def _input_video(given: Any, path: str) -> str | None:
     """Of `"input_video": {"data": "BASE64"}` (llama.cpp), or with a url in place of data."""
     if given is None:
         return None
-    given = _object(given, "input_video")
+    given = INPUT_VIDEO.object(given, path)
     if given.get("data") is None:
-        return _url(given)
-    data = _text(given["data"], "input_video.data")
+        return _url(given, path, INPUT_VIDEO)
+    if given.get("url") is not None:
+        raise Refused(400, f"{path} has data and a url: send one of them", parameter=path)
+    data = text_of(given["data"], f"{path}.data")
     return data if data[:5].lower() == "data:" else f"data:video/mp4;base64,{data}"
 
 
@@ -211,73 +224,62 @@ def _uuid(part: Mapping[str, Any]) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or not 1 <= len(given) <= 200:
-        raise Refused(400, "uuid must be a text of 1 to 200 characters")
+        raise Refused(400, "uuid must be a text of 1 to 200 characters", parameter="uuid")
     return given
 
 
-def _sampling(given: Mapping[str, Any], default: Sampling, most: int, chosen: bool) -> Sampling:
-    """Which frames are read; all of those that the client has chosen itself."""
-    media = _object(given.get("media_io_kwargs") or {}, "media_io_kwargs")
-    video = _object(media.get("video") or {}, "media_io_kwargs.video")
-    frames, fps = video.get("num_frames"), video.get("fps")
-    for name, value, kinds in (("num_frames", frames, int), ("fps", fps, (int, float))):
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise Refused(400, f"media_io_kwargs.video.{name} must be a number")
-    if frames == _ALL_FRAMES or (chosen and frames is None):
-        frames = most
-    if fps is not None:
-        if not fps > 0:
-            raise Refused(400, "media_io_kwargs.video.fps must be above 0")
-        count = most if frames is None else min(frames, most)
-        return replace(default, fps=min(float(fps), 1000.0), max_frames=count)
-    if frames is not None:
-        return replace(default, frames=min(frames, most), fps=None, max_frames=None)
-    if default.fps is not None:
-        return replace(default, max_frames=min(default.max_frames or most, most))
-    return replace(default, frames=min(default.frames, most))
+def _methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
+    """The method of the request, in our spelling or in vLLM's, and the one to compare with."""
+    own = _options(given, DYCOKE)
+    method = _method(own, "method", "dycoke.method")
+    vllm = _method(_options(given, MM_PROCESSOR), "dycoke", "mm_processor_kwargs.dycoke")
+    if method is not None and vllm is not None and method != vllm:
+        raise Refused(
+            400,
+            "mm_processor_kwargs.dycoke and dycoke.method are two methods: send one of them",
+            parameter="mm_processor_kwargs.dycoke",
+        )
+    return method or vllm, _method(own, "against", "dycoke.against")
 
 
-def _method(given: Mapping[str, Any], name: str) -> Method | None:
-    own = _object(given.get("dycoke") or {}, "dycoke")
-    if unknown := own.keys() - {"method", "against"}:
-        raise Refused(400, f"dycoke takes method, not {', '.join(sorted(unknown))[:200]}")
-    spec = own.get(name)
-    return None if spec is None else parse_spec(_text(spec, f"dycoke.{name}")).create()
+def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
+    spec = options.get(key)
+    return None if spec is None else parse_spec(text_of(spec, path), path).create()
 
 
 def _generation(given: Mapping[str, Any], default: GenerationOptions) -> GenerationOptions:
-    tokens = given.get("max_completion_tokens")
+    """Generation options; a `top_p` is taken where it changes nothing, which is greedy decoding."""
+    tokens, older = given.get("max_completion_tokens"), given.get("max_tokens")
+    if None not in (tokens, older) and tokens != older:
+        raise Refused(
+            400,
+            "max_tokens and max_completion_tokens differ: send one of them",
+            parameter="max_tokens",
+        )
+    name, most = ("max_tokens", older) if tokens is None else ("max_completion_tokens", tokens)
     changed = {
-        "max_new_tokens": given.get("max_tokens") if tokens is None else tokens,
+        "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": given.get("seed"),
     }
     try:
-        return replace(default, **{k: v for k, v in changed.items() if v is not None})
+        options = replace(default, **{k: v for k, v in changed.items() if v is not None})
     except UsageError as error:
-        raise UsageError(str(error).replace("max_new_tokens", "max_tokens")) from error
+        raise UsageError(str(error).replace("max_new_tokens", name)) from error
+    top_p = given.get("top_p")
+    if top_p is not None:
+        if isinstance(top_p, bool) or not isinstance(top_p, (int, float)) or not 0 <= top_p <= 1:
+            raise Refused(400, "top_p must be from 0 to 1", parameter="top_p")
+        if top_p < 1 and options.temperature > 0:
+            raise Refused(
+                400,
+                "top_p isn't supported with a temperature above 0; leave it out",
+                parameter="top_p",
+            )
+    return options
 
 
-def _flag(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name)
-    if value not in (None, True, False):
-        raise Refused(400, f"{name} must be true or false")
-    return bool(value)
-
-
-def _text(given: Any, name: str) -> str:
-    if not isinstance(given, str) or not is_valid(given):
-        raise Refused(400, f"{name} must be a text")
-    return given
-
-
-def _list(given: Any, name: str) -> list[Any]:
-    if not isinstance(given, list):
-        raise Refused(400, f"{name} must be a list")
-    return given
-
-
-def _object(given: Any, name: str) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise Refused(400, f"{name} must be an object")
-    return given
+def _options(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """An object of the body with options; empty where it isn't there."""
+    found = given.get(keys.name)
+    return {} if found is None else keys.object(found, keys.name)

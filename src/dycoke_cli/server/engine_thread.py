@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.registry import places
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.inspecting import InspectionResult, TextDelta, inspected
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.traits import ModelTraits
     from dycoke_cli.video import Clip
 
 T = TypeVar("T")
@@ -49,6 +50,8 @@ class Task:
 
     Args:
         request: what is asked.
+        methods: of the request, bound to the model: its own and, where both are inspected, the one
+            to compare with.
         key: of its videos in the session cache.
         clips: of its videos; none where `session` has them, or there are none.
         session: of its videos, where it is cached.
@@ -59,6 +62,7 @@ class Task:
     """
 
     request: ChatRequest
+    methods: tuple[BoundMethod, ...]
     key: Hashable
     clips: tuple[Clip, ...]
     session: VideoSession | None
@@ -67,6 +71,11 @@ class Task:
     inspect: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def method(self) -> BoundMethod:
+        """The method of the request."""
+        return self.methods[0]
 
     @property
     def group(self) -> Hashable | None:
@@ -78,11 +87,11 @@ class Task:
             request.stream
             or len(self.clips) != 1
             or request.generation.temperature > 0
-            or "inside the language model" in places(type(request.method))
+            or self.method.inside is not None
         )
         if alone:
             return None
-        return self.clips[0].frames.shape, request.method, request.generation
+        return self.clips[0].frames.shape, self.method, request.generation
 
 
 class EngineThread:
@@ -104,7 +113,7 @@ class EngineThread:
         metrics: Metrics,
         cache: VisualCache | None = None,
     ) -> None:
-        self._load, self._loaded = load, loaded
+        self._load, self._loaded, self._traits = load, loaded, loaded.traits
         self._sessions, self._metrics, self._cache = sessions, metrics, cache
         self._waiting: deque[Task | Callable[[], None]] = deque()
         self._changed = threading.Condition()
@@ -114,6 +123,11 @@ class EngineThread:
         self._current: Sequence[Task] = ()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         metrics.set("model_loaded", 1)
+
+    @property
+    def traits(self) -> ModelTraits:
+        """Traits of the model, which stay the same while it is unloaded."""
+        return self._traits
 
     def start(self) -> None:
         """Begin."""
@@ -205,7 +219,9 @@ class EngineThread:
         if not isinstance(first, Task):
             return first
         batch = [first]
-        if (group := first.group) is not None:
+        # A stock processor makes the prompts of a found layout one by one: a batch of these would
+        # have the first client wait for the last one's answer.
+        if (group := first.group) is not None and not self._traits.family.stock_inputs:
             for other in [*self._waiting]:
                 if len(batch) == _MOST_TOGETHER:
                     break
@@ -257,7 +273,6 @@ class EngineThread:
 
     def _ask(self, batch: list[Task]) -> Sequence[Answer | InspectionResult]:
         from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
-        from dycoke_cli.engine.binding import bind
 
         loaded, request = self._model(), batch[0].request
         self._metrics.add("batches_total")
@@ -265,7 +280,6 @@ class EngineThread:
         if not batch[0].clips and batch[0].session is None:
             asked = (request.question, request.history, request.generation)
             return [ask_without_video(loaded, *asked, on_text)]
-        method = bind(request.method, loaded.traits)
         sessions = [self._session(task, loaded) for task in batch]
 
         def check_cancelled(*_: Any) -> None:  # called at every token
@@ -275,14 +289,14 @@ class EngineThread:
         for session in sessions:
             session.on_progress = check_cancelled
         if batch[0].inspect:
-            shown = inspected(request, sessions[0], batch[0].send)
+            shown = inspected(request, batch[0].methods, sessions[0], batch[0].send)
             self._sessions.keep(batch[0].key, sessions[0])
             return [shown]
         questions = [
             Question(session, task.request.question, task.request.history)
             for session, task in zip(sessions, batch, strict=True)
         ]
-        answers = ask_together(questions, method, request.generation, on_text)
+        answers = ask_together(questions, batch[0].method, request.generation, on_text)
         for session, task in zip(sessions, batch, strict=True):
             self._sessions.keep(task.key, session)
         return answers

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
 from dycoke_cli.request import Request
@@ -90,12 +91,16 @@ def checked(request: ChatRequest) -> ChatRequest:
 
 
 def inspected(
-    request: ChatRequest, session: VideoSession, send: Callable[[TextDelta], None]
+    request: ChatRequest,
+    methods: Sequence[BoundMethod],
+    session: VideoSession,
+    send: Callable[[TextDelta], None],
 ) -> InspectionResult:
     """Ask under each method.
 
     Args:
         request: a checked one.
+        methods: of the request, bound to the model.
         session: of its video.
         send: called with the answers as they come.
 
@@ -105,12 +110,11 @@ def inspected(
     """
     from dycoke_cli.inspect.inspection import inspect_question, pictures
 
-    chosen = dict.fromkeys([request.method, *filter(None, [request.against])])
     found = inspect_question(
         session,
         "the video",
         request.question,
-        [*chosen],
+        [*dict.fromkeys(methods)],
         request.generation,
         lambda number, text: send(TextDelta(number, text)),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server.chat_request import ChatRequest, VideoPart
 from dycoke_cli.server.engine_thread import Event, Task
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
@@ -23,6 +24,7 @@ ReadClip = Callable[[MediaFile, Sampling], "Clip"]
 
 def prepare(
     request: ChatRequest,
+    model: ModelTraits,
     media: Media,
     sessions: SessionCache,
     read: ReadClip,
@@ -32,6 +34,7 @@ def prepare(
 
     Args:
         request: what is asked.
+        model: its traits, by which the methods are bound.
         media: where videos may come from.
         sessions: encoded videos, by what was read.
         read: reads the frames of a file.
@@ -39,8 +42,12 @@ def prepare(
 
     Raises:
         Refused: a video may not be opened, or its handle is none that is known.
+        UsageError: the model doesn't support a method.
         VideoError: it can't be read.
     """
+    methods = tuple(
+        bind(method, model) for method in (request.method, request.against) if method is not None
+    )
     with ExitStack() as stack:
         files = [
             None if part.url is None else stack.enter_context(opened(part.url, media))
@@ -48,17 +55,17 @@ def prepare(
         ]
         pairs = [*zip(request.videos, files, strict=True)]
         digests = tuple(_digest(part, file, sessions) for part, file in pairs)
-        key: Hashable = (digests, request.sampling)
+        key: Hashable = (digests, request.sampling, request.times)
         session = sessions.find(key) if digests else None
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
-            clips = tuple(_clip(part, file, request.sampling, read) for part, file in pairs)
+            clips = tuple(_clip(part, file, request, read) for part, file in pairs)
         seconds_read = time.perf_counter() - began
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
                 sessions.name(part.uuid, digest)
-    return Task(request, key, clips, session, send, seconds_read)
+    return Task(request, methods, key, clips, session, send, seconds_read)
 
 
 def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
@@ -78,14 +85,15 @@ def _unknown(part: VideoPart) -> Refused:
     )
 
 
-def _clip(part: VideoPart, file: MediaFile | None, sampling: Sampling, read: ReadClip) -> Clip:
+def _clip(part: VideoPart, file: MediaFile | None, request: ChatRequest, read: ReadClip) -> Clip:
     if file is None:
         raise _unknown(part)
+    sampling = request.sampling
     if file.frames is None:
         return read(file, sampling)
-    # All of them, or evenly as many as may be; without a rate they are a second apart.
+    # All of them, or evenly as many as may be.
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     chosen = Sampling(frames=min(file.frames, most or file.frames))
     clip = read(file, chosen)
-    scale = FRAMES_PER_SECOND / (sampling.fps or 1.0)
-    return replace(clip, timestamps_s=tuple(time_s * scale for time_s in clip.timestamps_s))
+    numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
+    return request.times.applied(clip, numbers, file.frames)

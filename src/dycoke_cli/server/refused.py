@@ -24,21 +24,27 @@ class Refused(Exception):
         message: a sentence for a person.
         code: a word for a program.
         headers: of the reply.
+        parameter: path of the key that is refused, such as `stream_options.include_usage`.
     """
 
     def __init__(
-        self, status: int, message: str, code: str = "usage", headers: dict[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str = "usage",
+        headers: dict[str, str] | None = None,
+        parameter: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.headers = status, code, headers or {}
+        self.parameter = parameter
 
     @property
     def document(self) -> dict[str, Any]:
         """The object that OpenAI's clients read."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {
-            "error": {"message": str(self), "type": kind, "param": None, "code": self.code},
-        }
+        error = {"message": str(self), "type": kind, "param": self.parameter, "code": self.code}
+        return {"error": error}
 
 
 def refused(error: BaseException) -> Refused:

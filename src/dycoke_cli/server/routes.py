@@ -175,7 +175,8 @@ class _Answering:
     async def begin(self, readers: CapacityLimiter) -> None:
         """Read the videos, and let the engine have the task."""
         service = self._service
-        given = (self._request, service.media, service.sessions, service.read, self._send)
+        model, send = service.engine.traits, self._send
+        given = (self._request, model, service.media, service.sessions, service.read, send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, inspect=self.inspect)
         if await self._http.is_disconnected():

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _QUALITY = 95
+_CLOCK = 1000
+"""Frame indices per second: they are milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +40,49 @@ class SentVideo:
 NO_VIDEO = SentVideo((), None, Frames(0, ()))
 
 
-def as_video(frames: np.ndarray, times_s: Sequence[float], mark: str | None = None) -> SentVideo:
+def as_video(
+    frames: np.ndarray,
+    times_s: Sequence[float],
+    mark: str | None = None,
+    duration_s: float | None = None,
+) -> SentVideo:
     """The frames as one part of a message, in vLLM's form.
 
     Args:
         frames: RGB, uint8 `[F, H, W, 3]`.
         times_s: time of each.
         mark: makes caches treat the video as a new one; the pictures are the same.
+        duration_s: of the whole video; None if unknown.
     """
     url = f"data:video/jpeg;base64,{','.join(_jpegs(frames, mark))}"
     part: dict[str, Any] = {"type": "video_url", "video_url": {"url": url}}
     if mark is not None:
         part["uuid"] = mark
-    return SentVideo((part,), _about(times_s), Frames(len(frames), tuple(times_s)))
+    return SentVideo((part,), _about(times_s, duration_s), Frames(len(frames), tuple(times_s)))
 
 
-def as_images(frames: np.ndarray, times_s: Sequence[float], mark: str | None = None) -> SentVideo:
-    """A part per frame, for servers that take no videos; see `as_video`."""
+def as_images(
+    frames: np.ndarray,
+    times_s: Sequence[float],
+    mark: str | None = None,
+    duration_s: float | None = None,
+) -> SentVideo:
+    """A part per frame, for servers that take no videos and no times; see `as_video`."""
     urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames, mark))
     parts = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
     return SentVideo(tuple(parts), None, Frames(len(frames), tuple(times_s)))
 
 
-def _about(times_s: Sequence[float]) -> dict[str, Any]:
-    """Times of the frames in vLLM's form: frame indices of a video with the frames' mean rate.
+def _about(times_s: Sequence[float], duration_s: float | None) -> dict[str, Any]:
+    """Times of the frames in vLLM's form, as frames of a video with a frame per millisecond.
 
-    The form has no times, so that only evenly spaced frames keep theirs.
+    A server computes `index / fps`, so that late and unevenly spaced frames keep their times.
     """
-    count = len(times_s)
-    span = times_s[-1] - times_s[0] if count > 1 else 0.0
-    fps = (count - 1) / span if span > 0 else 1.0
+    indices = [round(time_s * _CLOCK) for time_s in times_s]
+    total = max(round((duration_s or 0) * _CLOCK), indices[-1] + 1, len(indices))
     return {
-        "num_frames": -1, "do_sample_frames": False, "fps": fps, "total_num_frames": count,
-        "duration": count / fps, "frames_indices": [*range(count)],
+        "num_frames": -1, "do_sample_frames": False, "fps": float(_CLOCK),
+        "total_num_frames": total, "duration": total / _CLOCK, "frames_indices": indices,
     }  # fmt: skip
 
 

@@ -162,7 +162,7 @@ class ServedModel:
             mark: makes caches treat the video as a new one; the pictures are the same.
         """
         encode = as_images if self.server.as_images else as_video
-        sent = encode(clip.frames, clip.timestamps_s, mark)
+        sent = encode(clip.frames, clip.timestamps_s, mark, clip.info.duration_s)
         return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
 
     def ask(

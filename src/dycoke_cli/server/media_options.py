@@ -1,0 +1,162 @@
+"""`media_io_kwargs` of a request: which frames are read, and the times of a list of JPEGs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_keys import MEDIA_IO, VIDEO_IO
+from dycoke_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.video import Clip
+
+_ALL_FRAMES = -1  # of vLLM's num_frames
+# Above it, a float doesn't tell two indices apart.
+_LARGEST = 2**53
+_LATEST_S = 1e9
+_PATH = "media_io_kwargs.video"
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Times of the JPEGs of a list, in vLLM's form (its pull request 40133).
+
+    Args:
+        fps: indices per second.
+        indices: frame index of each JPEG in the video that it was cut from, ascending; None numbers
+            the JPEGs.
+        total_frames: of that video; None for one more than the last index.
+        duration_s: of that video; None for its frames at that rate.
+    """
+
+    fps: float = 1.0
+    indices: tuple[int, ...] | None = None
+    total_frames: int | None = None
+    duration_s: float | None = None
+
+    def applied(self, clip: Clip, numbers: Sequence[int], count: int) -> Clip:
+        """Give the JPEGs that were read their times, and the metadata of the whole video.
+
+        Args:
+            clip: of the list.
+            numbers: `[F]`, of its JPEGs in the list.
+            count: JPEGs of the list.
+
+        Raises:
+            Refused: the list has another number of JPEGs than indices, or more than the video.
+        """
+        indices = self.indices or range(count)
+        if len(indices) != count:
+            raise _refused(
+                "frames_indices", f"has {len(indices)} indices for {count} JPEGs: send one for each"
+            )
+        if self.total_frames is not None and self.total_frames < count:
+            raise _refused("total_num_frames", f"must be {count} or more, the number of JPEGs")
+        total = max(self.total_frames or 0, indices[-1] + 1)
+        times_s = tuple(indices[number] / self.fps for number in numbers)
+        if times_s[-1] > _LATEST_S:
+            raise _refused("fps", "is so low that the last JPEG would be years after the first")
+        duration_s = total / self.fps if self.duration_s is None else self.duration_s
+        info = replace(
+            clip.info,
+            fps=self.fps,
+            frame_count=total,
+            duration_s=max(duration_s, times_s[-1]),
+            variable_rate=None,
+        )
+        return replace(clip, timestamps_s=times_s, info=info)
+
+
+def read_media(
+    given: Any, default: Sampling, most: int, jpegs: bool, files: bool
+) -> tuple[Sampling, FrameTimes]:
+    """Which frames are read, and the times of JPEGs.
+
+    Args:
+        given: `media_io_kwargs`, or None.
+        default: sampling of the server.
+        most: frames of a video, whatever the request says.
+        jpegs: whether all videos are lists of JPEGs: all of these are read.
+        files: whether any video isn't such a list.
+
+    Raises:
+        Refused: a key or value isn't supported.
+        UsageError: a value out of range.
+    """
+    video: dict[str, Any] = {}
+    if given is not None:
+        kinds = MEDIA_IO.object(given, "media_io_kwargs")
+        if kinds.get("video") is not None:
+            video = VIDEO_IO.object(kinds["video"], _PATH)
+    for name in ("frames_indices", "total_num_frames", "duration"):
+        if files and video.get(name) is not None:
+            raise _refused(name, "is for a list of JPEGs (data:video/jpeg;base64,…); leave it out")
+    frames = _whole(video, "num_frames")
+    fps = _number(video, "fps")
+    if fps is not None and not fps > 0:
+        raise _refused("fps", "must be above 0")
+    return _sampling(frames, fps, default, most, jpegs), _times(video, fps)
+
+
+def _sampling(
+    frames: int | None, fps: float | None, default: Sampling, most: int, jpegs: bool
+) -> Sampling:
+    if frames == _ALL_FRAMES or (jpegs and frames is None):
+        frames = most
+    if fps is not None:
+        count = most if frames is None else min(frames, most)
+        return replace(default, fps=min(float(fps), 1000.0), max_frames=count)
+    if frames is not None:
+        return replace(default, frames=min(frames, most), fps=None, max_frames=None)
+    if default.fps is not None:
+        return replace(default, max_frames=min(default.max_frames or most, most))
+    return replace(default, frames=min(default.frames, most))
+
+
+def _times(video: Mapping[str, Any], fps: float | None) -> FrameTimes:
+    indices = video.get("frames_indices")
+    if indices is not None:
+        whole = isinstance(indices, list) and all(
+            type(one) is int and 0 <= one <= _LARGEST for one in indices
+        )
+        if not whole or not indices or indices != sorted(indices):
+            raise _refused("frames_indices", "must be a list of ascending frame numbers")
+    total = _whole(video, "total_num_frames")
+    if total is not None and not 1 <= total <= _LARGEST:
+        raise _refused("total_num_frames", f"must be from 1 to {_LARGEST}")
+    duration_s = _number(video, "duration")
+    if duration_s is not None and not 0 <= duration_s < math.inf:
+        raise _refused("duration", "must be 0 or more")
+    return FrameTimes(
+        fps=1.0 if fps is None else fps,
+        indices=None if indices is None else tuple(indices),
+        total_frames=total,
+        duration_s=duration_s,
+    )
+
+
+def _whole(video: Mapping[str, Any], name: str) -> int | None:
+    value = video.get(name)
+    if value is not None and type(value) is not int:
+        raise _refused(name, "must be a number without a fraction")
+    return value
+
+
+def _number(video: Mapping[str, Any], name: str) -> float | None:
+    value = video.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise _refused(name, "must be a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _refused(name: str, sentence: str) -> Refused:
+    return Refused(400, f"{_PATH}.{name} {sentence}", parameter=f"{_PATH}.{name}")

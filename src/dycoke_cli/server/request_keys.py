@@ -1,0 +1,230 @@
+"""Keys of a request to /v1/chat/completions: a closed list for each of its objects.
+
+A key that isn't listed is refused rather than ignored. The names are those of OpenAI's API, of vLLM
+(`ChatCompletionRequest`) and of llama.cpp. docs/serve.md has the lists as tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.unicode import display_name, is_valid
+
+_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one object of a request.
+
+    Args:
+        name: of the object in docs/serve.md; empty for the whole body.
+        read: keys that have an effect.
+        neutral: keys that are accepted with one of these values, or with null. With them the answer
+            is the one that the request gets without the key.
+        unused: keys that are accepted with any value, because none changes an answer.
+        advice: what to do about a refused key, `{key}`.
+    """
+
+    name: str
+    read: frozenset[str]
+    neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    unused: frozenset[str] = frozenset()
+    advice: str = "leave it out"
+
+    def object(self, given: Any, path: str) -> dict[str, Any]:
+        """An object that has no other keys.
+
+        Args:
+            given: of the request.
+            path: of the object in the request, for errors; empty for the whole body.
+
+        Raises:
+            Refused: it isn't an object, or a key or its value isn't accepted.
+        """
+        found = object_of(given, path or "the body")
+        for key, value in found.items():
+            if key in self.read or key in self.unused:
+                continue
+            if key not in self.neutral or not _is_neutral(value, self.neutral[key]):
+                raise self.refused(key, path)
+        return found
+
+    def refused(self, key: str, path: str) -> Refused:
+        """The refusal of a key."""
+        whole = display_name(f"{path}.{key}" if path else key)[:_SHOWN]
+        advice = self.advice.replace("{key}", display_name(key)[:_SHOWN])
+        return Refused(400, f"{whole} isn't supported; {advice}", parameter=whole)
+
+
+def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
+    # In Python, True is 1: {"n": true} isn't {"n": 1}.
+    return value is None or any(
+        isinstance(value, bool) is isinstance(one, bool) and value == one for one in neutral
+    )
+
+
+_OFF, _ON, _ZERO, _ONE, _NONE = (False,), (True,), (0,), (1,), ()
+_EMPTY: tuple[Any, ...] = ([],)
+
+BODY = Keys(
+    "",
+    read=frozenset(
+        (
+            "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+            "temperature", "top_p", "seed", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
+        )
+    ),
+    neutral={
+        # OpenAI
+        "n": _ONE, "stop": ([], ""), "presence_penalty": _ZERO, "frequency_penalty": _ZERO,
+        "logit_bias": ({},), "logprobs": _OFF, "top_logprobs": _ZERO, "tools": _EMPTY,
+        "tool_choice": ("none",), "parallel_tool_calls": (False, True), "functions": _EMPTY,
+        "function_call": ("none",), "response_format": ({"type": "text"},), "audio": _NONE,
+        "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": _NONE,
+        "verbosity": ("medium",), "web_search_options": _NONE, "moderation": _NONE,
+        "service_tier": ("auto", "default"), "store": _OFF,
+        # vLLM: sampling
+        "best_of": _ONE, "use_beam_search": _OFF, "top_k": (0, -1), "min_p": _ZERO,
+        "repetition_penalty": _ONE, "length_penalty": _ONE, "stop_token_ids": _EMPTY,
+        "include_stop_str_in_output": _OFF, "ignore_eos": _OFF, "min_tokens": _ZERO,
+        "skip_special_tokens": _ON, "spaces_between_special_tokens": _ON, "watermarking": _OFF,
+        "truncate_prompt_tokens": _NONE, "truncation_side": _NONE, "prompt_logprobs": _NONE,
+        "logprob_token_ids": _NONE, "allowed_token_ids": _NONE, "bad_words": _EMPTY,
+        "repetition_detection": _NONE, "thinking_token_budget": _NONE, "include_reasoning": _ON,
+        # vLLM: the prompt
+        "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
+        "add_special_tokens": _OFF, "documents": _EMPTY, "chat_template": _NONE,
+        "chat_template_kwargs": ({},),
+        # vLLM: the form of the answer
+        "structured_outputs": _NONE, "guided_json": _NONE, "guided_regex": _NONE,
+        "guided_choice": _NONE, "guided_grammar": _NONE, "guided_decoding_backend": _NONE,
+        "guided_whitespace_pattern": _NONE,
+        # vLLM: the rest
+        "priority": _ZERO, "request_id": _NONE, "return_tokens_as_token_ids": _OFF,
+        "return_token_ids": _OFF, "return_prompt_text": _OFF, "return_token_offsets": _OFF,
+        "return_mm_kwargs": _ON, "routed_experts_prompt_start": _ZERO, "cache_salt": _NONE,
+        "kv_transfer_params": _NONE, "ec_transfer_params": _NONE, "vllm_xargs": ({},),
+        "stream_interval": _ONE,
+        # llama.cpp
+        "grammar": ("",), "json_schema": _NONE, "repeat_penalty": _ONE, "typical_p": _ONE,
+        "mirostat": _ZERO, "dry_multiplier": _ZERO, "xtc_probability": _ZERO,
+    },
+    unused=frozenset(
+        (
+            "user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
+            "prompt_cache_retention", "session_id", "cache_prompt",
+        )
+    ),
+)  # fmt: skip
+"""The whole body."""
+
+STREAM_OPTIONS = Keys(
+    "stream_options",
+    frozenset(("include_usage",)),
+    {"include_obfuscation": _OFF, "continuous_usage_stats": _OFF},
+)
+DYCOKE = Keys("dycoke", frozenset(("method", "against")), advice="dycoke takes method, not {key}")
+MM_PROCESSOR = Keys(
+    "mm_processor_kwargs",
+    frozenset(("dycoke",)),
+    {"do_sample_frames": _OFF},
+    advice="media_io_kwargs.video has num_frames and fps",
+)
+MEDIA_IO = Keys("media_io_kwargs", frozenset(("video",)), {"image": ({},), "audio": ({},)})
+VIDEO_IO = Keys(
+    "media_io_kwargs.video",
+    frozenset(("num_frames", "fps", "frames_indices", "total_num_frames", "duration")),
+    {"do_sample_frames": _OFF},
+)
+
+_MESSAGE = frozenset(("role", "content"))
+_QUESTION = Keys("message (user, system, developer)", _MESSAGE, {"name": _NONE})
+_ANSWER = Keys(
+    "message (assistant)",
+    _MESSAGE,
+    {
+        "name": _NONE, "refusal": _NONE, "annotations": _EMPTY, "audio": _NONE,
+        "tool_calls": _EMPTY, "function_call": _NONE, "reasoning": ("",),
+        "reasoning_content": ("",),
+    },
+)  # fmt: skip
+MESSAGES = {
+    "user": _QUESTION,
+    "system": _QUESTION,
+    "developer": _QUESTION,
+    "assistant": _ANSWER,
+}
+"""Keys of a message, by its role."""
+
+_ADVICE = "media_io_kwargs.video chooses the frames"
+_HINTS = frozenset(("cache_control", "prompt_cache_breakpoint"))
+PARTS = {
+    "text": Keys("part text", frozenset(("type", "text")), unused=_HINTS),
+    "video_url": Keys(
+        "part video_url", frozenset(("type", "video_url", "uuid")), unused=_HINTS, advice=_ADVICE
+    ),
+    "input_video": Keys(
+        "part input_video",
+        frozenset(("type", "input_video", "uuid")),
+        unused=_HINTS,
+        advice=_ADVICE,
+    ),
+}
+"""Keys of a part of a message, by its type."""
+VIDEO_URL = Keys("video_url", frozenset(("url",)), advice=_ADVICE)
+INPUT_VIDEO = Keys("input_video", frozenset(("data", "url")), advice=_ADVICE)
+
+ALL = (
+    BODY, STREAM_OPTIONS, DYCOKE, MM_PROCESSOR, MEDIA_IO, VIDEO_IO,
+    _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO,
+)  # fmt: skip
+"""The keys of all objects of a request."""
+
+
+def text_of(given: Any, path: str) -> str:
+    """A text.
+
+    Raises:
+        Refused: it isn't one, or has lone surrogates.
+    """
+    if not isinstance(given, str) or not is_valid(given):
+        raise Refused(400, f"{path} must be a text", parameter=path)
+    return given
+
+
+def list_of(given: Any, path: str) -> list[Any]:
+    """A list.
+
+    Raises:
+        Refused: it isn't one.
+    """
+    if not isinstance(given, list):
+        raise Refused(400, f"{path} must be a list", parameter=path)
+    return given
+
+
+def object_of(given: Any, path: str) -> dict[str, Any]:
+    """An object.
+
+    Raises:
+        Refused: it isn't one.
+    """
+    if not isinstance(given, dict):
+        raise Refused(400, f"{path} must be an object", parameter=path)
+    return given
+
+
+def flag_of(given: Mapping[str, Any], key: str) -> bool:
+    """A flag of an object; null is false.
+
+    Raises:
+        Refused: it isn't one.
+    """
+    value = given.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise Refused(400, f"{key} must be true or false", parameter=key)
+    return bool(value)
