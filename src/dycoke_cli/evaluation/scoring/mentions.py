@@ -43,7 +43,8 @@ _NOUNS = r"(?:options?|choices?|letters?|answers?)"
 # Between two letters, short words of other languages mean "and" and "or", too.
 _AND = r"(?:and|or|nor|et|ou|und|oder|[yeoui]|lub|albo|oraz|of|en|ve|veya|dan|atau|và|hoặc)"
 # "A" before a lower-case word is an article, unless no noun phrase begins with that word (this
-# list). So are other words of one letter in European languages ("o homem", "y la", "w domu"). "I" is a pronoun unless it is a label ("I.", "I)").
+# list). So are other words of one letter in European languages ("o homem", "y la", "w domu"). "I"
+# is a pronoun unless it is a label ("I.", "I)").
 _NO_NOUN = (
     r"(?:(?:and|or|nor|but|is|isn|was|wasn|are|because|as|since|seems?|appears?|would|should|must|does"
     r"|doesn|did|didn|has|had|cannot|the|this|that|these|it|he|she|they|there|we|you|due|with|in|on"
