@@ -88,7 +88,9 @@ def test_nothing_to_find(tmp_path: Path, where: str, sentence: str) -> None:
 
 
 def test_an_address() -> None:
-    with pytest.raises(UsageError, match="https://a/b.mp4 is an address, not a file: download it"):
+    with pytest.raises(
+        UsageError, match=r"https://a/b\.mp4 is an address, not a file: download it"
+    ):
         find("https://a/b.mp4")
     with pytest.raises(UsageError, match="rtsp://camera/1 is a stream, not a file: record a part"):
         find("rtsp://camera/1")

@@ -15,7 +15,7 @@ from dycoke_cli.engine.observing import (
     ReferenceObserver,
 )
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.evaluation.scoring.words import bare
+from dycoke_cli.evaluation.scoring.comparable_text import bare
 from dycoke_cli.tuning.observations import Observation
 
 

@@ -11,16 +11,18 @@ import re
 from collections.abc import Callable, Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
+from dycoke_cli.evaluation.scoring.comparable_text import UNSPACED, bare, comparable
 from dycoke_cli.evaluation.scoring.languages import in_english
 from dycoke_cli.evaluation.scoring.mentions import Mention, Sense, capitalized, corrects, mentions
 from dycoke_cli.evaluation.scoring.thinking import answer_of
-from dycoke_cli.evaluation.scoring.words import UNSPACED, bare, comparable
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_STRUCK = re.compile(r"~~.*?~~|<(?:s|del|strike)>.*?</(?:s|del|strike)>", re.DOTALL | re.IGNORECASE)
+_STRUCK = re.compile(
+    r"~~.{0,500}?~~|<(?:s|del|strike)>.{0,500}?</(?:s|del|strike)>", re.DOTALL | re.IGNORECASE
+)
 _MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*`$#\\]|(?<![^\W_])_|_(?![^\W_])")
-_HTML = re.compile(r"<(b|i|u|em|strong|p|code)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_HTML = re.compile(r"<(b|i|u|em|strong|p|code)>(.{0,500}?)</\1>", re.DOTALL | re.IGNORECASE)
 _ALONE = re.compile(
     r"[\W_]*(?:(?:the|my|correct|final|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I
 )
@@ -57,7 +59,7 @@ _COUNTED = re.compile(r"第?\s*([1-9])\s*(?:番(?!目)|번(?!째)|个?选项|個
 _CIRCLED = {ord("①") + place: f" option {place + 1} " for place in range(20)}
 # "The first option", not "my first choice" nor "the first answer is B".
 _ORDINAL = re.compile(
-    rf"(?<!my )(?<!our )(?<!his )(?<!her )\b(?:the\s+|is\s+)*({'|'.join(_NTH)})\s+"
+    rf"(?<!my )(?<!our )(?<!his )(?<!her )\b(?:the\s+)?({'|'.join(_NTH)})\s+"
     r"(?:(?:answer\s+)?(?:option|choice|alternative)|answer(?!\s+(?:option|choice)))\b"
     r"(?!\s*(?:is|was|would\s+be|[:=])?\s*\(?(?-i:[A-Z])\b)",
     re.I,
@@ -110,7 +112,7 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
         if nth := _NTH_ALONE.fullmatch(text):
             return _nth(nth[1], len(options)) or None
     if alone := _ALONE.fullmatch(text):
-        return alone[1].upper() if alone[1].upper() in valid else None
+        text = alone[1].upper()
     # Letters within an option's text aren't choices: the C of "Vitamin C", the A of "A red star".
     # Lower case hides them from `mentions`. A text that corrects an answer counts as its letter.
     text = any_text.sub(

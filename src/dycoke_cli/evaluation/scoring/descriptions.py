@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
+from dycoke_cli.evaluation.scoring.comparable_text import bare, split_words
 from dycoke_cli.evaluation.scoring.thinking import answer_of
-from dycoke_cli.evaluation.scoring.words import bare, split_words
 
 LINK = re.compile(r"\b(?:first|then|finally)\b\s*|[.,]", re.IGNORECASE)
 

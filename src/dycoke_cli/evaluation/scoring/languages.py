@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dycoke_cli.evaluation.scoring.words import comparable
+from dycoke_cli.evaluation.scoring.comparable_text import comparable
 
 _DATA = Path(__file__).with_name("phrases.toml")
 _LETTER_BEFORE = r"""(?:(?<=[A-Z])|(?<=[A-Z][)\]"'”’»」』】》]))\s*"""
@@ -56,7 +56,7 @@ def in_english(text: str) -> str:
     """Translate the phrases of a text with which it names an option; all else is unchanged.
 
     Args:
-        text: result of `words.comparable`.
+        text: result of `comparable`.
     """
     words = frozenset(re.findall(r"\w+", text.lower()))
     for language in _languages():
