@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,11 @@ def test_answers_in_twenty_languages_are_read_as_a_person_reads_them() -> None:
         if (letter := chosen(row["said"], row["options"])) != row["letter"]
     ]
     assert wrong == []
+    # The same letters as two characters, as macOS and some models write them.
+    for row in rows:
+        if row["kind"] in ("French", "Turkish", "Vietnamese", "Korean", "Hindi"):
+            decomposed = unicodedata.normalize("NFD", row["said"])
+            assert chosen(decomposed, row["options"]) == row["letter"], row
 
 
 def only_letter(said: str) -> str | None:

@@ -37,7 +37,7 @@ def comparable(text: str) -> str:
     """
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text.translate(_PLAIN))
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     return "".join(map(_letter, _OPTIONAL.sub("", text)))
 
 

@@ -58,8 +58,9 @@ _ARTICLE = (
     r"|[OUWYZ]\s+(?!(?:is|isn|was|because)\b)(?![A-Z\d_])\w"
     r"|E\s+(?:the|os?|as?|il|la|le|un|una|um|uma|el[ae]|lui|lei)\b"
 )
+# Initials of persons ("Dr. B") and adjectives ("a C tattoo") are no letters of options.
 _LETTER = (
-    r"(?<!\w)(?<!\w['’-])"
+    r"(?<!\w)(?<!\w['’-])(?<!\b[DM]r\. )(?<!\bMs\. )(?<!\bMrs\. )(?!(?<=\ba )[A-Z] [a-z])"
     rf"(?:(?<=[Oo]ption )|(?<=[Cc]hoice )|(?<=[Ll]etter )|(?!{_ARTICLE}))"
     r"(?!I(?![.):\]]))[A-Z]"
     r"(?!\w|['’+-]\w|\.[A-Za-z]\b)"
