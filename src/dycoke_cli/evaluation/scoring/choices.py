@@ -11,17 +11,24 @@ import re
 from collections.abc import Callable, Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
-from dycoke_cli.evaluation.scoring.comparable_text import UNSPACED, bare, comparable
+from dycoke_cli.evaluation.scoring.comparable_text import comparable
 from dycoke_cli.evaluation.scoring.languages import in_english
 from dycoke_cli.evaluation.scoring.mentions import Mention, Sense, capitalized, corrects, mentions
+from dycoke_cli.evaluation.scoring.option_texts import (
+    FIRST_CIRCLED,
+    LETTERS,
+    MARKUP,
+    NUMBERS,
+    OptionTexts,
+    read_options,
+)
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+__all__ = ["LETTERS", "chosen", "lettered", "score_choice"]
 
 _STRUCK = re.compile(
     r"~~.{0,500}?~~|<(?:s|del|strike)>.{0,500}?</(?:s|del|strike)>", re.DOTALL | re.IGNORECASE
 )
-_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|[*`$#\\]|(?<![^\W_])_|_(?![^\W_])")
 _HTML = re.compile(r"<(b|i|u|em|strong|p|code)>(.{0,500}?)</\1>", re.DOTALL | re.IGNORECASE)
 _ALONE = re.compile(
     r"[\W_]*(?:(?:the|my|correct|final|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I
@@ -42,13 +49,12 @@ _WITHDRAWN = re.compile(
     r"|(?<=no, )wait)[\s.!]*)$",
     re.I,
 )
-_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NTH = {
     **{word: place for place, word in enumerate(("first", "second", "third", "fourth", "fifth"))},
     **{word: place for place, word in enumerate(("1st", "2nd", "3rd", "4th", "5th"))},
     "last": -1,
 }
-_NUMBER = rf"(?:[1-9]\d?|{'|'.join(_NUMBERS)})(?![\w%]|[.,:]\d)"
+_NUMBER = rf"(?:[1-9]\d?|{'|'.join(NUMBERS)})(?![\w%]|[.,:]\d)"
 # "Option 2", "options 2 and 3", and as Chinese, Japanese and Korean write it.
 _NUMBERED = re.compile(
     rf"\b(?:options?|alternatives?|(?:answer\s+)?choices?|candidates?)\s*(?:numbers?|no\b\.?|nr\b\.?|#)?"
@@ -56,7 +62,7 @@ _NUMBERED = re.compile(
     re.I,
 )
 _COUNTED = re.compile(r"第?\s*([1-9])\s*(?:番(?!目)|번(?!째)|个?选项|個?選項|项|項)")
-_CIRCLED = {ord("①") + place: f" option {place + 1} " for place in range(20)}
+_CIRCLED = {ord(FIRST_CIRCLED) + place: f" option {place + 1} " for place in range(20)}
 # "The first option", not "my first choice" nor "the first answer is B".
 _ORDINAL = re.compile(
     rf"(?<!my )(?<!our )(?<!his )(?<!her )\b(?:the\s+)?({'|'.join(_NTH)})\s+"
@@ -65,11 +71,6 @@ _ORDINAL = re.compile(
     re.I,
 )
 _NTH_ALONE = re.compile(rf"[\W_]*(?:the\s+)?({'|'.join(_NTH)})(?:\s+one)?[\W_]*", re.I)
-_DEFINITE = (
-    "the|os?|der|die|das|den|dem|le|la|les|l|el|los|las|il|lo|gli|het|de|this|that|these|those"
-)
-_INDEFINITE = "an?|ein|eine|einen|einem|une?|una|uma?|een|one"
-_ARTICLE = rf"(?:(?:{_DEFINITE}|{_INDEFINITE})\s+|l['’])"
 
 
 def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
@@ -97,16 +98,15 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
         options: texts of the options, in the order of the letters.
     """
     valid = frozenset(LETTERS[: len(options)])
-    text = _plain(answer_of(said), options)
+    texts = read_options(tuple(options))
+    text = _plain(answer_of(said), texts)
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper() if alone[1].upper() in valid else None
-    texts = [_words(_unlabelled(*one)) for one in zip(LETTERS, options, strict=False)]
-    whole = _same(_words(text), texts) or _same(_short(_words(text)), list(map(_short, texts)))
-    if whole:
+    if whole := texts.same(text):
         return whole if len(whole) == 1 else None
-    any_text = _any_of(texts)
+    any_text = texts.pattern
     text = _outside(any_text, text, in_english)
-    ambiguous = _has_numbers(options) and _NUMBERED.search(text) is not None
+    ambiguous = texts.has_numbers and _NUMBERED.search(text) is not None
     if not ambiguous:
         text = _outside(any_text, text, lambda part: _with_letters(part, len(options)))
         if nth := _NTH_ALONE.fullmatch(text):
@@ -163,12 +163,12 @@ def _decided(text: str, named: Sequence[Mention], valid: frozenset[str]) -> str 
     return None
 
 
-def _plain(text: str, options: Sequence[str]) -> str:
+def _plain(text: str, texts: OptionTexts) -> str:
     """Comparable text without Markdown, HTML and LaTeX markup, and without what is struck out."""
-    if not any(set(map(chr, _CIRCLED)) & set(option) for option in options):
+    if not texts.has_circled:
         text = text.translate(_CIRCLED)
     text = comparable(_STRUCK.sub(" ", text)).replace("\\boxed", " Final answer: ")
-    return _MARKUP.sub("", _HTML.sub(r"\2", text)).strip()
+    return MARKUP.sub("", _HTML.sub(r"\2", text)).strip()
 
 
 def _outside(texts: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
@@ -179,11 +179,6 @@ def _outside(texts: re.Pattern[str], text: str, change: Callable[[str], str]) ->
         begin = match.end()
     parts.append(change(text[begin:]))
     return re.sub(r"(?<=\w)\0(?=\w)", " ", "\0".join(parts)).replace("\0", "")
-
-
-def _has_numbers(options: Sequence[str]) -> bool:
-    """Whether an option is a number, so that "option 2" may mean its place or its text."""
-    return any(bare(option).isdecimal() or bare(option) in _NUMBERS for option in options)
 
 
 def _with_letters(text: str, count: int) -> str:
@@ -201,7 +196,7 @@ def _with_letters(text: str, count: int) -> str:
 
 def _of_number(number: str, count: int) -> str:
     """Letter of a number, unless there are fewer options."""
-    place = int(number) if number.isdecimal() else _NUMBERS.index(number.lower()) + 1
+    place = int(number) if number.isdecimal() else NUMBERS.index(number.lower()) + 1
     return LETTERS[place - 1] if place <= count else number
 
 
@@ -209,85 +204,3 @@ def _nth(word: str, count: int) -> str:
     """Letter of an ordinal; empty if there are fewer options."""
     place = _NTH[word.lower()]
     return LETTERS[place % count] if place < count else ""
-
-
-def _any_of(texts: Sequence[list[str]]) -> re.Pattern[str]:
-    """Pattern of the options' texts in an answer; the group that matched is named by the letter.
-
-    Articles may differ ("the blue cube" for "A blue cube") unless that makes two options equal. A
-    text that two options share identifies neither.
-    """
-    short = list(map(_short, texts))
-    patterns = {}
-    for letter, text in zip(LETTERS, texts, strict=False):
-        if len(_same(_short(text), short)) == 1:
-            patterns[letter] = _pattern(text, article=True)
-        elif len(_same(text, texts)) == 1:
-            patterns[letter] = _pattern(text, article=False)
-    # Longer texts first, since one may contain another.
-    longest_first = sorted(
-        patterns, key=lambda letter: -len(" ".join(texts[LETTERS.index(letter)]))
-    )
-    groups = (f"(?P<{letter}>{patterns[letter]})" for letter in longest_first if patterns[letter])
-    return re.compile("|".join(groups) or "(?!)", re.IGNORECASE | re.MULTILINE)
-
-
-def _same(words: list[str], texts: Sequence[list[str]]) -> str:
-    """Letters of the texts with these words; none if there are no words."""
-    text = " ".join(words).lower()
-    same = (LETTERS[i] for i, one in enumerate(texts) if " ".join(one).lower() == text)
-    return "".join(same) if words else ""
-
-
-def _unlabelled(letter: str, option: str) -> str:
-    """Comparable text of an option, without the letter or number in front of it."""
-    place = LETTERS.index(letter) + 1
-    label = rf"\s*[(\[]?(?:{letter}|{place})[).:\]]\s+|\s*{chr(ord('①') + place - 1)}\s*"
-    return comparable(re.sub(rf"^(?:{label})", "", option))
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:['’]\w+)*", _MARKUP.sub("", text))
-
-
-def _short(words: list[str]) -> list[str]:
-    """Words without articles."""
-    return [word for place, word in enumerate(words) if _counts(words, place)]
-
-
-def _counts(words: list[str], place: int) -> bool:
-    """Whether a word is no article: the last one ("Vitamin A"), and capitals ("Plan A works")."""
-    word = words[place] if place else words[place].lower()
-    return place == len(words) - 1 or not re.fullmatch(f"{_DEFINITE}|{_INDEFINITE}", word)
-
-
-def _pattern(words: list[str], *, article: bool) -> str:
-    """Pattern of an option's text in an answer; empty if it is indistinguishable from a letter.
-
-    Args:
-        words: of the option.
-        article: whether its articles may be others, or missing.
-    """
-    if not words or (len(words) == 1 and re.fullmatch("[A-Za-z]", words[0])):
-        return ""
-    places = [place for place in range(len(words)) if not article or _counts(words, place)]
-    parts: list[str] = []
-    for last, place in zip([-1, *places], places, strict=False):
-        separator = r"[\W_]+" if place - last == 1 else rf"[\W_]+{_ARTICLE}?"
-        word = re.escape(words[place]).replace("’", "'").replace("'", "['’]")
-        parts.append(f"{separator}{word}" if parts else word)
-    first, last_word = words[places[0]], words[places[-1]]
-    # A script without spaces has no end of a word, and a Korean word has endings.
-    end = "" if re.search(f"[{UNSPACED}가-힣]$", last_word) else r"(?!\w|[.,]\d)"
-    text = "".join(parts) + end
-    if re.match(f"[{UNSPACED}]", first):
-        return text
-    if not article:
-        return rf"(?<!\w){text}"
-    # "The cube" names the option "A cube". "A cube" may be another than that of "The cube".
-    lead = rf"{_ARTICLE}?"
-    if places[0] and re.fullmatch(_DEFINITE, words[0].lower()):
-        lead = rf"(?:(?:{_DEFINITE})\s+|l['’]|(?:^|(?<=[.:(]\s))(?!{_ARTICLE}))"
-    elif places[0]:
-        lead = rf"(?:{_ARTICLE}|^|(?<=[.:(]\s))"
-    return rf"(?<!\w){lead}(?<!\w){text}"
