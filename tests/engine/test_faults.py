@@ -3,13 +3,14 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.faults import Stage, memory_faults
-from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
+from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
 from tests.families.stock import QUESTION, clip
 from tests.families.test_together import loaded_of
@@ -104,3 +105,47 @@ def test_a_session_knows_how_far_it_was(part, call, doing):
             VideoSession(loaded, clip(5)).ask(QUESTION, METHOD, max_new_tokens=6)
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (RuntimeError("CUDA error: unspecified launch failure"), DycokeError,
+         r"the device cpu failed while .*run it again, or with --device cpu"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), DycokeError, "the device cpu"),
+        (NotImplementedError("The operator is not currently implemented for the MPS device"),
+         DycokeError, r"or with --device cpu"),
+        (ModuleNotFoundError("No module named 'timm'", name="timm"), ModelError,
+         r"needs a package that isn't installed .*`pip install timm`"),
+        # A token outside the vocabulary, on a GPU and elsewhere.
+        (RuntimeError("CUDA error: device-side assert triggered"), ModelError, "don't fit each"),
+        (IndexError("index out of range in self"), ModelError, "don't fit each other"),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_libraries_error(error, kind, sentence):
+    with pytest.raises(kind, match=sentence) as found, faults_of(loaded_of("llava_onevision")):
+        raise error
+    assert type(found.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("family", "height", "width", "padded"),
+    [("qwen2_5_vl", 4, 1000, "1000:250"), ("video_llama_3", 999, 3, "250:1000")],
+)
+def test_frames_that_a_processor_refuses_are_the_videos_fault(family, height, width, padded):
+    frames = np.zeros((5, height, width, 3), np.uint8)
+    with pytest.raises(VideoError) as found:
+        VideoSession(loaded_of(family), replace(clip(5), frames=frames))
+    assert f"refuses frames of {width}x{height} pixels (absolute aspect ratio" in str(found.value)
+    assert f"`ffmpeg -i VIDEO -vf pad={padded} padded.mp4`" in str(found.value)
+
+
+def test_a_processor_that_refuses_all_frames_is_the_models_fault(monkeypatch):
+    loaded = loaded_of("qwen2_5_vl")
+
+    def fails(*_, **__):
+        raise ValueError("no such size")
+
+    monkeypatch.setattr(loaded.processor.video_processor, "_preprocess", fails)
+    with pytest.raises(ModelError, match=r"files don't fit each other \(ValueError: no such size"):
+        VideoSession(loaded, clip(5))

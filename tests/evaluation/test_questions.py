@@ -58,6 +58,19 @@ def test_rows_are_questions(tmp_path: Path, videos: Path) -> None:
     assert (first.answer, second.answer) == ("B", "A")
 
 
+def test_an_answer_is_the_text_of_an_option_in_any_unicode_form(
+    tmp_path: Path, videos: Path
+) -> None:
+    options = ["Ne\u0301e", "Bär"]
+    rows = [
+        {"video": "move", "question": "Who?", "answer": answer, "options": options}
+        for answer in ("née", "BA\u0308R", "Ｂ")
+    ]
+    assert [item.answer for item in items_of(jsonl(tmp_path, rows), videos).values()] == [
+        "A", "B", "B",
+    ]  # fmt: skip
+
+
 def test_csv_is_the_same(tmp_path: Path, videos: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(

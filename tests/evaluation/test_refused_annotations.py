@@ -111,7 +111,8 @@ def test_files_that_are_not_right(content: bytes, sentence: str, tmp_path: Path)
     with pytest.raises(UsageError, match=sentence):
         items_of("videomme", tmp_path)
     (tmp_path / "test.parquet").write_bytes(content)
-    with pytest.raises(UsageError, match=r"test.parquet can't be read as Parquet"):
+    cause = r"can't be read as Parquet|is only a Git LFS pointer"
+    with pytest.raises(UsageError, match=rf"test.parquet ({cause})"):
         items_of("videomme", tmp_path)
 
 

@@ -38,6 +38,10 @@ def test_a_folder_of_the_name_of_a_hub_id_is_a_folder(tmp_path, monkeypatch):
         ("llava-onevision-7B", "no model 'llava-onevision-7B'.*did you mean llava-onevision-7b"),
         ("llava-onevison-0.5b", "did you mean llava-onevision-0.5b"),
         ("zzz", "no model 'zzz' and no such folder; `dycoke models` lists"),
+        (
+            "https://hub.test/a/b",
+            r"is an address; give the model's hub id \(--model OWNER/NAME\)",
+        ),
         ("./no/such/folder", "no model './no/such/folder' and no such folder"),
     ],
 )

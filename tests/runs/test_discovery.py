@@ -85,3 +85,12 @@ def test_nothing_to_find(tmp_path: Path, where: str, sentence: str) -> None:
     (tmp_path / "binary").write_bytes(b"\x7fELF\0\0")
     with pytest.raises(UsageError, match=sentence):
         find(str(tmp_path / where))
+
+
+def test_an_address() -> None:
+    with pytest.raises(
+        UsageError, match=r"https://a/b\.mp4 is an address, not a file: download it"
+    ):
+        find("https://a/b.mp4")
+    with pytest.raises(UsageError, match="rtsp://camera/1 is a stream, not a file: record a part"):
+        find("rtsp://camera/1")

@@ -95,3 +95,9 @@ def test_a_video_whose_name_is_not_utf8() -> None:
 def test_other_bytes_than_utf8() -> None:
     with pytest.raises(UsageError, match="q, line 2: that isn't UTF-8 text"):
         read_questions(b"video,question\na,caf\xe9\n", "", "q")
+
+
+def test_a_git_lfs_pointer() -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    with pytest.raises(UsageError, match=r"^--questions a.csv is only a Git LFS pointer"):
+        read_questions(pointer, "", "--questions a.csv")

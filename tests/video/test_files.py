@@ -98,11 +98,63 @@ def test_names_that_no_file_can_have() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://example.org/a.mp4", "https://example.org/a", "rtsp://camera/1", "s3://b/k"]
+    "address", ["http://example.org/a.mp4", "https://example.org/a", "s3://b/k"]
 )
 def test_address(address: str) -> None:
     assert refused(address) == f"{address} is an address, not a file: download it first"
     assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("rtsp://camera/1", "a stream, not a file: record a part of it first (`ffmpeg -i ADDRESS"),
+        ("rtsp:/camera/1", "a stream, not a file"),
+        ("RTMPS://live/1", "a stream, not a file"),
+        ("https://example.org/live.m3u8?key=1", "a stream, not a file"),
+        ("file:///home/a/b.mp4", "an address, not a path: leave out the file:// in front"),
+    ],
+)
+def test_streams_and_file_addresses_have_their_own_advice(address: str, advice: str) -> None:
+    assert refused(address).startswith(f"{address} is {advice}")
+
+
+def test_a_git_lfs_pointer_and_a_web_page(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    for name, content, cause in (
+        ("a.mp4", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+        ("b.png", pointer, "is only a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+        ("c.mp4", b"\n<!DOCTYPE html><html><body>Log in", "is a web page, not a video"),
+        ("d.mp4", b"<html>\xff\xfe", "is a web page, not a video"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert refused(tmp_path / name).startswith(f"{tmp_path / name} {cause}")
+
+
+def test_an_mp4_without_its_index(tmp_path: Path, make_clip: MakeClip) -> None:
+    """As a download that stopped leaves it: the index is at the end, unless it was moved."""
+    whole = make_clip(Recipe(suffix=".mp4", codec="libx264")).path.read_bytes()
+    index = whole.index(b"moov") - 4
+    path = tmp_path / "part.mp4"
+    # A 64-bit length and one to the end of the file, as long recordings have them.
+    media = whole.index(b"mdat") - 4
+    length = int.from_bytes(whole[media : media + 4])
+    long = (1).to_bytes(4) + b"mdat" + (length + 8).to_bytes(8) + whole[media + 8 : media + length]
+    for part, state in (
+        (whole[:index], "is missing"),
+        (whole[: index - 100], "is missing"),
+        (whole[: index + 40], "is cut off"),
+        (whole[:media] + long, "is missing"),
+        (whole[:media] + bytes(4) + whole[media + 4 : index], "is missing"),
+    ):
+        path.write_bytes(part)
+        assert refused(path).startswith(f"{path} can't be read: its index (the moov box) {state}")
+        assert "download it again" in refused(path)
+    # Other damage isn't taken for it.
+    path.write_bytes(
+        whole[:index] + whole[index:].replace(b"stbl", b"xxxx").replace(b"trak", b"yyyy")
+    )
+    assert "moov" not in refused(path)
 
 
 def test_zero_bytes(tmp_path: Path) -> None:
@@ -118,7 +170,8 @@ def test_cut_after_a_few_bytes(tmp_path: Path, make_clip: MakeClip, size: int) -
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(whole[:size])
         sentence = refused(path)
-        assert "isn't a video that can be read" in sentence or "can be decoded" in sentence
+        known = ("isn't a video that can be read", "can be decoded", "its index (the moov box)")
+        assert any(cause in sentence for cause in known)
 
 
 def test_text_renamed(tmp_path: Path) -> None:

@@ -304,6 +304,12 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="isn't a file: check the spelling"):
             find_source("video.mp4", wanted)
     assert find_source("-", AUTO) == SubtitleSource(None)
+    with pytest.raises(UsageError, match="srt is an address, not a file: download it first"):
+        find_source("video.mp4", "https://example.org/a.srt")
+    pointer = tmp_path / "pointer.srt"
+    pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(UsageError, match=r"pointer.srt is only a Git LFS pointer"):
+        read_subtitles(pointer)
 
 
 def test_real_footage(real_video: Callable[[str], Path]) -> None:

@@ -1,11 +1,13 @@
 """Errors of libraries while a model answers, turned into one sentence each.
 
-There are two causes: memory ran out, where the flag that helps depends on the stage; or the model's
-files don't fit each other, which shows only when they are used, long after they were read.
+There are four causes. Memory ran out: the flag that helps depends on the stage. A package isn't
+installed. The device or its driver failed. Otherwise the model's files don't fit each other, which
+shows only when they are used, long after they were read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,14 @@ from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.load import LoadedModel
 
+# Errors of devices, drivers and their libraries, and of operations that a device doesn't have. An
+# assertion on a device is an index out of range, for example a token outside the vocabulary.
+_DEVICE = re.compile(
+    r"\b(?:CUDA (?:error|driver)|cuDNN|CUDNN_STATUS|CUBLAS_STATUS|cuBLAS|HIP error|NCCL|MPS backend"
+    r"|not currently (?:implemented|supported) (?:for|on) the MPS)",
+    re.IGNORECASE,
+)
+_ASSERTION = re.compile("device-side assert", re.IGNORECASE)
 # Errors with a sentence already, of files and pipes, and ways to end a thread or a generator.
 _PASSED_ON = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
@@ -31,7 +41,8 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
         loaded: the model.
 
     Raises:
-        ModelError: in place of any error that isn't about memory or files.
+        ModelError: a package is missing, or the model's files don't fit each other.
+        DycokeError: the device failed.
     """
     try:
         yield
@@ -42,6 +53,16 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
         if bundled or is_out_of_memory(error):
             raise
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        if isinstance(error, ImportError):
+            raise ModelError(
+                f"{loaded.name} needs a package that isn't installed ({cause}); install it, for "
+                f"example with `pip install {error.name or 'PACKAGE'}`"
+            ) from error
+        if _DEVICE.search(cause) and not _ASSERTION.search(cause):
+            raise DycokeError(
+                f"the device {loaded.device} failed while {loaded.name} answered ({cause}); run it "
+                "again, or with --device cpu"
+            ) from error
         raise ModelError(
             f"{loaded.name} can't be used, for its files don't fit each other ({cause}); download "
             f"it again, or run it with {DEBUG}=1 in the environment to see where"

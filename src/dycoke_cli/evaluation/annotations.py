@@ -16,12 +16,12 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer, starts_lfs_pointer
 from dycoke_cli.unicode import display_name
 
 ROW_FILES = (".parquet", ".json", ".jsonl", ".csv")
 """Suffixes of the files that `read_rows` reads."""
 # A clone without Git LFS has small text files with this first line in place of the data.
-_POINTER = b"version https://git-lfs"
 _SHOWN = 40
 _MOST_TEXTS = 26  # options have a letter each
 _LONGEST_S = 1e9  # thirty years
@@ -198,8 +198,8 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path.name} can't be read ({error.strerror})") from error
-    if content.startswith(_POINTER):
-        raise UsageError(f"{path.name} is only a Git LFS pointer: fetch the file with git lfs pull")
+    if starts_lfs_pointer(content):
+        raise UsageError(f"{path.name} {LFS_POINTER}")
     try:
         return content.decode("utf-8-sig")  # spreadsheets save CSV with a byte order mark
     except UnicodeDecodeError:
@@ -237,10 +237,12 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
             f"{path.name} is Parquet, which needs another package: {how_to_install('eval')} (or "
             "save its rows as .jsonl beside it)"
         ) from None
+    if is_lfs_pointer(path):
+        raise UsageError(f"{path.name} {LFS_POINTER}")
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError):  # the last from column names
         raise UsageError(
-            f"{path.name} can't be read as Parquet: is it cut off, or only a Git LFS pointer?"
+            f"{path.name} can't be read as Parquet: was its download interrupted?"
         ) from None
     return rows

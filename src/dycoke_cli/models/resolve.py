@@ -142,6 +142,10 @@ def find(name: str) -> ModelRef:
         return ModelRef(name, name, None, local=True)
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
+    if "://" in name:
+        raise ModelError(
+            f"{name!r} is an address; give the model's hub id (--model OWNER/NAME) or a folder"
+        )
     # "./model" and "../model" look like hub ids, but are misspelt folders.
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)

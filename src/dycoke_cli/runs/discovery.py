@@ -11,6 +11,7 @@ from pathlib import Path
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.jobs import Video
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.pictures import SUFFIXES, in_order, is_video, pictures_of
 
 _NAMED = 3
@@ -128,6 +129,8 @@ def _found(where: str) -> VideoList:
         paths, root = glob.glob(where, recursive=True), _root_of(where)
         found = _sorted_out(paths, root)
         return found if found.videos else _of_pictures(paths, root)
+    if (advice := advice_on_address(where)) is not None:
+        raise UsageError(f"{display_name(where)} {advice}")
     raise UsageError(
         f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
     )

@@ -13,6 +13,7 @@ from typing import Any
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.discovery import named
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import is_valid
 
 _KEYS = ("video", "question", "id")
@@ -39,6 +40,8 @@ def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
     Raises:
         UsageError: something in it is wrong; the sentence has the line.
     """
+    if starts_lfs_pointer(content):
+        raise UsageError(f"{name} {LFS_POINTER}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

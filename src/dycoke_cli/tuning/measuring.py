@@ -15,6 +15,7 @@ from dycoke_cli.engine.observing import (
     ReferenceObserver,
 )
 from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.evaluation.scoring.comparable_text import bare
 from dycoke_cli.tuning.observations import Observation
 
 
@@ -86,8 +87,3 @@ def _observed(
         read_in_decode=tokens.visual_active_in_decode if in_decode is None else in_decode,
         seconds=answer.seconds.prefill + answer.seconds.decode,
     )
-
-
-def bare(text: str) -> str:
-    """A text in lower case, without white space and punctuation at its ends."""
-    return " ".join(text.lower().split()).strip(" .,;:!?\"'`*")

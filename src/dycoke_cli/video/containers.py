@@ -8,9 +8,9 @@ import av
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
-_SNIFFED_BYTES = 4096
 _WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # FFmpeg's names of the allowed formats: those that contain all their data. Playlists (concat, hls,
@@ -77,12 +77,10 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        if _is_text(file):
-            raise VideoError(f"{name} is a text file, not a video: name a video file") from error
-        raise VideoError(
-            f"{name} isn't a video that can be read: it is another kind of file, "
-            "or it is damaged at its start"
-        ) from error
+        raise VideoError(why_unreadable(file, name)) from error
+    if not container.streams and (cause := without_index(file, name)) is not None:
+        container.close()
+        raise VideoError(cause)
     return container
 
 
@@ -99,13 +97,6 @@ def _is_animated_webp(file: BinaryIO) -> bool:
     head = file.read(_WEBP_HEAD)
     is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD
     return is_extended and bool(head[-1] & _ANIMATED)
-
-
-def _is_text(file: BinaryIO) -> bool:
-    file.seek(0)
-    # The last character may be cut off, which decodes to U+FFFD.
-    text = file.read(_SNIFFED_BYTES).decode("utf-8", "replace").rstrip("\ufffd")
-    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def choose_stream(

@@ -15,6 +15,9 @@ from dycoke_cli.unicode import display_name
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+:/|www\.|(m\.)?youtube\.com/|youtu\.be/|vimeo\.com/", re.IGNORECASE
 )
+_STREAM = re.compile(
+    r"(rtsps?|rtmp\w*|rtp|srt|udp|mmsh?|rist):/|https?:/.*\.(m3u8|mpd)\b", re.IGNORECASE
+)
 
 
 def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
@@ -45,6 +48,21 @@ def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO
     return file
 
 
+def advice_on_address(path: str) -> str | None:
+    """Predicate of an error message if a path is an address (`https://…`); None if it isn't.
+
+    FFmpeg could read it, but nothing that a user names may open a connection.
+    """
+    if _STREAM.match(path):
+        return (
+            "is a stream, not a file: record a part of it first "
+            "(`ffmpeg -i ADDRESS -t 60 -c copy clip.mkv`)"
+        )
+    if path.lower().startswith("file:/"):
+        return "is an address, not a path: leave out the file:// in front"
+    return "is an address, not a file: download it first" if _ADDRESS.match(path) else None
+
+
 def _open_at_once(path: str, flags: int) -> int:
     # Opening a pipe would block until it has a writer. (Windows has no pipes in the file system.)
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -72,8 +90,8 @@ def _why_unreachable(path: str | os.PathLike[str], shown: str, error: Exception)
         return f"{shown[:60]}… is too long for the name of a file: check the spelling"
     # An address and a broken link are "not found" to the system, but need another remedy.
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        if _ADDRESS.match(os.fsdecode(path)):
-            return f"{shown} is an address, not a file: download it first"
+        if (advice := advice_on_address(os.fsdecode(path))) is not None:
+            return f"{shown} {advice}"
         if os.path.islink(path):
             return f"{shown} is a link to a file that isn't there: name the file itself"
         return f"{shown} doesn't exist: check the spelling and the folder"

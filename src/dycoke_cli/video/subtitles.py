@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
+from dycoke_cli.video.open_file import advice_on_address
 
 if TYPE_CHECKING:
     from dycoke_cli.video.source import VideoSource
@@ -113,6 +115,8 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
     """
     if wanted != AUTO:
         if not os.path.isfile(wanted):
+            if (advice := advice_on_address(wanted)) is not None:
+                raise UsageError(f"--subtitles {display_name(wanted)} {advice}")
             raise UsageError(
                 f"--subtitles {display_name(wanted)} isn't a file: check the spelling and the "
                 "folder, or use --subtitles auto"
@@ -161,6 +165,8 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
         content = file.read(MAX_BYTES)
     except OSError as error:
         raise _unreadable(name, error) from error
+    if starts_lfs_pointer(content):
+        raise UsageError(f"the subtitle file {name} {LFS_POINTER}")
     text, warnings = _decoded(content, name)
     try:
         # FFmpeg reads from memory, so that no content can make it open another file. It expects

@@ -269,3 +269,12 @@ def test_a_repository_in_the_cache(changes: dict[str, str | None], tmp_path: Pat
     names = [name for name in content if name != "w.bin"]
     with Hub({"me/mine": Repo(content)}) as hub:
         assert loaded_from(hub, tmp_path / "home", *names) == "loaded\n"
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
+def test_a_git_lfs_pointer(name: str, folder: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (folder / name).write_bytes(pointer)
+    cause = rf"its {name} is only a Git LFS pointer: fetch the file itself with `git lfs pull`"
+    with pytest.raises(ModelError, match=cause):
+        find(str(folder))

@@ -15,6 +15,7 @@ from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.stdin import STDIN
 
 _NOTHING = (
@@ -79,6 +80,8 @@ def _of_file(file: str, videos: str | None) -> list[Job]:
     try:
         content = Path(file).read_bytes()
     except OSError as error:
+        if (advice := advice_on_address(file)) is not None:
+            raise UsageError(f"{name} {advice}") from error
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     return read_questions(content, os.path.dirname(file) if videos is None else videos, name)
 

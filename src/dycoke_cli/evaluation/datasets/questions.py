@@ -12,6 +12,7 @@ from dycoke_cli.evaluation.annotations import Row, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
+from dycoke_cli.evaluation.scoring.comparable_text import comparable
 from dycoke_cli.evaluation.scoring.descriptions import exact_match
 from dycoke_cli.unicode import display_name
 
@@ -150,8 +151,9 @@ def _options(row: Row) -> tuple[str, ...]:
 
 def _letter(row: Row, answer: str, options: tuple[str, ...]) -> str:
     """Letter of a reference answer that is a letter or the text of an option."""
-    same = [n for n, option in enumerate(options) if option.lower() == answer.strip().lower()]
-    letter = answer.strip(" ().").upper()
+    text = comparable(answer).strip()
+    same = [n for n, option in enumerate(options) if comparable(option).lower() == text.lower()]
+    letter = text.strip(" ().").upper()
     if len(same) == 1:
         return LETTERS[same[0]]
     if not same and len(letter) == 1 and letter in LETTERS[: len(options)]:

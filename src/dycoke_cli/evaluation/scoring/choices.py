@@ -8,26 +8,69 @@ drawn at random, and an article isn't a letter ("a man" isn't option A).
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
-from dycoke_cli.evaluation.scoring.mentions import Mention, Sense, capitalized, mentions
+from dycoke_cli.evaluation.scoring.comparable_text import comparable
+from dycoke_cli.evaluation.scoring.languages import in_english
+from dycoke_cli.evaluation.scoring.mentions import Mention, Sense, capitalized, corrects, mentions
+from dycoke_cli.evaluation.scoring.option_texts import (
+    FIRST_CIRCLED,
+    LETTERS,
+    MARKUP,
+    NUMBERS,
+    OptionTexts,
+    read_options,
+)
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+__all__ = ["LETTERS", "chosen", "lettered", "score_choice"]
 
-_MARKUP = re.compile(
-    r"\\(?:text|mathrm|mathbf|textbf)\b|[*`$#\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+_STRUCK = re.compile(
+    r"~~.{0,500}?~~|<(?:s|del|strike)>.{0,500}?</(?:s|del|strike)>", re.DOTALL | re.IGNORECASE
 )
-_ALONE = re.compile(r"[\W_]*(?:(?:the|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I)
+_HTML = re.compile(r"<(b|i|u|em|strong|p|code)>(.{0,500}?)</\1>", re.DOTALL | re.IGNORECASE)
+_ALONE = re.compile(
+    r"[\W_]*(?:(?:the|my|correct|final|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I
+)
 _NEVER = re.compile(r"(?!)")
 # Words after which an answer corrects itself or concludes: the letter behind them counts.
 _TURN = re.compile(
-    r"\b(?:wait|actually|sorry|correction|correcting|no|hmm|second\s+thought|instead|however|but"
+    r"\b(?:wait|actually|sorry|correction|correcting|no|hmm+|oops|second\s+thought|instead|however|but"
+    r"|i\s+mean|make\s+(?:it|that)|scratch\s+that|rather(?!\s+than)|on\s+reflection"
     r"|therefore|thus|hence|so|final|finally|conclusion|overall|summary|re-?check\w*|mistake\w*)\b",
     re.I,
 )
+# An answer that is taken back at its end, with none in its place.
+_WITHDRAWN = re.compile(
+    r"\b(?:wait|hmm+|actually|sorry|oops|no)\b[\s,.:;!-]*(?:(?:wait|hmm+|actually|no)\b[\s,.:;!-]*)*"
+    r"(?:(?:(?:that|this|it)(?:['’]s|\s+is|\s+was)\s+(?:wrong|incorrect|not\s+(?:right|correct|it)"
+    r"|a\s+mistake)|I\s+(?:was|am)\s+(?:wrong|not\s+sure|mistaken)|(?<=wait, )no|(?<=wait )no"
+    r"|(?<=no, )wait)[\s.!]*)$",
+    re.I,
+)
+_NTH = {
+    **{word: place for place, word in enumerate(("first", "second", "third", "fourth", "fifth"))},
+    **{word: place for place, word in enumerate(("1st", "2nd", "3rd", "4th", "5th"))},
+    "last": -1,
+}
+_NUMBER = rf"(?:[1-9]\d?|{'|'.join(NUMBERS)})(?![\w%]|[.,:]\d)"
+# "Option 2", "options 2 and 3", and as Chinese, Japanese and Korean write it.
+_NUMBERED = re.compile(
+    rf"\b(?:options?|alternatives?|(?:answer\s+)?choices?|candidates?)\s*(?:numbers?|no\b\.?|nr\b\.?|#)?"
+    rf"\s*\(?{_NUMBER}\)?(?:\s*(?:,|/|&|\band\b|\bor\b)\s*{_NUMBER})*",
+    re.I,
+)
+_COUNTED = re.compile(r"第?\s*([1-9])\s*(?:番(?!目)|번(?!째)|个?选项|個?選項|项|項)")
+_CIRCLED = {ord(FIRST_CIRCLED) + place: f" option {place + 1} " for place in range(20)}
+# "The first option", not "my first choice" nor "the first answer is B".
+_ORDINAL = re.compile(
+    rf"(?<!my )(?<!our )(?<!his )(?<!her )\b(?:the\s+)?({'|'.join(_NTH)})\s+"
+    r"(?:(?:answer\s+)?(?:option|choice|alternative)|answer(?!\s+(?:option|choice)))\b"
+    r"(?!\s*(?:is|was|would\s+be|[:=])?\s*\(?(?-i:[A-Z])\b)",
+    re.I,
+)
+_NTH_ALONE = re.compile(rf"[\W_]*(?:the\s+)?({'|'.join(_NTH)})(?:\s+one)?[\W_]*", re.I)
 
 
 def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
@@ -40,11 +83,12 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
 
     Reasoning is removed (`thinking.answer_of`). The first match decides:
 
-    1. the answer is a letter ("B", "(b).", "Option B");
-    2. the answer is the text of an option;
+    1. the answer is a letter ("B", "(b).", "Option B"), or a place ("option 2", "the second one");
+    2. the answer is the text of an option, whatever the articles;
     3. a letter leads the answer ("B. A dog", "B, because …") or is announced ("the answer is B",
-       "\boxed{B}", "B is correct"); of several the last, if it follows a correction or conclusion
-       ("wait", "so the answer is");
+       "\boxed{B}", "B is correct", "la réponse est B", "정답은 B"); of several the last, if it
+       follows a correction or conclusion ("A. No, B.", "so the answer is"); none, if the answer is
+       taken back without another ("B. Wait, no");
     4. a hedged letter ("it could be B");
     5. the only letter named without denial, or the only one not denied ("A and C are wrong");
     6. the only option whose text is in the answer.
@@ -54,34 +98,45 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
         options: texts of the options, in the order of the letters.
     """
     valid = frozenset(LETTERS[: len(options)])
-    text = _plain(answer_of(said))
+    texts = read_options(tuple(options))
+    text = _plain(answer_of(said), texts)
     if alone := _ALONE.fullmatch(text):
         return alone[1].upper() if alone[1].upper() in valid else None
-    # A text that two options share identifies neither.
-    texts = [_words(_unlabelled(*one)) for one in zip(LETTERS, options, strict=False)]
-    patterns = [_pattern(one) if texts.count(one) == 1 else _NEVER for one in texts]
-    if (whole := _words(text)) in texts and whole:
-        return LETTERS[texts.index(whole)] if texts.count(whole) == 1 else None
+    if whole := texts.same(text):
+        return whole if len(whole) == 1 else None
+    any_text = texts.pattern
+    text = _outside(any_text, text, in_english)
+    ambiguous = texts.has_numbers and _NUMBERED.search(text) is not None
+    if not ambiguous:
+        text = _outside(any_text, text, lambda part: _with_letters(part, len(options)))
+        if nth := _NTH_ALONE.fullmatch(text):
+            return _nth(nth[1], len(options)) or None
+    if alone := _ALONE.fullmatch(text):
+        text = alone[1].upper()
     # Letters within an option's text aren't choices: the C of "Vitamin C", the A of "A red star".
-    # Lower case hides them from `mentions`. Longer texts first, since one may contain another.
-    any_text = re.compile(
-        "|".join(
-            f"(?P<{LETTERS[i]}>{patterns[i].pattern})"
-            for i in sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    # Lower case hides them from `mentions`. A text that corrects an answer counts as its letter.
+    text = any_text.sub(
+        lambda match: (
+            f"({match.lastgroup})"
+            if match[0].lower() != "no" and corrects(match.string[: match.start()])
+            else match[0].lower()
         ),
-        re.IGNORECASE,
+        capitalized(text),
     )
-    text = any_text.sub(lambda match: match[0].lower(), capitalized(text))
-    named = list(mentions(text, patterns))
+    named = list(mentions(text, any_text))
     if any(one.letters & valid or one.sense is Sense.ANNOUNCED for one in named):
+        if (end := _WITHDRAWN.search(text, named[-1].end)) and not any_text.search(end[0]):
+            return None
         denied = frozenset().union(*(one.letters for one in named if one.sense is Sense.DENIED))
         left = valid - denied
         return _decided(text, named, valid) or (
             min(left) if len(left) == 1 and all(o.sense is Sense.DENIED for o in named) else None
         )
+    if ambiguous:
+        return None
     # No letter is named: replace the options' texts by their letters, and apply the same rules.
-    by_text = any_text.sub(lambda match: f"({match.lastgroup})", text)
-    return _decided(by_text, list(mentions(by_text, patterns)), valid)
+    by_text = any_text.sub(lambda match: f"({match.lastgroup})", text.lower())
+    return _decided(by_text, list(mentions(by_text, any_text)), valid)
 
 
 def score_choice(item: Item, said: str) -> Score:
@@ -108,25 +163,44 @@ def _decided(text: str, named: Sequence[Mention], valid: frozenset[str]) -> str 
     return None
 
 
-def _plain(text: str) -> str:
-    """Remove Markdown and LaTeX markup, and normalize full-width characters."""
-    text = unicodedata.normalize("NFKC", text).replace("\\boxed", " Final answer: ")
-    return _MARKUP.sub("", text).strip()
+def _plain(text: str, texts: OptionTexts) -> str:
+    """Comparable text without Markdown, HTML and LaTeX markup, and without what is struck out."""
+    if not texts.has_circled:
+        text = text.translate(_CIRCLED)
+    text = comparable(_STRUCK.sub(" ", text)).replace("\\boxed", " Final answer: ")
+    return MARKUP.sub("", _HTML.sub(r"\2", text)).strip()
 
 
-def _unlabelled(letter: str, option: str) -> str:
-    """Remove the letter in front of an option's text, if it has one."""
-    return re.sub(rf"^\s*\(?{letter}[).:]\s+", "", option)
+def _outside(texts: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+    """Change a text outside the options' texts, with a space where those join other words."""
+    parts, begin = [], 0
+    for match in texts.finditer(text):
+        parts += [change(text[begin : match.start()]), match[0]]
+        begin = match.end()
+    parts.append(change(text[begin:]))
+    return re.sub(r"(?<=\w)\0(?=\w)", " ", "\0".join(parts)).replace("\0", "")
 
 
-def _words(text: str) -> str:
-    """Normalize a text to lower-case words separated by spaces."""
-    return " ".join(re.findall(r"[\w'’]+", text.lower()))
+def _with_letters(text: str, count: int) -> str:
+    """Replace places by letters: "option 2" and "the second option" by "option B"."""
+
+    def letters(match: re.Match[str]) -> str:
+        return re.sub(_NUMBER, lambda number: _of_number(number[0], count), match[0], flags=re.I)
+
+    text = _COUNTED.sub(r" option \1 ", text)
+    text = _ORDINAL.sub(
+        lambda match: f"option {_nth(match[1], count)}" if _nth(match[1], count) else match[0], text
+    )
+    return _NUMBERED.sub(letters, text)
 
 
-def _pattern(words: str) -> re.Pattern[str]:
-    """Pattern of an option's text in an answer, including an article before it."""
-    if not words or re.fullmatch("[a-z]", words):  # empty, or indistinguishable from a letter
-        return _NEVER
-    text = r"[\W_]+".join(map(re.escape, words.split()))
-    return re.compile(rf"(?<!\w)(?:(?:an?|the)\s+)?{text}(?!\w|[.,]\d)", re.IGNORECASE)
+def _of_number(number: str, count: int) -> str:
+    """Letter of a number, unless there are fewer options."""
+    place = int(number) if number.isdecimal() else NUMBERS.index(number.lower()) + 1
+    return LETTERS[place - 1] if place <= count else number
+
+
+def _nth(word: str, count: int) -> str:
+    """Letter of an ordinal; empty if there are fewer options."""
+    place = _NTH[word.lower()]
+    return LETTERS[place % count] if place < count else ""

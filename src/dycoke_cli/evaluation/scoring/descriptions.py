@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dycoke_cli.evaluation.dataset import Item, Score
+from dycoke_cli.evaluation.scoring.comparable_text import bare, split_words
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 LINK = re.compile(r"\b(?:first|then|finally)\b\s*|[.,]", re.IGNORECASE)
@@ -17,12 +18,8 @@ def exact_match(item: Item, said: str) -> Score:
 
     An answer without a word is unparsable.
     """
-    answer = _normalized(answer_of(said))
-    return Score(answer == _normalized(item.answer), parsed=bool(answer))
-
-
-def _normalized(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .,;:!?\"'`*")
+    answer = bare(answer_of(said))
+    return Score(answer == bare(item.answer), parsed=bool(answer))
 
 
 def events(description: str) -> list[str]:
@@ -46,19 +43,16 @@ def share_in_order(right: str, said: str) -> float:
 def rouge_l(right: str, said: str) -> float:
     """ROUGE-L F1 of two texts: words in lower case, without stemming.
 
-    It is the harmonic mean of recall and precision of the longest common subsequence of words.
+    It is the harmonic mean of recall and precision of the longest common subsequence of words; in
+    scripts without spaces each character is a word.
     Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, with beta = 1.
 
     Args:
         right: the reference.
         said: the answer.
     """
-    reference, answer = _words(right), _words(said)
+    reference, answer = split_words(right), split_words(said)
     return 2 * _longest_common(reference, answer) / max(1, len(reference) + len(answer))
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
 
 
 def _longest_common(first: Sequence[str], second: Sequence[str]) -> int:

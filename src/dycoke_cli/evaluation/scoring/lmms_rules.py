@@ -1,6 +1,7 @@
 """Scoring rules of lmms-eval 0.7.3 for benchmarks without a judge.
 
-They are exact reimplementations, including oddities, so that figures are comparable.
+They are exact reimplementations, including oddities, so that figures are comparable. Letters are
+ASCII and word ends those of `re`, as in lmms-eval.
 docs/benchmarks.md lists the oddities that affect figures.
 """
 

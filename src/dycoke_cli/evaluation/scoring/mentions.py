@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -37,29 +37,41 @@ class Mention:
 # Characters before and after a letter that are searched for its sense.
 _CONTEXT = 160
 
-_OPENED, _CLOSED = r"[(\[{\"'“‘<]*", r"[)\]}\"'”’>]*"
+_OPENED, _CLOSED = r"[(\[{\"'“„‟‘‚«‹「『【〔〈《<]*", r"[)\]}\"'”’“‘»›」』】〕〉》>]*"
 _NOUNS = r"(?:options?|choices?|letters?|answers?)"
 
+# Between two letters, short words of other languages mean "and" and "or", too.
+_AND = r"(?:and|or|nor|et|ou|und|oder|[yeoui]|lub|albo|oraz|of|en|ve|veya|dan|atau|và|hoặc)"
 # "A" before a lower-case word is an article, unless no noun phrase begins with that word (this
-# list). "I" is a pronoun unless it is a label ("I.", "I)").
+# list). So are other words of one letter in European languages ("o homem", "y la", "w domu"). "I"
+# is a pronoun unless it is a label ("I.", "I)").
 _NO_NOUN = (
-    r"(?:and|or|nor|but|is|isn|was|wasn|are|because|as|since|seems?|appears?|would|should|must|does"
+    r"(?:(?:and|or|nor|but|is|isn|was|wasn|are|because|as|since|seems?|appears?|would|should|must|does"
     r"|doesn|did|didn|has|had|cannot|the|this|that|these|it|he|she|they|there|we|you|due|with|in|on"
     r"|at|for|from|to|if|then|than|rather|instead|not|also|which|where|while|according|based"
     r"|shows?|describes|depicts|matches|fits|mentions|says|states|claims|suggests)\b"
+    r"|(?:correct|wrong|right|true|false|option)\s*(?:[.,;:!?]|$)"
+    rf"|{_AND}\s+[A-Z]\b)"
 )
+_ARTICLE = (
+    rf"A\s+(?!{_NO_NOUN})(?![A-Z\d_])\w"
+    r"|[OUWYZ]\s+(?!(?:is|isn|was|because)\b)(?![A-Z\d_])\w"
+    r"|E\s+(?:the|os?|as?|il|la|le|un|una|um|uma|el[ae]|lui|lei)\b"
+)
+# Initials of persons ("Dr. B") and adjectives ("a C tattoo") are no letters of options.
 _LETTER = (
-    r"(?<![A-Za-z0-9'’-])"
-    rf"(?:(?<=[Oo]ption )|(?<=[Cc]hoice )|(?<=[Ll]etter )|(?!A\s+(?!{_NO_NOUN})[a-z]))"
+    r"(?<!\w)(?<!\w['’-])(?<!\b[DM]r\. )(?<!\bMs\. )(?<!\bMrs\. )(?!(?<=\ba )[A-Z] [a-z])"
+    rf"(?:(?<=[Oo]ption )|(?<=[Cc]hoice )|(?<=[Ll]etter )|(?!{_ARTICLE}))"
     r"(?!I(?![.):\]]))[A-Z]"
-    r"(?![A-Za-z0-9]|['’+-][A-Za-z0-9]|\.[A-Za-z]\b)"
+    r"(?!\w|['’+-]\w|\.[A-Za-z]\b)"
 )
 # In "A, B is wrong" the comma starts a clause about B alone, so it doesn't join A and B.
 _CLAUSE = (
     rf"(?!\s*,\s*(?:{_NOUNS}\s+)?{_OPENED}[A-Z]{_CLOSED}"
     r"\s+(?:is|was|isn|does|doesn|has|shows|would)\b)"
 )
-_JOIN = rf"{_CLOSED}{_CLAUSE}(?:\s*(?:[,/&+]|\b(?:and|or|nor)\b)\s*)+(?:{_NOUNS}\s+)?{_OPENED}"
+_MAYBE = r"(?:(?:maybe|perhaps|possibly|even|also|could\s+be)\s+)?"
+_JOIN = rf"{_CLOSED}{_CLAUSE}(?:\s*(?:[,/&+]|\b{_AND}\b)\s*)+{_MAYBE}(?:{_NOUNS}\s+)?{_OPENED}"
 _MENTION = re.compile(rf"{_LETTER}(?:(?:{_JOIN}|[ \t]+){_LETTER})*")
 
 # Words allowed between a phrase and its letter ("the answer is most likely option B").
@@ -75,7 +87,7 @@ _ABOUT = r"(?:\s+(?:to|for|of|in|from|that|among|based|according|here|given)\b[^
 _ANNOUNCING = re.compile(
     r"(?:\b(?:answer|ans|choice|option|response|selection|solution|pick|match|fit|guess|verdict"
     r"|(?:correct|right|best|accurate)\s+one)\b"
-    rf"{_ABOUT}\s*(?:{_IS}|[:=→⇒]|-+>?)[\s:]*"
+    rf"{_ABOUT}\s*(?:{_IS}|[:=→⇒–—]|-+>?)[\s:]*"
     r"|\b(?:answer|ans)\b\s*"
     r"|\b(?:choose|chose|pick(?:ed)?|select(?:ed)?|go(?:ing)?\s+with|went\s+with|opt\s+for"
     r"|settle\s+on|say|guess|think|believe|conclude|answer\s+with|leav(?:es|ing)(?:\s+us)?(?:\s+with)?"
@@ -85,13 +97,28 @@ _ANNOUNCING = re.compile(
     rf"|(?:[→⇒]|[-=]>)\s*){_FILLER}{_OPENED}$",
     re.I,
 )
+# Words with which an answer corrects itself, and the end of the clause of a letter that they
+# announce: "A. No, B." and "Actually (B)", not "no B is seen" nor "Actually, B shows a car".
+_CORRECTING = re.compile(
+    r"\b(?:(?:wait|actually|sorry|oops|hmm+|correction|corrected|scratch\s+that|i\s+mean(?:t)?|rather"
+    r"|make\s+(?:it|that)|instead|better|on\s+(?:reflection|second\s+thought)|in\s+fact|no(?=\s*[,.:;!–—-]|\s+wait|\s+actually))\b[\s,.:;!–—-]*)+"
+    rf"(?:but\s+)?{_FILLER}{_OPENED}$",
+    re.I,
+)
+_ENDS_CLAUSE = re.compile(
+    rf"{_CLOSED}\s*(?:[.,;:!)。،]|\n|$|(?:because|since|as|for|is\s+it)\b)", re.I
+)
+_OR_MAYBE = re.compile(
+    rf"\bor\s+(?:maybe|perhaps|possibly|(?:it\s+)?(?:could|might|may)\s+be)\b[\s,:]*{_FILLER}{_OPENED}$",
+    re.I,
+)
 _HEDGING = re.compile(
     r"\b(?:(?:would|could|might|may|can)(?:\s+(?:also|have))?\s+be(?:en)?|maybe|perhaps|possibly)\b"
     rf"[\s:,]*{_FILLER}{_OPENED}$",
     re.I,
 )
 _DENYING = re.compile(
-    r"(?:\b(?:not|cannot|never|neither|nor|rather\s+than|instead\s+of|unlike|except|than|others?"
+    r"(?:\b(?:not|cannot|never|neither|nor|ni|né|nem|ani|rather\s+than|instead\s+of|unlike|except|than|others?"
     r"|(?:exclud|eliminat|reject|discard|dismiss)\w+|(?:rul|cross)\w*\s+out)\b|n['’]t\b"
     r"|(?<!is )(?<!was )(?<!are )\b(?:wrong|incorrect)\b:?)[\s(]*"
     rf"(?:(?:choose|pick|select|go\s+with|think|believe|say|ones?)\b[\s:,]*)?{_FILLER}{_OPENED}$",
@@ -132,15 +159,17 @@ _SMALL = re.compile(
 
 def capitalized(text: str) -> str:
     """Capitalize option letters: "(b)", "b. a dog", "the answer is b"."""
-    return _SMALL.sub(lambda match: match[0].upper(), text)
+    return _SMALL.sub(
+        lambda match: re.sub(r"\w(?=\W*$)", lambda letter: letter[0].upper(), match[0]), text
+    )
 
 
-def mentions(text: str, options: Sequence[re.Pattern[str]]) -> Iterator[Mention]:
+def mentions(text: str, options: re.Pattern[str]) -> Iterator[Mention]:
     """Find the mentions of letters in a text, except those in questions ("B?").
 
     Args:
         text: result of `capitalized`.
-        options: patterns of the options' texts, in the order of their letters.
+        options: pattern of the options' texts; the group that matches is named by the letter.
     """
     listing = _is_listing(text, options)
     for match in _MENTION.finditer(text):
@@ -158,10 +187,14 @@ def _sense(before: str, after: str, may_lead: bool) -> Sense | None:
     near, behind = before[-_CONTEXT:], after[:_CONTEXT]
     if _DENYING.search(near) or _BLAMED.match(behind):
         return Sense.DENIED
+    if _OR_MAYBE.search(near):
+        return Sense.ANNOUNCED
     if _HEDGING.search(near):
         return Sense.HEDGED
     if _ASKED.match(behind):
         return None
+    if corrects(before) and _ENDS_CLAUSE.match(behind):
+        return Sense.ANNOUNCED
     if _ANNOUNCING.search(near) or _PRAISED.match(behind):
         return Sense.ANNOUNCED
     if may_lead and _LEADING.fullmatch(before):
@@ -169,22 +202,25 @@ def _sense(before: str, after: str, may_lead: bool) -> Sense | None:
     return Sense.NAMED
 
 
-def _after_own_text(after: str, letter: str, options: Sequence[re.Pattern[str]]) -> str:
+def corrects(before: str) -> bool:
+    """Whether a text ends with words that take an answer back, so that another follows."""
+    return _CORRECTING.search(before[-_CONTEXT:]) is not None
+
+
+def _after_own_text(after: str, letter: str, options: re.Pattern[str]) -> str:
     """Text after "B. Blue star", where a verdict about the option would be ("… is wrong")."""
-    place = ord(letter) - ord("A")
     separator = re.match(r"[\W_]*", after)
     assert separator is not None
-    text = options[place].match(after, separator.end()) if place < len(options) else None
-    return after[text.end() :] if text else after
+    text = options.match(after, separator.end())
+    return after[text.end() :] if text and text.lastgroup == letter else after
 
 
-def _is_listing(text: str, options: Sequence[re.Pattern[str]]) -> bool:
+def _is_listing(text: str, options: re.Pattern[str]) -> bool:
     """Whether a text lists the options from A and B on, rather than leading with its answer."""
     labels = []
     for match in re.finditer(rf"{_LETTER}[.):]\s*", text):
-        place = ord(match[0][0]) - ord("A")
-        own = place < len(options) and options[place].match(text, match.end())
+        own = options.match(text, match.end())
         line = text[: match.start()].rpartition("\n")[2]
-        if own or not re.search(r"\w", line):
+        if (own and own.lastgroup == match[0][0]) or not re.search(r"\w", line):
             labels.append(match[0][0])
     return labels[:2] == ["A", "B"]

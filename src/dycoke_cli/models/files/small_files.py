@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -126,6 +127,8 @@ def check_small_files(shown: str, folder: Path) -> None:
             if not is_inside(path, folder):
                 raise UnreadableError("is a link out of it; replace the link by the file")
             _check_kind(path)
+            if is_lfs_pointer(path):
+                raise UnreadableError(LFS_POINTER)
             if path.name in _SETTINGS:
                 check_settings(name, read_json(path))
         except UnreadableError as error:

@@ -18,6 +18,7 @@ from dycoke_cli.models.files.small_files import (
     is_inside,
     read_json,
 )
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, is_lfs_pointer
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
@@ -48,6 +49,8 @@ def check_folder(folder: Path) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         if path.exists() and not path.is_file():
             raise ModelError(f"{path.name} in {shown} isn't a regular file; replace it by one")
+        if is_lfs_pointer(path):
+            raise ModelError(f"{shown} can't be loaded: its {path.name} {LFS_POINTER}")
     files = [folder / name for name in check_references(shown, _folder_reader(folder))]
     if not files and not any(folder.glob("*.safetensors")):
         if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dycoke_cli.errors import DycokeError, ModelError
+from dycoke_cli.errors import DycokeError, ModelError, VideoError
+from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.pixels import Inputs
 from dycoke_cli.models.prompts.chat_template import render
@@ -25,6 +26,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 )
 from dycoke_cli.models.prompts.video_prompt import (
     Frames,
+    ShownFrames,
     Turns,
     VideoPrompt,
     check_plain,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 # Argument of the model that interleaves positions of audio and frames.
 _INTERLEAVED = "use_audio_in_video"
+# Height and width of frames that every processor accepts, and the aspect ratio that padding gives.
+_USUAL_SIZE = (224, 224)
+_LARGEST_ASPECT = 4
 _TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "image_token_index")
 
 
@@ -194,7 +199,40 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
         family: of the model.
         config: of the model.
         clip: the frames with their times.
+
+    Raises:
+        VideoError: the processor accepts frames of a usual size, but not these.
     """
+    try:
+        return _shown(processor, family, config, clip)
+    except (KeyboardInterrupt, OSError):
+        raise
+    except Exception as error:
+        own = isinstance(error, DycokeError) and error.__cause__ is None
+        if own or is_out_of_memory(error) or is_out_of_memory(error.__cause__ or error):
+            raise
+        # As many frames of a usual size show whether the model or the video is at fault.
+        usual = ShownFrames.blank(len(clip.frames), *_USUAL_SIZE)
+        try:
+            _shown(processor, family, config, usual)
+        except Exception:
+            raise error from error.__cause__
+        height, width = clip.frames.shape[1:3]
+        size = f"{_padded(width, height)}:{_padded(height, width)}"
+        raise VideoError(
+            f"the model's processor refuses frames of {width}x{height} pixels "
+            f"({first_line(error.__cause__ or error)}); add a border to the video: "
+            f"`ffmpeg -i VIDEO -vf pad={size} padded.mp4`"
+        ) from error
+
+
+def _padded(side: int, other: int) -> int:
+    """Side of a frame, extended to a quarter of the other, and to an even number for encoders."""
+    least = max(side, -(-other // _LARGEST_ASPECT))
+    return least + least % 2
+
+
+def _shown(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
     if not family.stock_inputs:
         return make_prompt(processor, family, config, clip)
     chosen = frame_numbers(family, len(clip.frames))

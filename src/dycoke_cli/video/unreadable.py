@@ -1,0 +1,85 @@
+"""Causes why FFmpeg can't open a file, found in its content; imports no PyAV."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+
+_SNIFFED_BYTES = 4096
+_WEB_PAGE = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
+# Types of the boxes that an MP4 or QuickTime file begins with (ISO/IEC 14496-12; QuickTime File
+# Format Specification), and the largest number of boxes that are looked at.
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
+_INDEX, _MOST_BOXES = b"moov", 10_000
+
+
+def why_unreadable(file: BinaryIO, name: str) -> str:
+    """Sentence with the cause why a file isn't a video that can be opened.
+
+    Args:
+        file: a regular file; its position changes.
+        name: for the sentence.
+    """
+    file.seek(0)
+    head = file.read(_SNIFFED_BYTES)
+    if starts_lfs_pointer(head):
+        return f"{name} {LFS_POINTER}"
+    if _WEB_PAGE.match(head):
+        return f"{name} is a web page, not a video: download the video that the page shows"
+    if _is_text(head):
+        return f"{name} is a text file, not a video: name a video file"
+    return without_index(file, name) or (
+        f"{name} isn't a video that can be read: it is another kind of file, "
+        "or it is damaged at its start"
+    )
+
+
+def without_index(file: BinaryIO, name: str) -> str | None:
+    """Sentence for an MP4 that ends before or within its index; None for any other file.
+
+    Args:
+        file: a regular file; its position changes.
+        name: for the sentence.
+    """
+    file.seek(4)
+    if file.read(4) not in _FIRST_BOXES:
+        return None
+    size = file.seek(0, os.SEEK_END)
+    ends = [end for kind, end in _boxes(file, size) if kind == _INDEX]
+    if ends and ends[0] <= size:
+        return None
+    return (
+        f"{name} can't be read: its index (the moov box) {'is cut off' if ends else 'is missing'}, "
+        "because its download or recording stopped early: download it again "
+        "(`curl -C - -LO ADDRESS` resumes one)"
+    )
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Type and end of each top-level box of an MP4; the last one may end behind the file."""
+    begin = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(begin)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        length, least = int.from_bytes(head[:4]), 8
+        if length == 1:  # a 64-bit length follows
+            length, least = int.from_bytes(head[8:16]), 16
+        end = size if length == 0 else begin + length
+        if end < begin + least:
+            return
+        yield head[4:8], end
+        begin = end
+
+
+def _is_text(head: bytes) -> bool:
+    # The last character may be cut off, which decodes to U+FFFD.
+    text = head.decode("utf-8", "replace").rstrip("\ufffd")
+    return all(character.isprintable() or character.isspace() for character in text)
