@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 
 TRY = """
-import ctypes, json, os, platform, socket, sys, threading
+import ctypes, fcntl, json, os, platform, signal, socket, sys, threading
+from dycoke_cli.processes import sandbox
 from dycoke_cli.processes.sandbox import seal
 libc = ctypes.CDLL(None, use_errno=True)
+TGKILL = {"x86_64": 234, "aarch64": 131}.get(os.uname().machine, 131)
 inside, outside = os.pipe()
 kept = open(sys.argv[1], "rb")
 if sys.argv[2] == "elsewhere":
     platform.machine = lambda: "riscv64"
+if sys.argv[2] == "filter alone":
+    sandbox._landlock = lambda libc: False
 means = seal() if sys.argv[2] != "open" else ()
 
 def tried(what):
@@ -41,6 +45,14 @@ def thread():
     one.join()
     assert os.read(inside, 1) == b"x"
 
+def signal_thread(process):
+    if libc.syscall(TGKILL, process, process, 0):
+        raise OSError(ctypes.get_errno())
+
+def signals_of_a_descriptor():
+    fcntl.fcntl(inside, fcntl.F_SETOWN, os.getppid())
+    fcntl.fcntl(inside, fcntl.F_SETSIG, signal.SIGCONT)
+
 can = {
     "read a file": tried(lambda: open(sys.argv[1], "rb").close()),
     "write a file": tried(lambda: open(sys.argv[1] + ".new", "wb").close()),
@@ -49,13 +61,24 @@ can = {
     "connect": tried(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[3]))).close()),
     "fork": tried(fork),
     "signal": tried(lambda: os.kill(os.getppid(), 0)),
+    "signal a thread of another process": tried(lambda: signal_thread(os.getppid())),
+    "signal an own thread": tried(lambda: signal_thread(os.getpid())),
+    "have a descriptor signal another process": tried(signals_of_a_descriptor),
+    "duplicate a descriptor": tried(lambda: os.close(os.dup(inside))),
+    "close a descriptor on exec": tried(lambda: fcntl.fcntl(inside, fcntl.F_SETFD, 1)),
     "trace": libc.ptrace(0, 0, 0, 0) == 0,
     "read what is open": tried(lambda: kept.read(1)),
     "start a thread": tried(thread),
 }
 print(json.dumps({"means": means, "can": can}))
 """
-STAYS = {"read what is open", "start a thread"}
+STAYS = {
+    "read what is open",
+    "start a thread",
+    "signal an own thread",
+    "duplicate a descriptor",
+    "close a descriptor on exec",
+}
 
 
 def tried(folder: Path, sealed: str) -> dict[str, Any]:
@@ -70,15 +93,17 @@ def tried(folder: Path, sealed: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
-def test_only_what_is_open_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("means", ["sealed", "filter alone"])
+def test_only_what_is_open_stays(tmp_path: Path, means: str) -> None:
     open_process = tried(tmp_path, "open")
     assert all(open_process["can"].values()), "the tries themselves work"
     if "Seccomp:" not in Path("/proc/self/status").read_text(encoding="ascii"):
         pytest.skip("this kernel has no seccomp")
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("no filter for this architecture")
-    sealed = tried(tmp_path, "sealed")
+    sealed = tried(tmp_path, means)
     assert "seccomp" in sealed["means"]
+    assert means == "sealed" or sealed["means"] == ["seccomp"]
     assert {what for what, worked in sealed["can"].items() if worked} == STAYS
     assert not (tmp_path / "secret.new").exists()
 

@@ -14,6 +14,7 @@ import torch
 
 from dycoke_cli.resources import processor_name
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.private_file import read_own
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """x86 instruction sets for bfloat16; without them it is slower than float32."""
@@ -48,9 +49,7 @@ class Processor:
     def read(self) -> Times:
         """Read the cached times; {} if there are none, or the file is damaged."""
         try:
-            if not self.file.is_file():  # reading a pipe would block
-                return {}
-            cached = json.loads(self.file.read_text(encoding="utf-8"))
+            cached = json.loads(read_own(self.file))
             # The file name is a truncated hash, so the content identifies the processor.
             items = cached["times"].items() if cached["machine"] == asdict(self) else ()
             return {str(shape): _checked(times) for shape, times in items}

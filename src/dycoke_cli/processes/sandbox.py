@@ -3,7 +3,8 @@
 Two independent mechanisms are used, each if the kernel has it. Landlock forbids opening, creating
 and executing files, and connections. seccomp (x86-64 and AArch64) allows only the system calls of a
 process that computes, uses threads, and reads and writes open files; any other fails with ENOSYS.
-Neither can be undone. Whether a file exists can still be observed.
+Threads of other processes get no signal, and no descriptor sends one (fcntl's F_SETOWN). Neither
+mechanism can be undone. Whether a file exists can still be observed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ _KILL = 0x80000000
 # Opcodes of classic BPF: load a word, compare, test bits, return.
 _LOAD, _EQUAL, _BITS_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _CLONE_THREAD = 0x00010000
+# Of `seccomp_data`: the system call's number, its architecture, and the lower halves of arguments.
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+# What fcntl(2) may do: give another number, and tell or set whether exec(2) closes it.
+_FCNTL = (0, 1, 2, 3, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC
 # By architecture: its AUDIT_ARCH constant, the number of clone(2), and the allowed system calls.
 _CALLS: dict[str, tuple[int, int, dict[str, int]]] = {
     "x86_64": (0xC000003E, 56, {
@@ -100,29 +105,32 @@ class _Program(ctypes.Structure):
 def _seccomp(libc: ctypes.CDLL) -> bool:
     if platform.machine() not in _CALLS:
         return False
-    code = _program(*_CALLS[platform.machine()])
+    code = _program(*_CALLS[platform.machine()], process=os.getpid())
     program = _Program(len(code) // 8, code)
     return bool(libc.prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0) == 0)
 
 
-def _program(architecture: int, clone: int, calls: dict[str, int]) -> bytes:
-    """Build the BPF filter over `seccomp_data`.
-
-    The system call's number is at offset 0, the architecture at 4, the first argument at 16.
-    """
+def _program(architecture: int, clone: int, calls: dict[str, int], process: int) -> bytes:
+    """Build the BPF filter over `seccomp_data`; `process` alone is sent signals."""
 
     def one(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("HBBI", code, yes, no, value)
 
+    def only(call: int, argument: int, test: int, values: tuple[int, ...]) -> list[bytes]:
+        """Jumps are relative: another call skips the test of its argument, which ends here."""
+        tests = [line for v in values for line in (one(test, v, 0, 1), one(_RETURN, _ALLOW))]
+        refused = one(_RETURN, _NOT_IMPLEMENTED)
+        return [one(_EQUAL, call, 0, len(tests) + 2), one(_LOAD, argument), *tests, refused]
+
     lines = [
-        one(_LOAD, 4), one(_EQUAL, architecture, 1, 0), one(_RETURN, _KILL), one(_LOAD, 0),
+        one(_LOAD, _ARCHITECTURE), one(_EQUAL, architecture, 1, 0), one(_RETURN, _KILL),
+        one(_LOAD, _NUMBER),
     ]  # fmt: skip
-    # Jumps are relative: without a match, skip the return that follows.
-    for number in calls.values():
+    for number in {*calls.values()} - {calls["tgkill"], calls["fcntl"]}:
         lines += [one(_EQUAL, number, 0, 1), one(_RETURN, _ALLOW)]
+    lines += only(calls["tgkill"], _FIRST, _EQUAL, (process,))
+    lines += only(calls["fcntl"], _SECOND, _EQUAL, _FCNTL)
     # clone(2) may create a thread, but not a process.
-    lines += [
-        one(_EQUAL, clone, 1, 0), one(_RETURN, _NOT_IMPLEMENTED), one(_LOAD, 16),
-        one(_BITS_SET, _CLONE_THREAD, 0, 1), one(_RETURN, _ALLOW), one(_RETURN, _NOT_IMPLEMENTED),
-    ]  # fmt: skip
+    lines += only(clone, _FIRST, _BITS_SET, (_CLONE_THREAD,))
+    lines.append(one(_RETURN, _NOT_IMPLEMENTED))
     return b"".join(lines)

@@ -57,18 +57,40 @@ def fetch(url: str, most_bytes: int, timeout_s: float) -> bytes:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, and not one that only stands for it."""
+    """Whether an IP address is a host's on the public internet, and doesn't stand for another's.
+
+    IPv6: of what IANA gives to hosts (global unicast, 2000::/3) all but its special registry, and
+    no ISATAP address; 6to4 and NAT64 addresses are judged by the IPv4 address within.
+    """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        inside = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
-        if ip in _NAT64:
-            inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        inside = last if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour
         if inside:
             return is_public(str(inside))
-    return ip.is_global and not ip.is_multicast
+        if ip not in _GLOBAL_UNICAST or int(ip) >> 32 & _ISATAP_MASK == _ISATAP:
+            return False
+    special = any(ip in network for network in _SPECIAL)
+    return ip.is_global and not ip.is_multicast and not special
 
 
+# https://www.iana.org/assignments/ipv6-address-space: whatever lies outside is nobody's, or not a
+# public host's (fec0::/10, ::a.b.c.d, ::ffff:0:a.b.c.d, 5f00::/16, 64:ff9b:1::/48).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# For IPv4 behind a translator (RFC 6052).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Of https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry,
+# what some supported Python takes for global: the relays of 6to4 (RFC 7526), those of AS112, which
+# answer for private networks (RFC 7534, 7535), Teredo, and documentation (RFC 9637).
+_SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        "192.88.99.0/24", "192.31.196.0/24", "192.175.48.0/24", "192.52.193.0/24", "192.0.0.0/24",
+        "2001::/23", "2620:4f:8000::/48", "3fff::/20",
+    )
+]  # fmt: skip
+# The interface id of ISATAP (RFC 5214), 0000:5efe or 0200:5efe before an IPv4 address.
+_ISATAP, _ISATAP_MASK = 0x00005EFE, 0xFDFFFFFF
 
 
 class _Connection(HTTPConnection):

@@ -12,6 +12,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.files import tokenizer_trial
 from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
+from dycoke_cli.storage import private_file
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"
 
@@ -39,7 +40,7 @@ def test_what_passed_is_not_tried_again(
     check_tokenizer("mine", BUNDLED)
     assert len(started) == 1
     assert "secret" not in started[0]["env"].values()
-    monkeypatch.setattr(tokenizer_trial, "is_of_another_user", lambda found: True)
+    monkeypatch.setattr(private_file, "is_of_another_user", lambda found: True)
     check_tokenizer("mine", BUNDLED)  # whoever may write there could say so of any
     assert len(started) == 2
 

@@ -171,13 +171,14 @@ def _read_terminal() -> Iterator[str]:
     from prompt_toolkit.output import create_output
 
     from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+    from dycoke_cli.storage.private_file import open_own
 
     history: History = InMemoryHistory()
     with suppress(OSError):
         make_folder(cache_folder())
         path = cache_folder() / "chat_history"
         # Created here, because the library would make it readable for other users.
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+        os.close(open_own(path))
         history = FileHistory(path)
     prompt: PromptSession[str] = PromptSession(
         history=history,

@@ -13,6 +13,7 @@ import typer
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.private_file import NotOwnFileError, open_own
 from dycoke_cli.unicode import to_json
 
 
@@ -35,7 +36,8 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
         return
     if not hasattr(os, "fork"):
         raise UsageError("--background isn't there on this system; leave it out")
-    log = _log_file()
+    path = cache_folder() / "serve.log"
+    log = _emptied(path)
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
@@ -44,7 +46,7 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
         if "error" in message:
             raise error_of(*message["error"])
         if "text" not in message:
-            raise DycokeError(f"it ended before it began; {log} says why")
+            raise DycokeError(f"it ended before it began; {path} says why")
         begun(message["text"])
         raise typer.Exit
     os.close(reading)
@@ -74,18 +76,20 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
         os._exit(code)  # the frames above belong to the parent, whose cleanup must not run twice
 
 
-def _log_file() -> Path:
+def _emptied(log: Path) -> int:
     try:
-        make_folder(cache_folder())
-        path = cache_folder() / "serve.log"
-        os.close(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        make_folder(log.parent)
+        descriptor = open_own(log)
+        os.ftruncate(descriptor, 0)
+    except NotOwnFileError as error:
+        raise OutputError(f"{error}; remove it, and start the server again") from error
     except OSError as error:
-        raise OutputError(f"{cache_folder()} can't be written ({error.strerror})") from error
-    return path
+        raise OutputError(f"{log.parent} can't be written ({error.strerror})") from error
+    return descriptor
 
 
-def _redirect(log: Path) -> None:
-    null, file = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_APPEND)
+def _redirect(file: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
     for descriptor, stream in ((null, 0), (file, 1), (file, 2)):
         os.dup2(descriptor, stream)
     for descriptor in (null, file):

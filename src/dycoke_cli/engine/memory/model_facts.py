@@ -25,6 +25,7 @@ from dycoke_cli.models.resolve import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.private_file import read_own
 
 _PACKAGE = Path(__file__).parents[2]
 NOT_HERE = "they are predicted for this machine's CPU alone"
@@ -66,7 +67,7 @@ def model_facts(
         ModelError: its configuration isn't supported, or nothing tells the size of its weights.
     """
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        text = _file(stored, loading, device).read_text(encoding="utf-8")
+        text = read_own(_file(stored, loading, device))
         kept: ModelFacts = from_dict(ModelFacts, json.loads(text))
         # A file without times because of a moment's load is made anew, once the machine is free.
         if kept.untimed not in (BUSY, UNFINISHED) or is_overloaded():

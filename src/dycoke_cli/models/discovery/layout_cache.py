@@ -15,6 +15,7 @@ from dycoke_cli.models.discovery.layout_search import FixedTokens, find_layout
 from dycoke_cli.models.families import UNLISTED, Discovered, Family
 from dycoke_cli.models.prompts.stock_processor import takes_images_only
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.private_file import read_own
 
 # Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
 _FAMILY_FIELDS: dict[str, type] = {
@@ -70,9 +71,7 @@ def _file(model: Any, processor: Any) -> Path:
 def _read(file: Path) -> Family | None:
     """The cached family; None if there is none, or the file is damaged or of another version."""
     try:
-        if not file.is_file() or file.stat().st_size > _MAX_BYTES:
-            return None
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_own(file, _MAX_BYTES))
         per_frame, grid = values.pop("per_frame"), values.pop("grid")
         if values.keys() != _FIELDS.keys():
             return None

@@ -23,7 +23,8 @@ from dycoke_cli.processes.process_limits import (
     limit_cpu,
     limit_memory,
 )
-from dycoke_cli.storage.cache_folder import cache_folder, is_of_another_user, make_folder
+from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.private_file import open_own, read_own
 
 # A tokenizer of 33 MB, one of the largest published, takes 2 s and 400 MB.
 _CPU_S = 8
@@ -84,7 +85,7 @@ def check_tokenizer(name: str, file: Path) -> None:
         )
     with suppress(OSError):
         make_folder(passed.parent)
-        passed.touch()
+        os.close(open_own(passed))
 
 
 def try_tokenizer() -> None:
@@ -114,6 +115,7 @@ def _texts() -> list[str]:
 def _is_ours(file: Path) -> bool:
     """Whether a file exists and is of this user; others must not mark a tokenizer as passed."""
     try:
-        return not is_of_another_user(file.stat())
-    except OSError:
+        read_own(file)
+    except (OSError, ValueError):
         return False
+    return True

@@ -1,0 +1,67 @@
+"""Files that this user alone may have written: no link, of no other user, writable for no other."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from dycoke_cli.storage.cache_folder import is_of_another_user
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+
+
+class NotOwnFileError(OSError):
+    """A file that another user may have written, or that stands for another file."""
+
+
+def read_own(path: Path, most_bytes: int = 2**24) -> str:
+    """The text of a file, where this user alone may have written it.
+
+    Args:
+        path: of the file.
+        most_bytes: of a larger file nothing is read.
+
+    Raises:
+        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device.
+        OSError: there is none, it is too large, or it can't be read.
+        ValueError: it isn't UTF-8.
+    """
+    with open(_opened(path, os.O_RDONLY), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(f"{path} is larger than {most_bytes} bytes")
+        return file.read(most_bytes).decode("utf-8")
+
+
+def open_own(path: Path) -> int:
+    """Open a file for appending; a new one has mode 0600.
+
+    Args:
+        path: of the file; its folder exists.
+
+    Returns:
+        A file descriptor.
+
+    Raises:
+        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device; it
+            is unchanged.
+        OSError: it can't be opened.
+    """
+    return _opened(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise NotOwnFileError(f"{path} is a link") from error
+        raise
+    status = os.fstat(descriptor)
+    # A second name of one of the user's other files is a link as well.
+    own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not is_of_another_user(status)
+    if not own or (os.name == "posix" and status.st_mode & 0o022):
+        os.close(descriptor)
+        raise NotOwnFileError(f"{path} isn't yours alone")
+    return descriptor

@@ -1,0 +1,72 @@
+"""Files in a folder where others may write: what they put there is neither read nor changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.storage import cache_folder
+from dycoke_cli.storage.private_file import NotOwnFileError, open_own, read_own
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and links as POSIX has them")
+
+
+def linked(folder: Path, theirs: Path) -> Path:
+    (folder / "file").symlink_to(theirs)
+    return folder / "file"
+
+
+def named_twice(folder: Path, theirs: Path) -> Path:
+    os.link(theirs, folder / "file")
+    return folder / "file"
+
+
+def writable_for_others(folder: Path, theirs: Path) -> Path:
+    (folder / "file").write_text("changed")
+    (folder / "file").chmod(0o622)
+    return folder / "file"
+
+
+def a_pipe(folder: Path, theirs: Path) -> Path:
+    os.mkfifo(folder / "file")
+    return folder / "file"
+
+
+@pytest.mark.parametrize("put", [linked, named_twice, writable_for_others, a_pipe])
+def test_what_others_may_have_put_there(put, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("kept")
+    path = put(tmp_path, theirs)
+    for use in (read_own, open_own):
+        with pytest.raises(NotOwnFileError, match=r"is a link|isn't yours alone"):
+            use(path)
+    assert theirs.read_text() == "kept"
+
+
+def test_of_another_user(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("theirs")
+    monkeypatch.setattr(cache_folder.os, "geteuid", lambda: path.stat().st_uid + 1)
+    for use in (read_own, open_own):
+        with pytest.raises(NotOwnFileError, match="isn't yours alone"):
+            use(path)
+    assert path.read_text() == "theirs"
+
+
+def test_an_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    before = os.umask(0)
+    try:
+        descriptor = open_own(path)
+    finally:
+        os.umask(before)
+    os.write(descriptor, "kept ä".encode())
+    os.close(descriptor)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_own(path) == "kept ä"
+    with pytest.raises(OSError, match="larger than 3 bytes"):
+        read_own(path, 3)
+    with pytest.raises(FileNotFoundError):
+        read_own(tmp_path / "none")
