@@ -185,8 +185,8 @@ def test_tricky_answers_are_read_as_lmms_eval_does(benchmark: str) -> None:
 def test_answers_in_twenty_languages_are_read_as_a_person_reads_them() -> None:
     """Word ends, forms of "answer: B", answers taken back, articles, places, quotes, wide letters.
 
-    The letters were decided by reading, most of them before the code was run (a dozen were read again
-    after it); a sixth chooses no option.
+    The letters were decided by reading, most before the code was run, a dozen after; a sixth
+    chooses no option.
     """
     rows = [json.loads(line) for line in LANGUAGES.read_text(encoding="utf-8").splitlines()]
     assert len(rows) >= 600
