@@ -28,7 +28,7 @@ _JUMP_S = 10.0
 _LONGEST_PAUSE_S = 30 * 3600.0
 _STEP_BACK_S = 0.1
 # Matroska has presentation times only. FFmpeg derives decoding times from them, which step back by
-# a few frames where frames are reordered.
+# a few frames where parts meet and frames are reordered.
 _REORDERED_FRAMES = 20
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 _TIMED = ("video", "audio")
@@ -82,6 +82,10 @@ class _Track:
     entries: list[int] = field(default_factory=lambda: [0])
     parts: list[int] = field(default_factory=lambda: [0])
 
+    def part_at(self, number: int) -> int:
+        """Index of the part of a packet."""
+        return self.parts[bisect_right(self.entries, number) - 1]
+
 
 class Clock:
     """Shifts from time stamps to continuous times, for the packets of a file in file order.
@@ -104,6 +108,8 @@ class Clock:
         self.parts = [Part()]
         self._video = video.index
         self._base = video.time_base or Fraction(1, av.time_base)
+        # Matroska has presentation times only.
+        self._derives_dts = "matroska" in container.format.name
         self._jumps = bool(container.format.flags & _TS_DISCONT)
         self._tracks = {
             stream.index: _Track(
@@ -194,9 +200,7 @@ class Clock:
 
     def shift(self, stream_index: int, number: int) -> Fraction:
         """Seconds to add to the time stamps of a packet."""
-        track = self._tracks[stream_index]
-        entry = bisect_right(track.entries, number) - 1
-        return self.parts[track.parts[entry]].shift
+        return self.parts[self._tracks[stream_index].part_at(number)].shift
 
     def apply(self, packet: av.Packet, number: int) -> av.Packet:
         """Change the time stamps of a packet to continuous times.
@@ -204,10 +208,9 @@ class Clock:
         Returns:
             The packet, or a copy of it.
         """
-        entry = bisect_right(self._tracks[packet.stream_index].entries, number) - 1
-        shift = self.shift(packet.stream_index, number)
-        if not packet.time_base or entry == 0:
+        if not packet.time_base or self._tracks[packet.stream_index].part_at(number) == 0:
             return packet
+        shift = self.shift(packet.stream_index, number)
         # FFmpeg marks the beginning of a joined MP4 fragment as not to be displayed, because its
         # time stamps are in the past. The mark can't be removed, so the packet is copied.
         if packet.is_discard:
@@ -216,7 +219,8 @@ class Clock:
         if packet.pts is not None:
             packet.pts += ticks
         if packet.dts is not None:
-            packet.dts += ticks
+            # One that is derived from the presentation times of two parts means nothing.
+            packet.dts = None if self._derives_dts else packet.dts + ticks
         return packet
 
 

@@ -2,7 +2,7 @@
 
 The duration is measured, because containers may declare a wrong one or none, and truncated files
 declare their original one. For that, packets near the declared end are read, or all of them if
-seeking there fails. Files without an index are read in full (`packet_index`).
+seeking there fails. Files without an index are read in full (`packet_scan`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry
 from dycoke_cli.video.limits import picture_size
-from dycoke_cli.video.packet_index import index_of
+from dycoke_cli.video.packet_scan import index_of
 from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
@@ -27,8 +27,8 @@ from dycoke_cli.video.source import VideoSource
 # streams end at different times.
 _TOLERANCE_S = Fraction(3, 10)
 # Formats whose packets reach to the end of the file, and how much of it may be padding.
-_PACKETS_TO_THE_END = ("mpegts", "flv")
-_PADDING, _PADDING_BYTES = 0.1, 4096
+_PACKETS_TO_THE_END = ("mpegts", "flv", "matroska,webm")
+_PADDING, _PADDING_BYTES = 0.1, 1024
 
 
 @dataclass(frozen=True)
