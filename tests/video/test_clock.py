@@ -203,6 +203,8 @@ EBML, SEGMENT = b"\x1a\x45\xdf\xa3\x84....", b"\x18\x53\x80\x67"
         (EBML + SEGMENT + b"\x84" + b"four" + EBML, False, 0),
         (EBML + SEGMENT + b"\x40\x04" + b"four\xec\x80", True, 0),  # padding behind it
         (EBML + SEGMENT + b"\x01" + 7 * b"\xff" + b"live", False, 0),
+        (EBML + SEGMENT + b"\x01" + 7 * b"\xfe" + b"cut off", True, 0),
+        (box(b"ftyp") + box(b"mdat", 1, 8 * b"\xff" + b"cut off"), True, 0),
         (EBML, False, 0),
         (b"\x1a\x45\xdf\xa3\x00", False, 0),
         (b"\x47" * 400, False, 0),
@@ -250,6 +252,8 @@ def observed(packets: Sequence[tuple[str, float, bool]], *, broadcast: bool = Tr
         ([("v", 0, True), ("v", 20, True)], True, 2),
         ([("v", 0, True), ("v", 20, True)], False, 1),
         ([("v", 0, True), ("v", 31 * 3600, True)], False, 2),
+        # Noise.
+        ([("v", 10 * (n % 2), True) for n in range(20_100)], True, 10_000),
         # Less than FFmpeg's tenth of a second back, but a keyframe; reordered frames aren't.
         ([("v", 0, True), ("v", 0.04, False), ("v", 0, True)], True, 2),
         ([("v", 0, True), ("v", 0.08, False), ("v", 0.04, False)], True, 1),

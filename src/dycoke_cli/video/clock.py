@@ -30,6 +30,8 @@ _STEP_BACK_S = 0.1
 # Matroska has presentation times only. FFmpeg derives decoding times from them, which step back by
 # a few frames where parts meet and frames are reordered.
 _REORDERED_FRAMES = 20
+# Bounds the memory for a file whose time stamps are noise.
+_MOST_PARTS = 10_000
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 _TIMED = ("video", "audio")
 # Frames without a time stamp follow at the usual interval, which is no whole number of ticks.
@@ -162,7 +164,7 @@ class Clock:
         return part
 
     def _is_step(self, track: _Track, packet: av.Packet, time_s: float) -> bool:
-        if track.last_s is None:
+        if track.last_s is None or len(self.parts) == _MOST_PARTS:
             return False
         ahead_s = time_s - track.next_s
         if self._jumps:

@@ -58,6 +58,8 @@ def _boxes(file: BinaryIO, size: int) -> FileLayout:
         if length == 1:  # the size is in the 8 bytes after the name
             length = int.from_bytes(head[8:16], "big")
         place = size if length < _BOX_HEAD else place + length
+        if place >= size:
+            break
     return FileLayout(size, is_single=True, hidden_films=max(0, indexes - 1))
 
 
@@ -71,9 +73,11 @@ def _is_one_segment(file: BinaryIO, size: int) -> bool:
         if head[:4] != name or length is None:
             return False
         place += 4 + length[0] + length[1]
-    # A file that is cut off ends earlier. A few bytes of padding may follow the segment.
+        if place >= size:  # also of a file that is cut off
+            return name == _SEGMENT
+    # A few bytes of padding may follow the segment.
     file.seek(place)
-    return place >= size or file.read(4) not in (_EBML, _SEGMENT)
+    return file.read(4) not in (_EBML, _SEGMENT)
 
 
 def _element_size(head: bytes) -> tuple[int, int] | None:
