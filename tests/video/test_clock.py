@@ -20,6 +20,7 @@ import pytest
 from dycoke_cli.video import Sampling, SubtitleSource, plan, read
 from dycoke_cli.video.clock import Clock
 from dycoke_cli.video.file_layout import layout_of
+from dycoke_cli.video.source import VideoSource
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 from tests.video.test_subtitles import muxed
@@ -110,8 +111,8 @@ def test_subtitles_follow_their_part(make_clip: MakeClip, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def toned(path: Path, hertz: int) -> Path:
-    """A second of pictures with a tone, whose sound begins a little earlier and ends later."""
+def toned(path: Path, hertz: int, hole: range = range(0)) -> Path:
+    """A second of pictures with a tone that ends later, and lacks the samples of a hole."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg2video", rate=RATE)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
@@ -121,7 +122,9 @@ def toned(path: Path, hertz: int) -> Path:
             samples = (tone[None, place : place + 1152] * 32767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
             frame.rate, frame.pts, frame.time_base = 32000, place, Fraction(1, 32000)
-            out.mux(sound.encode(frame))
+            packets = sound.encode(frame)
+            if place not in hole:
+                out.mux(packets)
         out.mux(sound.encode())
         for number in range(RATE):
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 9 * number, np.uint8))
@@ -142,6 +145,31 @@ def test_sound_follows_the_pictures_of_its_part(tmp_path: Path) -> None:
             samples = audio.samples[second * 8000 + 1600 : second * 8000 + 7200]
             loudest = np.abs(np.fft.rfft(samples)).argmax() * 8000 / len(samples)
             assert loudest == pytest.approx(440 * (second + start + 1), abs=5)
+
+
+def test_sound_behind_a_hole_has_its_own_time(tmp_path: Path) -> None:
+    path = toned(tmp_path / "hole.ts", 440, range(9600, 22400))
+    audio = read(path, Sampling(frames=2, audio_rate=8000)).audio
+    assert audio is not None
+    loud = [float(np.abs(audio.samples[at : at + 400]).max()) > 0.1 for at in (1600, 4000, 6400)]
+    assert loud == [True, False, True]
+
+
+def test_a_seek_to_another_time_than_a_keyframes_own_isnt_used(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded = make_clip(replace(TS, frames=150))
+    honest = VideoSource._seek_by_time
+    sought = []
+
+    def late(self: VideoSource, time_s: float) -> float | None:
+        sought.append(time_s)
+        return (honest(self, time_s) or 0.0) + 0.04
+
+    monkeypatch.setattr(VideoSource, "_seek_by_time", late)
+    clip = read(coded.path, Sampling(frames=7))
+    assert numbers_in(clip.frames) == [round(n) for n in np.linspace(0, 149, 7)]
+    assert len(sought) == 1
 
 
 @pytest.mark.parametrize("recipe", [MPG, replace(MPG, codec="mpeg1video"), TS], ids=str)

@@ -49,7 +49,7 @@ class Part:
         end: end of its last video frame, in ticks.
         latest_s: time stamp of its most recent audio or video packet.
         begins_s: lowest time stamp of any audio or video packet.
-        ends_s: end of its last packet of any stream.
+        ends_s: end of its last audio or video packet.
     """
 
     shift: Fraction = Fraction(0)
@@ -192,8 +192,9 @@ class Clock:
         for part in self.parts:
             if part.first is None:
                 # Without video, such as a damaged time stamp of the audio.
-                begins = Fraction(part.begins_s).limit_denominator(av.time_base)
-                part.shift = Fraction(0) if end is None else end * self._base - begins
+                if end is not None:
+                    begins = Fraction(part.begins_s).limit_denominator(av.time_base)
+                    part.shift = end * self._base - begins
                 continue
             if end is not None:
                 # A whole number of ticks, so that the times of frames stay exact.

@@ -194,7 +194,8 @@ class VideoSource:
             self.rewind()
             return 0.0
         number, keyframe_s = found
-        if index.trusts_seeks:
+        # MPEG-TS can't seek to its first keyframe.
+        if index.trusts_seeks and keyframe_s > float(self.origin):
             sought = self._seek_by_time(time_s)
             if sought is not None and index.has(sought + float(self.origin)):
                 return sought
