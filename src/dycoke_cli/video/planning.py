@@ -96,9 +96,9 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
         )
     if duration.is_partial:
         warnings.append(
-            f"{source.name} has more after its first {duration.end_s:.1f} s, which FFmpeg can't "
-            "read from there: it seems to be joined from several files, and only the first was "
-            "used; name each of them, or join them with ffmpeg -f concat"
+            f"{source.name} has more after its first {float(duration.end_s):.1f} s, which FFmpeg "
+            "can't read from there: it seems to be joined from several files, and only the first "
+            "was used; name each of them, or join them with ffmpeg -f concat"
         )
     if info.hdr:
         warnings.append(
