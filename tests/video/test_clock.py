@@ -111,17 +111,17 @@ def test_subtitles_follow_their_part(make_clip: MakeClip, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def toned(path: Path, hertz: int, hole: range = range(0)) -> Path:
+def toned(path: Path, hertz: int, hole: range = range(0), rate: int = 32000) -> Path:
     """A second of pictures with a tone that ends later, and lacks the samples of a hole."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg2video", rate=RATE)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound = out.add_stream("mp2", rate=32000)
-        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(34560) / 32000)
+        sound = out.add_stream("mp2", rate=rate)
+        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(rate * 27 // 25) / rate)
         for place in range(0, len(tone), 1152):
             samples = (tone[None, place : place + 1152] * 32767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.rate, frame.pts, frame.time_base = 32000, place, Fraction(1, 32000)
+            frame.rate, frame.pts, frame.time_base = rate, place, Fraction(1, rate)
             packets = sound.encode(frame)
             if place not in hole:
                 out.mux(packets)
@@ -135,7 +135,9 @@ def toned(path: Path, hertz: int, hole: range = range(0)) -> Path:
 
 
 def test_sound_follows_the_pictures_of_its_part(tmp_path: Path) -> None:
-    parts = [toned(tmp_path / f"{hertz}.ts", hertz) for hertz in (440, 880, 1320)]
+    # The rate changes from part to part.
+    rates = {440: 32000, 880: 48000, 1320: 44100}
+    parts = [toned(tmp_path / f"{hz}.ts", hz, rate=rate) for hz, rate in rates.items()]
     path = join(tmp_path / "toned.ts", *parts)
     for start in (0.0, 1.0):
         audio = read(path, Sampling(frames=2, start_s=start, audio_rate=8000)).audio

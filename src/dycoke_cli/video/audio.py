@@ -36,12 +36,11 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
         return None
     length = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)
     audio = np.zeros(length, _SAMPLE)
-    resampler = av.AudioResampler(format="fltp", rate=rate)
     # Places in `audio`. Both may be negative: seeking ends before the part, and the samples before
     # it are cut off. If the audio begins later than the part, silence (zeros) comes first.
     start = end = stop = 0
     frames = _decoded(source, stream, part.first_s)
-    for number, frame in enumerate(_resampled(frames, resampler)):
+    for number, frame in enumerate(_resampled(frames, rate)):
         # The plain mean, as models were trained with; FFmpeg's downmix weighs channels.
         samples = frame.to_ndarray().mean(0)
         time_s = _time_s(source, frame)
@@ -79,11 +78,19 @@ def _decoded(source: VideoSource, stream: Any, first_s: float) -> Iterator[av.Au
     yield None  # flushes the resampler
 
 
-def _resampled(
-    frames: Iterator[av.AudioFrame | None], resampler: av.AudioResampler
-) -> Iterator[av.AudioFrame]:
+def _resampled(frames: Iterator[av.AudioFrame | None], rate: int) -> Iterator[av.AudioFrame]:
+    """Resample frames, whose format may change where parts of a file meet; None flushes."""
+    resampler: av.AudioResampler | None = None
+    made_for: tuple[str, str, int] | None = None
     for frame in frames:
-        yield from resampler.resample(frame)
+        if frame is not None:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if kind != made_for:
+                if resampler is not None:
+                    yield from resampler.resample(None)
+                resampler, made_for = av.AudioResampler(format="fltp", rate=rate), kind
+        if resampler is not None:
+            yield from resampler.resample(frame)
 
 
 def _time_s(source: VideoSource, frame: av.AudioFrame) -> float | None:
