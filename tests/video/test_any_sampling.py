@@ -76,10 +76,14 @@ def test_times_are_those_of_the_rule(
 
 
 class Film:
-    """A video of frames at these times, as `nearest_frames` reads it; `keys` can be sought."""
+    """A video of frames at these times, as `nearest_frames` reads it; `keys` can be sought.
 
-    def __init__(self, times: list[float], keys: list[int], seekable: bool) -> None:
+    An index shows where the keyframes are before one is sought.
+    """
+
+    def __init__(self, times: list[float], keys: list[int], seekable: bool, index: bool) -> None:
         self.times, self.keys, self.seekable = times, sorted({0, *keys}), seekable
+        self.index = index
         self.interval = Fraction(1, GRID)
         self._at = 0
 
@@ -95,6 +99,10 @@ class Film:
         self._at = before[-1]
         return self.times[self._at]
 
+    def leads_on(self, time_s: float, position_s: float) -> bool:
+        at = max(self.times[key] for key in self.keys if self.times[key] <= time_s + 1e-6)
+        return not self.index or at > position_s
+
     def rewind(self) -> None:
         self._at = 0
 
@@ -104,16 +112,22 @@ class Film:
     st.lists(seconds(), min_size=1, max_size=40, unique=True),
     st.lists(st.integers(0, 39), max_size=8),
     st.booleans(),
+    st.booleans(),
     st.lists(seconds(), min_size=1, max_size=12, unique=True),
     seconds(1),
 )
 def test_frames_are_the_nearest_of_the_part(
-    late: list[float], keys: list[int], seekable: bool, wanted: list[float], length: float
+    late: list[float],
+    keys: list[int],
+    seekable: bool,
+    index: bool,
+    wanted: list[float],
+    length: float,
 ) -> None:
     times = [time - min(late) for time in sorted(late)]  # the first frame is at 0
     wanted = sorted(wanted)
     part = Window(wanted[0], wanted[-1], max(wanted[-1], wanted[0] + length / 2) + 1 / GRID)
-    film = Film(times, [key for key in keys if key < len(times)], seekable)
+    film = Film(times, [key for key in keys if key < len(times)], seekable, index)
     found = [p.time_s for p in nearest_frames(film, wanted, part)]  # type: ignore[arg-type]
     inside = [time for time in times if part.first_s <= time < part.end_s]
     if not inside:  # the one that is shown when the part begins

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -14,6 +13,9 @@ from dycoke_cli.video.sampling import Window
 from dycoke_cli.video.source import VideoSource
 
 _SAMPLE = np.dtype(np.float32)
+# Decoders need some packets before the first exact sample.
+_LEAD_S = 1.0
+_GAP_S = 0.1
 
 
 def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | None:
@@ -28,45 +30,45 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
         float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
         at most `MAX_AUDIO_BYTES`; None if the part has no audio.
     """
-    _seek(source, part.first_s)
+    source.seek_roughly(part.first_s)
     stream = source.container.streams.best("audio")
     if stream is None:
         return None
     length = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)
     audio = np.zeros(length, _SAMPLE)
-    resampler = av.AudioResampler(format="fltp", rate=rate)
     # Places in `audio`. Both may be negative: seeking ends before the part, and the samples before
     # it are cut off. If the audio begins later than the part, silence (zeros) comes first.
-    start = end = 0
-    for number, frame in enumerate(_resampled(_decoded(source, stream), resampler)):
+    start = end = stop = 0
+    frames = _decoded(source, stream, part.first_s)
+    for number, frame in enumerate(_resampled(frames, rate)):
         # The plain mean, as models were trained with; FFmpeg's downmix weighs channels.
         samples = frame.to_ndarray().mean(0)
-        # Only the first time stamp counts: later ones are rounded, and following them would leave
-        # gaps of single samples.
+        time_s = _time_s(source, frame)
+        place = round(((time_s or 0.0) - part.first_s) * rate)
+        # The first time stamp counts, and one behind a gap. The others are rounded, and following
+        # them would leave gaps of single samples.
         if number == 0:
-            start = end = round((_time_s(source, frame) - part.first_s) * rate)
+            start = end = place
+        elif time_s is not None and abs(place - end) > _GAP_S * rate:
+            if place >= length:  # perhaps damaged
+                continue
+            end = place
         first, last = max(end, 0), min(end + len(samples), length)
         if first < last:
             audio[first:last] = samples[first - end : last - end]
         end += len(samples)
+        stop = max(stop, end)
         if end >= length:
             break
-    return audio[:end] if end > max(start, 0) else None
+    return audio[:stop] if stop > max(start, 0) else None
 
 
-def _seek(source: VideoSource, time_s: float) -> None:
-    """Move to a packet before a time; to the first packet if the file can't be sought."""
-    source.rewind()
-    if time_s <= 0:
-        return
-    try:
-        source.container.seek(int((source.origin + Fraction(time_s)) * av.time_base))
-    except (av.FFmpegError, OSError):
-        source.rewind()
-
-
-def _decoded(source: VideoSource, stream: Any) -> Iterator[av.AudioFrame | None]:
+def _decoded(source: VideoSource, stream: Any, first_s: float) -> Iterator[av.AudioFrame | None]:
     for packet in source.demux(stream):
+        time = source.packet_time(packet)
+        # A file that can't be sought is read from its beginning.
+        if time is not None and time < first_s - _LEAD_S:
+            continue
         try:
             yield from stream.codec_context.decode(packet)
         except MemoryError:
@@ -76,14 +78,22 @@ def _decoded(source: VideoSource, stream: Any) -> Iterator[av.AudioFrame | None]
     yield None  # flushes the resampler
 
 
-def _resampled(
-    frames: Iterator[av.AudioFrame | None], resampler: av.AudioResampler
-) -> Iterator[av.AudioFrame]:
+def _resampled(frames: Iterator[av.AudioFrame | None], rate: int) -> Iterator[av.AudioFrame]:
+    """Resample frames, whose format may change where parts of a file meet; None flushes."""
+    resampler: av.AudioResampler | None = None
+    made_for: tuple[str, str, int] | None = None
     for frame in frames:
-        yield from resampler.resample(frame)
+        if frame is not None:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if kind != made_for:
+                if resampler is not None:
+                    yield from resampler.resample(None)
+                resampler, made_for = av.AudioResampler(format="fltp", rate=rate), kind
+        if resampler is not None:
+            yield from resampler.resample(frame)
 
 
-def _time_s(source: VideoSource, frame: av.AudioFrame) -> float:
+def _time_s(source: VideoSource, frame: av.AudioFrame) -> float | None:
     if frame.pts is None or frame.time_base is None:
-        return 0.0
+        return None
     return float(frame.pts * frame.time_base - source.origin)

@@ -290,6 +290,8 @@ class _Seeker:
         position = self._after.time_s if self._after else 0.0
         if self._ended or not self._source.seekable or time_s - position <= self._decode_through_s:
             return None
+        if not self._source.leads_on(time_s, position):
+            return None
         keyframe = self._source.seek(time_s)
         if keyframe is None:
             self._restart()

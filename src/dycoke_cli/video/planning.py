@@ -2,7 +2,7 @@
 
 The duration is measured, because containers may declare a wrong one or none, and truncated files
 declare their original one. For that, packets near the declared end are read, or all of them if
-seeking there fails.
+seeking there fails. Files without an index are read in full (`packet_scan`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry
 from dycoke_cli.video.limits import picture_size
+from dycoke_cli.video.packet_scan import index_of
 from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
 from dycoke_cli.video.source import VideoSource
@@ -25,6 +26,9 @@ from dycoke_cli.video.source import VideoSource
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
 # streams end at different times.
 _TOLERANCE_S = Fraction(3, 10)
+# Formats whose packets reach to the end of the file, and how much of it may be padding.
+_PACKETS_TO_THE_END = ("mpegts", "flv", "matroska,webm")
+_PADDING, _PADDING_BYTES = 0.1, 1024
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Duration:
         frames: number of frames; None if not all packets were read.
         declared_end_s: end that the container declares, if the file is truncated well before it;
             otherwise None.
+        is_partial: whether the file goes on after its last readable packet.
     """
 
     last_s: float
     end_s: float
     frames: int | None
     declared_end_s: float | None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,12 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             f"{source.name} ends at {duration.end_s:.1f} s of {duration.declared_end_s:.1f} s: "
             "it is cut off, and only what is there was used"
         )
+    if duration.is_partial:
+        warnings.append(
+            f"{source.name} has more after its first {float(duration.end_s):.1f} s, which FFmpeg "
+            "can't read from there: it seems to be joined from several files, and only the first "
+            "was used; name each of them, or join them with ffmpeg -f concat"
+        )
     if info.hdr:
         warnings.append(
             f"{source.name} is an HDR video: its colours are not tone-mapped and look paler than "
@@ -98,13 +110,23 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             f"{source.name} has pictures of {picture_size((info.width, info.height))}: they are "
             f"scaled down to {picture_size((width, height))}"
         )
-    info = replace(info, duration_s=duration.end_s, frame_count=info.frame_count or duration.frames)
+    info = replace(
+        info,
+        duration_s=duration.end_s,
+        frame_count=duration.frames or info.frame_count,
+        start_s=float(source.origin),
+    )
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
     return Plan(times, width, height, info, tuple(warnings), memory_bytes), geometry, part
 
 
 def measure_duration(source: VideoSource) -> Duration:
-    """Measure the duration of an open, described video; afterwards `rewind` the source."""
+    """Measure the duration of an open, described video; afterwards `rewind` the source.
+
+    A file without an index of its own gets one, and the source uses its clock from then on.
+    """
+    if source.needs_index:
+        return _indexed(source)
     declared = _declared_end(source)
     extent, counted = None, False
     if declared is not None and source.seekable and source.seek(float(declared)) is not None:
@@ -113,17 +135,37 @@ def measure_duration(source: VideoSource) -> Duration:
     if extent is None or extent.frames == 0:
         source.rewind()
         extent, counted = _extent(source, source.demux(*source.container.streams)), True
-    # Compared with the end of any stream: audio may be longer than the video of an intact file.
-    short = (
-        declared is not None
-        and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)
-    )  # fmt: skip
     return Duration(
         last_s=float(extent.last),
         end_s=float(extent.end),
         frames=extent.frames if counted else None,
-        declared_end_s=float(declared) if declared is not None and short else None,
+        declared_end_s=_truncated(source, declared, extent.end_of_any),
+        is_partial=source.layout.hidden_films > 0,
     )
+
+
+def _indexed(source: VideoSource) -> Duration:
+    index = index_of(source)
+    source.use(index)
+    # Where time stamps begin again, the declared duration is that of one part, or includes a jump.
+    declared = None if index.clock.restarts else _declared_end(source)
+    unread = source.layout.size - index.last_byte
+    return Duration(
+        last_s=float(index.last_s - source.origin),
+        end_s=float(index.end_s - source.origin),
+        frames=index.frames,
+        declared_end_s=_truncated(source, declared, index.end_of_any_s - source.origin),
+        is_partial=source.container.format.name in _PACKETS_TO_THE_END
+        and unread > max(_PADDING * source.layout.size, _PADDING_BYTES),
+    )
+
+
+def _truncated(source: VideoSource, declared: Fraction | None, end: Fraction) -> float | None:
+    """The declared end of a file that is truncated well before it; otherwise None."""
+    # Compared with the end of any stream: audio may be longer than the video of an intact file.
+    if declared is None or declared - end <= max(_TOLERANCE_S, 2 * source.interval):
+        return None
+    return float(declared)
 
 
 def frame_times(

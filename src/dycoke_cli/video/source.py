@@ -21,7 +21,9 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
+from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.packet_index import PacketIndex
 
 _SEEK_ATTEMPTS = 4
 # For streams without a rate; it matters only if time stamps are missing, too.
@@ -49,6 +51,8 @@ class VideoSource:
         stream: video stream (replaced by `rewind`).
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
+        layout: top-level structure of the file.
+        index: of a file without an index of its own; None before `use`, or if it has one.
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
         seekable: False once seeking has failed.
@@ -61,7 +65,9 @@ class VideoSource:
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self.seekable = True
+        self.index: PacketIndex | None = None
         self._file = file
+        self.layout = layout_of(file)
         self.container = open_container(file, name, limits.MAX_PICTURE_PIXELS)
         self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
@@ -72,8 +78,12 @@ class VideoSource:
             self.container.close()
             raise
         self.interval = 1 / (self.stream.average_rate or self.stream.guessed_rate or _ASSUMED_RATE)
+        # Number of the next packet, counted over all streams; None after a seek.
+        self._number: int | None = 0
         self._packets = self.demux()
         self._last: Fraction | None = None
+        self._starts_untimed = False
+        self._is_sought = False
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
@@ -90,6 +100,16 @@ class VideoSource:
             context.thread_count = threads
         # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
         context.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether only reading all packets shows their times: the file has no complete index.
+
+        The first frame must have been decoded.
+        """
+        if self.most_pictures is not None or self.container.format.name in _BY_DECODING_TIME:
+            return False
+        return self._starts_untimed or not self.layout.is_single
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -116,8 +136,17 @@ class VideoSource:
         self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
         self.stream = choose_stream(self.container, index, self.name)
         self._prepare_decoder()
+        self._number = 0
         self._packets = self.demux()
         self._last = None
+        self._is_sought = False
+
+    def use(self, index: PacketIndex) -> None:
+        """Seek by this index from now on, and count times by its clock; then `rewind`."""
+        self.index = index
+        if self._starts_untimed and index.untimed:
+            self.origin = index.first_s - index.untimed * self.interval
+        self.seekable = self.seekable or index.has_keyframes
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """Yield packets from the current position to the end, or to the first unreadable place.
@@ -128,10 +157,19 @@ class VideoSource:
         Raises:
             MemoryError: a packet doesn't fit into memory.
         """
+        wanted = {stream.index for stream in streams or (self.stream,)}
+        clock = self.index.clock if self.index is not None and self.index.clock.restarts else None
         try:
-            for packet in self.container.demux(*(streams or (self.stream,))):
-                if packet.size:  # PyAV ends with an empty packet, which would flush the decoder
-                    yield packet
+            # Packets of all streams, because the clock counts them.
+            for packet in self.container.demux():
+                if not packet.size:  # PyAV ends with empty packets, which would flush the decoder
+                    continue
+                number = self._number
+                if number is not None:
+                    self._number = number + 1
+                if packet.stream_index in wanted:
+                    # A file whose time stamps restart is only read from its beginning.
+                    yield packet if clock is None else clock.apply(packet, number or 0)
         except MemoryError:
             raise
         except (av.FFmpegError, OSError):
@@ -148,9 +186,69 @@ class VideoSource:
             Time of the keyframe. None if seeking fails; then the position is undefined, and
             `rewind` is required.
         """
+        index = self.index
+        if index is None:
+            return self._seek_by_time(time_s)
+        found = index.keyframe_before(time_s + float(self.origin))
+        if found is None:
+            self.rewind()
+            return 0.0
+        number, keyframe_s = found
+        # MPEG-TS can't seek to its first keyframe.
+        if index.trusts_seeks and keyframe_s > float(self.origin):
+            sought = self._seek_by_time(time_s)
+            if sought is not None and index.has(sought + float(self.origin)):
+                return sought
+            index.trusts_seeks = False
+        self._read_to(number)
+        return keyframe_s - float(self.origin)
+
+    def leads_on(self, time_s: float, position_s: float) -> bool:
+        """Whether a seek to a time would skip frames after the current position.
+
+        False only if the index shows that the keyframe has been read already.
+        """
+        index = self.index
+        found = None if index is None else index.keyframe_before(time_s + float(self.origin))
+        if index is None:
+            return True
+        if found is None:
+            return False
+        number, keyframe_s = found
+        is_unread = index.trusts_seeks or self._number is None or self._number <= number
+        return is_unread and keyframe_s - float(self.origin) > position_s
+
+    def seek_roughly(self, time_s: float) -> None:
+        """Move to a packet of any stream before a time; to the first packet if that fails."""
+        self.rewind()
+        if time_s <= 0 or (self.index is not None and not self.index.trusts_seeks):
+            return
+        try:
+            self._number = None
+            self.container.seek(int((self.origin + Fraction(time_s)) * av.time_base))
+        except (av.FFmpegError, OSError):
+            self.rewind()
+
+    def _read_to(self, number: int) -> None:
+        """Read packets, without decoding them, up to the one with this number."""
+        if self._number is None or self._number > number:
+            self.rewind()
+        else:
+            self.stream.codec_context.flush_buffers()
+            self._packets = self.demux()
+        self._last = None
+        for packet in self._packets:
+            if self._number is not None and self._number > number:
+                self._packets = _put_back(packet, self._packets)
+                self._is_sought = True
+                return
+
+    def _seek_by_time(self, time_s: float) -> float | None:
+        """Seek by the demuxer, which may land on another keyframe than the last before the time."""
         aim, step = time_s, 1.0
+        self._number = None
         for _ in range(_SEEK_ATTEMPTS):
-            ticks = int((self._packet_origin() + Fraction(aim)) / self._time_base())
+            ticks = int((self._packet_origin() + Fraction(aim)) / self.time_base)
             try:
                 self.container.seek(ticks, stream=self.stream)
             except (av.FFmpegError, OSError):
@@ -174,7 +272,7 @@ class VideoSource:
             if packet.is_keyframe and time is not None:
                 # The packet itself must still be decoded.
                 self._packets = _put_back(packet, self._packets)
-                self._last = None
+                self._last, self._is_sought = None, True
                 return float(time)
         return None
 
@@ -209,22 +307,25 @@ class VideoSource:
             time = self._frame_time(frame)
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
-            else:
+            elif time is not None:
                 yield Picture(float(time), frame, (frame.width, frame.height))
 
-    def _frame_time(self, frame: av.VideoFrame) -> Fraction:
+    def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.
 
         Raw streams have no time stamps; their frames follow at the usual interval. Such a stream
-        can't be sought, because the time at the new position would be unknown.
+        can't be sought, because the time at the new position would be unknown. None for frames
+        between a keyframe that was sought and the first time stamp: they are displayed before it.
         """
         ticks = frame.dts if self._by_decoding_time else frame.pts
         if ticks is not None:
-            self._last = ticks * self._time_base() - self.origin
+            self._last = ticks * self.time_base - self.origin
         elif self._last is not None:
             self._last += self.interval
-        else:
-            self.seekable = False
+        elif not self._is_sought:
+            # Matroska's times below 0 are lost, too; they are known again from the index.
+            self._starts_untimed = True
+            self.seekable = self.index is not None and self.seekable
             self._last = Fraction(0)
         return self._last
 
@@ -242,10 +343,12 @@ class VideoSource:
         # time is that of the later packet. So packets count from the first packet's time, and
         # frames from the first frame's.
         if self._by_decoding_time:
-            return (self.stream.start_time or 0) * self._time_base()
+            return (self.stream.start_time or 0) * self.time_base
         return self.origin
 
-    def _time_base(self) -> Fraction:
+    @property
+    def time_base(self) -> Fraction:
+        """Duration of a tick of the video's time stamps, in seconds."""
         return self.stream.time_base or Fraction(1, av.time_base)
 
 
