@@ -28,9 +28,20 @@ class CodedClip:
     path: Path
     times_s: tuple[float, ...]
 
-    def nearest(self, time_s: float) -> int:
+    def nearest(self, time_s: Fraction | float) -> int:
         """Number of the frame nearest to a time, the earlier of two: by brute force."""
-        return min(range(len(self.times_s)), key=lambda i: (abs(self.times_s[i] - time_s), i))
+        exact = self.exact_times_s
+        return min(range(len(exact)), key=lambda i: (abs(exact[i] - time_s), i))
+
+    def evenly(self, count: int) -> list[Fraction]:
+        """`count` evenly spaced times from the first frame to the last, without rounding."""
+        last = self.exact_times_s[-1]
+        return [last * step / (count - 1) for step in range(count)]
+
+    @property
+    def exact_times_s(self) -> list[Fraction]:
+        """`times_s` without rounding."""
+        return [Fraction(round(1000 * time), 1000) for time in self.times_s]
 
 
 @dataclass(frozen=True)

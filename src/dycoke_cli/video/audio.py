@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from dycoke_cli.video.containers import best_audio
 from dycoke_cli.video.limits import MAX_AUDIO_BYTES
 from dycoke_cli.video.sampling import Window
 from dycoke_cli.video.source import VideoSource
@@ -28,8 +29,8 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
         float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
         at most `MAX_AUDIO_BYTES`; None if the part has no audio.
     """
-    _seek(source, part.first_s)
-    stream = source.container.streams.best("audio")
+    _seek(source, float(part.first_s))
+    stream = best_audio(source.container)
     if stream is None:
         return None
     length = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)

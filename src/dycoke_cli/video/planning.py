@@ -17,9 +17,11 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry
+from dycoke_cli.video.containers import other_streams
+from dycoke_cli.video.gaps import planned_times
 from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.probe import describe
-from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
+from dycoke_cli.video.sampling import Sampling, Seconds, Window, window
 from dycoke_cli.video.source import VideoSource
 
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
@@ -39,10 +41,10 @@ class Duration:
             otherwise None.
     """
 
-    last_s: float
-    end_s: float
+    last_s: Fraction
+    end_s: Fraction
     frames: int | None
-    declared_end_s: float | None
+    declared_end_s: Fraction | None
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,29 @@ class _Extent:
     end_of_any: Fraction
 
 
-def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
+@dataclass(frozen=True)
+class Planned:
+    """Plan of an open video, with what is needed to read its frames.
+
+    Attributes:
+        plan: for the user.
+        geometry: of a frame.
+        part: sampled part of the video.
+        times: those of the plan, exact.
+    """
+
+    plan: Plan
+    geometry: Geometry
+    part: Window
+    times: tuple[Seconds, ...]
+
+
+def plan_of(source: VideoSource, sampling: Sampling) -> Planned:
     """Plan the frames of an open video.
 
     Args:
         source: the video.
         sampling: frames to read.
-
-    Returns:
-        The plan, the geometry of a frame, and the sampled part of the video.
 
     Raises:
         VideoError: the frames would take too much memory.
@@ -75,18 +91,15 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
     decoding_bytes = source.decoding_bytes
     width, height = geometry.shown_size
     duration = measure_duration(source)
-    part = window(sampling, duration.last_s, duration.end_s, float(source.interval))
-    times, warning = wanted_times(sampling, part)
-    if sampling.fps is None:
-        # If the part has no more frames than wanted, all are read. Evenly spaced times would miss
-        # some of them where a variable rate puts them close together.
-        times = frame_times(source, part.first_s, part.end_s, sampling.frames) or times
+    part = window(sampling, duration.last_s, duration.end_s, source.interval)
+    most = limits.MAX_CLIP_BYTES // (3 * width * height)
+    times, said = planned_times(source, sampling, part, most)
     limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
-    warnings = [warning] if warning else []
+    warnings = [*said, *_other_streams(source, sampling)]
     if duration.declared_end_s is not None:
+        ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"
         warnings.append(
-            f"{source.name} ends at {duration.end_s:.1f} s of {duration.declared_end_s:.1f} s: "
-            "it is cut off, and only what is there was used"
+            f"{source.name} ends at {ends}: it is cut off, and only what is there was used"
         )
     if info.hdr:
         warnings.append(
@@ -98,9 +111,22 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
             f"{source.name} has pictures of {picture_size((info.width, info.height))}: they are "
             f"scaled down to {picture_size((width, height))}"
         )
-    info = replace(info, duration_s=duration.end_s, frame_count=info.frame_count or duration.frames)
+    count = info.frame_count or duration.frames
+    info = replace(info, duration_s=float(duration.end_s), frame_count=count)
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
-    return Plan(times, width, height, info, tuple(warnings), memory_bytes), geometry, part
+    plan = Plan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
+    return Planned(plan, geometry, part, times)
+
+
+def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
+    others = other_streams(source.container, source.stream)
+    if sampling.stream is not None or not others:
+        return []
+    indices = " or ".join(str(one.index) for one in others)
+    return [
+        f"{source.name} has {len(others) + 1} video streams, and stream {source.stream.index} is "
+        f"read: for another set --stream {indices}"
+    ]
 
 
 def measure_duration(source: VideoSource) -> Duration:
@@ -119,34 +145,11 @@ def measure_duration(source: VideoSource) -> Duration:
         and declared - extent.end_of_any > max(_TOLERANCE_S, 2 * source.interval)
     )  # fmt: skip
     return Duration(
-        last_s=float(extent.last),
-        end_s=float(extent.end),
+        last_s=extent.last,
+        end_s=extent.end,
         frames=extent.frames if counted else None,
-        declared_end_s=float(declared) if declared is not None and short else None,
+        declared_end_s=declared if short else None,
     )
-
-
-def frame_times(
-    source: VideoSource, first_s: float, end_s: float, most: int
-) -> tuple[float, ...] | None:
-    """Times of all frames in [first_s, end_s), ascending; None if there are more than `most`.
-
-    Reads about `most` packets, and decodes none. The position of the source changes.
-    """
-    if first_s <= 0 or not source.seekable or source.seek(first_s) is None:
-        source.rewind()
-    times: list[float] = []
-    for packet in source.demux():
-        time = source.packet_time(packet)
-        if time is None or len(times) > most:
-            return None  # no time stamps, or too many frames
-        # Packets come in decoding order, in which presentation times jump; only when the decoding
-        # time has passed the end can no earlier frame follow.
-        if packet.dts is not None and packet.dts * packet.time_base - source.origin >= end_s:
-            break
-        if not packet.is_discard and first_s <= time < end_s:
-            times.append(float(time))
-    return tuple(sorted(times)) if 0 < len(times) <= most else None
 
 
 def _declared_end(source: VideoSource) -> Fraction | None:

@@ -33,11 +33,19 @@ _BY_DECODING_TIME = ("avi",)
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded frame, with its time in seconds from the video's first frame and its stored size."""
+    """Decoded frame.
 
-    time_s: float
+    Attributes:
+        time_s: from the video's first frame, exact.
+        frame: as decoded, or scaled down.
+        size: stored width and height.
+        transparent: whether it was partly transparent, and is blended over white.
+    """
+
+    time_s: Fraction
     frame: av.VideoFrame
     size: tuple[int, int]
+    transparent: bool = False
 
 
 class VideoSource:
@@ -119,6 +127,13 @@ class VideoSource:
         self._packets = self.demux()
         self._last = None
 
+    def packets(self) -> Iterator[av.Packet]:
+        """Packets of the video from the current position on, which the caller moves.
+
+        Unlike those of `demux`, they begin with the keyframe after `seek`.
+        """
+        return self._packets
+
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """Yield packets from the current position to the end, or to the first unreadable place.
 
@@ -186,7 +201,7 @@ class VideoSource:
         picture = next(self.pictures(), None)
         if picture is not None and self._last is not None:
             self.origin, self._last = self._last, Fraction(0)
-            return replace(picture, time_s=0.0)
+            return replace(picture, time_s=Fraction(0))
         return None
 
     def pictures(self) -> Iterator[Picture]:
@@ -210,7 +225,7 @@ class VideoSource:
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
             else:
-                yield Picture(float(time), frame, (frame.width, frame.height))
+                yield Picture(time, frame, (frame.width, frame.height))
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction:
         """Time of a frame, from its time stamp or that of the frame before.
