@@ -145,6 +145,34 @@ def write_pictures(
     return path
 
 
+def write_rgba(
+    path: Path, codec: str, pix_fmt: str, pictures: Sequence[np.ndarray], **options: object
+) -> Path:
+    """Write RGBA pictures [H, W, 4] at 10 frames per second, as well as the codec can.
+
+    Args:
+        path: of the file.
+        codec: name of the encoder.
+        pix_fmt: with transparency.
+        pictures: uint8.
+        options: attributes of the codec context.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        quality = {"libvpx-vp9": {"lossless": "1"}, "libvpx": {"auto-alt-ref": "0"}}
+        stream.options = quality.get(codec, {})
+        for name, value in options.items():
+            setattr(stream.codec_context, name, value)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgba")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_yuv(
     path: Path,
     values: tuple[int, int, int],

@@ -17,6 +17,8 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideData
 
+from dycoke_cli.video.transparency import has_alpha, over_white
+
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
 _MATRICES = {
     1: "ITU709",
@@ -63,9 +65,27 @@ def is_hdr(frame: av.VideoFrame) -> bool:
 def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     """Convert a frame of any pixel format to RGB, uint8 [height, width, 3], scaled to that size.
 
-    An alpha channel is dropped, as FFmpeg does; HDR isn't tone-mapped.
+    An alpha channel is dropped: `opaque` blends it. HDR isn't tone-mapped.
     """
     return _rgb_frame(frame, width, height).to_ndarray()
+
+
+def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
+    """Blend a partly transparent frame over white, in RGB; return others unchanged.
+
+    Before scaling, because scaling would mix in the colours of transparent pixels.
+
+    Args:
+        frame: of any pixel format.
+        blank_is_unused: whether an alpha channel of zeros only is unused, and the frame opaque.
+    """
+    if not has_alpha(frame.format):
+        return frame
+    rgba = _converted(frame, "rgba", frame.width, frame.height).to_ndarray()
+    if blank_is_unused and not rgba[..., 3].any():
+        return frame
+    blended = over_white(rgba)
+    return frame if blended is None else av.VideoFrame.from_ndarray(blended, format="rgb24")
 
 
 def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
@@ -81,11 +101,15 @@ def _within(width: int, height: int, pixels: int) -> tuple[int, int]:
 
 
 def _rgb_frame(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    return _converted(frame, "rgb24", width, height)
+
+
+def _converted(frame: av.VideoFrame, pixels: str, width: int, height: int) -> av.VideoFrame:
     same_size = (frame.width, frame.height) == (width, height)
     return frame.reformat(
         width=width,
         height=height,
-        format="rgb24",
+        format=pixels,
         src_colorspace=matrix_name(frame),
         src_color_range="JPEG" if is_full_range(frame) else "MPEG",
         dst_color_range="JPEG",

@@ -22,7 +22,7 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
 from dycoke_cli.video.clip import Audio, Clip, Plan
-from dycoke_cli.video.color import Geometry, shrunk, to_rgb
+from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
 from dycoke_cli.video.limits import Limits, picture_size
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, pictures_of
@@ -96,9 +96,12 @@ class Reader:
         source, geometry = self._source, self._geometry
         self._times = list[float]()
         self._changes = list[str]()
+        self._transparent = False
         # Planning has read packets to the end.
         source.rewind()
-        for picture in nearest_frames(source, self._wanted, self._part):
+        for found in nearest_frames(source, self._wanted, self._part):
+            picture = _opaque(source, found)
+            self._transparent |= picture.transparent
             self._changes = self._changes or _size_change(source.name, geometry, picture)
             rgb = to_rgb(picture.frame, geometry.width, geometry.height)
             self._times.append(float(picture.time_s))
@@ -119,7 +122,20 @@ class Reader:
             subtitles = read_stream(self._source, subtitles, self._times[-1])
         lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
-        return (*self.plan.warnings, *self._changes, *_damage(self._source), *of_lines), lines
+        of_frames = (*self._changes, *self._transparency(), *_damage(self._source))
+        return (*self.plan.warnings, *of_frames, *of_lines), lines
+
+    def _transparency(self) -> list[str]:
+        name, stream = self._source.name, self._source.stream
+        if self._source.without_alpha:
+            return [
+                f"{name} has transparency, which this FFmpeg has no decoder for: transparent parts "
+                "have any colour"
+            ]
+        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
+        if not self._transparent or stream.codec_context.name == "gif":
+            return []
+        return [f"{name} is partly transparent: it is shown on white"]
 
     def audio(self) -> Audio | None:
         """Audio, if the sampling has a rate for it; read after the frames.
@@ -323,18 +339,27 @@ class _Seeker:
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.
             self._after = None
-            self._after = _scaled(next(self._pictures, None))
+            self._after = _scaled(self._source, next(self._pictures, None))
             self._ended = self._after is None
 
 
-def _scaled(picture: Picture | None) -> Picture | None:
+def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
     """Scale a frame above 8K down at once, because a few of them fill the memory.
 
     Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
     """
     if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
         return picture
+    picture = _opaque(source, picture)
     return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+
+
+def _opaque(source: VideoSource, picture: Picture) -> Picture:
+    """Blend a partly transparent frame over white."""
+    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
+    unused = source.container.format.name == "avi"
+    frame = opaque(picture.frame, blank_is_unused=unused)
+    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
 
 
 def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:

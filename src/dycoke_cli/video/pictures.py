@@ -230,9 +230,12 @@ class PictureReader:
         self._admit(plan.memory_bytes)
         frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
         warnings = dict.fromkeys(plan.warnings)
+        of_pictures = dict[str, list[str]]()
         for at, number in enumerate(self._numbers):
             read = self._first if at == 0 else self._read_one(number)
-            warnings |= dict.fromkeys(read.warnings)
+            for warning in read.warnings:
+                said = warning.removeprefix(read.info.path)
+                of_pictures.setdefault(said, []).append(warning)
             picture = read.frames[0]
             if picture.shape != frames.shape[1:]:
                 picture = _fitted(picture, size)
@@ -243,6 +246,10 @@ class PictureReader:
             frames[at] = picture
             if on_progress is not None:
                 on_progress(at + 1, count)
+        # What several pictures have in common is said once, of all.
+        name = self._pictures.name
+        for said, each in of_pictures.items():
+            warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
         return Clip(frames, plan.times_s, plan.info, tuple(warnings))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 import av.logging
@@ -29,6 +29,7 @@ _ASSUMED_RATE = Fraction(25)
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class VideoSource:
         packets_decoded: number of packets decoded so far.
         seekable: False once seeking has failed.
         most_pictures: maximum number of frames of an image file; None for a video.
+        without_alpha: whether the stream has transparency that can't be decoded.
     """
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
@@ -85,19 +87,36 @@ class VideoSource:
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
+        self.without_alpha = False
         if context is None:
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
             )
         limits.check_size(self.name, context.width, context.height)
+        self._decoder = context
+        if self.stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
+            self._decoder = self._alpha_decoder(context)
         # Decoding times of frames are right only if each packet returns its frame at once, without
         # the delay of frame threads.
         threads = 1 if self._by_decoding_time else threads_for(context)
-        context.thread_type = "AUTO" if threads > 1 else "SLICE"
+        self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
         if threads > 1:
-            context.thread_count = threads
+            self._decoder.thread_count = threads
         # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
-        context.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+        self._decoder.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+
+    def _alpha_decoder(self, context: av.VideoCodecContext) -> av.VideoCodecContext:
+        """Decoder of WebM's transparency, which FFmpeg's own decoders skip."""
+        try:
+            decoder = cast(
+                av.VideoCodecContext, av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
+            )
+        except av.codec.codec.UnknownCodecError:
+            self.without_alpha = True
+            return context
+        decoder.extradata = context.extradata
+        decoder.width, decoder.height = context.width, context.height
+        return decoder
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -107,8 +126,7 @@ class VideoSource:
     @property
     def decoding_bytes(self) -> int:
         """Estimated memory for decoding the stream."""
-        context = self.stream.codec_context
-        return decoding_bytes(context, threads_for(context))
+        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
 
     def close(self) -> None:
         """Close the container; the file is the caller's."""
@@ -168,6 +186,7 @@ class VideoSource:
             ticks = int((self._packet_origin() + Fraction(aim)) / self._time_base())
             try:
                 self.container.seek(ticks, stream=self.stream)
+                self._decoder.flush_buffers()
             except (av.FFmpegError, OSError):
                 return None
             found = self._skip_to_keyframe()
@@ -213,7 +232,7 @@ class VideoSource:
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         try:
-            frames = self.stream.codec_context.decode(packet)
+            frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
             raise
         except (av.FFmpegError, OSError):
