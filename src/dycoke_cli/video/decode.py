@@ -73,7 +73,8 @@ class Reader:
         self._subtitles: Subtitles | int | None = None
         self._without: tuple[str, ...] = ()
         if subtitle_file is not None and subtitles is not None:
-            self._subtitles = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+            of_file = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+            self._subtitles = of_file.shifted(float(source.starts_s))
         elif subtitles is not None:
             self._find_stream(subtitles)
 

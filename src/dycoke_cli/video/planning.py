@@ -7,6 +7,7 @@ seeking there fails.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,6 +28,7 @@ from dycoke_cli.video.source import VideoSource
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
 # streams end at different times.
 _TOLERANCE_S = Fraction(3, 10)
+_DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,12 @@ def measure_duration(source: VideoSource) -> Duration:
     extent, counted = None, False
     if declared is not None and source.seekable and source.seek(float(declared)) is not None:
         extent = _extent(source, source.demux(*source.container.streams))
-    # A truncated file has no packets near its declared end.
-    if extent is None or extent.frames == 0:
+    # A truncated file has no packets near its declared end. A subtitle that is displayed until then
+    # has its packet well before.
+    is_short = extent is None or extent.frames == 0
+    if extent is not None and declared is not None and _may_end_with_line(source):
+        is_short |= declared - extent.end_of_any > _TOLERANCE_S
+    if extent is None or is_short:
         source.rewind()
         extent, counted = _extent(source, source.demux(*source.container.streams)), True
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
@@ -158,12 +164,42 @@ def _declared_end(source: VideoSource) -> Fraction | None:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
-    return Fraction(start + container.duration, av.time_base) - source.origin
+    end = Fraction(start + container.duration, av.time_base)
+    if container.streams.subtitles and not _may_end_with_line(source):
+        ends = [_end_of(stream) for stream in _timed_streams(source)]
+        end = min(end, max(one for one in ends if one is not None))
+    return end - source.origin
+
+
+def _may_end_with_line(source: VideoSource) -> bool:
+    """Whether the declared end may be that of a subtitle, which may be displayed longer.
+
+    It isn't known for streams of Matroska that don't declare their own ends.
+    """
+    has_lines = bool(source.container.streams.subtitles)
+    return has_lines and None in [_end_of(stream) for stream in _timed_streams(source)]
+
+
+def _timed_streams(source: VideoSource) -> list[av.stream.Stream]:
+    return [one for one in source.container.streams if one.type in ("video", "audio")]
+
+
+def _end_of(stream: av.stream.Stream) -> Fraction | None:
+    """Declared end of a stream by the file's clock, in seconds; None if there is none."""
+    if stream.duration and stream.time_base:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    # A tag of Matroska: 00:00:12.500000000
+    match = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
 
 
 def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
     frames, last, end, end_of_any = 0, Fraction(0), Fraction(0), Fraction(0)
     previous: Fraction | None = None
+    with_lines = _may_end_with_line(source)
     for packet in packets:
         if packet.is_discard:
             continue
@@ -180,6 +216,6 @@ def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
                 )
             last = max(last, time)
             end = max(end, time + (length or source.interval))
-        if time is not None:
+        if time is not None and (with_lines or packet.stream.type != "subtitle"):
             end_of_any = max(end_of_any, time + length)
     return _Extent(frames, last, end, max(end, end_of_any))

@@ -128,6 +128,20 @@ class VideoSource:
         """Estimated memory for decoding the stream."""
         return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
 
+    @property
+    def starts_s(self) -> Fraction:
+        """Start of the file, where players begin, in seconds from the first frame; at most 0."""
+        if self.container.start_time is None:
+            return Fraction(0)
+        start = Fraction(self.container.start_time, av.time_base)
+        # It is that of a stream, rounded to microseconds.
+        for stream in self.container.streams:
+            if stream.start_time is not None and stream.time_base:
+                exact = stream.start_time * stream.time_base
+                if abs(exact - start) <= Fraction(1, av.time_base):
+                    start = exact
+        return min(start - self._packet_origin(), Fraction(0))
+
     def close(self) -> None:
         """Close the container; the file is the caller's."""
         self.container.close()
