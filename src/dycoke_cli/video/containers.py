@@ -152,13 +152,14 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
     higher bit rate. The bit rate is chance where several cameras record the same scene. As in the
     `ffmpeg` command, the larger picture is chosen instead, and the first of equally large ones.
     """
-    moving = video_streams(container)
-    best = container.streams.best("video")
-    chosen = next((one for one in moving if best is not None and one.index == best.index), None)
-    if chosen is None:  # FFmpeg chose cover art
-        chosen = moving[0] if moving else None
-    if chosen is None:
+    streams = video_streams(container)
+    moving = [one for one in streams if one.frames != 1] or streams
+    if not moving:
         return None
+    best = container.streams.best("video")
+    # FFmpeg may have chosen cover art.
+    chosen = next((one for one in moving if best is not None and one.index == best.index), None)
+    chosen = chosen or max(moving, key=lambda one: bool(one.disposition & Disposition.default))
     marked = chosen.disposition & Disposition.default
     equal = [one for one in moving if one.disposition & Disposition.default == marked]
     return max([one for one in equal if _moves_like(one, chosen)], key=_pixels)
