@@ -175,7 +175,18 @@ def test_without_its_decoder_that_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     path = write_rgba(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", DRAWN)
     monkeypatch.setattr("dycoke_cli.video.source._ALPHA_DECODERS", {"vp9": "no such"})
     (warning,) = read(path).warnings
-    assert "has transparency, which this FFmpeg has no decoder for" in warning
+    assert "has transparency that FFmpeg can't decode" in warning
+
+
+def test_avif_stores_transparency_in_another_stream(tmp_path: Path) -> None:
+    pytest.importorskip("PIL._avif")
+    for name, more in (("a.avif", []), ("b.avif", DRAWINGS[1:4])):
+        path = tmp_path / name
+        DRAWINGS[0].save(path, save_all=bool(more), append_images=more, duration=100)
+        (warning,) = read(path).warnings
+        assert "has transparency that FFmpeg can't decode" in warning
+    DRAWINGS[0].convert("RGB").save(path)
+    assert not read(path).warnings
 
 
 def test_a_folder_says_it_once(tmp_path: Path) -> None:

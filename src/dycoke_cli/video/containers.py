@@ -175,6 +175,19 @@ def other_streams(
     return [one for one in moving if one.index != read.index and _moves_like(one, read)]
 
 
+def has_separate_alpha(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether the transparency of a stream is another stream, which is the case in AVIF."""
+    if container.metadata.get("major_brand") not in _AVIF:
+        return False
+    others = [one for one in video_streams(container) if one.index != stream.index]
+    return any(
+        one.codec_context is not None
+        and _pixels(one) == _pixels(stream)
+        and (one.codec_context.pix_fmt or "").startswith("gray")
+        for one in others
+    )
+
+
 def best_audio(container: av.container.InputContainer) -> av.AudioStream | None:
     """Audio stream that is read: FFmpeg's choice, but by number of channels, not by bit rate."""
     best = container.streams.best("audio")

@@ -130,8 +130,8 @@ class Reader:
         name, stream = self._source.name, self._source.stream
         if self._source.without_alpha:
             return [
-                f"{name} has transparency, which this FFmpeg has no decoder for: transparent parts "
-                "have any colour"
+                f"{name} has transparency that FFmpeg can't decode, so transparent parts have any "
+                "colour: convert it to PNG, APNG or ProRes 4444"
             ]
         # What a GIF leaves out is white already, and nobody thinks of it as transparent.
         if not self._transparent or stream.codec_context.name == "gif":

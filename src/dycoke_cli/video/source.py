@@ -19,7 +19,12 @@ import av.logging
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
+from dycoke_cli.video.containers import (
+    choose_stream,
+    has_separate_alpha,
+    most_pictures,
+    open_container,
+)
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
 
@@ -87,7 +92,7 @@ class VideoSource:
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
-        self.without_alpha = False
+        self.without_alpha = has_separate_alpha(self.container, self.stream)
         if context is None:
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
