@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dycoke_cli.video import Sampling, plan, read
-from dycoke_cli.video.transparency import over_white
+from dycoke_cli.video.transparency import is_opaque, over_white
 from tests.video.clips import write_rgba
 
 SIZE = WIDTH, HEIGHT = 64, 48
@@ -91,13 +91,14 @@ def test_pictures_with_transparency(name: str, mode: str, tmp_path: Path) -> Non
 def test_every_colour_and_alpha_by_hand() -> None:
     colours, alphas = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
     rgba = np.stack([colours, colours, colours, alphas], -1)
-    blended = over_white(rgba)
-    assert blended is not None
+    blended = np.empty_like(rgba[..., :3])
+    over_white(rgba, blended)
     for alpha in (0, 1, 2, 127, 128, 200, 254, 255):
         for colour in (0, 1, 77, 128, 254, 255):
             exact = Fraction(colour * alpha + 255 * (255 - alpha), 255)
             assert blended[alpha, colour].tolist() == [round(exact)] * 3
-    assert over_white(rgba[255:]) is None
+    assert is_opaque(rgba[255:])
+    assert not is_opaque(rgba[254:])
 
 
 def test_opaque_pictures_are_as_without_alpha(tmp_path: Path) -> None:

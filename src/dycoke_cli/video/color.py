@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
 
-from dycoke_cli.video.transparency import has_alpha, over_white
+from dycoke_cli.video.transparency import has_alpha, is_opaque, over_white
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
 _MATRICES = {
@@ -81,11 +81,22 @@ def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFr
     """
     if not has_alpha(frame.format):
         return frame
-    rgba = _converted(frame, "rgba", frame.width, frame.height).to_ndarray()
-    if blank_is_unused and not rgba[..., 3].any():
+    converted = _converted(frame, "rgba", frame.width, frame.height)
+    rgba = _pixels_of(converted, 4)
+    if is_opaque(rgba) or (blank_is_unused and not rgba[..., 3].any()):
         return frame
-    blended = over_white(rgba)
-    return frame if blended is None else av.VideoFrame.from_ndarray(blended, format="rgb24")
+    blended = av.VideoFrame(frame.width, frame.height, "rgb24")
+    over_white(rgba, _pixels_of(blended, 3))
+    return blended
+
+
+def _pixels_of(frame: av.VideoFrame, channels: int) -> np.ndarray:
+    """Pixels of a packed frame, uint8 [H, W, channels], in its own memory: it may be large."""
+    plane = frame.planes[0]
+    if plane.line_size < 0:  # bottom up
+        return frame.to_ndarray()
+    rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : channels * frame.width].reshape(frame.height, -1, channels)
 
 
 def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:

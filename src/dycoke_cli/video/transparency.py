@@ -19,22 +19,21 @@ def has_alpha(pixels: av.VideoFormat) -> bool:
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
 
 
-def over_white(rgba: np.ndarray) -> np.ndarray | None:
-    """Blend a frame over white.
+def over_white(rgba: np.ndarray, rgb: np.ndarray) -> None:
+    """Blend a frame over white: `c·a + 255·(1 - a)`, rounded.
 
     Args:
         rgba: uint8 [H, W, 4], alpha not multiplied into the colours.
-
-    Returns:
-        uint8 [H, W, 3], `c·a + 255·(1 - a)` rounded; None if every pixel is opaque.
+        rgb: uint8 [H, W, 3], which is written.
     """
-    if rgba[..., 3].min() == _OPAQUE:
-        return None
-    rgb = np.empty((*rgba.shape[:2], 3), np.uint8)
     for top in range(0, len(rgba), _ROWS):
         rows = rgba[top : top + _ROWS].astype(np.uint16)
         alpha = rows[..., 3:]
         # At most 255² + 127, which 16 bits hold.
         blended = rows[..., :3] * alpha + _OPAQUE * (_OPAQUE - alpha) + _OPAQUE // 2
         rgb[top : top + _ROWS] = blended // _OPAQUE
-    return rgb
+
+
+def is_opaque(rgba: np.ndarray) -> bool:
+    """Whether every pixel of a frame, uint8 [H, W, 4], is opaque."""
+    return bool(rgba[..., 3].min() == _OPAQUE)
