@@ -55,7 +55,9 @@ def test_what_is_invisible_is_escaped() -> None:
 def test_a_model_reads_the_marks_that_scripts_are_written_with() -> None:
     hebrew, thai = "\u200f\u05e9\u05dc\u05d5\u05dd!\u200e", "\u0e01\u200b\u0e02"
     assert for_model(hebrew + thai) == hebrew + thai
-    assert for_model("a\x1b[2J\u202eb\0\n\t") == "a\\x1b[2J\\u202eb\\x00\n\t"
+    assert for_model("a\x1b[2Jb\0\n\t") == "a\\x1b[2Jb\\x00\n\t"
+    # Marks that only order letters on a screen.
+    assert for_model("\u202b\u05e9\u202c \u202ea\u2067b\u2069") == "\u05e9 ab"
 
 
 def test_what_is_no_number_is_refused() -> None:

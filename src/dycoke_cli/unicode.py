@@ -16,13 +16,15 @@ _LONE = re.compile("[\ud800-\udfff]")
 _ZERO_WIDTH_JOINER = "\u200d"
 # Control characters except newline and tab, and direction overrides, which reorder a line so that
 # it reads as something else ("Trojan Source").
-_CONTROLS = "\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+_DIRECTIONS = "\u202a-\u202e\u2066-\u2069"
+_CONTROLS = f"\0-\x08\x0b-\x1f\x7f-\x9f{_DIRECTIONS}"
 # Zero-width spaces, direction marks, line separators, tags. Joiners of letters are kept.
 _INVISIBLE = (
     "\xad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u2060-\u2065\u206a-\u206f"
     "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
 _HARMFUL, _CONTROL = re.compile(f"[{_CONTROLS}{_INVISIBLE}]"), re.compile(f"[{_CONTROLS}]")
+_DIRECTION = re.compile(f"[{_DIRECTIONS}]")
 
 
 def is_valid(text: str) -> bool:
@@ -49,11 +51,12 @@ def one_line(text: str) -> str:
 
 
 def for_model(text: str) -> str:
-    """Escape control characters only: Arabic, Hebrew and Thai need the invisible marks.
+    """Escape control characters, and drop those of direction, which only a screen needs.
 
-    Where the text is printed later, `shown` escapes the marks too.
+    Other invisible marks are kept, because Arabic, Hebrew and Thai need them. Where the text is
+    printed later, `shown` escapes these, too.
     """
-    return _CONTROL.sub(_as_code, valid(text))
+    return _CONTROL.sub(_as_code, _DIRECTION.sub("", valid(text)))
 
 
 def _as_code(match: re.Match[str]) -> str:

@@ -28,9 +28,20 @@ class CodedClip:
     path: Path
     times_s: tuple[float, ...]
 
-    def nearest(self, time_s: float) -> int:
+    def nearest(self, time_s: Fraction | float) -> int:
         """Number of the frame nearest to a time, the earlier of two: by brute force."""
-        return min(range(len(self.times_s)), key=lambda i: (abs(self.times_s[i] - time_s), i))
+        exact = self.exact_times_s
+        return min(range(len(exact)), key=lambda i: (abs(exact[i] - time_s), i))
+
+    def evenly(self, count: int) -> list[Fraction]:
+        """`count` evenly spaced times from the first frame to the last, without rounding."""
+        last = self.exact_times_s[-1]
+        return [last * step / (count - 1) for step in range(count)]
+
+    @property
+    def exact_times_s(self) -> list[Fraction]:
+        """`times_s` without rounding."""
+        return [Fraction(round(1000 * time), 1000) for time in self.times_s]
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,34 @@ def write_pictures(
             prepare(stream)
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_rgba(
+    path: Path, codec: str, pix_fmt: str, pictures: Sequence[np.ndarray], **options: object
+) -> Path:
+    """Write RGBA pictures [H, W, 4] at 10 frames per second, as well as the codec can.
+
+    Args:
+        path: of the file.
+        codec: name of the encoder.
+        pix_fmt: with transparency.
+        pictures: uint8.
+        options: attributes of the codec context.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        quality = {"libvpx-vp9": {"lossless": "1"}, "libvpx": {"auto-alt-ref": "0"}}
+        stream.options = quality.get(codec, {})
+        for name, value in options.items():
+            setattr(stream.codec_context, name, value)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgba")
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -54,14 +54,17 @@ def test_times_are_those_of_the_rule(
     assert part.first_s == start
     assert part.first_s <= part.last_s
     assert part.end_s == min(end, sampling.end_s or end)
-    times, warning = wanted_times(sampling, part)
-    assert list(times) == sorted(times)
+    wanted, warning = wanted_times(sampling, part)
+    times = [float(time) for time in wanted]
+    assert times == sorted(times)
     assert part.first_s <= times[0]
     assert times[-1] <= max(part.last_s, part.end_s)
     if sampling.fps is None:
         assert (len(times), warning) == (sampling.frames, None)
         if sampling.frames > 1:
-            np.testing.assert_allclose(times, np.linspace(start, part.last_s, sampling.frames))
+            np.testing.assert_allclose(
+                times, np.linspace(start, float(part.last_s), sampling.frames)
+            )
         return
     # Every 1/fps seconds from the start on, and none at the end: counted, exactly.
     step, length = 1 / Fraction(sampling.fps), Fraction(part.end_s) - Fraction(start)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -42,17 +46,43 @@ def coded(request: pytest.FixtureRequest, make_clip: MakeClip) -> CodedClip:
     return make_clip(RECIPES[request.param])
 
 
-def assert_nearest(coded: CodedClip, clip: Clip, wanted: list[float]) -> None:
+def assert_nearest(coded: CodedClip, clip: Clip, wanted: Sequence[Fraction | float]) -> None:
     expected = sorted({coded.nearest(time) for time in wanted})
-    assert numbers_in(clip.frames) == expected
-    np.testing.assert_allclose(clip.timestamps_s, [coded.times_s[i] for i in expected], atol=0.0011)
-    assert clip.warnings == ()
+    numbers = numbers_in(clip.frames)
+    np.testing.assert_allclose(clip.timestamps_s, [coded.times_s[i] for i in numbers], atol=0.0011)
+    assert (numbers, clip.warnings) == (expected, ())
 
 
 @pytest.mark.parametrize("frames", [2, 3, 7, 8])
 def test_evenly_spread(coded: CodedClip, frames: int) -> None:
-    wanted = list(np.linspace(0, coded.times_s[-1], frames))
-    assert_nearest(coded, read(coded.path, Sampling(frames=frames)), wanted)
+    clip, wanted = read(coded.path, Sampling(frames=frames)), coded.evenly(frames)
+    nearest = {coded.nearest(time) for time in wanted}
+    if len(nearest) == frames:
+        assert_nearest(coded, clip, wanted)
+    else:  # the variable rate has gaps: see test_gaps.py
+        assert nearest < {*numbers_in(clip.frames)}
+        assert len(clip.frames) == frames
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_of_two_equally_near_frames_the_earlier(make_clip: MakeClip, suffix: str) -> None:
+    """Wanted number k is frame 249·k/(N-1), which ends in a half for each of these N."""
+    coded = make_clip(Recipe(suffix=suffix, codec="mpeg4", frames=250))
+    for frames in (3, 7, 55, 167):
+        wanted = [Fraction(249 * step, frames - 1) for step in range(frames)]
+        assert any(time.denominator == 2 for time in wanted)
+        numbers = numbers_in(read(coded.path, Sampling(frames=frames)).frames)
+        assert numbers == [math.ceil(time - Fraction(1, 2)) for time in wanted]
+    # At 12.5 and 37.5 frames, and between frames 7 and 8 from 0.3 s on.
+    assert numbers_in(read(coded.path, Sampling(fps=2, end_s=2)).frames) == [0, 12, 25, 37]
+    part = Sampling(frames=1, start_s=0.28, end_s=0.36)
+    assert numbers_in(read(coded.path, part).frames) == [7]
+
+
+def test_a_part_that_begins_with_a_keyframe_has_it(make_clip: MakeClip) -> None:
+    for suffix in (".mp4", ".mkv", ".ts"):
+        clip = read(make_clip(Recipe(suffix=suffix)).path, Sampling(start_s=0.4, end_s=0.8))
+        assert numbers_in(clip.frames) == list(range(10, 20))
 
 
 def test_one_frame_is_the_middle_one(coded: CodedClip) -> None:

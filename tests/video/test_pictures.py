@@ -13,7 +13,7 @@ from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
 from dycoke_cli.video.pictures import as_named, pictures_of, sources
-from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in
+from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
 from tests.video.conftest import MakeClip
 
 COUNT = 12
@@ -76,6 +76,20 @@ def test_the_process_reads_what_is_read_here(frames: Path, decoder: Decoder) -> 
     assert (here.timestamps_s, here.warnings) == (there.timestamps_s, there.warnings)
     assert plan(frames, sampling).times_s == here.timestamps_s == (0.0, 5.0, 11.0)
     np.testing.assert_array_equal(here.frames[0], coded_picture(0))
+
+
+def test_the_process_shows_transparency_on_white(tmp_path: Path, decoder: Decoder) -> None:
+    half = np.full((HEIGHT, WIDTH, 4), (200, 0, 0, 128), np.uint8)
+    for number in range(3):
+        put(tmp_path / "some", f"{number}.png")
+        Image.fromarray(half).save(tmp_path / "some" / f"{number}.png")
+    webm = write_rgba(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", [half] * 3)
+    for path in (tmp_path / "some", webm):
+        clip = decoder.read(str(path), Sampling())
+        np.testing.assert_array_equal(clip.frames, read(path).frames)
+        # 200 · 128/255 + 127 and 127
+        assert clip.frames[2, 9, 9] == pytest.approx([227, 127, 127], abs=2)
+        assert clip.warnings == (f"{path} is partly transparent: it is shown on white",)
 
 
 def test_pictures_that_are_named_are_one_video_in_their_order(frames: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Sampling, StreamInfo, read
@@ -22,8 +23,19 @@ RED, BLUE = (
 )
 
 
-def write_streams(path: Path, *pictures: np.ndarray, cover: bool = False) -> Path:
-    """A file with a video stream of 10 frames for each picture, the first one cover art if so."""
+def write_streams(
+    path: Path,
+    *pictures: np.ndarray,
+    cover: bool = False,
+    default: int | None = None,
+    frames: dict[int, int] | None = None,
+    noise: int | None = None,
+) -> Path:
+    """A file with a video stream of 10 frames for each picture, the first one cover art if so.
+
+    `default` is the only stream that is marked so, `frames` has other numbers of frames, and
+    `noise` is the stream whose frames are hard to code, which takes a higher bit rate.
+    """
     with av.open(str(path), "w") as container:
         streams = []
         for picture in pictures:
@@ -33,10 +45,19 @@ def write_streams(path: Path, *pictures: np.ndarray, cover: bool = False) -> Pat
             stream.pix_fmt = "rgb24" if still else "yuv444p"
             if still:
                 stream.disposition = av.stream.Disposition.attached_pic
+            elif default in (None, len(streams)):
+                stream.disposition = av.stream.Disposition.default
+            else:
+                stream.disposition = av.stream.Disposition(0)
             streams.append(stream)
         for stream, picture in zip(streams, pictures, strict=True):
-            for number in range(1 if cover and stream is streams[0] else 10):
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            count = (frames or {}).get(stream.index, 10)
+            for number in range(1 if cover and stream is streams[0] else count):
+                shown = picture.copy()
+                if stream.index == noise:
+                    grain = np.random.default_rng(number).integers(0, 40, shown.shape, np.uint8)
+                    shown[:, :, 1:] += grain[:, :, 1:]
+                frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, 10)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -85,6 +106,101 @@ def test_best_stream_is_read_unless_another_is_named(tmp_path: Path) -> None:
         assert clip.info.stream == stream
         np.testing.assert_allclose(clip.frames[1], picture, atol=6)
         assert probe(path, stream).stream == stream
+
+
+GREEN = np.full((48, 64, 3), (0, 120, 0), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+@pytest.mark.parametrize(
+    ("pictures", "options", "stream"),
+    [
+        ((RED, GREEN), {}, 0),
+        ((RED, GREEN), {"noise": 0}, 0),
+        ((RED, GREEN), {"noise": 1}, 0),
+        ((GREEN, RED, GREEN), {"noise": 2}, 0),
+        ((RED, BLUE), {}, 1),
+        ((BLUE, RED), {"noise": 1}, 0),
+        ((RED, BLUE, BLUE), {"noise": 2}, 1),
+        ((RED, GREEN), {"default": 1}, 1),
+        ((BLUE, RED), {"default": 1}, 1),
+    ],
+)
+def test_the_first_of_equal_streams(
+    pictures: tuple[np.ndarray, ...],
+    options: dict[str, int],
+    stream: int,
+    suffix: str,
+    tmp_path: Path,
+) -> None:
+    """The default one, then the largest, then the first; the bit rate doesn't matter."""
+    if "default" in options and suffix in (".ts", ".avi"):
+        stream = 0  # these formats have no mark for the default stream
+    path = write_streams(tmp_path / f"some{suffix}", *pictures, **options)  # type: ignore[arg-type]
+    assert probe(path).stream == stream
+    clip = read(path, Sampling(frames=2))
+    assert clip.info.stream == stream
+    assert clip.frames[0, 9, 9] == pytest.approx(pictures[stream][9, 9], abs=45)
+    others = " or ".join(str(one) for one in range(len(pictures)) if one != stream)
+    assert clip.warnings == (
+        f"{path} has {len(pictures)} video streams, and stream {stream} is read: for another set "
+        f"--stream {others}",
+    )
+    assert read(path, Sampling(frames=2, stream=stream)).warnings == ()
+
+
+def test_a_picture_in_a_stream_is_no_other_video(tmp_path: Path) -> None:
+    """Cover art that isn't marked as such, before the video, after it, and of its size."""
+    cases = (
+        ((BLUE, RED), 0, None),
+        ((RED, BLUE), 1, None),
+        ((RED, RED), 0, None),
+        ((BLUE, RED), 0, 0),
+    )
+    for number, (pictures, cover, default) in enumerate(cases):
+        path = tmp_path / f"{number}.mp4"
+        write_streams(path, *pictures, frames={cover: 1}, default=default)
+        clip = read(path, Sampling(frames=10))
+        assert (clip.info.stream, len(clip.frames), clip.warnings) == (1 - cover, 10, ())
+
+
+def test_the_transparency_of_avif_is_no_other_video(tmp_path: Path) -> None:
+    pytest.importorskip("PIL._avif")
+    pictures = [Image.new("RGBA", (64, 48), (0, 0, 200, 80 * number)) for number in range(3)]
+    for name, more in (("a.avif", []), ("b.avif", pictures[1:])):
+        pictures[0].save(tmp_path / name, save_all=bool(more), append_images=more, duration=100)
+        clip = read(tmp_path / name)
+        assert len(clip.frames) == 1 + len(more)
+        assert not any("--stream" in warning for warning in clip.warnings)
+
+
+def test_the_first_of_equal_audio_streams(tmp_path: Path, make_clip: MakeClip) -> None:
+    """As with video: not the one with the higher bit rate, but the one with more channels."""
+    generator = np.random.default_rng(0)
+    for layouts, expected in ((("mono", "mono"), 1), (("mono", "stereo"), 2)):
+        path = tmp_path / f"{expected}.mp4"
+        with av.open(str(make_clip(Recipe()).path)) as source, av.open(str(path), "w") as out:
+            video = out.add_stream_from_template(source.streams.video[0])
+            added = [out.add_stream("aac", rate=8000, layout=layout) for layout in layouts]
+            for stream in added:
+                stream.disposition = av.stream.Disposition.default
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = video
+                    out.mux(packet)
+            for stream, layout, loud in zip(added, layouts, (0.0, 0.5), strict=True):
+                channels = 1 if layout == "mono" else 2
+                sound = loud * generator.standard_normal((channels, 16_000)).astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
+                frame.sample_rate = 8000
+                out.mux(stream.encode(frame))
+                out.mux(stream.encode(None))
+        info = probe(path)
+        assert info.audio is not None
+        assert info.audio.index == expected
+        audio = read(path, Sampling(frames=2, audio_rate=8000)).audio
+        assert audio is not None
+        assert (np.abs(audio.samples).max() > 0.01) == (expected == 2)
 
 
 def test_stream_that_isnt_a_video(tmp_path: Path, make_clip: MakeClip) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -107,13 +108,23 @@ def test_window_end_beyond_the_video_is_the_videos_end() -> None:
     assert window(Sampling(end_s=99), 9.96, 10.0, 0.04) == TEN_SECONDS
 
 
+def test_times_are_the_decimals_that_were_written() -> None:
+    """0.3 in binary is 0.299999999999999988898, and 0.1 is larger than a tenth."""
+    end = Fraction(10)
+    part = window(Sampling(start_s=0.3, end_s=0.7), Fraction("9.96"), end, Fraction("0.1"))
+    assert part == Window(Fraction(3, 10), Fraction(6, 10), Fraction(7, 10))
+    times, _ = wanted_times(Sampling(fps=0.1), Window(Fraction(0), Fraction("9.96"), end * 3))
+    assert times == (0, 10, 20)
+    assert parse_time("1:00:00.1") == 3600.1
+
+
 def test_window_shorter_than_a_frame_has_one_moment() -> None:
     part = window(Sampling(start_s=2, end_s=2.01), 9.96, 10.0, 0.04)
     assert (part.first_s, part.last_s) == (2, 2)
 
 
 def test_start_in_the_last_frame_is_inside() -> None:
-    assert window(Sampling(start_s=9.98), 9.96, 10.0, 0.04).first_s == 9.98
+    assert window(Sampling(start_s=9.98), 9.96, 10.0, 0.04).first_s == Fraction("9.98")
 
 
 def test_start_beyond_the_end_is_refused() -> None:

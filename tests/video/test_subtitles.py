@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError
@@ -62,18 +63,40 @@ def file(tmp_path: Path) -> Callable[[str | bytes], Path]:
     return write
 
 
-def muxed(clip: Path, path: Path, *texts: str, default: int = 0, start: Fraction | int = 0) -> Path:
-    """A copy of a video with streams of subtitles; it begins at `start` of its clock."""
+def muxed(
+    clip: Path,
+    path: Path,
+    *texts: str,
+    default: int = 0,
+    start: Fraction | int = 0,
+    sound: bool = False,
+    forced: int | None = None,
+) -> Path:
+    """A copy of a video with streams of subtitles; it begins at `start` of its clock.
+
+    `sound`: with audio from 0 s on. `forced`: number of a stream of subtitles that is marked so.
+    """
     with av.open(str(clip)) as source, av.open(str(path), "w") as out:
         video = source.streams.video[0]
         theirs = out.add_stream_from_template(video)
+        if sound:
+            audio = out.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=8000)
+            audio.layout = "mono"
         added = []
         for number, text in enumerate(texts):
             lines = av.open(io.BytesIO(text.encode()))
             stream = out.add_stream_from_template(lines.streams[0])
             if number == default:
                 stream.disposition = av.stream.Disposition.default
+            if number == forced:
+                stream.disposition |= av.stream.Disposition.forced
             added.append((lines, stream))
+        if sound:
+            silence = np.zeros((1, 8000 * (int(start) + 1)), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 0
+            for encoded in (*audio.encode(frame), *audio.encode(None)):
+                out.mux(encoded)
         for packet in source.demux(video):
             if packet.dts is not None:
                 packet.pts += int(start / packet.time_base)
@@ -115,9 +138,27 @@ HEAD = "1\n00:00:00,500 --> 00:00:01,000\n"
         ASS + DIALOGUE + "{\\p1}" * 12_000 + "\n",
         HEAD + "<a" * 30_000 + "\n",
         HEAD + "{\\" * 30_000 + "\n",
+        HEAD + "<b" + " x=1" * 15_000 + "\n",
+        HEAD + "<b" + " " * 60_000 + "\n",
+        HEAD + "<b x='" * 10_000 + "\n",
+        HEAD + "<i" + ".a" * 30_000 + "\n",
+        "WEBVTT\n\n00:00.500 --> 00:01.000\n" + "<v a" * 15_000 + "\n",
         (HEAD + "\x9b" * 60_000 + "\n\n") * 10,
     ],
-    ids=["long", "open", "one brace", "drawings", "tags", "braces", "controls"],
+    ids=[
+        "long",
+        "open",
+        "one brace",
+        "drawings",
+        "tags",
+        "braces",
+        "attributes",
+        "spaces",
+        "quotes",
+        "classes",
+        "voices",
+        "controls",
+    ],
 )
 def test_hostile_lines_take_no_time(content: str, file) -> None:
     path, began = file(content), time.process_time()
@@ -131,6 +172,78 @@ def test_a_line_that_is_too_long_is_left_out_and_said(file) -> None:
     assert found.lines == LINES
     assert [w.split(" of ")[0] for w in found.warnings] == ["1 line"]
     assert found.warnings[0].endswith(" with more than 64 KiB is left out")
+
+
+# Text, and what is left of it in SubRip and in WebVTT.
+TEXTS = [
+    ("a<b and c>d", "a<b and c>d"),
+    ("if a<c or b>c", "if a<c or b>c"),
+    ("x < 3 <3 and 1<2>3", "x < 3 <3 and 1<2>3"),
+    ("<laughs> <Tom@x.org> <https://x.org>", "<laughs> <Tom@x.org> <https://x.org>"),
+    ("i<i.e. this>j and <image>", "i<i.e. this>j and <image>"),
+    ("</b >a<B>b</B> <I>c</i>", "ab c"),
+    ('<font color="#fff" size=".72c">a</font> <font color=red>b</font>', "a b"),
+    ("a<br>b<br/>c<BR />d", "a b c d"),
+    ("<ruby>a<rt>b</rt></ruby> <span class='x y'>c</span>", "ab c"),
+    ("a<00:00:00.600><c> b</c><c.red.big> c</c>", "a b c"),
+    ("<i>un<b", "un<b"),
+    ("{laughs} {\\an8}top", "{laughs} top"),
+    (
+        "\u202b\u05e9\u05dc\u05d5\u05dd\u202c \u0645\u200c\u0631",
+        "\u05e9\u05dc\u05d5\u05dd \u0645\u200c\u0631",
+    ),
+]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_only_real_tags_are_removed(kind: str, file) -> None:
+    head = "WEBVTT\n\n" if kind == "vtt" else ""
+    cues = (
+        f"{at + 1}\n00:00:{at:02}.000 --> 00:00:{at + 1:02}.000\n{text}\n\n"
+        for at, (text, _) in enumerate(TEXTS)
+    )
+    found = read_subtitles(file(head + "".join(cues)))
+    assert [line.text for line in found.lines] == [plain for _, plain in TEXTS]
+
+
+def test_what_only_webvtt_means_as_tags(file) -> None:
+    cue = "00:00.000 --> 00:01.000\n<v.loud Mary Ann>A &lt;b&gt; &amp;<lang en> B</lang></v>\n"
+    assert read_subtitles(file(f"WEBVTT\n\n{cue}")).lines[0].text == "A <b> & B"
+    srt = read_subtitles(file("1\n00:00:00,000 --> 00:00:01,000\nA &amp; B <v and w>\n"))
+    assert srt.lines[0].text == "A &amp; B <v and w>"
+
+
+def with_line(clip: Path, path: Path, codec: str, content: bytes, length_ms: int) -> Path:
+    """A copy of a video with one subtitle from 0.4 s on, its index in front."""
+    index_first = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(clip)) as source, av.open(str(path), "w", options=index_first) as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        stream = out.add_stream(codec)
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.subtitle_header = ASS.encode()
+        stream.codec_context.open()
+        line = av.Packet(content)
+        line.pts = line.dts = 400
+        line.duration, line.time_base, line.stream = length_ms, Fraction(1, 1000), stream
+        out.mux(line)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("codec", ["srt", "webvtt", "ass", "mov_text", "text"])
+def test_text_in_a_container_is_whole(codec: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    content = "a<b and c>d e \u202bf\u202c".encode()
+    if codec == "ass":
+        content = "0,0,Default,,0,0,0,,a<b and c>d {\\i1}e{\\i0} \u202bf\u202c".encode()
+    if codec == "mov_text":
+        content = len(content).to_bytes(2, "big") + content
+    path = tmp_path / ("v.mp4" if codec == "mov_text" else "v.mkv")
+    with_line(make_clip(Recipe()).path, path, codec, content, 900)
+    found = read(path, Sampling(frames=50), subtitles=SubtitleSource(None)).subtitles
+    assert found.lines == (Line(0.4, 1.3, "a<b and c>d e f"),)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +264,7 @@ def test_drawings_are_no_text(text: str, plain: str, file) -> None:
 def test_controls_are_shown_and_nothing_is_lost_behind_them(file) -> None:
     text = SRT.replace("Hello", "a\0b\x1b[2Jc\u202ed\x9be\u200ff {laughs}")
     found = read_subtitles(file(text))
-    assert found.lines[0].text == "a\\x00b\\x1b[2Jc\\u202ed\\x9be\u200ff {laughs} there"
+    assert found.lines[0].text == "a\\x00b\\x1b[2Jcd\\x9be\u200ff {laughs} there"
     assert found.lines[1:] == LINES[1:]
 
 
@@ -246,6 +359,83 @@ def test_times_of_a_stream_count_from_the_first_frame(
     clip = read(video, Sampling(frames=50), subtitles=SubtitleSource(None))
     assert [line.text for line in clip.subtitles.lines] == [line.text for line in LINES]
     assert [line.start_s for line in clip.subtitles.lines] == pytest.approx([0.5, 0.9])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_one_zero_point_for_a_file_and_a_stream(
+    suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """The picture begins 2.5 s after the sound: lines begin as many seconds before it."""
+    cues = (f"{at + 1}\n00:00:0{at},100 --> 00:00:0{at},900\nline {at}\n\n" for at in range(6))
+    text = "".join(cues)
+    (tmp_path / "beside.srt").write_text(text)
+    clip, path = make_clip(Recipe()).path, tmp_path / f"v{suffix}"
+    if suffix == ".mkv":
+        muxed(clip, path, text, start=Fraction(5, 2), sound=True)
+    else:
+        muxed(clip, path, start=Fraction(5, 2), sound=True)
+    beside = SubtitleSource(str(tmp_path / "beside.srt"))
+    found = [read(path, Sampling(frames=50), subtitles=beside)]
+    if suffix == ".mkv":
+        found.append(read(path, Sampling(frames=50), subtitles=SubtitleSource(None)))
+    for one in found:
+        assert one.info.start_s == 2.5
+        assert one.timestamps_s[0] == 0
+        # From 2.5 to 4.5 s of the file.
+        assert [line.text for line in one.subtitles.lines] == ["line 2", "line 3", "line 4"]
+        assert [line.start_s for line in one.subtitles.lines] == pytest.approx([-0.4, 0.6, 1.6])
+        assert not one.warnings
+    early = read(clip, Sampling(frames=50), subtitles=beside)
+    assert [line.start_s for line in early.subtitles.lines] == [0.1, 1.1]
+
+
+@pytest.mark.parametrize("title", [None, "Forced", "English (forced)"])
+def test_a_forced_stream_comes_last(title: str | None, make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip(Recipe()).path
+    forced, whole = SRT.replace("Hello", "Forced"), SRT.replace("Hello", "Whole")
+    path = tmp_path / "v.mkv"
+    muxed(clip, path, forced, whole, forced=0 if title is None else None)
+    if title is not None:
+        with av.open(str(path)) as source, av.open(str(tmp_path / "t.mkv"), "w") as out:
+            copies = {one.index: out.add_stream_from_template(one) for one in source.streams}
+            for index, copy in copies.items():
+                copy.disposition = source.streams[index].disposition
+            copies[1].metadata["title"] = title
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream_index]
+                    out.mux(packet)
+        path = tmp_path / "t.mkv"
+    assert read(path, subtitles=SubtitleSource(None)).subtitles.lines[0].text == "Whole there"
+    only = muxed(clip, tmp_path / "only.mkv", forced, forced=0)
+    assert read(only, subtitles=SubtitleSource(None)).subtitles.lines[0].text == "Forced there"
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".untagged.mkv"])
+def test_a_line_that_outlasts_the_picture_cuts_nothing_off(
+    suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """2 s of video and a longer line; a file that really is cut off is still noticed."""
+    path, clip = tmp_path / f"v{suffix}", make_clip(Recipe()).path
+    if suffix == ".mp4":  # FFmpeg counts the end of text within a second of the video's
+        with_line(clip, path, "mov_text", b"\0\5Hello", 2400)
+    else:
+        with_line(clip, path, "srt", b"Hello", 8600)
+    if suffix == ".untagged.mkv":  # as of programs that don't write how long each stream lasts
+        path.write_bytes(path.read_bytes().replace(b"DURATION", b"REMARKS_"))
+    with av.open(str(path)) as container:
+        assert container.duration == (2_800_000 if suffix == ".mp4" else 9_000_000)
+    clip = read(path, Sampling(frames=2))
+    assert clip.warnings == ()
+    assert clip.info.duration_s == pytest.approx(2.0)
+    content = path.read_bytes()
+    packets = max(content.find(b"mdat"), 0)
+    path.write_bytes(content[: packets + (len(content) - packets) * 2 // 3])
+    warnings = [one for one in read(path, Sampling(frames=2)).warnings if "cut off" in one]
+    # Without tags, a line's end can't be told from that of the video.
+    assert ["s of 2.0 s: it is cut off" in one for one in warnings] == [True] * (
+        suffix != ".untagged.mkv"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from dycoke_cli.video.containers import best_audio
 from dycoke_cli.video.limits import MAX_AUDIO_BYTES
 from dycoke_cli.video.sampling import Window
 from dycoke_cli.video.source import VideoSource
@@ -30,8 +31,8 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
         float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
         at most `MAX_AUDIO_BYTES`; None if the part has no audio.
     """
-    source.seek_roughly(part.first_s)
-    stream = source.container.streams.best("audio")
+    source.seek_roughly(float(part.first_s))
+    stream = best_audio(source.container)
     if stream is None:
         return None
     length = min(round((part.end_s - part.first_s) * rate), MAX_AUDIO_BYTES // _SAMPLE.itemsize)
@@ -39,7 +40,7 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
     # Places in `audio`. Both may be negative: seeking ends before the part, and the samples before
     # it are cut off. If the audio begins later than the part, silence (zeros) comes first.
     start = end = stop = 0
-    frames = _decoded(source, stream, part.first_s)
+    frames = _decoded(source, stream, float(part.first_s))
     for number, frame in enumerate(_resampled(frames, rate)):
         # The plain mean, as models were trained with; FFmpeg's downmix weighs channels.
         samples = frame.to_ndarray().mean(0)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
+
+from dycoke_cli.video.transparency import has_alpha, is_opaque, over_white
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
 _MATRICES = {
@@ -63,9 +65,38 @@ def is_hdr(frame: av.VideoFrame) -> bool:
 def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     """Convert a frame of any pixel format to RGB, uint8 [height, width, 3], scaled to that size.
 
-    An alpha channel is dropped, as FFmpeg does; HDR isn't tone-mapped.
+    An alpha channel is dropped: `opaque` blends it. HDR isn't tone-mapped.
     """
     return _rgb_frame(frame, width, height).to_ndarray()
+
+
+def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
+    """Blend a partly transparent frame over white, in RGB; return others unchanged.
+
+    Before scaling, because scaling would mix in the colours of transparent pixels.
+
+    Args:
+        frame: of any pixel format.
+        blank_is_unused: whether an alpha channel of zeros only is unused, and the frame opaque.
+    """
+    if not has_alpha(frame.format):
+        return frame
+    converted = _converted(frame, "rgba", frame.width, frame.height)
+    rgba = _pixels_of(converted, 4)
+    if is_opaque(rgba) or (blank_is_unused and not rgba[..., 3].any()):
+        return frame
+    blended = av.VideoFrame(frame.width, frame.height, "rgb24")
+    over_white(rgba, _pixels_of(blended, 3))
+    return blended
+
+
+def _pixels_of(frame: av.VideoFrame, channels: int) -> np.ndarray:
+    """Pixels of a packed frame, uint8 [H, W, channels], in its own memory: it may be large."""
+    plane = frame.planes[0]
+    if plane.line_size < 0:  # bottom up
+        return frame.to_ndarray()
+    rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : channels * frame.width].reshape(frame.height, -1, channels)
 
 
 def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
@@ -81,11 +112,15 @@ def _within(width: int, height: int, pixels: int) -> tuple[int, int]:
 
 
 def _rgb_frame(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    return _converted(frame, "rgb24", width, height)
+
+
+def _converted(frame: av.VideoFrame, pixels: str, width: int, height: int) -> av.VideoFrame:
     same_size = (frame.width, frame.height) == (width, height)
     return frame.reformat(
         width=width,
         height=height,
-        format="rgb24",
+        format=pixels,
         src_colorspace=matrix_name(frame),
         src_color_range="JPEG" if is_full_range(frame) else "MPEG",
         dst_color_range="JPEG",

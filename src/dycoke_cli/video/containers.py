@@ -13,6 +13,11 @@ from dycoke_cli.video.unreadable import why_unreadable, without_index
 MAX_PICTURES = 100_000
 _WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
+# Codecs of cover art.
+_STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
+_AVIF = ("avif", "avis")
+# What FFmpeg chooses audio by, before the bit rate.
+_CHOSEN_BY = Disposition.default | Disposition.hearing_impaired | Disposition.visual_impaired
 # FFmpeg's names of the allowed formats: those that contain all their data. Playlists (concat, hls,
 # dash, imf, …), streams (sdp, rtsp) and multi-file recordings (mlv, vobsub, r3d) refer to other
 # files or URLs. Devices and text art (lavfi, tty, …) aren't video files.
@@ -102,7 +107,7 @@ def _is_animated_webp(file: BinaryIO) -> bool:
 def choose_stream(
     container: av.container.InputContainer, index: int | None, name: str
 ) -> av.VideoStream:
-    """Choose the video stream to read: the one with this index, or the best.
+    """Choose the video stream to read: the one with this index, or `best_stream`.
 
     Raises:
         VideoError: the container has no video stream.
@@ -132,10 +137,71 @@ def video_streams(container: av.container.InputContainer) -> list[av.VideoStream
 
 
 def best_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """FFmpeg's choice of video stream; the first one if it chose cover art."""
-    moving = video_streams(container)
+    """Video stream that is read by default; None if there is none.
+
+    FFmpeg prefers streams that are marked as default, then those with several frames, then the
+    higher bit rate. The bit rate is chance where several cameras record the same scene. As in the
+    `ffmpeg` command, the larger picture is chosen instead, and the first of equally large ones.
+    """
+    streams = video_streams(container)
+    moving = [one for one in streams if one.frames != 1] or streams
+    if not moving:
+        return None
     best = container.streams.best("video")
-    for stream in moving:
-        if best is not None and stream.index == best.index:
-            return stream
-    return moving[0] if moving else None
+    # FFmpeg may have chosen cover art.
+    chosen = next((one for one in moving if best is not None and one.index == best.index), None)
+    chosen = chosen or max(moving, key=lambda one: bool(one.disposition & Disposition.default))
+    marked = chosen.disposition & Disposition.default
+    equal = [one for one in moving if one.disposition & Disposition.default == marked]
+    return max([one for one in equal if _moves_like(one, chosen)], key=_pixels)
+
+
+def other_streams(
+    container: av.container.InputContainer, read: av.VideoStream
+) -> list[av.VideoStream]:
+    """Video streams that a user could have meant instead of the one that is read."""
+    if most_pictures(container) is not None or container.metadata.get("major_brand") in _AVIF:
+        return []  # one image in several sizes, or its transparency
+    moving = video_streams(container)
+    return [one for one in moving if one.index != read.index and _moves_like(one, read)]
+
+
+def has_separate_alpha(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether the transparency of a stream is another stream, which is the case in AVIF."""
+    if container.metadata.get("major_brand") not in _AVIF:
+        return False
+    others = [one for one in video_streams(container) if one.index != stream.index]
+    return any(
+        one.codec_context is not None
+        and _pixels(one) == _pixels(stream)
+        and (one.codec_context.pix_fmt or "").startswith("gray")
+        for one in others
+    )
+
+
+def best_audio(container: av.container.InputContainer) -> av.AudioStream | None:
+    """Audio stream that is read: FFmpeg's choice, but by number of channels, not by bit rate."""
+    best = container.streams.best("audio")
+    if best is None:
+        return None
+    kind = best.disposition & _CHOSEN_BY
+    equal = [one for one in container.streams.audio if one.disposition & _CHOSEN_BY == kind]
+    return max(equal, key=lambda one: one.codec_context.channels if one.codec_context else 0)
+
+
+def _moves_like(stream: av.VideoStream, other: av.VideoStream) -> bool:
+    """Whether a stream has several frames if another one has.
+
+    Some programs store cover art as an ordinary stream of one frame.
+    """
+    if stream.index == other.index:
+        return True
+    if stream.frames == 1 and other.frames != 1:
+        return False
+    codec, others = (one.codec_context and one.codec_context.name for one in (stream, other))
+    return codec is not None and (codec == others or codec not in _STILL_CODECS)
+
+
+def _pixels(stream: av.VideoStream) -> int:
+    context = stream.codec_context
+    return context.width * context.height if context else 0

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
@@ -21,12 +22,12 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
 from dycoke_cli.video.clip import Audio, Clip, Plan
-from dycoke_cli.video.color import Geometry, shrunk, to_rgb
+from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
 from dycoke_cli.video.limits import Limits, picture_size
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, pictures_of
 from dycoke_cli.video.planning import plan_of
-from dycoke_cli.video.sampling import Sampling, Window
+from dycoke_cli.video.sampling import Sampling, Seconds, Window
 from dycoke_cli.video.source import Picture, VideoSource, video_in
 from dycoke_cli.video.subtitles import (
     Subtitles,
@@ -41,7 +42,7 @@ _SAMPLING = Sampling()
 # Gaps up to this are decoded through, which is as fast as a seek.
 _SHORT_GAP_S = 0.5
 # Matroska rounds time stamps to 1 ms, so the frame at 1.000 s may have 0.9995.
-_ROUNDING_S = 0.001
+_ROUNDING_S = Fraction(1, 1000)
 
 
 class Reader:
@@ -65,12 +66,15 @@ class Reader:
         subtitle_file: BinaryIO | None = None,
     ) -> None:
         self._source = source
-        self.plan, self._geometry, self._part = plan_of(source, sampling)
+        planned = plan_of(source, sampling)
+        self.plan, self._geometry = planned.plan, planned.geometry
+        self._wanted, self._part = planned.times, planned.part
         self._sampling = sampling
         self._subtitles: Subtitles | int | None = None
         self._without: tuple[str, ...] = ()
         if subtitle_file is not None and subtitles is not None:
-            self._subtitles = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+            of_file = parse_subtitles(subtitle_file, display_name(subtitles.path or ""))
+            self._subtitles = of_file.shifted(float(source.starts_s))
         elif subtitles is not None:
             self._find_stream(subtitles)
 
@@ -93,13 +97,16 @@ class Reader:
         source, geometry = self._source, self._geometry
         self._times = list[float]()
         self._changes = list[str]()
+        self._transparent = False
         # Planning has read packets to the end.
         source.rewind()
-        for picture in nearest_frames(source, self.plan.times_s, self._part):
+        for found in nearest_frames(source, self._wanted, self._part):
+            picture = _opaque(source, found)
+            self._transparent |= picture.transparent
             self._changes = self._changes or _size_change(source.name, geometry, picture)
             rgb = to_rgb(picture.frame, geometry.width, geometry.height)
-            self._times.append(picture.time_s)
-            yield picture.time_s, geometry.orientation.apply(rgb)
+            self._times.append(float(picture.time_s))
+            yield self._times[-1], geometry.orientation.apply(rgb)
         if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
@@ -116,7 +123,20 @@ class Reader:
             subtitles = read_stream(self._source, subtitles, self._times[-1])
         lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
-        return (*self.plan.warnings, *self._changes, *_damage(self._source), *of_lines), lines
+        of_frames = (*self._changes, *self._transparency(), *_damage(self._source))
+        return (*self.plan.warnings, *of_frames, *of_lines), lines
+
+    def _transparency(self) -> list[str]:
+        name, stream = self._source.name, self._source.stream
+        if self._source.without_alpha:
+            return [
+                f"{name} has transparency that FFmpeg can't decode, so transparent parts have any "
+                "colour: convert it to PNG, APNG or ProRes 4444"
+            ]
+        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
+        if not self._transparent or stream.codec_context.name == "gif":
+            return []
+        return [f"{name} is partly transparent: it is shown on white"]
 
     def audio(self) -> Audio | None:
         """Audio, if the sampling has a rate for it; read after the frames.
@@ -216,7 +236,9 @@ def read(
         return reader.read(on_progress)
 
 
-def nearest_frames(source: VideoSource, wanted: Sequence[float], part: Window) -> Iterator[Picture]:
+def nearest_frames(
+    source: VideoSource, wanted: Sequence[Seconds], part: Window
+) -> Iterator[Picture]:
     """Yield the frame nearest to each wanted time; of two equally near ones the earlier.
 
     Only frames of the part count. If it has none (it lies between two frames), the frame that is
@@ -231,7 +253,7 @@ def nearest_frames(source: VideoSource, wanted: Sequence[float], part: Window) -
         Frames in ascending order of time, each once, so there may be fewer than wanted times.
     """
     seeker = _Seeker(source)
-    last_s: float | None = None
+    last_s: Seconds | None = None
     fallback: Picture | None = None
     for time in wanted:
         pair = [picture for picture in seeker.around(time) if picture is not None]
@@ -239,7 +261,7 @@ def nearest_frames(source: VideoSource, wanted: Sequence[float], part: Window) -
         inside = [p for p in pair if part.first_s - _ROUNDING_S <= p.time_s < part.end_s]
         if not inside:
             continue
-        best = min(inside, key=lambda picture: abs(picture.time_s - time))
+        best = min(inside, key=lambda picture: abs(picture.time_s - Fraction(time)))
         # Wanted times closer together than frames have the same nearest frame.
         if last_s is None or best.time_s > last_s:
             last_s = best.time_s
@@ -265,11 +287,11 @@ class _Seeker:
         self._ended = False
         self._decode_through_s = _SHORT_GAP_S
 
-    def around(self, time_s: float) -> tuple[Picture | None, Picture | None]:
+    def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
         """The frames at or before and after a time, which must not decrease between calls."""
         if self._after is not None and self._after.time_s >= time_s:
             return self._before, self._after
-        keyframe = self._seek(time_s)
+        keyframe = self._seek(float(time_s))
         self._advance(time_s)
         # No frame after the keyframe can be decoded (a damaged end of the file). Go back one
         # keyframe at a time, until there is a frame that can. Half an interval before a keyframe
@@ -287,7 +309,7 @@ class _Seeker:
 
     def _seek(self, time_s: float) -> float | None:
         """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
-        position = self._after.time_s if self._after else 0.0
+        position = float(self._after.time_s) if self._after else 0.0
         if self._ended or not self._source.seekable or time_s - position <= self._decode_through_s:
             return None
         if not self._source.leads_on(time_s, position):
@@ -314,24 +336,33 @@ class _Seeker:
         self._before = self._after = None
         self._ended = False
 
-    def _advance(self, time_s: float) -> None:
+    def _advance(self, time_s: Seconds) -> None:
         """Decode until `_after` is at or after a time, or the file ends."""
         while not self._ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.
             self._after = None
-            self._after = _scaled(next(self._pictures, None))
+            self._after = _scaled(self._source, next(self._pictures, None))
             self._ended = self._after is None
 
 
-def _scaled(picture: Picture | None) -> Picture | None:
+def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
     """Scale a frame above 8K down at once, because a few of them fill the memory.
 
     Smaller frames are scaled only if they are selected, because scaling takes longer than decoding.
     """
     if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
         return picture
+    picture = _opaque(source, picture)
     return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
+
+
+def _opaque(source: VideoSource, picture: Picture) -> Picture:
+    """Blend a partly transparent frame over white."""
+    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
+    unused = source.container.format.name == "avi"
+    frame = opaque(picture.frame, blank_is_unused=unused)
+    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
 
 
 def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
@@ -340,7 +371,7 @@ def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
     first, other = picture_size(geometry.stored_size), picture_size(picture.size)
     return [
         f"{name} changes its picture size from {first} to {other} at or before "
-        f"{picture.time_s:.1f} s: pictures are scaled to the first size"
+        f"{float(picture.time_s):.1f} s: pictures are scaled to the first size"
     ]
 
 

@@ -8,9 +8,12 @@ import av
 
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video import limits
+from dycoke_cli.video.transparency import has_alpha
 
 # Maximum reference frames of a decoder, by the standard of the codec.
 _REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
+# With transparency, which is decoded by a second decoder.
+_REFERENCES |= {"libvpx-vp9": 2 * _REFERENCES["vp9"], "libvpx": 2 * _REFERENCES["vp8"]}
 _DEFAULT_REFERENCES = 2
 # Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
 # converted or copied. Huge frames are scaled at once, so there is only the last one.
@@ -20,6 +23,8 @@ _OVERHEAD = 1.3
 _UNKNOWN_BITS = 32
 # Frames in RGB: before a wanted time, after it, as an array, and rotated.
 _CONVERTED = 4
+# Bytes per pixel to blend a transparent frame at its full size: in RGBA and in RGB.
+_BLENDED = 4 + 3
 _LARGE_PIXELS = 1_000_000
 _MAX_THREADS = 16
 # Each thread of frame-parallel decoding holds another frame; all of these together are limited.
@@ -56,6 +61,8 @@ def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
     held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
     pictures = references + threads + held
     converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
+    if context.format is not None and has_alpha(context.format):
+        converted += _BLENDED * pixels
     return pictures * _picture_bytes(context) + converted
 
 

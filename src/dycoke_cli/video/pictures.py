@@ -11,13 +11,14 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
-from dycoke_cli.video.sampling import Sampling, wanted_times, window
+from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +43,7 @@ PICTURES = frozenset(
 
 _DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
-# Tolerance of floating-point times, in frames.
-_ROUNDING = 1e-6
+_HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,17 @@ def shown(sampling: Sampling, count: int) -> tuple[tuple[int, ...], str | None]:
     Raises:
         UsageError: the start lies beyond the end, or there would be too many frames.
     """
-    fps = sampling.picture_fps
+    fps = exact(sampling.picture_fps)
     part = window(sampling, (count - 1) / fps, count / fps, 1 / fps)
-    first = math.ceil(part.first_s * fps - _ROUNDING)
-    last = math.ceil(min(part.end_s * fps, count) - _ROUNDING) - 1
+    first = math.ceil(part.first_s * fps)
+    last = math.ceil(min(part.end_s * fps, count)) - 1
     if first > last:  # the part lies between two images: use the one displayed then
         return (min(int(part.first_s * fps), count - 1),), None
     if sampling.fps is None and last - first < sampling.frames:
         return tuple(range(first, last + 1)), None
     times, warning = wanted_times(sampling, part)
-    # ceil(x - 0.5) rounds halves down, to the earlier of two equally near images.
-    nearest = (math.ceil(time * fps - 0.5 - _ROUNDING) for time in times)
+    # ceil(x - 1/2) rounds halves down, to the earlier of two equally near images.
+    nearest = (math.ceil(time * fps - _HALF) for time in times)
     return tuple(dict.fromkeys(min(max(one, first), last) for one in nearest)), warning
 
 
@@ -204,7 +204,7 @@ class PictureReader:
         size = (width, height)
         check_clip(pictures.name, size, len(self._numbers), sampling.fps is not None)
         self.plan = Plan(
-            times_s=tuple(number / fps for number in self._numbers),
+            times_s=tuple(float(number / exact(fps)) for number in self._numbers),
             width=width,
             height=height,
             info=replace(
@@ -230,9 +230,12 @@ class PictureReader:
         self._admit(plan.memory_bytes)
         frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
         warnings = dict.fromkeys(plan.warnings)
+        of_pictures = dict[str, list[str]]()
         for at, number in enumerate(self._numbers):
             read = self._first if at == 0 else self._read_one(number)
-            warnings |= dict.fromkeys(read.warnings)
+            for warning in read.warnings:
+                said = warning.removeprefix(read.info.path)
+                of_pictures.setdefault(said, []).append(warning)
             picture = read.frames[0]
             if picture.shape != frames.shape[1:]:
                 picture = _fitted(picture, size)
@@ -243,6 +246,10 @@ class PictureReader:
             frames[at] = picture
             if on_progress is not None:
                 on_progress(at + 1, count)
+        # What several pictures have in common is said once, of all.
+        name = self._pictures.name
+        for said, each in of_pictures.items():
+            warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
         return Clip(frames, plan.times_s, plan.info, tuple(warnings))
 
 

@@ -7,6 +7,7 @@ seeking there fails. Files without an index are read in full (`packet_scan`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,10 +18,12 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry
+from dycoke_cli.video.containers import other_streams
+from dycoke_cli.video.gaps import planned_times
 from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.packet_scan import index_of
 from dycoke_cli.video.probe import describe
-from dycoke_cli.video.sampling import Sampling, Window, wanted_times, window
+from dycoke_cli.video.sampling import Sampling, Seconds, Window, window
 from dycoke_cli.video.source import VideoSource
 
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
@@ -29,6 +32,7 @@ _TOLERANCE_S = Fraction(3, 10)
 # Formats whose packets reach to the end of the file, and how much of it may be padding.
 _PACKETS_TO_THE_END = ("mpegts", "flv", "matroska,webm")
 _PADDING, _PADDING_BYTES = 0.1, 1024
+_DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,10 @@ class Duration:
         is_partial: whether the file goes on after its last readable packet.
     """
 
-    last_s: float
-    end_s: float
+    last_s: Fraction
+    end_s: Fraction
     frames: int | None
-    declared_end_s: float | None
+    declared_end_s: Fraction | None
     is_partial: bool = False
 
 
@@ -61,15 +65,29 @@ class _Extent:
     end_of_any: Fraction
 
 
-def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Window]:
+@dataclass(frozen=True)
+class Planned:
+    """Plan of an open video, with what is needed to read its frames.
+
+    Attributes:
+        plan: for the user.
+        geometry: of a frame.
+        part: sampled part of the video.
+        times: those of the plan, exact.
+    """
+
+    plan: Plan
+    geometry: Geometry
+    part: Window
+    times: tuple[Seconds, ...]
+
+
+def plan_of(source: VideoSource, sampling: Sampling) -> Planned:
     """Plan the frames of an open video.
 
     Args:
         source: the video.
         sampling: frames to read.
-
-    Returns:
-        The plan, the geometry of a frame, and the sampled part of the video.
 
     Raises:
         VideoError: the frames would take too much memory.
@@ -81,18 +99,15 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
     decoding_bytes = source.decoding_bytes
     width, height = geometry.shown_size
     duration = measure_duration(source)
-    part = window(sampling, duration.last_s, duration.end_s, float(source.interval))
-    times, warning = wanted_times(sampling, part)
-    if sampling.fps is None:
-        # If the part has no more frames than wanted, all are read. Evenly spaced times would miss
-        # some of them where a variable rate puts them close together.
-        times = frame_times(source, part.first_s, part.end_s, sampling.frames) or times
+    part = window(sampling, duration.last_s, duration.end_s, source.interval)
+    most = limits.MAX_CLIP_BYTES // (3 * width * height)
+    times, said = planned_times(source, sampling, part, most)
     limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
-    warnings = [warning] if warning else []
+    warnings = [*said, *_other_streams(source, sampling)]
     if duration.declared_end_s is not None:
+        ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"
         warnings.append(
-            f"{source.name} ends at {duration.end_s:.1f} s of {duration.declared_end_s:.1f} s: "
-            "it is cut off, and only what is there was used"
+            f"{source.name} ends at {ends}: it is cut off, and only what is there was used"
         )
     if duration.is_partial:
         warnings.append(
@@ -112,12 +127,24 @@ def plan_of(source: VideoSource, sampling: Sampling) -> tuple[Plan, Geometry, Wi
         )
     info = replace(
         info,
-        duration_s=duration.end_s,
+        duration_s=float(duration.end_s),
         frame_count=duration.frames or info.frame_count,
         start_s=float(source.origin),
     )
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
-    return Plan(times, width, height, info, tuple(warnings), memory_bytes), geometry, part
+    plan = Plan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
+    return Planned(plan, geometry, part, times)
+
+
+def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
+    others = other_streams(source.container, source.stream)
+    if sampling.stream is not None or not others:
+        return []
+    indices = " or ".join(str(one.index) for one in others)
+    return [
+        f"{source.name} has {len(others) + 1} video streams, and stream {source.stream.index} is "
+        f"read: for another set --stream {indices}"
+    ]
 
 
 def measure_duration(source: VideoSource) -> Duration:
@@ -131,13 +158,17 @@ def measure_duration(source: VideoSource) -> Duration:
     extent, counted = None, False
     if declared is not None and source.seekable and source.seek(float(declared)) is not None:
         extent = _extent(source, source.demux(*source.container.streams))
-    # A truncated file has no packets near its declared end.
-    if extent is None or extent.frames == 0:
+    # A truncated file has no packets near its declared end. A subtitle that is displayed until then
+    # has its packet well before.
+    is_short = extent is None or extent.frames == 0
+    if extent is not None and declared is not None and _may_end_with_line(source):
+        is_short |= declared - extent.end_of_any > _TOLERANCE_S
+    if extent is None or is_short:
         source.rewind()
         extent, counted = _extent(source, source.demux(*source.container.streams)), True
     return Duration(
-        last_s=float(extent.last),
-        end_s=float(extent.end),
+        last_s=extent.last,
+        end_s=extent.end,
         frames=extent.frames if counted else None,
         declared_end_s=_truncated(source, declared, extent.end_of_any),
         is_partial=source.layout.hidden_films > 0,
@@ -151,8 +182,8 @@ def _indexed(source: VideoSource) -> Duration:
     declared = None if index.clock.restarts else _declared_end(source)
     unread = source.layout.size - index.last_byte
     return Duration(
-        last_s=float(index.last_s - source.origin),
-        end_s=float(index.end_s - source.origin),
+        last_s=index.last_s - source.origin,
+        end_s=index.end_s - source.origin,
         frames=index.frames,
         declared_end_s=_truncated(source, declared, index.end_of_any_s - source.origin),
         is_partial=source.container.format.name in _PACKETS_TO_THE_END
@@ -160,35 +191,12 @@ def _indexed(source: VideoSource) -> Duration:
     )
 
 
-def _truncated(source: VideoSource, declared: Fraction | None, end: Fraction) -> float | None:
+def _truncated(source: VideoSource, declared: Fraction | None, end: Fraction) -> Fraction | None:
     """The declared end of a file that is truncated well before it; otherwise None."""
     # Compared with the end of any stream: audio may be longer than the video of an intact file.
     if declared is None or declared - end <= max(_TOLERANCE_S, 2 * source.interval):
         return None
-    return float(declared)
-
-
-def frame_times(
-    source: VideoSource, first_s: float, end_s: float, most: int
-) -> tuple[float, ...] | None:
-    """Times of all frames in [first_s, end_s), ascending; None if there are more than `most`.
-
-    Reads about `most` packets, and decodes none. The position of the source changes.
-    """
-    if first_s <= 0 or not source.seekable or source.seek(first_s) is None:
-        source.rewind()
-    times: list[float] = []
-    for packet in source.demux():
-        time = source.packet_time(packet)
-        if time is None or len(times) > most:
-            return None  # no time stamps, or too many frames
-        # Packets come in decoding order, in which presentation times jump; only when the decoding
-        # time has passed the end can no earlier frame follow.
-        if packet.dts is not None and packet.dts * packet.time_base - source.origin >= end_s:
-            break
-        if not packet.is_discard and first_s <= time < end_s:
-            times.append(float(time))
-    return tuple(sorted(times)) if 0 < len(times) <= most else None
+    return declared
 
 
 def _declared_end(source: VideoSource) -> Fraction | None:
@@ -197,12 +205,42 @@ def _declared_end(source: VideoSource) -> Fraction | None:
         return None
     # The declared duration of Matroska counts from time 0, of all others from the first time stamp.
     start = 0 if "matroska" in container.format.name else container.start_time or 0
-    return Fraction(start + container.duration, av.time_base) - source.origin
+    end = Fraction(start + container.duration, av.time_base)
+    if container.streams.subtitles and not _may_end_with_line(source):
+        ends = [_end_of(stream) for stream in _timed_streams(source)]
+        end = min(end, max(one for one in ends if one is not None))
+    return end - source.origin
+
+
+def _may_end_with_line(source: VideoSource) -> bool:
+    """Whether the declared end may be that of a subtitle, which may be displayed longer.
+
+    It isn't known for streams of Matroska that don't declare their own ends.
+    """
+    has_lines = bool(source.container.streams.subtitles)
+    return has_lines and None in [_end_of(stream) for stream in _timed_streams(source)]
+
+
+def _timed_streams(source: VideoSource) -> list[av.stream.Stream]:
+    return [one for one in source.container.streams if one.type in ("video", "audio")]
+
+
+def _end_of(stream: av.stream.Stream) -> Fraction | None:
+    """Declared end of a stream by the file's clock, in seconds; None if there is none."""
+    if stream.duration and stream.time_base:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    # A tag of Matroska: 00:00:12.500000000
+    match = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
 
 
 def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
     frames, last, end, end_of_any = 0, Fraction(0), Fraction(0), Fraction(0)
     previous: Fraction | None = None
+    with_lines = _may_end_with_line(source)
     for packet in packets:
         if packet.is_discard:
             continue
@@ -219,6 +257,6 @@ def _extent(source: VideoSource, packets: Iterable[av.Packet]) -> _Extent:
                 )
             last = max(last, time)
             end = max(end, time + (length or source.interval))
-        if time is not None:
+        if time is not None and (with_lines or packet.stream.type != "subtitle"):
             end_of_any = max(end_of_any, time + length)
     return _Extent(frames, last, end, max(end, end_of_any))

@@ -11,7 +11,7 @@ import av
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
-from dycoke_cli.video.containers import video_streams
+from dycoke_cli.video.containers import best_audio, video_streams
 from dycoke_cli.video.info import AudioInfo, StreamInfo, VideoInfo
 from dycoke_cli.video.limits import check_size
 from dycoke_cli.video.source import VideoSource, open_video
@@ -77,7 +77,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         hdr=is_hdr(frame),
         video_streams=tuple(_stream_info(one) for one in video_streams(source.container)),
         audio_streams=len(streams.audio),
-        audio=_audio_info(streams.best("audio")),
+        audio=_audio_info(best_audio(source.container)),
         subtitle_streams=len(streams.subtitles),
     )
     return info, geometry.within(limits.MAX_KEPT_PIXELS)

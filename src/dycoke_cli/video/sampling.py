@@ -3,6 +3,9 @@
 The rule is the usual one (`np.linspace` from the first frame to the last, inclusive), but applied
 to times instead of frame numbers. With a constant rate the two agree, and with a variable rate only
 times are evenly spaced.
+
+Times are fractions, because floats round: a wanted time halfway between two frames would be nearer
+to one of them by chance.
 """
 
 from __future__ import annotations
@@ -10,11 +13,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Annotated
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
 from dycoke_cli.unicode import display_name
+
+Seconds = Fraction | float
+"""Time in seconds. Arithmetic is exact as long as all times are fractions."""
 
 MAX_WANTED = 100_000
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
@@ -33,16 +40,19 @@ def parse_time(text: str) -> float:
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise _not_a_time(text)
-    hours, minutes, seconds = match.groups()
-    if minutes is not None and float(seconds) >= 60:
-        raise _not_a_time(text)
-    if hours is not None and float(minutes) >= 60:
-        raise _not_a_time(text)
-    # float() accepts digits of any length, if only as inf; int() raises an error above its limit.
-    time_s = float(hours or 0) * 3600 + float(minutes or 0) * 60 + float(seconds)
-    if not math.isfinite(time_s):
+    try:
+        hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+        time_s = float(hours * 3600 + minutes * 60 + seconds)
+    except (ValueError, OverflowError) as error:  # too many digits for an integer or a float
+        raise _not_a_time(text) from error
+    if (match[2] is not None and seconds >= 60) or (match[1] is not None and minutes >= 60):
         raise _not_a_time(text)
     return time_s
+
+
+def exact(number: float) -> Fraction:
+    """The decimal number that a float stands for: 3/10 for 0.3, which binary can't hold."""
+    return Fraction(str(float(number)))
 
 
 def _not_a_time(text: str) -> UsageError:
@@ -152,12 +162,12 @@ class Window:
         end_s: end of the part, exclusive.
     """
 
-    first_s: float
-    last_s: float
-    end_s: float
+    first_s: Seconds
+    last_s: Seconds
+    end_s: Seconds
 
 
-def window(sampling: Sampling, last_s: float, end_s: float, interval_s: float) -> Window:
+def window(sampling: Sampling, last_s: Seconds, end_s: Seconds, interval_s: Seconds) -> Window:
     """Part of a video between `--start` and `--end`.
 
     Args:
@@ -169,20 +179,22 @@ def window(sampling: Sampling, last_s: float, end_s: float, interval_s: float) -
     Raises:
         UsageError: the start lies beyond the end of the video.
     """
-    first = sampling.start_s or 0.0
+    first = exact(sampling.start_s or 0.0)
+    end = None if sampling.end_s is None else exact(sampling.end_s)
     if first > last_s and first >= end_s:
         raise UsageError(
-            f"--start {first:g} s lies beyond the end of the video, which is {end_s:.1f} s long"
+            f"--start {float(first):g} s lies beyond the end of the video, which is "
+            f"{float(end_s):.1f} s long"
         )
-    if sampling.end_s is None or sampling.end_s >= end_s:
+    if end is None or end >= end_s:
         # The end is exclusive, so it must be after the last frame even if that has no duration.
         return Window(first, max(first, last_s), max(end_s, math.nextafter(last_s, math.inf)))
     # The last frame before an exclusive end is about one interval earlier. Example: at 25 fps and
     # --end 2, wanted times run to 1.96 s.
-    return Window(first, max(first, min(last_s, sampling.end_s - interval_s)), sampling.end_s)
+    return Window(first, max(first, min(last_s, end - interval_s)), end)
 
 
-def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], str | None]:
+def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[Seconds, ...], str | None]:
     """Wanted times of the frames in a part of a video.
 
     With `frames`: that many, evenly spaced from the first frame to the last, inclusive; a single
@@ -196,23 +208,35 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[float, ...], s
         UsageError: `fps` would take more than `MAX_WANTED` frames.
     """
     if sampling.fps is None:
-        return _evenly_spaced(part, sampling.frames), None
-    # Without the tolerance, rounding could add a frame: 2.0000001 s at 2 fps would give 5, not 4.
-    count = max(1, math.ceil((part.end_s - part.first_s) * sampling.fps - 1e-6))
+        return evenly_spaced(part, sampling.frames), None
+    count = steps(sampling.fps, part)
     if sampling.max_frames is not None and count > sampling.max_frames:
-        return _evenly_spaced(part, sampling.max_frames), (
-            f"--fps {sampling.fps:g} would take {count} frames: the {sampling.max_frames} that "
-            "--max-frames allows are spread evenly instead"
-        )
+        return evenly_spaced(part, sampling.max_frames), thinned(sampling, count)
     if count > MAX_WANTED:
         raise UsageError(
             f"--fps {sampling.fps:g} would take {count} frames, the limit is {MAX_WANTED}: "
             "lower it or set --max-frames"
         )
-    return tuple(part.first_s + step / sampling.fps for step in range(count)), None
+    rate = exact(sampling.fps)
+    return tuple(part.first_s + step / rate for step in range(count)), None
 
 
-def _evenly_spaced(part: Window, count: int) -> tuple[float, ...]:
+def steps(fps: float, part: Window) -> int:
+    """Number of wanted times at a rate."""
+    # Without the tolerance, rounding could add a frame: 2.0000001 s at 2 fps would give 5, not 4.
+    return max(1, math.ceil((part.end_s - part.first_s) * fps - 1e-6))
+
+
+def thinned(sampling: Sampling, count: int) -> str:
+    """Warning that a rate would take more frames than `max_frames`."""
+    return (
+        f"--fps {sampling.fps:g} would take {count} frames: the {sampling.max_frames} that "
+        "--max-frames allows are spread evenly instead"
+    )
+
+
+def evenly_spaced(part: Window, count: int) -> tuple[Seconds, ...]:
+    """That many times from the first to the last of a part; a single one is in the middle."""
     length = part.last_s - part.first_s
     if count == 1:
         return (part.first_s + length / 2,)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 import av.logging
@@ -19,7 +19,12 @@ import av.logging
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
+from dycoke_cli.video.containers import (
+    choose_stream,
+    has_separate_alpha,
+    most_pictures,
+    open_container,
+)
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.open_file import open_file
@@ -31,15 +36,24 @@ _ASSUMED_RATE = Fraction(25)
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded frame, with its time in seconds from the video's first frame and its stored size."""
+    """Decoded frame.
 
-    time_s: float
+    Attributes:
+        time_s: from the video's first frame, exact.
+        frame: as decoded, or scaled down.
+        size: stored width and height.
+        transparent: whether it was partly transparent, and is blended over white.
+    """
+
+    time_s: Fraction
     frame: av.VideoFrame
     size: tuple[int, int]
+    transparent: bool = False
 
 
 class VideoSource:
@@ -57,6 +71,7 @@ class VideoSource:
         packets_decoded: number of packets decoded so far.
         seekable: False once seeking has failed.
         most_pictures: maximum number of frames of an image file; None for a video.
+        without_alpha: whether the stream has transparency that can't be decoded.
     """
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
@@ -87,19 +102,36 @@ class VideoSource:
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
+        self.without_alpha = has_separate_alpha(self.container, self.stream)
         if context is None:
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
             )
         limits.check_size(self.name, context.width, context.height)
+        self._decoder = context
+        if self.stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
+            self._decoder = self._alpha_decoder(context)
         # Decoding times of frames are right only if each packet returns its frame at once, without
         # the delay of frame threads.
         threads = 1 if self._by_decoding_time else threads_for(context)
-        context.thread_type = "AUTO" if threads > 1 else "SLICE"
+        self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
         if threads > 1:
-            context.thread_count = threads
+            self._decoder.thread_count = threads
         # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
-        context.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+        self._decoder.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+
+    def _alpha_decoder(self, context: av.VideoCodecContext) -> av.VideoCodecContext:
+        """Decoder of WebM's transparency, which FFmpeg's own decoders skip."""
+        try:
+            decoder = cast(
+                av.VideoCodecContext, av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
+            )
+        except av.codec.codec.UnknownCodecError:
+            self.without_alpha = True
+            return context
+        decoder.extradata = context.extradata
+        decoder.width, decoder.height = context.width, context.height
+        return decoder
 
     @property
     def needs_index(self) -> bool:
@@ -119,8 +151,21 @@ class VideoSource:
     @property
     def decoding_bytes(self) -> int:
         """Estimated memory for decoding the stream."""
-        context = self.stream.codec_context
-        return decoding_bytes(context, threads_for(context))
+        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
+
+    @property
+    def starts_s(self) -> Fraction:
+        """Start of the file, where players begin, in seconds from the first frame; at most 0."""
+        if self.container.start_time is None:
+            return Fraction(0)
+        start = Fraction(self.container.start_time, av.time_base)
+        # It is that of a stream, rounded to microseconds.
+        for stream in self.container.streams:
+            if stream.start_time is not None and stream.time_base:
+                exact = stream.start_time * stream.time_base
+                if abs(exact - start) <= Fraction(1, av.time_base):
+                    start = exact
+        return min(start - self._packet_origin(), Fraction(0))
 
     def close(self) -> None:
         """Close the container; the file is the caller's."""
@@ -147,6 +192,13 @@ class VideoSource:
         if self._starts_untimed and index.untimed:
             self.origin = index.first_s - index.untimed * self.interval
         self.seekable = self.seekable or index.has_keyframes
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Packets of the video from the current position on, which the caller moves.
+
+        Unlike those of `demux`, they begin with the keyframe after `seek`.
+        """
+        return self._packets
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """Yield packets from the current position to the end, or to the first unreadable place.
@@ -234,7 +286,7 @@ class VideoSource:
         if self._number is None or self._number > number:
             self.rewind()
         else:
-            self.stream.codec_context.flush_buffers()
+            self._decoder.flush_buffers()
             self._packets = self.demux()
         self._last = None
         for packet in self._packets:
@@ -251,6 +303,7 @@ class VideoSource:
             ticks = int((self._packet_origin() + Fraction(aim)) / self.time_base)
             try:
                 self.container.seek(ticks, stream=self.stream)
+                self._decoder.flush_buffers()
             except (av.FFmpegError, OSError):
                 return None
             found = self._skip_to_keyframe()
@@ -284,7 +337,7 @@ class VideoSource:
         picture = next(self.pictures(), None)
         if picture is not None and self._last is not None:
             self.origin, self._last = self._last, Fraction(0)
-            return replace(picture, time_s=0.0)
+            return replace(picture, time_s=Fraction(0))
         return None
 
     def pictures(self) -> Iterator[Picture]:
@@ -296,7 +349,7 @@ class VideoSource:
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         try:
-            frames = self.stream.codec_context.decode(packet)
+            frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
             raise
         except (av.FFmpegError, OSError):
@@ -308,7 +361,7 @@ class VideoSource:
             if frame.is_corrupt:
                 self.damaged.add(frame.pts)
             elif time is not None:
-                yield Picture(float(time), frame, (frame.width, frame.height))
+                yield Picture(time, frame, (frame.width, frame.height))
 
     def _frame_time(self, frame: av.VideoFrame) -> Fraction | None:
         """Time of a frame, from its time stamp or that of the frame before.

@@ -1,7 +1,8 @@
 """Subtitles of a video, and selection of the lines displayed at its sampled frames.
 
 FFmpeg reads files (SubRip, WebVTT, ASS and SSA) and the text streams of a container. All times are
-seconds from the video's first frame; times of a file are used unchanged.
+seconds from the video's first frame. Those of a file count from the start of the video's file,
+where players begin, which is earlier if the audio begins before the picture.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.subtitle_text import TEXT_CODECS, plain_text
 
 if TYPE_CHECKING:
     from dycoke_cli.video.source import VideoSource
@@ -36,13 +38,7 @@ MAX_EVENT_BYTES = 64 * 1024
 ENCODINGS = ("utf-16", "utf-8-sig", "cp1252")
 _FORMATS = "srt,webvtt,ass"
 _ASS_FIELDS = 8  # before the text of an event, each followed by a comma
-_BRACES = re.compile(r"(\{[^{}]*\})")
-# FFmpeg converts tags of all formats to this style of ASS. In ASS files, any braces are tags.
-_STYLE = "{\\"
-# An ASS drawing is a vector shape in place of text: {\p1}m 0 0 l 100 0{\p0}
-_DRAWING = re.compile(r"\\p([0-9])")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_SPACE = re.compile(r"\\[Nnh]")
+_FORCED = re.compile(r"\bforced\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,14 @@ class Subtitles:
     source: str
     lines: tuple[Line, ...]
     warnings: tuple[str, ...] = ()
+
+    def shifted(self, by_s: float) -> Subtitles:
+        """Subtitles that are displayed later by a time in seconds, which may be negative."""
+        lines = tuple(
+            replace(line, start_s=line.start_s + by_s, end_s=line.end_s + by_s)
+            for line in self.lines
+        )
+        return replace(self, lines=lines) if by_s else self
 
     def at(self, times_s: Sequence[float]) -> Subtitles:
         """Select the lines that are displayed at any of these times, which are ascending."""
@@ -194,14 +198,22 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
 def text_stream(source: VideoSource) -> int | str:
     """Index of the subtitle stream to read, or a sentence that says why there is none.
 
-    Of several text streams, the one that the container marks as default, or the first.
+    Of several text streams, the one that the container marks as default, or the first. Forced
+    ones come last, because they translate only what is said in another language.
     """
     from av.stream import Disposition
+
+    def is_forced(one: Any) -> bool:
+        title = one.metadata.get("title", "")
+        return bool(one.disposition & Disposition.forced) or bool(_FORCED.search(title))
 
     streams = source.container.streams.subtitles
     text = [one for one in streams if one.codec_context and one.codec_context.codec.text_sub]
     if text:
-        return min(text, key=lambda one: not one.disposition & Disposition.default).index
+        rank = {
+            one.index: (is_forced(one), not one.disposition & Disposition.default) for one in text
+        }
+        return min(text, key=lambda one: rank[one.index]).index
     no_file = f"no file of its name ({', '.join(SUFFIXES)}) beside it"
     if not streams:
         return f"{source.name} has no subtitles: {no_file}, and no subtitle stream in it"
@@ -266,38 +278,27 @@ def _events(stream: Any, packets: Iterator[tuple[Any, float]]) -> Iterator[Line 
     import av
 
     context = stream.codec_context
-    in_ass = context.name in ("ass", "ssa")
     for packet, start in packets:
         end = start + float((packet.duration or 0) * packet.time_base)
         if packet.size > MAX_EVENT_BYTES:
             yield None
             continue
-        try:
-            decoded = context.decode2(packet)
-        except av.FFmpegError:
-            continue
-        for part in decoded or ():
-            text = _plain(getattr(part, "ass", b"").decode("utf-8", "replace"), in_ass)
+        if context.name in TEXT_CODECS:
+            parts = [bytes(packet).decode("utf-8", "replace").rstrip("\0")]
+        else:
+            try:
+                decoded = context.decode2(packet)
+            except av.FFmpegError:
+                continue
+            events = (
+                getattr(part, "ass", b"").decode("utf-8", "replace") for part in decoded or ()
+            )
+            # Example: `0,0,Default,,0,0,0,,{\\i1}Hello{\\i0} <b>you</b>`
+            parts = [event.split(",", _ASS_FIELDS)[-1] for event in events]
+        for part in parts:
+            text = plain_text(part, context.name)
             if text:
                 yield Line(start, end, text)
-
-
-def _plain(event: str, in_ass: bool) -> str:
-    """Plain text of an ASS event, to which FFmpeg converts all formats.
-
-    Example: `0,0,Default,,0,0,0,,{\\i1}Hello{\\i0} <b>you</b>` becomes `Hello you`.
-    """
-    kept, is_drawing = [], False
-    for part in _BRACES.split(event.split(",", _ASS_FIELDS)[-1]):
-        if not _BRACES.fullmatch(part):
-            kept.append("" if is_drawing else part)
-            continue
-        if scales := _DRAWING.findall(part):
-            is_drawing = scales[-1] != "0"
-        elif not (in_ass or is_drawing or part.startswith(_STYLE)):
-            kept.append(part)  # braces in the text of another format
-    text = _SPACE.sub(" ", _TAG.sub("", "".join(kept)))
-    return for_model(" ".join(text.split()))
 
 
 def _subtitles(

@@ -1,0 +1,168 @@
+"""Videos with long stretches without a frame: as many frames as asked for, from all that has some.
+
+Independent of the planning: which frames may come follows from the times that the clip was written
+with, and what is even from the distances between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.video import Clip, Sampling, plan, read
+from tests.video.clips import CodedClip, Recipe, numbers_in
+from tests.video.conftest import MakeClip
+
+HOUR = 3_600_000
+
+
+def burst(start_ms: int, frames: int = 50, step_ms: int = 40) -> tuple[int, ...]:
+    return tuple(range(start_ms, start_ms + frames * step_ms, step_ms))
+
+
+TIMES = {
+    "an hour": (*burst(0), *burst(HOUR)),
+    "gaps of several lengths": (
+        *burst(0, 20),
+        *burst(9_000),
+        *burst(2 * HOUR, 30),
+        *burst(3 * HOUR, 4),
+    ),
+    "one frame, then all": (0, *burst(HOUR, 99)),
+    "all, then one frame": (*burst(0, 99), HOUR),
+    "two rates": (*burst(0, 60, 1000), *burst(HOUR, 200, 40)),
+    "single frames": tuple(1000 * number**3 for number in range(40)),
+}
+RECIPES = {
+    f"{name}, {suffix}": Recipe(suffix=suffix, codec="mpeg4", times_ms=times)
+    for name, times in TIMES.items()
+    for suffix in (".mkv", ".mp4")
+}
+RECIPES["h264"] = Recipe(times_ms=TIMES["an hour"], options=(("preset", "ultrafast"),))
+
+
+@pytest.fixture(params=list(RECIPES))
+def coded(request: pytest.FixtureRequest, make_clip: MakeClip) -> CodedClip:
+    return make_clip(RECIPES[request.param])
+
+
+def said(clip: Clip) -> list[str]:
+    return [warning for warning in clip.warnings if "s without a frame" in warning]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 16, 32])
+def test_as_many_frames_as_asked_for(coded: CodedClip, frames: int) -> None:
+    clip = read(coded.path, Sampling(frames=frames))
+    numbers = numbers_in(clip.frames)
+    assert len(numbers) == frames
+    np.testing.assert_allclose(clip.timestamps_s, [coded.times_s[i] for i in numbers], atol=0.0011)
+    if frames == 1:
+        return
+    # The frames that are nearest to evenly spaced times are among them.
+    nearest = {coded.nearest(time) for time in coded.evenly(frames)}
+    assert nearest <= {*numbers}
+    assert len(said(clip)) == int(len(nearest) < frames)
+    assert len(clip.warnings) == len(said(clip))
+
+
+def stretches(coded: CodedClip, numbers: Sequence[int], longest_s: float) -> list[float]:
+    """Distances between chosen frames, without those that a gap lies in, in seconds."""
+    times, found = coded.times_s, []
+    for one, next_ in pairwise(numbers):
+        if max(np.diff(times[one : next_ + 1])) <= longest_s:
+            found.append(times[next_] - times[one])
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("name", ["an hour", "gaps of several lengths", "two rates"])
+def test_they_are_spread_over_the_time_that_has_frames(
+    name: str, suffix: str, make_clip: MakeClip
+) -> None:
+    coded = make_clip(RECIPES[f"{name}, {suffix}"])
+    longest_s = 1.0 if name == "two rates" else 0.04
+    clip = read(coded.path, Sampling(frames=32))
+    gaps = stretches(coded, numbers_in(clip.frames), longest_s + 1e-6)
+    has_frames = sum(gap for gap in np.diff(coded.times_s) if gap <= longest_s + 1e-6)
+    # A frame that is kept may lie right beside one that is added.
+    assert max(gaps) <= 2 * has_frames / 31 + longest_s
+    longest = max(np.diff(coded.times_s))
+    assert f"has up to {longest:.1f} s without a frame: the 32 frames" in said(clip)[0]
+
+
+def test_an_hour_in_two_equal_halves(make_clip: MakeClip) -> None:
+    clip = read(make_clip(RECIPES["an hour, .mkv"]).path, Sampling(frames=32))
+    numbers = numbers_in(clip.frames)
+    assert [sum(number < 50 for number in numbers), len(numbers)] == [16, 32]
+    assert max(np.diff(numbers)) <= 5
+
+
+def test_of_a_part_only_its_frames(make_clip: MakeClip) -> None:
+    coded = make_clip(RECIPES["an hour, .mkv"])
+    for start, end, inside in ((1.0, 3601.0, range(25, 75)), (1.0, 1800.0, range(25, 50))):
+        clip = read(coded.path, Sampling(frames=12, start_s=start, end_s=end))
+        numbers = numbers_in(clip.frames)
+        assert len(numbers) == 12
+        assert {*numbers} <= {*inside}
+        assert len(said(clip)) == 1
+        # More than there are: all of them, and nothing to say.
+        clip = read(coded.path, Sampling(frames=60, start_s=start, end_s=end))
+        assert numbers_in(clip.frames) == list(inside)
+        assert not clip.warnings
+
+
+def test_a_rate_counts_frames_that_are_there(make_clip: MakeClip) -> None:
+    """Nearest to 0, 0.5, … s are 4 frames of each burst, of those up to 1.96 s, and 1 behind it."""
+    coded = make_clip(RECIPES["an hour, .mkv"])
+    wanted = np.arange(0, 3602, 0.5)
+    nearest = sorted({coded.nearest(float(time)) for time in (*wanted[:8], *wanted[7196:7204])})
+    nearest = sorted({*nearest, 50})
+    for most in (None, len(nearest), 1000):
+        clip = read(coded.path, Sampling(fps=2, max_frames=most))
+        assert numbers_in(clip.frames) == nearest
+        assert not clip.warnings
+    clip = read(coded.path, Sampling(fps=2, max_frames=6))
+    assert len(clip.frames) == 6
+    assert {number < 50 for number in numbers_in(clip.frames)} == {True, False}
+    first, second = clip.warnings
+    assert first.startswith(f"--fps 2 would take {len(nearest)} frames: the 6 that --max-frames")
+    assert "s without a frame: the 6 frames" in second
+
+
+def test_a_rate_isnt_refused_for_times_without_frames(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded = make_clip(RECIPES["an hour, .mkv"])
+    assert numbers_in(read(coded.path, Sampling(fps=30)).frames) == list(range(100))
+    monkeypatch.setattr("dycoke_cli.video.limits.MAX_CLIP_BYTES", 20 * 64 * 48 * 3)
+    assert len(plan(coded.path, Sampling(fps=2)).times_s) <= 10
+    with pytest.raises(VideoError, match="lower --fps, or --max-frames to 20"):
+        plan(coded.path, Sampling(fps=25))
+    monkeypatch.setattr("dycoke_cli.video.gaps.MAX_WANTED", 50)
+    monkeypatch.setattr("dycoke_cli.video.sampling.MAX_WANTED", 50)
+    with pytest.raises(UsageError, match="--fps 25 would take 90050 frames, the limit is 50"):
+        plan(coded.path, Sampling(fps=25))
+
+
+def test_even_videos_are_planned_without_reading_all(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 3 minutes with a keyframe every 2 s, 8 frames are checked with a few packets each."""
+    from dycoke_cli.video.source import VideoSource
+
+    read_packets = 0
+    original = VideoSource.packet_time
+
+    def counted(self: VideoSource, packet: object) -> object:
+        nonlocal read_packets
+        read_packets += 1
+        return original(self, packet)  # type: ignore[arg-type]
+
+    coded = make_clip(Recipe(codec="mpeg4", frames=900, rate=5, options=(("qscale", "31"),)))
+    monkeypatch.setattr(VideoSource, "packet_time", counted)
+    plan(coded.path, Sampling(frames=8))
+    assert read_packets < 100
