@@ -204,9 +204,12 @@ class DyCoke(SelectionHooks, Method):
         return ttm.kept_tokens(frames, per_frame, self.merge_ratio, self.window, self.variant)
 
     def attended_tokens(self, kept: int) -> int:
-        """What stage 2 leaves active."""
-        pruned = self.has_effect("kv_prune", kept)
-        return tokens_left(kept, self.prune_ratio) if pruned else kept
+        """What a selection of stage 2 leaves active."""
+        if not self.has_effect("kv_prune", kept):
+            return kept
+        if self.variant == "published":  # which never prunes the last one
+            return tokens_left(kept - 1, self.prune_ratio) + 1
+        return tokens_left(kept, self.prune_ratio)
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""

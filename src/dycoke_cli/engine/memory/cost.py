@@ -22,7 +22,7 @@ from dycoke_cli.engine.memory.cost_model import (
     EstimatedContext,
     EstimatedSeconds,
 )
-from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.memory.flops import visual_flops
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
@@ -148,22 +148,18 @@ def estimate_cost(
     compressed = answer.memory(loading, method, clip, kept)
     plain = answer.memory(loading, BASELINE, clip, clip.visual)
     peak = answer.peak(loading, method, clip, kept)
-    # Visual tokens alone, as in the paper: with `text` it would be another formula.
+    sizes = answer.sizes
     flops, whole = (
-        paper_flops(
-            answer.sizes,
-            text=0,
-            visual=clip.visual,
-            visual_kept=kept,
-            visual_last=attended if method.inside else kept,
-            visual_active=attended,
-            prune_layer=below,
+        visual_flops(
+            chosen,
+            clip,
             generated=max_new_tokens,
+            layers=sizes.layers,
+            hidden=sizes.hidden,
+            mlp=sizes.mlp,
         )
-        for kept, attended, below in (
-            (kept, attended, below), (clip.visual, clip.visual, answer.sizes.layers)
-        )
-    )  # fmt: skip
+        for chosen in (method, BASELINE)
+    )
     fits, context = answer.fits(peak), answer.context(kept)
     weights = answer.facts.weights
     seconds = answer.seconds(method, clip, kept, read if method.inside else kept, read)
