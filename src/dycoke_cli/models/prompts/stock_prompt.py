@@ -25,6 +25,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 )
 from dycoke_cli.models.prompts.video_prompt import (
     Frames,
+    Length,
     Turns,
     VideoPrompt,
     check_plain,
@@ -54,6 +55,7 @@ class StockPrompt(VideoPrompt):
         config: of the model.
         pictures: `[F, H, W, 3]`, uint8, RGB: the frames of the prompt.
         times: time of each frame in seconds.
+        length: of the video that they are from.
         audio: soundtrack; methods treat its tokens as text.
     """
 
@@ -61,6 +63,7 @@ class StockPrompt(VideoPrompt):
     config: Any
     pictures: np.ndarray
     times: Sequence[float]
+    length: Length
     audio: Audio | None = None
     # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
@@ -151,7 +154,7 @@ class StockPrompt(VideoPrompt):
                     "return_tensors": "pt",
                     "do_sample_frames": False,
                     "return_metadata": True,
-                    "video_metadata": [frames_metadata(self.pictures, self.times)],
+                    "video_metadata": [frames_metadata(self.pictures, self.times, self.length)],
                     **options,
                 },
             }
@@ -213,6 +216,7 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
         config=config,
         pictures=clip.frames[chosen],
         times=[clip.timestamps_s[i] for i in chosen],
+        length=Length.of(clip),
         audio=clip.audio,
     )
     return prompt.counted()
