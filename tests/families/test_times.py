@@ -7,6 +7,7 @@ themselves: each has its number in its brightness.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.prompts.video_prompt import (
     Length,
@@ -169,3 +171,23 @@ def test_qwen2_5_vl_is_told_the_rate_as_by_its_own_code(clips: list[Clip]) -> No
         prompt = make_prompt(processor, FAMILIES["qwen2_5_vl"], model.config, clip)
         rate = len(clip.frames) / file_frames * RATE
         assert prompt.inputs["second_per_grid_ts"].tolist() == pytest.approx([2 / rate])
+
+
+@pytest.mark.parametrize("family", sorted({entry.family for entry in CATALOG.values()}))
+def test_an_estimate_counts_the_text_between_frames(family: str) -> None:
+    """By how the published tokenizers split it: digits one by one, those of GLM in threes."""
+    entry = next(one for one in CATALOG.values() if one.family == family)
+    clip = ShownFrames(np.zeros((16, 48, 48, 3), np.uint8), tuple(20.5 + at for at in range(16)))
+    model, processor = make(family)
+    prompt = make_prompt(processor, FAMILIES[family], model.config, clip)
+    digits = r"\d{1,3}" if family.startswith("glm") else r"\d"
+    pieces = re.findall(rf"<[^<>\s]+>|{digits}| ?[^\W\d]+|\s|[^\w\s]", prompt.expanded)
+    [(placeholder, count)] = Counter(pieces).most_common(1)
+    assert count >= prompt.visual, placeholder
+    text = len(pieces) - count
+    estimated = entry.clip_tokens(16, 480, 480)
+    if estimated is None:  # its own processor is asked
+        assert entry.frame_text == entry.clip_text == 0
+    else:
+        assert estimated.frames == prompt.frames
+        assert abs(estimated.text - text) <= prompt.frames

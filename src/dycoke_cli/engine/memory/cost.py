@@ -17,7 +17,6 @@ from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost_model import (
-    TEXT_TOKENS,
     CostModel,
     EstimatedContext,
     EstimatedSeconds,
@@ -46,7 +45,9 @@ class EstimatedTokens:
     visual_read_per_step: Annotated[
         Amount, Doc("Visual tokens attended per step, mean over layers.")
     ]
-    text: Annotated[Count, Doc("Assumed, for the tokenizer isn't loaded.")]
+    text: Annotated[
+        Count, Doc("64 for chat template and question, which is assumed, and what the frames have.")
+    ]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def estimate_cost(
         )
         for chosen in (method, BASELINE)
     )
-    fits, context = answer.fits(peak), answer.context(kept)
+    fits, context = answer.fits(peak), answer.context(clip, kept)
     weights = answer.facts.weights
     seconds = answer.seconds(method, clip, kept, read if method.inside else kept, read)
     return Cost(
@@ -170,7 +171,9 @@ def estimate_cost(
         method=described(method.method),
         max_new_tokens=max_new_tokens,
         device=target.device,
-        tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
+        tokens=EstimatedTokens(
+            clip.frames, clip.per_frame, clip.visual, kept, read, answer.text(clip)
+        ),
         context=context,
         bytes=EstimatedBytes(
             weights=weights.loaded,

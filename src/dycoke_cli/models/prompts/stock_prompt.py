@@ -264,7 +264,7 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
 
 
 def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
-    """Count the visual tokens of a clip with the stock processor; downloads no weights.
+    """Count the tokens of a clip, its text included, with the stock processor; needs no weights.
 
     Args:
         source: the model.
@@ -277,7 +277,12 @@ def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) ->
     config, commit = read_config(source, revision)
     family = family_in(source, config)
     with quiet_libraries(), explained(source, "its processor"):
-        return show(load_processor(source, commit), family, config, clip).tokens
+        processor = load_processor(source, commit)
+        prompt = show(processor, family, config, clip)
+        # Not by `text_ids`: an older processor has no chat template, and needs a video.
+        alone = processor.tokenizer(_text(processor, conversation_of("", (), 0, "")))["input_ids"]
+        added = prompt.input_ids("").shape[1] - len(alone)
+    return replace(prompt.tokens, text=max(0, added - prompt.visual))
 
 
 def first_line(error: BaseException) -> str:
