@@ -30,6 +30,10 @@ from dycoke_cli.version import __version__
 SCHEMA = "dycoke.models/1"
 
 
+_OF_ESTIMATES = ("frame_text", "clip_text")
+"""What an entry has for estimates alone."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Memory that is free on this machine."""
@@ -184,8 +188,9 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
     on_disk = (
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
+    shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
     return ListedModel(
-        **vars(entry),
+        **shown,
         layout="listed" if entry.family in FAMILIES else "found",
         fits=machine.holds(entry),
         on_disk=on_disk,
