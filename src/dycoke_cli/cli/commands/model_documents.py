@@ -158,7 +158,8 @@ def one_model(source: ModelRef) -> ModelList:
         details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
         return _document(machine, [details])
     # Outside the catalog nothing is known but the name, and what the stored files say.
-    values: dict[str, Any] = {field.name: None for field in fields(Entry)}
+    names = (field.name for field in fields(Entry))
+    values: dict[str, Any] = {name: None for name in names if name not in _OF_ESTIMATES}
     values |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
     on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
