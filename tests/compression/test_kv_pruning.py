@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dycoke_cli.compression.kv_pruning import VisualSelector
+from dycoke_cli.compression.methods.dycoke import DyCoke
 
 
 def steps(selector, *attentions):
@@ -67,6 +68,14 @@ def test_counts_are_int_of_double_precision(visual, ratio, active):
     # (1 - 0.9) * 10 is 0.9999… and (1 - 0.7) * 10 is 3.0000…4
     selector = VisualSelector(ratio, 0.9)
     assert len(selector.step(torch.rand(visual))) == active
+
+
+@pytest.mark.parametrize("variant", ["paper", "published"])
+@pytest.mark.parametrize("visual", [1, 2, 10, 2978, 3098])
+def test_an_estimate_counts_what_a_selection_leaves(variant, visual):
+    selector = VisualSelector(0.7, 0.9, variant=variant)
+    active = len(selector.step(torch.rand(visual)))
+    assert DyCoke(variant=variant, prune_ratio=0.7).attended_tokens(visual) == active
 
 
 def test_published_step_by_step():

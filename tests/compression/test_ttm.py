@@ -95,28 +95,28 @@ def test_published_order_is_rising_similarity():
     def of(frame, indices):
         return [i - 10 * frame for i in indices if i // 10 == frame]
 
-    similarity = torch.nn.functional.cosine_similarity(features[2], features[0], dim=-1)
-    assert of(2, chosen) == sorted(of(2, paper), key=lambda n: similarity[n])
-    assert of(2, chosen) != of(2, paper)
+    for frame, other in ((2, 0), (3, 2)):
+        similarity = torch.nn.functional.cosine_similarity(features[frame], features[other], dim=-1)
+        assert of(frame, chosen) == sorted(of(frame, paper), key=lambda n: similarity[n])
+        assert of(frame, chosen) != of(frame, paper)
     assert [i // 10 for i in chosen] == sorted(i // 10 for i in chosen)
     assert len(of(2, chosen)) == 5  # compared with frame 0
     assert len(of(6, chosen)) == 10  # (a): not compared in the last window of 8 frames
 
 
-@pytest.mark.parametrize("frames", [6, 7, 8, 9])
-def test_published_chooses_in_an_odd_frame_by_what_changed_a_pair_before(frames):
-    # In pair p of frames (2p, 2p + 1) position p alone changes, so that it is the one kept where
-    # that pair is judged: p - 1 for pair p, and the last one for pair 0.
-    features = torch.ones(frames, 4, 2)
-    pairs = frames // 2
-    for pair in range(pairs):
-        features[2 * pair + 1, pair, 1] = -1
-    chosen = keep_indices(features, 0.75, variant="published").tolist()
-    odd = {i // 4: i % 4 for i in chosen if i // 4 % 2}
-    assert odd == {2 * pair + 1: (pair - 1) % pairs for pair in range(pairs)}
-    meant = keep_indices(features, 0.75).tolist()
-    odd = {i // 4: i % 4 for i in meant if i // 4 % 2}
-    assert odd == {2 * pair + 1: pair for pair in range(pairs)}
+def test_published_compares_an_odd_frame_with_the_one_before_it():
+    """By hand; the first upload of the published code took another pair's similarities.
+
+    Tokens of frames 0, 2 and 4 all point the same way, those of an odd frame are turned by the
+    degrees that stand here: the more, the less alike.
+    """
+    turned = {1: (10, 80, 40, 60), 3: (70, 20, 50, 30), 5: (0, 30, 60, 90)}
+    angles = torch.tensor([turned.get(frame, (0, 0, 0, 0)) for frame in range(6)]).deg2rad()
+    features = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    chosen = keep_indices(features, 0.5, variant="published").tolist()
+    # Two of four stay, the most turned first: 80 and 60 degrees, 70 and 50, 90 and 60. Frame 2 is
+    # like frame 0 everywhere, so its first two stay; frame 4 isn't compared.
+    assert chosen == [0, 1, 2, 3, 5, 7, 8, 9, 12, 14, 16, 17, 18, 19, 23, 22]
 
 
 def test_published_drops_an_odd_trailing_frame():

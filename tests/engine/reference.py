@@ -55,27 +55,22 @@ def cosine(a: list[float], b: list[float]) -> float:
 
 
 def published_merge(features: torch.Tensor, ratio: float) -> list[int]:
-    """TTM as the published loops run: order of rising similarity, an odd last frame dropped.
-
-    A pair of frames is judged by the similarities of the pair before, the first by the last's.
-    """
+    """TTM as the published loops run: order of rising similarity, an odd last frame dropped."""
     frames, per_frame, _ = features.shape
     stay = int((1 - ratio) * per_frame)
 
-    def least_like(frame: int, one: int, other: int) -> list[int]:
-        a, b = features[one].double(), features[other].double()
+    def least_like(frame: int, other: int) -> list[int]:
+        a, b = features[frame].double(), features[other].double()
         scores = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
         # As float32 numbers: equal pairs tie, and the lower position stays.
         ranked = sorted(range(per_frame), key=lambda n: (float(scores[n].float()), n))
         return [frame * per_frame + n for n in ranked[:stay]]
 
     whole = {f: [f * per_frame + n for n in range(per_frame)] for f in range(frames)}
-    pairs = [*range(0, frames - 1, 2)]
-    for number, start in enumerate(pairs):
-        judged = pairs[number - 1]
-        whole[start + 1] = least_like(start + 1, judged + 1, judged)
+    for start in range(0, frames - 1, 2):
+        whole[start + 1] = least_like(start + 1, start)
     for start in range(0, frames - 4, 4):
-        whole[start + 2] = least_like(start + 2, start + 2, start)
+        whole[start + 2] = least_like(start + 2, start)
     return [index for f in range(frames - frames % 2) for index in whole[f]]
 
 

@@ -68,11 +68,11 @@ def stock_inputs(family: str, processor: Any, shown: Pictures, question: str = Q
     times = [round(1000 * t) for t in shown.timestamps_s]
     if len(frames) == 1 and family in PAIRS:
         frames, times = frames * 2, times * 2
-    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0
+    length = times[-1] + 40  # no file says how long the last frame is shown: as in a film
     metadata = {
-        "total_num_frames": round(step * len(times)) or 1000,
+        "total_num_frames": length,
         "fps": 1000.0,
-        "duration": (step * len(times) or 1000) / 1000,
+        "duration": length / 1000,
         "frames_indices": times,
         "height": 24,
         "width": 32,

@@ -35,8 +35,8 @@ def keep_indices(
         window: frames per window; the last one may be shorter.
         variant: "paper", or "published" for the published code with its quirks: no comparison
             with the first frame in the last window of a multiple of 4 frames, an odd trailing
-            frame dropped whole, the tokens of a compared frame in order of rising similarity, and
-            those of an odd frame chosen by the similarity of the pair of frames before it.
+            frame dropped whole, the tokens of a compared frame in order of rising similarity.
+            That code is commit dd74634 of github.com/KD-TAO/DyCoke (`dycole_ttm`).
 
     Returns:
         `[M]`, int64: flat indices `frame*N + position` in the order of the sequence.
@@ -55,8 +55,7 @@ def keep_indices(
         if reference is None:
             positions = whole
         else:
-            one, other = _judged(frame, reference, frames, variant)
-            similarity = cosine_similarity(features[one], features[other])
+            similarity = cosine_similarity(features[frame], features[reference])
             # The least similar ones, in order of similarity. The language model reads them in the
             # order of their positions, except in the published code.
             positions = similarity.argsort(stable=True)[:kept]
@@ -64,19 +63,6 @@ def keep_indices(
                 positions = positions.sort().values
         chosen.append(frame * per_frame + positions)
     return torch.cat(chosen)
-
-
-def _judged(frame: int, reference: int, frames: int, variant: str) -> tuple[int, int]:
-    """The two frames whose similarity says which tokens of a compared frame are kept.
-
-    In the published code (`dycole_ttm`, commit 26dc6f4) `similarities[(i - 2) // 2]` stands where
-    pair `i // 2` is meant: so that an odd frame keeps what changed a pair earlier, and that of the
-    first pair what changed in the last.
-    """
-    if variant == "published" and frame % 2:
-        pair = (frame // 2 - 1) % (frames // 2)
-        return 2 * pair + 1, 2 * pair
-    return frame, reference
 
 
 def kept_tokens(

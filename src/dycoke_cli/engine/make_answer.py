@@ -73,6 +73,7 @@ def make_answer(
     # A method has one of the two at most (`check_decoder`); both say from which layer on.
     in_layers = method.inside or pruning
     text_config = loaded.model.get_decoder().config
+    sizes = Sizes.of(loaded.model.config)
     decode = generated.seconds["decode"]
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
     renumbers = method.renumbers if loaded.family.counts_tokens else None
@@ -119,7 +120,9 @@ def make_answer(
             tokens_recalled=stats.tokens_recalled,
         ),
         flops=paper_flops(
-            Sizes.of(loaded.model.config),
+            layers=sizes.layers,
+            hidden=sizes.hidden,
+            mlp=sizes.mlp,
             text=prompt_tokens - shown,
             visual=shown,
             visual_kept=stats.visual_kept,

@@ -91,6 +91,8 @@ class Prediction:
         refused: whether the model refused the question; such a prediction isn't scored, and its
             counts are meaningless.
         path: visual tokens at prefill of each budget that a guard tried; empty without a guard.
+        flops: of the language model by the paper's formula, prefill and decode; None of answers of
+            earlier releases and of a server.
     """
 
     item: str
@@ -112,6 +114,7 @@ class Prediction:
     error: str | None = None
     refused: bool = False
     path: tuple[int, ...] = ()
+    flops: float | None = None
 
     @property
     def score(self) -> float:
@@ -134,7 +137,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
     path = line["guard"]["path"] if "guard" in line else ()
     # A guard's cost is that of all budgets it tried, not of the last alone.
     steps = path or [tokens]
-    seconds, memory = line["seconds"], line["bytes"]
+    seconds, memory, flops = line["seconds"], line["bytes"], line["flops"]
 
     def over_all(key: str) -> Any:
         values = [step[key] for step in steps]
@@ -162,6 +165,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         value=score.value,
         counted=score.counted,
         path=tuple(step["visual_kept"] for step in path),
+        flops=None if flops is None else flops["prefill"] + flops["decode"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Presets of published results (`dycoke eval --preset`): settings and figures of their tables.
+"""Presets of published results (`--preset` of `eval` and `bench`): settings, figures, FLOPs.
 
 The data are in presets.toml, with a source for each figure.
 """
@@ -15,9 +15,12 @@ from typing import Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Dataset
+from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.request import Request
 
 _DATA = Path(__file__).with_name("presets.toml")
+SQUARE = 384
+"""Height and width in pixels of a frame whose tokens are counted."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class PublishedRow:
         row: name of the row in the paper.
         tflops: FLOPs in 10^12 as printed in the paper; None if not reported.
         figures: printed figures, by benchmark and by key of a row of our report.
+        printed: key of the row in presets.toml whose FLOPs and figures these are, if it is another.
         open: conditions that the paper leaves open, so that `spec` is this project's choice: name
             and what is known.
     """
@@ -54,6 +58,7 @@ class PublishedRow:
     row: str
     tflops: float | None = None
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    printed: str = ""
     open: Mapping[str, str] = field(default_factory=dict)
 
     def measured_in(self, benchmark: str) -> dict[str, float]:
@@ -74,6 +79,7 @@ class Preset:
         model: name of the model in the catalog.
         frames: frames per video.
         dtype: weight dtype.
+        generated: tokens generated, by which FLOPs are compared.
         tasks: the benchmarks, by name.
         always: conditions that differ in every case: (name, here, published).
         rows: rows of the table, the baseline first.
@@ -84,6 +90,7 @@ class Preset:
     model: str
     frames: int
     dtype: str
+    generated: int
     tasks: Mapping[str, Task]
     always: tuple[tuple[str, str, str], ...]
     rows: tuple[PublishedRow, ...]
@@ -115,19 +122,57 @@ class Preset:
         for name, value in self.for_benchmark(dataset.name).prompt.items():
             setattr(dataset, name, value)
 
-    def applied(self, request: Request, benchmark: str, given: Collection[str]) -> Request:
+    def tflops_here(self, row: PublishedRow) -> float:
+        """FLOPs in 10^12 of a row as it is here, by the paper's formula for the visual tokens.
+
+        The counts are those of this project's implementation, which differ from the paper's in the
+        published variant: its last window isn't compared with its first frame.
+
+        Args:
+            row: one of `rows`.
+        """
+        # Imported here, so that `dycoke eval --help` needs neither.
+        from dycoke_cli.engine.binding import bind
+        from dycoke_cli.engine.memory.flops import visual_flops
+        from dycoke_cli.models.files.on_disk import stored_config
+        from dycoke_cli.models.resolve import find
+
+        source = find(self.model)
+        stored = stored_config(source)
+        assert stored is not None, "the package has those of the catalog"
+        assert source.entry is not None
+        clip = source.entry.clip_tokens(self.frames, SQUARE, SQUARE)
+        assert clip is not None, "LLaVA-OneVision's don't depend on the picture"
+        (spec,) = parse_specs(row.spec)
+        text = stored.values["text_config"]
+        used = visual_flops(
+            bind(spec.create(), stored.traits(self.model)),
+            clip,
+            generated=self.generated,
+            layers=text["num_hidden_layers"],
+            hidden=text["hidden_size"],
+            mlp=text["intermediate_size"],
+        )
+        return (used.prefill + used.decode) / 1e12
+
+    def applied(self, request: Request, benchmark: str | None, given: Collection[str]) -> Request:
         """Apply the preset's model, frames and answer length to a request.
 
         Args:
             request: options from the flags.
-            benchmark: key of `tasks`.
+            benchmark: key of `tasks`; None for videos that aren't of one, with the length of
+                answers by which FLOPs are compared.
             given: names of the parameters that the user set; they take precedence.
         """
         sampling, generation = request.sampling, request.generation
         if not {"frames", "fps"} & set(given):
             sampling = replace(sampling, frames=self.frames)
         if "max_new_tokens" not in given:
-            length = self.for_benchmark(benchmark).max_new_tokens
+            length = (
+                self.generated
+                if benchmark is None
+                else self.for_benchmark(benchmark).max_new_tokens
+            )
             generation = replace(generation, max_new_tokens=length)
         model = request.model if "model" in given else self.model
         return replace(request, model=model, sampling=sampling, generation=generation)
@@ -164,7 +209,14 @@ def _preset(one: dict[str, Any], shared: dict[str, Any], rows: dict[str, Any]) -
         model=one["model"],
         frames=shared["frames"],
         dtype=shared["dtype"],
+        generated=shared["generated"],
         tasks={name: Task(**shared["tasks"][name]) for name in one["measured_on"]},
         always=tuple((c["name"], c["here"], c["published"]) for c in shared["always"]),
-        rows=tuple(PublishedRow(**rows[name]) for name in one["rows"]),
+        rows=tuple(_row(rows[name], rows) for name in one["rows"]),
     )
+
+
+def _row(one: dict[str, Any], rows: dict[str, Any]) -> PublishedRow:
+    printed = rows[one["printed"]] if "printed" in one else {}
+    shared = {key: printed[key] for key in ("tflops", "figures") if key in printed}
+    return PublishedRow(**shared | one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Entry:
         download_bytes: size of its weight files.
         tokens_per_frame: visual tokens per frame before any compression, if constant.
         shape: rule that computes the tokens of a frame from its size, if they aren't constant.
+        frame_text: tokens of text per encoded frame: its time, and what separates it.
+        clip_text: tokens of text that introduce the video.
         state: test state, one of `STATES`.
         note: one-line description.
     """
@@ -50,11 +52,13 @@ class Entry:
     download_bytes: int | None
     tokens_per_frame: int | None
     shape: KeptShape | FittedShape | None
+    frame_text: int
+    clip_text: int
     state: str
     note: str
 
     def clip_tokens(self, frames: int, height: int, width: int) -> ClipTokens | None:
-        """Visual tokens of a clip; None if only the model's processor can count them.
+        """Tokens of a clip; None if only the model's processor can count them.
 
         Args:
             frames: number of frames.
@@ -65,8 +69,12 @@ class Entry:
             UsageError: the model doesn't accept frames of this size.
         """
         if self.tokens_per_frame is not None:
-            return ClipTokens(frames, self.tokens_per_frame)
-        return self.shape.tokens(frames, height, width) if self.shape is not None else None
+            clip = ClipTokens(frames, self.tokens_per_frame)
+        elif self.shape is not None:
+            clip = self.shape.tokens(frames, height, width)
+        else:
+            return None
+        return replace(clip, text=self.clip_text + clip.frames * self.frame_text)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,8 @@ def _entry(values: dict[str, Any], layout_tested: list[str]) -> Entry:
         download_bytes=values.get("download_bytes"),
         tokens_per_frame=values.get("tokens_per_frame"),
         shape=_SHAPES[shape.pop("rule")](**shape) if shape else None,
+        frame_text=values.get("frame_text", 0),
+        clip_text=values.get("clip_text", 0),
         state=values.get("state", tested),
         note=values["note"],
     )

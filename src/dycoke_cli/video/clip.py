@@ -66,6 +66,8 @@ class Clip:
         subtitles: lines that are displayed at these frames; None if not requested, or the video has
             none.
         audio: from the start of the sampled part on; None if not requested, or there is none.
+        part_s: start and end of the sampled part (`--start`, `--end`), in seconds from the video's
+            first frame; None for the whole video.
     """
 
     frames: np.ndarray
@@ -74,3 +76,4 @@ class Clip:
     warnings: tuple[str, ...]
     subtitles: Subtitles | None = None
     audio: Audio | None = None
+    part_s: tuple[float, float] | None = None

@@ -165,7 +165,8 @@ class Reader:
             times.append(time)
             if on_progress is not None:
                 on_progress(len(times), count)
-        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest(), self.audio())
+        part = self._sampling.part_s(plan.info.duration_s)
+        return Clip(frames[: len(times)], tuple(times), plan.info, *self.rest(), self.audio(), part)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class OpenClip:
         self._time_limit_s = limits.time_limit if left_s is None else left_s
         self.left_s = _STARTING_S
         self._needed = 0
-        self._rate: int | None = None
+        self._sampling = Sampling()
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
 
@@ -78,7 +78,7 @@ class OpenClip:
     ) -> None:
         """Open the video in the process, and plan its frames. Raises what `Decoder.open` does."""
         process = self._process
-        self._rate = sampling.audio_rate
+        self._sampling = sampling
         with self._checked():
             process.await_ready()
         self.left_s = self._time_limit_s  # the start of the process doesn't count
@@ -148,19 +148,21 @@ class OpenClip:
                 raise MismatchError("no frame")
             audio = self._audio(_parse(int | None, message.get("samples")))
             self._is_done = True
-        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio)
+        part = self._sampling.part_s(plan.info.duration_s)
+        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio, part)
 
     def _audio(self, count: int | None) -> Audio | None:
         import numpy as np
 
         if count is None:
             return None
-        if self._rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
+        rate = self._sampling.audio_rate
+        if rate is None or not 0 < 4 * count <= limits.MAX_AUDIO_BYTES:
             raise MismatchError("unrequested or too much audio")
         samples = np.empty(count, np.float32)
         self._process.receive_into(samples.view(np.uint8).data)
         # A compromised decoder may send NaN or huge numbers.
-        return Audio(np.nan_to_num(samples.clip(-1, 1)), self._rate)
+        return Audio(np.nan_to_num(samples.clip(-1, 1)), rate)
 
     def end(self) -> None:
         """Make the process drop the video; if it is in the middle of decoding, kill it."""

@@ -199,6 +199,7 @@ class PictureReader:
         self._read_one = lambda number: read_one(pictures.paths[number], one)
         count, fps = len(pictures.paths), sampling.picture_fps
         self._numbers, warning = shown(sampling, count)
+        self._part_s = sampling.part_s(count / fps)
         self._first = first = self._read_one(self._numbers[0])
         height, width = first.frames.shape[1:3]
         size = (width, height)
@@ -250,7 +251,7 @@ class PictureReader:
         name = self._pictures.name
         for said, each in of_pictures.items():
             warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
-        return Clip(frames, plan.times_s, plan.info, tuple(warnings))
+        return Clip(frames, plan.times_s, plan.info, tuple(warnings), part_s=self._part_s)
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -151,6 +151,17 @@ class Sampling:
                 f"end_s must be later than start_s ({self.start_s or 0:g} s), not {self.end_s:g} s"
             )
 
+    def part_s(self, duration_s: float | None) -> tuple[float, float] | None:
+        """Start and end of the sampled part in seconds; None for the whole video.
+
+        Args:
+            duration_s: length of the video.
+        """
+        if self.start_s is None and self.end_s is None:
+            return None
+        ends = [end for end in (self.end_s, duration_s) if end is not None]
+        return None if not ends else (self.start_s or 0.0, min(ends))
+
 
 @dataclass(frozen=True)
 class Window:

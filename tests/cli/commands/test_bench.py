@@ -65,6 +65,22 @@ def test_runs_take_turns_on_the_methods_chosen(fake: list[FakeSession]) -> None:
     assert {session.asked[0]["question"] for session in fake} == {QUESTION}
 
 
+def test_the_settings_of_a_published_table(fake: list[FakeSession]) -> None:
+    """What is given stays: the model, methods, frames and the length of answers."""
+    flags = ("--preset", "table-3", "--model", "mini", "--runs", "1", "--json")
+    report = valid(run_here("bench", CLIP, *flags).object, "bench", "report")
+    dycoke = "dycoke:variant=published:merge_ratio={}:prune_ratio=0.7:prune_layer=3"
+    specs = ["none", dycoke.format(0.5), dycoke.format(0.7)]
+    assert [row["spec"] for row in report["rows"]] == specs
+    assert (report["model"]["name"], report["generation"]["max_new_tokens"]) == ("mini", 100)
+    assert report["rows"][0]["tokens"]["visual"] == 32 * 16
+    flags = (*flags, "--methods", "ttm", "--frames", "4", "--max-new-tokens", "7")
+    report = valid(run_here("bench", CLIP, *flags).object, "bench", "report")
+    assert [row["spec"] for row in report["rows"]] == ["none", "ttm"]
+    assert report["generation"]["max_new_tokens"] == 7
+    assert report["rows"][0]["tokens"]["visual"] == 4 * 16
+
+
 def test_a_sampled_answer_has_one_seed_for_all(fake: list[FakeSession]) -> None:
     report = bench(CLIP, "--runs", "1", "--temperature", "0.5")
     assert {session.asked[0]["seed"] for session in fake} == {0}
@@ -181,6 +197,7 @@ REFUSED = [
     ([str(CLIP), "--retain", "0.5"], 2, "usage", "--retain is for methods that take a budget"),
     ([str(CLIP), "--methods", "evs", "--retain", "2"], 2, "usage", "--retain must be above 0"),
     ([str(CLIP), "--methods", "kv:prune_layer=10"], 2, "usage", "kv:prune_layer=10: prune_layer"),
+    ([str(CLIP), "--preset", "table-33"], 2, "usage", "did you mean table-3?"),
     ([str(CLIP), "--runs", "0"], 2, "usage", "--runs must be 1 or more, not 0"),
     ([str(CLIP), "-q", " "], 2, "usage", "a question is empty"),
     ([str(CLIP), "--start", "99:00"], 2, "usage", "lies beyond the end of the video"),

@@ -52,7 +52,13 @@ def test_the_list_names_all() -> None:
     assert {*reported} == {*presets()["table-1-7b"].tasks}
     assert [one["name"] for one in document["presets"]] == [*presets()]
     for name in presets():
-        assert re.search(rf"^{name} +Preset: “", text.out, re.MULTILINE)
+        assert re.search(rf"^{name} +Preset of arXiv", text.out, re.MULTILINE)
+    large = next(one for one in document["presets"] if one["name"] == "table-1-7b")
+    assert large["rows"][1] == "LLaVA-OneVision 7B, FastV (35 %)"
+    assert (large["tflops"][1], large["tflops_here"][1]) == (17.9, 18.11)
+    assert "FastV (35 %)”: fastv:prune_ratio=0.65:prune_layer=5; 18.1·10¹² FLOPs" in re.sub(
+        r"\s+", " ", text.out
+    )
 
 
 def test_a_name_is_needed() -> None:

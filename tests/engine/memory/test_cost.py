@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,14 @@ from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
+from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.video_prompt import ShownFrames, make_prompt
 from dycoke_cli.models.resolve import ModelRef, choose, find
+from tests.families.tiny import make
 
 CLIP = ClipTokens(32, 196)
 HERE = Target("cpu", 24 * 10**9)
@@ -341,7 +345,42 @@ def test_what_a_configuration_leaves_out_is_that_of_its_class(tmp_path: Path) ->
 
 def test_a_model_that_no_catalog_has_asks_its_processor() -> None:
     folder = ModelRef("mine", str(BUNDLED_CHECKPOINT), None, local=True)
-    assert clip_tokens(folder, 5, 72, 128) == clip_tokens(find("mini"), 5, 72, 128)
+    asked = clip_tokens(folder, 5, 72, 128)
+    assert replace(asked, text=0) == clip_tokens(find("mini"), 5, 72, 128)
+
+
+def test_what_a_prompt_says_of_its_frames_is_counted(tmp_path: Path) -> None:
+    """SmolVLM's introduction, times and marks: by the ids of the prompt, less those without it."""
+    model, processor = make("smolvlm")
+    processor.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    folder = ModelRef("mine", str(tmp_path), None, local=True)
+    shown = ShownFrames.blank(8, 48, 48)
+    prompt = make_prompt(processor, FAMILIES["smolvlm"], model.config, shown)
+    ids = processor.tokenizer(prompt.expanded)["input_ids"]
+    text = sum(token != model.config.image_token_id for token in ids)
+    tokens = clip_tokens(folder, 8, 48, 48)
+    assert (tokens.frames, tokens.visual) == (8, len(ids) - text)
+    # The template may write a space or a line break less where there is no video.
+    assert 8 * 5 < text - 2 <= tokens.text <= text + 2
+    found = estimate_cost(folder, tokens, Method(), LoadOptions(), 128, HERE)
+    plain = estimate_cost(folder, replace(tokens, text=0), Method(), LoadOptions(), 128, HERE)
+    assert found.tokens.text == 64 + tokens.text
+    prompt_tokens = tokens.visual + 64 + 128
+    per_token = plain.bytes.kv_cache / prompt_tokens
+    assert found.bytes.kv_cache == per_token * (prompt_tokens + tokens.text)
+    assert found.context.needed == prompt_tokens + tokens.text
+
+
+def test_a_clip_of_fewer_frames_has_less_text() -> None:
+    clip = ClipTokens(8, 4, 81)
+    assert clip.of_frames(4) == ClipTokens(4, 4, 41)
+    # The context is full of 100 tokens of each frame, 10 of which are text.
+    hour = ClipTokens(3600, 90, 36_000)
+    found = cost("llava-onevision-7b", Method(), Target("cuda", 10**12), hour)
+    assert found.context.needed == 3600 * 100 + 64 + 128
+    assert found.would_fit == (f"--frames {(32768 - 192) // 100} or fewer",)
 
 
 def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Path) -> None:

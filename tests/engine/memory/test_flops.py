@@ -3,7 +3,6 @@
 import pytest
 
 from dycoke_cli.engine.memory.flops import decode_flops, paper_flops, prefill_flops
-from dycoke_cli.stock.sizes import Sizes, VisionSizes
 
 SEVEN_B = {"hidden": 3584, "mlp": 18944}
 
@@ -20,26 +19,14 @@ def test_decode_by_hand():
     assert decode_flops(2, [7], hidden=3, mlp=5) == 2 * (66 + 2 * (21 + 4.5))
 
 
-SIZES = Sizes(
-    layers=3,
-    hidden=3,
-    mlp=5,
-    heads=1,
-    kv_heads=1,
-    head_width=3,
-    kv=3 * 2 * 3,
-    vocabulary=9,
-    context=None,
-    vision=VisionSizes.of(None),
-)
-
+SIZES = {"layers": 3, "hidden": 3, "mlp": 5}
 
 UNCOMPRESSED = prefill_flops([12] * 3, hidden=3, mlp=5) + decode_flops(2, [12] * 3, hidden=3, mlp=5)
 
 
 def test_a_choice_in_decode():
     flops = paper_flops(
-        SIZES,
+        **SIZES,
         text=2,
         visual=10,
         visual_kept=5,
@@ -55,7 +42,7 @@ def test_a_choice_in_decode():
 
 def test_a_choice_inside():
     flops = paper_flops(
-        SIZES,
+        **SIZES,
         text=2,
         visual=10,
         visual_kept=10,

@@ -17,7 +17,7 @@ from rich.text import Text
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
-from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import method_flags, options, request_flags
 from dycoke_cli.cli.flags.question_input import collect
@@ -27,7 +27,7 @@ from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.settings import BUNDLED
+from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.unicode import one_line
 from dycoke_cli.video.stdin import STDIN
 
@@ -57,6 +57,17 @@ Methods = Annotated[
         help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
     ),
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="The settings of a published table: model, methods with their parameters, frames, "
+        "length of answers. Other flags override them. `dycoke eval --list` names the presets.",
+        autocompletion=completion.presets,
+        show_default=False,
+    ),
+]
 Runs = Annotated[
     int,
     typer.Option(
@@ -76,7 +87,7 @@ Plot = Annotated[
     ),
 ]
 BRIEF = """
-    --question --methods --retain --model --frames --start --end --runs --device --quantize
+    --question --methods --preset --retain --model --frames --start --end --runs --device --quantize
     --max-new-tokens --plot --json --quiet
 """
 
@@ -118,6 +129,7 @@ def bench(
     *,
     videos: Videos,
     question: Questions = None,
+    preset: PresetName = None,
     methods: Methods = "none,dycoke",
     retain: method_flags.Budgets = None,
     model: request_flags.Model,
@@ -139,6 +151,7 @@ def bench(
         dycoke bench holiday.mp4 -q "What happens?" -q "How many people are there?"
         dycoke bench a.mp4 b.mp4 --methods dycoke,dycoke:merge_ratio=0.5 --runs 5
         dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
+        dycoke bench talk.mkv --preset table-3
 
     All configurations take turns in one process. Each run decodes the video, encodes it and
     prefills every prompt again: nothing is cached. The questions of a run share its encoded video.
@@ -157,8 +170,13 @@ def bench(
             raise UsageError("bench decodes a video several times: name a file in place of -")
         if plot is not None:
             check_picture(plot, [_PLOT_SUFFIX])
+        request = request_flags.request(model, loading, sampling, generation, limits=limits)
+        if preset is not None:
+            chosen, given = preset_named(preset), options.given(context)
+            request = chosen.applied(request, None, given)
+            methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
-        specs = method_flags.rows_of(methods, retain, model.named or BUNDLED)
+        specs = method_flags.rows_of(methods, retain, request.model)
         remote, served_model = server.chosen(context), None
         if remote is not None:
             served_model = remote.connected(model.model, [spec.create() for spec in specs])
@@ -166,11 +184,11 @@ def bench(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(specs),
-            request=request_flags.request(model, loading, sampling, generation, limits=limits),
+            request=request,
             runs=runs,
             served=served_model,
         )
-        bundled = model.named is None and served_model is None
+        bundled = model.named is None and preset is None and served_model is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +67,14 @@ class ListedPreset:
     frames: Annotated[int, Doc(minimum=1)]
     methods: Annotated[str, Doc("As --methods takes them.")]
     rows: Annotated[tuple[str, ...], Doc("What they are called in the table.")]
+    tflops: Annotated[
+        tuple[float | None, ...], Doc("Their FLOPs in 10^12, as printed; null where they aren't.")
+    ]
+    tflops_here: Annotated[
+        tuple[float, ...],
+        Doc("Those of the rows as they are here, by the paper's formula, of 100 generated tokens."),
+    ]
+    commands: Annotated[tuple[str, ...], Doc("That ask all rows.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +113,12 @@ def _preset(preset: Preset) -> ListedPreset:
         frames=preset.frames,
         methods=preset.methods,
         rows=tuple(row.row for row in preset.rows),
+        tflops=tuple(row.tflops for row in preset.rows),
+        tflops_here=tuple(round(preset.tflops_here(row), 2) for row in preset.rows),
+        commands=(
+            f"dycoke eval {next(iter(preset.tasks))} --data DIR --preset {preset.name}",
+            f"dycoke bench VIDEO --preset {preset.name}",
+        ),
     )
 
 
@@ -115,12 +130,22 @@ def table(listed: BenchmarkList) -> Table:
     for each in listed.benchmarks:
         grid.add_row(each.name, Text("\n".join(_lines(each))))
     for preset in listed.presets:
-        lines = [
-            f"Preset: {' and '.join(f'“{row}”' for row in preset.rows)} of {preset.paper}.",
-            f"--model {preset.model} --frames {preset.frames} --methods {preset.methods}",
-        ]
-        grid.add_row(preset.name, Text("\n".join(lines)))
+        grid.add_row(preset.name, Text("\n".join(_preset_lines(preset))))
     return grid
+
+
+def _preset_lines(preset: ListedPreset) -> Iterator[str]:
+    yield (
+        f"Preset of {preset.paper}: --model {preset.model} --frames {preset.frames}, and "
+        "--methods with"
+    )
+    specs = preset.methods.split(",")
+    for row, spec, there, here in zip(
+        preset.rows, specs, preset.tflops, preset.tflops_here, strict=True
+    ):
+        printed = "" if there is None else f" (printed: {there:.1f})"
+        yield f"“{row}”: {spec}; {here:.1f}·10¹² FLOPs{printed}"
+    yield from preset.commands
 
 
 def _lines(each: Benchmark) -> list[str]:

@@ -253,7 +253,8 @@ def _published(rows: Sequence[ScoredRow]) -> list[Table]:
             )
         if source.tflops is not None:
             row_there = Text(one_line(source.row))
-            figures.add_row(number, row_there, "paper FLOPs, 10¹²", "–", f"{source.tflops:.1f}")
+            here = "–" if row.flops is None else f"{row.flops / 1e12:.1f}"
+            figures.add_row(number, row_there, "paper FLOPs, 10¹²", here, f"{source.tflops:.1f}")
     papers = dict.fromkeys(source.paper for _, _, source in with_figures)
     explained(
         figures,

@@ -30,6 +30,10 @@ from dycoke_cli.version import __version__
 SCHEMA = "dycoke.models/1"
 
 
+_OF_ESTIMATES = ("frame_text", "clip_text")
+"""What an entry has for estimates alone."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Memory that is free on this machine."""
@@ -154,7 +158,8 @@ def one_model(source: ModelRef) -> ModelList:
         details = replace(model, configuration=_configuration(stored), tuned=_tuned(source))
         return _document(machine, [details])
     # Outside the catalog nothing is known but the name, and what the stored files say.
-    values: dict[str, Any] = {field.name: None for field in fields(Entry)}
+    names = (field.name for field in fields(Entry))
+    values: dict[str, Any] = {name: None for name in names if name not in _OF_ESTIMATES}
     values |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
     on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
@@ -184,8 +189,9 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
     on_disk = (
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
+    shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
     return ListedModel(
-        **vars(entry),
+        **shown,
         layout="listed" if entry.family in FAMILIES else "found",
         fits=machine.holds(entry),
         on_disk=on_disk,

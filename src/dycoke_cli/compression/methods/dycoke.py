@@ -46,16 +46,16 @@ class DyCoke(SelectionHooks, Method):
     Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
     attention of each decoding step.
 
-    Differs from the authors' code, to which `variant="published"` keeps, in stage 1: there, the
-    last window of a multiple of 4 frames has no comparison with its first frame, so that 32 frames
-    of 196 tokens keep 3,098 in place of 2,978 at K = .7; an odd last frame is dropped whole; 4
-    frames or fewer fail; tokens of a compared frame stand in the order of their similarity; which
-    of an odd frame are kept is decided by the similarity of the pair of frames before it (of the
-    first pair by that of the last), and positions are renumbered. In stage 2: attention is compared
-    with that of the step before, and where it is alike, the step attends to all tokens; the last
-    visual token is never pruned. What neither variant has: entries that are gathered in each layer
-    at each step and never freed, attention weights of every layer, batches of one alone, and state
-    that goes from one video into the next.
+    Differs from the authors' code (github.com/KD-TAO/DyCoke, commit dd74634), to which
+    `variant="published"` keeps, in stage 1: there, the last window of a multiple of 4 frames has no
+    comparison with its first frame, so that 32 frames of 196 tokens keep 3,098 in place of 2,978 at
+    K = .7; an odd last frame is dropped whole; 4 frames or fewer fail; tokens of a compared frame
+    stand in the order of their similarity, and positions are renumbered. In stage 2: attention is
+    compared with that of the step before, and where it is alike, the step attends to all tokens;
+    the last visual token is never pruned. What neither variant has: entries that are gathered in
+    each layer at each step and never freed, attention weights of every layer, batches of one alone,
+    and state that goes from one video into the next. Before commit 35cc532 that code chose the
+    tokens of an odd frame by the similarities of another pair of frames; it isn't reproduced.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -118,7 +118,7 @@ class DyCoke(SelectionHooks, Method):
     ] = 0.9
     variant: Annotated[
         Literal["paper", "published"],
-        Param("paper, or published (with the quirks of the published code)."),
+        Param("paper, or published (with the quirks of the authors' code, commit dd74634)."),
     ] = "paper"
     positions: Positions = None
     dp_cache: Annotated[Literal["device", "host", "discard"], DP_CACHE] = "device"
@@ -204,9 +204,12 @@ class DyCoke(SelectionHooks, Method):
         return ttm.kept_tokens(frames, per_frame, self.merge_ratio, self.window, self.variant)
 
     def attended_tokens(self, kept: int) -> int:
-        """What stage 2 leaves active."""
-        pruned = self.has_effect("kv_prune", kept)
-        return tokens_left(kept, self.prune_ratio) if pruned else kept
+        """What a selection of stage 2 leaves active."""
+        if not self.has_effect("kv_prune", kept):
+            return kept
+        if self.variant == "published":  # which never prunes the last one
+            return tokens_left(kept - 1, self.prune_ratio) + 1
+        return tokens_left(kept, self.prune_ratio)
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""

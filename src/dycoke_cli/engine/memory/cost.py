@@ -17,12 +17,11 @@ from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost_model import (
-    TEXT_TOKENS,
     CostModel,
     EstimatedContext,
     EstimatedSeconds,
 )
-from dycoke_cli.engine.memory.flops import paper_flops
+from dycoke_cli.engine.memory.flops import visual_flops
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
@@ -46,7 +45,9 @@ class EstimatedTokens:
     visual_read_per_step: Annotated[
         Amount, Doc("Visual tokens attended per step, mean over layers.")
     ]
-    text: Annotated[Count, Doc("Assumed, for the tokenizer isn't loaded.")]
+    text: Annotated[
+        Count, Doc("64 for chat template and question, which is assumed, and what the frames have.")
+    ]
 
 
 @dataclass(frozen=True)
@@ -148,23 +149,19 @@ def estimate_cost(
     compressed = answer.memory(loading, method, clip, kept)
     plain = answer.memory(loading, BASELINE, clip, clip.visual)
     peak = answer.peak(loading, method, clip, kept)
-    # Visual tokens alone, as in the paper: with `text` it would be another formula.
+    sizes = answer.sizes
     flops, whole = (
-        paper_flops(
-            answer.sizes,
-            text=0,
-            visual=clip.visual,
-            visual_kept=kept,
-            visual_last=attended if method.inside else kept,
-            visual_active=attended,
-            prune_layer=below,
+        visual_flops(
+            chosen,
+            clip,
             generated=max_new_tokens,
+            layers=sizes.layers,
+            hidden=sizes.hidden,
+            mlp=sizes.mlp,
         )
-        for kept, attended, below in (
-            (kept, attended, below), (clip.visual, clip.visual, answer.sizes.layers)
-        )
-    )  # fmt: skip
-    fits, context = answer.fits(peak), answer.context(kept)
+        for chosen in (method, BASELINE)
+    )
+    fits, context = answer.fits(peak), answer.context(clip, kept)
     weights = answer.facts.weights
     seconds = answer.seconds(method, clip, kept, read if method.inside else kept, read)
     return Cost(
@@ -174,7 +171,9 @@ def estimate_cost(
         method=described(method.method),
         max_new_tokens=max_new_tokens,
         device=target.device,
-        tokens=EstimatedTokens(clip.frames, clip.per_frame, clip.visual, kept, read, TEXT_TOKENS),
+        tokens=EstimatedTokens(
+            clip.frames, clip.per_frame, clip.visual, kept, read, answer.text(clip)
+        ),
         context=context,
         bytes=EstimatedBytes(
             weights=weights.loaded,

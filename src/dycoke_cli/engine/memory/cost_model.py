@@ -31,7 +31,9 @@ from dycoke_cli.models.resolve import ModelRef
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 TEXT_TOKENS = 64
-"""Of a prompt beside the video: a chat template and a question of one or two sentences."""
+"""Of a prompt beside the video: a chat template and a question of one or two sentences.
+
+What the prompt has for the frames, such as their times, comes on top: `ClipTokens.text`."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,20 @@ class CostModel:
         """What is known of the model."""
         return self._facts(self._loading)
 
+    @staticmethod
+    def text(clip: ClipTokens) -> int:
+        """Tokens of text of the prompt."""
+        return TEXT_TOKENS + clip.text
+
     def _work(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         on_cpu = self._target.device == "cpu"
-        length = kept + TEXT_TOKENS
+        text = self.text(clip)
+        length = kept + text
         whole = method.inside is not None
         return Work(
             visual=clip.visual,
             kept=kept,
-            text=TEXT_TOKENS,
+            text=text,
             chunk_len=length
             if whole
             else chunk_length(length, on_cpu and loading.kernels == "fast"),
@@ -138,18 +146,18 @@ class CostModel:
         context = CUDA_CONTEXT if self._target.device == "cuda" else 0
         return self._target.fits(with_margin(peak, context))
 
-    def context(self, kept: int) -> EstimatedContext:
+    def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
         length = self.sizes.context
-        needed = kept + TEXT_TOKENS + self._new
+        needed = kept + self.text(clip) + self._new
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
         """Sentences about what is seen of the video, and about positions that no training had."""
-        length, beyond = self.context(kept).length, None
+        length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
             renumbers = self._method.renumbers
-            last = (kept if renumbers else clip.visual) + TEXT_TOKENS + self._new - 2
+            last = (kept if renumbers else clip.visual) + self.text(clip) + self._new - 2
             beyond = positions_warning(last, length, self._source.name, renumbers)
         return tuple(sentence for sentence in (frames_warning(times_s), beyond) if sentence)
 
@@ -166,8 +174,8 @@ class CostModel:
         early = method.in_tower
         return EstimatedSeconds(
             vision=None if early else rates.vision(clip.frames, patches, work.patches),
-            prefill=rates.prefill(tokens + TEXT_TOKENS, work.chunk_len),
-            decode=rates.decode(self._new - 1, attended + TEXT_TOKENS + self._new / 2),
+            prefill=rates.prefill(tokens + work.text, work.chunk_len),
+            decode=rates.decode(self._new - 1, attended + work.text + self._new / 2),
         )
 
     def no_seconds(self, seconds: EstimatedSeconds | None) -> str | None:
@@ -180,12 +188,11 @@ class CostModel:
         """The flags with each of which an answer would fit both memory and context."""
 
         def of_tokens(kept: int, shown: int) -> bool:
-            shorter = ClipTokens(shown, clip.per_frame)
-            return self._both(self._loading, shorter, kept)
+            return self._both(self._loading, clip.of_frames(shown), kept)
 
         ways = ways_to_fit(clip, frames, self._method, of_tokens)
         kept = self._method.kept_tokens(clip.frames, clip.per_frame)
-        if not self.context(kept).fits:
+        if not self.context(clip, kept).fits:
             return tuple(ways)
         ways += [flag for flag, other in self._smaller_weights() if self._both(other, clip, kept)][
             :1
@@ -205,7 +212,7 @@ class CostModel:
 
     def _both(self, loading: LoadOptions, clip: ClipTokens, kept: int) -> bool:
         peak = self.peak(loading, self._method, clip, kept)
-        return self.fits(peak) in ("gpu", "ram") and self.context(kept).fits
+        return self.fits(peak) in ("gpu", "ram") and self.context(clip, kept).fits
 
     def _smaller_weights(self) -> list[tuple[str, LoadOptions]]:
         """Flags that make weights smaller, the least first, with all options."""

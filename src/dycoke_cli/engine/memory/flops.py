@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dycoke_cli.answer.answer import Flops
-from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
@@ -40,9 +41,47 @@ def decode_flops(
     return generated * sum(per_token + 2 * hidden * tokens for tokens in tokens_by_layer)
 
 
-def paper_flops(
-    sizes: Sizes,
+def visual_flops(
+    method: BoundMethod,
+    clip: ClipTokens,
     *,
+    generated: int,
+    layers: int,
+    hidden: int,
+    mlp: int,
+) -> Flops:
+    """Those of the visual tokens alone, as in the paper, of a clip that isn't encoded yet.
+
+    Args:
+        method: what is dropped.
+        clip: the visual tokens before it.
+        generated: tokens generated.
+        layers: of the language model.
+        hidden: d.
+        mlp: m.
+    """
+    kept = method.kept_tokens(clip.frames, clip.per_frame)
+    attended = method.attended_tokens(kept)
+    pruning = method.inside or method.decode_pruning
+    return paper_flops(
+        layers=layers,
+        hidden=hidden,
+        mlp=mlp,
+        text=0,  # with text it would be another formula
+        visual=clip.visual,
+        visual_kept=kept,
+        visual_last=attended if method.inside else kept,
+        visual_active=attended,
+        prune_layer=pruning.layer if pruning else layers,
+        generated=generated,
+    )
+
+
+def paper_flops(
+    *,
+    layers: int,
+    hidden: int,
+    mlp: int,
     text: int,
     visual: int,
     visual_kept: int,
@@ -54,7 +93,9 @@ def paper_flops(
     """The three figures that are reported.
 
     Args:
-        sizes: of the model.
+        layers: of the language model.
+        hidden: d.
+        mlp: m.
         text: tokens of the prompt that aren't visual.
         visual: visual tokens before the method.
         visual_kept: visual tokens that the language model read.
@@ -63,7 +104,6 @@ def paper_flops(
         prune_layer: the number of layers below the selection, inside or in decode.
         generated: tokens generated.
     """
-    layers, hidden, mlp = sizes.layers, sizes.hidden, sizes.mlp
     whole = [text + visual] * layers
     below = [text + visual_kept] * prune_layer
     behind = layers - prune_layer

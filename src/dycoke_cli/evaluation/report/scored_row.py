@@ -139,6 +139,13 @@ class ScoredRow:
         AmountOrNull,
         Doc("Mean size of the KV cache at the end of an answer; null where a server answered."),
     ]
+    flops: Annotated[
+        AmountOrNull,
+        Doc(
+            "Mean FLOPs of the language model per answer, by the paper's formula; null where they "
+            "weren't counted."
+        ),
+    ]
     published: Annotated[
         Published | None, Doc("What others measured, with --preset; null without such a row.")
     ]
@@ -217,6 +224,7 @@ def make_row(
         seconds_prefill=mean_or_none([answer.seconds_prefill for answer in answers]),
         seconds_decode=mean_or_none([answer.seconds_decode for answer in answers]),
         bytes=mean_or_none([answer.bytes for answer in answers]) if answers else 0.0,
+        flops=mean_or_none([answer.flops for answer in answers]) if answers else None,
         published=published,
         guard=None if row.guard is None else guarded_row(row.guard, answers),
     )

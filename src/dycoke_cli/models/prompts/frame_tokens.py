@@ -17,20 +17,26 @@ LONGEST_TO_SHORTEST = 200
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """Visual tokens of a clip, before any compression.
+    """Visual tokens of a clip, before any compression, and the text that stands between them.
 
     Args:
         frames: number of encoded frames: pairs, where the model merges pairs.
         per_frame: tokens per encoded frame.
+        text: tokens of text that the prompt has for the frames: times, separators, an introduction.
     """
 
     frames: int
     per_frame: int
+    text: int = 0
 
     @property
     def visual(self) -> int:
         """Number of visual tokens of the clip."""
         return self.frames * self.per_frame
+
+    def of_frames(self, frames: int) -> ClipTokens:
+        """The same clip with so many encoded frames, and as much of its text."""
+        return ClipTokens(frames, self.per_frame, math.ceil(self.text * frames / self.frames))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from dycoke_cli.models.prompts.stock_processor import (
 from dycoke_cli.models.prompts.video_prompt import (
     Frames,
     ShownFrames,
+    Length,
     Turns,
     VideoPrompt,
     check_plain,
@@ -59,6 +60,7 @@ class StockPrompt(VideoPrompt):
         config: of the model.
         pictures: `[F, H, W, 3]`, uint8, RGB: the frames of the prompt.
         times: time of each frame in seconds.
+        length: of the video that they are from.
         audio: soundtrack; methods treat its tokens as text.
     """
 
@@ -66,6 +68,7 @@ class StockPrompt(VideoPrompt):
     config: Any
     pictures: np.ndarray
     times: Sequence[float]
+    length: Length
     audio: Audio | None = None
     # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
@@ -156,7 +159,7 @@ class StockPrompt(VideoPrompt):
                     "return_tensors": "pt",
                     "do_sample_frames": False,
                     "return_metadata": True,
-                    "video_metadata": [frames_metadata(self.pictures, self.times)],
+                    "video_metadata": [frames_metadata(self.pictures, self.times, self.length)],
                     **options,
                 },
             }
@@ -251,6 +254,7 @@ def _shown(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPr
         config=config,
         pictures=clip.frames[chosen],
         times=[clip.timestamps_s[i] for i in chosen],
+        length=Length.of(clip),
         audio=clip.audio,
     )
     return prompt.counted()
@@ -298,7 +302,7 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
 
 
 def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
-    """Count the visual tokens of a clip with the stock processor; downloads no weights.
+    """Count the tokens of a clip, its text included, with the stock processor; needs no weights.
 
     Args:
         source: the model.
@@ -311,7 +315,12 @@ def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) ->
     config, commit = read_config(source, revision)
     family = family_in(source, config)
     with quiet_libraries(), explained(source, "its processor"):
-        return show(load_processor(source, commit), family, config, clip).tokens
+        processor = load_processor(source, commit)
+        prompt = show(processor, family, config, clip)
+        # Not by `text_ids`: an older processor has no chat template, and needs a video.
+        alone = processor.tokenizer(_text(processor, conversation_of("", (), 0, "")))["input_ids"]
+        added = prompt.input_ids("").shape[1] - len(alone)
+    return replace(prompt.tokens, text=max(0, added - prompt.visual))
 
 
 def first_line(error: BaseException) -> str:

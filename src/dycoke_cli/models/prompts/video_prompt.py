@@ -28,6 +28,8 @@ Turns = Sequence[tuple[str, str]]
 # its time in milliseconds, whatever the spacing of the frames.
 FRAMES_PER_SECOND = 1000
 
+_FRAME_S = 0.04
+
 # Memory limit of a processor: enough for 32 frames at the largest size of a published processor.
 # Larger frames exist as several copies, some of them in float32.
 _PROCESSOR_BYTES = 1 << 30
@@ -58,6 +60,33 @@ class Frames(Protocol):
     @property
     def audio(self) -> Audio | None:
         """Soundtrack, for a model with an audio encoder."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """Length of a video and of the part that its frames are from.
+
+    Args:
+        duration_s: of the whole video, in seconds.
+        part_s: length of the part (`--start`, `--end`), in seconds.
+    """
+
+    duration_s: float
+    part_s: float
+
+    @classmethod
+    def of(cls, clip: Frames) -> Length:
+        """That of the file, where the clip is of one; else up to the end of its last frame.
+
+        Args:
+            clip: frames, at least one, with their times; a `Clip` also knows its file.
+        """
+        times, info = clip.timestamps_s, getattr(clip, "info", None)
+        part = getattr(clip, "part_s", None)
+        known = None if info is None else info.duration_s
+        # Synthetic frames, and files that don't say: the last frame lasts as long as one of a film.
+        duration = times[-1] + _FRAME_S if known is None or known <= times[-1] else known
+        return cls(duration, duration if part is None else max(part[1] - part[0], _FRAME_S))
 
 
 @dataclass(frozen=True)
@@ -203,7 +232,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         "return_tensors": "pt",
         # Frames are sampled by us, and their true times are in the metadata.
         "do_sample_frames": False,
-        "video_metadata": [frames_metadata(frames, times)],
+        "video_metadata": [frames_metadata(frames, times, Length.of(clip))],
         # Pixels stay uint8, a quarter of the memory, until `pixels.normalised` before encoding.
         "do_rescale": False,
         "do_normalize": False,
@@ -296,22 +325,28 @@ def _padded(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
     return frames, times
 
 
-def frames_metadata(frames: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
-    """Video metadata from which processors compute time stamps.
+def frames_metadata(frames: np.ndarray, times: Sequence[float], length: Length) -> dict[str, Any]:
+    """Video metadata from which processors compute time stamps, durations and rates.
+
+    As in the families' own code, times and `duration` are those of the whole file (SmolVLM's and
+    Qwen3-VL's sampling of a part keeps both), while `total_num_frames` is that of the part:
+    qwen-vl-utils divides by it for the rate of the sampled frames, from which Qwen2.5-VL derives
+    positions.
 
     Args:
         frames: `[F, H, W, 3]`.
-        times: of each, in seconds.
+        times: of each, in seconds from the video's first frame.
+        length: of the video that they are from.
     """
-    numbers = [round(FRAMES_PER_SECOND * time) for time in times]
-    step = (numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else 0
-    # The last frame lasts as long as the mean of the others; a single frame lasts a second.
-    length = step * len(numbers) or FRAMES_PER_SECOND
+
+    def number(seconds: float) -> int:
+        return round(FRAMES_PER_SECOND * seconds)
+
     return {
-        "total_num_frames": max(round(length), 1),
+        "total_num_frames": max(number(length.part_s), 1),
         "fps": float(FRAMES_PER_SECOND),
-        "duration": length / FRAMES_PER_SECOND,
-        "frames_indices": numbers,
+        "duration": number(length.duration_s) / FRAMES_PER_SECOND,
+        "frames_indices": [number(time) for time in times],
         "height": frames.shape[1],
         "width": frames.shape[2],
     }
