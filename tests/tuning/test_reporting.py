@@ -41,6 +41,7 @@ def found(**changed: Any) -> Search:
         "tested": others,
         "calibrated_on": others,
         "complete": True,
+        "seconds_each": None,
         "baseline": {str(n): [observed(100, 0.0)] for n in range(40)},
         "left_out": ["left out: x.mp4 can't be read"],
     }

@@ -19,7 +19,7 @@ def world(seed=0):
         settings[f"good-{read}"] = (read, (100 - read) / 1000)
         settings[f"bad-{read}"] = (read, (100 - read) / 200)
 
-    def measure(video, names):
+    def measure(video, names, share):
         return {
             name: [
                 observed(read, much * rng.uniform(0.8, 1.2), rng.random() > 4 * much)
@@ -46,16 +46,55 @@ def test_time_that_is_up_ends_the_search_with_whole_videos():
     settings, measure = world()
     calls = iter(range(100))
     left, measured = halve(
-        settings, "abcdefgh", lambda v, names: None if next(calls) == 3 else measure(v, names), 0.9
+        settings, "abcdefgh", lambda *asked: None if next(calls) == 3 else measure(*asked), 0.9
     )
     assert len(measured) == 3
     assert all(set(left) <= set(video) for video in measured)
 
 
+def test_with_little_time_few_settings_are_compared_on_all_videos():
+    """Each comparison takes 1, and there is time for 20, of the 225 without a limit."""
+    settings = [f"s{n:03}" for n in range(100)]
+    now, asked = 0, []
+
+    def within(video, names, share):
+        nonlocal now
+        done = {}
+        for name in names:
+            if done and now >= 20 * share:
+                break
+            now += 1
+            asked.append((video, name))
+            done[name] = [observed(50, 0.1 + int(name[1:]) / 1000)]
+        return done
+
+    left, measured = halve(settings, "abcdef", within, target=0.9)
+    assert len(measured) == 6
+    assert now <= 20
+    # Half of the time goes to the first video: of the settings, the first ones.
+    on_first = [name for video, name in asked if video == "a"]
+    assert on_first == settings[: len(on_first)]
+    assert 8 <= len(on_first) <= 10
+    assert left == ["s000"]
+    assert all(name in video for name in left for video in measured)
+
+
+def test_shares_of_the_time_by_hand():
+    """16 settings and their baseline on one video, 8 on the next, 4 on two: 17 + 9 + 5 + 5."""
+    shares = []
+
+    def measure(video, names, share):
+        shares.append(share)
+        return {name: [observed(50, 0.1)] for name in names}
+
+    halve([str(n) for n in range(16)], "abcd", measure, target=0.9, least=1)
+    assert shares == [17 / 36, 26 / 36, 31 / 36, 1]
+
+
 def test_a_video_that_cant_be_read_doesnt_count():
     settings, measure = world()
     _, measured = halve(
-        settings, "abc", lambda v, names: {} if v == "b" else measure(v, names), 0.9
+        settings, "abc", lambda v, *more: {} if v == "b" else measure(v, *more), 0.9
     )
     assert len(measured) == 2
 
@@ -64,7 +103,7 @@ def test_the_front_by_hand():
     videos = [{"a": [observed(10, 0.5)], "b": [observed(20, 0.6)], "c": [observed(30, 0.1)]}]
     results = [summarize(name, videos) for name in "abc"]
     assert [one.setting for one in pareto_front(results)] == ["a", "c"]
-    assert best_half("abc", videos, 0.0, least=1) == ["a", "c"]
+    assert best_half("abc", videos, 0.0, least=1) == ["c", "a"]  # best first
 
 
 def test_what_cant_reach_the_target_goes_first():
