@@ -81,14 +81,16 @@ def test_with_little_time_few_settings_are_compared_on_all_videos():
 
 def test_shares_of_the_time_by_hand():
     """16 settings and their baseline on one video, 8 on the next, 4 on two: 17 + 9 + 5 + 5."""
-    shares = []
+    shares, compared = [], []
 
     def measure(video, names, share):
         shares.append(share)
+        compared.append(len(names))
         return {name: [observed(50, 0.1)] for name in names}
 
     halve([str(n) for n in range(16)], "abcd", measure, target=0.9, least=1)
     assert shares == [17 / 36, 26 / 36, 31 / 36, 1]
+    assert compared == [16, 8, 4, 4]
 
 
 def test_a_video_that_cant_be_read_doesnt_count():
@@ -109,6 +111,14 @@ def test_the_front_by_hand():
 def test_what_cant_reach_the_target_goes_first():
     videos = [{"cheap": [observed(1, 0.1, same=False)] * 4, "dear": [observed(90, 0.2)] * 4}] * 40
     assert best_half(["cheap", "dear"], videos, 0.9, least=1) == ["dear"]
+
+
+def test_what_few_videos_dont_refute_isnt_hopeless():
+    """Half of the answers changed on four videos: with 95 % confidence that may be 10 %."""
+    answers = [observed(1, 0.1, same=False), observed(1, 0.1)]
+    videos = [{"cheap": answers, "dear": [observed(90, 0.2)] * 2}] * 4
+    assert best_half(["dear", "cheap"], videos, 0.9, least=1) == ["cheap"]
+    assert best_half(["dear", "cheap"], videos * 30, 0.9, least=1) == ["dear"]
 
 
 def test_none_is_chosen_where_none_agrees():
