@@ -42,8 +42,8 @@ class Session:
         )  # fmt: skip
         seconds = SimpleNamespace(prefill=2.0, decode=0.5 if forced else 1.0)
         made: Any = SimpleNamespace(
-            refused=False, question=question, answer="No." if other else " yes", tokens=tokens,
-            seconds=seconds,
+            refused=False, question=question, tokens=tokens, seconds=seconds,
+            answer="No." if other else "Yes." if changed else " yes",
         )  # fmt: skip
         return made
 

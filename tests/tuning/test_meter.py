@@ -150,6 +150,27 @@ def test_a_run_that_was_ended_resumes(world: World) -> None:
     assert world.asked == []
 
 
+def test_a_video_without_its_first_setting_isnt_measured(world: World) -> None:
+    """The uncompressed answers alone took until later than the first setting may begin."""
+    world.seconds_uncompressed = 50
+    with world.meter(minutes=2) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS), 0.2, 0.4) is None
+        assert meter.cut
+        assert meter.baseline == {}
+    assert world.asked == ["one none"]
+
+
+def test_minutes_are_enough_where_the_journal_has_a_result(world: World) -> None:
+    with world.meter(minutes=20) as meter:
+        stored = meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0)
+    world.seconds_uncompressed, world.now = 50, 0
+    with world.meter(minutes=1) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0) == stored
+        found = meter.measure(world.videos[1], list(SETTINGS), 1.0, 1.0)
+        assert found is not None
+        assert list(found) == ["evs-10"]
+
+
 @pytest.mark.parametrize(("questions", "minutes"), [(1, 0.5), (6, 3)])
 def test_too_few_minutes_for_one_comparison_are_told_after_two_answers(
     world: World, questions: int, minutes: int

@@ -1,6 +1,7 @@
 """Successive halving on made-up observations."""
 
 import random
+from dataclasses import replace
 
 from dycoke_cli.answer.guarantee import Certainty
 from dycoke_cli.tuning.observations import Observation
@@ -113,10 +114,10 @@ def test_what_cant_reach_the_target_goes_first():
     assert best_half(["cheap", "dear"], videos, 0.9, least=1) == ["dear"]
 
 
-def test_what_few_videos_dont_refute_isnt_hopeless():
-    """Half of the answers changed on four videos: with 95 % confidence that may be 10 %."""
+def test_what_one_video_doesnt_refute_isnt_hopeless():
+    """Half of the answers changed on one video: with 95 % confidence that may be 10 % elsewhere."""
     answers = [observed(1, 0.1, same=False), observed(1, 0.1)]
-    videos = [{"cheap": answers, "dear": [observed(90, 0.2)] * 2}] * 4
+    videos = [{"cheap": answers, "dear": [observed(90, 0.2)] * 2}]
     assert best_half(["dear", "cheap"], videos, 0.9, least=1) == ["cheap"]
     assert best_half(["dear", "cheap"], videos * 30, 0.9, least=1) == ["dear"]
 
@@ -128,3 +129,20 @@ def test_none_is_chosen_where_none_agrees():
     assert choose([only], 0.98) is None
     assert choose([only], 0.5) == only
     assert guard_base([only]) == only
+
+
+def test_the_cheapest_that_agrees_is_chosen_and_a_guard_counts_what_it_asks_again():
+    """Of 10, 30 and 50 tokens, where 5, 1 and 0 of ten answers changed."""
+    changed = {"small": (10, 5), "middle": (30, 1), "large": (50, 0)}
+    video = {
+        name: [observed(read, 0.1, same=n >= lost) for n in range(10)]
+        for name, (read, lost) in changed.items()
+    }
+    small, middle, large = (summarize(name, [video]) for name in changed)
+    assert choose([large, middle, small], 0.9) == middle
+    assert choose([large, middle, small], 0.95) == large
+    assert choose([large, middle, small], 0.5) == small
+    # 10 + 50, 30 + 10 and 50 of a hundred.
+    assert guard_base([large, middle, small]) == middle
+    closer = replace(middle, setting="closer", divergence=0.05)
+    assert choose([middle, closer], 0.9) == guard_base([middle, closer]) == closer
