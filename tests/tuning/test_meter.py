@@ -150,6 +150,21 @@ def test_a_run_that_was_ended_resumes(world: World) -> None:
     assert world.asked == []
 
 
+def test_other_questions_and_other_contents_are_measured_anew(world: World) -> None:
+    def measured() -> list[str]:
+        world.asked.clear()
+        with world.meter(minutes=20) as meter:
+            assert meter.measure(world.videos[0], ["evs-10"], 1.0, 1.0) is not None
+        return [*world.asked]
+
+    once = ["one none", "one 0.1"]
+    assert (measured(), measured()) == (once, [])
+    world.questions = ("Who?",)
+    assert (measured(), measured()) == (once, [])
+    Path(world.videos[0]).write_text("another take")
+    assert (measured(), measured()) == (once, [])
+
+
 def test_a_video_without_its_first_setting_isnt_measured(world: World) -> None:
     """The uncompressed answers alone took until later than the first setting may begin."""
     world.seconds_uncompressed = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,28 @@ def test_the_winners_luck_is_not_in_what_is_said_of_it() -> None:
     assert report.warnings[0] == "left out: x.mp4 can't be read"
 
 
+def test_a_run_without_enough_time_says_what_it_compared() -> None:
+    whole, cut = found(), found(complete=False, seconds_each=1.25)
+    cut = replace(cut, settings={**cut.settings, "third": create("evs", retain=0.2)})
+    for search, number in ((whole, 0), (cut, 1), (replace(cut, seconds_each=None), 1)):
+        report = report_of(search, TUNE, MODEL, tuned_on(search, TUNE))
+        told = [sentence for sentence in report.warnings if "sufficed to compare" in sentence]
+        assert len(told) == number
+        assert report.complete == (not number)
+        for sentence in told:
+            assert "--minutes 20 sufficed to compare 2 of 3 settings" in sentence
+            assert "on 20 videos" in sentence
+            assert ("1.2 s per setting and video" in sentence) == (search.seconds_each is not None)
+    assert (report.compared, report.settings) == (2, 3)
+
+
+def test_rows_are_cheapest_first_and_videos_are_those_of_both_halves() -> None:
+    search = found(results=found().results[::-1])
+    tuned = tuned_on(search, TUNE)
+    assert [row.setting for row in report_of(search, TUNE, MODEL, tuned).rows] == [LUCKY, LARGER]
+    assert (tuned.videos, tuned.questions) == (40, 40)
+
+
 def test_the_guard_rests_on_the_other_videos_alone() -> None:
     report = report_of(found(), TUNE, MODEL, tuned_on(found(), TUNE))
     of_95 = [promise for promise in report.guard if not promise.on_average]
@@ -84,6 +107,11 @@ def test_no_choice_is_the_baseline(questions: tuple[str, ...]) -> None:
     search = found(choice=None)
     report = report_of(search, tuning, MODEL, tuned_on(search, tuning))
     assert report.choice == "none"
+    # The baseline agrees with itself on each of the 20 videos, and more isn't known.
+    assert report.tuned.agreement == 1
+    assert report.tuned.interval == pytest.approx((0.025 ** (1 / 20), 1), abs=2e-3)
+    untested = found(choice=None, tested=[])
+    assert (tuned_on(untested, tuning).agreement, tuned_on(untested, tuning).interval) == (None, ())
     assert any("so the baseline is chosen" in sentence for sentence in report.warnings)
     general = any("general questions" in sentence for sentence in report.warnings)
     assert general == report.general_questions == (not questions)

@@ -66,7 +66,7 @@ class Search:
     @property
     def compared(self) -> int:
         """Number of settings that were measured on a search video."""
-        return len(set[str]().union(*self.searched))
+        return len(self.searched[0])  # what is measured on later videos is part of that
 
     @property
     def answers(self) -> list[Observation]:
