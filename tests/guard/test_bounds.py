@@ -91,6 +91,13 @@ def test_an_interval_holds_the_mean() -> None:
     assert held / 300 >= 0.94
 
 
+def test_a_rule_is_safe_at_exactly_the_confidence_that_is_asked() -> None:
+    """Without a loss 59 videos are enough for 5 % at 95 %; one fewer isn't, but is at 90 %."""
+    assert last_safe([[0.0] * 59], 0.05) == 0
+    assert last_safe([[0.0] * 58], 0.05) is None
+    assert last_safe([[0.0] * 58], 0.05, 0.9) == 0
+
+
 def test_the_first_rule_that_fails_ends_the_sequence() -> None:
     safe, unsafe = [0.0] * 60, [0.5] * 60
     assert last_safe([safe, safe, unsafe, safe], 0.05) == 1

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.answer import Model
+from dycoke_cli.answer.guarantee import Certainty
 from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.guard.bounds import videos_needed
+from dycoke_cli.guard.calibration import Attempt
+from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
 from dycoke_cli.tuning.search import SettingResult
 from dycoke_cli.tuning.tune_request import Tune
@@ -59,6 +62,7 @@ def test_the_winners_luck_is_not_in_what_is_said_of_it() -> None:
     assert any("it looked better than it is" in sentence for sentence in report.warnings)
     first = report.rows[0]
     assert (first.agreement, first.tested, first.chosen) == (1.0, 0.5, True)
+    assert [row.chosen for row in report.rows] == [True, False]
     assert report.warnings[0] == "left out: x.mp4 can't be read"
 
 
@@ -91,6 +95,28 @@ def test_the_guard_rests_on_the_other_videos_alone() -> None:
         (20, videos_needed(one.alpha) - 20) for one in of_95
     ]
     assert len(found().tries) == 20
+
+
+def test_a_choice_that_the_test_doesnt_refute_has_no_warning() -> None:
+    search = found(tested=found().searched)
+    tuned = tuned_on(search, TUNE)
+    assert tuned.interval[0] < TUNE.target < tuned.interval[1]  # of 20 videos
+    warnings = report_of(search, TUNE, MODEL, tuned).warnings
+    assert not any("better than it is" in sentence for sentence in warnings)
+
+
+def test_a_guard_gets_each_question_at_each_budget() -> None:
+    def answer(probability: float, same: bool) -> Observation:
+        return replace(observed(10, 0.1, same=same), certainty=Certainty(probability, 0.7, -0.2))
+
+    whole = {
+        LUCKY: [answer(0.1, same=False), answer(0.2, same=True)],
+        LARGER: [answer(0.3, same=True), answer(0.4, same=True)],
+    }
+    # Of a video that there was no time for under every budget, nothing is known.
+    tries = found(calibrated_on=[whole, {LARGER: whole[LARGER]}, {LUCKY: whole[LUCKY]}]).tries
+    first = Attempt(0.1, same=False), Attempt(0.3, same=True)
+    assert tries == ((first, (Attempt(0.2, same=True), Attempt(0.4, same=True))),)
 
 
 def test_a_choice_that_nothing_was_left_to_test_says_so() -> None:
