@@ -61,6 +61,8 @@ def test_each_frame_that_changes_just_its_own_rows_confirms_a_rule() -> None:
     assert layout.frame.tolist() == [0, 0, 0, 1, 1, 1]
     # Four input frames are merged in pairs: the last one is in the second group.
     assert checked(RUNS, IDS, 4, FIRST, LAST).frames == 2
+    one, second, third = trial(IDS, 4), (1, trial(IDS, 4, FIRST)), (2, trial(IDS, 4, LAST))
+    assert _checked(RUNS, CONFIG, one, [second, third], one).frames == 2
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_a_conversation_is_read_as_it_was_sent(monkeypatch: pytest.MonkeyPatch) 
     assert (found.compare, found.cache, found.follow_up) == (True, False, True)
     other = conversation_of(sent(compare=False, follow_up=False, cache=True), DEFAULTS)
     assert (other.compare, other.cache, other.follow_up) == (False, True, False)
+    third = conversation_of(sent(compare=False), DEFAULTS)
+    assert (third.compare, third.follow_up) == (False, True)
     auto = sent(request=replace(ASKED, subtitles="auto"))
     assert conversation_of(auto, DEFAULTS).request.subtitles == "auto"
 
