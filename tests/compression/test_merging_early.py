@@ -59,9 +59,10 @@ def test_a_frame_stands_for_the_next() -> None:
 @pytest.mark.parametrize("name", ["dycoke-plus", "evs"])
 def test_dropped_tokens_are_merged_once(name: str) -> None:
     """What `dycoke-plus` has merged isn't merged again; `evs` has it done, if that is asked."""
-    features = torch.randn(8, 6, 4, generator=torch.Generator().manual_seed(3))
+    features = torch.randn(24, 6, 4, generator=torch.Generator().manual_seed(3))
     inputs = SelectionInputs(features)
-    method = create(name, retain=0.3, merge_dropped=True)
+    window = {"window": 4} if name == "dycoke-plus" else {}
+    method = create(name, retain=0.3, merge_dropped=True, **window)
     chosen, selected = method.choose(inputs), BoundMethod(method).select(inputs)
     assert torch.equal(selected.kept, chosen.kept)
     assert selected.features is not None
