@@ -24,6 +24,7 @@ from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo, as_images, as
 from dycoke_cli.runs.remote.served_model import ServedModel, Server, _seconds
 from tests.documents import example, valid
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
+from tests.runs.remote.endpoint import asked as asked_of
 
 Served = tuple[Endpoint, ServedModel]
 # What is counted and measured on this side, whatever the server reports.
@@ -218,3 +219,34 @@ def test_times_of_a_streamed_answer_begin_with_the_decoding() -> None:
     assert (seconds.video_decode, seconds.first_token, seconds.total) == (3, 3.5, 5)
     assert (seconds.request, seconds.prefill, seconds.load) == (2, 0.25, None)
     assert _seconds(RemoteReply(seconds=2.0), None, 3.0).first_token is None
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_text_and_reason_come_whether_a_server_streams_or_not(
+    served: Served, streams: bool
+) -> None:
+    endpoint, model = served
+
+    def reply(body: dict[str, Any]) -> Reply:
+        status, answer = said(body, " one two")
+        answer["choices"][0]["finish_reason"] = "length" if asked_of(body) == "Long?" else "stop"
+        return status, answer
+
+    endpoint.reply, endpoint.streams = reply, streams
+    try:
+        for question, reason in (("Long?", "length"), ("Short?", "stop")):
+            texts: list[str] = []
+            answer = model.ask(
+                JobQuestion(None, question), NO_VIDEO, None, GenerationOptions(), texts.append
+            )
+            assert "".join(texts).split() == ["one", "two"]
+            assert (answer.answer.split(), answer.finish_reason) == (["one", "two"], reason)
+            assert (answer.seconds.first_token is not None) == streams
+    finally:
+        endpoint.streams = True
+
+
+def test_a_refusal_for_another_reason_tells_nothing_of_methods(served: Served) -> None:
+    _, model = served
+    assert model.knows_methods()
+    assert not model.client.refuses(model._probe("is-this-dycoke"), "a word that isn't there")
