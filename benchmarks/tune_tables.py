@@ -162,7 +162,7 @@ def _signed(number: float, digits: int) -> str:
 def _choice(draw: Sequence[str], tuned: Videos, settings: Sequence[str], target: float) -> str:
     """What `dycoke tune` chooses from these videos: it searches on half of them."""
 
-    def measure(video: str, wanted: Sequence[str]) -> dict[str, list[Observation]]:
+    def measure(video: str, wanted: Sequence[str], share: float) -> dict[str, list[Observation]]:
         return {row: [one.observation for one in tuned[video][row]] for row in wanted}
 
     left, measured = halve(settings, draw[::2], measure, target)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.merging_early import keep_changed, merged_early
+from dycoke_cli.compression.registry import create
+from dycoke_cli.compression.selection import SelectionInputs
 from tests.compression.clips import CLIPS, cosine, floats, single
 
 
@@ -51,3 +54,26 @@ def test_a_frame_stands_for_the_next() -> None:
     merging = merged_early()
     assert merging.references(10) == [None, 0, 1, 2, 3, 4, 5, 6, None, 8]
     assert merging.window == 8
+
+
+@pytest.mark.parametrize("name", ["dycoke-plus", "evs"])
+def test_dropped_tokens_are_merged_once(name: str) -> None:
+    """What `dycoke-plus` has merged isn't merged again; `evs` has it done, if that is asked."""
+    features = torch.randn(24, 6, 4, generator=torch.Generator().manual_seed(3))
+    inputs = SelectionInputs(features)
+    window = {"window": 4} if name == "dycoke-plus" else {}
+    method = create(name, retain=0.3, merge_dropped=True, **window)
+    chosen, selected = method.choose(inputs), BoundMethod(method).select(inputs)
+    assert torch.equal(selected.kept, chosen.kept)
+    assert selected.features is not None
+    if name == "dycoke-plus":
+        assert chosen.features is not None
+        assert torch.equal(selected.features, chosen.features)
+        assert torch.equal(selected.into, chosen.into)
+    else:
+        assert chosen.features is None
+        assert not torch.equal(selected.features, features.flatten(0, 1)[chosen.kept])
+    plain = create(name, retain=0.3, merge_dropped=False)
+    assert BoundMethod(plain).select(inputs).features is None
+    # All tokens are nothing to merge.
+    assert BoundMethod(create(name, retain=1.0, merge_dropped=True)).select(inputs).features is None

@@ -1,9 +1,12 @@
 """Certainty and divergence, against logits that are computed beside them."""
 
+import math
+
 import pytest
 import torch
 
 from dycoke_cli import EVS, DyCoke, Uncompressed, VideoSession, load
+from dycoke_cli.engine import observing
 from dycoke_cli.engine.observing import (
     CertaintyObserver,
     EachObserver,
@@ -39,6 +42,32 @@ def test_divergence_by_hand_and_the_forced_token():
     assert forced[0, 1] == -torch.inf
     assert forcing.divergence == pytest.approx(0.6 * float(torch.tensor(7.0).log()), rel=1e-5)
     assert not forcing.agrees
+
+
+def test_what_is_behind_the_likeliest_tokens_counts_as_one(monkeypatch):
+    """Two of four are kept: the others are .2 of the one distribution and .5 of the other."""
+    monkeypatch.setattr(observing, "MOST_KEPT", 2)
+    reference = ReferenceObserver()
+    reference(None, scores_of(0.1, 0.5, 0.1, 0.3))
+    assert reference.reference().indices.tolist() == [[1, 3]]
+    forcing = ForcingObserver(reference.reference())
+    forcing(None, scores_of(0.4, 0.25, 0.1, 0.25))
+    by_hand = 0.5 * math.log(0.5 / 0.25) + 0.3 * math.log(0.3 / 0.25) + 0.2 * math.log(0.2 / 0.5)
+    assert forcing.divergence == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_a_divergence_is_the_mean_and_one_other_token_is_enough_to_disagree():
+    reference = ReferenceObserver()
+    for _ in range(2):
+        reference(None, scores_of(0.7, 0.2, 0.1))
+    forcing = ForcingObserver(reference.reference())
+    forcing(None, scores_of(0.7, 0.2, 0.1))
+    assert forcing.agrees
+    forcing(None, scores_of(0.1, 0.2, 0.7))
+    assert not forcing.agrees
+    assert forcing.divergence == pytest.approx(0.3 * math.log(7), rel=1e-5)
+    # What is watched is the compressed model, not the forced token.
+    assert forcing.certainty(0, 2).least_probability == pytest.approx(0.7)
 
 
 @pytest.fixture(scope="module")

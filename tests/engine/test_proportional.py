@@ -16,7 +16,7 @@ from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from dycoke_cli.engine.scoring_attention import attention_to_keys
+from dycoke_cli.engine.scoring_attention import _biased, attention_to_keys
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -191,6 +191,21 @@ def test_recorded_attention_has_it() -> None:
     sequence = ShortenedSequence(0, torch.tensor([1, 3]), DecodeStats(2, 2), bias=bias[[1, 3]])
     assert torch.equal(sequence.bias_at(sequence.visual, 6), bias)
     assert torch.equal(sequence.bias_at(sequence.visual, 3), bias[:3])
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_every_kind_of_mask_keeps_the_weights(heads: int) -> None:
+    """Two queries of four heads, three keys; what is added is of all heads, or of each KV head."""
+    query = torch.zeros(1, 4, 2, 8)
+    bias = torch.log(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))[None, :heads, None]
+    each = bias.repeat_interleave(4 // heads, 1) if heads > 1 else bias
+    least = torch.finfo(torch.float32).min
+    causal = torch.tensor([[True, True, False], [True, True, True]])[None, None]
+    expected = torch.where(causal, each, least).expand(-1, each.shape[1], 2, 3)
+    assert torch.equal(_biased(None, bias, query), expected)
+    assert torch.equal(_biased(causal, bias, query), expected)
+    added = torch.tensor([[0.0, 0.5, least], [0.0, -1.0, 0.25]])[None, None]
+    assert torch.equal(_biased(added, bias, query), added + each)
 
 
 def test_sizes_by_hand() -> None:

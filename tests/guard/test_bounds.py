@@ -126,7 +126,41 @@ def test_an_interval_holds_the_mean() -> None:
     assert held / 300 >= 0.94
 
 
+def test_a_rule_is_safe_at_exactly_the_confidence_that_is_asked() -> None:
+    """Without a loss 59 videos are enough for 5 % at 95 %; one fewer isn't, but is at 90 %."""
+    assert last_safe([[0.0] * 59], 0.05) == 0
+    assert last_safe([[0.0] * 58], 0.05) is None
+    assert last_safe([[0.0] * 58], 0.05, 0.9) == 0
+
+
 def test_the_first_rule_that_fails_ends_the_sequence() -> None:
     safe, unsafe = [0.0] * 60, [0.5] * 60
     assert last_safe([safe, safe, unsafe, safe], 0.05) == 1
     assert last_safe([unsafe, safe], 0.05) is None
+
+
+def test_a_loss_that_went_away_counts_under_later_rules() -> None:
+    """Each rule loses another video: of 30, three are lost in the end, whatever each rule says."""
+    videos = [[float(n == rule) for n in range(30)] for rule in range(1, 5)]
+    rules = [[0.0] * 30, *videos]
+    # (2 + 1) / 31 is below 0.1, and (3 + 1) / 31 isn't.
+    assert last_safe_on_average(rules, 0.1) == 2
+    assert last_safe_on_average(rules, 4 / 31 + 1e-9) == 3
+
+
+@pytest.mark.parametrize("count", [20, 73, 200])
+def test_an_interval_has_half_of_its_error_in_each_tail(count: int) -> None:
+    """Without a loss: the exact binomial bound at 2.5 %, a little wider for the other bets."""
+    exact = 1 - 0.025 ** (1 / count)
+    low, high = interval([0.0] * count)
+    assert low == 0
+    assert exact < high < 1 - (0.98 * 0.025) ** (1 / count) + 1e-9
+    one_sided = interval([0.0] * count, 0.9)[1]
+    assert 1 - 0.05 ** (1 / count) < one_sided < high
+    assert interval([1.0] * count) == pytest.approx((1 - high, 1))
+
+
+def test_an_interval_of_no_videos_is_everything() -> None:
+    assert interval([]) == (0, 1)
+    low, high = interval([0.5] * 400)
+    assert 0.4 < low < 0.5 < high < 0.6

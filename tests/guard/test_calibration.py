@@ -13,6 +13,7 @@ def test_where_a_question_stops() -> None:
     assert [kept(CLIMB, t) for t in (0.3, 0.4, 0.5, 0.9)] == [0, 0, 1, 2]
     assert [loss([CLIMB], t) for t in (0.3, 0.5, 0.9)] == [1, 0, 0]
     assert loss([CLIMB, (Attempt(0.9, same=True),)], 0.3) == 0.5
+    assert loss([CLIMB, CLIMB, (Attempt(0.9, same=True),)], 0.3) == 2 / 3
 
 
 def question(rng: random.Random) -> list[Attempt]:

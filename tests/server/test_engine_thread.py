@@ -14,6 +14,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
 from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.server import session_cache
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.engine_thread import EngineThread, Task
 from dycoke_cli.server.metrics import Metrics
@@ -86,3 +87,96 @@ def test_requests_about_a_found_family_are_answered_one_by_one() -> None:
             engine.submit(task())
         batches = [engine._take() for _ in sizes]
         assert [len(batch) for batch in batches if isinstance(batch, list)] == sizes
+
+
+def engine(sessions: SessionCache | None = None) -> EngineThread:
+    """One that isn't started: the test is its thread."""
+    metrics = Metrics()
+    loaded: Any = SimpleNamespace(traits=MINI)
+    return EngineThread(lambda: loaded, loaded, sessions or SessionCache(4, metrics), metrics)
+
+
+def test_what_waits_is_divided_into_batches_of_equal_requests() -> None:
+    thread = engine()
+    short = GenerationOptions(max_new_tokens=3)
+    waiting = [
+        task(), task("evs"), task(), task(generation=short), task(frames=3), task(stream=True),
+        task(), task("evs"), task(stream=True),
+    ]  # fmt: skip
+    for each in waiting:
+        thread.submit(each)
+    batches = []
+    while thread._waiting:
+        batch = thread._take()
+        assert isinstance(batch, list)
+        batches.append([waiting.index(each) for each in batch])
+    # In the order of their first ones; each stream alone.
+    assert batches == [[0, 2, 6], [1, 7], [3], [4], [5], [8]]
+
+
+def test_a_batch_has_a_limit_and_a_function_has_its_turn() -> None:
+    thread = engine()
+    tasks = [task() for _ in range(11)]
+    calls: list[str] = []
+    for each in tasks[:5]:
+        thread.submit(each)
+    thread.submit(lambda: calls.append("called"))
+    for each in tasks[5:]:
+        thread.submit(each)
+    assert thread.idle_s == 0
+    assert thread._take() == tasks[:8]
+    work = thread._take()
+    assert callable(work)
+    thread._do(work)
+    assert calls == ["called"]
+    assert thread._take() == tasks[8:]
+
+
+def test_a_session_of_an_unloaded_model_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the old model in memory; its clips are all that is taken over."""
+    made: list[Any] = []
+
+    def session(loaded: Any, clip: Any, **options: Any) -> Any:
+        made.append((clip, options["others"], options["seconds_video_decode"]))
+        return SimpleNamespace(loaded=loaded, clips=(clip, *options["others"]))
+
+    monkeypatch.setattr("dycoke_cli.engine.session.VideoSession", session)
+    thread, model, other = engine(), *(SimpleNamespace() for _ in range(2))
+    old: Any = SimpleNamespace(loaded=other, clips=("clip", "second"))
+    assert thread._session(replace(task(), session=old, seconds_read=0.5), model).loaded is model  # type: ignore[arg-type]
+    assert made == [("clip", ["second"], 0.5)]
+    current: Any = SimpleNamespace(loaded=model, clips=("clip",))
+    assert thread._session(replace(task(), session=current), model) is current  # type: ignore[arg-type]
+    # One that another request has made meanwhile is taken, too.
+    thread._sessions.keep("key", current)
+    assert thread._session(task(), model) is current  # type: ignore[arg-type]
+    assert len(made) == 1
+    assert "videos_reused_total 2" in thread._metrics.text()
+
+
+def test_sessions_that_were_used_least_recently_go() -> None:
+    metrics = Metrics()
+    sessions = SessionCache(2, metrics)
+    one, two, three = (SimpleNamespace() for _ in range(3))
+    keep: Any = sessions.keep
+    keep("one", one)
+    keep("two", two)
+    assert sessions.find("one") is one  # used again, so that the other one goes
+    keep("three", three)
+    assert sessions.find("two") is None
+    assert (sessions.find("one"), sessions.find("three")) == (one, three)
+    assert "videos_held 2" in metrics.text()
+    keep("one", two)  # again under the same key: nothing goes
+    assert (sessions.find("one"), sessions.find("three")) == (two, three)
+    assert sessions.clear()
+    assert not sessions.clear()
+    assert sessions.find("one") is None
+    assert "videos_held 0" in metrics.text()
+
+
+def test_handles_that_were_named_least_recently_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_cache, "_MOST_HANDLES", 2)
+    sessions = SessionCache(2, Metrics())
+    for handle, digest in (("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")):
+        sessions.name(handle, digest)
+    assert [sessions.named(handle) for handle in "abc"] == ["3", None, "4"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import session
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
@@ -48,6 +48,7 @@ class World:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.asked = 0.0, list[str]()
+        self.seconds_uncompressed, self.questions = 0.0, ("?",)
         self.folder, self.told = folder, Told()
         self.videos = []
         for name in ("one", "two", "three", "broken", "copy"):
@@ -57,8 +58,14 @@ class World:
         monkeypatch.setattr(session, "VideoSession", lambda loaded, clip: clip)
         monkeypatch.setattr(measuring, "Baseline", self.baseline)
 
-    def baseline(self, clip: str, questions: Sequence[str], options: Any) -> Any:
+    def baseline(
+        self, clip: str, questions: Sequence[str], options: Any, on_answer: Callable[[Any], None]
+    ) -> Any:
         observations = [observed(100, 0.0) for _ in questions]
+        for _ in questions:
+            self.now += self.seconds_uncompressed
+            half = self.seconds_uncompressed / 2
+            on_answer(SimpleNamespace(seconds=SimpleNamespace(prefill=half, decode=half)))
         self.asked.append(f"{clip} none")
 
         def compare(method: Method) -> list[Observation]:
@@ -78,7 +85,7 @@ class World:
     def meter(self, minutes: float) -> Iterator[Meter]:
         found: Any = SimpleNamespace(describe=lambda: {"name": "mini", "device": "cpu"})
         decoder: Any = SimpleNamespace(read=self.read)
-        tuning = Tune((*self.videos, "nowhere.mp4"), ("?",), None, BUNDLED, minutes=minutes)
+        tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
         loaded: Any = None
         with open_journal(TuneJournal, self.folder / FILE) as journal:
             yield Meter(
@@ -95,32 +102,42 @@ def test_the_minutes_are_kept_but_for_the_setting_under_way_and_the_rest_is_told
     world: World,
 ) -> None:
     with world.meter(minutes=2) as meter:
-        assert meter.measure(world.videos[0], list(SETTINGS)) is not None
-        assert meter.measure(world.videos[1], list(SETTINGS)) is None
+        assert meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0) is not None
+        assert not meter.cut
+        assert meter.seconds_each == SECONDS
+        found = meter.measure(world.videos[1], list(SETTINGS), 1.0, 1.0)
+        assert found is not None
+        assert list(found) == ["evs-10", "evs-25"]
+        assert meter.cut
         assert 120 < world.now <= 120 + SECONDS
         asked = len(world.asked)
-        assert meter.measure(world.videos[2], list(SETTINGS)) is None
+        assert meter.measure(world.videos[2], list(SETTINGS), 1.0, 1.0) is None
         assert len(world.asked) == asked
-    assert world.told.stages[:4] == [f"tune: {n} min left" for n in (2, 2, 2, 1)]
+    assert world.told.stages[:5] == [f"tune: {n} min left" for n in (2, 2, 2, 1, 0)]
     assert world.told.stages[-1] == "tune: 0 min left"
 
 
-def test_the_share_of_the_search_leaves_time_for_the_test(world: World) -> None:
+def test_a_share_of_the_minutes_ends_a_video_but_for_its_first_setting(world: World) -> None:
     with world.meter(minutes=2) as meter:
-        meter.until = 0.5
-        assert meter.measure(world.videos[0], list(SETTINGS)) is not None
-        assert meter.measure(world.videos[1], list(SETTINGS)) is None
-        meter.until = 1.0
-        assert meter.measure(world.videos[1], ["evs-10"]) is not None
+        # Of the first setting nothing is known without: it has until 50 % of the minutes.
+        assert list(meter.measure(world.videos[0], list(SETTINGS), 0.2, 0.5) or ()) == ["evs-10"]
+        assert meter.measure(world.videos[1], list(SETTINGS), 0.2, 0.2) is None
+        found = meter.measure(world.videos[1], list(SETTINGS), 0.5, 0.5)
+        assert found is not None
+        assert list(found) == ["evs-10", "evs-25"]
+        assert meter.elapsed == 0.75
+    assert world.asked == ["one none", "one 0.1", "two none", "two 0.1", "two 0.25"]
 
 
 def test_a_run_that_was_ended_resumes(world: World) -> None:
     with world.meter(minutes=0.75) as meter:
-        assert meter.measure(world.videos[0], list(SETTINGS)) is None
+        found = meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0)
+        assert found is not None
+        assert list(found) == ["evs-10", "evs-25"]
     before = set(world.asked)
     world.asked.clear()
     with world.meter(minutes=20) as meter:
-        found = meter.measure(world.videos[0], list(SETTINGS))
+        found = meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0)
         assert found is not None
         assert found.keys() == SETTINGS.keys()
     assert before == {"one none", "one 0.1", "one 0.25"}
@@ -128,15 +145,69 @@ def test_a_run_that_was_ended_resumes(world: World) -> None:
     assert world.asked == ["one none", "one 0.5"]
     world.asked.clear()
     with world.meter(minutes=20) as meter:
-        assert meter.measure(world.videos[0], list(SETTINGS)) == found
+        assert meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0) == found
+        assert (meter.seconds_each, meter.cut) == (None, False)
     assert world.asked == []
+
+
+def test_other_questions_and_other_contents_are_measured_anew(world: World) -> None:
+    def measured() -> list[str]:
+        world.asked.clear()
+        with world.meter(minutes=20) as meter:
+            assert meter.measure(world.videos[0], ["evs-10"], 1.0, 1.0) is not None
+        return [*world.asked]
+
+    once = ["one none", "one 0.1"]
+    assert (measured(), measured()) == (once, [])
+    world.questions = ("Who?",)
+    assert (measured(), measured()) == (once, [])
+    Path(world.videos[0]).write_text("another take")
+    assert (measured(), measured()) == (once, [])
+
+
+def test_a_video_without_its_first_setting_isnt_measured(world: World) -> None:
+    """The uncompressed answers alone took until later than the first setting may begin."""
+    world.seconds_uncompressed = 50
+    with world.meter(minutes=2) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS), 0.2, 0.4) is None
+        assert meter.cut
+        assert meter.baseline == {}
+    assert world.asked == ["one none"]
+
+
+def test_minutes_are_enough_where_the_journal_has_a_result(world: World) -> None:
+    with world.meter(minutes=20) as meter:
+        stored = meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0)
+    world.seconds_uncompressed, world.now = 50, 0
+    with world.meter(minutes=1) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0) == stored
+        found = meter.measure(world.videos[1], list(SETTINGS), 1.0, 1.0)
+        assert found is not None
+        assert list(found) == ["evs-10"]
+
+
+@pytest.mark.parametrize(("questions", "minutes"), [(1, 0.5), (6, 3)])
+def test_too_few_minutes_for_one_comparison_are_told_after_two_answers(
+    world: World, questions: int, minutes: int
+) -> None:
+    """A pass takes 15 s: each question once without a setting and once with one."""
+    world.seconds_uncompressed, world.questions = 15, ("?", *"abcde")[:questions]
+    with world.meter(minutes=minutes) as meter:
+        assert meter.measure(world.videos[0], list(SETTINGS), 1.0, 1.0) is not None
+    world.asked.clear()
+    world.now = 0
+    with world.meter(minutes=minutes * 0.9) as meter:
+        sentence = f"takes about {minutes} minutes .* give --minutes {2 * minutes:.0f} or more"
+        with pytest.raises(UsageError, match=sentence):
+            meter.measure(world.videos[1], list(SETTINGS), 1.0, 1.0)
+    assert world.now == 15 * min(2, questions)
 
 
 def test_videos_that_cant_be_read_and_copies_are_named(world: World) -> None:
     with world.meter(minutes=20) as meter:
         order = meter.order()
         assert sorted(Path(video).stem for video in order) == ["broken", "one", "three", "two"]
-        assert meter.measure(world.videos[3], list(SETTINGS)) == {}
+        assert meter.measure(world.videos[3], list(SETTINGS), 1.0, 1.0) == {}
         assert len(meter.left_out) == 3
     assert world.told.warnings == [
         f"left out: {world.videos[4]} has the content of {world.videos[0]}",

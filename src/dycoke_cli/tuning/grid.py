@@ -7,6 +7,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods import (
+    Downsample,
+    RandomMerge,
+    UniformFrames,
+    UniformSpatial,
+)
 from dycoke_cli.compression.registry import METHODS, name_of, places
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
@@ -23,23 +29,29 @@ _VARIED: dict[str, tuple[Any, ...]] = {
     "merge_stage": ("vision",),
 }
 """Each varied alone, from the default."""
+_CONTROLS = (RandomMerge, UniformFrames, UniformSpatial, Downsample)
 
 
 def grid(model: ResolvedModel) -> list[Method]:
-    """All settings that the model supports, without duplicates.
+    """All settings that the model supports, without duplicates, likely ones first.
 
     Per method: every combination of budget and prune layer; then, at each budget, one other
     parameter at a time, because the full product would take too long to measure.
+
+    A search with little time compares only the first ones. So defaults at each budget come first,
+    in the order of `dycoke methods`; then the variations; controls are last of both.
     """
-    settings: dict[str, Method] = {}
+    settings: dict[str, tuple[tuple[bool, bool], Method]] = {}
     for kind in METHODS.values():
         if not places(kind):
             continue
         for parameters in _settings(kind, model.layers):
             method = _supported_method(kind, parameters, model)
             if method is not None:
-                settings.setdefault(name_of(method), method)
-    return list(settings.values())
+                rank = not parameters.keys() <= BUDGETS.keys(), kind in _CONTROLS
+                settings.setdefault(name_of(method), (rank, method))
+    # A stable sort: within a rank the order stays.
+    return [method for _, method in sorted(settings.values(), key=lambda each: each[0])]
 
 
 def ladder_of(method: Method, among: Mapping[str, Method]) -> list[str]:

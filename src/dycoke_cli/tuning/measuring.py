@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from dycoke_cli.answer.answer import Answer
@@ -26,13 +26,18 @@ class Baseline:
         session: the video with its model.
         questions: questions about it.
         options: generation options; greedy.
+        on_answer: called with each uncompressed answer; may raise to end the measurement.
 
     Attributes:
         observations: of the uncompressed model; refused questions have none.
     """
 
     def __init__(
-        self, session: VideoSession, questions: Sequence[str], options: GenerationOptions
+        self,
+        session: VideoSession,
+        questions: Sequence[str],
+        options: GenerationOptions,
+        on_answer: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
         self._session, self._options = session, options
         self._references: dict[str, Reference] = {}
@@ -44,6 +49,7 @@ class Baseline:
                 continue
             self._references[question] = observer.reference()
             self.observations.append(_observed(answer, answer.answer, observer, 0.0))
+            on_answer(answer)
 
     def compare(self, method: Method) -> list[Observation]:
         """Observe a setting on each question.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import identity
@@ -31,6 +34,7 @@ class Meter:
     Attributes:
         left_out: sentences about skipped videos.
         baseline: observations of the uncompressed model, by video.
+        cut: whether something wasn't measured because the time was up.
     """
 
     def __init__(
@@ -46,62 +50,117 @@ class Meter:
     ) -> None:
         self.left_out: list[str] = []
         self.baseline: dict[str, list[Observation]] = {}
+        self.cut = False
         self._tuning, self._loaded, self._settings = tuning, loaded, settings
         self._journal, self._listener, self._clock = journal, listener, clock
         self._decoder, self._model = decoder, identity(resolved)
         self._started = clock()
         self._digests: dict[str, str | None] = {}
-        self.until = 1.0
-        """Fraction of the time limit after which no new measurement starts."""
+        self._seconds_each: list[float] = []
+        self._seconds_per_answer: list[float] = []
 
-    def measure(self, video: str, settings: Sequence[str]) -> Measured | None:
-        """Measure settings on a video, see `halve`.
+    @property
+    def elapsed(self) -> float:
+        """Elapsed time as a share of the minutes."""
+        return (self._clock() - self._started) / (60 * self._tuning.minutes)
+
+    @property
+    def seconds_each(self) -> float | None:
+        """Seconds per setting and video in this run; None if nothing was compared."""
+        return fmean(self._seconds_each) if self._seconds_each else None
+
+    def measure(
+        self, video: str, settings: Sequence[str], until: float, latest: float
+    ) -> Measured | None:
+        """Measure settings on a video, in their order, see `halve`.
+
+        Args:
+            video: path.
+            settings: names.
+            until: share of the minutes after which no further setting begins.
+            latest: the same for the first setting, which nothing is known of without.
 
         Returns:
-            Observations by setting, empty if the video can't be read; None if the time is up.
+            Observations by setting: of those that were measured in time, or are in the journal.
+            Empty if the video can't be read; None if the time was up before the first setting.
+
+        Raises:
+            UsageError: the minutes are too few for a single comparison.
         """
         keys = {name: self._key(video, name) for name in (BASELINE, *settings)}
-        observed = {name: self._journal.get(key) for name, key in keys.items()}
-        if None in observed.values():
-            # Settings that the journal has are returned even if the time is up.
-            if self._late():
-                return None
+        stored = {name: self._journal.get(key) for name, key in keys.items()}
+        observed = {name: each for name, each in stored.items() if each is not None}
+        if len(observed) < len(keys) and self.elapsed <= (
+            until if settings[0] in observed else latest
+        ):
             try:
-                if not self._measure_missing(video, keys, observed):
-                    return None
+                self._measure_missing(video, keys, observed, until, latest)
             except VideoError as error:
                 self._leave_out(str(error))
                 return {}
-        self.baseline[video] = observed[BASELINE] or []
-        return {name: observed[name] or [] for name in settings}
+        self.cut |= len(observed) < len(keys)
+        if BASELINE not in observed or settings[0] not in observed:
+            return None
+        self.baseline[video] = observed[BASELINE]
+        return {name: observed[name] for name in settings if name in observed}
 
     def _measure_missing(
-        self, video: str, keys: Mapping[str, str], observed: dict[str, list[Observation] | None]
-    ) -> bool:
-        """Fill in the missing observations; False if the time is up before all are made."""
+        self,
+        video: str,
+        keys: Mapping[str, str],
+        observed: dict[str, list[Observation]],
+        until: float,
+        latest: float,
+    ) -> None:
+        """Fill in the missing observations until the time is up."""
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.tuning.measuring import Baseline
 
+        self._listener.stage(f"tune: {self._left()}", 0, len(keys))
         clip = self._decoder.read(video, self._tuning.request.sampling)
         session = VideoSession(self._loaded, clip)
         questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.
-        base = Baseline(session, questions, self._tuning.request.generation)
-        for number, (name, key) in enumerate(keys.items()):
+        base = Baseline(session, questions, self._tuning.request.generation, self._check_time)
+        if BASELINE not in observed:
+            observed[BASELINE] = base.observations
+            self._journal.add(keys[BASELINE], base.observations)
+        settings = [name for name in keys if name != BASELINE]
+        for number, name in enumerate(settings, 1):
             self._listener.stage(f"tune: {self._left()}", number, len(keys))
-            if observed[name] is not None:
+            if name in observed:
                 continue
-            if self._late():
-                return False
-            is_baseline = name == BASELINE
-            new = base.observations if is_baseline else base.compare(self._settings[name])
-            observed[name] = new
-            self._journal.add(key, new)
-        return True
+            if self.elapsed > (until if settings[0] in observed else latest):
+                return
+            began = self._clock()
+            observed[name] = base.compare(self._settings[name])
+            if observed[name]:  # not if the model refused all questions
+                self._seconds_each.append(self._clock() - began)
+            self._journal.add(keys[name], observed[name])
 
-    def _late(self) -> bool:
-        return self._clock() - self._started > 60 * self._tuning.minutes * self.until
+    def _check_time(self, answer: Answer) -> None:
+        """End a run that can't compare anything in its minutes, while its first video is measured.
+
+        Raises:
+            UsageError: with the minutes that it takes.
+        """
+        if self.baseline or self._seconds_each:
+            return
+        self._seconds_per_answer.append(answer.seconds.prefill + answer.seconds.decode)
+        questions, answered = len(self._tuning.all_questions), len(self._seconds_per_answer)
+        if answered < min(2, questions):  # the first answer may include a warm-up
+            return
+        # The other questions uncompressed, and all of them under a setting: about as long each.
+        left = (2 * questions - answered) * min(self._seconds_per_answer)
+        minutes = (self._clock() - self._started + left) / 60
+        if minutes > self._tuning.minutes:
+            # A choice needs two: a video to search on, and one to test on.
+            raise UsageError(
+                f"one setting on one video takes about {minutes:.2g} minutes on this machine, more "
+                f"than --minutes {self._tuning.minutes:g}; give --minutes {ceil(2 * minutes)} or "
+                "more, or fewer questions (--questions)"
+            )
 
     def _left(self) -> str:
         left = 60 * self._tuning.minutes - (self._clock() - self._started)

@@ -34,7 +34,8 @@ class Search:
         searched: measurements on the search videos.
         tested: measurements on the test videos.
         calibrated_on: measurements on videos that didn't influence the ladder.
-        complete: whether the time sufficed for all videos.
+        complete: whether the time sufficed for all settings and videos.
+        seconds_each: measured seconds per setting and video; None if all were in the journal.
         baseline: observations of the uncompressed model, by video.
         left_out: sentences about videos that can't be read.
     """
@@ -48,6 +49,7 @@ class Search:
     tested: Sequence[Measured]
     calibrated_on: Sequence[Measured]
     complete: bool
+    seconds_each: float | None
     baseline: Mapping[str, Sequence[Observation]]
     left_out: Sequence[str]
 
@@ -60,6 +62,11 @@ class Search:
     def method(self) -> Method:
         """The chosen method."""
         return self.settings[self.name] if self.choice else Method()
+
+    @property
+    def compared(self) -> int:
+        """Number of settings that were measured on a search video."""
+        return len(self.searched[0])  # what is measured on later videos is part of that
 
     @property
     def answers(self) -> list[Observation]:
@@ -107,6 +114,7 @@ def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneR
         questions=tuple(dict.fromkeys(one.question for one in observations)),
         general_questions=not tuning.questions,
         settings=len(search.settings),
+        compared=search.compared,
         complete=search.complete,
         baseline_seconds=fmean(one.seconds for one in observations),
         rows=tuple(
@@ -164,5 +172,13 @@ def _warnings(search: Search, tuning: Tune, tuned: Tuned) -> list[str]:
     elif not tuned.interval:
         warnings.append(
             "no time was left to test the choice on other videos; the same command resumes"
+        )
+    if not search.complete:
+        each = search.seconds_each
+        warnings.append(
+            f"--minutes {tuning.minutes:g} sufficed to compare {search.compared} of "
+            f"{len(search.settings)} settings, likely ones first, on {len(search.searched)} videos"
+            + ("" if each is None else f" ({each:.2g} s per setting and video on this machine)")
+            + "; the same command goes on from here"
         )
     return warnings

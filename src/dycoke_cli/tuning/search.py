@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean
 
 from dycoke_cli.guard.bounds import interval
@@ -65,7 +66,7 @@ def losses(setting: str, videos: Sequence[Measured]) -> list[float]:
 def best_half(
     settings: Sequence[str], videos: Sequence[Measured], target: float, least: int = LEAST_LEFT
 ) -> list[str]:
-    """Select the better half of the settings, in the order given.
+    """Select the better half of the settings, best first.
 
     Settings are ranked by Pareto front of cost and divergence: the optimal ones first, then those
     that are optimal without them, and so on. Settings whose agreement is below the target with 95 %
@@ -90,8 +91,7 @@ def best_half(
             )
             ordered += names
             left = [name for name in left if name not in names]
-    kept = set(ordered[: max(least, (len(settings) + 1) // 2)])
-    return [name for name in settings if name in kept]
+    return ordered[: max(least, _half(len(settings)))]
 
 
 def pareto_front(results: Sequence[SettingResult]) -> list[SettingResult]:
@@ -104,19 +104,28 @@ def pareto_front(results: Sequence[SettingResult]) -> list[SettingResult]:
     return optimal
 
 
+Measure = Callable[[str, Sequence[str], float], Measured | None]
+"""Measures settings on a video, see `halve`."""
+
+
 def halve(
     settings: Sequence[str],
     videos: Sequence[str],
-    measure: Callable[[str, Sequence[str]], Measured | None],
+    measure: Measure,
     target: float,
     least: int = LEAST_LEFT,
 ) -> tuple[list[str], list[Measured]]:
     """Successive halving: half of the settings are dropped after 1, 2, 4, … videos.
 
+    It is anytime: each video has its share of the time, and settings that aren't measured within it
+    are dropped, too. So with little time, few settings are compared, on as many videos.
+
     Args:
-        settings: names of the settings.
+        settings: names of the settings, likely ones first.
         videos: search videos, in order.
-        measure: measures settings on a video; returns None when the time is up.
+        measure: measures settings on a video, in their order, until a share of the time (the last
+            argument, from 0 to 1) is over. It returns observations of those that were measured,
+            empty if the video can't be read; None if the time is up.
         target: see `best_half`.
         least: see `best_half`.
 
@@ -124,18 +133,37 @@ def halve(
         The remaining settings, and the measurements by video.
     """
     left, measured, rung = list(settings), list[Measured](), 1
-    for video in videos:
+    for video, share in zip(videos, _shares(len(left), len(videos), least), strict=True):
         # Each rung doubles the videos and halves the settings, so all rungs cost about the same.
         if len(measured) == rung:
             rung *= 2
             left = best_half(left, measured, target, least)
-        observations = measure(video, left)
+        observations = measure(video, left, share)
         if observations is None:
             break
         # Empty if the video can't be read, or if the model refused all of its questions.
         if any(observations.values()):
             measured.append(observations)
+            left = [name for name in left if name in observations]
     return left, measured
+
+
+def _shares(settings: int, videos: int, least: int) -> list[float]:
+    """Share of the time after which each video should be measured, if nothing is dropped by time.
+
+    A comparison counts as much as the uncompressed answers of a video.
+    """
+    costs, left, rung = list[int](), settings, 1
+    for video in range(videos):
+        if video == rung:
+            rung *= 2
+            left = min(left, max(least, _half(left)))
+        costs.append(left + 1)
+    return [total / sum(costs) for total in accumulate(costs)]
+
+
+def _half(settings: int) -> int:
+    return (settings + 1) // 2
 
 
 def choose(results: Sequence[SettingResult], target: float) -> SettingResult | None:

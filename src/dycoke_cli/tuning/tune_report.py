@@ -52,7 +52,8 @@ class TuneReport:
     questions: tuple[str, ...]
     general_questions: Annotated[bool, Doc("Whether they are the built-in ones.")]
     settings: Annotated[Count, Doc("Of the grid.")]
-    complete: Annotated[bool, Doc("Whether the time was enough for all videos.")]
+    compared: Annotated[Count, Doc("Settings that the time was enough to measure.")]
+    complete: Annotated[bool, Doc("Whether the time was enough for all settings and videos.")]
     baseline_seconds: float
     rows: tuple[TunedRow, ...]
     choice: Annotated[str, Doc("The setting that was chosen; none is the baseline.")]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Model
@@ -104,8 +105,13 @@ def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Searc
     videos = meter.order()
     _check_enough(tuning, meter)
     search_videos, test_videos = videos[::2], videos[1::2]
-    meter.until = SEARCH_SHARE
-    remaining, searched = halve(list(settings), search_videos, meter.measure, tuning.target)
+
+    def search(video: str, wanted: Sequence[str], share: float) -> Measured | None:
+        # What is compared first has all the time: without it there is no result.
+        latest = SEARCH_SHARE if meter.baseline else 1.0
+        return meter.measure(video, wanted, share * SEARCH_SHARE, latest)
+
+    remaining, searched = halve(list(settings), search_videos, search, tuning.target)
     if not searched:
         _check_enough(tuning, meter)
         raise UsageError(_why_nothing(meter, tuning))
@@ -114,14 +120,16 @@ def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Searc
     frontier = [one.setting for one in pareto_front(results)]
     fixed_ladder = _fixed_ladder(settings)
     ladder = fixed_ladder or ladder_of(settings[guard_base(results).setting], settings)
-    # The test videos measure only what the report shows, to fit the remaining time.
-    to_test = list(dict.fromkeys([*frontier, *ladder, *([choice.setting] if choice else [])]))
-    meter.until = 1.0
-    tested, complete = list[Measured](), True
-    for video in test_videos:
-        measured = meter.measure(video, to_test)
+    # The test videos measure only what the report shows, to fit the remaining time; if that is
+    # short, the choice alone, or what comes closest to one.
+    first = (choice or guard_base(results)).setting
+    to_test = list(dict.fromkeys([first, *ladder, *frontier]))
+    tested = list[Measured]()
+    begun = meter.elapsed
+    for number, video in enumerate(test_videos, 1):
+        until = min(1.0, begun + (1 - begun) * number / len(test_videos))
+        measured = meter.measure(video, to_test, until, 1.0)
         if measured is None:
-            complete = False
             break
         if measured and measured[to_test[0]]:
             tested.append(measured)
@@ -137,7 +145,8 @@ def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Searc
         # Only a ladder that was fixed in advance may be calibrated on the search videos: one that
         # was chosen on them would look more certain than it is.
         calibrated_on=[*tested, *(searched if fixed_ladder else [])],
-        complete=complete and len(searched) >= len(search_videos) - len(meter.left_out),
+        complete=not meter.cut,
+        seconds_each=meter.seconds_each,
         baseline=meter.baseline,
         left_out=meter.left_out,
     )
@@ -166,6 +175,6 @@ def _why_nothing(meter: Meter, tuning: Tune) -> str:
     if meter.left_out:
         return "none of the videos that settings are chosen by can be read"
     return (
-        f"the {tuning.minutes:g} minutes were over before one video was measured; the same command "
-        "resumes"
+        f"the {tuning.minutes:g} minutes were over before one setting was measured on one video; "
+        f"give --minutes {ceil(2 * tuning.minutes)} or more, or fewer questions (--questions)"
     )

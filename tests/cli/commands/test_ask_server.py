@@ -97,6 +97,15 @@ def test_a_comparison_asks_by_the_method_and_by_none() -> None:
     assert "differs" in shown.err
 
 
+def test_a_comparison_without_a_method_is_with_the_servers_own() -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        return said(body, f" by {body.get('dycoke', {}).get('method', 'its own')}")
+
+    with serving(reply) as endpoint:
+        line = ask(endpoint, "What?", "--compare", "--json").object
+    assert (line["answer"], line["compared_to"]["answer"]) == ("by its own", "by none")
+
+
 def test_a_server_that_knows_no_methods_is_asked_by_none_alone() -> None:
     with serving(knows=False) as endpoint:
         refused = ask(endpoint, "What?", "--method", "evs")

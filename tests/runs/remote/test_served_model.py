@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Seconds, Tokens
+from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.remote.remote_client import RemoteClient
-from dycoke_cli.runs.remote.sent_video import NO_VIDEO
-from dycoke_cli.runs.remote.served_model import ServedModel, Server
+from dycoke_cli.runs.remote.remote_client import Reply as RemoteReply
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo, as_images, as_video
+from dycoke_cli.runs.remote.served_model import ServedModel, Server, _seconds
 from tests.documents import example, valid
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
+from tests.runs.remote.endpoint import asked as asked_of
 
 Served = tuple[Endpoint, ServedModel]
 # What is counted and measured on this side, whatever the server reports.
@@ -123,3 +131,122 @@ def test_what_else_a_server_reports(
     answer = asked(served, {**ALL, key: value})
     assert getattr(answer, key) == expected
     assert read(answer) == ALL
+
+
+def body_of(model: ServedModel, question: JobQuestion, video: SentVideo, spec: str | None) -> Any:
+    return model._body(question, video, GenerationOptions(max_new_tokens=3), spec)
+
+
+def test_a_request_has_the_turns_and_the_video_before_the_first(served: Served) -> None:
+    _, model = served
+    frames = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    video = as_video(frames, (0.0, 1.0), "mark")
+    asked_before = JobQuestion(None, "Third?", (("First?", "one"), ("Second?", "two")))
+    body = body_of(model, asked_before, video, "evs")
+    turns = [(turn["role"], turn["content"]) for turn in body["messages"]]
+    first, *others = turns
+    assert first == ("user", [*video.parts, {"type": "text", "text": "First?"}])
+    assert others == [
+        ("assistant", "one"),
+        ("user", [{"type": "text", "text": "Second?"}]),
+        ("assistant", "two"),
+        ("user", [{"type": "text", "text": "Third?"}]),
+    ]
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("seen", 3, 0)
+    assert "seed" not in body
+    assert body["extra_body"]["dycoke"] == {"method": "evs"}
+    assert body["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
+    plain = body_of(model, JobQuestion(None, "?"), video, None)["extra_body"]
+    assert plain.keys() == {"media_io_kwargs"}
+    assert body_of(model, JobQuestion(None, "?"), NO_VIDEO, "evs")["extra_body"] == {}
+    seeded = GenerationOptions(seed=7, temperature=0.5)
+    assert model._body(JobQuestion(None, "?"), NO_VIDEO, seeded, None)["seed"] == 7
+
+
+def test_a_mark_is_in_the_first_picture_alone_and_changes_no_pixel() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    plain, marked = as_images(frames, (0.0, 1.0, 2.0)), as_images(frames, (0.0, 1.0, 2.0), "mark")
+    urls = [[part["image_url"]["url"] for part in one.parts] for one in (plain, marked)]
+    assert urls[0][0] != urls[1][0]
+    assert urls[0][1:] == urls[1][1:]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls[1]]
+    assert [picture.info.get("comment") for picture in pictures] == [b"mark", None, None]
+    stock = io.BytesIO()
+    Image.fromarray(frames[0]).save(stock, "JPEG", quality=95, subsampling=0)
+    assert np.array_equal(np.array(pictures[0]), np.array(Image.open(stock)))
+
+
+def test_only_servers_that_know_methods_are_sent_one(served: Served) -> None:
+    endpoint, model = served
+    bodies: list[dict[str, Any]] = []
+
+    def reply(body: dict[str, Any]) -> Reply:
+        bodies.append(body)
+        status, answer = said(body)
+        answer["usage"]["dycoke"] = {"seed": 7}  # which means nothing for greedy answers
+        return status, answer
+
+    endpoint.reply = reply
+    video = as_video(np.zeros((1, 8, 8, 3), np.uint8), (0.0,))
+    for sends in (False, True):
+        sender = replace(model, sends_method=sends)
+        answer = sender.ask(
+            JobQuestion(None, "?"), video, create("evs", retain=0.5), GenerationOptions()
+        )
+        assert ("dycoke" in bodies[-1]) == sends
+        assert answer.method == described(create("evs", retain=0.5))
+        assert answer.seed is None
+        probes = len(endpoint.probes)
+        sender.check(create("evs"))
+        sender.check(create("none"))
+        assert len(endpoint.probes) - probes == int(sends)
+
+
+def test_a_plan_has_the_servers_model_and_no_tuning_of_this_machine() -> None:
+    tuned: Any = object()
+    request = replace(BUNDLED, tuned=tuned, cautions=("other frames",))
+    for names_method in (True, False):
+        server = Server("http://localhost:9/v1", names_method=names_method)
+        client: Any = None
+        plan = ServedModel(server, "seen", client).plan(request)
+        assert (plan.model, plan.tuned, plan.cautions) == ("seen", None, ())
+        assert plan.identity == {"name": "seen", "served": True, "own_method": not names_method}
+
+
+def test_times_of_a_streamed_answer_begin_with_the_decoding() -> None:
+    reply = RemoteReply(first_s=0.5, seconds=2.0)
+    seconds = _seconds(reply, {"total": 99.0, "prefill": 0.25}, 3.0)
+    assert (seconds.video_decode, seconds.first_token, seconds.total) == (3, 3.5, 5)
+    assert (seconds.request, seconds.prefill, seconds.load) == (2, 0.25, None)
+    assert _seconds(RemoteReply(seconds=2.0), None, 3.0).first_token is None
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_text_and_reason_come_whether_a_server_streams_or_not(
+    served: Served, streams: bool
+) -> None:
+    endpoint, model = served
+
+    def reply(body: dict[str, Any]) -> Reply:
+        status, answer = said(body, " one two")
+        answer["choices"][0]["finish_reason"] = "length" if asked_of(body) == "Long?" else "stop"
+        return status, answer
+
+    endpoint.reply, endpoint.streams = reply, streams
+    try:
+        for question, reason in (("Long?", "length"), ("Short?", "stop")):
+            texts: list[str] = []
+            answer = model.ask(
+                JobQuestion(None, question), NO_VIDEO, None, GenerationOptions(), texts.append
+            )
+            assert "".join(texts).split() == ["one", "two"]
+            assert (answer.answer.split(), answer.finish_reason) == (["one", "two"], reason)
+            assert (answer.seconds.first_token is not None) == streams
+    finally:
+        endpoint.streams = True
+
+
+def test_a_refusal_for_another_reason_tells_nothing_of_methods(served: Served) -> None:
+    _, model = served
+    assert model.knows_methods()
+    assert not model.client.refuses(model._probe("is-this-dycoke"), "a word that isn't there")

@@ -60,7 +60,12 @@ Target = Annotated[
     typer.Option(metavar="SHARE", help="Share of answers that must be the uncompressed model's."),
 ]
 Minutes = Annotated[
-    float, typer.Option(metavar="N", help="Time for measuring; the same command resumes.")
+    float,
+    typer.Option(
+        metavar="N",
+        help="Time for measuring: with less, fewer settings on fewer videos. The same command "
+        "resumes.",
+    ),
 ]
 Save = Annotated[
     bool,
@@ -237,11 +242,14 @@ def table(report: TuneReport) -> Group:
             low_high,
         )
     on = report.tuned
+    of = f"{report.settings}"
+    if report.compared < report.settings:
+        of = f"{report.compared} of {report.settings}"
     return Group(
         rows,
         Text(),
         Text(
-            f"Chosen: {report.choice}, of {report.settings} settings, on {on.videos} videos and "
+            f"Chosen: {report.choice}, of {of} settings, on {on.videos} videos and "
             f"{on.questions} questions; target {100 * report.target:g} %.",
             style="bold",
         ),
