@@ -33,21 +33,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
 
     def ask_together(
-        questions: Sequence[str], method: Any, options: Any, on_text: Any, observer: Any
+        questions: Sequence[str], method: Any, options: Any, on_text: Any, observers: Sequence[Any]
     ) -> list[Answer]:
         assert on_text is None
         calls.append([*questions])
         step = len(calls) - 1
         percent = round(100 * method.parameters().get("retain", 1))
-        put = [one for one in questions if one != REFUSED]
-        assert (observer is None) == (method.name == "none")
-        if observer is not None and put:
-            rows = [[SURE[one][step]] for one in put]
-            rest = [[(1 - p) / 20] * 20 for [p] in rows]
-            scores = torch.tensor([r + s for r, s in zip(rows, rest, strict=True)]).log()
-            observer(None, scores)
+        assert len(observers) == (0 if method.name == "none" else len(questions))
+        for observer, one in zip(observers, questions, strict=False):
+            if one == REFUSED:
+                continue
+            [sure] = row = [SURE[one][step]]
+            observer(None, torch.tensor([row + [(1 - sure) / 20] * 20]).log())
             # Behind an answer's tokens the batch is padded, which isn't looked at.
-            observer(None, torch.zeros(len(put), 21))
+            observer(None, torch.zeros(1, 21))
         return [answer(one, method, percent) for one in questions]
 
     monkeypatch.setattr(asking, "ask_together", ask_together)
