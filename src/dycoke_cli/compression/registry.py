@@ -41,7 +41,7 @@ def find(name: str) -> type[Method]:
     if hyphenated not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no method {name!r} (there are {', '.join(METHODS)}){hint}")
+        raise UsageError(f"there is no method {name[:60]!r} (there are {', '.join(METHODS)}){hint}")
     return METHODS[hyphenated]
 
 
@@ -76,7 +76,7 @@ def restore(answer: Any) -> Method:
     Raises:
         UsageError: see `create`; or it isn't such an object.
     """
-    if not isinstance(answer, dict) or not isinstance(answer.get("name"), str):
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("name"), str):
         raise UsageError("a stored method isn't an object with a name")
     parameters = parameters_of(find(answer["name"]))
     return create(answer["name"], **{name: answer[name] for name in parameters if name in answer})
