@@ -19,7 +19,42 @@ from dycoke_cli.video.sampling import Sampling
 if TYPE_CHECKING:
     from dycoke_cli.video import Clip
 
+# More than texts of any language have, about twice as many as English.
+_BYTES_PER_TOKEN = 8
+
 ReadClip = Callable[[MediaFile, Sampling], "Clip"]
+
+
+def check_text(request: ChatRequest, context: int) -> None:
+    """Refuse a request whose text can't fit into the context, by its length.
+
+    The text isn't divided into tokens for that: megabytes take the tokenizer seconds, while nobody
+    else is answered.
+
+    Args:
+        request: what is asked.
+        context: of the model, in tokens.
+
+    Raises:
+        Refused: the text is too long, or the answer may be as long as the context.
+    """
+    texts = (request.question, *(text for turn in request.history for text in turn))
+    size = sum(len(text.encode()) for text in texts)
+    if size > context * _BYTES_PER_TOKEN:
+        raise Refused(
+            400,
+            f"the messages have {size} bytes of text; with the model's context of {context} tokens "
+            f"they may have {context * _BYTES_PER_TOKEN}",
+            "context_length_exceeded",
+            parameter="messages",
+        )
+    if (most := request.generation.max_new_tokens) >= context:
+        raise Refused(
+            400,
+            f"max_tokens ({most}) must be below the model's context of {context} tokens",
+            "context_length_exceeded",
+            parameter="max_tokens",
+        )
 
 
 def prepare(
