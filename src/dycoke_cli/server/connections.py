@@ -74,7 +74,11 @@ class LimitedProtocol(H11Protocol):
         limits = self._limits
         if len(self.connections) <= min(limits.most, limits.most_per_address):
             return
-        others = [each for each in self.connections if each is not self and each.is_remote]
+        others = [
+            each
+            for each in self.connections
+            if isinstance(each, LimitedProtocol) and each is not self and each.is_remote
+        ]
         own = [each for each in others if each.address == self.address]
         if len(own) >= limits.most_per_address:
             _close_longest_waiting(own)
