@@ -75,6 +75,16 @@ def test_jpegs_go_to_a_file(stack: ExitStack) -> None:
     assert content_of(found["url"], scanner) == b"".join(pictures)
 
 
+def test_all_videos_of_a_body_are_in_one_file(stack: ExitStack) -> None:
+    """A body of many would leave the server without file descriptors."""
+    videos = [VIDEO[number:] for number in range(9)]
+    body = [{"data": b64encode(one).decode()} for one in videos]
+    found, scanner = scanned(json.dumps(body).encode(), stack)
+    assert len({video.file for video in scanner.media.values()}) == 1
+    for one, video in zip(found, videos, strict=True):
+        assert content_of(f"data:video/mp4;base64,{one['data']}", scanner) == video
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

@@ -56,16 +56,31 @@ class BodyLimits:
 
 
 @dataclass(frozen=True)
+class Spooled:
+    """A video of a body, in a file that it shares with the body's other videos.
+
+    Args:
+        file: of the body.
+        start: offset of its first byte.
+        size: of its base64, in bytes, escapes of JSON included.
+    """
+
+    file: IO[bytes]
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Body:
     """A body that has come.
 
     Args:
         json: its JSON text, in which a name stands for each video.
-        media: content of the JSON strings that the names stand for: base64, escapes included.
+        media: the videos, by these names.
     """
 
     json: bytes
-    media: Mapping[str, IO[bytes]]
+    media: Mapping[str, Spooled]
 
 
 @asynccontextmanager
@@ -120,13 +135,15 @@ class BodyScanner:
     def __init__(self, limits: BodyLimits, stack: ExitStack) -> None:
         self._limits, self._stack = limits, stack
         self.json = bytearray()
-        self.media: dict[str, IO[bytes]] = {}
-        self.media_bytes = 0
+        self.media: dict[str, Spooled] = {}
+        self.media_bytes = self._begun = 0
         self._values = 0
         self._cut_off = b""  # an escape whose second character is still to come
         self._inside = False
         self._start: bytearray | None = None  # of a string that may be a video
-        self._file: IO[bytes] | None = None  # of a string that is one
+        self._name: str | None = None  # of a string that is one
+        # One for all videos: the system limits how many files are open.
+        self._file: IO[bytes] | None = None
         self._last = self._between = b""  # the string before, and what is behind it
         self._key = b""
 
@@ -169,7 +186,7 @@ class BodyScanner:
         self._key, self._last, self._between = self._last, b"", b""
 
     def _add_content(self, text: bytes) -> None:
-        if self._file is not None:
+        if self._name is not None and self._file is not None:
             self._file.write(text)
             self.media_bytes += len(text)
         elif self._start is not None:
@@ -188,19 +205,22 @@ class BodyScanner:
             self._keep(start)
             return
         head = start.find(b",") + 1 if is_url else 0
-        name = secrets.token_hex(16)  # none that a client could have put there
-        self._keep(start[:head] + name.encode())
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
-        self._file = self.media[name] = self._stack.enter_context(file)
+        self._name = secrets.token_hex(16)  # none that a client could have put there
+        self._keep(start[:head] + self._name.encode())
+        if self._file is None:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
+            self._file = self._stack.enter_context(file)
+        self._begun = self.media_bytes
         self._add_content(start[head:])
 
     def _close(self) -> None:
         self._inside = False
         if self._start is not None:
             self._keep(bytes(self._start))
-        if self._file is not None:
-            self._file.flush()
-        self._start = self._file = None
+        if self._name is not None and self._file is not None:
+            size = self.media_bytes - self._begun
+            self.media[self._name] = Spooled(self._file, self._begun, size)
+        self._start = self._name = None
         self._keep(b'"')
 
     def _keep(self, text: bytes) -> None:

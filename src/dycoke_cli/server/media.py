@@ -20,6 +20,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dycoke_cli.server.fetching import fetch
+from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.refused import Refused
 
 _JPEG = b"\xff\xd8\xff"
@@ -40,14 +41,14 @@ class Media:
         allow_http: whether addresses are fetched.
         most_bytes: of a video that is fetched.
         timeout_s: for all of a fetch.
-        received: files with the content of `data:` urls, by what stands for it (`incoming.Body`).
+        received: the videos of a request's body, by the names that stand for them.
     """
 
     root: Path | None = None
     allow_http: bool = False
     most_bytes: int = 256 * 1024**2
     timeout_s: float = 30.0
-    received: Mapping[str, IO[bytes]] = field(default_factory=dict)
+    received: Mapping[str, Spooled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _below(url: str, root: Path | None) -> MediaFile:
 
 
 def _write_inline(
-    url: str, received: Mapping[str, IO[bytes]], file: IO[bytes]
+    url: str, received: Mapping[str, Spooled], file: IO[bytes]
 ) -> tuple[str, int | None]:
     """Write the content of a `data:` URL to a file.
 
@@ -195,11 +196,13 @@ class _Base64Writer:
         self._file.write(content)
 
 
-def _pieces(file: IO[bytes]) -> Iterable[bytes]:
+def _pieces(video: Spooled) -> Iterable[bytes]:
     """The content of a JSON string in a file, a piece at a time."""
-    file.seek(0)
-    rest = b""
-    while piece := file.read(_PIECE_BYTES):
+    video.file.seek(video.start)
+    rest, left = b"", video.size
+    while left:
+        piece = video.file.read(min(left, _PIECE_BYTES))
+        left -= len(piece)
         piece = rest + piece
         # Some clients escape "/" or "+", and an escape may be cut off.
         cut = piece.rfind(b"\\", max(0, len(piece) - _LONGEST_ESCAPE + 1))

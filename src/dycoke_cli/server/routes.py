@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -23,7 +23,7 @@ from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import json_reply
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
-from dycoke_cli.server.incoming import BodyLimits, received
+from dycoke_cli.server.incoming import BodyLimits, Spooled, received
 from dycoke_cli.server.inspecting import (
     HEADERS,
     MOST_FRAMES,
@@ -183,13 +183,13 @@ class _Answering:
             raise Refused(400, "dycoke.against is for POST /inspect")
         return request
 
-    async def begin(self, readers: CapacityLimiter, files: Mapping[str, IO[bytes]]) -> None:
-        """Read the videos, and let the engine have the task; `files` are those of the body."""
+    async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
+        """Read the videos, and let the engine have the task; `videos` are those of the body."""
         service = self._service
         if service.context is not None:
             check_text(self._request, service.context)
         model, send = service.engine.traits, self._send
-        media = replace(service.media, received=files)
+        media = replace(service.media, received=videos)
         given = (self._request, model, media, service.sessions, service.read, send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, inspect=self.inspect)
