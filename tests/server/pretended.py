@@ -83,7 +83,8 @@ class Pretended:
         traits = ModelTraits("llava_onevision", FAMILIES["llava_onevision"], {}, 12, "mini")
         return SimpleNamespace(name="mini", traits=traits)
 
-    def read_file(self, file: MediaFile, sampling: Sampling) -> Clip:
+    def read_file(self, file: MediaFile, sampling: Sampling, check: Any) -> Clip:
+        check("a plan")
         self.read.append(sampling.frames)
         content = Path(file.path).read_bytes()
         times = tuple(n / 25 for n in range(sampling.frames))

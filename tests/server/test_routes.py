@@ -16,6 +16,7 @@ from unittest.mock import Mock
 import openai
 import pytest
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.server.incoming import BodyLimits
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
 
@@ -300,6 +301,21 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (reply[0], reply[1]["error"]["code"]) == (400, "context_length_exceeded")
         assert server.pretended.read == []
         assert len(server.pretended.batches) == 1
+
+
+def test_frames_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of a video is checked before its frames are read, with each method."""
+    checked: list[Any] = []
+
+    def fits(plan: Any, method: Any, new: int) -> None:
+        checked.append((plan, method.name, new))
+        raise UsageError("8 frames make a prompt longer than the model's context")
+
+    with running(monkeypatch, fits=fits) as server:
+        status, reply = server.ask("What?", dycoke={"method": "evs"}, max_tokens=9)
+        assert (status, reply["error"]["message"][:8]) == (400, "8 frames")
+        assert checked == [("a plan", "evs", 9)]
+        assert server.pretended.read == []
 
 
 def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,7 +225,7 @@ def open_session(
             one = decoder.open(video, sampling, subtitles=subtitles)
             opened.append(stack.enter_context(one))
             if unloaded is not None:
-                _check_fits(request, unloaded, opened[-1].plan)
+                check_plan(unloaded, opened[-1].plan, None, request.generation.max_new_tokens)
 
         def read() -> tuple[list[Clip], float]:
             clips = [one.read(partial(listener.stage, "video")) for one in opened]
@@ -302,16 +302,19 @@ def check_request(request: Request, videos: int, listener: Listener) -> Unloaded
     return replace(unloaded, method=bind(request.method, unloaded.traits))
 
 
-def _check_fits(request: Request, unloaded: UnloadedModel, plan: Plan) -> None:
+def check_plan(
+    unloaded: UnloadedModel, plan: Plan, method: BoundMethod | None, max_new_tokens: int
+) -> None:
     """Refuse frames that can't fit into the model's context, before they are decoded.
 
     Only what is certain without the model counts: the visual tokens of its catalog entry. Whether
     the whole prompt fits is checked once the model is loaded.
 
     Args:
-        request: how questions are asked.
         unloaded: the model.
         plan: frames of one video.
+        method: bound to the model; None for that of the model's request.
+        max_new_tokens: of the answer.
 
     Raises:
         UsageError: they can't fit; with the flags that help.
@@ -319,13 +322,13 @@ def _check_fits(request: Request, unloaded: UnloadedModel, plan: Plan) -> None:
     entry = unloaded.source.entry if isinstance(unloaded.source, ModelRef) else None
     context = unloaded.stored and unloaded.stored.text.get("max_position_embeddings")
     # At a variable rate, two wanted times may be those of one frame, which is read once.
-    if entry is None or not context or unloaded.method is None or plan.info.variable_rate:
+    method = method or unloaded.method
+    if entry is None or not context or method is None or plan.info.variable_rate:
         return
     count = min(len(plan.times_s), plan.info.frame_count or len(plan.times_s))
     clip = entry.clip_tokens(count, plan.height, plan.width)
     if clip is not None:
-        new = request.generation.max_new_tokens
-        check_context(context, clip, count, unloaded.method, clip.text, new)
+        check_context(context, clip, count, method, clip.text, max_new_tokens)
 
 
 def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | None) -> BoundMethod:

@@ -34,7 +34,7 @@ from dycoke_cli.server.inspecting import (
 )
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.prepare import ReadClip, check_text, prepare
+from dycoke_cli.server.prepare import FitsContext, ReadClip, check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
 from dycoke_cli.server.session_cache import SessionCache
@@ -59,6 +59,7 @@ class Service:
         most_frames: of a video.
         bodies: limits on those of requests.
         context: tokens of the model's context; None where it isn't known.
+        fits: checks the frames of a video before they are decoded.
     """
 
     defaults: requests.Request
@@ -71,6 +72,7 @@ class Service:
     most_frames: int
     bodies: BodyLimits
     context: int | None = None
+    fits: FitsContext = lambda plan, method, new: None
     started: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -190,7 +192,7 @@ class _Answering:
             check_text(self._request, service.context)
         model, send = service.engine.traits, self._send
         media = replace(service.media, received=videos)
-        given = (self._request, model, media, service.sessions, service.read, send)
+        given = (self._request, model, media, service.sessions, service.read, service.fits, send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, inspect=self.inspect)
         if await self._http.is_disconnected():

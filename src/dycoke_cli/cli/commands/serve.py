@@ -28,7 +28,7 @@ from dycoke_cli.video.limits import Limits
 if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
-    from dycoke_cli.server.prepare import ReadClip
+    from dycoke_cli.server.prepare import CheckPlan, ReadClip
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
 
@@ -247,7 +247,7 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and assemble the service."""
-    from dycoke_cli.runs.conversation import bind_loaded, check_request
+    from dycoke_cli.runs.conversation import bind_loaded, check_plan, check_request
     from dycoke_cli.stock.importing import uncollected
 
     unloaded = check_request(request, 1, view)
@@ -285,6 +285,7 @@ def _service(
         most_frames=frame_limit,
         bodies=BodyLimits(body_limit * _MIB),
         context=loaded.context_length,
+        fits=partial(check_plan, unloaded),
     )
 
 
@@ -292,7 +293,7 @@ def _make_reader(limits: Limits) -> ReadClip:
     """Reader of request videos; each is decoded in a separate process."""
     decoders = Decoders(limits)
 
-    def read(file: MediaFile, sampling: Sampling) -> Clip:
-        return decoders.read(file.path, sampling, shown_as=file.shown)
+    def read(file: MediaFile, sampling: Sampling, check: CheckPlan) -> Clip:
+        return decoders.read(file.path, sampling, shown_as=file.shown, check=check)
 
     return read
