@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
@@ -127,9 +127,20 @@ class Decoder:
 
         return read
 
-    def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
-        """Read the frames of a video. Arguments and errors are those of `open`."""
+    def read(
+        self,
+        video: Source,
+        sampling: Sampling,
+        *,
+        check: Callable[[Plan], None] = lambda plan: None,
+        **more: Any,
+    ) -> Clip:
+        """Read the frames of a video, once `check` was called with their plan.
+
+        Other arguments and errors are those of `open`.
+        """
         with self.open(video, sampling, **more) as opened:
+            check(opened.plan)
             return opened.read()
 
 
@@ -148,7 +159,7 @@ class Decoders:
             decoder.stop()
 
     def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
-        """Read the frames of a video. Arguments and errors are those of `Decoder.open`."""
+        """Read the frames of a video. Arguments and errors are those of `Decoder.read`."""
         # Operations of a list are atomic, so threads need no lock.
         try:
             decoder = self._idle.pop()
