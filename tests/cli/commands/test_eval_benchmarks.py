@@ -228,8 +228,8 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
     for line in (
         r"1 +LLaVA-OneVision 7B, full tokens +accuracy, % +\d+\.\d ± \d+\.\d +58\.5",
         r"2 +LLaVA-OneVision 7B, FastV \(35 %\) +accuracy, % .* 57\.3",
-        r"5 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +accuracy, % .* 58\.3",
-        r"5 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +paper FLOPs, 10¹² +– +17\.9",
+        r"6 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +accuracy, % .* 58\.3",
+        r"6 +LLaVA-OneVision 7B, DyCoke \(K=0\.7, P=0\.7, L=3\) +paper FLOPs, 10¹² +\S+ +17\.9",
         r"implementation +#3 +this project's +not published",
         r"model +all +mini +llava-onevision-7b",
         r"frames +all +8 +32",
@@ -240,11 +240,12 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
     document = valid(run_here(*flags, "--json", "--quiet").object, "eval", "report")
     assert document == run_here("eval", "report", tmp_path, "--json", "--quiet").object
     assert document["frames"] == 8
-    base, *_, dycoke = document["rows"]
+    base, *_, dycoke, as_coded = document["rows"]
     assert (base["spec"], dycoke["method"]) == ("none", "dycoke")
     assert dycoke["parameters"]["variant"] == "published"
+    assert [row["parameters"]["prune_ratio"] for row in (dycoke, as_coded)] == [0.7, 0.8]
     assert [row["published"]["figures"]["accuracy"] for row in document["rows"]] == [
-        0.585, 0.573, 0.529, 0.595, 0.583,
+        0.585, 0.573, 0.529, 0.588, 0.595, 0.583, 0.583,
     ]  # fmt: skip
     differing = {one["name"]: one["here"] for one in dycoke["published"]["differs"]}
     assert differing.keys() == {
@@ -260,7 +261,7 @@ def test_a_preset_beside_the_published_figures(data: Path, tmp_path: Path) -> No
         csv.DictReader(io.StringIO(run_here("eval", "report", tmp_path, "--csv", "--quiet").out))
     )
     assert [line["published.accuracy"] for line in lines] == [
-        "0.585", "0.573", "0.529", "0.595", "0.583",
+        "0.585", "0.573", "0.529", "0.588", "0.595", "0.583", "0.583",
     ]  # fmt: skip
     assert json.loads(lines[0]["published.differs"]) == base["published"]["differs"]
 
@@ -276,11 +277,14 @@ def test_a_preset_without_a_download(data: Path, tmp_path: Path) -> None:
     )
     document = valid(outcome.object, "eval", "report")
     rows = document["rows"]
-    assert [row["method"] for row in rows] == ["none", "fastv", "prumerge", "dycoke", "dycoke"]
-    assert [row["questions"] - row["failed"] for row in rows] == [1] * 5
+    assert [row["method"] for row in rows] == [
+        "none", "fastv", "prumerge", *["dycoke"] * 4,
+    ]  # fmt: skip
+    assert [row["questions"] - row["failed"] for row in rows] == [1] * 7
     kept = [980 * row["kept_before_llm"] for row in rows]
-    # Of 5 x 196; the published code drops the fifth frame.
-    assert kept == pytest.approx([980, 980, 539, 196 + 2 * 98 + 98, 370], abs=0.5)
+    # Of 5 x 196; the published code drops the fifth frame. 137, 98 and 58 of a frame that merges.
+    by_ratio = [137 * 3 + 196, 196 + 2 * 98 + 98, 370, 370]
+    assert kept == pytest.approx([980, 980, 539, *by_ratio], abs=0.5)
 
 
 def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
@@ -288,8 +292,8 @@ def test_methods_in_place_of_the_preset_s(data: Path, tmp_path: Path) -> None:
     document = run("nextqa_mc_test", data / "nextqa_mc_test", tmp_path, *given, "--json").object
     (row,) = document["rows"]
     differing = {one["name"]: one["here"] for one in row["published"]["differs"]}
-    assert differing.keys() >= {"merge_ratio", "variant", "frames", "max new tokens"}
-    assert (differing["merge_ratio"], differing["max new tokens"]) == ("0.3", "6")
+    assert differing.keys() >= {"variant", "frames", "max new tokens"}
+    assert (differing["variant"], differing["max new tokens"]) == ("paper", "6")
 
 
 @pytest.mark.parametrize(
