@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.unicode import to_json
-from dycoke_cli.video import Sampling, plan
+from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.limits import Limits
 from tests.fuzzing.mutators import json_lines_of, json_of
@@ -123,20 +124,36 @@ def _ask_server(content: bytes, folder: Path) -> object:
     return answer
 
 
+class _Recorder:
+    """In place of the channel of a decoder: it notes what is sent, and says yes to all."""
+
+    def __init__(self) -> None:
+        self.messages, self.raw = list[bytes](), b""
+
+    def send(self, message: dict[str, Any], raw: Any = b"") -> None:
+        self.messages.append(json.dumps(message).encode())
+        self.raw += bytes(raw)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
+        return {"go": True}, []
+
+
+@cache
+def _sent() -> _Recorder:
+    """What a decoder sends of a clip."""
+    from dycoke_cli.video import decoder_process
+
+    recorder: Any = _Recorder()
+    request = {"name": "a.mp4", "sampling": asdict(TWO), "subtitles": None}
+    with ExitStack() as stack:
+        decoder_process._read(recorder, request, [os.open(CLIP, os.O_RDONLY)], stack)
+    return recorder
+
+
 def _messages() -> list[bytes]:
-    about = plan(CLIP, TWO)
-    size = [about.info.width, about.info.height]
-    line = {"start_s": 0.0, "end_s": 1.0, "text": "It begins."}
-    subtitles = {"lines": [line], "source": "a.srt", "warnings": ["of two"]}
-    messages: list[dict[str, Any]] = [
-        {"needs": 10**6, "size": size},
-        {"plan": asdict(about)},
-        *({"time_s": time_s} for time_s in about.times_s),
-        {"warnings": ["it is damaged"], "subtitles": None, "samples": None},
-    ]
+    sent = _sent().messages
     refused = {"error": {"code": "video_unreadable", "message": "it is torn"}}
-    others = [messages[0], refused], [*messages[:-1], messages[-1] | {"subtitles": subtitles}]
-    return [b"\n".join(_json(*one)) for one in (messages, *others)]
+    return [b"\n".join(sent), b"\n".join([sent[0], *_json(refused)])]
 
 
 class _Said(Isolated):
@@ -145,6 +162,7 @@ class _Said(Isolated):
     def __init__(self, content: bytes) -> None:
         lines = content.split(b"\n")
         self._left = memoryview(b"".join(_LENGTH.pack(len(one)) + one for one in lines))
+        self._raw = memoryview(_sent().raw)
         self._is_message = False
 
     def await_ready(self) -> None:
@@ -164,7 +182,9 @@ class _Said(Isolated):
             self._is_message = False
 
     def receive_into(self, buffer: memoryview) -> None:
-        if not self._is_message:  # pixels
+        if not self._is_message:
+            raw, self._raw = self._raw[: len(buffer)], self._raw[len(buffer) :]
+            buffer[: len(raw)] = raw
             return
         if len(self._left) < len(buffer):
             raise GoneError(1)
@@ -218,7 +238,11 @@ def _methods() -> list[bytes]:
 
 
 def _restore(content: bytes, _: Path) -> object:
-    method = restore(json.loads(content))
+    try:
+        stored = json.loads(content)
+    except (ValueError, RecursionError) as error:  # who opens the file says so
+        raise UsageError("no JSON") from error
+    method = restore(stored)
     is_json(described(method))
     return method
 
