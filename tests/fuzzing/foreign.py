@@ -163,7 +163,7 @@ class _Said(Isolated):
         lines = content.split(b"\n")
         self._left = memoryview(b"".join(_LENGTH.pack(len(one)) + one for one in lines))
         self._raw = memoryview(_sent().raw)
-        self._is_message = False
+        self._is_message = self._late = False
 
     def await_ready(self) -> None:
         pass
@@ -193,9 +193,6 @@ class _Said(Isolated):
 
     def stop(self) -> None:
         pass
-
-    def kill(self) -> None:
-        """As `stop`."""
 
 
 def _decode(content: bytes, _: Path) -> object:
