@@ -26,6 +26,7 @@ LAYERS = (
     "extras",
     "param",
     "answer",
+    "limited_http",
     "unicode",
     "storage",
     "plugins",

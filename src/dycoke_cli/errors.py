@@ -56,10 +56,13 @@ class OutputError(DycokeError):
     exit_code = 6
 
 
+_KINDS = (UsageError, VideoError, ModelError, OutOfMemoryError, OutputError)
+_BY_CODE = {kind.code: kind for kind in _KINDS}
+
+
 def error_of(code: str, message: str) -> DycokeError:
-    """Rebuild the exception from an `error` object of `--json`; unknown codes give the base."""
-    kinds = {kind.code: kind for kind in DycokeError.__subclasses__()}
-    return kinds.get(code, DycokeError)(message)
+    """Rebuild the exception from an `error` object of `--json`; other codes give the base."""
+    return _BY_CODE.get(code, DycokeError)(message)
 
 
 def debugging() -> bool:

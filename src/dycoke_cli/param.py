@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -29,6 +30,7 @@ _KINDS: dict[type, tuple[Any, str, str]] = {
 }
 """By type: the accepted class (numpy numbers included), the JSON type, the noun in an error."""
 
+_SHOWN = 60  # characters of a text
 _BOOLEANS = {"true": True, "false": False}
 
 # Not None, which is the value `before` of some parameters.
@@ -146,13 +148,13 @@ class Parameter:
         if self.choices:
             if value not in self.choices:
                 raise UsageError(
-                    f"{self.name} must be {_joined_by_or(self.choices)}, not {value!r}"
+                    f"{self.name} must be {_joined_by_or(self.choices)}, not {_shown(value)}"
                 )
             return
         accepted, _, noun = _KINDS[self.kind]
         # In Python, True is the number 1.
         if not isinstance(value, accepted) or isinstance(value, bool) is not (self.kind is bool):
-            raise UsageError(f"{self.name} must be {noun}, not {value!r}")
+            raise UsageError(f"{self.name} must be {noun}, not {_shown(value)}")
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise UsageError(f"{self.name} has too many digits")
         if self.kind is not str and not self._in_range(value):
@@ -177,7 +179,7 @@ class Parameter:
             return _BOOLEANS[text] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
             wanted = " or ".join([_KINDS[self.kind][2], *self.spec.words])
-            raise UsageError(f"{self.name} must be {wanted}, not {given!r}") from None
+            raise UsageError(f"{self.name} must be {wanted}, not {_shown(given)}") from None
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the value in an answer, where dependent defaults are settled."""
@@ -291,6 +293,11 @@ def _parameter(name: str, annotation: Any, default: Any, spec: Param) -> Paramet
     if default is None and spec.default is None:
         raise TypeError(f"{name}: a default of None needs `default` in its Param")
     return Parameter(name, kind, choices, optional, default, spec)
+
+
+def _shown(value: Any) -> str:
+    """A value that was given, as an error shows it: a request may have a text of megabytes."""
+    return reprlib.repr(value) if not isinstance(value, str) else repr(value[:_SHOWN])
 
 
 def _joined_by_or(words: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, ROOT, Outcome, run_here
 
@@ -132,3 +133,12 @@ def test_model_and_video_are_looked_at_before_anything_is_loaded(
     monkeypatch.setenv("FAKE_FAILURE", "model")
     assert "doesn't exist" in run_here("ask", "none.mp4", "What?").err
     assert "did you mean mini?" in run_here("ask", "none.mp4", "What?", "--model", "mimi").err
+
+
+def test_frames_beyond_the_context_are_refused_before_they_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OpenClip, "read", lambda *_: pytest.fail("it was decoded"))
+    run = run_here("ask", CLIP, "What?", "--model", "mini", "--max-new-tokens", "100000")
+    assert run.code == 2
+    assert "make a prompt longer than the model's context" in run.err

@@ -29,7 +29,9 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.connections import ConnectionLimits
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT
@@ -81,7 +83,8 @@ class Pretended:
         traits = ModelTraits("llava_onevision", FAMILIES["llava_onevision"], {}, 12, "mini")
         return SimpleNamespace(name="mini", traits=traits)
 
-    def read_file(self, file: MediaFile, sampling: Sampling) -> Clip:
+    def read_file(self, file: MediaFile, sampling: Sampling, check: Any) -> Clip:
+        check("a plan")
         self.read.append(sampling.frames)
         content = Path(file.path).read_bytes()
         times = tuple(n / 25 for n in range(sampling.frames))
@@ -193,11 +196,16 @@ def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:
 
 
 @contextmanager
-def served(service: Service, key: str | None = None, idle_s: float | None = None) -> Iterator[int]:
+def served(
+    service: Service,
+    key: str | None = None,
+    idle_s: float | None = None,
+    connections: ConnectionLimits | None = None,
+) -> Iterator[int]:
     """Within the block a server runs; gives its port. Commands find it, too."""
     address = Address("127.0.0.1", 0, key)
     local = LocalListener(service.defaults.limits)
-    server = make_server(service, address, 256, local)
+    server = make_server(service, address, connections or ConnectionLimits(), local)
 
     def serve() -> None:
         with closing(local):
@@ -227,7 +235,7 @@ def make_service(
         "read": None,
         "admission": Admission(64, 4 * BODY_LIMIT, metrics),
         "most_frames": 32,
-        "most_body_bytes": BODY_LIMIT,
+        "bodies": BodyLimits(BODY_LIMIT),
         **more,
     }
     return Service(engine=engine, sessions=sessions, metrics=metrics, **options)
@@ -240,7 +248,8 @@ def running(
     queue: int = 64,
     key: str | None = None,
     idle_s: float | None = None,
-    body_timeout_s: float = 60.0,
+    connections: ConnectionLimits | None = None,
+    **more: Any,
 ) -> Iterator[Running]:
     pretended = Pretended()
     for name, module in pretended.modules().items():
@@ -251,13 +260,15 @@ def running(
         EngineThread(pretended.load, pretended.load(), sessions, metrics),
         sessions,
         metrics,
-        read=pretended.read_file,
-        admission=Admission(queue, 4 * BODY_LIMIT, metrics),
-        body_timeout_s=body_timeout_s,
+        **{
+            "read": pretended.read_file,
+            "admission": Admission(queue, 4 * BODY_LIMIT, metrics),
+            **more,
+        },
     )
     with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
         monkeypatch.setenv(ENVIRONMENT, f"{folder}/run")
-        with served(service, key, idle_s) as port:
+        with served(service, key, idle_s, connections) as port:
             try:
                 yield Running(port, pretended, service)
             finally:

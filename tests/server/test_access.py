@@ -52,6 +52,13 @@ def test_the_key() -> None:
     assert status("secret", host="any.example", authorization="bearer  secret") == 200
 
 
+@pytest.mark.parametrize("key", ["clé à", "ключ", "日本"])
+def test_a_key_of_other_letters(key: str) -> None:
+    """The last byte of "à" in UTF-8 is a space of Latin-1."""
+    sent = [("host", b"any.example"), ("authorization", f"Bearer {key}".encode())]
+    check(sent, key)
+
+
 def test_other_machines_need_a_key() -> None:
     with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 lets other machines ask"):
         Address("0.0.0.0", 0, None)

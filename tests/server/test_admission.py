@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -11,31 +11,50 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
 
 
-def wait_s(admission: Admission, nbytes: int = 1) -> int:
+def wait_s(admission: Admission) -> int:
     """The seconds after which a refused request may come again."""
-    with pytest.raises(Refused) as refused, admission.admitted(nbytes):
+    with pytest.raises(Refused) as refused, admission.admitted():
         pass
     assert refused.value.status == 429
     assert refused.value.headers is not None
     return int(refused.value.headers["Retry-After"])
 
 
-def test_as_many_requests_and_bytes_as_there_may_be() -> None:
+def test_as_many_requests_as_there_may_be() -> None:
     metrics = Metrics()
     admission = Admission(2, 100, metrics)
-    with admission.admitted(100):
-        assert wait_s(admission) == 1
-        with admission.admitted(0):
-            assert wait_s(admission, 0) == 1
+    with admission.admitted():
+        admission.check()
+        with admission.admitted():
+            assert wait_s(admission) == 1
             assert admission.active == 2
             assert "requests_active 2" in metrics.text()
-    # Both are over, and so are their bytes, also where a request fails.
-    with pytest.raises(KeyError), admission.admitted(60):
+    # Both are over, also where a request fails.
+    with pytest.raises(KeyError), admission.admitted():
         raise KeyError
-    with admission.admitted(60), admission.admitted(40):
-        assert wait_s(admission) == 1
+    admission.check()
     assert admission.active == 0
     assert "requests_active 0" in metrics.text()
+
+
+def test_as_many_bytes_of_all_bodies_as_there_may_be() -> None:
+    admission = Admission(9, 100, Metrics(), most_json_bytes=50, free_bytes=10)
+    with admission.receiving() as first:
+        first(0, 60)
+        first(60, 100)
+        with admission.receiving() as second:
+            second(10, 0)  # a question finds room whatever others send
+            with pytest.raises(Refused, match="large bodies"):
+                second(11, 0)
+        with admission.receiving() as third, pytest.raises(Refused, match="large bodies"):
+            third(0, 1)
+    with suppress(KeyError), admission.receiving() as failing:
+        failing(60, 100)
+        raise KeyError
+    with admission.receiving() as last:
+        last(60, 100)
+        with pytest.raises(Refused):
+            last(61, 100)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +71,7 @@ def test_the_pause_is_half_of_what_those_before_take(
     admission = Admission(active, 1000, metrics)
     with ExitStack() as stack:
         for _ in range(active):
-            stack.enter_context(admission.admitted(1))
+            stack.enter_context(admission.admitted())
         assert wait_s(admission) == expected
 
 

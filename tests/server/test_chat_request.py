@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -144,6 +145,10 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"media_io_kwargs": {"video": {"num_frames": 0}}}, "frames must be 1 or more"),
     ([USER], {"media_io_kwargs": {"video": {"fps": -1}}}, "fps must be above 0"),
     ([USER], {"media_io_kwargs": {"video": {"fps": float("nan")}}}, "fps must be above 0"),
+    ([USER], {"media_io_kwargs": {"video": {"fps": 1e-320}}}, "fps is so low"),
+    ([USER], {"media_io_kwargs": {"video": {"duration": 1e308}}}, "duration must be 0 or more"),
+    ([USER], {"temperature": 1e-320}, "temperature must be 0 or at least 1e-06"),
+    ([USER], {"dycoke": {"method": "x" * 1001}}, "method has more than 1000 characters"),
     ([USER], {"media_io_kwargs": 3}, "media_io_kwargs must be an object"),
 ]  # fmt: skip
 
@@ -152,6 +157,30 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
 def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: str) -> None:
     with pytest.raises((Refused, UsageError), match=sentence):
         read(messages, **more)
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "temperature", "seed"])
+@pytest.mark.parametrize("value", ["x" * 10**5, [1] * 10**5, {"x": "y" * 10**5}])
+def test_what_is_long_is_not_repeated_whole(key: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{key} must be") as caught:
+        read([USER], **{key: value})
+    assert len(str(caught.value)) < 250
+    assert len(str(Refused(400, "x" * 10**5).document)) < 3000
+
+
+def test_a_rate_without_end_is_of_no_effect() -> None:
+    """The times of a list of JPEGs stay finite."""
+    jpegs = {"type": "video_url", "video_url": "data:video/jpeg;base64,/9j/,/9j/"}
+    request = about(jpegs, media_io_kwargs={"video": {"fps": 10**400}})
+    assert (request.sampling.fps, request.times.fps) == (1000, 1e9)
+
+
+def test_many_keys_of_one_object_take_no_time() -> None:
+    pairs = ",".join(f'"{number}":1' for number in range(50_000))
+    began = time.process_time()
+    with pytest.raises(Refused, match="has the key 49999 twice"):
+        parse(f'{{{pairs},"49999":1}}'.encode(), DEFAULTS, MOST)
+    assert time.process_time() - began < 2  # it was minutes
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"9" * 5000])

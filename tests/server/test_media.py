@@ -96,7 +96,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
         "",
     ):
         assert str(refusal(f"file://{path}", media)) == missing, path
-    for url in ("file:etc/passwd", "file://elsewhere/x.mp4", "file:/etc/passwd"):
+    for url in ("file:etc/passwd", "file://elsewhere/x.mp4", "file:/etc/passwd", "file://[/x"):
         assert refusal(url, media).status == 400
 
 

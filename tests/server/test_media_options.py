@@ -41,14 +41,19 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
 
 
-def read(file: MediaFile, sampling: Sampling) -> Clip:
+def read(file: MediaFile, sampling: Sampling, check: Any) -> Clip:
     return video.read(file.path, sampling)
+
+
+def fits(*plan: Any) -> None:
+    """Any plan does."""
 
 
 def clip_of(request: ChatRequest) -> Clip:
     """The frames that the model is given."""
     sessions = SessionCache(1, Metrics())
-    [clip] = prepare(request, MINI, Media(), sessions, read, lambda event: None).clips
+    given = (request, MINI, Media(), sessions, read, fits)
+    [clip] = prepare(*given, lambda event: None).clips
     return clip
 
 
@@ -121,7 +126,7 @@ def test_equal_jpegs_at_other_times_are_another_video() -> None:
     keys = {
         prepare(
             requested(jpegs(2), fps=fps, frames_indices=indices),
-            MINI, Media(), SessionCache(1, Metrics()), read, lambda event: None,
+            MINI, Media(), SessionCache(1, Metrics()), read, fits, lambda event: None,
         ).key
         for fps, indices in ((1, [0, 1]), (1, [0, 2]), (2, [0, 2]), (2000, [0, 2]), (3000, [0, 2]))
     }  # fmt: skip

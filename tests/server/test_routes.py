@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import pytest
 
+from dycoke_cli.errors import UsageError
+from dycoke_cli.server.incoming import BodyLimits
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
 
 CHAT = "/v1/chat/completions"
@@ -252,10 +257,65 @@ def test_no_traceback_for_what_is_no_http(server: Running) -> None:
 
 
 def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(monkeypatch, body_timeout_s=0.3) as server:
+    with running(monkeypatch, bodies=BodyLimits(BODY_LIMIT, timeout_s=0.3)) as server:
         sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         assert b" 408 " in raw(server, f"{sent}Content-Length: 100\r\n\r\n{{".encode())
         assert server.metric("requests_active") == 0
+
+
+def test_a_client_that_leaves_during_its_body(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+        connection.sendall(f"{sent}Content-Length: 100\r\n\r\n{{".encode())
+        server.request("GET", "/health")  # by now, the header has been read
+    deadline = time.monotonic() + PATIENCE_S
+    while 'requests_total{status="499"} 1' not in server.request("GET", "/metrics")[2].decode():
+        assert time.monotonic() < deadline
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_no_room_for_a_video(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client isn't told where the server's folders are."""
+    full = OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")
+    monkeypatch.setattr("tempfile.TemporaryDirectory", Mock(side_effect=full))
+    status, reply = server.ask("What?")
+    assert (status, reply["error"]["code"]) == (503, "no_room")
+    monkeypatch.setattr("tempfile.TemporaryFile", Mock(side_effect=full))
+    status, reply = server.ask("What?", "data:video/mp4;base64," + "A" * 10_000)
+    assert (status, reply["error"]["code"]) == (503, "no_room")
+    assert "secret" not in str(reply)
+
+
+def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before the engine has it, and before its video is read."""
+    with running(monkeypatch, context=200) as server:
+        assert server.ask("x" * 1600, max_tokens=100)[0] == 200
+        server.pretended.read.clear()
+        for reply in (
+            server.ask("x" * 1601, max_tokens=100),
+            server.ask("é" * 801, max_tokens=100),
+            server.ask("What?", max_tokens=200),
+        ):
+            assert (reply[0], reply[1]["error"]["code"]) == (400, "context_length_exceeded")
+        assert server.pretended.read == []
+        assert len(server.pretended.batches) == 1
+
+
+def test_frames_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of a video is checked before its frames are read, with each method."""
+    checked: list[Any] = []
+
+    def fits(plan: Any, method: Any, new: int) -> None:
+        checked.append((plan, method.name, new))
+        raise UsageError("8 frames make a prompt longer than the model's context")
+
+    with running(monkeypatch, fits=fits) as server:
+        status, reply = server.ask("What?", dycoke={"method": "evs"}, max_tokens=9)
+        assert (status, reply["error"]["message"][:8]) == (400, "8 frames")
+        assert checked == [("a plan", "evs", 9)]
+        assert server.pretended.read == []
 
 
 def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:

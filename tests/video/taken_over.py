@@ -28,6 +28,7 @@ def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], No
         def changed(message: dict[str, Any], raw: Any = b"") -> None:
             if "plan" in message:
                 change(message["plan"])
+                message["times"] = message["plan"].pop("count", message["times"])
             send(message, raw)
 
         channel.send = changed  # type: ignore[method-assign]
@@ -38,8 +39,7 @@ def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], No
 
 huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
 flat = answering(lambda plan: plan.update(width=0))
-many = answering(lambda plan: plan.update(times_s=[0.0] * 10**5))
-endless = answering(lambda plan: plan.update(times_s=[float("inf")]))
+many = answering(lambda plan: plan.update(count=10**5))
 keyed = answering(lambda plan: plan.update(more=1))
 odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
 deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
@@ -48,6 +48,13 @@ deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
 def nonsense(channel: Channel) -> None:
     """Claim a message of 16 EB."""
     os.write(0, b"\xff" * 64)
+    time.sleep(1000)
+
+
+def long(channel: Channel) -> None:
+    """Send a message that is longer than any, in pieces that are none."""
+    content = b'{"needs": 1}'.ljust(65_537)
+    os.write(0, len(content).to_bytes(8, "little") + content)
     time.sleep(1000)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +20,14 @@ import pytest
 
 from dycoke_cli.cli.commands.serve import _make_reader
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
 from dycoke_cli.runs.jobs import Job, Video
 from dycoke_cli.runs.read_ahead import ReadAhead
 from dycoke_cli.server.media import MediaFile
-from dycoke_cli.video import Clip, Decoder, Sampling, decoder, plan, read
+from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.subtitles import find_source
+from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_pipe_worker import ended
 from tests.video import taken_over
 from tests.video.clips import REAL_VIDEOS, write_pictures
@@ -101,7 +107,7 @@ def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
 
 def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
     read = _make_reader(Limits())
-    return [read(MediaFile(path, path, path), TWO).frames for path in paths]
+    return [read(MediaFile(path, path, path), TWO, lambda plan: None).frames for path in paths]
 
 
 @pytest.mark.parametrize("reading", [one_decoder, of_a_batch, of_a_server])
@@ -157,7 +163,7 @@ def test_a_crash_is_an_error_of_the_video(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["huge", "flat", "many", "endless", "keyed", "odd", "deep", "nonsense"]
+    "name", ["huge", "flat", "many", "keyed", "odd", "deep", "nonsense", "long"]
 )
 def test_what_no_video_has_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Before memory is taken for it."""
@@ -182,3 +188,158 @@ def test_a_picture_above_4k_is_scaled_as_it_is_read(tmp_path: Path) -> None:
     assert clip.frames.shape[1:3] == (2103, 4206)
     assert (clip.info.width, clip.info.height) == (4400, 2200)
     assert f"{large} has pictures of 4400×2200: they are scaled down to 4206×2103" in clip.warnings
+
+
+INFO = plan(CLIP, TWO).info
+HEADER = {"needs": 1000, "size": [8, 4]}
+PLAN: dict[str, Any] = {
+    "width": 8,
+    "height": 4,
+    "warnings": [],
+    "memory_bytes": 1,
+    "info": json.loads(json.dumps(asdict(INFO))),
+}
+GOOD: list[Any] = [
+    HEADER,
+    {"plan": PLAN, "times": 2},
+    np.array([0.0, 1.0]),
+    {"time_s": 0.0},
+    np.zeros(96, np.uint8),
+    {"subtitles": {"source": "a\x1b.srt", "warnings": [], "lines": 2, "text_bytes": 5}},
+    np.array([[0.0, 1.0], [1.0, 2.0]]),
+    np.array([2, 3], np.uint32),
+    np.frombuffer("éa\n\x1b".encode()[:5], np.uint8),
+    {"warnings": [], "samples": None},
+]
+"""Messages of a decoder about a video of one frame with two subtitles, and raw bytes."""
+
+
+class Scripted:
+    """A decoder process that sends what it is told."""
+
+    def __init__(self, sent: list[Any]) -> None:
+        self.sent = sent
+        self.stopped = False
+
+    def await_ready(self) -> None: ...
+
+    def limit(self, **_: Any) -> None: ...
+
+    def send(self, message: Any, files: Any = ()) -> None: ...
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        yield
+
+    def receive(self) -> dict[str, Any]:
+        message = self.sent.pop(0)
+        assert isinstance(message, dict), "what is read isn't what was sent"
+        return message
+
+    def receive_into(self, buffer: memoryview) -> None:
+        if len(buffer):
+            buffer[:] = self.sent.pop(0).tobytes()
+
+
+def received(sent: list[Any]) -> Clip:
+    """The clip that is made of what a decoder sends."""
+    process: Any = Scripted(sent)
+    limits = Limits(memory_limit=10**9)
+    opened = OpenClip(process, lambda: None, "clip.mp4", limits, lambda needed: None)
+    opened.begin([], TWO, None)
+    return opened.read()
+
+
+def test_a_clip_is_made_of_messages_and_raw_bytes() -> None:
+    clip = received(GOOD.copy())
+    assert clip.timestamps_s == (0.0,)
+    assert clip.frames.shape == (1, 4, 8, 3)
+    assert clip.subtitles == Subtitles(
+        "a\\x1b.srt", (Line(0.0, 1.0, "é"), Line(1.0, 2.0, "a\\n\\x1b"))
+    )
+
+
+NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], float("nan")]
+
+
+@pytest.mark.parametrize(
+    ("place", "forged"),
+    [
+        *((0, HEADER | {"needs": number}) for number in NUMBERS),
+        *((0, HEADER | {"size": size}) for size in ([8, 4, 1], [8], [], [8, -4], [8, 10**400], 8)),
+        *((1, {"plan": PLAN, "times": number}) for number in [*NUMBERS, 0, 3]),
+        (1, {"plan": [], "times": 2}),
+        (1, {"plan": PLAN | {"times_s": 1, "more": 1}, "times": 2}),
+        (1, {"plan": PLAN | {"warnings": [""] * 101}, "times": 2}),
+        (1, {"plan": PLAN | {"width": 10**6, "height": 10**6}, "times": 2}),
+        (2, np.array([0.0, np.inf])),
+        (2, np.array([0.0, np.nan])),
+        (2, np.array([0.0, 1e300])),
+        *((3, {"time_s": number}) for number in (10**400, "1", None, float("nan"))),
+        (5, {"subtitles": []}),
+        *((5, {"subtitles": GOOD[5]["subtitles"] | {"lines": n}}) for n in [*NUMBERS, 200_001]),
+        *((5, {"subtitles": GOOD[5]["subtitles"] | {"text_bytes": n}}) for n in NUMBERS),
+        (5, {"subtitles": GOOD[5]["subtitles"] | {"warnings": [""] * 101}}),
+        (5, {"subtitles": GOOD[5]["subtitles"] | {"source": 7}}),
+        (6, np.array([[0.0, 1.0], [np.nan, 2.0]])),
+        (7, np.array([2, 4], np.uint32)),
+        (7, np.array([2**32 - 1, 2**32 - 1], np.uint32)),
+        (7, np.array([1, 4], np.uint32)),
+        (9, {"warnings": [""] * 101, "samples": None}),
+        (9, {"warnings": {"a": "b"}, "samples": None}),
+        (9, {"warnings": [], "samples": 5}),
+        *(
+            (place, {"error": {"code": code, "message": "m"}})
+            for place in (0, 1, 3)
+            for code in (
+                "model_unavailable",
+                "output_failed",
+                "interrupted",
+                "failed",
+                "",
+                [],
+                None,
+            )
+        ),
+        *((0, {"error": {"code": "usage", "message": said}}) for said in (7, "", " ")),
+        (0, {"error": "usage"}),
+    ],
+)
+def test_what_a_decoder_can_not_have_measured_is_refused(place: int, forged: Any) -> None:
+    """No exception of Python's, no error that ends a run, and no memory taken for it."""
+    with pytest.raises(VideoError, match="send what no video has: leave it out"):
+        received([*GOOD[:place], forged, *GOOD[place + 1 :]])
+
+
+def test_an_error_of_a_decoder_is_cut() -> None:
+    with pytest.raises(UsageError) as error:
+        received([{"error": {"code": "usage", "message": "x" * 60_000}}])
+    assert str(error.value) == "x" * (1000 + len("clip.mp4"))
+
+
+def test_many_subtitles_come_over() -> None:
+    """More than a message holds, with all that a text may have."""
+    sent: list[Any] = []
+
+    def send(message: dict[str, Any], raw: Any = b"") -> None:
+        content = json.dumps(message)
+        assert len(content) < MAX_MESSAGE_BYTES
+        sent.append(json.loads(content))
+        sent.append(raw)
+
+    channel: Any = SimpleNamespace(send=send)
+    texts = ["", "é語", "a" * 40_000, "\udc80"] * 100
+    lines = tuple(Line(float(n), n + 0.5, text) for n, text in enumerate(texts))
+    decoder_process._send_subtitles(channel, Subtitles("s.srt", lines, ("w",)), "clip.mp4")
+    message, raw = sent
+    sizes = np.cumsum([0, 16 * len(lines), 4 * len(lines)])
+    parts = [np.frombuffer(raw[a:b], np.uint8) for a, b in pairwise([*sizes, len(raw)])]
+    clip = received([*GOOD[:5], message, *parts, GOOD[9]])
+    assert clip.subtitles is not None
+    assert [line.text for line in clip.subtitles.lines] == [
+        "", "é語", "a" * 40_000, "\\x80"
+    ] * 100  # fmt: skip
+    assert clip.subtitles.warnings == ("w",)
+    more = Subtitles("s.srt", (Line(0.0, 1.0, "x" * 2**20),) * 17)
+    with pytest.raises(VideoError, match=r"the frames of clip\.mp4 have more than 200000 subt"):
+        decoder_process._send_subtitles(channel, more, "clip.mp4")

@@ -6,6 +6,7 @@ with, and what is even from the distances between them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video import Clip, Sampling, plan, read
+from dycoke_cli.video import Clip, Decoder, Sampling, plan, read
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 
@@ -99,6 +100,15 @@ def test_an_hour_in_two_equal_halves(make_clip: MakeClip) -> None:
     numbers = numbers_in(clip.frames)
     assert [sum(number < 50 for number in numbers), len(numbers)] == [16, 32]
     assert max(np.diff(numbers)) <= 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+def test_a_sandboxed_process_spreads_them_as_well(make_clip: MakeClip) -> None:
+    """What it would import then is out of its reach."""
+    path = make_clip(RECIPES["an hour, .mkv"]).path
+    with Decoder() as decoder:
+        clip = decoder.read(str(path), Sampling(frames=32))
+    assert clip.timestamps_s == read(path, Sampling(frames=32)).timestamps_s
 
 
 def test_of_a_part_only_its_frames(make_clip: MakeClip) -> None:

@@ -41,7 +41,7 @@ def find(name: str) -> type[Method]:
     if hyphenated not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no method {name!r} (there are {', '.join(METHODS)}){hint}")
+        raise UsageError(f"there is no method {name[:60]!r} (there are {', '.join(METHODS)}){hint}")
     return METHODS[hyphenated]
 
 
@@ -67,12 +67,17 @@ def described(method: Method) -> dict[str, Any]:
     return {**identity(method), **method.parameters()}
 
 
-def restore(answer: Mapping[str, Any]) -> Method:
+def restore(answer: Any) -> Method:
     """The method that an answer names (`method` of a `dycoke.answer/1` object).
 
+    Args:
+        answer: may be any JSON value, such as that of a damaged file.
+
     Raises:
-        UsageError: see `create`.
+        UsageError: see `create`; or it isn't such an object.
     """
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("name"), str):
+        raise UsageError("a stored method isn't an object with a name")
     parameters = parameters_of(find(answer["name"]))
     return create(answer["name"], **{name: answer[name] for name in parameters if name in answer})
 

@@ -9,6 +9,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
 
 LARGEST_SEED = 2**63 - 1
+LEAST_TEMPERATURE = 1e-6
+"""Below it, logits that are divided by it aren't finite, and there is nothing to draw from."""
 
 
 @dataclass(frozen=True)
@@ -31,5 +33,10 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         check_all(self)
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise UsageError(
+                f"temperature must be 0 or at least {LEAST_TEMPERATURE:g}, "
+                f"not {self.temperature:g}; 0 is greedy"
+            )
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_bounds import Bounds, parse
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
@@ -29,6 +30,7 @@ from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.tuning/1"
+_BOUNDS = Bounds(nbytes=64 * 1024**2, values=5_000_000)
 # Keys of a configuration that may change while the model stays the same.
 _NOT_THE_MODEL = (CHECKPOINT_KEY, "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
@@ -70,6 +72,28 @@ class Tuning:
             UsageError: the method or a parameter doesn't exist any more.
         """
         return restore(self.method)
+
+    def check(self) -> None:
+        """Check what the types of the fields don't say.
+
+        Raises:
+            UsageError: a method or a parameter doesn't exist (any more).
+            ValueError: shares aren't in [0, 1], or attempts don't fit the ladder.
+        """
+        for method in (self.method, *self.ladder):
+            restore(method)
+        tuned = self.tuned
+        agreement = () if tuned.agreement is None else (tuned.agreement,)
+        attempts = [each for video in self.tries for question in video for each in question]
+        shares = (tuned.target, *agreement, *tuned.interval, *(each.score for each in attempts))
+        if not all(0 <= share <= 1 for share in shares) or len(tuned.interval) != 2 * len(
+            agreement
+        ):
+            raise ValueError("no shares, or no interval")
+        if not all(self.tries) or any(
+            len(question) != len(self.ladder) for video in self.tries for question in video
+        ):
+            raise ValueError("a video without questions, or one without an answer at each budget")
 
     def differences(self, dtype: str, sampling: dict[str, Any]) -> list[str]:
         """Warnings about options of a request that differ from those of the tuning.
@@ -147,7 +171,8 @@ def stored(model: str) -> Tuning | None:
 
     Raises:
         ModelError: see `fingerprint`.
-        UsageError: the file is of another version or model, or damaged.
+        UsageError: the file is of another version or model, damaged, or has a method that doesn't
+            exist any more.
     """
     if not file_of("").parent.is_dir():  # nothing was ever tuned: saves reading weight files
         return None
@@ -156,19 +181,28 @@ def stored(model: str) -> Tuning | None:
     if not path.exists():
         return None
     again = "run `dycoke tune` again, or name a --method"
+    damaged = f"{path} isn't what `dycoke tune` wrote; {again}"
     try:
-        content = json.loads(path.read_bytes())
-        version = content["version"]
-        tuning = from_dict(Tuning, content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} isn't what `dycoke tune` wrote; {again}") from error
+        if not path.is_file():  # a pipe has no end
+            raise UsageError(damaged)
+        with path.open("rb") as file:
+            content = parse(file.read(_BOUNDS.nbytes + 1), _BOUNDS)
+        tuning: Tuning = from_dict(Tuning, content)
+    except (OSError, ValueError) as error:
+        raise UsageError(damaged) from error
     # Another release may compress differently, so the measured agreement wouldn't hold.
-    if version != __version__ or tuning.schema != SCHEMA:
+    if tuning.version != __version__ or tuning.schema != SCHEMA:
         raise UsageError(
-            f"{model} was tuned by dycoke {version}, and this is {__version__}; {again}"
+            f"{model} was tuned by dycoke {tuning.version[:40]}, and this is {__version__}; {again}"
         )
     if tuning.fingerprint != model_id:
-        raise UsageError(f"{path} is the tuning of another model, {tuning.model}; {again}")
+        raise UsageError(f"{path} is the tuning of another model, {tuning.model[:200]}; {again}")
+    try:
+        tuning.check()
+    except UsageError as error:
+        raise UsageError(f"{path} can't be used any more: {error}; {again}") from error
+    except ValueError as error:
+        raise UsageError(damaged) from error
     return tuning
 
 

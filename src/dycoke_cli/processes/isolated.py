@@ -2,7 +2,8 @@
 
 On Linux it is a fork of a zygote (`zygote`), elsewhere a fresh interpreter.
 
-A message is a length-prefixed JSON object. Raw bytes follow it where both sides know their number.
+A message is a length-prefixed JSON object of 64 KiB or less. Raw bytes follow it where both sides
+know their number: what may be longer (frames, times, subtitles) isn't JSON.
 Open file descriptors are passed with a message, so that the process never opens a file (on Windows
 it receives file names).
 """
@@ -22,11 +23,12 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, BinaryIO, Protocol
 
+from dycoke_cli.answer.json_bounds import parse
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.process_limits import give_up_privileges, limit_cpu, limit_memory
 from dycoke_cli.processes.zygote import passed_environment, start_interpreter, zygote
 
-MAX_MESSAGE_BYTES = 16 * 1024**2
+MAX_MESSAGE_BYTES = 64 * 1024
 _ENDING_S = 10.0
 _LENGTH = struct.Struct("<Q")
 _MOST_FILES = 2
@@ -178,8 +180,8 @@ class Isolated:
         content = bytearray(length)
         self.receive_into(memoryview(content))
         try:
-            message = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            message = parse(bytes(content))
+        except ValueError as error:
             raise self.nonsense() from error
         if not isinstance(message, dict):
             raise self.nonsense()
@@ -271,8 +273,14 @@ class Channel:
         return json.loads(content), files
 
     def send(self, message: dict[str, Any], raw: Any = b"") -> None:
-        """Send a message followed by raw bytes."""
+        """Send a message followed by raw bytes.
+
+        Raises:
+            ValueError: the message is too long; nothing was sent.
+        """
         content = json.dumps(message).encode()
+        if len(content) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"its description takes more than {MAX_MESSAGE_BYTES // 1024} KiB")
         # Not concatenated, which would copy the frames of a video.
         for part in (_LENGTH.pack(len(content)) + content, raw):
             left = memoryview(part).cast("B")

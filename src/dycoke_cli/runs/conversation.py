@@ -19,7 +19,7 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.context import check_several
+from dycoke_cli.engine.context import check_context, check_several
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.explaining import explain
@@ -38,7 +38,7 @@ from dycoke_cli.video.subtitles import find_source
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video import Clip, Plan
     from dycoke_cli.video.decoder import Decoder
 
 T = TypeVar("T")
@@ -224,6 +224,8 @@ def open_session(
             subtitles = None if wanted is None else find_source(name, wanted)
             one = decoder.open(video, sampling, subtitles=subtitles)
             opened.append(stack.enter_context(one))
+            if unloaded is not None:
+                check_plan(unloaded, opened[-1].plan, None, request.generation.max_new_tokens)
 
         def read() -> tuple[list[Clip], float]:
             clips = [one.read(partial(listener.stage, "video")) for one in opened]
@@ -298,6 +300,35 @@ def check_request(request: Request, videos: int, listener: Listener) -> Unloaded
     if videos > 1 and unloaded.stored is not None:
         check_several(request.model, unloaded.traits.family, unloaded.stored.domain)
     return replace(unloaded, method=bind(request.method, unloaded.traits))
+
+
+def check_plan(
+    unloaded: UnloadedModel, plan: Plan, method: BoundMethod | None, max_new_tokens: int
+) -> None:
+    """Refuse frames that can't fit into the model's context, before they are decoded.
+
+    Only what is certain without the model counts: the visual tokens of its catalog entry. Whether
+    the whole prompt fits is checked once the model is loaded.
+
+    Args:
+        unloaded: the model.
+        plan: frames of one video.
+        method: bound to the model; None for that of the model's request.
+        max_new_tokens: of the answer.
+
+    Raises:
+        UsageError: they can't fit; with the flags that help.
+    """
+    entry = unloaded.source.entry if isinstance(unloaded.source, ModelRef) else None
+    context = unloaded.stored and unloaded.stored.text.get("max_position_embeddings")
+    # At a variable rate, two wanted times may be those of one frame, which is read once.
+    method = method or unloaded.method
+    if entry is None or not context or method is None or plan.info.variable_rate:
+        return
+    count = min(len(plan.times_s), plan.info.frame_count or len(plan.times_s))
+    clip = entry.clip_tokens(count, plan.height, plan.width)
+    if clip is not None:
+        check_context(context, clip, count, method, clip.text, max_new_tokens)
 
 
 def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | None) -> BoundMethod:

@@ -7,7 +7,7 @@ checks, and nothing else is there.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ class Access:
                 ]
             await send(message)
 
-        headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
+        headers = named(scope["headers"])
         local = _is_local(scope)
         try:
             # The local routes are on the unix socket only, and it has no others: a path decides.
@@ -94,13 +94,25 @@ def check(headers: list[tuple[str, bytes]], key: str | None, needs_key: bool = T
         if "host" not in given:
             raise Refused(400, "the request has no Host")
         return
-    scheme, _, brought = given.get("authorization", "").partition(" ")
-    # In constant time: the duration of `==` tells how many characters are correct.
-    correct = hmac.compare_digest(brought.strip().encode("latin-1"), key.encode())
-    if needs_key and not (correct and scheme.lower() == "bearer"):
+    if needs_key and not has_key(headers, key):
         raise Refused(
             401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
         )
+
+
+def has_key(headers: list[tuple[str, bytes]], key: str) -> bool:
+    """Whether the headers of a request, names in lower case, bring the key."""
+    given = dict(headers).get("authorization", b"")
+    # Bytes throughout: the last byte of "à" in UTF-8 is a space of Latin-1.
+    scheme, _, brought = given.partition(b" ")
+    # In constant time: the duration of `==` tells how many characters are correct.
+    correct = hmac.compare_digest(brought.strip(b" \t"), key.encode())
+    return correct and scheme.lower() == b"bearer"
+
+
+def named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:
+    """Headers as they came, with their names as text."""
+    return [(name.decode("latin-1"), value) for name, value in headers]
 
 
 def check_local(headers: list[tuple[str, bytes]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.server.metrics import Metrics
@@ -11,45 +11,96 @@ from dycoke_cli.server.refused import Refused
 
 _USUAL_S = 1.0  # of an answer, until one was measured
 _LONGEST_S = 60
+_JSON_BYTES = 64 * 1024**2
+_FREE_BYTES = 64 * 1024
 
 
 class Admission:
-    """Counts the requests that wait or are being answered, and the bytes of their bodies.
+    """Counts the requests that wait or are being answered, and the bytes of bodies that come in.
 
     Args:
         most: requests.
-        most_bytes: of all their bodies together.
+        most_bytes: of videos in all bodies together, which are in files.
         metrics: where they are shown.
+        most_json_bytes: of JSON text in all bodies together, which is in memory.
+        free_bytes: of the JSON text of each body that have always room: else a few large bodies
+            that come slowly would keep out every question.
     """
 
-    def __init__(self, most: int, most_bytes: int, metrics: Metrics) -> None:
-        self._most, self._most_bytes, self._metrics = most, most_bytes, metrics
-        self._bytes = 0
+    def __init__(
+        self,
+        most: int,
+        most_bytes: int,
+        metrics: Metrics,
+        most_json_bytes: int = _JSON_BYTES,
+        free_bytes: int = _FREE_BYTES,
+    ) -> None:
+        self._most, self._metrics = most, metrics
+        self._most_bytes, self._most_json_bytes = most_bytes, most_json_bytes
+        self._free_bytes = free_bytes
+        self._json = self._media = 0
         self.active = 0
 
-    @contextmanager
-    def admitted(self, nbytes: int) -> Iterator[None]:
-        """Count a request with a body of so many bytes, for the length of the block.
+    def check(self) -> None:
+        """Check that there is room for a request before its body is received.
 
         Raises:
             Refused: there are too many, with the seconds after which there is likely to be room.
         """
-        if self.active >= self._most or self._bytes + nbytes > self._most_bytes:
-            each = self._metrics.mean("answer_seconds") or _USUAL_S
-            seconds = min(_LONGEST_S, max(1, math.ceil(self.active * each / 2)))
-            raise Refused(
-                429,
-                f"{self.active} requests wait already; come back in {seconds} s",
-                "too_many_requests",
-                {"Retry-After": str(seconds)},
-            )
-        self._count(1, nbytes)
+        if self.active >= self._most:
+            raise self._too_many(f"{self.active} requests wait already")
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a request for the length of the block.
+
+        Raises:
+            Refused: see `check`.
+        """
+        self.check()
+        self._count(1)
         try:
             yield
         finally:
-            self._count(-1, -nbytes)
+            self._count(-1)
 
-    def _count(self, requests: int, nbytes: int) -> None:
+    @contextmanager
+    def receiving(self) -> Iterator[Callable[[int, int], None]]:
+        """Count the bytes of a body for the length of the block.
+
+        Yields:
+            What is called with the bytes of its JSON text and of its videos so far. It raises
+            Refused where they are too many with those of other requests.
+        """
+        json = media = 0
+
+        def count(json_bytes: int, media_bytes: int) -> None:
+            nonlocal json, media
+            counted = max(0, json_bytes - self._free_bytes)
+            self._json += counted - json
+            self._media += media_bytes - media
+            json, media = counted, media_bytes
+            if (json and self._json > self._most_json_bytes) or (
+                media and self._media > self._most_bytes
+            ):
+                raise self._too_many("requests with large bodies come in already")
+
+        try:
+            yield count
+        finally:
+            self._json -= json
+            self._media -= media
+
+    def _too_many(self, what: str) -> Refused:
+        each = self._metrics.mean("answer_seconds") or _USUAL_S
+        seconds = min(_LONGEST_S, max(1, math.ceil(self.active * each / 2)))
+        return Refused(
+            429,
+            f"{what}; come back in {seconds} s",
+            "too_many_requests",
+            {"Retry-After": str(seconds)},
+        )
+
+    def _count(self, requests: int) -> None:
         self.active += requests
-        self._bytes += nbytes
         self._metrics.set("requests_active", self.active)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, to_json
 
 
-def declared_length(http: Request, most: int) -> int:
-    """How many bytes a body has, as far as that is said; as many as there may be where it isn't.
+def check_declared(http: Request, most: int) -> None:
+    """Check the type and length of a body, as far as its header tells.
 
     Raises:
         Refused: it is no JSON, which a page of another site could send without asking, or too long.
@@ -22,11 +23,8 @@ def declared_length(http: Request, most: int) -> int:
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "the body must be JSON (Content-Type: application/json)")
     length = http.headers.get("content-length", "")
-    if not length.isdecimal():
-        return most
-    if len(length) > 18 or int(length) > most:
-        raise _too_long(most)
-    return int(length)
+    if length.isdecimal() and (len(length) > 18 or int(length) > most):
+        raise too_long(most)
 
 
 async def read_body(http: Request, most: int, timeout_s: float) -> bytes:
@@ -41,7 +39,7 @@ async def read_body(http: Request, most: int, timeout_s: float) -> bytes:
             async for chunk in http.stream():
                 body += chunk
                 if len(body) > most:
-                    raise _too_long(most)
+                    raise too_long(most)
     except TimeoutError as error:
         raise Refused(408, f"the body didn't come within {timeout_s:.0f} s", "timeout") from error
     return bytes(body)
@@ -67,7 +65,7 @@ async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:
             for line in lines:
                 yield parse_json(line)
         if len(rest) > most:
-            raise _too_long(most)
+            raise too_long(most)
         more = message.get("more_body", False)
 
 
@@ -86,8 +84,8 @@ def parse_json(body: bytes | bytearray) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise Refused(400, f"the body has the key {display_name(twice)[:100]} twice in one object")
     return found
 
@@ -99,5 +97,6 @@ def json_reply(
     return Response(to_json(document), status, headers, "application/json")
 
 
-def _too_long(most: int) -> Refused:
+def too_long(most: int) -> Refused:
+    """The refusal of a body, or of a line, of more than so many bytes."""
     return Refused(413, f"the body is larger than {most / 1024**2:.0f} MiB", "too_large")

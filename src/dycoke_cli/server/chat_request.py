@@ -33,6 +33,7 @@ from dycoke_cli.video.sampling import Sampling
 
 _MOST_MESSAGES = 1000
 _MOST_VIDEOS = 16
+_LONGEST_METHOD = 1000
 _JPEGS = "data:video/jpeg;"
 
 
@@ -244,7 +245,11 @@ def _methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
 
 def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:
     spec = options.get(key)
-    return None if spec is None else parse_spec(text_of(spec, path), path).create()
+    if spec is None:
+        return None
+    if len(text := text_of(spec, path)) > _LONGEST_METHOD:
+        raise Refused(400, f"{path} has more than {_LONGEST_METHOD} characters", parameter=path)
+    return parse_spec(text, path).create()
 
 
 def _generation(given: Mapping[str, Any], default: GenerationOptions) -> GenerationOptions:

@@ -7,11 +7,14 @@ import logging
 import socket
 import threading
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import uvicorn
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.access import KEY, LOOPBACK, Access
+from dycoke_cli.server.access import KEY, LOOPBACK, Access, has_key, named
+from dycoke_cli.server.connections import ConnectionLimits, LimitedProtocol
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.local_routes import add_local_routes
 from dycoke_cli.server.routes import Service, make_app
@@ -81,14 +84,14 @@ class IdlePolicy:
 
 
 def make_server(
-    service: Service, address: Address, most_connections: int, local: LocalListener
+    service: Service, address: Address, limits: ConnectionLimits, local: LocalListener
 ) -> uvicorn.Server:
     """The server, which doesn't listen yet.
 
     Args:
         service: what answers.
         address: where it will listen.
-        most_connections: more are turned away.
+        limits: on connections.
         local: where commands of this user find it.
     """
 
@@ -97,20 +100,27 @@ def make_server(
 
     app = make_app(service, address.key is not None)
     add_local_routes(app, service.engine, service.defaults, local, stop)
+    key = address.key
+    protocol = partial(
+        LimitedProtocol,
+        limits=limits,
+        has_key=lambda headers: key is not None and has_key(named(headers), key),
+    )
     config = uvicorn.Config(
         Access(
             app,
             address.key,
             lambda status: service.metrics.add("requests_total", status=str(status)),
         ),
-        http="h11",
+        http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=most_connections,
+        # Accepted at once: above, they would be open before any limit is looked at.
+        backlog=_BACKLOG,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=_GRACE_S,
     )

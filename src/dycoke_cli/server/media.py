@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import json
 import os
 import tempfile
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dycoke_cli.server.fetching import fetch
+from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.refused import Refused
 
 _JPEG = b"\xff\xd8\xff"
 _FILE_URL = "file://"
+_PIECE_BYTES = 1024**2
+_MOST_PICTURES = 20_000
+_LONGEST_ESCAPE = 6
 FRAMES_PER_SECOND = 25
 """What FFmpeg takes for the rate of a stream of JPEGs."""
 
@@ -35,12 +41,14 @@ class Media:
         allow_http: whether addresses are fetched.
         most_bytes: of a video that is fetched.
         timeout_s: for all of a fetch.
+        received: the videos of a request's body, by the names that stand for them.
     """
 
     root: Path | None = None
     allow_http: bool = False
     most_bytes: int = 256 * 1024**2
     timeout_s: float = 30.0
+    received: Mapping[str, Spooled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,20 +79,23 @@ def opened(url: str, media: Media) -> Iterator[MediaFile]:
     if scheme == "file":
         yield _below(url, media.root)
         return
-    frames = None
-    if scheme == "data":
-        content, frames = _inline(url)
-    elif scheme in ("http", "https"):
-        if not media.allow_http:
-            raise Refused(400, "this server fetches no addresses (--allow-http): send the video")
-        content = fetch(url, media.most_bytes, media.timeout_s)
-    else:
-        raise Refused(400, "the url of a video must begin with data:, file:// or http")
-    digest = hashlib.sha256(content).hexdigest()
     with tempfile.TemporaryDirectory(prefix="dycoke-serve-") as folder:
         path = os.path.join(folder, "video")
-        Path(path).write_bytes(content)
-        del content
+        frames = None
+        if scheme == "data":
+            with open(path, "wb") as file:
+                digest, frames = _write_inline(url, media.received, file)
+        elif scheme in ("http", "https"):
+            if not media.allow_http:
+                raise Refused(
+                    400, "this server fetches no addresses (--allow-http): send the video"
+                )
+            content = fetch(url, media.most_bytes, media.timeout_s)
+            digest = hashlib.sha256(content).hexdigest()
+            Path(path).write_bytes(content)
+            del content
+        else:
+            raise Refused(400, "the url of a video must begin with data:, file:// or http")
         yield MediaFile(path, digest, "the video", frames)
 
 
@@ -92,7 +103,10 @@ def _below(url: str, root: Path | None) -> MediaFile:
     """The file below the folder for media that a URL names."""
     if root is None:
         raise Refused(400, "this server reads no files (--media-root): send the video")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Refused(400, "the url of the video isn't one") from error
     if not url[: len(_FILE_URL)].lower() == _FILE_URL or parts.netloc not in ("", "localhost"):
         raise Refused(400, "a file's url is file:// and its whole path")
     # The same error for files outside and missing files: nobody learns what other folders have.
@@ -110,25 +124,102 @@ def _below(url: str, root: Path | None) -> MediaFile:
     return MediaFile(os.fspath(real), hashlib.sha256(repr(about).encode()).hexdigest(), real.name)
 
 
-def _inline(url: str) -> tuple[bytes, int | None]:
-    """The content of a `data:` URL, and of how many JPEGs it consists, where it is such a list."""
+def _write_inline(
+    url: str, received: Mapping[str, Spooled], file: IO[bytes]
+) -> tuple[str, int | None]:
+    """Write the content of a `data:` URL to a file.
+
+    Returns:
+        Its digest; and of how many JPEGs it consists, where it is such a list.
+    """
     head, comma, data = url.partition(",")
     kind, _, encoding = head[len("data:") :].partition(";")
     if not comma or encoding.lower() != "base64":
         raise Refused(400, "a data: url must be data:video/mp4;base64,… (or of another video type)")
+    pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
+    writer = _Base64Writer(file)
     if kind.lower() != "video/jpeg":
-        return _decoded(data), None
-    pictures = [_decoded(one) for one in data.split(",")]
-    if not all(picture.startswith(_JPEG) for picture in pictures):
+        for piece in pieces:
+            writer.add(piece)
+        writer.end()
+        return writer.digest.hexdigest(), None
+    pictures = 0
+    for piece in pieces:
+        if pictures + piece.count(b",") >= _MOST_PICTURES:
+            raise Refused(400, f"a list of JPEGs may have {_MOST_PICTURES}")
+        first, *others = piece.split(b",")
+        writer.add(first)
+        for other in others:
+            pictures += _end_picture(writer)
+            writer.add(other)
+    return writer.digest.hexdigest(), pictures + _end_picture(writer)
+
+
+def _end_picture(writer: _Base64Writer) -> int:
+    if writer.end() != _JPEG:
         raise Refused(400, "data:video/jpeg;base64,… is a list of JPEGs with commas between them")
-    return b"".join(pictures), len(pictures)
+    return 1
 
 
-def _decoded(data: str) -> bytes:
+class _Base64Writer:
+    """Decodes base64 that comes in pieces, and writes it to a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest = hashlib.sha256()
+        self._file = file
+        self._rest = self._begin = b""
+
+    def add(self, text: bytes) -> None:
+        """Decode the next piece; its last characters are left, as they may be padded."""
+        text = self._rest + text
+        whole = max(0, len(text) - 1) // 4 * 4
+        if b"=" in text[:whole]:
+            raise _not_base64()
+        self._decode(text[:whole])
+        self._rest = text[whole:]
+
+    def end(self) -> bytes:
+        """Decode what is left; gives the first bytes of all since the last end."""
+        self._decode(self._rest)
+        if not self._begin:
+            raise Refused(400, "the video is empty")
+        begin, self._rest, self._begin = self._begin, b"", b""
+        return begin
+
+    def _decode(self, text: bytes) -> None:
+        try:
+            content = b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise _not_base64() from error
+        self._begin = (self._begin + content[: len(_JPEG)])[: len(_JPEG)]
+        self.digest.update(content)
+        self._file.write(content)
+
+
+def _pieces(video: Spooled) -> Iterable[bytes]:
+    """The content of a JSON string in a file, a piece at a time."""
+    video.file.seek(video.start)
+    rest, left = b"", video.size
+    while left:
+        piece = video.file.read(min(left, _PIECE_BYTES))
+        left -= len(piece)
+        piece = rest + piece
+        # Some clients escape "/" or "+", and an escape may be cut off.
+        cut = piece.rfind(b"\\", max(0, len(piece) - _LONGEST_ESCAPE + 1))
+        piece, rest = (piece, b"") if cut < 0 else (piece[:cut], piece[cut:])
+        yield _unescaped(piece)
+    yield _unescaped(rest)
+
+
+def _unescaped(text: bytes) -> bytes:
+    if b"\\" not in text:
+        return text
     try:
-        content = b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refused(400, "the video isn't valid base64") from error
-    if not content:
-        raise Refused(400, "the video is empty")
-    return content
+        found: str = json.loads(b'"%s"' % text)
+    except ValueError as error:
+        raise _not_base64() from error
+    return found.encode("utf-8", "replace")
+
+
+def _not_base64() -> Refused:
+    return Refused(400, "the video isn't valid base64")

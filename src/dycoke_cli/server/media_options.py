@@ -99,6 +99,8 @@ def read_media(
     fps = _number(video, "fps")
     if fps is not None and not fps > 0:
         raise _refused("fps", "must be above 0")
+    if fps is not None and fps < 1 / _LATEST_S:
+        raise _refused("fps", "is so low that the second frame would be years after the first")
     return _sampling(frames, fps, default, most, jpegs), _times(video, fps)
 
 
@@ -129,10 +131,10 @@ def _times(video: Mapping[str, Any], fps: float | None) -> FrameTimes:
     if total is not None and not 1 <= total <= _LARGEST:
         raise _refused("total_num_frames", f"must be from 1 to {_LARGEST}")
     duration_s = _number(video, "duration")
-    if duration_s is not None and not 0 <= duration_s < math.inf:
-        raise _refused("duration", "must be 0 or more")
+    if duration_s is not None and not 0 <= duration_s <= _LATEST_S:
+        raise _refused("duration", f"must be 0 or more, and at most {_LATEST_S:g}")
     return FrameTimes(
-        fps=1.0 if fps is None else fps,
+        fps=1.0 if fps is None else min(fps, _LATEST_S),
         indices=None if indices is None else tuple(indices),
         total_frames=total,
         duration_s=duration_s,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server.chat_request import ChatRequest, VideoPart
@@ -17,9 +18,49 @@ from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Clip
+    from dycoke_cli.video import Clip, Plan
 
-ReadClip = Callable[[MediaFile, Sampling], "Clip"]
+# More than texts of any language have, about twice as many as English.
+_BYTES_PER_TOKEN = 8
+
+CheckPlan = Callable[["Plan"], None]
+"""Raises UsageError where the planned frames can't fit the model's context."""
+ReadClip = Callable[[MediaFile, Sampling, CheckPlan], "Clip"]
+"""Reads the frames of a file, once their plan is checked."""
+FitsContext = Callable[["Plan", BoundMethod, int], None]
+"""The check of a plan, with a method and the number of new tokens."""
+
+
+def check_text(request: ChatRequest, context: int) -> None:
+    """Refuse a request whose text can't fit into the context, by its length.
+
+    The text isn't divided into tokens for that: megabytes take the tokenizer seconds, while nobody
+    else is answered.
+
+    Args:
+        request: what is asked.
+        context: of the model, in tokens.
+
+    Raises:
+        Refused: the text is too long, or the answer may be as long as the context.
+    """
+    texts = (request.question, *(text for turn in request.history for text in turn))
+    size = sum(len(text.encode()) for text in texts)
+    if size > context * _BYTES_PER_TOKEN:
+        raise Refused(
+            400,
+            f"the messages have {size} bytes of text; with the model's context of {context} tokens "
+            f"they may have {context * _BYTES_PER_TOKEN}",
+            "context_length_exceeded",
+            parameter="messages",
+        )
+    if (most := request.generation.max_new_tokens) >= context:
+        raise Refused(
+            400,
+            f"max_tokens ({most}) must be below the model's context of {context} tokens",
+            "context_length_exceeded",
+            parameter="max_tokens",
+        )
 
 
 def prepare(
@@ -28,6 +69,7 @@ def prepare(
     media: Media,
     sessions: SessionCache,
     read: ReadClip,
+    fits: FitsContext,
     send: Callable[[Event], None],
 ) -> Task:
     """Open a request's videos, and read those that aren't cached.
@@ -38,6 +80,7 @@ def prepare(
         media: where videos may come from.
         sessions: encoded videos, by what was read.
         read: reads the frames of a file.
+        fits: called before frames are decoded.
         send: of the task.
 
     Raises:
@@ -48,6 +91,11 @@ def prepare(
     methods = tuple(
         bind(method, model) for method in (request.method, request.against) if method is not None
     )
+
+    def check(plan: Plan) -> None:
+        for method in methods:
+            fits(plan, method, request.generation.max_new_tokens)
+
     with ExitStack() as stack:
         files = [
             None if part.url is None else stack.enter_context(opened(part.url, media))
@@ -60,7 +108,7 @@ def prepare(
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
-            clips = tuple(_clip(part, file, request, read) for part, file in pairs)
+            clips = tuple(_clip(part, file, request, read, check) for part, file in pairs)
         seconds_read = time.perf_counter() - began
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
@@ -85,15 +133,21 @@ def _unknown(part: VideoPart) -> Refused:
     )
 
 
-def _clip(part: VideoPart, file: MediaFile | None, request: ChatRequest, read: ReadClip) -> Clip:
+def _clip(
+    part: VideoPart,
+    file: MediaFile | None,
+    request: ChatRequest,
+    read: ReadClip,
+    check: CheckPlan,
+) -> Clip:
     if file is None:
         raise _unknown(part)
     sampling = request.sampling
     if file.frames is None:
-        return read(file, sampling)
+        return read(file, sampling, check)
     # All of them, or evenly as many as may be.
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     chosen = Sampling(frames=min(file.frames, most or file.frames))
-    clip = read(file, chosen)
+    clip = read(file, chosen, check)
     numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
     return request.times.applied(clip, numbers, file.frames)

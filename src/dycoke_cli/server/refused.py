@@ -5,7 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, UsageError, VideoError
+from starlette.requests import ClientDisconnect
+
+from dycoke_cli.errors import (
+    DycokeError,
+    ModelError,
+    OutOfMemoryError,
+    OutputError,
+    UsageError,
+    VideoError,
+)
 from dycoke_cli.models.explaining import explain
 
 _STATUS: dict[type[DycokeError], int] = {
@@ -14,6 +23,7 @@ _STATUS: dict[type[DycokeError], int] = {
     ModelError: 503,
     OutOfMemoryError: 503,
 }
+_LONGEST = 2000
 
 
 class Refused(Exception):
@@ -43,7 +53,13 @@ class Refused(Exception):
     def document(self) -> dict[str, Any]:
         """The object that OpenAI's clients read."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error = {"message": str(self), "type": kind, "param": self.parameter, "code": self.code}
+        # A sentence repeats what was given, which may be long.
+        error = {
+            "message": str(self)[:_LONGEST],
+            "type": kind,
+            "param": self.parameter,
+            "code": self.code,
+        }
         return {"error": error}
 
 
@@ -51,8 +67,19 @@ def refused(error: BaseException) -> Refused:
     """The response to an error. An unexpected error's details go to the log, not to the client."""
     if isinstance(error, Refused):
         return error
+    if isinstance(error, ClientDisconnect):
+        return gone()
     reason = explain(error)
+    if isinstance(reason, OutputError):
+        # A client learns neither where the server's temporary files are, nor what is to be done.
+        logging.getLogger(__name__).error("a request failed: %s", reason)
+        return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
         return Refused(status, str(reason), reason.code)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
+
+
+def gone() -> Refused:
+    """The reply to a client that has left; nobody reads it, and it is counted."""
+    return Refused(499, "the client has gone", "gone")

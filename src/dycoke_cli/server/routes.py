@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -14,14 +14,16 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from dycoke_cli import request as requests
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import Admission
-from dycoke_cli.server.bodies import declared_length, json_reply, read_body
+from dycoke_cli.server.bodies import json_reply
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.engine_thread import EngineThread, Event, Task
+from dycoke_cli.server.incoming import BodyLimits, Spooled, received
 from dycoke_cli.server.inspecting import (
     HEADERS,
     MOST_FRAMES,
@@ -32,13 +34,14 @@ from dycoke_cli.server.inspecting import (
 )
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.prepare import ReadClip, prepare
-from dycoke_cli.server.refused import Refused, refused
+from dycoke_cli.server.prepare import FitsContext, ReadClip, check_text, prepare
+from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
 from dycoke_cli.server.session_cache import SessionCache
 
 _POLL_S = 1.0
 _READERS = 2
+_SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Service:
         admission: how much is taken on.
         metrics: counts.
         most_frames: of a video.
-        most_body_bytes: of a request.
-        body_timeout_s: for all of a body to come.
+        bodies: limits on those of requests.
+        context: tokens of the model's context; None where it isn't known.
+        fits: checks the frames of a video before they are decoded.
     """
 
     defaults: requests.Request
@@ -66,8 +70,9 @@ class Service:
     admission: Admission
     metrics: Metrics
     most_frames: int
-    most_body_bytes: int
-    body_timeout_s: float = 60.0
+    bodies: BodyLimits
+    context: int | None = None
+    fits: FitsContext = lambda plan, method, new: None
     started: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -80,20 +85,23 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     """
     # No pages of its own: they would load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    readers = CapacityLimiter(_READERS)
-    html = shown_page(service.defaults, service.most_frames, service.most_body_bytes, needs_key)
+    readers, scanners = CapacityLimiter(_READERS), CapacityLimiter(_SCANNERS)
+    most_bytes = service.bodies.most_bytes
+    html = shown_page(service.defaults, service.most_frames, most_bytes, needs_key)
 
     async def answered(http: Request, kind: type[_Answering]) -> Response:
         with ExitStack() as stack:
             try:
-                length = declared_length(http, service.most_body_bytes)
-                stack.enter_context(service.admission.admitted(length))
-                body = await read_body(http, service.most_body_bytes, service.body_timeout_s)
-                request = kind.read(body, service)
-                del body
-                answering = kind(service, request, http)
-                stack.callback(answering.leave)
-                await answering.begin(readers)
+                # Before the body, which may be large; it takes a place only once it has come, so
+                # that slow clients don't keep out others.
+                service.admission.check()
+                incoming = received(http, service.bodies, service.admission, scanners)
+                async with incoming as body:
+                    request = await run_sync(kind.read, body.json, service, limiter=scanners)
+                    stack.enter_context(service.admission.admitted())
+                    answering = kind(service, request, http)
+                    stack.callback(answering.leave)
+                    await answering.begin(readers, body.media)
                 if not request.stream:
                     return json_reply(await answering.whole())
                 return _Stream(answering.chunks(), stack.pop_all())
@@ -130,6 +138,11 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> Response:
         reason = Refused(error.status_code, str(error.detail).lower(), "not_found")
+        return json_reply(reason.document, reason.status)
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, error: ClientDisconnect) -> Response:
+        reason = refused(error)
         return json_reply(reason.document, reason.status)
 
     return app
@@ -172,15 +185,18 @@ class _Answering:
             raise Refused(400, "dycoke.against is for POST /inspect")
         return request
 
-    async def begin(self, readers: CapacityLimiter) -> None:
-        """Read the videos, and let the engine have the task."""
+    async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
+        """Read the videos, and let the engine have the task; `videos` are those of the body."""
         service = self._service
+        if service.context is not None:
+            check_text(self._request, service.context)
         model, send = service.engine.traits, self._send
-        given = (self._request, model, service.media, service.sessions, service.read, send)
+        media = replace(service.media, received=videos)
+        given = (self._request, model, media, service.sessions, service.read, service.fits, send)
         task = await run_sync(prepare, *given, limiter=readers)
         self._task = replace(task, inspect=self.inspect)
         if await self._http.is_disconnected():
-            raise _gone()
+            raise gone()
         service.engine.submit(self._task)
 
     async def whole(self) -> dict[str, Any]:
@@ -192,7 +208,7 @@ class _Answering:
             if isinstance(found, Answer):
                 return self._reply.whole(found)
             if await self._http.is_disconnected():
-                raise _gone()
+                raise gone()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks of the answer; one that fails ends with the error."""
@@ -252,7 +268,3 @@ class _Inspecting(_Answering):
             elif isinstance(found, BaseException):
                 yield event(refused(found).document)
         yield DONE
-
-
-def _gone() -> Refused:
-    return Refused(499, "the client has gone", "gone")

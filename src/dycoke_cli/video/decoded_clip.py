@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
 from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.errors import OutOfMemoryError, VideoError, error_of
+from dycoke_cli.answer.json_schema import Count
+from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError, error_of
 from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.resources import usable_cpus
@@ -18,10 +19,16 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, Plan
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
-from dycoke_cli.video.subtitles import Subtitles, SubtitleSource
+from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource
 
 # Factor over the estimated memory: allocators round up, and libraries have their own buffers.
 _SLACK = 1.5
+_MAX_NEEDED = 2**48
+"""Most bytes that a video may claim: 256 TiB, which no machine has."""
+_MAX_TIME_S = 2.0**63  # false of NaN, too
+_MAX_SENTENCE = 1000  # beside the name of the video
+# Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
+_CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
@@ -96,8 +103,8 @@ class OpenClip:
             }
             process.send({**request, "paths": paths}, files)
             needs = self._receive()
-            self._needed = _parse(int, needs.get("needs"))
-            width, height = _parse(tuple[int, ...], needs.get("size"))
+            self._needed = _parse_count(needs.get("needs"), _MAX_NEEDED)
+            width, height = _parse(tuple[Count, Count], needs.get("size"))
             self._is_paused = True
         # The process has only read headers so far. It decodes nothing before its need for memory
         # is known, allowed by the limits, and free.
@@ -142,14 +149,46 @@ class OpenClip:
                 times.append(time_s)
                 if on_progress is not None:
                     on_progress(len(times), count)
-            warnings = _parse(tuple[str, ...], message.get("warnings"))
-            lines = _parse(Subtitles | None, message.get("subtitles"))
+            lines = self._subtitles(message.get("subtitles"))
+            message = self._receive()
+            warnings = _parse_warnings(message.get("warnings"))
             if not times:
                 raise MismatchError("no frame")
             audio = self._audio(_parse(int | None, message.get("samples")))
             self._is_done = True
         part = self._sampling.part_s(plan.info.duration_s)
         return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio, part)
+
+    def _subtitles(self, head: Any) -> Subtitles | None:
+        """Receive the lines of the subtitles that a message describes."""
+        import numpy as np
+
+        if head is None:
+            return None
+        if not isinstance(head, dict):
+            raise MismatchError("no subtitles")
+        count = _parse_count(head.get("lines"), limits.MAX_SUBTITLE_LINES)
+        text = bytearray(_parse_count(head.get("text_bytes"), limits.MAX_SUBTITLE_BYTES))
+        times, lengths = np.empty((count, 2), np.float64), np.empty(count, np.uint32)
+        for buffer in (times, lengths):
+            self._process.receive_into(buffer.reshape(-1).view(np.uint8).data)
+        self._process.receive_into(memoryview(text))
+        ends = lengths.cumsum(dtype=np.int64).tolist()
+        if not (abs(times) < _MAX_TIME_S).all() or (ends[-1] if ends else 0) != len(text):
+            raise MismatchError("subtitles without times, or of other lengths")
+        try:
+            texts = [
+                _escaped(text[start:end].decode("utf-8", "surrogatepass"))
+                for start, end in zip([0, *ends], ends, strict=False)
+            ]
+        except UnicodeDecodeError as error:
+            raise MismatchError("no text") from error
+        lines = tuple(
+            Line(start, end, one) for (start, end), one in zip(times.tolist(), texts, strict=True)
+        )
+        return Subtitles(
+            _parse(str, head.get("source")), lines, _parse_warnings(head.get("warnings"))
+        )
 
     def _audio(self, count: int | None) -> Audio | None:
         import numpy as np
@@ -183,10 +222,13 @@ class OpenClip:
         message = self._process.receive()
         if "error" in message:
             error = message["error"]
-            if not isinstance(error, dict):
-                raise MismatchError("no error")
+            if not isinstance(error, dict) or error.get("code") not in _CODES:
+                raise MismatchError("no error, or one that isn't the video's")
+            sentence = _parse(str, error.get("message"))[: _MAX_SENTENCE + len(self._name)]
+            if not sentence.strip():
+                raise MismatchError("no sentence")
             self._is_done = True
-            raise error_of(str(error.get("code")), _parse(str, error.get("message")))
+            raise error_of(error["code"], sentence)
         if "out_of_memory" in message:
             raise OutOfMemoryError(
                 f"{self._name} takes far more memory than its pictures account for: convert it, or "
@@ -195,8 +237,17 @@ class OpenClip:
         return message
 
     def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> Plan:
-        plan: Plan = _parse(Plan, message.get("plan"))
+        import numpy as np
+
         max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
+        times = np.empty(_parse_count(message.get("times"), max_frames), np.float64)
+        self._process.receive_into(times.view(np.uint8).data)
+        without_times = message.get("plan")
+        if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
+            raise MismatchError("no plan, or no times")
+        plan: Plan = _parse(Plan, {**without_times, "times_s": []})
+        _parse_warnings(without_times.get("warnings"))
+        plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
         if (
@@ -234,4 +285,22 @@ class OpenClip:
 
 def _parse(kind: Any, value: Any) -> Any:
     """Validate a value from the process against a type; texts are escaped for a terminal."""
-    return from_dict(kind, value, lambda text: shown(text).replace("\n", "\\n"))
+    return from_dict(kind, value, _escaped)
+
+
+def _parse_count(value: Any, most: int) -> int:
+    count: int = _parse(Count, value)
+    if count > most:
+        raise MismatchError(f"more than {most}")
+    return count
+
+
+def _parse_warnings(value: Any) -> tuple[str, ...]:
+    warnings: tuple[str, ...] = _parse(tuple[str, ...], value)
+    if len(warnings) > limits.MAX_WARNINGS:
+        raise MismatchError("more warnings than any video gives cause for")
+    return warnings
+
+
+def _escaped(text: str) -> str:
+    return shown(text).replace("\n", "\\n")

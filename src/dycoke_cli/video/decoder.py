@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip
+from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
@@ -140,7 +140,18 @@ class Decoder:
 
         return read
 
-    def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
-        """Read the frames of a video. Arguments and errors are those of `open`."""
+    def read(
+        self,
+        video: Source,
+        sampling: Sampling,
+        *,
+        check: Callable[[Plan], None] = lambda plan: None,
+        **more: Any,
+    ) -> Clip:
+        """Read the frames of a video, once `check` was called with their plan.
+
+        Other arguments and errors are those of `open`.
+        """
         with self.open(video, sampling, **more) as opened:
+            check(opened.plan)
             return opened.read()

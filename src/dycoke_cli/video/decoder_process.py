@@ -20,11 +20,12 @@ import numpy as np
 from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.video import limits
 from dycoke_cli.video.decode import Reader
 from dycoke_cli.video.decoding_memory import threads_at_most
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import video_in
-from dycoke_cli.video.subtitles import ENCODINGS, SubtitleSource
+from dycoke_cli.video.subtitles import ENCODINGS, Subtitles, SubtitleSource
 
 
 @cache
@@ -69,7 +70,9 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     if not _continues(channel):
         return
     reader = Reader(source, sampling, subtitles, *opened[1:])
-    channel.send({"plan": asdict(reader.plan)})
+    plan = asdict(reader.plan)
+    times = np.array(plan.pop("times_s"), np.float64)
+    channel.send({"plan": plan, "times": len(times)}, times)
     if not _continues(channel):
         return
     for time_s, frame in reader.frames():
@@ -77,8 +80,30 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     warnings, lines = reader.rest()
     audio = reader.audio()
     samples = np.empty(0, np.float32) if audio is None else audio.samples
-    message = {"warnings": warnings, "subtitles": lines and asdict(lines)}
-    channel.send({**message, "samples": None if audio is None else len(samples)}, samples)
+    _send_subtitles(channel, lines, request["name"])
+    channel.send(
+        {"warnings": warnings, "samples": None if audio is None else len(samples)}, samples
+    )
+
+
+def _send_subtitles(channel: Channel, subtitles: Subtitles | None, name: str) -> None:
+    """Send subtitles: a message, then the times, the lengths and the texts of all lines."""
+    if subtitles is None:
+        channel.send({"subtitles": None})
+        return
+    lines = subtitles.lines
+    texts = [line.text.encode("utf-8", "surrogatepass") for line in lines]
+    text = b"".join(texts)
+    if len(lines) > limits.MAX_SUBTITLE_LINES or len(text) > limits.MAX_SUBTITLE_BYTES:
+        raise VideoError(
+            f"the frames of {name} have more than {limits.MAX_SUBTITLE_LINES} subtitles, or "
+            f"{limits.MAX_SUBTITLE_BYTES // 1024**2} MiB of them: leave out --subtitles"
+        )
+    times = np.array([(line.start_s, line.end_s) for line in lines], np.float64)
+    lengths = np.array([len(one) for one in texts], np.uint32)
+    head = {"source": subtitles.source, "warnings": subtitles.warnings}
+    message = {**head, "lines": len(lines), "text_bytes": len(text)}
+    channel.send({"subtitles": message}, times.tobytes() + lengths.tobytes() + text)
 
 
 def _continues(channel: Channel) -> bool:

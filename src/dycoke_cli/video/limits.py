@@ -17,6 +17,12 @@ MAX_HELD_PIXELS = 8192 * 4320
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_AUDIO_BYTES = 128 * 1024**2
 """Maximum audio of a video: half an hour at 16 kHz."""
+MAX_SUBTITLE_LINES = 200_000
+"""Maximum number of lines that are displayed at the sampled frames."""
+MAX_SUBTITLE_BYTES = 16 * 1024**2
+"""Maximum size of their text, as UTF-8."""
+MAX_WARNINGS = 100
+"""Maximum number of warnings about a video."""
 OPENING_BYTES = 512 * 1024**2
 """Memory for reading a container's headers, before the first frame is decoded."""
 # Default limit, as a share of free memory. The rest is for the model.

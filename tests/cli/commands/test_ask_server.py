@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.runs.remote import remote_client
 from tests import documents
 from tests.cli.harness import CLIP, Outcome, run_here
@@ -187,10 +188,10 @@ def _dripping() -> Iterator[bytes]:
     [
         (lambda: iter([b"<html>"]), 4, "isn't a chat completion: check --server"),
         (lambda: iter([b'{"choices": [{"mess']), 4, "isn't a chat completion: check --server"),
-        (lambda: iter([b"[" * 100_000]), 4, "isn't a chat completion: check --server"),
+        (lambda: iter([b"[" * 100_000]), 1, "isn't read, because it is nested more than 64 deep"),
         (lambda: iter([b'{"choices": [{"message": {"content": 7}}]}']), 4, "isn't a chat"),
-        (_endless, 1, "what it sends doesn't end"),
-        (_dripping, 1, "what it sends doesn't end"),
+        (_endless, 1, "isn't read, because it is larger than 1,048,576 bytes"),
+        (_dripping, 1, "isn't read, because it doesn't end within 2 s"),
     ],
 )
 def test_a_body_that_is_no_answer_is_one_sentence(
@@ -199,7 +200,7 @@ def test_a_body_that_is_no_answer_is_one_sentence(
     code: int,
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(remote_client, "MOST_BYTES", 1024**2)
+    monkeypatch.setattr(remote_client, "BOUNDS", Bounds(nbytes=1024**2))
     monkeypatch.setattr(remote_client, "TIMEOUT_S", 2.0)
     with serving(raw=body) as endpoint:
         run = ask(endpoint, "What?")

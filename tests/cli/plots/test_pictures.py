@@ -49,7 +49,8 @@ def test_a_folder_and_pictures_that_are_named_are_asked_about(frames: Path) -> N
     assert [by_folder.object["video"], by_names.object["video"]] == [f"{frames}/", expanded[0]]
     for run in (by_folder, by_names):
         assert run.object["frames"] == {"count": 5, "timestamps_s": [0.0, 1.0, 2.0, 3.0, 4.0]}
-    assert endpoint.bodies[2]["media_io_kwargs"]["video"]["fps"] == 4
+    about = endpoint.bodies[2]["media_io_kwargs"]["video"]
+    assert [index / about["fps"] for index in about["frames_indices"]] == [0, 0.25]
 
 
 def test_they_are_asked_about_in_a_batch(frames: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli import judge_answers
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.scoring import judge_client
 from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
@@ -233,7 +235,7 @@ class Endpoint:
 
     Attributes:
         plan: what becomes of each request: "ok", a status, "stall", "nonsense", "html", "cut",
-            "drip head" or "drip body" (a byte now and then, without end) or "deep".
+            "drip head" or "drip body" (a byte now and then, without end), "deep" or "zipped".
         seen: headers and bodies of requests.
     """
 
@@ -289,6 +291,9 @@ class Endpoint:
         if what == "deep":
             content = b"[" * 200_000
         handler.send_response(status)
+        if what == "zipped":
+            content = gzip.compress(content)
+            handler.send_header("Content-Encoding", "gzip")
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
@@ -345,7 +350,7 @@ def test_trouble_that_stays_is_counted(endpoint: Endpoint) -> None:
     assert "sk-secret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("page", ["html", "choiceless", "empty", "deep"])
+@pytest.mark.parametrize("page", ["html", "choiceless", "empty"])
 def test_another_servers_page_is_nonsense(page: str, endpoint: Endpoint) -> None:
     endpoint.plan = [page] * ATTEMPTS
     [verdict] = judge_answers(items(1), OpenAIClient("judge-1", endpoint.url), ANSWER)
@@ -354,12 +359,29 @@ def test_another_servers_page_is_nonsense(page: str, endpoint: Endpoint) -> None
 
 
 @pytest.mark.parametrize("drip", ["drip head", "drip body"])
-def test_a_reply_that_drips_in_has_an_end(drip: str, endpoint: Endpoint, monkeypatch) -> None:
-    monkeypatch.setattr(judge_client, "LONGEST_PAUSE_S", 0.2)
-    endpoint.plan = [drip]
+def test_a_reply_that_drips_in_has_an_end(drip: str, endpoint: Endpoint) -> None:
+    endpoint.plan = [drip, drip]
     client = OpenAIClient("judge-1", endpoint.url, timeout_s=0.3, retries=1)
     first, second = judge_answers(items(2), client, ANSWER, at_once=1)
-    assert "no reply: no whole reply within 1 s" in (first.error or "")
+    assert "no reply: Request timed out" in (first.error or "")
+    assert second.error is None
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [("deep", "larger than 100,000 bytes"), ("zipped", "has the encoding 'gzip'")],
+)
+def test_a_response_is_limited(
+    page: str, says: str, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compressed one was read whole, whatever it became."""
+    monkeypatch.setattr(judge_client, "BOUNDS", Bounds(nbytes=100_000))
+    endpoint.plan = [page]
+    client = OpenAIClient("judge-1", endpoint.url, retries=0)
+    first, second = judge_answers(items(2), client, ANSWER, at_once=1)
+    assert first.error is not None
+    assert first.error.startswith("no reply: its response isn't read, because it ")
+    assert says in first.error
     assert second.error is None
 
 

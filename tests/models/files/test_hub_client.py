@@ -1,8 +1,16 @@
 """What the hub client takes for a name; tests/cli/commands/test_pull.py has whole downloads."""
 
+import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
 import pytest
 
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.errors import ModelError
+from dycoke_cli.limited_http import HttpLimits
+from dycoke_cli.models.files import hub_client
 from dycoke_cli.models.files.hub_client import _check_document, _check_headers
 
 
@@ -64,3 +72,66 @@ def test_documents_that_lead_out(document):
 )
 def test_documents_that_are_fine(document):
     _check_document(Answer(document))
+
+
+DOCUMENT = b'{"id": "a/b", "sha": "0123abc", "siblings": []}'
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that answers with what is in a list: status, encoding and content."""
+    answers = [(200, None, DOCUMENT)]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, encoding, content = answers.pop()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            if encoding is not None:
+                self.send_header("Content-Encoding", encoding)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    bounds = Bounds(nbytes=100_000, values=1000)
+    monkeypatch.setattr(hub_client, "LIMITS", HttpLimits(5.0, bounds, files=True))
+    before = huggingface_hub.get_session()
+    hub_client.check_hub_answers.__wrapped__()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", answers
+        server.shutdown()
+    kind = type(before)
+    hooks = before.event_hooks
+    huggingface_hub.set_client_factory(lambda: kind(event_hooks=hooks, follow_redirects=True))
+
+
+def test_a_document_is_limited(hub):
+    """A compressed one was read whole, whatever it became."""
+    endpoint, answers = hub
+    api = huggingface_hub.HfApi(endpoint=endpoint)
+    assert api.model_info("a/b").sha == "0123abc"
+    for status, encoding, content, says in (
+        (200, "gzip", gzip.compress(DOCUMENT + b" " * 2**20), "it has the encoding 'gzip'"),
+        (404, "gzip", gzip.compress(b" " * 2**20), "it has the encoding 'gzip'"),
+        (200, None, b" " * 2**20, "it is larger than 100,000 bytes"),
+        (500, None, b" " * 2**20, "it is larger than 100,000 bytes"),
+        (200, None, b"[" * 900, "it is nested more than 64 deep"),
+        (200, None, b"[" + b"[]," * 5000, "it has more than 1,000 values"),
+    ):
+        answers.append((status, encoding, content))
+        with pytest.raises(
+            ModelError, match=r"what the hub at 127\.0\.0\.1 sends isn't"
+        ) as refused:
+            api.model_info("a/b")
+        assert says in str(refused.value)
+
+
+def test_a_file_is_not_limited(hub):
+    endpoint, answers = hub
+    answers[:] = [(200, None, b"x" * 2**20)]
+    with huggingface_hub.get_session().stream("GET", f"{endpoint}/file") as response:
+        assert sum(map(len, response.iter_bytes())) == 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,9 @@ import httpx2
 import openai
 import pytest
 
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.limited_http import LimitError
 from dycoke_cli.runs.remote import remote_client
 from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply, ServerGoneError
 
@@ -62,9 +65,12 @@ def test_a_long_error_is_cut_and_models_are_listed(client: RemoteClient) -> None
     assert "(it has one, two)" in str(client._explained(error(404, None)))
     gone = client._explained(openai.APIConnectionError(request=httpx2.Request("POST", URL)))
     assert type(gone) is ServerGoneError
-    wrapped = error(500, None)
-    wrapped.__cause__ = DycokeError("ours")
-    assert client._explained(wrapped) is wrapped.__cause__
+    wrapped = openai.APIConnectionError(request=httpx2.Request("POST", URL))
+    wrapped.__cause__ = LimitError("it is too large")
+    for limit in (wrapped, wrapped.__cause__):
+        explained = client._explained(limit)
+        assert type(explained) is DycokeError
+        assert "response isn't read, because it is too large" in str(explained)
 
 
 def chunk(text: str | None = None, reason: str | None = None, **more: Any) -> Any:
@@ -106,20 +112,40 @@ def test_a_stream_without_an_end_is_a_server_that_is_gone(client: RemoteClient) 
         client._follow([chunk("one ")], Reply(), 0.0, lambda text: None)
 
 
-def test_a_body_is_limited_in_size_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "says"),
+    [
+        (200, "application/json", b" " * 3000, "larger than 2,000 bytes"),
+        (200, "application/json", b"[" * 70, "nested more than 64 deep"),
+        (200, "text/event-stream", b"data: [" + b"[]," * 60, "more than 100 values"),
+        (500, "text/event-stream", b"\n\n[" * 110, "more than 100 values"),
+        (404, "application/json", b" " * 3000, "larger than 2,000 bytes"),
+    ],
+)
+def test_each_kind_of_response_is_limited(
+    monkeypatch: pytest.MonkeyPatch, status: int, kind: str, body: bytes, says: str
+) -> None:
+    """With gzip it was read whole: a limit held for what was received, none for what it became."""
+    headers = {"content-type": kind}
+
     class Body(httpx2.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
-            yield from [b"1234", b"56789", b"0"]
+            yield body
 
-    monkeypatch.setattr(remote_client, "MOST_BYTES", 10)
-    limited = remote_client._Limited(Body())
-    assert b"".join(limited) == b"1234567890"
-    monkeypatch.setattr(remote_client, "MOST_BYTES", 9)
-    read = []
-    with pytest.raises(DycokeError, match="doesn't end"):
-        read += [*remote_client._Limited(Body())]
-    monkeypatch.setattr(remote_client, "MOST_BYTES", 10)
-    times = iter([0.0, 1.0, 700.0])
-    monkeypatch.setattr(remote_client.time, "monotonic", lambda: next(times))
-    with pytest.raises(DycokeError, match="doesn't end"):
-        list(remote_client._Limited(Body()))
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(status, headers=headers, stream=Body())
+
+    monkeypatch.setattr(remote_client, "BOUNDS", Bounds(nbytes=2000, values=100))
+    client = RemoteClient(URL, "MY_KEY")
+    client._client._client._transport = httpx2.MockTransport(answer)
+    request = {"model": "m", "messages": []}
+    for failing in (lambda: client.ask(request), lambda: client.refuses(request, "x")):
+        with pytest.raises(DycokeError, match=f"isn't read, because it .*{says}"):
+            failing()
+    if kind != "text/event-stream":
+        with pytest.raises(DycokeError, match=f"isn't read, because it .*{says}"):
+            client.models()
+    headers["content-encoding"] = "gzip"
+    body = gzip.compress(b"{}")
+    with pytest.raises(DycokeError, match="isn't read, because it has the encoding 'gzip'"):
+        client.ask(request, print)

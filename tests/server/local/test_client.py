@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,18 @@ def other_server(folder: Path, *replies: bytes) -> Iterator[None]:
         thread.join()
 
 
-def chunk(**event: str) -> bytes:
+def chunk(**event: Any) -> bytes:
     line = line_of(event)
     return b"%x\r\n%s\r\n" % (len(line), line)
+
+
+FORGED = [
+    chunk(event="more"), chunk(event=["text"]), chunk(event="text"), chunk(event="text", text=7),
+    chunk(event="stage", stage="load", done=-1, total=2), chunk(event="error", code=1, message=""),
+    chunk(event="stage", stage="load", done=10**400, total=2), chunk(event="finish", answer={}),
+    chunk(event="finish", answer=[]), chunk(), chunk(event="outcome", key="k", line=[]),
+    chunk(event="text", text="a", more=[[[]]] * 400_000),
+]  # fmt: skip
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -59,6 +69,7 @@ def chunk(**event: str) -> bytes:
         ((HEAD,), 0, "it ended"),
         ((HEAD + b"0\r\n\r\n",), 0, "it ended"),
         ((HEAD + b"1\r\nx\r\n0\r\n\r\n",), 0, "it didn't answer"),
+        *(((HEAD + forged, b"0\r\n\r\n"), 0, "it didn't answer") for forged in FORGED),
         ((HEAD, chunk(event="text", text="Half an")), 1, "the server ended while it answered"),
     ],
 )

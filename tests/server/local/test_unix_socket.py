@@ -71,6 +71,27 @@ def test_the_server_hangs_up_on_another_user(
             assert connection.recv(1) == b""
 
 
+@pytest.mark.parametrize("reason", ["mode", "length", "file"])
+def test_where_no_socket_can_be_the_server_runs_without_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """A socket's path has 107 bytes at most; a folder may be another user's, or no folder."""
+    if reason == "length":
+        monkeypatch.setenv(unix_socket.ENVIRONMENT, f"{folder}/{'x' * 107}")
+    elif reason == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir(mode=0o755)
+    warnings: list[str] = []
+    with closing(LocalListener(Limits(), warnings.append)) as local:
+        assert local.sockets == []
+        local.make_ready()
+    (warning,) = warnings
+    assert "won't find this server" in warning
+    with pytest.raises(OutputError):
+        LocalListener(Limits())
+
+
 def test_what_is_left_of_a_server_that_was_killed(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as left:

@@ -28,7 +28,7 @@ from dycoke_cli.video.limits import Limits
 if TYPE_CHECKING:
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
-    from dycoke_cli.server.prepare import ReadClip
+    from dycoke_cli.server.prepare import CheckPlan, ReadClip
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
 
@@ -36,8 +36,9 @@ _SERVER = "Server"
 _LIMITS = "Limits"
 _MIB = 1024**2
 _BACKGROUND_IDLE_S = 900.0
-_BODIES = 4  # limit of memory for request bodies, in bodies of the largest allowed size
+_BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed size
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
+_LEAST_CONNECTIONS = 64
 
 Action = Annotated[
     Literal["stop"] | None,
@@ -179,6 +180,8 @@ def serve(
         if not stop_running():
             raise DycokeError("no server of yours is running")
         return
+    # A library of torch ends the process without one.
+    os.getcwd()
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.server.access import KEY
@@ -204,6 +207,7 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
+        from dycoke_cli.server.connections import ConnectionLimits
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener
 
@@ -211,10 +215,14 @@ def serve(
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
-            with closing(LocalListener(request.limits)) as local:
+            # Without it, all others are answered: only the user's commands don't find the server.
+            unreachable = None if background else view.warning
+            with closing(LocalListener(request.limits, unreachable)) as local:
                 if background and not local.sockets:
                     raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
-                server = make_server(service, address, queue * _CONNECTIONS, local)
+                most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
+                connections = ConnectionLimits(most, most // 2)
+                server = make_server(service, address, connections, local)
                 local.make_ready()
                 view.announce()
                 view.stop()
@@ -239,7 +247,7 @@ def _service(
     cache: bool,
 ) -> Service:
     """Load the model, and assemble the service."""
-    from dycoke_cli.runs.conversation import bind_loaded, check_request
+    from dycoke_cli.runs.conversation import bind_loaded, check_plan, check_request
     from dycoke_cli.stock.importing import uncollected
 
     unloaded = check_request(request, 1, view)
@@ -249,6 +257,7 @@ def _service(
         from dycoke_cli.models.prompts.audio_rate import listening
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
+        from dycoke_cli.server.incoming import BodyLimits
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.routes import Service
         from dycoke_cli.server.session_cache import SessionCache
@@ -274,7 +283,9 @@ def _service(
         admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
         metrics=metrics,
         most_frames=frame_limit,
-        most_body_bytes=body_limit * _MIB,
+        bodies=BodyLimits(body_limit * _MIB),
+        context=loaded.context_length,
+        fits=partial(check_plan, unloaded),
     )
 
 
@@ -282,8 +293,8 @@ def _make_reader(limits: Limits) -> ReadClip:
     """Reader of request videos; each is decoded in a process of its own."""
     prepare_decoders()
 
-    def read(file: MediaFile, sampling: Sampling) -> Clip:
+    def read(file: MediaFile, sampling: Sampling, check: CheckPlan) -> Clip:
         with Decoder(limits) as decoder:
-            return decoder.read(file.path, sampling, shown_as=file.shown)
+            return decoder.read(file.path, sampling, shown_as=file.shown, check=check)
 
     return read

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 
 KEY = "OPENAI_API_KEY"
 """Environment variable with the endpoint's key, the only source of it."""
 RETRIES = 6
 TIMEOUT_S = 60.0
-LONGEST_PAUSE_S = 8.0
-"""Longest delay between two attempts; the limit is the client's own."""
+BOUNDS = Bounds(nbytes=4 * 1024**2, values=100_000)
+"""Limits on a response."""
 # A key, or a masked key in an endpoint's error message: "sk-abcd", "sk-ab**********yz".
 _KEYS = re.compile(r"\S*\*{2}\S*|\bsk-\S+")
 
@@ -58,8 +58,7 @@ class OpenAIClient:
         model: model name, such as gpt-4o-2024-11-20.
         url: OpenAI-compatible endpoint, such as http://localhost:8000/v1; None for OPENAI_BASE_URL
             or OpenAI's.
-        timeout_s: timeout between two received bytes. There is also a deadline for all attempts
-            together, which bounds a reply that arrives byte by byte.
+        timeout_s: timeout of an attempt, however its response arrives.
         retries: attempts after the first.
 
     Raises:
@@ -88,16 +87,21 @@ class OpenAIClient:
             os.environ.get(KEY) or "none"
         )  # required by the client, ignored by local servers
         self._client: Any = openai.OpenAI(
-            api_key=self._key, base_url=url, timeout=timeout_s, max_retries=retries
+            api_key=self._key,
+            base_url=url,
+            timeout=timeout_s,
+            max_retries=retries,
+            http_client=limited(openai.DefaultHttpxClient, HttpLimits(timeout_s, BOUNDS))(),
         )
-        self._deadline_s = (retries + 1) * timeout_s + retries * LONGEST_PAUSE_S
 
     def ask(self, system: str, user: str) -> Reply:
         """Send two messages, and wait for the reply, as every `Client` does."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         openai = self._openai
         try:
-            done = self._within_deadline(messages)
+            done = self._client.chat.completions.create(
+                model=self.model, messages=messages, temperature=0
+            )
             return Reply(done.choices[0].message.content or "", str(done.model))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             # Without the endpoint's message, which contains parts of the key.
@@ -109,34 +113,15 @@ class OpenAIClient:
                 f"the judge's endpoint has no model {self.model!r}, or isn't at that URL "
                 f"({self._redacted(error)}): check --judge-model and --judge-url"
             ) from None
-        except openai.APIError as error:
+        except (openai.APIError, LimitError) as error:
+            limit = (
+                error if isinstance(error, LimitError) else error.__cause__
+            )  # openai may wrap it
+            if isinstance(limit, LimitError):
+                raise NoReplyError(f"its response isn't read, because {limit}") from None
             raise NoReplyError(self._redacted(error)) from None
         except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
             return Reply("", self.model)  # not an OpenAI response, such as another server's page
-
-    def _within_deadline(self, messages: list[dict[str, str]]) -> Any:
-        """Wait for the response; at the deadline, the reading thread is abandoned (a daemon)."""
-        replied: SimpleQueue[Any] = SimpleQueue()
-
-        def request() -> None:
-            try:
-                replied.put(
-                    self._client.chat.completions.create(
-                        model=self.model, messages=messages, temperature=0
-                    )
-                )
-            except Exception as error:
-                replied.put(error)
-
-        # The client's own timeout restarts with every byte, so a thread of ours keeps the deadline.
-        Thread(target=request, daemon=True).start()
-        try:
-            done = replied.get(timeout=self._deadline_s)
-        except Empty:
-            raise NoReplyError(f"no whole reply within {self._deadline_s:.0f} s") from None
-        if isinstance(done, Exception):
-            raise done
-        return done
 
     def _redacted(self, error: Exception) -> str:
         message = str(error).replace(self._key, "…")

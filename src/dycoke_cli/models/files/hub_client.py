@@ -1,4 +1,4 @@
-"""Validation of hub responses against path traversal.
+"""Hub client with limits on the hub's documents, and with validation against path traversal.
 
 The hub client derives file names from responses: a file's ETag is the name of its blob, a commit
 the name of a folder. It accepts any text, including absolute paths and `../../x`.
@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.errors import ModelError
+from dycoke_cli.limited_http import HttpLimits, LimitError, limited
+
+LIMITS = HttpLimits(seconds=300.0, bounds=Bounds(), files=True)
+"""Limits on the hub's documents and errors; files are limited by the disk."""
 
 # Headers and JSON keys whose value becomes the name of one file or folder.
 _HEADERS = ("x-repo-commit", "x-linked-etag", "x-xet-hash")
@@ -21,18 +26,25 @@ _PATHS = ("path", "rfilename")
 
 @functools.cache
 def check_hub_answers() -> None:
-    """Install the validation of responses in the hub client, for the rest of this process.
+    """Install limits and validation in the hub client, for the rest of this process.
 
-    A response that names a file outside the client's cache raises a `ModelError`.
+    A response that exceeds a limit, or names a file outside the client's cache, raises a
+    `ModelError`.
     """
     from huggingface_hub import get_session, set_client_factory
 
     stock = get_session()
-    kind: Any = type(stock)  # a client of httpx or its successor, depending on the version
+    kind: Any = limited(type(stock), LIMITS)
 
     class Checked(kind):
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            response = super().send(request, stream=stream, **options)
+            try:
+                response = super().send(request, stream=stream, **options)
+            except LimitError as error:
+                raise ModelError(
+                    f"what the hub at {request.url.host} sends isn't read, because {error}; check "
+                    "HF_ENDPOINT"
+                ) from error
             try:
                 for one in (*response.history, response):
                     _check_headers(one.headers, metadata=one.request.method == "HEAD")

@@ -26,8 +26,8 @@ from dycoke_cli.models.prompts.stock_processor import (
 )
 from dycoke_cli.models.prompts.video_prompt import (
     Frames,
-    ShownFrames,
     Length,
+    ShownFrames,
     Turns,
     VideoPrompt,
     check_plain,

@@ -5,25 +5,26 @@ The server isn't trusted: its response may be invalid JSON, of any size, and end
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import openai
 
+from dycoke_cli.answer.json_bounds import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
+from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.unicode import valid
 
 RETRIES = 6
 """Retries on 429, 5xx and lost connections, with growing pauses or those of Retry-After."""
 TIMEOUT_S = 600.0
-"""Limit for silence of the server, and for a whole body."""
-MOST_BYTES = 64 * 1024**2
-"""The largest body of a response."""
+"""Limit for silence of the server, for the start of a response, and for its body."""
+BOUNDS = Bounds(nbytes=64 * 1024**2, values=200_000)
+"""Limits on a response; that on values holds for each event of a stream."""
 _FIRST_RETRIES = 1  # of the first request: a wrong address is to be reported soon
 _MESSAGE_CHARS = 500
 _REFUSED = "invalid_request_error"
@@ -73,7 +74,7 @@ class RemoteClient:
             base_url=url,
             timeout=TIMEOUT_S,
             max_retries=RETRIES,
-            http_client=openai.DefaultHttpxClient(event_hooks={"response": [_limit]}),
+            http_client=limited(openai.DefaultHttpxClient, HttpLimits(TIMEOUT_S, BOUNDS))(),
         )
         self._models: list[str] = []
 
@@ -90,6 +91,7 @@ class RemoteClient:
             openai.APIConnectionError,
             openai.AuthenticationError,
             openai.PermissionDeniedError,
+            LimitError,
         ) as error:
             raise self._explained(error) from None
         except (openai.APIError, AttributeError, TypeError, ValueError):
@@ -106,7 +108,7 @@ class RemoteClient:
             self._request(body, None)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return word in str(error)
-        except openai.APIError as error:
+        except (openai.APIError, LimitError, BoundsError) as error:
             raise self._explained(error) from None
         return False
 
@@ -125,7 +127,7 @@ class RemoteClient:
         """
         try:
             return self._request(body, on_text)
-        except openai.APIError as error:
+        except (openai.APIError, LimitError, BoundsError) as error:
             raise self._explained(error) from None
         except httpx2.HTTPError as error:  # in the middle of the body, where openai wraps nothing
             raise self._gone() from error
@@ -148,7 +150,7 @@ class RemoteClient:
             if "event-stream" in response.headers.get("content-type", ""):
                 self._follow(response.parse(), reply, began, on_text or (lambda text: None))
             else:
-                _take(json.loads(response.read()), reply)
+                _take(parse(response.read(), BOUNDS), reply)
         reply.seconds = time.perf_counter() - began
         if on_text is not None and reply.first_s is None and reply.text:
             on_text(reply.text)  # the server doesn't stream
@@ -172,10 +174,16 @@ class RemoteClient:
         if reply.reason is None:  # the stream ended before the answer did
             raise self._gone()
 
-    def _explained(self, error: openai.APIError) -> DycokeError:
+    def _explained(self, error: openai.APIError | LimitError | BoundsError) -> DycokeError:
         """The error of the client as one of ours, with a sentence for the user."""
-        if isinstance(error.__cause__, DycokeError):
-            return error.__cause__
+        limit = (
+            error.__cause__ if isinstance(error, openai.APIError) else error
+        )  # it may be wrapped
+        if isinstance(limit, (LimitError, BoundsError)):
+            return DycokeError(
+                f"the server gave no answer: its response isn't read, because {limit}"
+            )
+        assert isinstance(error, openai.APIError)
         if isinstance(error, openai.APIConnectionError):
             return self._gone()
         status = getattr(error, "status_code", None)
@@ -225,29 +233,3 @@ def _take(done: Any, reply: Reply) -> None:
     reply.model = str(done.get("model") or "")
     usage = done.get("usage")
     reply.usage = usage if isinstance(usage, dict) else {}
-
-
-class _Limited(httpx2.SyncByteStream):
-    """A response body with a limit on its size and duration.
-
-    The client's own timeout is for each read: a byte now and then would extend it forever.
-    """
-
-    def __init__(self, body: httpx2.SyncByteStream) -> None:
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        left, until = MOST_BYTES, time.monotonic() + TIMEOUT_S
-        for piece in self._body:
-            left -= len(piece)
-            if left < 0 or time.monotonic() > until:
-                raise DycokeError("the server gave no answer: what it sends doesn't end")
-            yield piece
-
-    def close(self) -> None:
-        self._body.close()
-
-
-def _limit(response: httpx2.Response) -> None:
-    assert isinstance(response.stream, httpx2.SyncByteStream)
-    response.stream = _Limited(response.stream)

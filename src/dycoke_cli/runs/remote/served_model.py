@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _PROBE = "is-this-dycoke"
 """Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
+_MOST_PARAMETERS, _MOST_SENTENCES, _LENGTH = 100, 100, 2000
 _METHOD = dict[str, str | bool | int | float | None]
 """A method as a server names it."""
 
@@ -190,9 +191,9 @@ class ServedModel:
         # Everything from here on is untrusted: read value by value, with null for what doesn't fit.
         details = reply.usage.get("dycoke")
         details = details if isinstance(details, dict) else {}
-        applied = read_or_none(_METHOD, details.get("method"), valid)
-        if applied is None or not isinstance(applied.get("name"), str):
-            applied = None if method is None else described(method)
+        applied = _method(details.get("method"))
+        if applied is None and method is not None:
+            applied = described(method)
         seed = read_or_none(Count, details.get("seed"))
         return Answer(
             question=question.text,
@@ -200,7 +201,7 @@ class ServedModel:
             finish_reason="length" if reply.reason == "length" else "stop",
             seed=(options.seed if seed is None else seed) if options.temperature else None,
             model=Model(
-                name=valid(reply.model or self.name),
+                name=valid(reply.model[:_LENGTH] or self.name),
                 revision=None,
                 dtype=None,
                 device=None,
@@ -294,5 +295,15 @@ def _seconds(reply: Reply, details: Any, video_decode: float) -> Seconds:
     return Seconds(**reported(Seconds, details) | measured)
 
 
+def _method(value: Any) -> dict[str, Any] | None:
+    """The method that a server names; None if it names none, or one that no method can be."""
+    if not isinstance(value, dict) or len(value) > _MOST_PARAMETERS:
+        return None
+    named: dict[str, Any] | None = read_or_none(_METHOD, value, lambda text: valid(text[:_LENGTH]))
+    return named if named is not None and isinstance(named.get("name"), str) else None
+
+
 def _sentences(value: Any) -> list[str]:
-    return [valid(one) for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    """The warnings of a server, the first ones if there are too many to read."""
+    given = value[:_MOST_SENTENCES] if isinstance(value, list) else []
+    return [valid(one[:_LENGTH]) for one in given if isinstance(one, str)]

@@ -74,8 +74,10 @@ def open_batch(
             first = next(received)
         except UnansweredError as error:
             return str(error)
-        if first["event"] == "error":
+        if first.get("event") == "error":
             raise error_of(first["code"], first["message"])
+        if first.get("event") != "plan":
+            return "it didn't answer"
         opened = stack.pop_all()
     options = {**vars(request), "method": restore(first["method"])}
     plan = Plan(**options, identity=first["identity"], batch_size=batch_size, cache=cache)
@@ -116,9 +118,9 @@ class LocalEngine:
         sending.start()
         try:
             for event in self._received:
-                if event["event"] == "error":
+                if event.get("event") == "error":
                     raise error_of(event["code"], event["message"])
-                if event["event"] == "done":
+                if event.get("event") == "done":
                     break
                 yield self._outcome(event)
         except UnansweredError as error:
@@ -135,6 +137,8 @@ class LocalEngine:
             raise self._failure
 
     def _outcome(self, event: dict[str, Any]) -> Outcome:
+        if event.get("event") != "outcome" or event["key"] not in self._open:
+            raise UnansweredError("it answered another question")
         job, count = self._open.pop(event["key"])
         count[0] -= 1
         if not count[0]:

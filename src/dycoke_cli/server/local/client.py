@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -10,8 +9,9 @@ from collections.abc import Generator
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_bounds import Bounds, parse
+from dycoke_cli.answer.json_reader import MismatchError, from_dict
+from dycoke_cli.answer.json_schema import Amount, Count, to_dict
 from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
@@ -24,6 +24,22 @@ from dycoke_cli.video.subtitles import AUTO
 NOT_UTF_8 = "the name of a file isn't valid UTF-8"
 _STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
 _POLL_S = 0.02
+_TEXT = {"text": str}
+_KEYS: dict[str | None, dict[str, Any]] = {
+    None: {"stopping": bool},
+    "advise": _TEXT,
+    "begin": _TEXT,
+    "begin_comparison": {},
+    "done": {},
+    "error": {"code": str, "message": str},
+    "finish": {"answer": Answer},
+    "outcome": {"key": str, "line": dict[str, Any], "seconds": Amount, "together": Count},
+    "plan": {"method": dict[str, Any], "identity": Any},
+    "stage": {"stage": str, "done": Count, "total": Count},
+    "text": _TEXT,
+    "warning": _TEXT,
+}
+"""Keys of each event, with their types; a response that isn't a stream is an event without name."""
 
 
 class UnansweredError(Exception):
@@ -69,8 +85,8 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         # No timeout from here: a long prefill sends no events.
         connection.settimeout(None)
         while line := response.readline(MOST_BYTES):
-            yield json.loads(line)
-    except (OSError, HTTPException, ValueError, RecursionError) as error:
+            yield _event(line)
+    except (OSError, HTTPException, ValueError) as error:
         raise UnansweredError("it didn't answer") from error
     finally:
         response.close()
@@ -102,8 +118,8 @@ def ask_running(conversation: Conversation, listener: Listener) -> str | None:
         request = post(ASK_PATH, line_of(to_dict(ask_of(conversation))))
         try:
             for event in events(connection, request):
-                begun = begun or event["event"] == "text"
-                if event["event"] == "done":
+                begun = begun or event.get("event") == "text"
+                if event.get("event") == "done":
                     return None
                 _relay(event, conversation, listener)
         except UnansweredError as reason:
@@ -138,10 +154,28 @@ def stop_running() -> bool:
     return True
 
 
+def _event(line: bytes) -> dict[str, Any]:
+    """Parse an event.
+
+    Raises:
+        ValueError: it isn't one that this version sends; another program may listen there.
+    """
+    event: dict[str, Any] = from_dict(dict[str, Any], parse(line, Bounds(MOST_BYTES)))
+    kind = event.get("event")
+    if not isinstance(kind, str | None) or kind not in _KEYS:
+        raise MismatchError("no event")
+    for key, hint in _KEYS[kind].items():
+        from_dict(hint, event.get(key))
+    if kind == "outcome" and "error" in event["line"]:
+        for key in ("code", "message"):
+            from_dict(str, from_dict(dict[str, Any], event["line"]["error"]).get(key))
+    return event
+
+
 def _reason(body: bytes, status: int) -> str:
     """The reason in the response of a refused request."""
     try:
-        return str(json.loads(body)["error"]["message"])
+        return str(parse(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return f"it refused the request (HTTP {status})"
 
@@ -152,7 +186,7 @@ def _relay(event: dict[str, Any], conversation: Conversation, listener: Listener
     Raises:
         DycokeError: the event is an error.
     """
-    kind = event["event"]
+    kind = event.get("event")
     if kind == "error":
         raise error_of(event["code"], _as_given(event["message"], conversation))
     if kind == "stage":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.unix_socket import (
+    ENVIRONMENT,
     connect,
     is_own,
     is_private,
@@ -25,17 +27,26 @@ class LocalListener:
 
     Args:
         limits: the usual ones, within which the ready decoder reads.
+        warn: called with a sentence where the socket can't be created; None raises the error.
 
     Attributes:
-        sockets: the socket; empty if another server has it, or the system has no unix sockets.
+        sockets: the socket; empty if another server has it, if it can't be created, or if the
+            system has no unix sockets.
 
     Raises:
-        OutputError: the folder of the socket belongs to another user, or can't be created.
+        OutputError: the folder of the socket belongs to another user or can't be written, or the
+            socket's path is too long.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, warn: Callable[[str], None] | None = None) -> None:
         self._limits, self._ready = limits, Decoder(limits)
-        listening = _listen()
+        try:
+            listening = _listen()
+        except OutputError as error:
+            if warn is None:
+                raise
+            warn(f"{error}; `dycoke ask` and `batch` won't find this server by themselves")
+            listening = None
         self.sockets: list[socket.socket] = [] if listening is None else [listening]
         self._identity = None if listening is None else socket_identity()
 
@@ -96,5 +107,9 @@ def _listen() -> socket.socket | None:
         path.chmod(0o600)
         listening.listen()
     except OSError as error:
-        raise OutputError(f"{path} can't be listened at ({error})") from error
+        reason = error.strerror or error
+        raise OutputError(
+            f"{path} can't be listened at ({reason}); set {ENVIRONMENT} to a folder with a short "
+            "path"
+        ) from error
     return listening

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
 
 from dycoke_cli import request as requests
@@ -17,7 +18,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.runs.conversation import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.bodies import (
-    declared_length,
+    check_declared,
     json_reply,
     parse_json,
     read_body,
@@ -55,8 +56,9 @@ def add_local_routes(
 
     @app.post(ASK_PATH)
     async def ask(http: Request) -> Response:
-        declared_length(http, MOST_BYTES)
-        sent = parse_json(await read_body(http, MOST_BYTES, _REQUEST_TIMEOUT_S))
+        check_declared(http, MOST_BYTES)
+        body = await read_body(http, MOST_BYTES, _REQUEST_TIMEOUT_S)
+        sent = await run_sync(parse_json, body)
         conversation = conversation_of(sent, defaults)
 
         def answer(stream: EventStream) -> None:

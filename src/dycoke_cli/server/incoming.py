@@ -1,0 +1,253 @@
+"""The body of a request as it comes: its videos go to files, and the rest is a small JSON text.
+
+A request may have hundreds of megabytes of video, as base64 in a JSON string. Such strings never
+are in memory as a whole: each is written to a file and replaced by a short random name. The rest is
+limited in size and in values, so that it is parsed in a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import Request
+
+from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.bodies import check_declared, too_long
+from dycoke_cli.server.refused import Refused
+
+_SMALL = 4096
+"""Characters of a video that stays in the JSON text."""
+_MEDIA_KEYS = frozenset((b"url", b"video_url", b"data"))
+_DATA_URL = b"data:"
+# All of a string's content that is whole: up to its end, or to an escape that is cut off.
+_CONTENT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_COLON = re.compile(rb"\s*:\s*")
+_BETWEEN = 64  # more than a colon with its spaces
+_QUOTE = ord('"')
+_PIECE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """Limits on the body of a request.
+
+    Args:
+        most_bytes: of all of it.
+        most_json_bytes: of what isn't video.
+        most_values: strings, brackets and commas of the JSON text.
+        timeout_s: seconds for all of it to come.
+        progress_s: seconds in which the next part must come.
+    """
+
+    most_bytes: int
+    most_json_bytes: int = 1024**2
+    most_values: int = 20_000
+    timeout_s: float = 60.0
+    progress_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """A video of a body, in a file that it shares with the body's other videos.
+
+    Args:
+        file: of the body.
+        start: offset of its first byte.
+        size: of its base64, in bytes, escapes of JSON included.
+    """
+
+    file: IO[bytes]
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body that has come.
+
+    Args:
+        json: its JSON text, in which a name stands for each video.
+        media: the videos, by these names.
+    """
+
+    json: bytes
+    media: Mapping[str, Spooled]
+
+
+@asynccontextmanager
+async def received(
+    http: Request, limits: BodyLimits, admission: Admission, scanners: CapacityLimiter
+) -> AsyncIterator[Body]:
+    """Receive a body; its files are there, and its bytes counted, for the length of the block.
+
+    Args:
+        http: the request.
+        limits: of the body.
+        admission: counts the bytes of all requests.
+        scanners: threads that scan bodies.
+
+    Raises:
+        Refused: it is no JSON, too long, or doesn't come in time.
+    """
+    check_declared(http, limits.most_bytes)
+    with ExitStack() as stack:
+        count = stack.enter_context(admission.receiving())
+        scanner = BodyScanner(limits, stack)
+        pieces = http.stream()
+        total, waiting, more = 0, bytearray(), True
+        try:
+            async with asyncio.timeout(limits.timeout_s):
+                while more:
+                    async with asyncio.timeout(limits.progress_s):
+                        piece = await anext(pieces, None)
+                    more = piece is not None
+                    waiting += piece or b""
+                    total += len(piece or b"")
+                    if total > limits.most_bytes:
+                        raise too_long(limits.most_bytes)
+                    # In a thread: the event loop answers others meanwhile.
+                    if waiting and (not more or len(waiting) >= _PIECE_BYTES):
+                        await run_sync(scanner.feed, bytes(waiting), limiter=scanners)
+                        waiting.clear()
+                        count(len(scanner.json), scanner.media_bytes)
+        except TimeoutError as error:
+            raise Refused(408, "the body didn't come in time", "timeout") from error
+        yield Body(bytes(scanner.json), scanner.media)
+
+
+class BodyScanner:
+    """Divides a body into JSON text and videos.
+
+    Args:
+        limits: of the body.
+        stack: closes the files.
+    """
+
+    def __init__(self, limits: BodyLimits, stack: ExitStack) -> None:
+        self._limits, self._stack = limits, stack
+        self.json = bytearray()
+        self.media: dict[str, Spooled] = {}
+        self.media_bytes = self._begun = 0
+        self._values = 0
+        self._cut_off = b""  # an escape whose second character is still to come
+        self._inside = False
+        self._start: bytearray | None = None  # of a string that may be a video
+        self._name: str | None = None  # of a string that is one
+        # One for all videos: the system limits how many files are open.
+        self._file: IO[bytes] | None = None
+        self._last = self._between = b""  # the string before, and what is behind it
+        self._key = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next part of the body.
+
+        Raises:
+            Refused: the JSON text is too long, or has too many values.
+        """
+        piece, self._cut_off = self._cut_off + piece, b""
+        position = 0
+        while position < len(piece):
+            if not self._inside:
+                quote = piece.find(b'"', position)
+                end = len(piece) if quote < 0 else quote
+                self._add_structure(piece[position:end])
+                if quote >= 0:
+                    self._open()
+            else:
+                end = _end_of_content(piece, position)
+                self._add_content(piece[position:end])
+                if end < len(piece) and piece[end] != _QUOTE:
+                    self._cut_off = piece[end:]
+                    return
+                if end < len(piece):
+                    self._close()
+            position = end + 1
+
+    def _add_structure(self, text: bytes) -> None:
+        self._keep(text)
+        self._count(text.count(b",") + text.count(b"[") + text.count(b"{"))
+        self._between = (self._between + text)[:_BETWEEN]
+
+    def _open(self) -> None:
+        self._count(1)
+        self._keep(b'"')
+        self._inside = True
+        is_value = _COLON.fullmatch(self._between) is not None
+        self._start = bytearray() if is_value and self._last in _MEDIA_KEYS else None
+        self._key, self._last, self._between = self._last, b"", b""
+
+    def _add_content(self, text: bytes) -> None:
+        if self._name is not None and self._file is not None:
+            self._file.write(text)
+            self.media_bytes += len(text)
+        elif self._start is not None:
+            self._start += text
+            if len(self._start) > _SMALL:
+                self._begin_media(bytes(self._start))
+        else:
+            self._keep(text)
+            self._last = (self._last + text)[:_BETWEEN]
+
+    def _begin_media(self, start: bytes) -> None:
+        """Write a long string to a file if it is a video; else it is text as any other."""
+        self._start = None
+        is_url = start[: len(_DATA_URL)].lower() == _DATA_URL
+        if not (is_url or self._key == b"data"):
+            self._keep(start)
+            return
+        head = start.find(b",") + 1 if is_url else 0
+        self._name = secrets.token_hex(16)  # none that a client could have put there
+        self._keep(start[:head] + self._name.encode())
+        if self._file is None:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
+            self._file = self._stack.enter_context(file)
+        self._begun = self.media_bytes
+        self._add_content(start[head:])
+
+    def _close(self) -> None:
+        self._inside = False
+        if self._start is not None:
+            self._keep(bytes(self._start))
+        if self._name is not None and self._file is not None:
+            size = self.media_bytes - self._begun
+            self.media[self._name] = Spooled(self._file, self._begun, size)
+        self._start = self._name = None
+        self._keep(b'"')
+
+    def _keep(self, text: bytes) -> None:
+        self.json += text
+        most = min(self._limits.most_json_bytes, self._limits.most_bytes)
+        if len(self.json) > most:
+            raise Refused(
+                413,
+                f"the body has more than {most / 1024**2:g} MiB beside its videos "
+                "(data:video/…;base64,…)",
+                "too_large",
+            )
+
+    def _count(self, values: int) -> None:
+        self._values += values
+        if self._values > self._limits.most_values:
+            raise Refused(
+                413, f"the body has more than {self._limits.most_values} values", "too_large"
+            )
+
+
+def _end_of_content(piece: bytes, position: int) -> int:
+    """Where the content of a string ends: at its quote, or at the end of the piece."""
+    quote = piece.find(b'"', position)
+    end = len(piece) if quote < 0 else quote
+    if piece.find(b"\\", position, end) < 0:
+        return end  # ten times as fast as the expression, which matters for videos
+    match = _CONTENT.match(piece, position)
+    assert match is not None  # it matches nothing, too
+    return match.end()

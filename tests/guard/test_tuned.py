@@ -1,0 +1,85 @@
+"""A stored tuning that a disk, an editor or another program has damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.guard import tuned
+from dycoke_cli.guard.tuned import default_tuning, file_of, store
+from dycoke_cli.models import settings
+from tests.guard.tunings import SURE, tuning_with
+
+METHOD = {"name": "random", "retain": 0.25, "positions": "kept", "seed": 0}
+ATTEMPT = {"score": 0.5, "same": True}
+
+
+def changed(**keys: Any) -> Callable[[dict[str, Any]], bytes]:
+    return lambda content: json.dumps(content | keys).encode()
+
+
+DAMAGED: list[Callable[[dict[str, Any]], bytes]] = [
+    lambda content: b"",
+    lambda content: b"\xff" * 99,
+    lambda content: json.dumps(content).encode()[:-9],
+    lambda content: b"[" * 100_000,
+    lambda content: b"[" + b"[]," * 6_000_000 + b"[]]",
+    lambda content: b"null",
+    lambda content: json.dumps(content).encode("utf-16"),
+    *(changed(method=method) for method in ({}, {"name": None}, {"name": ["a"]}, [], 7)),
+    *(changed(method=METHOD | {"retain": value}) for value in (float("nan"), "x", 2, [1])),
+    changed(ladder=[{}]),
+    changed(ladder=[METHOD, METHOD | {"retain": -1}]),
+    changed(tries=[[[ATTEMPT]]]),
+    changed(tries=[[]]),
+    changed(tries=[[[ATTEMPT, ATTEMPT | {"score": 2}]]]),
+    changed(tries=[[[ATTEMPT, ATTEMPT | {"score": float("nan")}]]]),
+    changed(version=["0"]),
+    changed(sampling=[]),
+    *(
+        lambda content, wrong=wrong: json.dumps(
+            content | {"tuned": content["tuned"] | wrong}
+        ).encode()
+        for wrong in (
+            {"agreement": 2}, {"interval": [0.5]}, {"interval": [0, 9]}, {"videos": -1},
+            {"target": float("nan")}, {"agreement": None}, {"date": 10**400},
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(settings.ENVIRONMENT, str(tmp_path / "settings.json"))
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_file_is_named_in_one_sentence(
+    damage: Callable[[dict[str, Any]], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some ended every `ask` without a --method as "unexpected", with a KeyError or a TypeError."""
+    tuning = tuning_with(SURE[:1], default=True)
+    path = store(tuning)
+    assert default_tuning("mini") == tuning
+    path.write_bytes(damage(json.loads(path.read_text())))
+    monkeypatch.setattr(tuned, "fingerprint", lambda model: tuning.fingerprint)
+    with pytest.raises(UsageError) as refused:
+        default_tuning("mini")
+    assert str(path) in str(refused.value)
+    assert str(refused.value).endswith("run `dycoke tune` again, or name a --method")
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_not_waited_for() -> None:
+    path = file_of(tuning_with(SURE).fingerprint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="isn't what `dycoke tune` wrote"):
+        default_tuning("mini")
