@@ -17,7 +17,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.runs.conversation import Conversation
@@ -119,7 +119,10 @@ def _ask_server(content: bytes, folder: Path) -> object:
     client = RemoteClient(endpoint.url, "NO_KEY")
     model = ServedModel(Server(endpoint.url), "seen", client, sends_method=True)
     options = GenerationOptions(max_new_tokens=2)
-    answer = model.ask(JobQuestion(None, "What?"), NO_VIDEO, Method(), options)
+    try:
+        answer = model.ask(JobQuestion(None, "What?"), NO_VIDEO, Method(), options)
+    except DycokeError as error:  # the client's own sentence about a server that gives no answer
+        raise UsageError(str(error)) from error
     is_json(to_dict(answer))
     return answer
 
@@ -297,14 +300,14 @@ def _local_ask(content: bytes, _: Path) -> object:
         raise UsageError("no JSON") from error
 
 
-_ISOLATED = ("video/decoded_clip.py", "processes/isolated.py", "answer/json_reader.py")
+_ISOLATED = ("video/decoded_clip.py", "processes/isolated.py", "answer")
 _SUBJECTS: tuple[tuple[str, str, tuple[str, ...], Callable[..., Any], Any, Any], ...] = (
     ("of a client of serve", "requests", ("server",), _requests, json_of, _parse_request),
     ("of a command", "requests", ("server/local", "request.py"), _asks, json_of, _local_ask),
     ("of a server", "replies", ("runs/remote", "answer"), _replies, json_of, _ask_server),
     ("of a decoder", "replies", _ISOLATED, _messages, json_lines_of, _decode),
     ("tuning of a model", "caches", ("guard/tuned.py", "answer"), _tunings, json_of, _tuned),
-    ("stored method", "caches", ("compression/registry.py",), _methods, json_of, _restore),
+    ("stored method", "caches", ("compression", "param.py"), _methods, json_of, _restore),
     ("layout of a model", "caches", ("models/discovery",), _layouts, json_of, _layout),
 )
 
