@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.video import Decoder, Sampling
 from tests import warm
 from tests.limits import processor_time
 
@@ -194,26 +193,3 @@ def test_what_cannot_be_forked_is_started(command: Any, how: dict[str, Any]) -> 
             command[-1].replace("print(", "import sys; print('torch' in sys.modules or "),
         ]
     assert warm.run(command, capture_output=True, **how).stdout == b"1\n"
-
-
-def test_a_decoder_that_is_forked_is_one_that_was_started() -> None:
-    def seen() -> tuple[Any, ...]:
-        with Decoder() as decoder:
-            process = decoder.start()
-            process.await_ready()
-            about = Path(f"/proc/{process.pid}")
-            lines = (about / "status").read_text().splitlines()
-            status = dict(line.split(":", 1) for line in lines)
-            named = ("PPid", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn", "Threads")
-            files = len([*(about / "fd").iterdir()])
-            read = decoder.read(str(ROOT / "sample_videos" / "move.mp4"), Sampling(frames=2))
-            return [status[name] for name in named], files, read.frames.tobytes()
-
-    spent = processor_time()
-    started = seen()
-    middle = processor_time()
-    with warm.decoders():
-        seen()  # the process that they are forked from begins with it
-        begin = processor_time()
-        assert seen() == started
-        assert processor_time() - begin < (middle - spent) / 2

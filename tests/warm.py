@@ -8,7 +8,6 @@ imports this package itself, for plug-ins are read then; PYTHONPATH may be anoth
 Ctrl-C and a hang-up reach them even if the tests run in the background.
 What a fork can't do alike is a process of `subprocess`: other programs, a `preexec_fn`, environment
 variables that are read while a library is imported, another system than Linux.
-Within `decoders`, the decoders of this process are forked from one that has imported theirs.
 """
 
 from __future__ import annotations
@@ -28,23 +27,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver, process, resource_tracker, util
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, ClassVar, NoReturn
-from unittest import mock
-
-from typing_extensions import override
 
 ROOT = Path(__file__).parents[1]
 # What every command imports, and then all that an answer of the bundled model needs.
 COMMAND = ("dycoke_cli.cli.main",)
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.runs.answering", "dycoke_cli.runs.local")
-DECODER = ("dycoke_cli.video.decoder_process",)
 OWN = ("dycoke_cli", "tests")
 # Variables that libraries and the interpreter read when they begin.
 READ_EARLY = ("CUDA", "FORCE_COLOR", "HF_", "HUGGINGFACE", "LC_", "LANG", "LD_", "MKL", "OMP",
@@ -123,32 +117,6 @@ class Popen(subprocess.Popen[Any]):
     def _early(self, environment: Mapping[str, str]) -> dict[str, str]:
         found = read_early(environment)
         return {name: found[name] for name in found if not (self._fresh and name == PATH)}
-
-
-class _Decoder(Popen):
-    """A decoder's process, which begins in an environment of its own."""
-
-    imported = DECODER, ()
-
-    @override
-    def _server(self, environment: Mapping[str, str]) -> _Forking:
-        return _forking(self.imported, environment)
-
-
-@contextmanager
-def decoders() -> Iterator[None]:
-    """Within the block, a decoder starts in a tenth of the time: all it needs is imported."""
-    from dycoke_cli.processes import isolated
-
-    here = os.getpid()
-
-    def start(*arguments: Any, **how: Any) -> subprocess.Popen[Any]:
-        # A fork of this process isn't the one that would become the parent.
-        return (_Decoder if os.getpid() == here else subprocess.Popen)(*arguments, **how)
-
-    ours = SimpleNamespace(**{**vars(subprocess), "Popen": start})
-    with mock.patch.object(isolated, "subprocess", ours):
-        yield
 
 
 def run(command: Any, **how: Any) -> subprocess.CompletedProcess[Any]:

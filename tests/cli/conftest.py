@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,7 @@ import pytest
 from dycoke_cli.models import settings
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
-from tests import warm
 from tests.cli import fake_engine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def decoders() -> Iterator[None]:
-    """Those of the commands in this process; others are started as a user's are."""
-    with warm.decoders():
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.fuzzing import files, models, texts, videos
+from tests.fuzzing import files, foreign, models, texts, videos
 from tests.fuzzing.subject import Subject
 
-SUBJECTS: list[Subject] = [*videos.SUBJECTS, *texts.SUBJECTS, *models.SUBJECTS, *files.SUBJECTS]
+SUBJECTS: list[Subject] = [
+    *videos.SUBJECTS,
+    *texts.SUBJECTS,
+    *models.SUBJECTS,
+    *files.SUBJECTS,
+    *foreign.SUBJECTS,
+]

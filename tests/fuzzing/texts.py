@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.errors import VideoError
 from dycoke_cli.evaluation.datasets import DATASETS
 from tests.evaluation import miniatures
 from tests.fuzzing.mutators import Mutator, bytes_of, json_lines_of, json_of, text_of
@@ -61,6 +62,34 @@ a.mp4,What happens?,1
 Or not?",2
 a.mp4,How many?,
 """
+
+MARKED = (
+    "<v.loud Ann>It <b>begins</b> <00:01.000>at a<b and c>d.</v> &amp; {braces} &lt;i&gt;",
+    "{\\an8\\i1}Ünï{\\i0}\\N{\\p1}m 0 0 l 100 0{\\p0} <font color='#fff' size=\"4\">漢字</font>",
+    "<lang en-GB.x>one<br/>two</lang> <ruby>漢<rt>kan</rt></ruby> \\{ \\\u2060 \\h end",
+)
+BEGINNINGS = (
+    b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n",
+    b"<!-- saved --> <!DOCTYPE html>\n<html><head><title>404</title></head></html>",
+    b"\0\0\0\x18ftypisom\0\0\2\0isomiso2\0\0\0\x08free\0\0\x10\0mdat" + bytes(400),
+    b"\0\0\0\1moov" + (2**40).to_bytes(8, "big") + b"\0\0\0\0wide",
+    "Dies ist ein Brief: кто это читает, 漢字.".encode(),
+)
+ABROAD = (
+    "정답은 B입니다. A는 아니고, 2번째 사람이 걷습니다.",
+    "正解は(C)です。Aではありません。3番が正しい。",
+    "答案是B,因为选项A不对。第二个选项",
+    "La réponse est la (D), parce que l'option A n'est pas correcte.",
+    "Die richtige Antwort ist Option B – nicht A und nicht C.",
+    "La respuesta correcta es la B) Estrella azul; ni A ni C.",
+    "Правильный ответ: В (не А). Вариант Б неверен.",
+    "الإجابة الصحيحة هي (B) وليس A.",
+    "सही उत्तर विकल्प (C) है, A नहीं।",
+    "คำตอบคือ ② ตัวเลือก B ไม่ใช่ A",
+    "Η σωστή απάντηση είναι η Β, όχι η Α.",
+    "התשובה הנכונה היא B, ולא A.",
+)
 
 SAID = (
     "The answer is (B), because option A is a red star.",
@@ -132,6 +161,31 @@ def _subtitles(suffix: str, content: bytes, folder: Path) -> object:
     return read_subtitles(path).at((0.0, 1.0, 2.0)).text
 
 
+def _plain(content: bytes, _: Path) -> object:
+    from dycoke_cli.video.subtitle_text import TEXT_CODECS, plain_text
+
+    text = content.decode("utf-8", "replace")
+    texts = [plain_text(text, codec) for codec in (*TEXT_CODECS, "ass", "mov_text")]
+    assert not any("\n" in one for one in texts), "a line break"
+    return texts
+
+
+def _begun(content: bytes, folder: Path) -> object:
+    from dycoke_cli.storage.lfs_pointer import is_lfs_pointer
+    from dycoke_cli.video import Sampling, read
+
+    path = folder / "case.mp4"
+    path.write_bytes(content)
+    told = ""
+    try:
+        return read(path, Sampling(frames=1)).warnings
+    except VideoError as error:
+        told = str(error)
+        raise
+    finally:
+        assert is_lfs_pointer(path) == ("git lfs pull" in told), told
+
+
 def _questions(content: bytes, folder: Path) -> object:
     from dycoke_cli.runs.question_files import read_questions
 
@@ -160,8 +214,9 @@ def _said(content: bytes, _: Path) -> object:
 
     options = ("Red star", "Blue star", "A man walks", "Green circle", "(E) 5")
     said = content.decode("utf-8", "replace")[:_LONGEST_ANSWER]
-    letter = chosen(said, options)
-    assert letter is None or letter in "ABCDE"
+    for each in (options, ("붉은 별", "青い星", "Ein Mann", "Étoile", "звезда")):
+        letter = chosen(said, each)
+        assert letter is None or letter in "ABCDE"
     scores = []
     for name in DATASETS:
         one = class_of(name)
@@ -203,6 +258,14 @@ SUBJECTS = [
         )
     ),
     Subject(
+        "marks in a text", "subtitles", 2000, ("video/subtitle_text.py", "unicode.py"), _MODULES,
+        partial(_texts, *MARKED), text_of, _plain,
+    ),
+    Subject(
+        "beginning of a file", "video", 1500, ("video", "storage/lfs_pointer.py"), _MODULES,
+        partial(list, BEGINNINGS), bytes_of, _begun,
+    ),
+    Subject(
         "JSON Lines", "questions", 2000, _QUESTIONS, _MODULES, partial(_texts, QUESTIONS_JSONL),
         json_lines_of, _questions,
     ),
@@ -224,6 +287,10 @@ SUBJECTS = [
     Subject(
         "of a model, scored", "answers", 2000, _EVALUATION, _MODULES, partial(_texts, *SAID),
         text_of, _said,
+    ),
+    Subject(
+        "of a model, in many languages", "answers", 2000, _EVALUATION, _MODULES,
+        partial(_texts, *ABROAD), text_of, _said,
     ),
     Subject(
         "of a judge", "answers", 1500, _EVALUATION, _MODULES, partial(_texts, *JUDGED),

@@ -31,18 +31,37 @@ RECIPES: dict[str, Recipe] = {
     "GIF": Recipe(suffix=".gif", codec="gif", pix_fmt="rgb8", frames=6, rate=5),
     "MPEG-TS, MPEG-2": Recipe(suffix=".ts", codec="mpeg2video", frames=8),
     "QuickTime, PNG": Recipe(suffix=".mov", codec="png", pix_fmt="rgb24", frames=5),
+    "QuickTime, transparent PNG": Recipe(suffix=".mov", codec="png", pix_fmt="rgba", frames=4),
+    "QuickTime, transparent Animation": Recipe(
+        suffix=".mov", codec="qtrle", pix_fmt="argb", frames=4
+    ),
     "FLV, Sorenson": Recipe(suffix=".flv", codec="flv", frames=8),
     "Ogg, VP8": Recipe(suffix=".ogv", codec="libvpx", frames=8),
 }  # fmt: skip
 """How the first seed of each is written."""
-_SUFFIXES = {name: recipe.suffix for name, recipe in RECIPES.items()} | {"WebP, animated": ".webp"}
+JOINED: dict[str, Recipe] = {
+    "MPEG-TS, joined": Recipe(suffix=".ts", codec="mpeg2video", frames=6, sound_s=0.2),
+    "MP4, joined": Recipe(frames=6),
+    "MP4 in fragments, joined": RECIPES["MP4 in fragments, H.264"],
+    "Matroska, live and joined": Recipe(
+        suffix=".mkv", codec="mpeg4", frames=6, container_options=(("live", "1"),)
+    ),
+    "Ogg, joined": Recipe(suffix=".ogv", codec="libvpx", frames=5),
+}
+"""Files that are one after the other in a file, whose clock begins again."""
+_SUFFIXES = {name: recipe.suffix for name, recipe in (RECIPES | JOINED).items()}
+_SUFFIXES["WebP, animated"] = ".webp"
 
 
 def _seeds(name: str) -> list[bytes]:
     """Two videos of a kind: short ones, for a mutation is to hit what is read."""
-    if name not in RECIPES:
-        return [_webp(3), _webp(1)]
-    recipe = RECIPES[name]
+    if name in JOINED:
+        one, other = _written(JOINED[name])
+        return [one + other, other + one + other]
+    return _written(RECIPES[name]) if name in RECIPES else [_webp(3), _webp(1)]
+
+
+def _written(recipe: Recipe) -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         found = []
         for number, one in enumerate((recipe, replace(recipe, frames=2, sound_s=0.0))):

@@ -76,12 +76,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module", autouse=True)
-def decoders() -> Iterator[None]:
-    with warm.decoders():
-        yield
-
-
 @pytest.fixture(autouse=True)
 def nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cache", "settings", "runtime"):

@@ -237,6 +237,8 @@ EBML, SEGMENT = b"\x1a\x45\xdf\xa3\x84....", b"\x18\x53\x80\x67"
         (box(b"ftyp") + box(b"mdat", 1, 8 * b"\xff" + b"cut off"), True, 0),
         (EBML, False, 0),
         (b"\x1a\x45\xdf\xa3\x00", False, 0),
+        (b"\x1a\x45\xdf\xa3\x01\xff", False, 0),  # cut off within a size
+        (EBML + SEGMENT + b"\x01\x00\x00", False, 0),
         (b"\x47" * 400, False, 0),
         (b"", False, 0),
     ],

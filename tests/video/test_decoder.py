@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
@@ -18,13 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dycoke_cli.cli.commands.serve import _make_reader
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES, Channel
+from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
+from dycoke_cli.runs.jobs import Job, Video
+from dycoke_cli.runs.read_ahead import ReadAhead
+from dycoke_cli.server.media import MediaFile
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_pipe_worker import ended
+from tests.video import taken_over
 from tests.video.clips import REAL_VIDEOS, write_pictures
 
 CLIP = str(Path(__file__).parents[2] / "sample_videos" / "move.mp4")
@@ -63,11 +68,12 @@ def test_real_files_are_read_as_here() -> None:
             assert outcome(child.read) == outcome(read), path
 
 
-def test_one_process_reads_one_after_the_other_whatever_came_between(tmp_path: Path) -> None:
+def test_each_video_has_a_process_of_its_own_whatever_came_between(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with Decoder() as child:
-        pid = child.start().pid
+        early = child.start()
+        early.await_ready()
         with pytest.raises(VideoError, match="is a text file"):
             child.read(str(text), TWO)
         with pytest.raises(UsageError, match="lies beyond the end"):
@@ -76,9 +82,41 @@ def test_one_process_reads_one_after_the_other_whatever_came_between(tmp_path: P
             pass  # its plan was all that was wanted
         with pytest.raises(KeyError), child.open(CLIP, TWO):
             raise KeyError
-        assert len(child.read(CLIP, TWO).frames) == 2
-        assert child.start().pid == pid
-    assert ended(pid)
+        pids = {early.pid}
+        for _ in range(2):
+            with child.open(CLIP, TWO) as opened:
+                pids.add(child.start().pid)
+                assert all(ended(pid) for pid in pids - {child.start().pid})
+                assert isinstance(opened, OpenClip)
+                assert len(opened.read().frames) == 2
+    assert len(pids) == 3
+    assert all(map(ended, pids))
+
+
+def one_decoder(paths: Sequence[str]) -> list[np.ndarray]:
+    with Decoder() as child:
+        return [child.read(path, TWO).frames for path in paths]
+
+
+def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
+    jobs = [Job(Video(path, path, path), ()) for path in paths]
+    with ReadAhead(jobs, TWO, decoders=1) as ahead:
+        taken = [ahead.take(60) for _ in paths]
+    return [one.clip.frames for one in taken if one and isinstance(one.clip, Clip)]
+
+
+def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
+    read = _make_reader(Limits())
+    return [read(MediaFile(path, path, path), TWO, lambda plan: None).frames for path in paths]
+
+
+@pytest.mark.parametrize("reading", [one_decoder, of_a_batch, of_a_server])
+def test_who_takes_over_a_decoder_answers_about_no_other_video(
+    reading: Callable[[Sequence[str]], list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by(monkeypatch, "haunt")
+    for frames in reading([CLIP, CLIP, CLIP]):
+        assert np.array_equal(frames, read(CLIP, TWO).frames)
 
 
 def test_reading_that_is_left_in_its_midst_spoils_nothing() -> None:
@@ -111,64 +149,8 @@ def test_a_limit_of_time() -> None:
         assert len(child.read(CLIP, TWO).frames) == 2  # by another process
 
 
-def crash(channel: Channel) -> None:
-    """End, as a decoder may at a damaged video."""
-    channel.send({})
-    channel.receive()
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], None]:
-    """A decoder that somebody has taken over: its plan is changed before it is sent."""
-
-    def serve(channel: Channel) -> None:
-        from dycoke_cli.video import decoder_process
-
-        send = channel.send
-
-        def changed(message: dict[str, Any], raw: Any = b"") -> None:
-            if "plan" in message:
-                change(message["plan"])
-                message["times"] = message["plan"].pop("count", message["times"])
-            send(message, raw)
-
-        channel.send = changed  # type: ignore[method-assign]
-        decoder_process.serve(channel)
-
-    return serve
-
-
-huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
-flat = answering(lambda plan: plan.update(width=0))
-many = answering(lambda plan: plan.update(count=10**5))
-keyed = answering(lambda plan: plan.update(more=1))
-odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
-deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
-
-
-def nonsense(channel: Channel) -> None:
-    """Claim a message of 16 EB."""
-    os.write(0, b"\xff" * 64)
-    time.sleep(1000)
-
-
-def long(channel: Channel) -> None:
-    """Send a message that is longer than any, in pieces that are none."""
-    content = b'{"needs": 1}'.ljust(65_537)
-    os.write(0, len(content).to_bytes(8, "little") + content)
-    time.sleep(1000)
-
-
-def escape(channel: Channel) -> None:
-    """Send what a terminal would obey."""
-    channel.send({})
-    channel.receive()
-    channel.send({"error": {"code": "video_unreadable", "message": "\x1b[2J\u202eevil\nline"}})
-    channel.receive()
-
-
 def by(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(decoder, "PROCESS", f"{__name__}:{name}")
+    monkeypatch.setattr(decoder, "PROCESS", f"{taken_over.__name__}:{name}")
 
 
 def test_a_crash_is_an_error_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +301,7 @@ NUMBERS = [-1, 10**400, 2**62, True, 1.5, None, "1", [1], float("nan")]
                 None,
             )
         ),
-        (0, {"error": {"code": "usage", "message": 7}}),
+        *((0, {"error": {"code": "usage", "message": said}}) for said in (7, "", " ")),
         (0, {"error": "usage"}),
     ],
 )
@@ -332,7 +314,7 @@ def test_what_a_decoder_can_not_have_measured_is_refused(place: int, forged: Any
 def test_an_error_of_a_decoder_is_cut() -> None:
     with pytest.raises(UsageError) as error:
         received([{"error": {"code": "usage", "message": "x" * 60_000}}])
-    assert str(error.value) == "x" * 2000
+    assert str(error.value) == "x" * (1000 + len("clip.mp4"))
 
 
 def test_many_subtitles_come_over() -> None:

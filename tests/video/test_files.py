@@ -136,7 +136,8 @@ def test_an_mp4_without_its_index(tmp_path: Path, make_clip: MakeClip) -> None:
     whole = make_clip(Recipe(suffix=".mp4", codec="libx264")).path.read_bytes()
     index = whole.index(b"moov") - 4
     path = tmp_path / "part.mp4"
-    # A 64-bit length and one to the end of the file, as long recordings have them.
+    # A 64-bit length and one to the end of the file, as long recordings have them; and one that
+    # no file has.
     media = whole.index(b"mdat") - 4
     length = int.from_bytes(whole[media : media + 4])
     long = (1).to_bytes(4) + b"mdat" + (length + 8).to_bytes(8) + whole[media + 8 : media + length]
@@ -146,6 +147,7 @@ def test_an_mp4_without_its_index(tmp_path: Path, make_clip: MakeClip) -> None:
         (whole[: index + 40], "is cut off"),
         (whole[:media] + long, "is missing"),
         (whole[:media] + bytes(4) + whole[media + 4 : index], "is missing"),
+        (whole[:media] + (1).to_bytes(4) + b"mdat" + (2**63).to_bytes(8) + bytes(40), "is missing"),
     ):
         path.write_bytes(part)
         assert refused(path).startswith(f"{path} can't be read: its index (the moov box) {state}")

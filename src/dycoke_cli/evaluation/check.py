@@ -16,7 +16,7 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-from dycoke_cli.video.decoder import Decoders
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
 
 SCHEMA = "dycoke.eval-check/1"
@@ -122,10 +122,10 @@ def check(
     missing = set(dataset.missing({video for video, _ in parts}))
 
     def faults_of(part: tuple[str, Sampling]) -> list[Fault]:
-        return _faults(dataset, *part, decoders, missing=part[0] in missing)
+        return _faults(dataset, *part, limits, missing=part[0] in missing)
 
     faults: dict[Fault, None] = {}
-    with Decoders(limits) as decoders, ThreadPoolExecutor(usable_cpus()) as threads:
+    with ThreadPoolExecutor(usable_cpus()) as threads:
         for done, of_part in enumerate(threads.map(faults_of, parts), 1):
             faults |= dict.fromkeys(of_part)
             on_progress(done, len(parts))
@@ -143,7 +143,7 @@ def _faults(
     dataset: Dataset,
     video: str,
     sampling: Sampling,
-    decoders: Decoders,
+    limits: Limits,
     *,
     missing: bool,
 ) -> list[Fault]:
@@ -152,7 +152,8 @@ def _faults(
         return [Fault(video, "missing", f"{name} isn't below --data")]
     try:
         path = dataset.file(video)
-        clip = decoders.read(str(path), sampling, shown_as=name)
+        with Decoder(limits) as decoder:
+            clip = decoder.read(str(path), sampling, shown_as=name)
     except UsageError as error:  # the part that questions are about is beyond the video's end
         return [Fault(video, "unreadable", f"{name}: {error}")]
     except (DycokeError, OSError) as error:

@@ -1,5 +1,7 @@
 """Isolated child process for untrusted input, with resource limits and a validated protocol.
 
+On Linux it is a fork of a zygote (`zygote`), elsewhere a fresh interpreter.
+
 A message is a length-prefixed JSON object of 64 KiB or less. Raw bytes follow it where both sides
 know their number: what may be longer (frames, times, subtitles) isn't JSON.
 Open file descriptors are passed with a message, so that the process never opens a file (on Windows
@@ -15,32 +17,37 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from dycoke_cli.answer.json_bounds import parse
-from dycoke_cli.errors import debugging
-from dycoke_cli.processes.pipe_worker import GoneError, import_path, start_in_lasting_thread
-from dycoke_cli.processes.process_limits import (
-    end_with,
-    give_up_privileges,
-    limit_cpu,
-    limit_memory,
-)
+from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.process_limits import give_up_privileges, limit_cpu, limit_memory
+from dycoke_cli.processes.zygote import passed_environment, start_interpreter, zygote
 
 MAX_MESSAGE_BYTES = 64 * 1024
 _ENDING_S = 10.0
 _LENGTH = struct.Struct("<Q")
 _MOST_FILES = 2
+_POLL_S = 0.01
 _PASSES_FILES = hasattr(socket, "send_fds")
-# Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
-# among them.
-_ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
-# The memory limit is one of address space, which malloc and BLAS reserve per thread.
-_FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-_START = "from dycoke_cli.processes.isolated import serve; serve()"
+# System libraries of macOS may hold threads that break in a fork.
+_FORKS = sys.platform == "linux"
+_ENTRY = f"{__name__}:serve"
+_START = f"from {__name__} import serve; serve()"
+
+
+def start_zygote(prepare: str) -> None:
+    """Run the imports of later processes in the background, where processes are forked.
+
+    Args:
+        prepare: see `Isolated`.
+    """
+    if _FORKS:
+        zygote(prepare, _ENTRY)
 
 
 class LateError(Exception):
@@ -51,36 +58,65 @@ class NonsenseError(Exception):
     """The process violated the protocol."""
 
 
+class _Child(Protocol):
+    """Child process of this one, or of a zygote."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+    def stop(self) -> None:
+        """Kill it, and release its process id."""
+
+    def exit_code(self) -> int | None:
+        """Exit code, or the negative number of the signal that killed it; None if it runs."""
+
+
+class _Interpreter:
+    """A fresh interpreter."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.kill, self.exit_code = process.kill, process.poll
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
 class Isolated:
     """Parent's end of an isolated process that serves requests.
 
     Args:
         target: the serving function, as "module:name". It receives a `Channel`, and sends an empty
-            message once its imports are done.
+            message once it is ready.
+        prepare: function that does the target's imports, as "module:name". It runs once for all
+            processes where they are forked.
+
+    Attributes:
+        pid: process id; 0 before `await_ready`.
     """
 
-    def __init__(self, target: str) -> None:
-        inherited = {n: v for n, v in os.environ.items() if n.startswith(_ENVIRONMENT)}
-        environment = {**inherited, **import_path(), **_FRUGAL}
-        command = [sys.executable, "-c", _START, target, str(os.getpid())]
-        errors = None if debugging() else subprocess.DEVNULL
+    def __init__(self, target: str, prepare: str) -> None:
         self._socket: socket.socket | None = None
-        theirs: Any = subprocess.PIPE
-        if _PASSES_FILES:
-            self._socket, theirs = socket.socketpair()
-        self._process = start_in_lasting_thread(
-            lambda: subprocess.Popen(
-                command, stdin=theirs, stdout=theirs, stderr=errors, env=environment, bufsize=0
-            )
-        )
-        if self._socket is not None:
-            theirs.close()
+        self._pipe: subprocess.Popen[bytes] | None = None
         self._late = self._is_ready = False
+        self.pid = 0
+        if _FORKS:
+            self._socket, theirs = socket.socketpair()
+            self._process: _Child = zygote(prepare, _ENTRY).fork(theirs)
+        else:
+            self._process = self._start_interpreter()
+        # A fork has the environment of the zygote's start.
+        with suppress(GoneError):  # which the first `receive` raises
+            self.send({"target": target, "environment": passed_environment()})
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
+    def _start_interpreter(self) -> _Interpreter:
+        if not _PASSES_FILES:
+            self._pipe = start_interpreter(_START, io=subprocess.PIPE)
+            return _Interpreter(self._pipe)
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            return _Interpreter(start_interpreter(_START, io=theirs))
 
     def await_ready(self) -> None:
         """Wait until its imports are done; required before the first message.
@@ -89,6 +125,7 @@ class Isolated:
             GoneError: it exited.
         """
         if not self._is_ready:
+            self.pid = int(self.receive()["pid"])  # sent before it reads anything untrusted
             self.receive()
             self._is_ready = True
 
@@ -116,8 +153,9 @@ class Isolated:
         content = json.dumps(message).encode()
         try:
             if self._socket is None:
-                assert self._process.stdin is not None
-                self._process.stdin.write(_LENGTH.pack(len(content)) + content)
+                assert self._pipe is not None
+                assert self._pipe.stdin is not None
+                self._pipe.stdin.write(_LENGTH.pack(len(content)) + content)
                 return
             numbers = [file.fileno() for file in files]
             # With the length only: ancillary data must accompany a send that isn't split.
@@ -186,8 +224,11 @@ class Isolated:
 
     def stop(self) -> None:
         """Kill the process; a thread that waits for a message gets a `GoneError`."""
-        self._process.kill()
-        self._process.wait()
+        self._process.stop()
+        # Requests are done in order, so the reply means that its memory is free. A zygote that is
+        # still importing isn't waited for.
+        if self._is_ready:
+            self._process.exit_code()
 
     def nonsense(self) -> NonsenseError:
         """Kill the process after a protocol violation; returns the error to raise."""
@@ -197,18 +238,21 @@ class Isolated:
     def _read_into(self, buffer: memoryview) -> int:
         if self._socket is not None:
             return self._socket.recv_into(buffer)
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readinto(buffer))  # type: ignore[attr-defined]
+        assert self._pipe is not None
+        assert self._pipe.stdout is not None
+        return int(self._pipe.stdout.readinto(buffer))  # type: ignore[attr-defined]
 
     def _give_up(self) -> None:
         self._late = True
         self._process.kill()
 
     def _gone(self) -> GoneError:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ENDING_S)
-        self._process.kill()  # it may have closed its end and still run
-        return GoneError(self._process.wait())
+        deadline = time.monotonic() + _ENDING_S
+        while (code := self._process.exit_code()) is None:
+            if time.monotonic() > deadline:  # it has closed its end and still runs
+                self._process.kill()
+            time.sleep(_POLL_S)
+        return GoneError(code)
 
 
 class Channel:
@@ -258,13 +302,14 @@ class Channel:
 
 
 def serve() -> None:
-    """Entry point of the child: serve until the parent closes its end."""
-    target, parent = sys.argv[1:]
-    # Before the imports below: the parent may exit while they run.
-    end_with(int(parent))
+    """Entry point of the child: call the target, which serves until the parent closes its end."""
     give_up_privileges()
-    module, name = target.split(":")
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        getattr(import_module(module), name)(Channel())
+        channel = Channel()
+        first, _ = channel.receive()
+        os.environ.update(first["environment"])
+        channel.send({"pid": os.getpid()})
+        module, name = first["target"].split(":")
+        getattr(import_module(module), name)(channel)
     # Skips exit handlers: libraries may write files there, which the sandbox forbids.
     os._exit(0)

@@ -73,9 +73,7 @@ class ReadAhead:
         jobs: drawn one by one, by one thread at a time.
         sampling: of frames, for jobs without their own.
         limits: for each video.
-        decoders: number of processes; None chooses it by CPUs and memory.
-        idle: decoders of an earlier `ReadAhead` to reuse. Those of this one are added to it at the
-            end, instead of being stopped.
+        decoders: number of videos decoded at once; None chooses it by CPUs and memory.
     """
 
     def __init__(
@@ -84,14 +82,10 @@ class ReadAhead:
         sampling: Sampling,
         limits: Limits | None = None,
         decoders: int | None = None,
-        *,
-        idle: list[Decoder] | None = None,
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
         self._limits = limits or Limits()
-        self._idle: list[Decoder] = [] if idle is None else idle
-        self._leaves = idle is not None
         # Memory that each working decoder was admitted with, and the decoders that wait for some.
         self._busy: dict[Decoder, int] = {}
         self._waiting: deque[Decoder] = deque()
@@ -149,7 +143,7 @@ class ReadAhead:
             return None
 
     def _work(self) -> None:
-        """Decode videos in one process until there are no more; the body of each thread."""
+        """Decode videos, one after the other, until there are no more; the body of each thread."""
         decoder = None
         try:
             while (job := self._next()) is not None:
@@ -166,7 +160,7 @@ class ReadAhead:
             with self._changed:
                 if decoder is not None:
                     del self._busy[decoder]
-                    self._leave(decoder)
+                    decoder.stop()
                 self._working -= 1
                 self._changed.notify_all()
 
@@ -181,15 +175,9 @@ class ReadAhead:
 
     def _decoder(self) -> Decoder:
         with self._changed:
-            decoder = self._idle.pop() if self._idle else Decoder(self._limits)
+            decoder = Decoder(self._limits)
             self._busy[decoder] = 0
         return decoder
-
-    def _leave(self, decoder: Decoder) -> None:
-        if self._leaves:
-            self._idle.append(decoder)
-        else:
-            decoder.stop()
 
     def _read_one(self, decoder: Decoder, job: Job) -> DecodedJob:
         started, waited = time.monotonic(), 0.0

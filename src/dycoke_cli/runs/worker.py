@@ -1,6 +1,6 @@
 """A worker on Ray, which answers questions about a few videos per call.
 
-The model and the decoders are kept between calls.
+The model is kept between calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dycoke_cli.runs.ray.transfer import received
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
-from dycoke_cli.video import Decoder
 
 AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
@@ -203,11 +202,10 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     torch.set_num_threads(threads)
     silence_libraries()
     answerer = load_answerer(plan)
-    idle: list[Decoder] = []  # kept between calls: each has imported PyAV
     decoders = max(1, threads - 1)
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
-        with ReadAhead(jobs, plan.sampling, plan.limits, decoders, idle=idle) as ahead:
+        with ReadAhead(jobs, plan.sampling, plan.limits, decoders) as ahead:
             return list(chain.from_iterable(answer_all(ahead, answerer, Listener())))
 
     return answer_slice

@@ -26,7 +26,7 @@ _SLACK = 1.5
 _MAX_NEEDED = 2**48
 """Most bytes that a video may claim: 256 TiB, which no machine has."""
 _MAX_TIME_S = 2.0**63  # false of NaN, too
-_MAX_SENTENCE = 2000
+_MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
@@ -224,7 +224,9 @@ class OpenClip:
             error = message["error"]
             if not isinstance(error, dict) or error.get("code") not in _CODES:
                 raise MismatchError("no error, or one that isn't the video's")
-            sentence = _parse(str, error.get("message"))[:_MAX_SENTENCE]
+            sentence = _parse(str, error.get("message"))[: _MAX_SENTENCE + len(self._name)]
+            if not sentence.strip():
+                raise MismatchError("no sentence")
             self._is_done = True
             raise error_of(error["code"], sentence)
         if "out_of_memory" in message:

@@ -2,7 +2,9 @@
 
 An untrusted video may crash, hang or compromise its decoder. So files are opened here and passed to
 the process (`decoder_process`) as descriptors, which needs no access to files. It has limits of
-time and memory, and everything that it sends is validated (`decoded_clip`).
+time and memory, and everything that it sends is validated (`decoded_clip`). Each video has a
+process of its own: one that takes its decoder over sees no other video, and can't change what is
+read of it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
-from dycoke_cli.processes.isolated import Isolated
+from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
@@ -23,10 +25,18 @@ from dycoke_cli.video.stdin import STDIN, STDIN_NAME, spooled
 from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
+_PREPARE = "dycoke_cli.video.decoder_process:prepare"
+
+
+def prepare_decoders() -> None:
+    """Import in the background what all decoders need, before the first video comes."""
+    start_zygote(_PREPARE)
 
 
 class Decoder:
-    """Decoder process for one video at a time; a context manager, which stops it at the end.
+    """Decoder of one video at a time, each in a process of its own.
+
+    A context manager, which stops the process at the end.
 
     Args:
         limits: of time and memory for each video.
@@ -43,13 +53,13 @@ class Decoder:
         self.stop()
 
     def start(self) -> Isolated:
-        """Start the process ahead of the first video, so that its imports run in parallel."""
+        """Start the process ahead of the next video, so that its imports run in parallel."""
         if self._process is None:
-            self._process = Isolated(PROCESS)
+            self._process = Isolated(PROCESS, _PREPARE)
         return self._process
 
     def stop(self) -> None:
-        """Kill the process; the next video starts another one."""
+        """Kill the process; the next video has another one anyway."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
@@ -64,7 +74,7 @@ class Decoder:
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
     ) -> Iterator[OpenClip | PictureReader]:
-        """Open a video and plan its frames.
+        """Open a video and plan its frames; the process ends with the block.
 
         Args:
             video: path of a file or of a folder of images, paths of images, or STDIN.
@@ -80,15 +90,18 @@ class Decoder:
             OutOfMemoryError: it needs more memory than the limit.
             OutputError: a video on stdin can't be written to a temporary file.
         """
-        pictures = None if video == STDIN else pictures_of(video, shown_as)
-        if pictures is not None:
-            yield PictureReader(pictures, sampling, self._one_of_many(admit), admit, subtitles)
-            return
-        assert isinstance(video, str), "several paths are pictures"
-        name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
-        opened = OpenClip(self.start(), self.stop, name, self._limits, admit)
-        with self._begun(opened, video, name, sampling, subtitles):
-            yield opened
+        try:
+            pictures = None if video == STDIN else pictures_of(video, shown_as)
+            if pictures is not None:
+                yield PictureReader(pictures, sampling, self._one_of_many(admit), admit, subtitles)
+                return
+            assert isinstance(video, str), "several paths are pictures"
+            name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
+            opened = OpenClip(self.start(), self.stop, name, self._limits, admit)
+            with self._begun(opened, video, name, sampling, subtitles):
+                yield opened
+        finally:
+            self.stop()
 
     @contextmanager
     def _begun(
@@ -142,30 +155,3 @@ class Decoder:
         with self.open(video, sampling, **more) as opened:
             check(opened.plan)
             return opened.read()
-
-
-class Decoders:
-    """Pool of decoders for several threads; each call of `read` uses an idle or a new one."""
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits
-        self._idle: list[Decoder] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for decoder in self._idle:
-            decoder.stop()
-
-    def read(self, video: Source, sampling: Sampling, **more: Any) -> Clip:
-        """Read the frames of a video. Arguments and errors are those of `Decoder.read`."""
-        # Operations of a list are atomic, so threads need no lock.
-        try:
-            decoder = self._idle.pop()
-        except IndexError:
-            decoder = Decoder(self._limits)
-        try:
-            return decoder.read(video, sampling, **more)
-        finally:
-            self._idle.append(decoder)

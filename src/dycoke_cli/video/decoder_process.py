@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 from importlib import import_module
 from io import FileIO
 from pkgutil import walk_packages
@@ -27,16 +28,21 @@ from dycoke_cli.video.source import video_in
 from dycoke_cli.video.subtitles import ENCODINGS, Subtitles, SubtitleSource
 
 
-def serve(channel: Channel) -> None:
-    """Read videos until the other end of the channel is closed."""
-    # Loaded now, because lazy imports (codecs of subtitles, modules of PyAV) and the number of CPUs
-    # can't be read inside the sandbox.
+@cache
+def prepare() -> None:
+    """Load what can't be read inside the sandbox; runs once in the zygote of all decoders."""
+    # Lazy imports (codecs of subtitles, modules of PyAV) and the number of CPUs.
     for encoding in (*ENCODINGS, "unicode_escape"):
         "".encode(encoding)
     for module in walk_packages(av.__path__, "av."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
     threads_at_most()
+
+
+def serve(channel: Channel) -> None:
+    """Read a video, or the pictures of one, until the other end of the channel is closed."""
+    prepare()
     seal()
     channel.send({})
     while True:

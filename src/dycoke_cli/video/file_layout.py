@@ -81,9 +81,9 @@ def _is_one_segment(file: BinaryIO, size: int) -> bool:
 
 
 def _element_size(head: bytes) -> tuple[int, int] | None:
-    """Length in bytes of an EBML size, and its value; None if it is unknown or damaged."""
-    if not head or not head[0]:
+    """Length in bytes of an EBML size, and its value; None if it is unknown, damaged or cut off."""
+    width = 9 - head[0].bit_length() if head else 1
+    if len(head) < width:  # also of a first byte of 0, which no size has
         return None
-    width = 9 - head[0].bit_length()
     value = int.from_bytes(head[:width], "big") - (1 << 7 * width)
     return None if value == (1 << 7 * width) - 1 else (width, value)

@@ -76,6 +76,8 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
         if end < begin + least:
             return
         yield head[4:8], end
+        if end >= size:  # no file can be sought at 2**63 or more
+            return
         begin = end
 
 

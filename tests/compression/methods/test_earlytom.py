@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import Any
 
 import pytest
@@ -229,6 +230,9 @@ def test_layers_can_be_chosen() -> None:
     for text in ("", "8,21", "8+", "21+8", "8+8", "-1", "8 + 9", "all", "1.5"):
         with pytest.raises(UsageError, match="in ascending order, as in 8"):
             EarlyTom(tower_layers=text)
+    for long in ("9" * 5000, "[" * 5000):  # a stored method may have any text
+        with pytest.raises(UsageError, match=f"as in 8.*, not '{re.escape(long[:60])}'$"):
+            EarlyTom(tower_layers=long)
 
 
 def test_what_is_encoded_depends_on_what_the_tower_is_told() -> None:

@@ -17,7 +17,6 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.routes import Service
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.storage import cache_folder as cache
-from tests import warm
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.server.pretended import make_service, served
@@ -39,12 +38,6 @@ class Served:
     def has_answered(self) -> bool:
         """Whether the last conversation was held with the server's model."""
         return FakeSession.made[-1].loaded is self.loaded
-
-
-@pytest.fixture(scope="module", autouse=True)
-def decoders() -> Iterator[None]:
-    with warm.decoders():
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.video.decoder import Decoders
+from dycoke_cli.video.decoder import Decoder, prepare_decoders
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
@@ -290,10 +290,11 @@ def _service(
 
 
 def _make_reader(limits: Limits) -> ReadClip:
-    """Reader of request videos; each is decoded in a separate process."""
-    decoders = Decoders(limits)
+    """Reader of request videos; each is decoded in a process of its own."""
+    prepare_decoders()
 
     def read(file: MediaFile, sampling: Sampling, check: CheckPlan) -> Clip:
-        return decoders.read(file.path, sampling, shown_as=file.shown, check=check)
+        with Decoder(limits) as decoder:
+            return decoder.read(file.path, sampling, shown_as=file.shown, check=check)
 
     return read

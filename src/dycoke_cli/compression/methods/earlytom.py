@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +102,7 @@ class EarlyTom(MergingInside):
         if layers is not None and (not layers or any(a >= b for a, b in pairwise([-1, *layers]))):
             raise UsageError(
                 "tower_layers must be layers of the vision tower in ascending order, as in "
-                f"8+21+23, not {self.tower_layers!r}"
+                f"8+21+23, not {str(self.tower_layers)[:60]!r}"
             )
 
     def merge_frames(self) -> FrameMerging:
@@ -138,8 +139,10 @@ class EarlyTom(MergingInside):
     def _given_layers(self) -> list[int] | None:
         if self.tower_layers is None:
             return None
-        numbers = self.tower_layers.split("+")
-        return [int(number) for number in numbers] if all(map(str.isdecimal, numbers)) else []
+        # Few digits: of thousands Python makes no number.
+        if not re.fullmatch(r"\d{1,6}(\+\d{1,6})*", self.tower_layers):
+            return []
+        return [int(number) for number in self.tower_layers.split("+")]
 
     def _layers(self, depth: int) -> list[int]:
         """Behind which of the layers of a tower frames are merged; none behind the last."""

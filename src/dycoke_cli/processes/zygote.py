@@ -1,0 +1,220 @@
+"""Zygote: a process that has done the imports, and that isolated processes are forked from (Linux).
+
+Python with PyAV takes half a second of CPU time to start; a fork of it takes some milliseconds. So
+each untrusted video can have a process of its own. The zygote reads nothing untrusted. A fork has
+no way to reach it: it gets another socket in place of the zygote's, and can't signal it in the
+sandbox.
+
+A request is a packet of its kind and the number of a fork. `_FORK` comes with the socket that
+becomes stdin and stdout of the fork; only `_EXIT_CODE` is answered.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from itertools import count
+from typing import Any, NoReturn
+
+from dycoke_cli.errors import debugging
+from dycoke_cli.processes.pipe_worker import import_path, start_in_lasting_thread
+from dycoke_cli.processes.process_limits import end_with
+
+# Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
+# among them.
+_ENVIRONMENT = ("DYCOKE_DEBUG", "DYLD_", "LANG", "LC_", "LD_", "PYTHON", "SYSTEMROOT")
+# The memory limit is one of address space, which malloc and BLAS reserve per thread. With more
+# threads of BLAS the zygote couldn't be forked, either.
+_FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+_START = "from dycoke_cli.processes.zygote import serve; serve()"
+_REQUEST, _REPLY = struct.Struct("<cQ"), struct.Struct("<?i")
+_FORK, _KILL, _STOP, _EXIT_CODE = b"f", b"k", b"s", b"e"
+_KILLED = -9
+
+
+class Fork:
+    """A process that was forked from a zygote.
+
+    Args:
+        zygote: its parent.
+        number: of the fork, among those of the zygote.
+    """
+
+    def __init__(self, zygote: Zygote, number: int) -> None:
+        self._zygote, self._number = zygote, number
+        self._code: int | None = None
+        self._asking = threading.Lock()
+
+    def kill(self) -> None:
+        """Kill it. Its exit code can still be asked for."""
+        self._zygote.send(_KILL, self._number)
+
+    def stop(self) -> None:
+        """Kill it and forget it; doesn't wait."""
+        self._zygote.send(_STOP, self._number)
+
+    def exit_code(self) -> int | None:
+        """Exit code, or the negative number of the signal that killed it; None if it runs."""
+        with self._asking:
+            if self._code is None:
+                self._code = self._zygote.exit_code(self._number)
+        return self._code
+
+
+class Zygote:
+    """Parent's end of a zygote. The zygote and its forks exit with this process.
+
+    Args:
+        prepare: function that does the imports, as "module:name". It must not start threads.
+        entry: function that each fork calls, likewise.
+    """
+
+    def __init__(self, prepare: str, entry: str) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = start_interpreter(_START, str(os.getpid()), prepare, entry, io=theirs)
+        self._numbers = count()
+        self._asking = threading.Lock()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it hasn't exited."""
+        return self._process.poll() is None
+
+    def fork(self, theirs: socket.socket) -> Fork:
+        """Fork a process, without waiting for it.
+
+        Args:
+            theirs: becomes its stdin and stdout, and is closed here.
+        """
+        fork = Fork(self, next(self._numbers))
+        with theirs, suppress(OSError):  # has exited: then the other end of `theirs` is closed
+            request = _REQUEST.pack(_FORK, fork._number)
+            socket.send_fds(self._socket, [request], [theirs.fileno()])
+        return fork
+
+    def send(self, kind: bytes, number: int) -> None:
+        """Send a request about a fork; without effect if the zygote has exited, and its forks."""
+        with suppress(OSError):
+            self._socket.send(_REQUEST.pack(kind, number))
+
+    def exit_code(self, number: int) -> int | None:
+        """See `Fork.exit_code`."""
+        with self._asking:
+            self.send(_EXIT_CODE, number)
+            try:
+                reply = self._socket.recv(_REPLY.size)
+            except OSError:
+                reply = b""
+        if not reply:  # the zygote was killed, and its forks with it
+            return _KILLED
+        has_ended, code = _REPLY.unpack(reply)
+        return code if has_ended else None
+
+
+_zygotes: dict[tuple[int, str, str], Zygote] = {}
+_finding = threading.Lock()
+
+
+def zygote(prepare: str, entry: str) -> Zygote:
+    """The zygote of this process with these functions (see `Zygote`); started if none runs."""
+    # By process: a fork of this one must not share the socket.
+    key = os.getpid(), prepare, entry
+    with _finding:
+        if key not in _zygotes or not _zygotes[key].runs:
+            _zygotes[key] = Zygote(prepare, entry)
+        return _zygotes[key]
+
+
+def start_interpreter(code: str, *arguments: str, io: Any) -> subprocess.Popen[bytes]:
+    """Start Python without the environment of this process, except for its import path.
+
+    Args:
+        code: that it runs.
+        arguments: of the code.
+        io: stdin and stdout, as `subprocess.Popen` takes them.
+    """
+    environment = {**passed_environment(), **import_path(), **_FRUGAL}
+    errors = None if debugging() else subprocess.DEVNULL
+    command = [sys.executable, "-c", code, *arguments]
+    return start_in_lasting_thread(
+        lambda: subprocess.Popen(
+            command, stdin=io, stdout=io, stderr=errors, env=environment, bufsize=0
+        )
+    )
+
+
+def passed_environment() -> dict[str, str]:
+    """The environment variables that an isolated process gets."""
+    return {name: text for name, text in os.environ.items() if name.startswith(_ENVIRONMENT)}
+
+
+def serve() -> NoReturn:
+    """Entry point of the zygote: fork until the parent closes its end."""
+    parent, prepare, entry = sys.argv[1:]
+    # Before the imports: the parent may exit while they run.
+    end_with(int(parent))
+    _function(prepare)()
+    gc.collect()
+    gc.freeze()  # else the first collection in a fork would copy every page
+    channel, forks = socket.socket(fileno=0), dict[int, int]()
+    while True:
+        message, files, _, _ = socket.recv_fds(channel, _REQUEST.size, 1)
+        if not message:
+            os._exit(0)
+        kind, number = _REQUEST.unpack(message)
+        pid = forks.get(number)
+        if kind == _FORK:
+            with suppress(OSError):  # too many processes: it counts as killed
+                forks[number] = _fork(files[0], entry)
+            os.close(files[0])
+        elif kind == _EXIT_CODE:
+            code = _KILLED if pid is None else _reaped(pid)
+            if code is not None:
+                forks.pop(number, None)
+            channel.send(_REPLY.pack(code is not None, code or 0))
+        elif pid is not None:
+            # Not reaped yet, so that no other process can have its id.
+            os.kill(pid, signal.SIGKILL)
+            if kind == _STOP:
+                del forks[number]
+                os.waitpid(pid, 0)
+
+
+def _reaped(pid: int) -> int | None:
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def _fork(file: int, entry: str) -> int:
+    """Fork; in the parent, the process id."""
+    zygote = os.getpid()
+    if pid := os.fork():
+        return pid
+    try:
+        end_with(zygote)
+        # In place of the zygote's own socket, by which it would get the requests of all.
+        for standard in (0, 1):
+            os.dup2(file, standard)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _function(entry)()
+    except BaseException:
+        if debugging():
+            sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)
+
+
+def _function(name: str) -> Callable[[], object]:
+    module, function = name.split(":")
+    found: Callable[[], object] = getattr(import_module(module), function)
+    return found

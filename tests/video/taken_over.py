@@ -1,0 +1,84 @@
+"""In place of the process that decodes: it crashes, or somebody has taken it over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dycoke_cli.processes.isolated import Channel
+from dycoke_cli.video import decoder_process
+
+
+def crash(channel: Channel) -> None:
+    """End, as a decoder may at a damaged video."""
+    channel.send({})
+    channel.receive()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def answering(change: Callable[[dict[str, Any]], Any]) -> Callable[[Channel], None]:
+    """A decoder that somebody has taken over: its plan is changed before it is sent."""
+
+    def serve(channel: Channel) -> None:
+        send = channel.send
+
+        def changed(message: dict[str, Any], raw: Any = b"") -> None:
+            if "plan" in message:
+                change(message["plan"])
+                message["times"] = message["plan"].pop("count", message["times"])
+            send(message, raw)
+
+        channel.send = changed  # type: ignore[method-assign]
+        decoder_process.serve(channel)
+
+    return serve
+
+
+huge = answering(lambda plan: plan.update(width=10**6, height=10**6))
+flat = answering(lambda plan: plan.update(width=0))
+many = answering(lambda plan: plan.update(count=10**5))
+keyed = answering(lambda plan: plan.update(more=1))
+odd = answering(lambda plan: plan.update(warnings={"a": "b"}))
+deep = answering(lambda plan: plan.update(warnings=[[[[]]]]))
+
+
+def nonsense(channel: Channel) -> None:
+    """Claim a message of 16 EB."""
+    os.write(0, b"\xff" * 64)
+    time.sleep(1000)
+
+
+def long(channel: Channel) -> None:
+    """Send a message that is longer than any, in pieces that are none."""
+    content = b'{"needs": 1}'.ljust(65_537)
+    os.write(0, len(content).to_bytes(8, "little") + content)
+    time.sleep(1000)
+
+
+def escape(channel: Channel) -> None:
+    """Send what a terminal would obey."""
+    channel.send({})
+    channel.receive()
+    channel.send({"error": {"code": "video_unreadable", "message": "\x1b[2J\u202eevil\nline"}})
+    channel.receive()
+
+
+def haunt(channel: Channel) -> None:
+    """A decoder that its first video takes over: it forges what it reads of any later one."""
+    receive, send, videos = channel.receive, channel.send, list[str]()
+
+    def noting() -> tuple[dict[str, Any], list[int]]:
+        message, files = receive()
+        videos.extend(filter(None, [message.get("name")]))
+        return message, files
+
+    def forging(message: dict[str, Any], raw: Any = b"") -> None:
+        if len(videos) > 1 and "time_s" in message:
+            raw = bytes(raw.nbytes)
+        send(message, raw)
+
+    channel.receive, channel.send = noting, forging  # type: ignore[method-assign]
+    decoder_process.serve(channel)
