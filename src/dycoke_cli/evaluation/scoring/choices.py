@@ -26,6 +26,8 @@ from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 __all__ = ["LETTERS", "chosen", "lettered", "score_choice"]
 
+# Characters of an answer that are read: its beginning and its conclusion.
+_FIRST, _LAST = 2000, 6000
 _STRUCK = re.compile(
     r"~~.{0,500}?~~|<(?:s|del|strike)>.{0,500}?</(?:s|del|strike)>", re.DOTALL | re.IGNORECASE
 )
@@ -33,7 +35,6 @@ _HTML = re.compile(r"<(b|i|u|em|strong|p|code)>(.{0,500}?)</\1>", re.DOTALL | re
 _ALONE = re.compile(
     r"[\W_]*(?:(?:the|my|correct|final|option|answer|choice|letter|is)\b[\W_]*)*([a-z])[\W_]*", re.I
 )
-_NEVER = re.compile(r"(?!)")
 # Words after which an answer corrects itself or concludes: the letter behind them counts.
 _TURN = re.compile(
     r"\b(?:wait|actually|sorry|correction|correcting|no|hmm+|oops|second\s+thought|instead|however|but"
@@ -41,9 +42,11 @@ _TURN = re.compile(
     r"|therefore|thus|hence|so|final|finally|conclusion|overall|summary|re-?check\w*|mistake\w*)\b",
     re.I,
 )
-# An answer that is taken back at its end, with none in its place.
+# An answer that is taken back at its end, with none in its place. Only the last characters are
+# searched: in "no no no no …" each word may begin a match that reads all that follow.
+_LAST_WORDS = 200
 _WITHDRAWN = re.compile(
-    r"\b(?:wait|hmm+|actually|sorry|oops|no)\b[\s,.:;!-]*(?:(?:wait|hmm+|actually|no)\b[\s,.:;!-]*)*"
+    r"\b(?:wait|hmm+|actually|sorry|oops|no)\b[\s,.:;!-]*+(?:(?:wait|hmm+|actually|no)\b[\s,.:;!-]*+)*"
     r"(?:(?:(?:that|this|it)(?:['’]s|\s+is|\s+was)\s+(?:wrong|incorrect|not\s+(?:right|correct|it)"
     r"|a\s+mistake)|I\s+(?:was|am)\s+(?:wrong|not\s+sure|mistaken)|(?<=wait, )no|(?<=wait )no"
     r"|(?<=no, )wait)[\s.!]*)$",
@@ -57,17 +60,17 @@ _NTH = {
 _NUMBER = rf"(?:[1-9]\d?|{'|'.join(NUMBERS)})(?![\w%]|[.,:]\d)"
 # "Option 2", "options 2 and 3", and as Chinese, Japanese and Korean write it.
 _NUMBERED = re.compile(
-    rf"\b(?:options?|alternatives?|(?:answer\s+)?choices?|candidates?)\s*(?:numbers?|no\b\.?|nr\b\.?|#)?"
-    rf"\s*\(?{_NUMBER}\)?(?:\s*(?:,|/|&|\band\b|\bor\b)\s*{_NUMBER})*",
+    rf"\b(?:options?|alternatives?|(?:answer\s+)?choices?|candidates?)\s*+(?:numbers?|no\b\.?|nr\b\.?|#)?"
+    rf"\s*+\(?{_NUMBER}\)?(?:\s*(?:,|/|&|\band\b|\bor\b)\s*{_NUMBER})*",
     re.I,
 )
-_COUNTED = re.compile(r"第?\s*([1-9])\s*(?:番(?!目)|번(?!째)|个?选项|個?選項|项|項)")
+_COUNTED = re.compile(r"(?:第|(?<!\s))\s*+([1-9])\s*(?:番(?!目)|번(?!째)|个?选项|個?選項|项|項)")
 _CIRCLED = {ord(FIRST_CIRCLED) + place: f" option {place + 1} " for place in range(20)}
 # "The first option", not "my first choice" nor "the first answer is B".
 _ORDINAL = re.compile(
     rf"(?<!my )(?<!our )(?<!his )(?<!her )\b(?:the\s+)?({'|'.join(_NTH)})\s+"
     r"(?:(?:answer\s+)?(?:option|choice|alternative)|answer(?!\s+(?:option|choice)))\b"
-    r"(?!\s*(?:is|was|would\s+be|[:=])?\s*\(?(?-i:[A-Z])\b)",
+    r"(?!\s*+(?:is|was|would\s+be|[:=])?\s*+\(?(?-i:[A-Z])\b)",
     re.I,
 )
 _NTH_ALONE = re.compile(rf"[\W_]*(?:the\s+)?({'|'.join(_NTH)})(?:\s+one)?[\W_]*", re.I)
@@ -81,7 +84,8 @@ def lettered(options: Sequence[str], form: str = "{}. {}") -> str:
 def chosen(said: str, options: Sequence[str]) -> str | None:
     r"""Letter of the chosen option; None if the answer chooses none, or several.
 
-    Reasoning is removed (`thinking.answer_of`). The first match decides:
+    Reasoning is removed (`thinking.answer_of`). Of an answer of more than 8,000 characters, the
+    first 2,000 and the last 6,000 are read, so that no answer takes long. The first match decides:
 
     1. the answer is a letter ("B", "(b).", "Option B"), or a place ("option 2", "the second one");
     2. the answer is the text of an option, whatever the articles;
@@ -105,7 +109,7 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
     if whole := texts.same(text):
         return whole if len(whole) == 1 else None
     any_text = texts.pattern
-    text = _outside(any_text, text, in_english)
+    text = _ends(_outside(any_text, text, in_english))
     ambiguous = texts.has_numbers and _NUMBERED.search(text) is not None
     if not ambiguous:
         text = _outside(any_text, text, lambda part: _with_letters(part, len(options)))
@@ -118,14 +122,15 @@ def chosen(said: str, options: Sequence[str]) -> str | None:
     text = any_text.sub(
         lambda match: (
             f"({match.lastgroup})"
-            if match[0].lower() != "no" and corrects(match.string[: match.start()])
+            if match[0].lower() != "no" and corrects(match.string, match.start())
             else match[0].lower()
         ),
         capitalized(text),
     )
     named = list(mentions(text, any_text))
     if any(one.letters & valid or one.sense is Sense.ANNOUNCED for one in named):
-        if (end := _WITHDRAWN.search(text, named[-1].end)) and not any_text.search(end[0]):
+        last_words = max(named[-1].end, len(text.rstrip(" \n.!")) - _LAST_WORDS)
+        if (end := _WITHDRAWN.search(text, last_words)) and not any_text.search(end[0]):
             return None
         denied = frozenset().union(*(one.letters for one in named if one.sense is Sense.DENIED))
         left = valid - denied
@@ -167,8 +172,15 @@ def _plain(text: str, texts: OptionTexts) -> str:
     """Comparable text without Markdown, HTML and LaTeX markup, and without what is struck out."""
     if not texts.has_circled:
         text = text.translate(_CIRCLED)
-    text = comparable(_STRUCK.sub(" ", text)).replace("\\boxed", " Final answer: ")
-    return MARKUP.sub("", _HTML.sub(r"\2", text)).strip()
+    text = comparable(_STRUCK.sub(" ", _ends(text))).replace("\\boxed", " Final answer: ")
+    return _ends(MARKUP.sub("", _HTML.sub(r"\2", text)).strip())
+
+
+def _ends(text: str) -> str:
+    """First and last characters of a long text. Normalization and translation lengthen a text."""
+    if len(text) <= _FIRST + _LAST:
+        return text
+    return f"{text[:_FIRST]}\n\n{text[-_LAST:]}"
 
 
 def _outside(texts: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:

@@ -32,7 +32,7 @@ AT_ONCE = 4
 # the content of a request.
 _DOWN = 3
 _LONGEST_REPLY = 10_000
-_FENCED = re.compile(r"```(?:json|python)?\s*(.*?)\s*```", re.DOTALL)
+_FENCED = re.compile(r"```(?:json|python)?(.*)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _dictionary(reply: str) -> dict[str, Any]:
     if len(text) > _LONGEST_REPLY:
         raise ValueError("it is too long")
     fenced = _FENCED.fullmatch(text)
-    text = fenced[1] if fenced else text
+    text = fenced[1].strip() if fenced else text
     # Models that were asked for JSON often reply with a Python dictionary in single quotes.
     for read in (json.loads, ast.literal_eval):
         try:

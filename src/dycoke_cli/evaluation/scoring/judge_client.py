@@ -20,7 +20,7 @@ TIMEOUT_S = 60.0
 BOUNDS = Bounds(nbytes=4 * 1024**2, values=100_000)
 """Limits on a response."""
 # A key, or a masked key in an endpoint's error message: "sk-abcd", "sk-ab**********yz".
-_KEYS = re.compile(r"\S*\*{2}\S*|\bsk-\S+")
+_KEYS = re.compile(r"(?<!\S)\S*\*{2}\S*|\bsk-\S+")
 
 
 @dataclass(frozen=True)

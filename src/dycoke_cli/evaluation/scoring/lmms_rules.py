@@ -57,7 +57,7 @@ def mvbench(item: Item, said: str) -> Score:
     text = _answer(said)
     if not text:
         return Score(False, parsed=False, counted=False)
-    if labelled := re.fullmatch(r"([A-Ea-e])\.\s*.+", text):
+    if labelled := re.fullmatch(r"([A-Ea-e])\.\s*+.+", text):
         return _letter(item, labelled[1].upper())
     plain = text = re.sub(r"[\n\t]", " ", text).strip()
     # The VQA normalization: a mark next to a space is removed, any other becomes a space.
@@ -106,9 +106,12 @@ def _last(named: list[str], places: Iterable[int]) -> str:
 def _answer(said: str) -> str:
     """Remove reasoning as lmms-eval does by default."""
     for name in ("think", "analysis"):
-        said = re.sub(f"<{name}>.*?</{name}>", "", said, flags=re.DOTALL)
+        closing = f"</{name}>"
+        # Behind the last closing tag each opening one would be searched to the end in vain.
+        end = said.rfind(closing) + len(closing) if closing in said else 0
+        said = re.sub(f"<{name}>.*?{closing}", "", said[:end], flags=re.DOTALL) + said[end:]
         if f"<{name}>" not in said:
-            said = said.rpartition(f"</{name}>")[2]
+            said = said.rpartition(closing)[2]
     return said.strip()
 
 

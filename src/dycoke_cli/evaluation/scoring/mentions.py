@@ -71,8 +71,12 @@ _CLAUSE = (
     r"\s+(?:is|was|isn|does|doesn|has|shows|would)\b)"
 )
 _MAYBE = r"(?:(?:maybe|perhaps|possibly|even|also|could\s+be)\s+)?"
-_JOIN = rf"{_CLOSED}{_CLAUSE}(?:\s*(?:[,/&+]|\b{_AND}\b)\s*)+{_MAYBE}(?:{_NOUNS}\s+)?{_OPENED}"
+_JOIN = rf"{_CLOSED}{_CLAUSE}\s*+(?:(?:[,/&+]|\b{_AND}\b)\s*+)++{_MAYBE}(?:{_NOUNS}\s+)?{_OPENED}"
 _MENTION = re.compile(rf"{_LETTER}(?:(?:{_JOIN}|[ \t]+){_LETTER})*")
+
+# What every phrase before a letter has: a word of two characters, "n't", or an arrow. It is found
+# quickly, and a text of many letters without words ("A. A. A. …") needs no other search.
+_INTRODUCING = re.compile(r"\w\w|['’]t|[→⇒>]")
 
 # Words allowed between a phrase and its letter ("the answer is most likely option B").
 _FILLER = (
@@ -145,14 +149,17 @@ _BLAMED = re.compile(
     re.I,
 )
 _ASKED = re.compile(rf"{_CLOSED}\s*\?(?!\s*(?:yes|correct)\b)", re.I)
-_LEADING = re.compile(rf"[\W_]*(?:{_NOUNS}\b[\W_]*)?", re.I)
+_LEADING = re.compile(rf"[\W_]*+(?:{_NOUNS}\b[\W_]*+)?", re.I)
+_SEPARATOR = re.compile(r"[\W_]*+")
+_LABEL = re.compile(rf"{_LETTER}[.):]\s*+")
+_WORD = re.compile(r"\w")
 
 # Lower-case letters in contexts where they can't be a word.
 _SMALL = re.compile(
     r"(?<![\w'’])[(\[{]\s*[a-z]\s*[)\]}]"
     r"|^\W*[a-z](?=\s*(?:[).:\];–—-](?![a-z]\.|[a-z]-)|\n|$)|,?\s+(?:because|since)\b)"
     rf"|\b(?:{_NOUNS}(?:\s+(?:is|was|would\s+be))?|(?:it|that)(?:\s+is|['’]s)|pick|choose|select"
-    rf"|go\s+with)\s*:?\s*{_OPENED}(?:[b-hj-z]|a(?=\W*$|\s*[).:,;]|\s+{_NO_NOUN}))(?![\w'’-])",
+    rf"|go\s+with)\s*+:?\s*+{_OPENED}(?:[b-hj-z]|a(?=\W*$|\s*[).:,;]|\s+{_NO_NOUN}))(?![\w'’-])",
     re.I,
 )
 
@@ -172,55 +179,81 @@ def mentions(text: str, options: re.Pattern[str]) -> Iterator[Mention]:
         options: pattern of the options' texts; the group that matches is named by the letter.
     """
     listing = _is_listing(text, options)
-    for match in _MENTION.finditer(text):
+    for number, match in enumerate(_MENTION.finditer(text)):
         letters = frozenset(re.findall(_LETTER, match[0]))
-        before, after = text[: match.start()], text[match.end() :]
-        if len(letters) == 1:
-            after = _after_own_text(after, min(letters), options)
-        # The first letter of a repeated list of options isn't the answer.
-        sense = _sense(before, after, may_lead=not listing and len(letters) == 1)
+        start, end = match.span()
+        verdict = _own_text_end(text, end, min(letters), options) if len(letters) == 1 else end
+        # No letter leads after another one, and the first letter of a repeated list of options
+        # isn't the answer.
+        leads = (
+            number == 0
+            and not listing
+            and len(letters) == 1
+            and _LEADING.fullmatch(text, 0, start) is not None
+        )
+        sense = _sense(text, start, verdict, leads=leads)
         if sense is not None:
-            yield Mention(letters, match.start(), match.end(), sense)
+            yield Mention(letters, start, end, sense)
 
 
-def _sense(before: str, after: str, may_lead: bool) -> Sense | None:
-    near, behind = before[-_CONTEXT:], after[:_CONTEXT]
-    if _DENYING.search(near) or _BLAMED.match(behind):
+def _sense(text: str, start: int, end: int, *, leads: bool) -> Sense | None:
+    """Sense of a mention; None in a question.
+
+    Args:
+        text: with the mention.
+        start: start of the mention.
+        end: end of the mention and of the option's text behind it.
+        leads: whether the mention begins the text.
+    """
+    near, behind = text[max(0, start - _CONTEXT) : start], text[end : end + _CONTEXT]
+    introduced = _INTRODUCING.search(near) is not None
+    if (introduced and _DENYING.search(near)) or _BLAMED.match(behind):
         return Sense.DENIED
-    if _OR_MAYBE.search(near):
+    if introduced and _OR_MAYBE.search(near):
         return Sense.ANNOUNCED
-    if _HEDGING.search(near):
+    if introduced and _HEDGING.search(near):
         return Sense.HEDGED
     if _ASKED.match(behind):
         return None
-    if corrects(before) and _ENDS_CLAUSE.match(behind):
+    if introduced and corrects(text, start) and _ENDS_CLAUSE.match(behind):
         return Sense.ANNOUNCED
-    if _ANNOUNCING.search(near) or _PRAISED.match(behind):
+    if (introduced and _ANNOUNCING.search(near)) or _PRAISED.match(behind):
         return Sense.ANNOUNCED
-    if may_lead and _LEADING.fullmatch(before):
+    if leads:
         return Sense.ANNOUNCED
     return Sense.NAMED
 
 
-def corrects(before: str) -> bool:
-    """Whether a text ends with words that take an answer back, so that another follows."""
-    return _CORRECTING.search(before[-_CONTEXT:]) is not None
+def corrects(text: str, end: int) -> bool:
+    """Whether a text up to `end` ends with words that take an answer back for another."""
+    return _CORRECTING.search(text[max(0, end - _CONTEXT) : end]) is not None
 
 
-def _after_own_text(after: str, letter: str, options: re.Pattern[str]) -> str:
-    """Text after "B. Blue star", where a verdict about the option would be ("… is wrong")."""
-    separator = re.match(r"[\W_]*", after)
-    assert separator is not None
-    text = options.match(after, separator.end())
-    return after[text.end() :] if text and text.lastgroup == letter else after
+def _own_text_end(text: str, end: int, letter: str, options: re.Pattern[str]) -> int:
+    """End of "B. Blue star", where a verdict about the option would be ("… is wrong").
+
+    Args:
+        text: with a mention of the letter.
+        end: end of the mention; returned if the option's text doesn't follow it.
+        letter: of the option.
+        options: pattern of the options' texts.
+    """
+    separator = _SEPARATOR.match(text, end)
+    own = options.match(text, separator.end()) if separator else None
+    return own.end() if own and own.lastgroup == letter else end
 
 
 def _is_listing(text: str, options: re.Pattern[str]) -> bool:
     """Whether a text lists the options from A and B on, rather than leading with its answer."""
-    labels = []
-    for match in re.finditer(rf"{_LETTER}[.):]\s*", text):
+    labels: list[str] = []
+    seen, begins_line = 0, True
+    for match in _LABEL.finditer(text):
         own = options.match(text, match.end())
-        line = text[: match.start()].rpartition("\n")[2]
-        if (own and own.lastgroup == match[0][0]) or not re.search(r"\w", line):
+        line = max(seen, text.rfind("\n", seen, match.start()) + 1)
+        begins_line = (begins_line or line > seen) and not _WORD.search(text, line, match.start())
+        if (own and own.lastgroup == match[0][0]) or begins_line:
             labels.append(match[0][0])
-    return labels[:2] == ["A", "B"]
+            if len(labels) == 2:
+                break
+        seen, begins_line = match.start(), False
+    return labels == ["A", "B"]
