@@ -149,7 +149,7 @@ def bench(
 
     Examples:
         dycoke bench holiday.mp4 -q "What happens?" -q "How many people are there?"
-        dycoke bench a.mp4 b.mp4 --methods dycoke,vidcom2 --retain 0.5,0.25 --plot talk.svg
+        dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
         dycoke bench talk.mkv --preset table-3
 
     All configurations take turns in one process. Each run decodes the video, encodes it and
