@@ -34,6 +34,7 @@ DAMAGED: list[Callable[[dict[str, Any]], bytes]] = [
     lambda content: json.dumps(content).encode("utf-16"),
     *(changed(method=method) for method in ({}, {"name": None}, {"name": ["a"]}, [], 7)),
     *(changed(method=METHOD | {"retain": value}) for value in (float("nan"), "x", 2, [1])),
+    changed(method={"name": "random", "retain": 0.25, "seed": float("inf")}),
     changed(ladder=[{}]),
     changed(ladder=[METHOD, METHOD | {"retain": -1}]),
     changed(tries=[[[ATTEMPT]]]),
