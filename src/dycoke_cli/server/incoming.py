@@ -20,6 +20,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
 
+from dycoke_cli.answer.json_bounds import count_values
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import check_declared, too_long
 from dycoke_cli.server.refused import Refused
@@ -174,7 +175,7 @@ class BodyScanner:
 
     def _add_structure(self, text: bytes) -> None:
         self._keep(text)
-        self._count(text.count(b",") + text.count(b"[") + text.count(b"{"))
+        self._count(count_values(text))
         self._between = (self._between + text)[:_BETWEEN]
 
     def _open(self) -> None:

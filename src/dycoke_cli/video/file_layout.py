@@ -7,7 +7,9 @@ files may begin again, and only reading all packets shows it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 _BOX_HEAD, _LARGE_BOX = 8, 16
@@ -39,27 +41,44 @@ def layout_of(file: BinaryIO) -> FileLayout:
     if head[:4] == _EBML:
         return FileLayout(size, is_single=_is_one_segment(file, size))
     if head[4:8] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"styp", b"skip"):
-        return _boxes(file, size)
+        return _of_boxes(file, size)
     return FileLayout(size)
 
 
-def _boxes(file: BinaryIO, size: int) -> FileLayout:
-    """Layout of an MP4 file, from the heads of its boxes: a size, and a name of 4 bytes."""
-    place, indexes = 0, 0
-    for _ in range(_MOST_BOXES):
-        file.seek(place)
+def top_level_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int | None]]:
+    """Type and end of each top-level box of an MP4; the last one may end behind the file.
+
+    A box is a size, which counts its head, and a type of 4 bytes. The end is None if the size is
+    too small for the head; then no other box is found.
+
+    Args:
+        file: its position changes.
+        size: of the file, in bytes.
+    """
+    begin = 0
+    while begin < size:  # no file can be sought at 2**63 or more
+        file.seek(begin)
         head = file.read(_LARGE_BOX)
         if len(head) < _BOX_HEAD:
-            break
-        length, name = int.from_bytes(head[:4], "big"), head[4:8]
-        if name == b"moof":
+            return
+        length, least = int.from_bytes(head[:4], "big"), _BOX_HEAD
+        if length == 1:  # the size is in the 8 bytes after the type
+            length, least = int.from_bytes(head[8:16], "big"), _LARGE_BOX
+        end = size if length == 0 else begin + length
+        if end < begin + least:
+            yield head[4:8], None
+            return
+        yield head[4:8], end
+        begin = end
+
+
+def _of_boxes(file: BinaryIO, size: int) -> FileLayout:
+    """Layout of an MP4 file."""
+    indexes = 0
+    for kind, _ in islice(top_level_boxes(file, size), _MOST_BOXES):
+        if kind == b"moof":
             return FileLayout(size)
-        indexes += name == b"moov"
-        if length == 1:  # the size is in the 8 bytes after the name
-            length = int.from_bytes(head[8:16], "big")
-        place = size if length < _BOX_HEAD else place + length
-        if place >= size:
-            break
+        indexes += kind == b"moov"
     return FileLayout(size, is_single=True, hidden_films=max(0, indexes - 1))
 
 

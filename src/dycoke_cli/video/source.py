@@ -139,7 +139,7 @@ class VideoSource:
 
         The first frame must have been decoded.
         """
-        if self.most_pictures is not None or self.container.format.name in _BY_DECODING_TIME:
+        if self.most_pictures is not None or self._by_decoding_time:
             return False
         return self._starts_untimed or not self.layout.is_single
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
+from dycoke_cli.video.file_layout import top_level_boxes
 
 _SNIFFED_BYTES = 4096
 _WEB_PAGE = re.compile(
@@ -51,7 +52,8 @@ def without_index(file: BinaryIO, name: str) -> str | None:
     if file.read(4) not in _FIRST_BOXES:
         return None
     size = file.seek(0, os.SEEK_END)
-    ends = [end for kind, end in _boxes(file, size) if kind == _INDEX]
+    boxes = islice(top_level_boxes(file, size), _MOST_BOXES)
+    ends = [end for kind, end in boxes if kind == _INDEX and end is not None]
     if ends and ends[0] <= size:
         return None
     return (
@@ -59,26 +61,6 @@ def without_index(file: BinaryIO, name: str) -> str | None:
         "because its download or recording stopped early: download it again "
         "(`curl -C - -LO ADDRESS` resumes one)"
     )
-
-
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Type and end of each top-level box of an MP4; the last one may end behind the file."""
-    begin = 0
-    for _ in range(_MOST_BOXES):
-        file.seek(begin)
-        head = file.read(16)
-        if len(head) < 8:
-            return
-        length, least = int.from_bytes(head[:4]), 8
-        if length == 1:  # a 64-bit length follows
-            length, least = int.from_bytes(head[8:16]), 16
-        end = size if length == 0 else begin + length
-        if end < begin + least:
-            return
-        yield head[4:8], end
-        if end >= size:  # no file can be sought at 2**63 or more
-            return
-        begin = end
 
 
 def _is_text(head: bytes) -> bool:
