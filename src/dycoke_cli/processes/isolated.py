@@ -20,13 +20,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from typing import Any, BinaryIO, Protocol
 
 from dycoke_cli.answer.json_bounds import parse
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.process_limits import give_up_privileges, limit_cpu, limit_memory
-from dycoke_cli.processes.zygote import passed_environment, start_interpreter, zygote
+from dycoke_cli.processes.zygote import (
+    function_of,
+    passed_environment,
+    start_interpreter,
+    zygote,
+)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 _ENDING_S = 10.0
@@ -309,7 +313,6 @@ def serve() -> None:
         first, _ = channel.receive()
         os.environ.update(first["environment"])
         channel.send({"pid": os.getpid()})
-        module, name = first["target"].split(":")
-        getattr(import_module(module), name)(channel)
+        function_of(first["target"])(channel)
     # Skips exit handlers: libraries may write files there, which the sandbox forbids.
     os._exit(0)

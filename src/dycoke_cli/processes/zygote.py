@@ -163,7 +163,7 @@ def serve() -> NoReturn:
     parent, prepare, entry = sys.argv[1:]
     # Before the imports: the parent may exit while they run.
     end_with(int(parent))
-    _function(prepare)()
+    function_of(prepare)()
     gc.collect()
     gc.freeze()  # else the first collection in a fork would copy every page
     channel, forks = socket.socket(fileno=0), dict[int, int]()
@@ -206,7 +206,7 @@ def _fork(file: int, entry: str) -> int:
         for standard in (0, 1):
             os.dup2(file, standard)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        _function(entry)()
+        function_of(entry)()
     except BaseException:
         if debugging():
             sys.excepthook(*sys.exc_info())
@@ -214,7 +214,8 @@ def _fork(file: int, entry: str) -> int:
         os._exit(1)
 
 
-def _function(name: str) -> Callable[[], object]:
+def function_of(name: str) -> Callable[..., object]:
+    """The function with a name such as "module:name", whose module is imported."""
     module, function = name.split(":")
-    found: Callable[[], object] = getattr(import_module(module), function)
+    found: Callable[..., object] = getattr(import_module(module), function)
     return found
