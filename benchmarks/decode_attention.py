@@ -2,15 +2,15 @@
 
 `python -m benchmarks.decode_attention` goes through the KV cache and the kernels of the package
 with random keys, for the language models of LLaVA-OneVision 0.5B and 7B, in bfloat16. Copies and
-index included, nothing else: it says from how many visual tokens on `--prune-from auto` prunes with
-`dycoke-plus`. Configurations take turns, and the fastest step counts: others disturb the rest.
+index included, nothing else: what `--prune-from auto` measures (`engine/break_even.py`), at more
+sizes. Configurations take turns, and the fastest step counts: others disturb the rest.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -18,86 +18,42 @@ import typer
 
 from benchmarks.page import ROOT, put, where
 from dycoke_cli import DyCokePlus
-from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.kv_cache.indexed import IndexedStore
-from dycoke_cli.kernels.attention import decode_attention
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.break_even import PRUNED, TimedStep
+from dycoke_cli.kernels.attention_interface import NAME
+from dycoke_cli.kernels.processor import STOCK_KERNEL
+from dycoke_cli.models.traits import DecodeAttention
 
 PAGE = ROOT / "docs" / "speed.md"
-TEXT = 64
 RATIOS = (0.7, 0.85, 0.9, 0.95)
 
 
-@dataclass(frozen=True)
-class Model:
-    """The sizes of a language model's attention.
-
-    Args:
-        layers: how many.
-        heads: of queries.
-        kv_heads: of keys and values.
-        width: of a head.
-    """
-
-    layers: int
-    heads: int
-    kv_heads: int
-    width: int
-
-
-MODELS = {"0.5B": Model(24, 14, 2, 64), "7B": Model(28, 28, 4, 128)}
-
-
-def store_of(model: Model, visual: int, method: DyCokePlus | None) -> KVStore:
-    """A cache with a prompt of so many visual tokens and `TEXT` others; None attends to all."""
-    pruning = None if method is None else method.pruning()
-    length = visual + TEXT
-    sizes = {
-        "layers": model.layers,
-        "paddings": [0],
-        "visual": [torch.arange(TEXT // 2, TEXT // 2 + visual)],
-        "length": length,
-        "uncompressed_length": length,
-    }
-    store = KVStore(**sizes)
-    if method is not None and pruning is not None and pruning.own is not None:
-        counts = [method.attended_tokens(visual)]
-        store = IndexedStore(
-            selector=pruning.own, counts=counts, first_pruned=pruning.layer, **sizes
-        )
-    prompt = torch.randn(1, model.kv_heads, length, model.width).bfloat16()
-    for layer in range(model.layers):
-        store.update(prompt, prompt, layer)
-    return store
+MODELS = {
+    "0.5B": DecodeAttention(24, 14, 2, 64, "bfloat16", "cpu", NAME),
+    "7B": DecodeAttention(28, 28, 4, 128, "bfloat16", "cpu", NAME),
+}
 
 
 @torch.inference_mode()
-def step_seconds(model: Model, store: KVStore) -> float:
-    """What the attention of all layers takes in one decoding step."""
-    query = torch.randn(1, model.heads, 1, model.width).bfloat16()
-    new = torch.randn(1, model.kv_heads, 1, model.width).bfloat16()
-    scaling = model.width**-0.5
-    started = time.perf_counter()
-    store.begin_step()
-    for layer in range(model.layers):
-        key, value = store.update(new, new, layer)
-        key, value, mask = store.attended(layer, query, key, value, scaling)
-        decode_attention(query, key, value, scaling, mask)
-    return time.perf_counter() - started
-
-
-@torch.inference_mode()
-def measured(model: Model, visual: int, steps: int) -> dict[str, float]:
+def measured(model: DecodeAttention, visual: int, steps: int) -> dict[str, float]:
     """Milliseconds of the fastest step, by configuration."""
-    methods: dict[str, DyCokePlus | None] = {"all tokens": None}
-    methods |= {f"P={ratio:g}": DyCokePlus(prune_ratio=ratio, prune_from=0) for ratio in RATIOS}
+    methods = {f"P={ratio:g}": DyCokePlus(prune_ratio=ratio, prune_from=0) for ratio in RATIOS}
     methods["P=0.9, per head"] = DyCokePlus(prune_ratio=0.9, prune_from=0, per_head=True)
-    stores = {name: store_of(model, visual, method) for name, method in methods.items()}
-    taken: dict[str, list[float]] = {name: [] for name in stores}
+    runs: dict[str, Callable[[], object]] = {}
+    for name, method in methods.items():
+        bound = BoundMethod(replace(method, prune_layer=0))
+        step = TimedStep(model, bound, visual)
+        kernels = step.kernels(quantized=False)
+        runs.setdefault("all tokens", kernels[STOCK_KERNEL])
+        runs[name] = kernels[PRUNED]
+    taken: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(steps + 2):
-        for name, store in stores.items():
-            seconds = step_seconds(model, store)
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
             if number >= 2:  # the first ones warm up
-                taken[name].append(1000 * seconds)
+                seconds = time.perf_counter() - started
+                taken[name].append(1000 * seconds * model.layers / step.layers)
     return {name: min(times) for name, times in taken.items()}
 
 

@@ -50,7 +50,8 @@ class Param:
         below: exclusive upper bound.
         layer: the value is a layer index of the language model (0-based; 1 or more unless
             `at_least` is set), checked against the number of layers.
-        words: words accepted in place of a number, and the numbers that they mean.
+        words: words accepted in place of a number, and what they mean; None is a default to be
+            settled.
         default: the default in words, where the value isn't enough; "" omits it.
         switch: another parameter of the same method; while it is off or None, this one has no
             effect.
@@ -71,7 +72,7 @@ class Param:
     to: float | None = None
     below: float | None = None
     layer: bool = False
-    words: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, int | None] = field(default_factory=dict)
     default: str | None = None
     switch: str | None = None
     flag: str | None = None

@@ -230,7 +230,7 @@ def test_refusals() -> None:
     windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
     with pytest.raises(UsageError, match="layers that don't keep every token"):
         attach(windows, Plus(proportional=True))
-    layer = replace(WEIGHTED[0], scorer="layer", proportional=False, prune_layer=2)
+    layer = replace(WEIGHTED[0], scorer="layer", proportional=False, prune_layer=2, prune_from=0)
     object.__setattr__(layer, "proportional", True)  # as a plug-in might
     with pytest.raises(UsageError, match="selection that later layers get of an earlier one"):
         attach(model, layer)

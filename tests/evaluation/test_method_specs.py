@@ -8,7 +8,6 @@ import pytest
 from transformers import AutoConfig
 
 from dycoke_cli import DyCoke, FastV, RandomMerge, Uncompressed
-from dycoke_cli.compression.methods.dycoke import PAYS_FROM
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
@@ -51,7 +50,7 @@ def only(text: str) -> Spec:
         ),
         (
             "dycoke:prune_from=auto",
-            DyCoke(prune_from=PAYS_FROM, prune_layer=9, positions="kept"),
+            DyCoke(prune_from=None, prune_layer=9, positions="kept"),
             None,
         ),
     ],

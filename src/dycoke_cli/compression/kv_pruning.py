@@ -44,11 +44,13 @@ DP_CACHE = Param(
     switch="kv_prune",
 )
 PRUNE_FROM = Param(
-    "Prune the KV cache only if at least this many visual tokens remain after stage 1; auto is the "
-    "measured break-even.",
+    "Prune the KV cache only if at least this many visual tokens remain after stage 1; auto: from "
+    "where it is faster, as measured on this machine.",
     at_least=0,
+    words={"auto": None},
     default="0, always",
     switch="kv_prune",
+    nullable=True,  # where nothing is pruned, nothing is measured
 )
 
 

@@ -28,7 +28,12 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
         return method
     if model.listed:
         _check_vision_tower(method, model)
-    return settle(method, model.defaults, model.layers, model.name)
+    bound = settle(method, model.defaults, model.layers, model.name)
+    if model.decode is None:  # bound again once the model is loaded; and no torch is imported
+        return bound
+    from dycoke_cli.engine.break_even import settle_break_even
+
+    return settle_break_even(bound, model.decode)
 
 
 def _check_vision_tower(method: Method, model: ModelTraits) -> None:

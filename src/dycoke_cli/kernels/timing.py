@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from types import SimpleNamespace
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -128,7 +129,12 @@ class AttentionShape:
         }
 
 
-Shape = LinearShape | AttentionShape
+class Shape(Protocol):
+    """What is timed: its text is the key of cached times."""
+
+    def kernels(self, quantized: bool) -> Kernels:
+        """Callables that run each kernel; the stock one is among them."""
+        ...
 
 
 @torch.inference_mode()

@@ -41,7 +41,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
-from dycoke_cli.models.traits import ModelTraits, traits_of
+from dycoke_cli.models.traits import DecodeAttention, ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
 
@@ -131,7 +131,7 @@ class LoadedModel:
     @property
     def traits(self) -> ModelTraits:
         """What a method is bound by."""
-        return traits_of(self.model.config, self.name, self.family)
+        return traits_of(self.model.config, self.name, self.family, DecodeAttention.of(self.model))
 
     @property
     def domain(self) -> str | None:

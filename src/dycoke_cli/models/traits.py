@@ -13,6 +13,53 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
+from dycoke_cli.stock.sizes import Sizes
+
+
+@dataclass(frozen=True)
+class DecodeAttention:
+    """The attention of a decoding step: its sizes, and what computes it.
+
+    Args:
+        layers: of the language model.
+        heads: of queries.
+        kv_heads: of keys and values.
+        width: of a head.
+        dtype: of keys and values, such as "bfloat16".
+        device: such as "cpu" or "cuda:0".
+        implementation: name in transformers' registry of attention functions.
+        measuring: whether steps are timed: in a small model that takes longer than it can save.
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int
+    width: int
+    dtype: str
+    device: str
+    implementation: str = "sdpa"
+    measuring: bool = False
+
+    @classmethod
+    def of(cls, model: Any) -> DecodeAttention:
+        """Read them from a stock model; its attention is known only once it is loaded."""
+        # These import torch, which a stored configuration doesn't need.
+        from dycoke_cli.kernels.choice import MIN_TIMED_WEIGHTS
+        from dycoke_cli.stock.private_api import attention_implementation
+
+        sizes, decoder = Sizes.of(model.config), model.get_decoder()
+        stock = attention_implementation(decoder)
+        return cls(
+            layers=sizes.layers,
+            heads=sizes.heads,
+            kv_heads=sizes.kv_heads,
+            width=sizes.head_width,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(decoder.device),
+            # Eager attention isn't in the registry; SDPA computes the same.
+            implementation="sdpa" if stock == "eager" else stock,
+            measuring=3 * sizes.layers * sizes.hidden * sizes.mlp >= MIN_TIMED_WEIGHTS,
+        )
 
 
 @dataclass(frozen=True)
@@ -27,6 +74,7 @@ class ModelTraits:
         name: of the model, for errors.
         tower_depth: layers of its vision tower; None where the tower or the stock configuration
             isn't known.
+        decode: attention of its decoding steps; None where its dtype and device aren't known yet.
     """
 
     model_type: str
@@ -35,6 +83,7 @@ class ModelTraits:
     layers: int | None
     name: str = field(default="this model", compare=False)
     tower_depth: int | None = field(default=None, compare=False)
+    decode: DecodeAttention | None = None
 
     @property
     def listed(self) -> bool:
@@ -42,13 +91,19 @@ class ModelTraits:
         return self.family is not UNLISTED
 
 
-def traits_of(config: Any, name: str = "this model", family: Family | None = None) -> ModelTraits:
+def traits_of(
+    config: Any,
+    name: str = "this model",
+    family: Family | None = None,
+    decode: DecodeAttention | None = None,
+) -> ModelTraits:
     """The traits of a model with a stock configuration.
 
     Args:
         config: of the whole model.
         name: of the model, for errors.
         family: its layout; None for that of its configuration.
+        decode: attention of its decoding steps, once it is loaded.
 
     Raises:
         UsageError: a family without a layout.
@@ -63,4 +118,5 @@ def traits_of(config: Any, name: str = "this model", family: Family | None = Non
         layers=layers,
         name=name,
         tower_depth=None if family.tower is None else family.tower.depth(config),
+        decode=decode,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
+from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.registry import METHODS, create
 from tests.cli.harness import run_here
 from tests.documents import valid
@@ -47,7 +47,7 @@ def test_one_method() -> None:
         "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     }
     assert parameters["ttm"]["flags"] == ["--ttm", "--no-ttm"]
-    assert parameters["prune_from"]["words"] == {"auto": PAYS_FROM}
+    assert parameters["prune_from"]["words"] == {"auto": None}
     assert parameters["prune_layer"]["default"] is None
     assert parameters["prune_layer"]["default_in_words"].startswith("the paper's 3, unless")
     ablations = {row["name"]: row["parameters"] for row in dycoke["ablations"]}

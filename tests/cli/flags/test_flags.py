@@ -52,7 +52,7 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--merge-stage", "vision"], {"merge_stage": "vision"}),
         (["--merge-stage", "llm"], {}),
         (["--prune-from", "300"], {"prune_from": 300}),
-        (["--prune-from", "auto"], {"prune_from": PAYS_FROM}),
+        (["--prune-from", "auto"], {"prune_from": None}),
     ],
 )
 def test_parameters_of_the_method(
@@ -64,8 +64,12 @@ def test_parameters_of_the_method(
 
 
 def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> None:
-    method = asked(fake, "--method", "dycoke-plus", "--prune-from", "auto")["method"]
-    assert method.prune_from == dycoke_plus.PAYS_FROM != PAYS_FROM
+    """None is auto, and not a flag that wasn't given: without it dycoke prunes always."""
+    assert asked(fake)["method"].prune_from == 0
+    for name, usual in (("dycoke", PAYS_FROM), ("dycoke-plus", dycoke_plus.PAYS_FROM)):
+        method = asked(fake, "--method", name, "--prune-from", "auto")["method"]
+        assert method.prune_from is None
+        assert method.pruning().least == usual
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,9 @@ class ListedParameter:
     ]
     default_in_words: str
     range: Annotated[str | None, Doc("In words; null without limits.")]
-    words: Annotated[dict[str, int], Doc("Words accepted in place of a value.")]
+    words: Annotated[
+        dict[str, int | None], Doc("Words accepted in place of a value; null is a measured one.")
+    ]
     switch: Annotated[str | None, Doc("The on-off parameter that enables it.")]
     schema: Annotated[dict[str, Any], Doc("Its JSON Schema.", minProperties=1)]
 

@@ -123,7 +123,7 @@ class DyCoke(SelectionHooks, Method):
     positions: Positions = None
     dp_cache: Annotated[Literal["device", "host", "discard"], DP_CACHE] = "device"
     merge_stage: Annotated[MergeStage, replace(MERGE_STAGE, switch="ttm")] = "llm"
-    prune_from: Annotated[int, replace(PRUNE_FROM, words={"auto": PAYS_FROM})] = 0
+    prune_from: Annotated[int | None, PRUNE_FROM] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,7 +131,7 @@ class DyCoke(SelectionHooks, Method):
             object.__setattr__(self, "recall", self.dp_cache != "discard")
         if self.merge_stage == "vision" and self.merged_early() is None:
             raise UsageError("merge_stage vision needs ttm, in the paper variant")
-        if self.prune_from and self.dp_cache != "device":
+        if self.prune_from != 0 and self.dp_cache != "device":
             raise UsageError(
                 f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
             )
@@ -157,9 +157,11 @@ class DyCoke(SelectionHooks, Method):
 
     def has_effect(self, switch: str, kept: int) -> bool:
         """Whether a stage is on; stage 2 needs enough visual tokens, too."""
-        return super().has_effect(switch, kept) and (
-            switch != "kv_prune" or kept >= self.prune_from
-        )
+        return super().has_effect(switch, kept) and (switch != "kv_prune" or kept >= self._least)
+
+    @property
+    def _least(self) -> int:
+        return PAYS_FROM if self.prune_from is None else self.prune_from
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """The tokens that stage 1 keeps of `features[F, N, D]`: flat indices `[M]`, int64."""
@@ -221,4 +223,4 @@ class DyCoke(SelectionHooks, Method):
             return None
         recall = settled(self.recall)
         selector = VisualSelector(self.prune_ratio, self.recall_threshold, recall, self.variant)
-        return Pruning(settled(self.prune_layer), selector, self.dp_cache, self.prune_from)
+        return Pruning(settled(self.prune_layer), selector, self.dp_cache, self._least)

@@ -97,11 +97,7 @@ class DyCokePlus(MergingEarly):
     ] = "device"
     prune_from: Annotated[
         int | None,
-        replace(
-            PRUNE_FROM,
-            words={"auto": PAYS_FROM},
-            default="auto; 0 (always) unless dp_cache is device",
-        ),
+        replace(PRUNE_FROM, default="auto; 0 (always) unless dp_cache is device"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -122,9 +118,8 @@ class DyCokePlus(MergingEarly):
             )
         if self.scorer == "layer" and self.kv_prune and self.proportional:
             raise UsageError("proportional is for the scorer own; drop it, or the scorer layer")
-        if self.prune_from is None:
-            least = PAYS_FROM if self.dp_cache == "device" else 0
-            object.__setattr__(self, "prune_from", least)
+        if self.prune_from is None and self.dp_cache != "device":
+            object.__setattr__(self, "prune_from", 0)
         if self.prune_from and self.dp_cache != "device":
             raise UsageError(
                 f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
@@ -136,7 +131,7 @@ class DyCokePlus(MergingEarly):
 
     @property
     def _least(self) -> int:
-        return settled(self.prune_from)
+        return PAYS_FROM if self.prune_from is None else self.prune_from
 
     def attended_tokens(self, kept: int) -> int:
         """What a decoding step attends to."""
