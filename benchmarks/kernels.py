@@ -21,10 +21,10 @@ import typer
 from torch import nn
 
 from benchmarks.page import ROOT, put_of_machine, where
+from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels import timing
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.processor import instructions
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape
 
 PAGE = ROOT / "docs" / "speed.md"

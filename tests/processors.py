@@ -21,18 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Replace the functions before any module imports them by their names."""
-    from dycoke_cli.kernels import linear, processor
-
     kind = config.getoption("--processor")
     if kind == "unpacked":
+        from dycoke_cli.kernels import linear
+
         linear.can_pack = _always(False)
         return
+    from dycoke_cli import instruction_sets
+
     more = ["avx512_f", "avx512_bf16"] if kind == "bfloat16" else []
-    processor.instructions = _always(["avx2", *more])
-
-    from dycoke_cli.kernels import choice
-
-    choice.has_amx = _always(False)  # the function itself has tests
+    instruction_sets.instructions = _always(["avx2", *more])
 
 
 def _always(value: Any) -> Callable[[], Any]:

@@ -31,6 +31,7 @@ LAYERS = (
     "storage",
     "plugins",
     "resources",
+    "instruction_sets",
     "processes",
     "video",
     "stock",

@@ -19,7 +19,7 @@ from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
-from dycoke_cli.kernels.processor import BFLOAT16, instructions
+from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 
 PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 
@@ -63,7 +63,7 @@ def main(
         )
     }
     if dtype is None:
-        dtype = "bfloat16" if BFLOAT16 & set(instructions()) else "float32"
+        dtype = "float32" if emulates_bfloat16(instructions()) else "bfloat16"
     course = Course(model, Journal(journal), tokens, where(), dtype)
     of_whole, of_language, of_pruning = (
         {count: course.run(part, count, rounds, int8=int8) for count, rounds in heats}

@@ -196,63 +196,6 @@ def test_loading_follows_what_was_measured(
     assert loaded.warnings == (kernel_choice.INT8_IS_SLOWER,)
 
 
-@pytest.mark.parametrize(
-    ("float32", "given", "warned"),
-    [
-        (0.5, {}, True),
-        (0.9, {}, False),
-        (0.5, {"dtype": "bfloat16"}, False),
-        (0.5, {"quantize": "int8"}, False),
-        (0.5, {"kernels": "stock"}, False),
-    ],
-)
-def test_a_warning_tells_where_float32_is_faster(
-    float32: float, given: dict[str, str], warned: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fake(shape: Shape, quantized: bool, until: float) -> dict[str, float]:
-        if isinstance(shape, LinearShape) and shape.dtype == "float32":
-            return {"stock": float32}
-        return dict.fromkeys(KERNELS, 1.0)
-
-    monkeypatch.setattr(kernel_choice, "time_kernels", fake)
-    loaded = load("mini", device="cpu", **given)
-    told = kernel_choice.FLOAT32_IS_FASTER.format(share=float32)
-    assert (told in loaded.warnings) is warned
-    assert "50%" in kernel_choice.FLOAT32_IS_FASTER.format(share=0.5)
-
-
-def test_nothing_is_said_of_float32_without_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = lambda shape, quantized, until: dict.fromkeys(  # noqa: E731
-        KERNELS, 0.1 if getattr(shape, "dtype", "") == "float32" else 1.0
-    )
-    monkeypatch.setattr(kernel_choice, "time_kernels", fake)
-    assert load("mini", device="cpu").warnings
-    needed = 2 * load("mini", device="cpu", kernels="stock").model.get_memory_footprint()
-    monkeypatch.setattr("dycoke_cli.models.load.free_memory", lambda device: needed)
-    assert not load("mini", device="cpu").warnings
-
-
-def test_the_share_of_float32_is_that_of_the_largest_layer(
-    timed: dict[str, dict[str, float]],
-) -> None:
-    given = model()
-    share = choose_kernels(given, quantized=False).float32_share
-    layers = eligible(given)
-    logits = given.get_output_embeddings()
-    name = max(
-        (name for name, layer in layers.items() if layer is not logits),
-        key=lambda name: layers[name].weight.numel(),
-    )
-    generates = layers[name] in [*given.get_decoder().modules()]
-    sizes = f"linear {layers[name].in_features}x{layers[name].out_features}"
-    number = {"128": 8} | ({"1": 64} if generates else {})
-    as_float32 = sum(n * timed[f"{sizes}, {t} tokens, float32"]["stock"] for t, n in number.items())
-    usual = min(seconds(given, name, kernel, timed) for kernel in ("stock", "packed"))
-    assert share == pytest.approx(as_float32 / usual)
-    assert choose_kernels(model(dtype=torch.float32), quantized=False).float32_share is None
-    assert choose_kernels(given, quantized=True).float32_share is None
-
-
 def test_times_are_kept_and_asked_for_once(
     timed: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

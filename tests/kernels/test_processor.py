@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import Any
-
 import pytest
-import torch
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
 from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, STOCK, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
-from dycoke_cli.stock.private_api import attention_implementation, has_amx
+from dycoke_cli.stock.private_api import attention_implementation
 from tests.natural import Pictures, pan
 
 
 @pytest.fixture(params=[True, False], ids=["AMX", "no AMX"])
 def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether this processor seems to have tiles."""
-    monkeypatch.setattr(choice, "has_amx", lambda: request.param)
+    more = ["amx_bf16"] if request.param else []
+    monkeypatch.setattr(choice, "instructions", lambda: ["avx2", "avx512_bf16", *more])
     return request.param
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_attention_is_ours_where_there_are_no_tiles(
-    dtype: str, amx: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(choice, "instructions", lambda: ["avx2", "avx512_bf16"])
+def test_attention_is_ours_where_there_are_no_tiles(dtype: str, amx: bool) -> None:
     loaded = load("mini", device="cpu", dtype=dtype)
     for part in loaded.model, loaded.model.get_decoder():
         assert attention_implementation(part) == (STOCK if amx else NAME)
@@ -46,7 +40,6 @@ def test_attention_is_ours_where_there_are_no_tiles(
 def test_only_single_tokens_are_ours_where_bfloat16_is_emulated(
     dtype: str, has: list[str], ours: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "has_amx", lambda: False)
     monkeypatch.setattr(choice, "instructions", lambda: has)
     model = load("mini", device="cpu", dtype=dtype).model
     assert choice.unmeasured(model, quantized=False).attention == ours
@@ -68,26 +61,3 @@ def test_int8_says_where_it_is_slower(amx: bool, kernels: str) -> None:
     answer = VideoSession(loaded, Pictures.of(pan(2))).ask("Why?", DyCoke(), max_new_tokens=1)
     assert (choice.INT8_IS_SLOWER in answer.to_dict()["warnings"]) is amx
     assert load("mini", device="cpu", kernels=kernels).warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [({"amx_tile": True}, True), ({"amx_tile": False}, False), ({}, False)],
-)
-def test_torch_says_what_the_processor_has(
-    capabilities: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = MappingProxyType(capabilities)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
-    assert has_amx() is expected
-
-
-@pytest.mark.parametrize("expected", [True, False])
-def test_an_older_torch_says_it_in_private(expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: expected)
-    assert has_amx() is expected
-
-
-def test_both_say_the_same_of_this_processor() -> None:
-    assert has_amx() is torch.cpu._is_amx_tile_supported()

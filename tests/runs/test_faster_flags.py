@@ -20,8 +20,8 @@ from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.runs import faster_flags as faster_flags_module
 from dycoke_cli.runs.faster_flags import AVX2, AVX512, encoded_early, faster_flags
-from dycoke_cli.stock import private_api
 from dycoke_cli.video import Sampling
 from tests.documents import example
 
@@ -47,8 +47,8 @@ def loaded(name: str = "llava-onevision-0.5b", **more: Any) -> Any:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Processor:
     """A machine with neither AMX nor bfloat16, where nothing was timed yet."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
-    monkeypatch.setattr(private_api, "has_amx", lambda: False)
-    monkeypatch.setattr(processor, "instructions", lambda: ["avx2"])
+    for module in (processor, faster_flags_module):
+        monkeypatch.setattr(module, "instructions", lambda: ["avx2"])
     return Processor.here()
 
 
@@ -78,7 +78,7 @@ def test_where_nothing_was_timed_another_machine_is_named(monkeypatch: pytest.Mo
         advice(request=early) or ""
     )
     # Where bfloat16 is computed, 8 bits gain little.
-    monkeypatch.setattr(processor, "instructions", lambda: ["avx2", "avx512_bf16"])
+    monkeypatch.setattr(faster_flags_module, "instructions", lambda: ["avx2", "avx512_bf16"])
     assert "(38 s in place of 74 s, on another machine" in (advice() or "")
     assert advice(request=early) is None
 
@@ -138,7 +138,7 @@ def timed(stock: float, eight: float) -> dict[str, float]:
 
 
 def test_with_amx_8_bits_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_api, "has_amx", lambda: True)
+    monkeypatch.setattr(faster_flags_module, "instructions", lambda: ["avx2", "amx_bf16"])
     assert "Faster: --merge-stage vision (" in (advice() or "")
 
 

@@ -69,7 +69,8 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             "of their own"
         )
     warnings = check_files(dataset, items)
-    chosen = evaluation.served or choose(evaluation.request.model, evaluation.request.loading)
+    request = evaluation.request
+    chosen = evaluation.served or choose(request.model, request.loading, evaluation.workers or 1)
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):
         _check_understood(chosen, items)

@@ -11,18 +11,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.attention import REGISTER
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.linear import PackedLinear
-from dycoke_cli.kernels.processor import BFLOAT16, STOCK_KERNEL, Processor, Times, instructions
+from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
     CUSTOM,
@@ -36,7 +37,6 @@ from dycoke_cli.kernels.timing import (
     time_kernels,
 )
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.stock.private_api import has_amx
 from dycoke_cli.stock.sizes import Sizes
 
 MIN_TIMED_WEIGHTS = 100_000_000
@@ -52,12 +52,6 @@ INT8_IS_SLOWER = (
     "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
     "drop it where the model fits without"
 )
-FLOAT32_IS_FASTER = (
-    "this processor computes bfloat16, as the weights are stored, slower than float32: with "
-    "--dtype float32 the layers take {share:.0%} of the time, for twice the memory of the weights"
-)
-MAX_FLOAT32_SHARE = 0.8
-"""Largest share of bfloat16's time at which float32 is suggested, despite its memory."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +63,12 @@ class Choice:
         packed: names of the layers to pack.
         int8: class for each layer to quantize to 8 bits, by layer name.
         int8_is_slower: whether the quantized layers are slower than in the model's own dtype.
-        float32_share: time of the largest layer in float32, as a share of its time in bfloat16;
-            None for models in other dtypes or quantized, and if not measured.
     """
 
     attention: frozenset[str]
     packed: list[str]
     int8: dict[str, type[PackedLinear]] = field(default_factory=dict)
     int8_is_slower: bool = False
-    float32_share: float | None = None
 
 
 def unmeasured(model: Any, quantized: bool) -> Choice:
@@ -92,8 +83,9 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
         model: a stock model.
         quantized: whether its layers are quantized to 8 bits.
     """
-    amx, has = has_amx(), set(instructions())
-    emulated = model.dtype == torch.bfloat16 and "avx2" in has and not BFLOAT16 & has
+    has = instructions()
+    amx = "amx_bf16" in has
+    emulated = model.dtype == torch.bfloat16 and emulates_bfloat16(has)
     kind = next(iter(int8_kernels().values()))
     return Choice(
         attention=frozenset() if amx else frozenset([DECODE] if emulated else SHAPES),
@@ -132,10 +124,8 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     # The largest layers take most of the time, so they are timed before the limit is reached.
     largest = sorted(linear, key=lambda name: -layers[name].weight.numel())
     wanted: list[Shape] = [*attention, *(shape for name in largest for shape in linear[name])]
-    compared = [] if quantized else linear.get(_to_compare(model, largest), [])
-    as_float32 = [replace(shape, dtype="float32") for shape in compared]
     # Most layers share a few shapes. A dict removes duplicates and keeps the order.
-    shapes = dict.fromkeys([*wanted, *as_float32])
+    shapes = dict.fromkeys(wanted)
     times = measured(shapes, quantized) if measuring else Processor.here().read()
 
     custom = set(default.attention)
@@ -164,22 +154,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
         > sum(min(t[k] for k in (STOCK_KERNEL, PACKED) if k in t) for t in timed)
         if timed
         else default.int8_is_slower,
-        float32_share=_share(_totals(as_float32, times), _totals(compared, times)),
     )
-
-
-def _to_compare(model: Any, layers: Iterable[str]) -> str:
-    """First layer that processes all tokens of a prompt, for a model in bfloat16; else "".
-
-    The output layer processes only the last token, so its time says little about the model's.
-    """
-    logits = model.get_output_embeddings()
-    candidates = (name for name in layers if model.get_submodule(name) is not logits)
-    return next(candidates, "") if model.dtype == torch.bfloat16 else ""
-
-
-def _share(changed: Mapping[str, float], unchanged: Mapping[str, float]) -> float | None:
-    return min(changed.values()) / min(unchanged.values()) if changed and unchanged else None
 
 
 def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionShape]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.resources import processor_name
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole
 from dycoke_cli.storage.private_file import read_own
 
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""x86 instruction sets for bfloat16; without them it is slower than float32."""
 STOCK_KERNEL = "stock"
 """Name of the stock kernel, which is timed for every shape."""
 Times = dict[str, dict[str, float]]
@@ -62,13 +60,6 @@ class Processor:
     def write(self, times: Times) -> None:
         """Replace the cached times atomically."""
         write_whole(self.file, json.dumps({"machine": asdict(self), "times": times}, indent=1))
-
-
-def instructions() -> list[str]:
-    """Instruction sets of this processor that kernels use, such as "avx512_vnni"."""
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    names = ("avx2", "avx512_f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return [name for name in names if capabilities.get(name)]
 
 
 def _checked(times: Any) -> dict[str, float]:

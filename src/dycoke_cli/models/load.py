@@ -12,9 +12,7 @@ import torch
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels.choice import (
-    FLOAT32_IS_FASTER,
     INT8_IS_SLOWER,
-    MAX_FLOAT32_SHARE,
     choose_kernels,
     unmeasured,
 )
@@ -31,6 +29,7 @@ from dycoke_cli.kernels.replacing import (
     use_int8,
     use_packed,
 )
+from dycoke_cli.kernels.timing import bfloat16_factor
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.devices import device_names, has_device_map, input_device, working_devices
 from dycoke_cli.models.discovery.layout_cache import found_layout
@@ -201,12 +200,8 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     fast, one_device = not stock, not has_device_map(model)
     kernels = (choose_kernels if fast and one_device else unmeasured)(model, own_int8)
     warnings = [MEANINGLESS] if options.random_weights else []
-    share = kernels.float32_share
-    slow = options.dtype == "auto" and share is not None and share < MAX_FLOAT32_SHARE
-    # float32 needs twice the memory that the weights have now. This is checked before layers are
-    # packed, because packed weights no longer count in the footprint.
-    if slow and free is not None and free > 2 * model.get_memory_footprint():
-        warnings.append(FLOAT32_IS_FASTER.format(share=share))
+    if resolved.emulated is not None:
+        warnings.append(resolved.emulated.warning(bfloat16_factor()))
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:
         use_int8(model, kernels.int8)

@@ -8,20 +8,12 @@ random weights.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutOfMemoryError
-from dycoke_cli.models.files.weight_files import (
-    WHOLE,
-    check_references,
-    hub_reader,
-    loaded_files,
-)
-from dycoke_cli.models.resolve import ModelRef, ResolvedModel, explained
+from dycoke_cli.models.resolve import ResolvedModel, explained, file_bytes
 from dycoke_cli.resources import in_words
 from dycoke_cli.stock.importing import uncollected
 
@@ -108,7 +100,7 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
 
     # On the meta device such a model has its original dtype; only the files have the true size.
     if stored_quantized(resolved.config):
-        stored = _stored_bytes(resolved.source, resolved.revision)
+        stored = file_bytes(resolved.source, resolved.revision)
         return None if stored is None else WeightBytes(stored, stored)
     model, options = built or without_weights(resolved), resolved.options
     quantized = options.quantize is not None
@@ -148,7 +140,7 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
     # A config.json with wrong sizes would otherwise be reported as too little memory, and the user
     # would look for a larger machine.
     if needed is not None and source.local and not resolved.options.random_weights:
-        stored = _stored_bytes(source, None) or 0
+        stored = file_bytes(source, None) or 0
         if needed > _MAX_OVER_STORED * stored + _SMALL:
             raise ModelError(
                 f"{source.name} can't be loaded: by its config.json it would take "
@@ -172,28 +164,6 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
         f"the model {resolved.source.name}{several} {in_words(copies * needed, free)} on {where}; "
         f"use {' or '.join(flags)}"
     )
-
-
-def _stored_bytes(source: ModelRef, revision: str | None) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None if unknown."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-    if source.local:
-        return sum(file.stat().st_size for file in loaded_files(Path(source.location)))
-    repo, total = source.location, 0
-    with explained(source, "its weights"):
-        names = check_references(source.name, hub_reader(repo, str(revision))) or [WHOLE]
-        for name in names:
-            path = try_to_load_from_cache(repo, name, revision=revision)
-            # A cached file needs no request, so a complete model is checked offline.
-            if isinstance(path, str):
-                total += os.path.getsize(path)
-                continue
-            size = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision)).size
-            if size is None:
-                return None
-            total += size
-    return total
 
 
 def _whole(model: Any) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""Dtypes that `--dtype` names."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class LoadOptions:
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Param(
-            "Weight dtype: auto (as stored, but bfloat16 for float16 on a CPU), float32, bfloat16 "
-            "or float16."
+            "Weight dtype: auto, float32, bfloat16 or float16. auto is the stored one; on a CPU "
+            "16-bit weights are loaded in bfloat16, or, if the CPU has no instructions for it and "
+            "the memory suffices, in float32."
         ),
     ] = "auto"
     revision: str | None = None
@@ -64,6 +68,16 @@ class LoadOptions:
             "stock (torch's; each generated token goes through the model's modules, too).",
         ),
     ] = "fast"
+
+    def with_dtype(self, dtype: Any) -> LoadOptions:
+        """The options with the dtype that "auto" stands for.
+
+        Args:
+            dtype: name or `torch.dtype`; one that `--dtype` can't name, such as float64, stays
+                "auto".
+        """
+        name: Any = str(dtype).removeprefix("torch.")
+        return replace(self, dtype=name) if name in DTYPES else self
 
     def __post_init__(self) -> None:
         check_all(self)

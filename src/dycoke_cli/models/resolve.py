@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +37,15 @@ from dycoke_cli.models.files.weight_files import (
     check_references,
     hub_reader,
     missing_parts,
+    stored_bytes,
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits, traits_of
+from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
+from dycoke_cli.resources import free_main_memory
 
 if TYPE_CHECKING:
     import torch
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Part of the error of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
@@ -79,7 +81,8 @@ class ResolvedModel:
         family: its layout.
         device: that it will be loaded to.
         dtype: of its loaded weights.
-        options: load options.
+        options: load options, with this dtype in place of "auto".
+        emulated: see `WeightDtype`.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ResolvedModel:
     device: torch.device
     dtype: torch.dtype
     options: LoadOptions
+    emulated: Float32Room | None = None
 
     @property
     def layers(self) -> int:
@@ -231,18 +235,23 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
     return f"sha256:{content.hexdigest()}"
 
 
-def choose(name: str | ModelRef, options: LoadOptions | None = None) -> ResolvedModel:
+def choose(
+    name: str | ModelRef, options: LoadOptions | None = None, copies: int = 1
+) -> ResolvedModel:
     """Resolve a model, and check that it can be loaded with these options on this machine.
 
     Args:
         name: of the catalog, a folder or a hub id; or what `find` found by that.
         options: load options; None for the defaults.
+        copies: number of processes that load it at the same time.
 
     Raises:
         ModelError: it isn't found or supported, or needs a package that isn't installed.
         UsageError: the device or dtype doesn't exist, or the model doesn't support an option.
     """
-    from dycoke_cli.kernels.quantize import check_quantize
+    import torch
+
+    from dycoke_cli.kernels.quantize import check_quantize, stored_quantized
     from dycoke_cli.models.devices import named_device
     from dycoke_cli.models.unsupported import check_family_packages
 
@@ -252,12 +261,26 @@ def choose(name: str | ModelRef, options: LoadOptions | None = None) -> Resolved
     source, config, commit = _resolve_config(name, options)
     with explained(source, "its config.json"):
         family = family_in(source, config)
-        dtype = weights_dtype(options.dtype, config, device)
+        dtype_stored = stored_dtype(config)
         check_family_packages(source.name, config.model_type)
         check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
-    given = name if isinstance(name, str) else name.name
-    return ResolvedModel(given, source, config, commit, family, device, dtype, options)
+    stored = StoredWeights(
+        dtype_stored, partial(download_bytes, source, commit), stored_quantized(config)
+    )
+    cpu, free = device.type == "cpu", free_main_memory()
+    chosen = weight_dtype(options, stored, cpu=cpu, free=free, copies=copies)
+    return ResolvedModel(
+        name if isinstance(name, str) else name.name,
+        source,
+        config,
+        commit,
+        family,
+        device,
+        getattr(torch, chosen.name),
+        options.with_dtype(chosen.name),
+        chosen.emulated,
+    )
 
 
 def family_in(source: ModelRef, config: Any) -> Family:
@@ -294,28 +317,29 @@ def _resolve_config(name: str | ModelRef, options: LoadOptions) -> tuple[ModelRe
     return ModelRef(shown, str(CONFIGURATIONS), CATALOG.get(name), local=True), config, None
 
 
-def weights_dtype(name: str, config: Any, device: torch.device) -> torch.dtype:
-    """Dtype of a model's loaded weights.
+def stored_dtype(config: Any) -> str:
+    """Dtype of a checkpoint, such as "bfloat16".
 
     Args:
-        name: value of `--dtype`.
-        config: of the model.
-        device: that it will be loaded to; it may be one that this machine doesn't have.
+        config: of the model. Some have the dtype only in the part of the language model.
+    """
+    dtype = config.dtype or config.get_text_config().dtype or "float32"
+    return str(dtype).removeprefix("torch.")
+
+
+def file_bytes(source: ModelRef, revision: str | None) -> int | None:
+    """Bytes of a model's weight files, without downloading any; None if unknown.
 
     Raises:
-        UsageError: there is no such dtype.
+        ModelError: its files can't be found.
     """
-    import torch
+    with explained(source, "its weights"):
+        return stored_bytes(source.name, source.location, revision, local=source.local)
 
-    if name in DTYPES:
-        return getattr(torch, name)
-    if name != "auto":
-        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {name!r}")
-    # Some configurations have the dtype only in the part of the language model.
-    stored = config.dtype or config.get_text_config().dtype or torch.float32
-    if stored == torch.float16 and device.type == "cpu":
-        return torch.bfloat16  # most CPUs have no float16 arithmetic and convert every operand
-    return stored
+
+def download_bytes(source: ModelRef, revision: str | None) -> int | None:
+    """Bytes of a model's weight files by the catalog; of other models, see `file_bytes`."""
+    return (source.entry and source.entry.download_bytes) or file_bytes(source, revision)
 
 
 def check_device_map(device_map: str | None, quantize: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
+from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.models.traits import traits_of
 from dycoke_cli.request import Request
 
@@ -54,8 +55,6 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
     if answer.model.device != "cpu" or answer.seconds.total < SLOW_S:
         return None
     from dycoke_cli.kernels.choice import int8_shares
-    from dycoke_cli.kernels.processor import BFLOAT16, instructions
-    from dycoke_cli.stock.private_api import has_amx
 
     config = loaded.model.config
     encoded = encoded_early(request.method, config)
@@ -64,12 +63,12 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
     rounds = request.loading.quantize is None and not stored_rounded
     if rounds:
         shares = int8_shares(answer.model.dtype)
-        rounds = shares[0] < 1 if shares is not None else not has_amx()
+        rounds = shares[0] < 1 if shares is not None else "amx_bf16" not in instructions()
     flags = (*([] if encoded is None else [_EARLY]), *([_INT8] if rounds else []))
     if not flags:
         return None
     if rounds and shares is None:
-        published = AVX512 if BFLOAT16 & {*instructions()} else AVX2
+        published = AVX2 if emulates_bfloat16(instructions()) else AVX512
         had = () if encoded is not None else (_EARLY,)
         before, after = published.taken[had], published.taken[(_EARLY, _INT8)]
         where = f"on another machine, {published.machine}"

@@ -85,6 +85,8 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
     if model.traits.listed:
         options["method"] = bind(request.method, model.traits).method
     options["sampling"] = listening(request.sampling, model.source, request.loading)
+    # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
+    options["loading"] = model.options
     return Plan(**options, identity=identity(model), **more)
 
 

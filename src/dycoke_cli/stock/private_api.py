@@ -18,8 +18,6 @@
 - `Module._forward_hooks`, `._forward_pre_hooks`, `._compiled_call_impl` and the global hooks of
   `torch.nn.modules.module` (read only): torch 2.15. There is no public way to list a module's
   hooks.
-- `torch.cpu._is_amx_tile_supported`: from torch 2.8 until the public `torch.cpu.get_capabilities`
-  has the same value (2.15 has both, and derives one from the other).
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from torch import nn
 from transformers.initialization import no_init_weights
 
@@ -41,14 +38,6 @@ def without_initialisation() -> AbstractContextManager[Any]:
 def attention_implementation(module: Any) -> str:
     """Name of the attention implementation of a model."""
     return module.config._attn_implementation
-
-
-def has_amx() -> bool:
-    """Whether the CPU has matrix tiles (AMX), which torch then uses."""
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is None:
-        return torch.cpu._is_amx_tile_supported()
-    return bool(capabilities().get("amx_tile", False))  # other architectures lack the key
 
 
 def forward_hooks(module: nn.Module) -> list[Any]:

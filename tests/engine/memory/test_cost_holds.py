@@ -21,8 +21,8 @@ from dycoke_cli.cli.commands.estimate import cost_of_frames
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import LIBRARIES
+from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.processor import BFLOAT16, instructions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
@@ -67,7 +67,7 @@ IN_DTYPES = [
     pytest.param(
         {"dtype": "bfloat16"},
         marks=pytest.mark.skipif(
-            not BFLOAT16 & {*instructions()}, reason="this processor doesn't compute bfloat16"
+            emulates_bfloat16(instructions()), reason="this processor doesn't compute bfloat16"
         ),
     ),
     {"dtype": "bfloat16", "quantize": "int8"},

@@ -228,8 +228,8 @@ def _plan(
         from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
-        resolved = choose(request.model, request.loading)
-    workers = engine.workers or 1
+        workers = engine.workers or 1
+        resolved = choose(request.model, request.loading, workers)
     if workers > 1:  # each loads the model; a single one checks its memory while it loads
         check_room(resolved, free_memory(resolved.device), workers)
     with speaking_of_flags():

@@ -265,8 +265,10 @@ def _service(
 
     silence_libraries()
     view.stage("load" if unloaded.local else "fetch")
-    loading = partial(load, unloaded.source, **asdict(request.loading))
-    loaded = loading()
+    loaded = load(unloaded.source, **asdict(request.loading))
+    # Loaded again after idling, it has the same dtype: later, less memory may be free.
+    options = request.loading.with_dtype(loaded.model.dtype)
+    reload = partial(load, unloaded.source, **asdict(options))
     # Raises if the model doesn't support the method, so that the server never starts with it.
     bind_loaded(loaded, request.method, unloaded)
     metrics = Metrics()
@@ -276,7 +278,7 @@ def _service(
         defaults=replace(
             request, sampling=listening(request.sampling, unloaded.source, request.loading)
         ),
-        engine=EngineThread(loading, loaded, sessions, metrics, kept),
+        engine=EngineThread(reload, loaded, sessions, metrics, kept),
         sessions=sessions,
         media=media,
         read=_make_reader(request.limits),

@@ -23,7 +23,7 @@ from dycoke_cli.engine.memory.expected_bytes import (
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
-from dycoke_cli.models.files.on_disk import StoredConfig
+from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
@@ -80,10 +80,14 @@ class CostModel:
         target: Target,
         frame_bytes: int,
     ) -> None:
-        self._source, self._method, self._loading = source, method, loading
+        self._source, self._method = source, method
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._family = stored.family or UNLISTED
         self._stored_quantized = stored.values.get("quantization_config") is not None
+        # The dtype that loading will choose. It is part of what the cached facts depend on.
+        dtype = dtype_here(source, stored, loading, target)
+        self._emulated = dtype.emulated
+        self._loading = loading = loading.with_dtype(dtype.name)
 
         @cache
         def facts(loading: LoadOptions) -> ModelFacts:
@@ -159,7 +163,8 @@ class CostModel:
             renumbers = self._method.renumbers
             last = (kept if renumbers else clip.visual) + self.text(clip) + self._new - 2
             beyond = positions_warning(last, length, self._source.name, renumbers)
-        return tuple(sentence for sentence in (frames_warning(times_s), beyond) if sentence)
+        emulated = self._emulated and self._emulated.warning()
+        return tuple(each for each in (frames_warning(times_s), beyond, emulated) if each)
 
     def seconds(
         self, method: BoundMethod, clip: ClipTokens, kept: int, tokens: float, attended: float

@@ -104,11 +104,15 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     from dycoke_cli.engine.memory.kernel_rates import rates
     from dycoke_cli.kernels.quantize import stored_quantized
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
-    from dycoke_cli.models.resolve import ResolvedModel, family_in, weights_dtype
+    from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
+    from dycoke_cli.models.weight_dtype import choose_dtype
 
     config = _configuration(source, stored, loading.revision)
     family, target = family_in(source, config), torch.device(device)
-    dtype = weights_dtype(loading.dtype, config, target)
+    # "auto" is left only of a checkpoint whose config.json doesn't name its dtype.
+    cpu = target.type == "cpu"
+    name = choose_dtype(loading.dtype, stored_dtype(config), cpu=cpu, room=None)
+    dtype: torch.dtype = getattr(torch, name)
     resolved = ResolvedModel(
         source.name, source, config, loading.revision, family, target, dtype, loading
     )
@@ -121,7 +125,7 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
         raise ModelError(f"nothing tells how large the weights of {source.name} are")
     return ModelFacts(
         Sizes.of(config),
-        str(dtype).removeprefix("torch."),
+        name,
         dtype.itemsize,
         weights,
         *((None, timed) if isinstance(timed, str) else (timed, None)),

@@ -6,6 +6,7 @@ It is read from a folder, the hub client's cache, or the package's copy for a pu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from dycoke_cli.models.files.small_files import (
     read_json,
 )
 from dycoke_cli.models.files.weight_files import loaded_files
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.free_memory import Target
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import ModelRef, download_bytes
 from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.models.weight_dtype import StoredWeights, WeightDtype, weight_dtype
 
 # Sizes of a configuration that `dycoke models` shows.
 _OF_TEXT = (
@@ -160,6 +164,28 @@ def stored_config(source: ModelRef) -> StoredConfig | None:
     if source.name in published_names():
         return StoredConfig(published(source.name).config)
     return None
+
+
+def dtype_here(
+    source: ModelRef, stored: StoredConfig, options: LoadOptions, target: Target
+) -> WeightDtype:
+    """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one.
+
+    Args:
+        source: the model.
+        stored: its configuration.
+        options: load options.
+        target: device, and its free memory.
+
+    Raises:
+        ModelError: its files can't be found.
+    """
+    weights = StoredWeights(
+        stored.dtype or "auto",
+        partial(download_bytes, source, options.revision),
+        stored.values.get("quantization_config") is not None,
+    )
+    return weight_dtype(options, weights, cpu=target.device == "cpu", free=target.free)
 
 
 def folder_of(source: ModelRef) -> Path | None:

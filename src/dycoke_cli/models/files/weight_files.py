@@ -7,6 +7,7 @@ is checked before anything is loaded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -134,6 +135,37 @@ def loaded_files(folder: Path) -> list[Path]:
     if "transformers_weights" not in config and (folder / WHOLE).exists():
         return [folder / WHOLE]  # transformers prefers it to an index
     return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
+
+
+def stored_bytes(name: str, location: str, revision: str | None, *, local: bool) -> int | None:
+    """Bytes of a model's weight files, without downloading any; None if unknown.
+
+    Args:
+        name: of the model, for errors.
+        location: a folder, or a hub id.
+        revision: branch, tag or commit of a hub model.
+        local: whether `location` is a folder.
+
+    Raises:
+        ModelError: see `check_references`.
+        Exception: any error of the hub client.
+    """
+    if local:
+        return sum(file.stat().st_size for file in loaded_files(Path(location)))
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    total = 0
+    for file in check_references(name, hub_reader(location, str(revision))) or [WHOLE]:
+        path = try_to_load_from_cache(location, file, revision=revision)
+        # A cached file needs no request, so a complete model is checked offline.
+        if isinstance(path, str):
+            total += os.path.getsize(path)
+            continue
+        size = get_hf_file_metadata(hf_hub_url(location, file, revision=revision)).size
+        if size is None:
+            return None
+        total += size
+    return total
 
 
 def missing_parts(folder: Path) -> list[str]:

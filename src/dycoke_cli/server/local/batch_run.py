@@ -68,9 +68,11 @@ class BatchRun:
             DycokeError: the request is invalid.
         """
         request, batch, engine = self._request, self._batch, self._engine
+        # The server's dtype: another would be chosen by the memory that is free beside its model.
+        loading = request.loading.with_dtype(engine.call(lambda loaded: loaded.model.dtype))
         plan = plan_of(
             request,
-            choose(request.model, request.loading),
+            choose(request.model, loading),
             batch_size=batch.batch_size,
             cache=batch.setup.cache is not None,
         )

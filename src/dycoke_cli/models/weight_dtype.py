@@ -1,0 +1,139 @@
+"""Dtype of a model's loaded weights: the rule of `--dtype auto`; needs no torch.
+
+Most checkpoints are stored in bfloat16. A CPU without instructions for it is several times slower
+in bfloat16 than in float32, which takes twice the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
+from dycoke_cli.models.free_memory import HEADROOM
+from dycoke_cli.models.load_options import DTYPES, LoadOptions
+
+_HALF = ("bfloat16", "float16")
+# Weights in float32 that are never too large, such as those of the bundled model.
+_SMALL = 256 << 20
+
+
+@dataclass(frozen=True)
+class Float32Room:
+    """Memory for a model in float32, on a CPU that emulates bfloat16.
+
+    Args:
+        needed: bytes of its weights in float32; None if unknown.
+        free: free bytes of main memory; None if unknown.
+    """
+
+    needed: int | None
+    free: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the weights and what an answer needs beside them fit."""
+        if self.needed is None:
+            return False
+        if self.needed <= _SMALL:
+            return True
+        return self.free is not None and HEADROOM * self.needed <= self.free
+
+    def warning(self, factor: float | None = None) -> str:
+        """Sentence about a model that is loaded in bfloat16 all the same.
+
+        Args:
+            factor: time of a linear layer in bfloat16, as a multiple of its time in float32; None
+                if it isn't measured.
+        """
+        times = "several" if factor is None else f"{factor:.2g}"
+        slow = (
+            "this processor has no bfloat16 instructions: linear layers take "
+            f"{times} times as long as in float32"
+        )
+        if self.fits:
+            return f"{slow}; use --dtype float32, or leave --dtype out"
+        size = "" if self.needed is None else f" ({self.needed / 1e9:.1f} GB)"
+        return f"{slow}, whose weights{size} don't fit into free memory; use --quantize int8"
+
+
+def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | None) -> str:
+    """Dtype of a model's loaded weights, such as "bfloat16".
+
+    "auto" is the stored dtype, except for a checkpoint in 16 bits on a CPU: float32 if the CPU
+    emulates bfloat16 and float32 fits, otherwise bfloat16, because CPUs convert every operand of
+    float16.
+
+    Args:
+        wanted: value of `--dtype`.
+        stored: dtype of the checkpoint.
+        cpu: whether the model is loaded to a CPU.
+        room: memory for float32, if the CPU emulates bfloat16; otherwise None.
+
+    Raises:
+        UsageError: there is no such dtype.
+    """
+    if wanted in DTYPES:
+        return wanted
+    if wanted != "auto":
+        raise UsageError(f"--dtype must be auto, {', '.join(DTYPES)}, not {wanted!r}")
+    if not cpu or stored not in _HALF:
+        return stored
+    return "float32" if room is not None and room.fits else "bfloat16"
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights of a checkpoint.
+
+    Args:
+        dtype: such as "bfloat16".
+        nbytes: returns the bytes of its files, or None if unknown; it may ask the hub.
+        quantized: whether the checkpoint is quantized.
+    """
+
+    dtype: str
+    nbytes: Callable[[], int | None]
+    quantized: bool = False
+
+
+@dataclass(frozen=True)
+class WeightDtype:
+    """Dtype of a model's loaded weights.
+
+    Args:
+        name: such as "bfloat16".
+        emulated: memory for float32, if its linear layers compute bfloat16 and the CPU emulates
+            that; otherwise None.
+    """
+
+    name: str
+    emulated: Float32Room | None = None
+
+
+def weight_dtype(
+    options: LoadOptions, stored: StoredWeights, *, cpu: bool, free: int | None, copies: int = 1
+) -> WeightDtype:
+    """Dtype that a model is loaded in on this machine.
+
+    Args:
+        options: load options.
+        stored: weights of the checkpoint.
+        cpu: whether the model is loaded to a CPU.
+        free: free bytes of main memory; None if unknown.
+        copies: number of processes that load it at the same time.
+
+    Raises:
+        UsageError: there is no such dtype.
+        ModelError: the size of the checkpoint can't be read.
+    """
+    room = None
+    # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.
+    chooses = options.dtype in ("auto", "bfloat16") and options.quantize != "int4"
+    if cpu and chooses and not stored.quantized and emulates_bfloat16(instructions()):
+        size = stored.nbytes()
+        times = copies * (2 if stored.dtype in _HALF else 1)
+        room = Float32Room(None if size is None else times * size, free)
+    name = choose_dtype(options.dtype, stored.dtype, cpu=cpu, room=room)
+    return WeightDtype(name, room if name == "bfloat16" and options.quantize is None else None)

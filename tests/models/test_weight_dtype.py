@@ -1,0 +1,212 @@
+"""The rule of `--dtype auto`, and that every command follows it, on processors of each kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import load
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models import resolve, weight_dtype
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, choose_dtype
+
+GB = 10**9
+ROOM, NO_ROOM = Float32Room(10 * GB, 13 * GB), Float32Room(10 * GB, 11 * GB)
+
+EMULATES, COMPUTES = ["avx2", "avx512_vnni"], ["avx2", "avx512_bf16"]
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes this machine one with these instructions and so much free memory."""
+
+    def become(instructions: list[str], free: int | None = 24 * GB) -> None:
+        monkeypatch.setattr(weight_dtype, "instructions", lambda: instructions)
+        monkeypatch.setattr(resolve, "free_main_memory", lambda: free)
+
+    return become
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "cpu", "room", "expected"),
+    [
+        # Emulated, and it fits: float32, of float16 as well.
+        ("auto", "bfloat16", True, ROOM, "float32"),
+        ("auto", "float16", True, ROOM, "float32"),
+        ("auto", "bfloat16", True, NO_ROOM, "bfloat16"),
+        ("auto", "float16", True, NO_ROOM, "bfloat16"),
+        # Computed by the CPU.
+        ("auto", "bfloat16", True, None, "bfloat16"),
+        ("auto", "float16", True, None, "bfloat16"),
+        # As stored.
+        ("auto", "float32", True, ROOM, "float32"),
+        ("auto", "float32", True, None, "float32"),
+        ("auto", "float64", True, NO_ROOM, "float64"),
+        ("auto", "bfloat16", False, None, "bfloat16"),
+        ("auto", "float16", False, None, "float16"),
+        # As wanted.
+        ("bfloat16", "float32", True, ROOM, "bfloat16"),
+        ("float32", "bfloat16", True, NO_ROOM, "float32"),
+        ("float16", "bfloat16", True, ROOM, "float16"),
+    ],
+)
+def test_the_rule(
+    wanted: str, stored: str, cpu: bool, room: Float32Room | None, expected: str
+) -> None:
+    assert choose_dtype(wanted, stored, cpu=cpu, room=room) == expected
+
+
+def test_an_unknown_dtype() -> None:
+    with pytest.raises(UsageError, match="--dtype must be auto, float32, bfloat16, float16, not"):
+        choose_dtype("int8", "bfloat16", cpu=True, room=None)
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "fits"),
+    [
+        (10 * GB, 12 * GB, True),  # a fifth more, for what an answer needs
+        (10 * GB, 12 * GB - 1, False),
+        (10 * GB, None, False),
+        (None, 99 * GB, False),
+        (200 << 20, 0, True),  # the bundled model always
+        (200 << 20, None, True),
+    ],
+)
+def test_when_float32_fits(needed: int | None, free: int | None, fits: bool) -> None:
+    assert Float32Room(needed, free).fits is fits
+
+
+def test_the_sentence_has_the_factor_and_a_flag() -> None:
+    assert ROOM.warning(7.24) == (
+        "this processor has no bfloat16 instructions: linear layers take 7.2 times as long as in "
+        "float32; use --dtype float32, or leave --dtype out"
+    )
+    assert NO_ROOM.warning() == (
+        "this processor has no bfloat16 instructions: linear layers take several times as long as "
+        "in float32, whose weights (10.0 GB) don't fit into free memory; use --quantize int8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "stored", "copies", "expected", "needed"),
+    [
+        (LoadOptions(), "bfloat16", 1, "float32", None),
+        (LoadOptions(), "bfloat16", 3, "bfloat16", 24 * GB),  # three processes load it
+        (LoadOptions(dtype="bfloat16"), "bfloat16", 1, "bfloat16", 8 * GB),
+        (LoadOptions(dtype="bfloat16"), "float32", 1, "bfloat16", 4 * GB),
+        (LoadOptions(quantize="int8"), "bfloat16", 1, "float32", None),
+        (LoadOptions(quantize="int8", dtype="bfloat16"), "bfloat16", 1, "bfloat16", None),
+        (LoadOptions(quantize="int4"), "bfloat16", 1, "bfloat16", None),
+    ],
+)
+def test_options_and_copies(
+    options: LoadOptions,
+    stored: str,
+    copies: int,
+    expected: str,
+    needed: int | None,
+    on: Callable[..., None],
+) -> None:
+    on(EMULATES)
+    weights = StoredWeights(stored, lambda: 4 * GB)
+    chosen = weight_dtype.weight_dtype(options, weights, cpu=True, free=20 * GB, copies=copies)
+    assert chosen.name == expected
+    assert (chosen.emulated and chosen.emulated.needed) == needed
+
+
+def test_the_size_is_read_only_where_it_matters(on: Callable[..., None]) -> None:
+    asked: list[int] = []
+    weights = StoredWeights("bfloat16", lambda: asked.append(1))
+
+    def dtype(options: LoadOptions, *, cpu: bool = True) -> str:
+        return weight_dtype.weight_dtype(options, weights, cpu=cpu, free=None).name
+
+    on(COMPUTES)
+    assert dtype(LoadOptions()) == "bfloat16"
+    on([])
+    assert dtype(LoadOptions()) == "bfloat16"  # a processor that doesn't list its instructions
+    on(EMULATES)
+    assert dtype(LoadOptions(dtype="float32")) == "float32"
+    assert dtype(LoadOptions(), cpu=False) == "bfloat16"
+    assert not asked
+    assert dtype(LoadOptions()) == "bfloat16"
+    assert asked
+
+
+@pytest.mark.parametrize(("has", "expected"), [(EMULATES, "float32"), (COMPUTES, "bfloat16")])
+def test_the_bundled_model_and_its_identity(
+    has: list[str], expected: str, on: Callable[..., None]
+) -> None:
+    on(has, free=0)
+    resolved = choose("mini", LoadOptions(device="cpu"))
+    assert resolved.dtype == getattr(torch, expected)
+    assert resolved.describe()["dtype"] == expected
+    # Processes that load it later, beside it or on another machine, load the same.
+    assert resolved.options == LoadOptions(device="cpu", dtype=expected)  # type: ignore[arg-type]
+    assert resolved.emulated is None
+    # An answer in a dtype that was named has the key that it always had.
+    for named in ("bfloat16", "float32"):
+        options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
+        assert choose("mini", options).describe()["dtype"] == named
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"), [(40 * GB, "float32"), (30 * GB, "bfloat16"), (None, "bfloat16")]
+)
+def test_a_large_model_follows_the_memory(
+    free: int | None, expected: str, on: Callable[..., None]
+) -> None:
+    on(EMULATES, free)
+    resolved = choose("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
+    assert resolved.dtype == getattr(torch, expected)
+    assert (resolved.emulated is not None) is (expected == "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("has", "given", "dtype", "warns"),
+    [
+        (EMULATES, {}, "float32", False),
+        (COMPUTES, {}, "bfloat16", False),
+        (COMPUTES, {"dtype": "bfloat16"}, "bfloat16", False),
+        (EMULATES, {"dtype": "bfloat16"}, "bfloat16", True),
+        (EMULATES, {"dtype": "bfloat16", "kernels": "stock"}, "bfloat16", True),
+        (EMULATES, {"dtype": "bfloat16", "quantize": "int8"}, "int8", False),
+    ],
+)
+def test_loading_warns_of_emulated_bfloat16(
+    has: list[str],
+    given: dict[str, Any],
+    dtype: str,
+    warns: bool,
+    on: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(has)
+    monkeypatch.setattr("dycoke_cli.models.load.bfloat16_factor", lambda: 6.54)
+    loaded = load("mini", device="cpu", **given)
+    assert loaded.dtype == dtype
+    sentences = [sentence for sentence in loaded.warnings if "bfloat16 instructions" in sentence]
+    assert len(sentences) == warns
+    assert all("take 6.5 times as long" in sentence for sentence in sentences)
+
+
+def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
+    tmp_path: Path, on: Callable[..., None]
+) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(BUNDLED_CHECKPOINT, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = config["text_config"]["dtype"] = "float16"
+    (folder / "config.json").write_text(json.dumps(config))
+    for has, expected in ((EMULATES, torch.float32), (COMPUTES, torch.bfloat16)):
+        on(has)
+        assert choose(str(folder), LoadOptions(device="cpu")).dtype == expected
