@@ -17,8 +17,8 @@ from benchmarks.page import ROOT
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
+from dycoke_cli.cli.page import Page, Panel
 from dycoke_cli.cli.pages import page_of
-from dycoke_cli.cli.render.help_page import Page, Panel
 from dycoke_cli.errors import DycokeError
 
 PAGE = ROOT / "docs" / "cli.md"
@@ -48,7 +48,7 @@ def _pages(command: Any, context: Any) -> Iterator[Page]:
     yield page_of(command, context)
     if isinstance(command, TyperGroup):
         for name in command.list_commands(context):
-            inner: Any = command.get_command(context, name)
+            inner: Any = command.resolve_command(context, [name])[1]
             yield from _pages(inner, type(context)(inner, info_name=name, parent=context))
 
 

@@ -23,8 +23,13 @@ from pathlib import Path
 from benchmarks.page import put, where
 
 NAME = "startup"
-DYCOKE = [sys.executable, "-m", "dycoke_cli"]
-
+DYCOKE = (sys.executable, "-m", "dycoke_cli")
+TYPER = (
+    sys.executable,
+    "-c",
+    "import typer; app = typer.Typer(); [app.command(name)(lambda: 0) for name in 'ab']; app()",
+)
+"""The smallest program with two commands: Typer and Rich take as long in any other."""
 
 CLIP = "sample_videos/move.mp4"
 QUESTION = "What does the blue star do?"
@@ -41,12 +46,14 @@ class Wait:
 
     Args:
         name: in the table.
-        arguments: of `dycoke`.
+        arguments: of the program.
         until: "end" of the process, its "first byte" on stdout, or "prompt": from its last byte on
             stdout to its end.
         aim: seconds; None where the time depends on what is asked.
         code: exit code.
         warm: whether a server of the bundled model runs beside it.
+        program: its first words.
+        completes: the command line whose last word a shell completes; empty for none.
     """
 
     name: str
@@ -55,10 +62,17 @@ class Wait:
     aim: float | None = AT_ONCE
     code: int = 0
     warm: bool = False
+    program: tuple[str, ...] = DYCOKE
+    completes: str = ""
 
 
 WAITS = (
+    Wait("floor: `--help` of two commands in Typer", ("--help",), program=TYPER),
     Wait("`dycoke --help`", ("--help",)),
+    Wait("`dycoke ask --help`", ("ask", "--help")),
+    Wait("TAB behind `dycoke`", (), completes="dycoke "),
+    Wait("TAB behind `dycoke ask --me`", (), completes="dycoke ask --me"),
+    Wait("`dycoke methods`", ("methods",)),
     Wait("`ask`: no such file", ("ask", "nofile.mp4", QUESTION), code=3),
     Wait("`ask`: ratio out of range", ("ask", CLIP, QUESTION, "--merge-ratio", "2"), code=2),
     Wait("`ask`: misspelt model", ("ask", CLIP, QUESTION, "--model", "minni"), code=4),
@@ -127,8 +141,14 @@ def _adopt(orphans: bool) -> None:
 
 
 def _waited(wait: Wait, arguments: list[str]) -> float:
-    command = [*DYCOKE, *arguments]
+    command = [*wait.program, *arguments]
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if wait.completes:
+        offline |= {
+            "_DYCOKE_COMPLETE": "complete_bash",
+            "COMP_WORDS": wait.completes,
+            "COMP_CWORD": str(wait.completes.count(" ")),
+        }
     started = last = time.perf_counter()
     first = None
     with subprocess.Popen(

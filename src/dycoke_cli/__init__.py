@@ -69,6 +69,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the command line must not wait for torch."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    # `from dycoke_cli import plugins` asks for an attribute before it imports the module.
+    if name[0].islower():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dycoke_cli.compression import methods
 
     if name == "__all__":

@@ -1,5 +1,7 @@
 """docs/cli.md is what the code says."""
 
+from typing import Any
+
 import typer
 from typer.core import TyperOption
 
@@ -13,7 +15,9 @@ def test_the_page_is_what_the_code_says() -> None:
 
 def test_every_flag_of_every_command_is_on_it() -> None:
     sections = cli_page.text().split("\n## ")
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    root: Any = typer.main.get_command(app)
+    for name in root.commands:
+        command = root.resolve_command(typer.Context(root), [name])[1]
         (section,) = [text for text in sections if text.startswith(f"dycoke {name}\n")]
         flags = [option for option in command.params if isinstance(option, TyperOption)]
         for flag in (one for option in flags if not option.hidden for one in option.opts):

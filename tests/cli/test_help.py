@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import re
 import shlex
@@ -18,7 +19,8 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from dycoke_cli.cli.app import app
-from dycoke_cli.cli.flags import method_flags, options
+from dycoke_cli.cli.commands import eval as eval_command
+from dycoke_cli.cli.flags import method_flags, row_flags
 from dycoke_cli.compression.bound import settle
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
@@ -36,8 +38,8 @@ from tests.cli.harness import run_here
 def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
     """All commands below one, by their words."""
     yield path
-    for name, below in getattr(command, "commands", {}).items():
-        yield from walk(below, *path, name)
+    for name in getattr(command, "commands", ()):
+        yield from walk(command.resolve_command(typer.Context(command), [name])[1], *path, name)
 
 
 COMMANDS = [*walk(typer.main.get_command(app))]
@@ -80,6 +82,13 @@ def test_every_command_has_a_page(command: tuple[str, ...]) -> None:
     assert "Usage: dycoke" in page(*command)
 
 
+def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
+    root: Any = typer.main.get_command(app)
+    for name, listed in root.commands.items():
+        command = root.resolve_command(typer.Context(root), [name])[1]
+        assert inspect.cleandoc(command.help).split("\n\n")[0] == listed.help
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("columns", [80, 160])
 def test_a_page_fits_its_terminal_and_has_english_words_for_values(
@@ -97,7 +106,7 @@ def options_of(command: tuple[str, ...]) -> list[TyperOption]:
     """The options of a command."""
     found: Any = typer.main.get_command(app)
     for name in command:
-        found = found.commands[name]
+        found = found.resolve_command(typer.Context(found), [name])[1]
     return [one for one in found.params if isinstance(one, TyperOption)]
 
 
@@ -283,9 +292,9 @@ def test_every_method_is_named() -> None:
 
 def test_every_row_of_a_table_and_every_benchmark_is_named() -> None:
     for name in (*METHODS, *ABLATIONS):
-        assert re.search(rf"\b{name}\b", help_of(method_flags.Methods))
+        assert re.search(rf"\b{name}\b", help_of(row_flags.Methods))
     for name in DATASETS:
-        assert re.search(rf"\b{name}\b", help_of(options.Benchmark))
+        assert re.search(rf"\b{name}\b", help_of(eval_command.Benchmark))
 
 
 def test_p_is_the_share_that_is_pruned() -> None:

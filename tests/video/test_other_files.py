@@ -16,7 +16,7 @@ from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, containers, open_clip, open_file, read
-from dycoke_cli.video.pictures import SUFFIXES
+from dycoke_cli.video.file_names import SUFFIXES
 from dycoke_cli.video.probe import probe
 from dycoke_cli.video.stdin import spooled
 from tests.video.clips import Recipe, numbers_in

@@ -11,7 +11,8 @@ import pytest
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
 from dycoke_cli.video import Decoder, Sampling
-from dycoke_cli.video.stdin import STDIN, spooled
+from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.stdin import spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip
 

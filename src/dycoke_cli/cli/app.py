@@ -8,70 +8,101 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags.words import has_suffix
 from dycoke_cli.version import __version__
-from dycoke_cli.video.stdin import STDIN
+from dycoke_cli.video.file_names import STDIN
 
-_HOMES = {
-    "ask": "dycoke_cli.cli.commands.ask:ask",
-    "chat": "dycoke_cli.cli.commands.chat:chat",
-    "serve": "dycoke_cli.cli.commands.serve:serve",
-    "batch": "dycoke_cli.cli.commands.batch:batch",
-    "inspect": "dycoke_cli.cli.commands.inspect:inspect",
-    "probe": "dycoke_cli.cli.commands.probe:probe",
-    "models": "dycoke_cli.cli.commands.models:app",
-    "methods": "dycoke_cli.cli.commands.methods:methods",
-    "eval": "dycoke_cli.cli.commands.eval:evaluate",
-    "eval report": "dycoke_cli.cli.commands.eval_report:report",
-    "bench": "dycoke_cli.cli.commands.bench:bench",
-    "tune": "dycoke_cli.cli.commands.tune:tune",
-    "cache": "dycoke_cli.cli.commands.cache:app",
-    "verify": "dycoke_cli.cli.commands.verify:verify",
-    "schema": "dycoke_cli.cli.commands.schema:schema",
-    "demo": "dycoke_cli.cli.commands.demo:demo",
-    "doctor": "dycoke_cli.cli.commands.doctor:doctor",
+_COMMANDS = {
+    "ask": (
+        "dycoke_cli.cli.commands.ask:ask",
+        "Answer questions about a video, or about several together.",
+    ),
+    "chat": (
+        "dycoke_cli.cli.commands.chat:chat",
+        "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
+    ),
+    "serve": (
+        "dycoke_cli.cli.commands.serve:serve",
+        "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
+    ),
+    "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
+    "inspect": (
+        "dycoke_cli.cli.commands.inspect:inspect",
+        "Show which visual tokens a method keeps, and what each word of the answer attends to.",
+    ),
+    "probe": (
+        "dycoke_cli.cli.commands.probe:probe",
+        "Show which frames of a video are sampled, their visual tokens, and what audio it has.",
+    ),
+    "models": ("dycoke_cli.cli.commands.models:app", "List, download and select models."),
+    "methods": (
+        "dycoke_cli.cli.commands.methods:methods",
+        "List compression methods, or show the parameters of one.",
+    ),
+    "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
+    "eval report": (
+        "dycoke_cli.cli.commands.eval_report:report",
+        "Print the tables of finished runs again, without a model.",
+    ),
+    "bench": (
+        "dycoke_cli.cli.commands.bench:bench",
+        "Time methods on your own videos, and compare their answers.",
+    ),
+    "tune": (
+        "dycoke_cli.cli.commands.tune:tune",
+        "Choose a method and its parameters for a model, from videos without labels.",
+    ),
+    "cache": (
+        "dycoke_cli.cli.commands.cache:app",
+        "Show the disk cache of encoded videos (--cache): folder, number, size and limit.",
+    ),
+    "verify": (
+        "dycoke_cli.cli.commands.verify:verify",
+        "Verify compression on a model's real weights, and write a report.",
+    ),
+    "schema": ("dycoke_cli.cli.commands.schema:schema", "Print the JSON Schema of an output."),
+    "demo": (
+        "dycoke_cli.cli.commands.demo:demo",
+        "Answer two questions about a bundled clip with the bundled model.",
+    ),
+    "doctor": (
+        "dycoke_cli.cli.commands.doctor:doctor",
+        "Show versions, devices, processor, extras, and the CPU kernels that were measured here.",
+    ),
 }
-"""Function or Typer app of each command. Its module may have `BRIEF`: flags of the short help."""
+"""Function or Typer app of each command, and the first sentence of its help.
 
-
-class _Commands(dict[str, Any]):
-    """Commands by name, imported on access: a call needs one, and all take a second."""
-
-    def __getitem__(self, name: str) -> Any:
-        if super().__getitem__(name) is None:
-            self[name] = _load(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Command by name, or the default."""
-        return self[name] if name in _HOMES else default
-
-    def items(self) -> Any:
-        """All commands with their names."""
-        return [(name, self[name]) for name in self]
+The list of commands prints the sentences, and imports no command. The module of a command may have
+`BRIEF`: flags of the short help.
+"""
 
 
 class _Root(pages.Group):
-    """Root command."""
+    """Root command. Its `commands` have a name and a sentence; resolving one imports it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands(dict.fromkeys(_HOMES))
+        self.commands = {
+            name: TyperCommand(name, help=sentence) for name, (_, sentence) in _COMMANDS.items()
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Resolve the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
+        """Import the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
         # `eval` takes a positional argument, so Typer can't give it a subcommand.
         if args[:2] == ["eval", "report"]:
             args = ["eval report", *args[2:]]
-        command = command_of(args[0])
-        return super().resolve_command(ctx, args if command == args[0] else [command, *args])
+        word = command_of(args[0])
+        args = args if word == args[0] else [word, *args]
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _load(word), rest
 
 
 def _load(name: str) -> Any:
-    module, _, attribute = _HOMES[name].partition(":")
+    module, _, attribute = _COMMANDS[name][0].partition(":")
     home = import_module(module)
     command_app = getattr(home, attribute)
     if not isinstance(command_app, typer.Typer):
@@ -107,7 +138,7 @@ def command_of(word: str) -> str:
     A word that looks like a video, a folder or a question means `ask`. Any other unknown word is
     returned as it is, so that Typer reports it as a misspelt command.
     """
-    if word in _HOMES:
+    if word in _COMMANDS:
         return word
     parts = os.path.dirname(word), os.path.splitext(word)[1]
     is_input = word == STDIN or " " in word or any(parts) or os.path.exists(word)
@@ -121,7 +152,7 @@ def prepare() -> None:
     warning complete, only after all commands are imported.
     """
     if plugins.offered():
-        for home in _HOMES.values():
+        for home, _ in _COMMANDS.values():
             import_module(home.partition(":")[0])
 
 
@@ -134,7 +165,7 @@ def meant(arguments: list[str]) -> list[str]:
         for word in arguments
     ]
     asks_for_help = arguments[:1] == ["help"] or (
-        arguments[1:] == ["help"] and arguments[0] in _HOMES
+        arguments[1:] == ["help"] and arguments[0] in _COMMANDS
     )
     # A file or folder named "help" is asked about.
     if asks_for_help and not os.path.exists("help"):

@@ -1,20 +1,17 @@
 """Shell completion of models, methods and benchmarks, without importing torch.
 
 Each function takes the incomplete word and returns (name, description) pairs, which Typer filters.
-If none matches, the shell completes files.
+If none matches, the shell completes files. Each imports what it lists: every command has such a
+function, and a shell calls one.
 """
 
 from __future__ import annotations
-
-from dycoke_cli.compression.registry import METHODS
-from dycoke_cli.evaluation.method_specs import ABLATIONS
 
 Names = list[tuple[str, str]]
 
 
 def models(incomplete: str) -> Names:
     """Models of the catalog."""
-    # Imported late: reading the catalog takes time.
     from dycoke_cli.models.catalog import CATALOG
 
     return [(name, entry.note or "") for name, entry in CATALOG.items()]
@@ -29,11 +26,15 @@ def families(incomplete: str) -> Names:
 
 def methods(incomplete: str) -> Names:
     """Compression methods."""
+    from dycoke_cli.compression.registry import METHODS
+
     return [(name, method.summary) for name, method in METHODS.items()]
 
 
 def rows(incomplete: str) -> Names:
     """Last entry of a comma-separated list of methods."""
+    from dycoke_cli.evaluation.method_specs import ABLATIONS
+
     before, comma, _ = incomplete.rpartition(",")
     named = [*methods(incomplete), *((name, row.summary) for name, row in ABLATIONS.items())]
     return [(f"{before}{comma}{name}", summary) for name, summary in named]
@@ -41,7 +42,6 @@ def rows(incomplete: str) -> Names:
 
 def presets(incomplete: str) -> Names:
     """Presets of published results."""
-    # Imported late: presets are read from a file.
     from dycoke_cli.evaluation.presets import presets
 
     return [(name, preset.paper) for name, preset in presets().items()]

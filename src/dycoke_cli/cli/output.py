@@ -10,8 +10,6 @@ from typing import Any
 
 import typer
 
-from dycoke_cli.answer.answer import Error, Failure
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.failure import Reported, explain
 from dycoke_cli.errors import DycokeError, OutputError
 from dycoke_cli.unicode import one_line, shown, to_json
@@ -46,6 +44,9 @@ def write_json(document: dict[str, Any]) -> None:
 
 def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, Any]:
     """Error object in place of a result."""
+    from dycoke_cli.answer.answer import Error, Failure  # imported late: they are for errors alone
+    from dycoke_cli.answer.json_schema import to_dict
+
     document: dict[str, Any] = to_dict(Failure(schema=schema, error=Error.of(error), **where))
     return document
 

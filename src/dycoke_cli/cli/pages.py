@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from dycoke_cli.cli.render.help_page import Page, Panel, Row, help_page
+from dycoke_cli.cli.page import Page, Panel, Row
 
 EXAMPLES = "Examples:\n"
 _COMMON = "Options"
@@ -35,15 +36,36 @@ class Command(TyperCommand):
         super().__init__(*args, **kwargs)
         self._brief = brief
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments; see `_unconverted`."""
+        _unconverted(self, ctx)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the short page."""
-        help_page(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
+        _print(page_of(self, ctx, {*self._brief, *_HELP} if self._brief else None))
 
 
 def _whole_page(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        help_page(page_of(context.command, context))  # type: ignore[arg-type]
+        _print(page_of(context.command, context))  # type: ignore[arg-type]
         raise typer.Exit
+
+
+def _unconverted(command: TyperCommand | TyperGroup, context: typer.Context) -> None:
+    """Leave the values of a command line as they are typed while a shell completes it.
+
+    Typer converts them with Pydantic, whose import takes as long as that of Typer.
+    """
+    if context.resilient_parsing:
+        for parameter in command.get_params(context):
+            parameter.process_value = lambda ctx, value: value  # type: ignore[method-assign]
+
+
+def _print(page: Page) -> None:
+    from dycoke_cli.cli.render.help_page import help_page  # imported late: completion needs no Rich
+
+    help_page(page)
 
 
 HelpAll = Annotated[
@@ -61,6 +83,11 @@ HelpAll = Annotated[
 class Group(TyperGroup):
     """Command with subcommands, which its page lists."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments; see `_unconverted`."""
+        _unconverted(self, ctx)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page."""
         commands = [
@@ -68,7 +95,8 @@ class Group(TyperGroup):
             for name in self.list_commands(ctx)
             if (command := self.get_command(ctx, name)) is not None and not command.hidden
         ]
-        help_page(page_of(self, ctx), Panel("Commands", tuple(commands)))
+        page = page_of(self, ctx)
+        _print(replace(page, panels=(*page.panels, Panel("Commands", tuple(commands)))))
 
 
 class App(typer.Typer):

@@ -21,7 +21,7 @@ from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.pictures import SUFFIXES
+from dycoke_cli.video.file_names import SUFFIXES
 
 _NAMED = 3
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
 
@@ -128,6 +127,9 @@ class Spec:
         Raises:
             UsageError: a parameter out of range, or the model doesn't support the method.
         """
+        # Imported late: the help of `--methods` needs names alone.
+        from dycoke_cli.engine.binding import bind
+
         method = self.create()
         with _naming(self.text):
             return bind(method, model).method

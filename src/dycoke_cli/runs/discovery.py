@@ -11,8 +11,9 @@ from pathlib import Path
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.jobs import Video
 from dycoke_cli.unicode import display_name
+from dycoke_cli.video.file_names import SUFFIXES, is_video
 from dycoke_cli.video.open_file import advice_on_address
-from dycoke_cli.video.pictures import SUFFIXES, in_order, is_video, pictures_of
+from dycoke_cli.video.pictures import in_order, pictures_of
 
 _NAMED = 3
 

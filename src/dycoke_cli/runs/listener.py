@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.answer import Answer
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Decoding of videos to RGB frames with their time stamps; independent of models and torch.
 
-PyAV and NumPy are imported only when a name that needs them is used.
+The module of a name is imported when the name is first used: some import PyAV and NumPy.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.video.info import StreamInfo, VideoInfo
-from dycoke_cli.video.sampling import Sampling, parse_time
-
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip, Plan
     from dycoke_cli.video.decode import open_clip, plan, read
     from dycoke_cli.video.decoder import Decoder
-    from dycoke_cli.video.stdin import STDIN, STDIN_NAME
+    from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+    from dycoke_cli.video.info import StreamInfo, VideoInfo
+    from dycoke_cli.video.sampling import Sampling, parse_time
     from dycoke_cli.video.subtitles import Subtitles, SubtitleSource, find_source, read_subtitles
 
 __all__ = [
@@ -41,7 +40,9 @@ _HOMES = {
     "clip": ("Clip", "Plan"),
     "decode": ("open_clip", "plan", "read"),
     "decoder": ("Decoder",),
-    "stdin": ("STDIN", "STDIN_NAME"),
+    "file_names": ("STDIN", "STDIN_NAME"),
+    "info": ("StreamInfo", "VideoInfo"),
+    "sampling": ("Sampling", "parse_time"),
     "subtitles": ("SubtitleSource", "Subtitles", "find_source", "read_subtitles"),
 }
 

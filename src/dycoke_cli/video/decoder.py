@@ -17,11 +17,12 @@ from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
+from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.stdin import STDIN, STDIN_NAME, spooled
+from dycoke_cli.video.stdin import spooled
 from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"

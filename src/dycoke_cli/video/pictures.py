@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.file_names import is_picture, is_video
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
 
 Source = str | tuple[str, ...]
 """Source of a video: a path, or the paths of images that are its frames."""
-
-SUFFIXES = frozenset(
-    (
-        ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".hevc", ".m2ts",
-        ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
-        ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-    )
-)  # fmt: skip
-"""Suffixes of videos, in lower case."""
-PICTURES = frozenset(
-    (".avif", ".bmp", ".jpeg", ".jpg", ".jxl", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-"""Suffixes of images, in lower case."""
 
 _DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
@@ -65,16 +53,6 @@ def in_order(name: str) -> list[tuple[int, int, str]]:
     """Key for natural sorting: frame9 before frame10."""
     parts = _DIGITS.split(name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts]
-
-
-def is_video(path: str) -> bool:
-    """Whether a file name has the suffix of a video."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
-
-
-def is_picture(path: str) -> bool:
-    """Whether a file name has the suffix of an image."""
-    return os.path.splitext(path)[1].lower() in PICTURES
 
 
 def as_named(videos: Sequence[str]) -> tuple[str, ...]:

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
+from dycoke_cli.video.file_names import STDIN_NAME
 
-STDIN = "-"
-"""Path that stands for stdin."""
-STDIN_NAME = "the video on stdin"
 MAX_SPOOLED_BYTES = 8 * 1024**3
 _CHUNK_BYTES = 1024**2
 

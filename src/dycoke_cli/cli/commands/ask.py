@@ -10,24 +10,16 @@ from typing import Any
 
 import typer
 
-from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.commands.estimate import (
-    Estimate,
-    Memory,
-    check_memory,
-    cost_of_video,
-    show_cost,
-)
-from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, question_input, request_flags
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.pictures import as_named, is_video, pictures_of, sources
+from dycoke_cli.video.file_names import is_video
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -71,6 +63,11 @@ def ask(
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
+    # Imported late, as below: help and completion need the flags alone.
+    from dycoke_cli.answer.answer import SCHEMA
+    from dycoke_cli.cli.commands.presenter import AsJson, AsText
+    from dycoke_cli.video.pictures import as_named, sources
+
     # With --json a failure prints an error object for each unanswered question. Until the questions
     # are parsed, the words of the command line stand for them.
     unanswered: list[dict[str, Any]] = [{"video": video, "question": " ".join(words or []) or None}]
@@ -99,6 +96,8 @@ def ask(
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
         if estimate:
+            from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
+
             show_cost(cost_of_video(files[0], request, memory), as_json)
             return
         questions = question_input.collect(question, more, *videos)
@@ -158,6 +157,8 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
     Raises:
         UsageError: with the command that works for these paths.
     """
+    from dycoke_cli.video.pictures import pictures_of
+
     question_args = (
         f"-q {' -q '.join(map(quoted, questions))}"
         if len(questions) > 1

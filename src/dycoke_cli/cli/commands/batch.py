@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.commands.estimate import Estimate, Memory, check_memory, cost_of_video
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Job
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
+    from dycoke_cli.runs.jobs import Job
     from dycoke_cli.runs.plan import Plan
     from dycoke_cli.runs.run import Engine
 
@@ -264,6 +263,8 @@ def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None
         Exit: a video can't be read.
         ModelError: there is no such model, or its configuration isn't available.
     """
+    from dycoke_cli.answer.json_schema import to_dict
+    from dycoke_cli.cli.commands.estimate import cost_of_video
     from dycoke_cli.engine.memory.cost import SCHEMA
 
     failed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -16,10 +16,9 @@ from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
-from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import method_flags, options, request_flags
+from dycoke_cli.cli.flags import options, request_flags, row_flags
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.server_flags import ServerFlags
 from dycoke_cli.cli.flags.spread import spread
@@ -27,9 +26,11 @@ from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.presets import preset_named
 from dycoke_cli.unicode import one_line
-from dycoke_cli.video.stdin import STDIN
+from dycoke_cli.video.file_names import STDIN
+
+if TYPE_CHECKING:
+    from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
 
 QUESTION = "What happens in the video?"
 _PLOT_SUFFIX = ".svg"
@@ -53,7 +54,7 @@ Methods = Annotated[
     str,
     typer.Option(
         metavar="NAME[:PARAMETER=X,…],…",
-        autocompletion=method_flags.completion.rows,
+        autocompletion=completion.rows,
         help="What is compared, as in `dycoke eval`. The baseline (none) is always measured.",
     ),
 ]
@@ -92,7 +93,7 @@ BRIEF = """
 """
 
 
-_Column = tuple[str, Callable[[TimedRow, TimedRow], str | Quantity]]
+_Column = tuple[str, Callable[["TimedRow", "TimedRow"], str | Quantity]]
 
 _TIMES: tuple[_Column, ...] = (
     ("Video", lambda row, base: Quantity(row.seconds.video_decode, seconds)),
@@ -131,7 +132,7 @@ def bench(
     question: Questions = None,
     preset: PresetName = None,
     methods: Methods = "none,dycoke",
-    retain: method_flags.Budgets = None,
+    retain: row_flags.Budgets = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
     runs: Runs = 3,
@@ -161,8 +162,9 @@ def bench(
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
-        # Imported late: it imports the engine.
+        # Imported late: help and completion need the flags alone.
         from dycoke_cli.bench.bench_run import Benchmark, run
+        from dycoke_cli.evaluation.presets import preset_named
 
         server.check(context)
         if STDIN in videos:
@@ -175,7 +177,7 @@ def bench(
             request = chosen.applied(request, None, given)
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
-        specs = method_flags.rows_of(methods, retain, request.model)
+        specs = row_flags.rows_of(methods, retain, request.model)
         remote, served_model = server.chosen(context), None
         if remote is not None:
             served_model = remote.connected(model.model, [spec.create() for spec in specs])

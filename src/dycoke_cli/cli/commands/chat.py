@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
-from dycoke_cli.cli.commands.transcript import save
 from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -25,12 +23,12 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.words import quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.unicode import is_valid
+from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.pictures import as_named
-from dycoke_cli.video.stdin import STDIN
 
 if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
     from dycoke_cli.runs.chat_state import Chat
 
 Videos = Annotated[
@@ -228,6 +226,8 @@ class _Commands:
         """Set the method, or print the current one."""
         method = self.chat.conversation.request.method
         if text:
+            from dycoke_cli.evaluation.method_specs import parse_spec
+
             method = self.chat.use(parse_spec(text).create())
         render.note(f"Method: {_describe(method)}")
 
@@ -270,6 +270,8 @@ class _Commands:
         """Write the conversation to a file."""
         if not text:
             raise UsageError("/save needs a file, as in `/save chat.md` (or .jsonl)")
+        from dycoke_cli.cli.commands.transcript import save
+
         with _writing(text):
             save(text, self.chat.answers)
         render.note(f"Saved to {text}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -26,38 +25,8 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
     from dycoke_cli.video.pictures import Source
 
-Estimate = Annotated[
-    bool,
-    typer.Option(
-        "--estimate",
-        help="Load no weights: print an answer's tokens, memory and FLOPs, and its seconds on "
-        "this CPU, from the model's configuration, the video and timed kernels.",
-        rich_help_panel="Output",
-    ),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Estimate for a device with so much memory, such as 8GB or 24GiB; the one that "
-        "--device names need not be on this machine. Default: what is free here.",
-        show_default=False,
-        rich_help_panel="Output",
-    ),
-]
-
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
-
-
-def check_memory(memory: str | None, estimate: bool) -> None:
-    """Check that --memory comes with --estimate.
-
-    Raises:
-        UsageError: it doesn't.
-    """
-    if memory is not None and not estimate:
-        raise UsageError("--memory is for estimates: add --estimate, or leave it out")
 
 
 def cost_of_video(video: Source, request: Request, memory: str | None = None) -> Cost:

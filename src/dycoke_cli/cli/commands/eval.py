@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.commands.benchmarks import SCHEMA as LIST_SCHEMA
-from dycoke_cli.cli.commands.benchmarks import check_benchmark, list_benchmarks
-from dycoke_cli.cli.commands.eval_output import write_report
+from dycoke_cli.cli import completion, output, pages
 from dycoke_cli.cli.flags import (
     engine_flags,
+    eval_flags,
     judge_flags,
     method_flags,
     options,
     request_flags,
+    row_flags,
 )
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.datasets import open_dataset, rule_of
-from dycoke_cli.evaluation.presets import preset_named
-from dycoke_cli.evaluation.run_record import check_folder
-from dycoke_cli.evaluation.shard import parse_shard
+from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.stock.importing import uncollected
 
+Benchmark = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help=f"The benchmark: {', '.join(DATASETS)}; or a file of your own questions (.jsonl, "
+        ".csv).",
+        autocompletion=completion.benchmarks,
+        show_default=False,
+    ),
+]
 BRIEF = """
     --list --data --check --preset --methods --retain --guard --model --frames --split --limit
     --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
@@ -40,21 +47,21 @@ BRIEF = """
 def evaluate(
     *,
     context: typer.Context,
-    name: options.Benchmark = None,
-    list_all: options.ListBenchmarks = False,
-    data: options.Data = None,
-    check: options.Check = False,
-    preset: options.PresetName = None,
-    methods: method_flags.Methods = "none,dycoke",
-    retain: method_flags.Budgets = None,
+    name: Benchmark = None,
+    list_all: eval_flags.ListBenchmarks = False,
+    data: eval_flags.Data = None,
+    check: eval_flags.Check = False,
+    preset: eval_flags.PresetName = None,
+    methods: row_flags.Methods = "none,dycoke",
+    retain: row_flags.Budgets = None,
     guard: method_flags.GuardBound = None,
     guard_mean: method_flags.GuardMean = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
-    split: options.SplitName = None,
-    limit: options.Limit = None,
-    rule: options.RuleName = "dycoke",
-    shard: options.ShardName = None,
+    split: eval_flags.SplitName = None,
+    limit: eval_flags.Limit = None,
+    rule: eval_flags.RuleName = "dycoke",
+    shard: eval_flags.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -64,8 +71,8 @@ def evaluate(
     server: ServerFlags,
     requests: Requests = REQUESTS,
     judge: judge_flags.JudgeFlags,
-    out: options.Out = None,
-    show_changed: options.ShowChanged = False,
+    out: eval_flags.Out = None,
+    show_changed: eval_flags.ShowChanged = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -79,10 +86,18 @@ def evaluate(
 
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
+    # Imported late: help and completion need the flags alone.
+    from dycoke_cli.evaluation.datasets import open_dataset, rule_of
+    from dycoke_cli.evaluation.presets import preset_named
+    from dycoke_cli.evaluation.run_record import check_folder
+    from dycoke_cli.evaluation.shard import parse_shard
+
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(_failures_as_json(name, list_all, check))
         if list_all:
+            from dycoke_cli.cli.commands.benchmarks import list_benchmarks
+
             list_benchmarks(as_json)
             return
         if name is None:
@@ -91,6 +106,8 @@ def evaluate(
         if chosen is not None:
             chosen.for_benchmark(name)  # reports a wrong benchmark before the check takes minutes
         if check:
+            from dycoke_cli.cli.commands.benchmarks import check_benchmark
+
             check_benchmark(name, data, split, limit, limits, as_json, quiet)
             return
         if out is not None:
@@ -106,8 +123,8 @@ def evaluate(
             chosen.prepare(dataset)
             request = chosen.applied(request, name, given)
             methods = methods if "methods" in given else chosen.methods
-        specs = method_flags.rows_of(methods, retain, request.model)
-        guards, cautions = method_flags.guards_of(request, methods, guard, guard_mean)
+        specs = row_flags.rows_of(methods, retain, request.model)
+        guards, cautions = row_flags.guards_of(request, methods, guard, guard_mean)
         client = judge.client(dataset)
         remote, served, answers = server.chosen(context), None, engine.other()
         if remote is not None:
@@ -121,6 +138,7 @@ def evaluate(
         view.stage("start")
         engine.start()
         with uncollected():
+            from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run
             from dycoke_cli.stock.quiet import silence_libraries
@@ -159,6 +177,8 @@ def _failures_as_json(
     name: str | None, list_all: bool, check: bool
 ) -> contextlib.AbstractContextManager[None]:
     if list_all:
+        from dycoke_cli.cli.commands.benchmarks import SCHEMA as LIST_SCHEMA
+
         return output.failures_as_json(LIST_SCHEMA, [{}])
     schema = f"{SCHEMA.partition('/')[0]}-check/1" if check else SCHEMA
     return output.failures_as_json(schema, [{} if name is None else {"benchmark": name}])

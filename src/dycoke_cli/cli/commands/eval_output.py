@@ -6,20 +6,21 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.commands.eval_tables import evaluation
-from dycoke_cli.evaluation.dataset import OWN_RULE
-from dycoke_cli.evaluation.report.changes import Change
-from dycoke_cli.evaluation.report.evaluation_report import EvalReport, row_name
-from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.unicode import one_line, shown, to_json
+
+if TYPE_CHECKING:
+    from dycoke_cli.evaluation.report.changes import Change
+    from dycoke_cli.evaluation.report.evaluation_report import EvalReport
+    from dycoke_cli.evaluation.report.scored_row import ScoredRow
 
 UNSCORED = 20
 """Number of unscored questions that the text format lists; JSON has all."""
@@ -42,8 +43,15 @@ def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
         raise typer.Exit(1)
 
 
+def _tables(report: EvalReport) -> Group:
+    # Imported late: the help of `eval report` needs the names of the formats alone.
+    from dycoke_cli.cli.commands.eval_tables import evaluation
+
+    return evaluation(report)
+
+
 def _text(report: EvalReport, show_changed: bool) -> None:
-    render.to_stdout(evaluation(report))
+    render.to_stdout(_tables(report))
     _write_unscored(report)
     if show_changed:
         _write_changes(report)
@@ -64,6 +72,9 @@ FORMATS: dict[str, Callable[[EvalReport, bool], None]] = {
 
 def _write_unscored(report: EvalReport) -> None:
     """Write the first unscored questions to stdout."""
+    from dycoke_cli.evaluation.dataset import OWN_RULE
+    from dycoke_cli.evaluation.report.evaluation_report import row_name
+
     if not report.unscored:
         return
     wrong = "Counted as wrong, for nothing could be scored"
@@ -81,6 +92,8 @@ def _write_unscored(report: EvalReport) -> None:
 
 def _write_changes(report: EvalReport) -> None:
     """Write all changed predictions to stdout, by row."""
+    from dycoke_cli.evaluation.report.evaluation_report import row_name
+
     for row in report.rows:
         if row.changed is None:
             continue
@@ -117,7 +130,7 @@ def _entry(change: Change) -> str:
 
 def _markdown(report: EvalReport) -> str:
     """Tables of the text format as Markdown."""
-    parts = evaluation(report).renderables
+    parts = _tables(report).renderables
     blocks = [_block(part) for part in parts]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -13,7 +13,7 @@ import typer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.commands.eval_output import FORMATS, write_report
-from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags import eval_flags, options
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
@@ -72,8 +72,8 @@ def report(
     markdown: Markdown = False,
     csv: Csv = False,
     plot: Plot = None,
-    rule: options.NewRule = None,
-    show_changed: options.ShowChanged = False,
+    rule: eval_flags.NewRule = None,
+    show_changed: eval_flags.ShowChanged = False,
     html: Html = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

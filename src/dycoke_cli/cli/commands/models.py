@@ -7,32 +7,21 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli import completion, output, pages, render
-from dycoke_cli.cli.commands.estimate import Memory, cost_of_frames, show_cost
-from dycoke_cli.cli.commands.model_documents import (
-    ListedModel,
-    ModelList,
-    all_models,
-    one_model,
-    table_of,
-)
-from dycoke_cli.cli.commands.model_tables import model_table, models_table
 from dycoke_cli.cli.flags import options
+from dycoke_cli.cli.flags.estimate_flags import Memory
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ModelRef, find
-from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
-from dycoke_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
+    from dycoke_cli.models.resolve import ModelRef
 
 SHOWN = 16
 """Length of the short list: it fits on a terminal of 24 lines, including the legend."""
@@ -119,6 +108,11 @@ def list_models(
     On a terminal a table, which begins with the bundled model, the default, those that are
     downloaded and those that fit; elsewhere tab-separated values of all, with a header.
     """
+    # Imported late, as in the other commands: help and completion need the flags alone.
+    from dycoke_cli.answer.json_schema import to_dict
+    from dycoke_cli.cli.commands.model_documents import all_models, table_of
+    from dycoke_cli.cli.commands.model_tables import models_table
+
     document = all_models()
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
@@ -191,6 +185,8 @@ def default(
     if name is None:
         output.line(settings.default_model() or settings.BUNDLED)
         return
+    from dycoke_cli.models.resolve import find
+
     source = find(name)
     # Absolute, since the next command may run in another folder.
     chosen = os.path.abspath(name) if source.local and source.entry is None else name
@@ -200,6 +196,8 @@ def default(
 
 def _still_missing(source: ModelRef) -> str:
     """Hint to download a model; empty if it is on this machine."""
+    from dycoke_cli.cli.commands.model_documents import one_model
+
     (model,) = one_model(source).models
     if model.on_disk is not None and model.on_disk.complete:
         return ""
@@ -232,6 +230,13 @@ def info(
         dycoke models info ./my-checkpoint --json
     """
     if frames is not None:
+        from dycoke_cli.cli.commands.estimate import cost_of_frames, show_cost
+        from dycoke_cli.compression.methods.dycoke import DyCoke
+        from dycoke_cli.engine.generation_options import GenerationOptions
+        from dycoke_cli.models.load_options import LoadOptions
+        from dycoke_cli.request import Request
+        from dycoke_cli.video.sampling import Sampling
+
         loading = LoadOptions(device=device)
         request = Request(name, loading, Sampling(), DyCoke(), GenerationOptions())
         cost = cost_of_frames(request, frames, height=720, width=1280, memory=memory)
@@ -240,6 +245,11 @@ def info(
     if memory is not None or device != "auto":
         flag = "--device" if memory is None else "--memory"
         raise UsageError(f"{flag} is for estimates: add --frames, or leave it out")
+    from dycoke_cli.answer.json_schema import to_dict
+    from dycoke_cli.cli.commands.model_documents import one_model
+    from dycoke_cli.cli.commands.model_tables import model_table
+    from dycoke_cli.models.resolve import find
+
     document = one_model(find(name))
     if as_json:
         output.write_json(to_dict(document))
@@ -269,6 +279,8 @@ def pull(
     Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
     was at.
     """
+    from dycoke_cli.models.resolve import find
+
     source = find(name)
     if source.local:
         render.note(f"{name} is a folder on this machine already; there is nothing to pull")
@@ -299,6 +311,8 @@ def remove(
         dycoke models rm llava-onevision-0.5b
         dycoke models rm llava-onevision-0.5b --yes
     """
+    from dycoke_cli.models.resolve import find
+
     source = find(name)
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.view import View
+
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
 
 
 class AsText(View):

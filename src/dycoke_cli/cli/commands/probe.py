@@ -18,16 +18,13 @@ from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.models import settings
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.audio_rate import listening
-from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
-from dycoke_cli.video import VideoInfo
-from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.info import VideoInfo
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+    from dycoke_cli.models.resolve import ModelRef
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -50,6 +47,12 @@ def probe(
 
     No model is loaded.
     """
+    # Imported late: help and completion need the flags alone.
+    from dycoke_cli.models.load_options import LoadOptions
+    from dycoke_cli.models.prompts.audio_rate import listening
+    from dycoke_cli.models.resolve import find
+    from dycoke_cli.video.decoder import Decoder
+
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))

@@ -22,7 +22,6 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.video.decoder import Decoder, prepare_decoders
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
@@ -293,6 +292,8 @@ def _service(
 
 def _make_reader(limits: Limits) -> ReadClip:
     """Reader of request videos; each is decoded in a process of its own."""
+    from dycoke_cli.video.decoder import Decoder, prepare_decoders
+
     prepare_decoders()
 
     def read(file: MediaFile, sampling: Sampling, check: CheckPlan) -> Clip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,19 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import method_flags, options, request_flags
+from dycoke_cli.cli.flags import options, request_flags, row_flags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import seconds
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import parse_specs
-from dycoke_cli.guard.tuned import Tuning, store
-from dycoke_cli.models.families import CHECKPOINT_KEY, METHOD_DEFAULTS
-from dycoke_cli.tuning.tune_report import SCHEMA, TuneReport
 from dycoke_cli.unicode import one_line
+
+if TYPE_CHECKING:
+    from dycoke_cli.guard.tuned import Tuning
+    from dycoke_cli.tuning.tune_report import TuneReport
 
 Videos = Annotated[
     list[str],
@@ -50,7 +50,7 @@ Methods = Annotated[
     typer.Option(
         "--methods",
         metavar="NAME[:PARAMETER=X,…],…",
-        autocompletion=method_flags.completion.rows,
+        autocompletion=completion.rows,
         help="The settings to choose from. Default: a grid of every method.",
         show_default=False,
     ),
@@ -111,7 +111,7 @@ def tune(
     videos: Videos,
     questions: Questions = None,
     methods: Methods = None,
-    retain: method_flags.Budgets = None,
+    retain: row_flags.Budgets = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
     limits: request_flags.Limiting,
@@ -137,11 +137,17 @@ def tune(
     Answers are compared with the uncompressed model's own: agreement isn't accuracy. What is
     chosen answers with --method auto; --guard keeps a bound on changed answers.
     """
+    # Imported late: help and completion need the flags alone.
+    from dycoke_cli.models.families import CHECKPOINT_KEY
+    from dycoke_cli.tuning.tune_report import SCHEMA
+
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
         if export and as_json:
             raise UsageError("--export and --json are two documents; give one of them")
+        from dycoke_cli.evaluation.method_specs import parse_specs
+        from dycoke_cli.guard.tuned import store
         from dycoke_cli.runs.discovery import find
         from dycoke_cli.tuning.tune_request import Tune
         from dycoke_cli.tuning.tune_run import tune as run
@@ -199,6 +205,8 @@ def entry_of(tuning: Tuning) -> dict[str, Any]:
     Raises:
         UsageError: the chosen method has no such parameter.
     """
+    from dycoke_cli.models.families import METHOD_DEFAULTS
+
     entry = {name: tuning.method[name] for name in METHOD_DEFAULTS if name in tuning.method}
     if not entry:
         names = " and ".join(METHOD_DEFAULTS)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.pictures import is_picture, is_video
-from dycoke_cli.video.stdin import STDIN
+from dycoke_cli.video.file_names import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
 _EXPANDED = re.compile(r'["$`\\!]')

@@ -6,7 +6,8 @@ nothing in it is taken for markup.
 
 from __future__ import annotations
 
-from dycoke_cli.answer.answer import Answer
+from typing import TYPE_CHECKING
+
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli.render.console import (
     check,
@@ -20,6 +21,9 @@ from dycoke_cli.cli.render.console import (
     warning,
 )
 from dycoke_cli.cli.render.progress import Download, Progress
+
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
 
 __all__ = [
     "Download",

@@ -4,61 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
+from dycoke_cli.cli.page import Page, Panel
+
 # Longer lines are hard to read; longer names are wrapped, so that one name doesn't widen a column.
 _WIDEST_PAGE, _WIDEST_NAME = 110, 28
 
 
-@dataclass(frozen=True)
-class Row:
-    """Entry of a panel: name of a flag, argument or command, and its help."""
-
-    name: str
-    help: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Titled group of rows."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Content of a command's help page.
-
-    Args:
-        usage: synopsis of the command line.
-        summary: one sentence.
-        examples: command lines.
-        details: further paragraphs.
-        panels: panels; empty ones aren't shown.
-        more: last line, about hidden flags.
-    """
-
-    usage: str
-    summary: str
-    examples: tuple[str, ...]
-    details: tuple[str, ...]
-    panels: tuple[Panel, ...]
-    more: str = ""
-
-
-def help_page(page: Page, *more: Panel) -> None:
-    """Print a page to stdout, fitted to the terminal's width.
-
-    Args:
-        page: page of a command.
-        more: panels after its own.
-    """
+def help_page(page: Page) -> None:
+    """Print a page to stdout, fitted to the terminal's width."""
     columns = shutil.get_terminal_size((80, 24)).columns
     width = max(40, min(columns, _WIDEST_PAGE))
     console = Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
@@ -74,7 +33,7 @@ def help_page(page: Page, *more: Panel) -> None:
         console.print()
         console.print(paragraph)
     console.print()
-    panels = [panel for panel in (*page.panels, *more) if panel.rows]
+    panels = [panel for panel in page.panels if panel.rows]
     names = (len(row.name) for panel in panels for row in panel.rows)
     widest = max((length for length in names if length <= _WIDEST_NAME), default=0)
     for panel in panels:

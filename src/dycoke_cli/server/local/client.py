@@ -18,7 +18,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.local.unix_socket import connect, socket_identity
 from dycoke_cli.server.local.wire import ASK_PATH, MOST_BYTES, STOP_PATH, ask_of, line_of
 from dycoke_cli.unicode import display_name, is_valid
-from dycoke_cli.video.stdin import STDIN
+from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.subtitles import AUTO
 
 NOT_UTF_8 = "the name of a file isn't valid UTF-8"

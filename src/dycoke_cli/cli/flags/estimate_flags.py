@@ -1,0 +1,39 @@
+"""Flags of an estimate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dycoke_cli.errors import UsageError
+
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Load no weights: print an answer's tokens, memory and FLOPs, and its seconds on "
+        "this CPU, from the model's configuration, the video and timed kernels.",
+        rich_help_panel="Output",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Estimate for a device with so much memory, such as 8GB or 24GiB; the one that "
+        "--device names need not be on this machine. Default: what is free here.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
+
+
+def check_memory(memory: str | None, estimate: bool) -> None:
+    """Check that --memory comes with --estimate.
+
+    Raises:
+        UsageError: it doesn't.
+    """
+    if memory is not None and not estimate:
+        raise UsageError("--memory is for estimates: add --estimate, or leave it out")

@@ -1,0 +1,50 @@
+"""What `dycoke tune` stored for a model, as the method and the guards of a request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.guard.ladder import Guard, guard_of
+from dycoke_cli.guard.tuned import Tuning, tuning_of
+from dycoke_cli.param import key_part
+from dycoke_cli.request import Request
+
+
+def tuning_for(request: Request, flag: str) -> Tuning:
+    """Stored result of `dycoke tune` for the model of a request.
+
+    Args:
+        request: the request.
+        flag: that needs the result, for an error.
+
+    Raises:
+        UsageError: the model has random weights; or see `tuning_of`.
+        ModelError: see `tuning_of`.
+    """
+    if request.loading.random_weights:
+        raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
+    return tuning_of(request.model)
+
+
+def tuned(request: Request, tuning: Tuning) -> Request:
+    """Request with the method that `dycoke tune` chose, and warnings about other options."""
+    cautions = differences(request, tuning)
+    return replace(request, method=tuning.chosen(), tuned=tuning.tuned, cautions=cautions)
+
+
+def differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
+    """Sentences about options that differ from those of the tuning."""
+    return tuple(tuning.differences(request.loading.dtype, key_part(request.sampling)))
+
+
+def guards_with(
+    request: Request, tuning: Tuning, bound: float | None, on_average: float | None
+) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
+    """Guards of `--guard` and `--guard-mean`, and warnings where one always keeps all tokens."""
+    bounds = [(alpha, n == 1) for n, alpha in enumerate((bound, on_average)) if alpha is not None]
+    # The bound was calibrated on greedy answers.
+    if bounds and request.generation.temperature > 0:
+        raise UsageError("--guard is for greedy answers; leave --temperature out")
+    pairs = [guard_of(tuning, *each) for each in bounds]
+    return tuple(guard for guard, _ in pairs), tuple(caution for _, caution in pairs if caution)

@@ -1,0 +1,126 @@
+"""What help pages and completion import: the flags that they print, not the work behind them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fnmatch import fnmatch
+
+import pytest
+
+PROGRAM = """
+import sys
+from dycoke_cli.cli.main import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+EVERY_PAGE = (
+    "answer.json_schema", "cli.*", "compression.*", "engine.generation_options", "errors", "extras",
+    "models.explaining", "models.load_options", "models.settings", "param", "plugins", "request",
+    "resources", "runs.listener", "stock.importing", "storage.output_file", "unicode", "version",
+    "video.file_names", "video.limits", "video.sampling",
+)  # fmt: skip
+"""Modules of the flags and of their layout."""
+
+DOCUMENTS = ("answer.answer", "answer.answer_trace", "answer.guarantee")
+
+ALSO = {
+    "ask": (),
+    "chat": ("video.clip", "video.info", "video.pictures"),
+    "serve": ("storage.cache_folder", "storage.private_file"),
+    "batch": (),
+    "inspect": (*DOCUMENTS, "inspect.inspection"),
+    "probe": (*DOCUMENTS, "video.info"),
+    "models": (),
+    "models pull": (),
+    "methods": (*DOCUMENTS, "models.families.*"),
+    # The pages list benchmarks and ablations.
+    "eval": (
+        "evaluation.annotations", "evaluation.dataset", "evaluation.datasets",
+        "evaluation.method_specs", "storage.lfs_pointer",
+    ),
+    "eval report": ("evaluation",),
+    "bench": ("bench", "evaluation.method_specs"),
+    "tune": ("evaluation.method_specs",),
+    "cache": ("storage.cache_folder",),
+    "verify": ("verification",),
+    "schema": DOCUMENTS,
+    "demo": ("models.mini",),
+    "doctor": DOCUMENTS,
+}  # fmt: skip
+"""Further modules by command."""
+
+
+def imported(*words: str, **environment: str) -> tuple[set[str], set[str]]:
+    """Modules of the package, and libraries, that a command line imports in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    modules = done.stderr.split()
+    assert "dycoke_cli.cli.app" in modules, done.stderr
+    ours = {name[len("dycoke_cli.") :] for name in modules if name.startswith("dycoke_cli.")}
+    return ours, {name.partition(".")[0] for name in modules} - {"dycoke_cli"}
+
+
+def completing(line: str) -> tuple[set[str], set[str]]:
+    """What completing the last word of a command line imports."""
+    return imported(
+        _DYCOKE_COMPLETE="complete_bash",
+        COMP_WORDS=line,
+        COMP_CWORD=str(len(line.split(" ")) - 1),
+    )
+
+
+def others(ours: set[str], allowed: tuple[str, ...]) -> set[str]:
+    """Modules that neither match an allowed pattern nor are packages of an allowed module."""
+    return {
+        name
+        for name in ours
+        if not any(fnmatch(name, one) or one.startswith(f"{name}.") for one in allowed)
+    }
+
+
+@pytest.mark.parametrize("command", ALSO)
+def test_a_help_page_imports_what_it_prints(command: str) -> None:
+    ours, libraries = imported(*command.split(), "--help")
+    assert others(ours, (*EVERY_PAGE, *ALSO[command])) == set()
+    assert libraries & {"torch", "transformers", "av", "numpy", "huggingface_hub"} == set()
+
+
+@pytest.mark.parametrize(
+    "line", ["dycoke ", "dycoke a"], ids=["all commands", "the start of a command"]
+)
+def test_the_list_of_commands_imports_no_command(line: str) -> None:
+    ours, libraries = completing(line)
+    allowed = (
+        "cli.app",
+        "cli.flags.words",
+        "cli.main",
+        "cli.output",
+        "cli.page",
+        "cli.pages",
+        "cli.failure",
+    )
+    allowed += ("compression.base", "compression.selection", "errors", "models.explaining", "param")
+    allowed += ("plugins", "unicode", "version", "video.file_names")
+    assert others(ours, allowed) == set()
+    assert "rich" not in libraries
+
+
+def test_the_root_page_imports_no_command() -> None:
+    ours, _ = imported("--help")
+    assert {name for name in ours if name.startswith("cli.commands")} == set()
+    assert "compression.methods" not in ours
+
+
+def test_completing_a_flag_imports_the_flags_alone() -> None:
+    ours, libraries = completing("dycoke ask --me")
+    assert others(ours, EVERY_PAGE) == set()
+    assert libraries & {"rich", "pydantic"} == set()
