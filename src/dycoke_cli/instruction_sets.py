@@ -59,12 +59,13 @@ def emulates_bfloat16(has: Collection[str]) -> bool:
 
 def _listed() -> list[str]:
     try:
-        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+        # Only as far as the first processor: the system writes the file while it is read.
+        with _CPUINFO.open(encoding="utf-8") as lines:
+            flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
         import torch
 
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return [name for name in _NAMES.values() if capabilities.get(name)]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     words = {*flags.partition(":")[2].split()}
     return [name for flag, name in _NAMES.items() if flag in words]

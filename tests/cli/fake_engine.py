@@ -65,7 +65,7 @@ class FakeLoaded:
 
     @property
     def model(self) -> Any:
-        return types.SimpleNamespace(config=self.config)
+        return types.SimpleNamespace(config=self.config, dtype="float32")
 
 
 def load(model: str | ModelRef, **options: Any) -> FakeLoaded:

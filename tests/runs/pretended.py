@@ -15,6 +15,7 @@ from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
@@ -81,6 +82,8 @@ def make_clips(folder: Path, *names: str) -> Path:
 class PretendedModel(fake_engine.FakeLoaded):
     """Stands in for a `ResolvedModel`."""
 
+    options: LoadOptions = LoadOptions(dtype="float32")  # noqa: RUF009 (frozen)
+
     @property
     def source(self) -> ModelRef:
         return find(self.name)
@@ -105,7 +108,7 @@ if __name__ == "__main__":
     from dycoke_cli.cli.main import main
     from dycoke_cli.models import load_memory, resolve
 
-    resolve.choose = lambda name, options: PretendedModel(name)  # type: ignore[assignment]
+    resolve.choose = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
     load_memory.needed_bytes = lambda model: None
 
     sys.exit(main())

@@ -6,13 +6,19 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.answer import Model
+from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.errors import OutputError, VideoError
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.results import open_results
 from tests.runs.parts import PLAN, jobs_in
 from tests.runs.pretended import make_clips, pretended_answer, valid
@@ -52,6 +58,24 @@ def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> No
     with open_results(path) as results:
         states = [results.state(outcome.key) for outcome in outcomes]
     assert states == [None, "answered", "answered", "failed"]
+
+
+def test_answers_in_another_dtype_are_noticed(path: Path, outcomes: list[Outcome]) -> None:
+    model = Model(name="mini", revision=None, dtype="bfloat16", device="cpu")
+    outcomes[0] = replace(outcomes[0], line=outcomes[0].line | {"model": to_dict(model)})
+
+    def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> Plan:
+        loading = LoadOptions(quantize=quantize)
+        return replace(PLAN, loading=loading, identity={"name": model, "dtype": in_dtype})
+
+    with open_results(path) as results:
+        assert results.other_dtype(plan("float16")) is None  # a new file
+    write(path, outcomes)
+    with open_results(path) as results:
+        assert results.other_dtype(plan("float16")) == "bfloat16"
+        assert results.other_dtype(plan("bfloat16")) is None
+        assert results.other_dtype(plan("float16", "another")) is None
+        assert results.other_dtype(plan("int8/float16", quantize="int8")) is None
 
 
 @pytest.mark.parametrize("left", [1, 10, 40, 500, -1])

@@ -36,7 +36,7 @@ from dycoke_cli.runs import local
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan, plan_of
+from dycoke_cli.runs.plan import Plan, common_dtype, plan_of
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import run
 from dycoke_cli.version import __version__, running_commit
@@ -223,6 +223,8 @@ def _ask_missing(
     answered = len(rows) * len(items) - len(pending)
     jobs = _jobs(pending, evaluation.request.sampling)
     plan = _plan(evaluation, chosen, len(pending), len(jobs))
+    if pending and evaluation.engine is not None and isinstance(chosen, ResolvedModel):
+        listener.warning(common_dtype(plan))
     scorer = _Scorer(
         journal, evaluation.dataset, pending, listener, running_commit() or __version__
     )

@@ -104,7 +104,7 @@ class Tuning:
         """Warnings about options of a request that differ from those of the tuning.
 
         Args:
-            dtype: value of `--dtype`; auto counts as the tuned one.
+            dtype: quantization or weight dtype of the request; "auto" if it isn't known.
             sampling: frame sampling.
         """
         deviations = []

@@ -90,6 +90,11 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
     return Plan(**options, identity=identity(model), **more)
 
 
+def common_dtype(plan: Plan) -> str:
+    """Sentence about the dtype of a run on several machines, whose processors may differ."""
+    return f"all workers load the weights in {plan.identity['dtype']}; --dtype sets another"
+
+
 def identity(model: ResolvedModel) -> dict[str, Any]:
     """Identity of a model, without the device, which may change when a run is resumed."""
     return {name: value for name, value in model.describe().items() if name != "device"}

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError
+from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.storage.output_file import check_output_file, replace_content
 from dycoke_cli.unicode import to_json
 
@@ -43,6 +45,7 @@ class ResultsFile(Journal):
 
     def __init__(self, path: Path) -> None:
         self.reasons: dict[str, str] = {}
+        self._dtypes: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
         # After a retry a key has two lines. The first one is removed when the file is closed: while
         # the run appends, nothing that is written is touched.
@@ -52,6 +55,12 @@ class ResultsFile(Journal):
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
         return self._states.get(key)
+
+    def other_dtype(self, plan: Plan) -> str | None:
+        """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
+        dtypes = {dtype for name, dtype in self._dtypes if name == plan.identity["name"]}
+        others = [] if plan.identity["dtype"] in dtypes else sorted(dtypes & {*DTYPES})
+        return next(iter(others), None) if plan.loading.quantize is None else None
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back.
@@ -84,6 +93,8 @@ class ResultsFile(Journal):
         self._states[key] = "failed" if "error" in line else "answered"
         if "error" in line:
             self.reasons[key] = reason(line)
+        elif isinstance(model := line.get("model"), dict):
+            self._dtypes.add((str(model.get("name")), str(model.get("dtype"))))
 
 
 def check_place(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.cli.commands import batch_lines
+from dycoke_cli.models import weight_dtype
 from dycoke_cli.runs import local
 from tests.cli.harness import Outcome, run_here
 from tests.runs.pretended import Pretended, make_clips, valid
@@ -74,6 +75,30 @@ def test_a_file_that_the_next_run_goes_on_from(
     run = batch(clips, "What?", "--out", out, "--frames", "8")
     assert run.err.splitlines()[0] == "4 of 4 questions answered"
     assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
+
+
+def test_a_run_in_another_dtype_says_how_to_continue_the_earlier_one(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "results.jsonl"
+
+    def run_on(*has: str, flags: tuple[str, ...] = ()) -> list[str]:
+        monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+        return batch(clips, "What?", "--out", out, *flags).err.splitlines()
+
+    assert run_on("avx2", "avx512_bf16")[0] == "3 of 3 questions answered"
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    model = {"name": "mini", "dtype": "bfloat16"}  # not that of an engine which pretends
+    text = "".join(json.dumps(line | {"model": line["model"] | model}) + "\n" for line in lines)
+    out.write_text(text)
+    # The same file on another processor, or an earlier version's.
+    assert run_on("avx2", flags=("--dtype", "bfloat16"))[0] == "3 of 3 done already"
+    assert run_on("avx2")[:2] == [
+        f"Warning: the answers in {out} are in bfloat16, and this run is in float32, so that it "
+        "asks again; --dtype bfloat16 continues the earlier run",
+        "3 of 3 questions answered",
+    ]
+    assert out.read_text().startswith(text)
 
 
 def test_a_torn_line_is_made_anew_and_said(clips: Path, tmp_path: Path) -> None:

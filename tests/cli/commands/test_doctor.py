@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 
+from dycoke_cli.kernels import processor
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli.harness import run_here
@@ -59,6 +60,23 @@ def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
     assert rows["torch"] == torch.__version__.partition("+")[0]
     assert rows["Kernels"].startswith("not measured yet")
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("has", "dtype", "row"),
+    [
+        (["avx2"], "float32", "float32 on the CPU, where it fits into free memory (no bfloat16"),
+        (["avx2", "avx512_bf16"], "bfloat16", "bfloat16 on the CPU"),
+        ([], "bfloat16", "bfloat16 on the CPU"),
+    ],
+)
+def test_the_dtype_that_the_processor_gets(
+    has: list[str], dtype: str, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "instructions", lambda: has)
+    assert run_here("doctor", "--json").object["cpu_dtype"] == dtype
+    (line,) = [x for x in run_here("doctor").out.splitlines() if x.startswith("Weight dtype")]
+    assert line.removeprefix("Weight dtype").strip().startswith(row)
 
 
 def test_kernels_that_were_measured_here() -> None:

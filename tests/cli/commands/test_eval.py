@@ -219,13 +219,15 @@ def test_two_runs_on_one_journal(tmp_path: Path) -> None:
 
 
 def test_how_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, LoadOptions]] = []
+    seen: list[tuple[str, LoadOptions, int]] = []
 
-    def choose(name: str, loading: LoadOptions) -> None:
-        seen.append((name, loading))
+    def choose(name: str, loading: LoadOptions, copies: int) -> None:
+        seen.append((name, loading, copies))
         raise ModelError("that is all")
 
     monkeypatch.setattr(eval_run, "choose", choose)
     flags = ("--model", "mini", "--dtype", "float32", "--device-map", "auto", "--quantize", "int8")
-    assert run_here("eval", "samples", *flags, "--out", tmp_path).code == 4
-    assert seen == [("mini", LoadOptions(dtype="float32", device_map="auto", quantize="int8"))]
+    for more, copies in (((), 1), (("--workers", "3"), 3)):
+        assert run_here("eval", "samples", *flags, *more, "--out", tmp_path).code == 4
+        options = LoadOptions(dtype="float32", device_map="auto", quantize="int8")
+        assert seen.pop() == ("mini", options, copies)

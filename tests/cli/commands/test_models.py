@@ -20,7 +20,7 @@ from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.cli.commands.model_tables import WITH_REPOSITORIES, models_table
 from dycoke_cli.cli.commands.models import _rank
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models import settings
+from dycoke_cli.models import settings, weight_dtype
 from dycoke_cli.models.catalog import CATALOG, STATES, Entry
 from dycoke_cli.models.free_memory import FreeMemory
 from tests import documents
@@ -124,6 +124,7 @@ def test_off_a_terminal_the_list_is_rows_of_values(arguments: tuple[str, ...]) -
         "on_disk": "yes",
         "default": "yes",
         "note": CATALOG["mini"].note,
+        "dtype": by_name["mini"]["dtype"],
     }
     row = by_name["llava-onevision-0.5b"]
     assert (row["repo"], row["default"]) == (entry.repo, "no")
@@ -196,6 +197,7 @@ def test_json_has_the_catalog() -> None:
             "fits",
             "layout",
             "on_disk",
+            "dtype",
             "prune_layer",
             "positions",
         }
@@ -212,6 +214,40 @@ def test_json_has_the_catalog() -> None:
         "limits": "clip",
         "merged": 2,
     }
+
+
+THREE = ("mini", "qwen2.5-vl-3b", "qwen2.5-vl-7b")
+
+
+@pytest.mark.parametrize(
+    ("has", "free", "expected"),
+    [
+        (["avx2"], 40, dict.fromkeys(THREE, "float32")),
+        (["avx2"], 20, dict(zip(THREE, ("float32", "float32", "bfloat16"), strict=True))),
+        (["avx2"], 10, dict(zip(THREE, ("float32", "bfloat16", None), strict=True))),
+        (["avx512_bf16"], 40, dict.fromkeys(THREE, "bfloat16")),
+        (["avx512_bf16"], 40, {"molmo2-4b": "float32"}),  # as it is stored
+    ],
+)
+def test_the_dtype_that_each_model_is_loaded_in(
+    has: list[str], free: int, expected: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    machine = FreeMemory(free * 10**9, ())
+    monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
+    found = {model.name: model.dtype for model in all_models().models}
+    assert expected.items() <= found.items()
+
+
+def test_the_dtype_on_a_gpu_is_known_of_models_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: ["avx2"])
+    machine = FreeMemory(80 * 10**9, (10 * 10**9,))
+    monkeypatch.setattr(model_documents, "this_machine", lambda: machine)
+    found = {model.name: model.dtype for model in all_models().models}
+    assert (found["mini"], found["qwen2.5-vl-3b"]) == ("bfloat16", None)
+    assert found["qwen2.5-vl-7b"] == "float32"  # only the main memory holds it
 
 
 def test_info_of_the_bundled_model() -> None:

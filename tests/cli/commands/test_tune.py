@@ -5,13 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.guard import tuned
 from dycoke_cli.guard.bounds import videos_needed
 from dycoke_cli.guard.ladder import guard_of
 from dycoke_cli.guard.tuned import fingerprint, store, stored, tuning_of
+from dycoke_cli.models import weight_dtype
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.settings import ENVIRONMENT
+from dycoke_cli.request import Request
 from dycoke_cli.version import __version__
+from dycoke_cli.video import Sampling
 from tests.cli.harness import run_here as run
 from tests.guard.tunings import SAMPLING, SURE, tuning_with
 
@@ -189,6 +196,27 @@ def test_other_frames_or_another_dtype_are_warned_of():
     assert one.differences("auto", SAMPLING) == []
     assert "other frames" in one.differences("auto", {"frames": 8})[0]
     assert "weights in float32, not bfloat16" in one.differences("bfloat16", SAMPLING)[0]
+
+
+@pytest.mark.parametrize(
+    ("has", "given", "warned"),
+    [
+        (["avx2"], {}, None),  # tuned in float32, and auto loads it
+        (["avx512_bf16"], {}, "weights in float32, not bfloat16"),
+        (["avx512_bf16"], {"dtype": "float32"}, None),
+        (["avx2"], {"dtype": "bfloat16"}, "weights in float32, not bfloat16"),
+        (["avx2"], {"quantize": "int8"}, "weights in float32, not int8"),
+    ],
+)
+def test_auto_counts_as_the_dtype_that_is_loaded(has, given, warned, monkeypatch):
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    store(tuning_with(SURE))
+    request = Request(
+        "mini", LoadOptions(device="cpu", **given), Sampling(), DyCoke(), GenerationOptions()
+    )
+    (caution,) = MethodFlags(method="auto").applied(request).cautions
+    assert (f"tuned with {warned}" in caution) is (warned is not None)
+    assert "other frames" in caution
 
 
 @pytest.mark.parametrize(

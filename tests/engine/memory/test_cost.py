@@ -28,6 +28,7 @@ from dycoke_cli.kernels import choice, linear, processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
 from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
+from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.free_memory import Target
@@ -66,6 +67,46 @@ def cost(
 ) -> Cost:
     options = LoadOptions(**loading)  # type: ignore[arg-type]
     return estimate_cost(find(name), clip, method or DyCoke(), options, 128, target)
+
+
+@pytest.mark.parametrize(
+    ("has", "free", "given", "dtype", "flag"),
+    [
+        (["avx2"], 48, {}, "float32", None),
+        (["avx2"], 24, {}, "bfloat16", "--quantize int8"),
+        (["avx2"], 48, {"dtype": "bfloat16"}, "bfloat16", "--dtype float32"),
+        (["avx2"], 24, {"quantize": "int8"}, "int8", None),
+        (["avx2", "avx512_bf16"], 48, {}, "bfloat16", None),
+    ],
+)
+def test_the_dtype_is_that_of_loading(
+    has: list[str],
+    free: int,
+    given: dict[str, str],
+    dtype: str,
+    flag: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
+    monkeypatch.setattr(resolve, "free_main_memory", lambda: free * 10**9)
+    found = cost("llava-onevision-7b", target=Target("cpu", free * 10**9), **given)
+    assert found.dtype == dtype
+    options = LoadOptions(device="cpu", random_weights=True, **given)  # type: ignore[arg-type]
+    loaded = choose("llava-onevision-7b", options).describe()["dtype"]
+    assert dtype == loaded.partition("/")[0]
+    sentences = [each for each in found.warnings if "bfloat16 instructions" in each]
+    assert len(sentences) == (flag is not None)
+    assert all(flag in each for each in sentences if flag)
+
+
+def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "can_pack", lambda: False)  # nothing is copied while loading
+    monkeypatch.setattr(weight_dtype, "instructions", lambda: ["avx2"])
+    monkeypatch.setattr(choice, "instructions", lambda: ["avx2"])
+    large, small = (cost("llava-onevision-7b", target=Target("cpu", free)) for free in (10**11, 1))
+    assert (large.dtype, small.dtype) == ("float32", "bfloat16")
+    assert large.bytes.kv_cache == 2 * small.bytes.kv_cache
+    assert large.bytes.weights == pytest.approx(2 * small.bytes.weights, rel=0.01)
 
 
 def test_flops_of_the_paper() -> None:

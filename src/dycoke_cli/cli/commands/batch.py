@@ -185,6 +185,10 @@ def batch(
                 if on_server:
                     view.note(f"Answering without your server: {on_server}")
                 plan, backend = _plan(request, engine, group_size, cache), engine.chosen()
+                if engine.engine == "ray":
+                    from dycoke_cli.runs.plan import common_dtype
+
+                    view.note(common_dtype(plan))
             else:
                 plan, backend = on_server
         else:
@@ -198,6 +202,12 @@ def batch(
             if file.damaged:
                 view.warning(
                     f"the last line of {out} was half written; its question is asked again"
+                )
+            if remote is None and (other := file.other_dtype(plan)):
+                view.warning(
+                    f"the answers in {out} are in {other}, and this run is in "
+                    f"{plan.identity['dtype']}, so that it asks again; --dtype {other} continues "
+                    "the earlier run"
                 )
         counts = run(
             inputs.jobs,

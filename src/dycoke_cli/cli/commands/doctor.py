@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from packaging.requirements import Requirement
 from packaging.version import Version as Release
@@ -23,6 +23,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.extras import installed_extras
+from dycoke_cli.instruction_sets import emulates_bfloat16
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -33,6 +34,10 @@ SCHEMA = "dycoke.doctor/1"
 _TESTED = Path(__file__).parents[2] / "tested.txt"
 _PYTHON = "Programming Language :: Python :: "
 _PACKAGES = ("torch", "torchvision", "transformers", "av")
+_CPU_DTYPES = {
+    "float32": "float32 on the CPU, where it fits into free memory (no bfloat16 instructions)",
+    "bfloat16": "bfloat16 on the CPU",
+}
 _UNMEASURED = "not measured yet (the first load of a model of 100 M parameters or more does that)"
 
 
@@ -98,6 +103,10 @@ class Diagnosis:
     gpus: Annotated[tuple[str, ...], Doc("The names of CUDA devices.")]
     processor: str
     instructions: Annotated[tuple[str, ...], Doc("CPU features that the kernels use.")]
+    cpu_dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Doc("What --dtype auto is for 16-bit weights on the CPU, if the memory suffices."),
+    ]
     cpus: Cpus
     free_memory_bytes: Annotated[int | None, Doc("Null where the system doesn't report it.")]
     kernels: Annotated[
@@ -133,6 +142,7 @@ def diagnose() -> Diagnosis:
         gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
         processor=machine.processor,
         instructions=tuple(machine.instructions),
+        cpu_dtype="float32" if emulates_bfloat16(machine.instructions) else "bfloat16",
         cpus=Cpus(
             logical=psutil.cpu_count() or 0,
             usable=usable_cpus(),
@@ -173,6 +183,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
     yield "Processor", found.processor
     yield "Instructions", ", ".join(found.instructions) or "unknown"
+    yield "Weight dtype", _CPU_DTYPES[found.cpu_dtype]
     yield (
         "CPUs",
         f"{cpus.usable} of {cpus.logical} usable"

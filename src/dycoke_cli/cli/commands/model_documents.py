@@ -20,11 +20,18 @@ from dycoke_cli.models.catalog import (
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
 from dycoke_cli.models.files.hub_cache import CachedModel, cached_models
-from dycoke_cli.models.files.on_disk import StoredConfig, config_in, is_here
+from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here, is_here
 from dycoke_cli.models.files.weight_files import missing_parts
-from dycoke_cli.models.free_memory import FreeMemory, this_machine
+from dycoke_cli.models.free_memory import (
+    BYTES_PER_PARAMETER,
+    FreeMemory,
+    Target,
+    this_machine,
+)
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.weight_dtype import StoredWeights, weight_dtype
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.models/1"
@@ -101,6 +108,9 @@ class ListedModel:
     fits: Annotated[
         str | None, Doc("Where its weights fit, by size.", enum=["gpu", "ram", "no", None])
     ]
+    dtype: Annotated[
+        str | None, Doc("That --dtype auto loads it in where it fits; null where it doesn't.")
+    ] = None
     on_disk: OnDisk | None
     layout: Annotated[
         Literal["listed", "found"] | None,
@@ -136,12 +146,12 @@ def all_models() -> ModelList:
 def table_of(document: ModelList) -> Iterator[list[str]]:
     """Rows of tab-separated output, header first; an unknown value is an empty string."""
     columns = ("name", "repo", "family", "parameters", "download_bytes", "state", "fits")
-    yield [*columns, "on_disk", "default", "note"]
+    yield [*columns, "on_disk", "default", "note", "dtype"]
     for model in document.models:
         values = [getattr(model, name) for name in columns]
         on_disk = "no" if model.on_disk is None else "yes" if model.on_disk.complete else "part"
         default = "yes" if model.name == document.default else "no"
-        cells = [*values, on_disk, default, model.note]
+        cells = [*values, on_disk, default, model.note, model.dtype]
         yield ["" if cell is None else str(cell) for cell in cells]
 
 
@@ -168,6 +178,7 @@ def one_model(source: ModelRef) -> ModelList:
         **values,
         layout=None if stored is None else _layout(stored),
         fits=None,
+        dtype=_dtype(source, stored, on_disk, None, machine),
         on_disk=on_disk,
         configuration=_configuration(stored),
         tuned=_tuned(source),
@@ -190,13 +201,40 @@ def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel])
         _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
     )
     shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
+    fits, stored = machine.holds(entry), _stored(on_disk)
     return ListedModel(
         **shown,
         layout="listed" if entry.family in FAMILIES else "found",
-        fits=machine.holds(entry),
+        fits=fits,
+        dtype=_dtype(find(entry.name), stored, on_disk, fits, machine),
         on_disk=on_disk,
-        **_method_defaults(entry.family, _stored(on_disk)),
+        **_method_defaults(entry.family, stored),
     )
+
+
+def _dtype(
+    source: ModelRef,
+    stored: StoredConfig | None,
+    on_disk: OnDisk | None,
+    fits: str | None,
+    machine: FreeMemory,
+) -> str | None:
+    """Dtype that `--dtype auto` loads a model in, without asking the hub; None if unknown."""
+    target = Target.of("auto", None, machine)
+    if fits == "ram" and target.device == "cuda":
+        target = Target("cpu", machine.ram_bytes)
+    if fits == "no":
+        return None
+    if stored is not None and stored.dtype is not None and on_disk is not None and on_disk.complete:
+        return dtype_here(source, stored, LoadOptions(), target).name
+    entry = source.entry
+    if entry is None or entry.parameters is None or target.device != "cpu":
+        return None
+    # A CPU loads both 16-bit dtypes in the same one, so that it doesn't matter which is stored.
+    size = entry.download_bytes or BYTES_PER_PARAMETER * entry.parameters
+    whole = size > 1.5 * BYTES_PER_PARAMETER * entry.parameters
+    weights = StoredWeights("float32" if whole else "bfloat16", lambda: size)
+    return weight_dtype(LoadOptions(), weights, cpu=True, free=target.free).name
 
 
 def _layout(stored: StoredConfig) -> Literal["listed", "found"] | None:

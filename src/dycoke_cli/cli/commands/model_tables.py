@@ -138,6 +138,7 @@ def _rows(document: ModelList) -> list[tuple[str, str]]:
         ("Download", _download(model)),
         ("On disk", _places(model.on_disk)),
         ("Fits", f"{_FITS[model.fits]}: {_free(document.machine)}"),
+        ("Loaded in", model.dtype or UNKNOWN),
         ("Visual tokens", _tokens(model)),
         ("Defaults", _defaults(model)),
         ("State", _state(model.state, document.states)),
@@ -218,7 +219,7 @@ def _state(state: str | None, states: dict[str, str]) -> str:
 def _configured(configuration: Configuration | Absent | None) -> list[tuple[str, str]]:
     if not isinstance(configuration, Configuration):
         return []
-    rows = [("Weight dtype", configuration.dtype or UNKNOWN)]
+    rows = [("Stored in", configuration.dtype or UNKNOWN)]
     parts = (configuration.text, "Language model"), (configuration.vision, "Vision encoder")
     for sizes, name in parts:
         values = [f"{key} {value}" for key, value in sizes.items()]

@@ -7,6 +7,9 @@ from dataclasses import replace
 from dycoke_cli.errors import UsageError
 from dycoke_cli.guard.ladder import Guard, guard_of
 from dycoke_cli.guard.tuned import Tuning, tuning_of
+from dycoke_cli.models.files.on_disk import dtype_here, stored_config
+from dycoke_cli.models.free_memory import Target, this_machine
+from dycoke_cli.models.resolve import find
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 
@@ -35,7 +38,17 @@ def tuned(request: Request, tuning: Tuning) -> Request:
 
 def differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
     """Sentences about options that differ from those of the tuning."""
-    return tuple(tuning.differences(request.loading.dtype, key_part(request.sampling)))
+    return tuple(tuning.differences(_weights(request), key_part(request.sampling)))
+
+
+def _weights(request: Request) -> str:
+    """Quantization, or the dtype that loading will choose; "auto" if it isn't known."""
+    loading, source = request.loading, find(request.model)
+    stored = stored_config(source)
+    if loading.quantize is not None or stored is None:
+        return loading.quantize or loading.dtype
+    target = Target.of(loading.device, None, this_machine())
+    return dtype_here(source, stored, loading, target).name
 
 
 def guards_with(

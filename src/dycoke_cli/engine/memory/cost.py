@@ -146,6 +146,7 @@ def estimate_cost(
     read = (below * kept + (answer.sizes.layers - below) * attended) / answer.sizes.layers
     frames = len(times_s) or clip.frames
 
+    loading = answer.loading
     compressed = answer.memory(loading, method, clip, kept)
     plain = answer.memory(loading, BASELINE, clip, clip.visual)
     peak = answer.peak(loading, method, clip, kept)

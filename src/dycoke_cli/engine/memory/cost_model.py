@@ -68,6 +68,10 @@ class CostModel:
     """The answer that is estimated: how much it takes by method, clip and weights.
 
     Args: as of `estimate_cost`; `stored` is the configuration of the model.
+
+    Attributes:
+        loading: with the dtype that loading will choose in place of "auto".
+        sizes: of the model.
     """
 
     def __init__(
@@ -84,10 +88,9 @@ class CostModel:
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._family = stored.family or UNLISTED
         self._stored_quantized = stored.values.get("quantization_config") is not None
-        # The dtype that loading will choose. It is part of what the cached facts depend on.
         dtype = dtype_here(source, stored, loading, target)
         self._emulated = dtype.emulated
-        self._loading = loading = loading.with_dtype(dtype.name)
+        self.loading = loading = loading.with_dtype(dtype.name)
 
         @cache
         def facts(loading: LoadOptions) -> ModelFacts:
@@ -100,7 +103,7 @@ class CostModel:
     @property
     def facts(self) -> ModelFacts:
         """What is known of the model."""
-        return self._facts(self._loading)
+        return self._facts(self.loading)
 
     @staticmethod
     def text(clip: ClipTokens) -> int:
@@ -173,7 +176,7 @@ class CostModel:
         rates = self.facts.rates
         if rates is None:
             return None
-        work = self._work(self._loading, method, clip, kept)
+        work = self._work(self.loading, method, clip, kept)
         patches = self.sizes.vision.patches_of_frame(clip.per_frame)
         # How much of the tower runs depends on the video there: on how much of it moves.
         early = method.in_tower
@@ -193,7 +196,7 @@ class CostModel:
         """The flags with each of which an answer would fit both memory and context."""
 
         def of_tokens(kept: int, shown: int) -> bool:
-            return self._both(self._loading, clip.of_frames(shown), kept)
+            return self._both(self.loading, clip.of_frames(shown), kept)
 
         ways = ways_to_fit(clip, frames, self._method, of_tokens)
         kept = self._method.kept_tokens(clip.frames, clip.per_frame)
@@ -221,7 +224,7 @@ class CostModel:
 
     def _smaller_weights(self) -> list[tuple[str, LoadOptions]]:
         """Flags that make weights smaller, the least first, with all options."""
-        loading = self._loading
+        loading = self.loading
         if loading.quantize is not None or self._stored_quantized or self._target.device == "mps":
             return []
         smaller = [
