@@ -54,6 +54,7 @@ class Answers:
     gate: threading.Event = field(default_factory=threading.Event)
     began: threading.Event = field(default_factory=threading.Event)
     read: list[str] = field(default_factory=list)
+    loading: list[LoadOptions] = field(default_factory=list)
 
     def make(self, loaded: Any, plan: Plan, engine: EngineThread) -> Any:
         answers = self
@@ -91,7 +92,12 @@ def answers(local: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]
     answers = Answers()
     answers.gate.set()
     monkeypatch.setattr(batch_run, "_InTurns", answers.make)
-    monkeypatch.setattr(batch_run, "choose", lambda name, loading: PretendedModel(name))
+
+    def choose(name: str, loading: LoadOptions) -> PretendedModel:
+        answers.loading.append(loading)
+        return PretendedModel(name)
+
+    monkeypatch.setattr(batch_run, "choose", choose)
     monkeypatch.setattr(in_process, "answers", refuse)
     yield answers
     answers.gate.set()
@@ -119,6 +125,12 @@ def test_one_video_that_fails_does_not_end_it(answers: Answers, tmp_path: Path) 
         for name in ("broken.mp4", "move.mp4", "turn.mp4")
         for question in ("What?", "Why?")
     }
+
+
+def test_the_plan_has_the_dtype_of_the_loaded_model(answers: Answers) -> None:
+    # That of the command, or of the memory that is free beside the model, may be another.
+    assert batch(FOUR[0], "What?").code == 0
+    assert [options.dtype for options in answers.loading] == ["float32"]
 
 
 def test_what_is_answered_is_not_asked_again(answers: Answers, tmp_path: Path) -> None:
