@@ -33,7 +33,7 @@ class Results(Protocol):
 
 
 class ResultsFile(Journal):
-    """A file of results.
+    """A file of results in JSON Lines; `results_table` has tables.
 
     Attributes:
         reasons: why questions failed, by key.
@@ -68,24 +68,53 @@ class ResultsFile(Journal):
         Raises:
             OutputError: it can't be written; the file is as it was.
         """
-        self.write((to_json(outcome.line) + "\n").encode("ascii"))
+        self.write(self.encode(outcome.line))
         self._note(outcome.line)
 
     def take(self, line: bytes) -> None:
         """Take in a line that is in the file."""
-        self._note(_parsed(line))
+        if (found := self.decode(line)) is not None:
+            self._note(found)
+
+    def encode(self, line: dict[str, Any]) -> bytes:
+        """The line of the file for a result."""
+        return (to_json(line) + "\n").encode("ascii")
+
+    def decode(self, line: bytes) -> dict[str, Any] | None:
+        """What is needed of a line: `key`, and of a failure `video` and `error`; None for a header.
+
+        Raises:
+            ValueError, KeyError, TypeError: it isn't a line of such a file.
+        """
+        content = json.loads(line)
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise ValueError("no answer")
+        if not isinstance(content.get("key"), str):
+            raise ValueError("an answer of another command")
+        return content
 
     def close(self) -> None:
         """Close the file, and drop the lines that later ones replace."""
         super().close()  # first, because Windows can't replace an open file
         try:
             if self._replaced:
-                _keep_last_lines(self.path)
+                self._keep_last_lines()
         except OSError as error:
             raise OutputError(
                 f"{self.path} has failures that were answered since, and can't be written without "
                 f"them ({error.strerror})"
             ) from error
+
+    def _keep_last_lines(self) -> None:
+        """Replace the file by one with the last line of each key."""
+        last: dict[str | None, bytes] = {}
+        with self.path.open("rb") as file:
+            for line in file:  # not `splitlines`, which also splits at carriage returns
+                found = self.decode(line)
+                key = None if found is None else found["key"]
+                last.pop(key, None)  # so that the order is that of the last lines
+                last[key] = line
+        replace_content(self.path, b"".join(last.values()))
 
     def _note(self, line: dict[str, Any]) -> None:
         key = line["key"]
@@ -107,31 +136,17 @@ def check_place(path: Path) -> None:
     check_output_file(path, "--out", why, folder=OutputError)
 
 
-def open_results(path: Path) -> AbstractContextManager[ResultsFile]:
+def open_results(
+    path: Path, kind: type[ResultsFile] = ResultsFile
+) -> AbstractContextManager[ResultsFile]:
     """Lock a results file and open it for appending; creates it if necessary.
+
+    Args:
+        path: of the file.
+        kind: its format.
 
     Raises:
         OutputError: another run is writing to it, it is something else, or it can't be written.
     """
     check_place(path)
-    return open_journal(ResultsFile, path)
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    content = json.loads(line)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ValueError("no answer")
-    if not isinstance(content.get("key"), str):
-        raise ValueError("an answer of another command")
-    return content
-
-
-def _keep_last_lines(path: Path) -> None:
-    """Replace a file by one with the last line of each key."""
-    last: dict[str, bytes] = {}
-    with path.open("rb") as file:
-        for line in file:  # not `splitlines`, which also splits at carriage returns
-            key = _parsed(line)["key"]
-            last.pop(key, None)  # so that the order is that of the last lines
-            last[key] = line
-    replace_content(path, b"".join(last.values()))
+    return open_journal(kind, path)

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.cli.commands import batch_lines
 from dycoke_cli.models import weight_dtype
-from dycoke_cli.runs import local
+from dycoke_cli.runs import local, results_table
 from tests.cli.harness import Outcome, run_here
 from tests.runs.pretended import Pretended, make_clips, valid
 
@@ -290,8 +289,32 @@ def test_rows_are_no_formulas_and_no_escapes(clips: Path, engine: Pretended) -> 
     assert {line["question"] for line in lines(run)} == set(questions)
 
 
+def test_a_table_that_the_next_run_goes_on_from(
+    clips: Path, tmp_path: Path, engine: Pretended
+) -> None:
+    out = tmp_path / "Results.CSV"
+    assert (run := batch(clips, "What,\nnow?", "--out", out)).code == 0
+    assert run.out == ""
+    make_clips(clips, "bad.mp4")
+    run = batch(clips, "What,\nnow?", "--out", out, "--csv")
+    assert (run.code, len(engine.asked)) == (1, 4)
+    assert "3 done already, 1 failed" in run.err
+    run = batch(clips, "What,\nnow?", "--out", out)
+    assert (run.code, len(engine.asked)) == (1, 4)
+    assert "1 failed earlier" in run.err
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [Path(row["video"]).name for row in rows] == ["1.mp4", "2.mp4", "10.mp4", "bad.mp4"]
+    assert {row["question"] for row in rows} == {"What,\\nnow?"}
+    # Of other columns another table is made.
+    run = batch(clips, "What,\nnow?", "--out", out, "--fields", "answer")
+    assert run.code == 6
+    narrow = tmp_path / "narrow.csv"
+    assert batch(clips, "What?", "--out", narrow, "--fields", "answer").code == 1
+    assert narrow.read_text().splitlines()[0] == "answer,video,error.code,error.message,key"
+
+
 def test_text_that_begins_with_a_tab_is_no_formula() -> None:
-    row = batch_lines.row(
+    row = results_table.row(
         {"answer": "\t=1", "question": "\n=1", "id": -3}, [("answer",), ("question",), ("id",)]
     )
     assert next(csv.reader(io.StringIO(row, newline=""))) == ["'\t=1", "'\n=1", "-3"]
@@ -329,7 +352,8 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--batch-size", "big"], 2, r"--batch-size must be auto.*'big'"),
         (["clips", "What?", "--engine", "steam"], 2, r"'steam' is not one of 'local', 'ray'"),
         (["clips", "What?", "--retry-failed"], 2, r"--retry-failed needs --out"),
-        (["clips", "What?", "--out", "o", "--csv"], 2, r"--fields and --csv are for stdout"),
+        (["clips", "What?", "--out", "o", "--csv"], 2, r"are for stdout.*--out o.csv is a table"),
+        (["clips", "What?", "--out", "o.jsonl", "--fields", "id"], 2, r"--out o.csv is a table"),
         (["clips", "What?", "--fields", "answr"], 2, r"no key 'answr'; `dycoke schema answer`"),
         (["clips", "What?", "--fields", "tokens.many"], 2, r"no key 'tokens.many'"),
         (["clips", "What?", "--fields", ""], 2, r"no key ''"),
@@ -345,7 +369,8 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--model", "minni"], 4, r"did you mean mini\?"),
         (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
         (["clips", "What?", "--out", "no/o"], 6, r"there is no folder no; make it first"),
-        (["clips", "What?", "--out", "q.csv"], 6, r"q.csv, line 1: that isn't a line of results"),
+        (["clips", "What?", "--out", "q.csv"], 6, r"q.csv, line 1: that isn't a row of a table"),
+        (["clips", "What?", "--out", "q.txt"], 6, r"q.txt, line 1: that isn't a line of results"),
     ],
 )
 def test_what_is_refused(
@@ -359,6 +384,7 @@ def test_what_is_refused(
     monkeypatch.chdir(clips.parent)
     Path("empty").mkdir()
     Path("q.csv").write_text("vdeo,question\n1.mp4,What?\n")
+    Path("q.txt").write_text("1.mp4\n")
     # What is tried comes last, so that it wins over the usual model.
     run = run_here("batch", *MINI, *arguments)
     assert (run.code, run.out) == (code, "")

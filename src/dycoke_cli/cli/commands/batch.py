@@ -67,8 +67,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="JSON Lines file for the answers; the same command again resumes. What it holds isn't "
-        "asked again. Default: stdout.",
+        help="File for the answers: JSON Lines, or a table if its name ends in .csv. The same "
+        "command again resumes; what the file holds isn't asked again. Default: stdout.",
         show_default=False,
     ),
 ]
@@ -76,7 +76,7 @@ Fields = Annotated[
     str | None,
     typer.Option(
         metavar="KEY,…",
-        help="Only these keys on stdout, such as id,answer,tokens.visual.",
+        help="Only these keys on stdout, or in a table, such as id,answer,tokens.visual.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
@@ -128,7 +128,7 @@ def batch(
 
     Examples:
         dycoke batch footage "What happens?" --out answers.jsonl
-        dycoke batch *.mp4 "What happens?" --csv --fields video,answer
+        dycoke batch *.mp4 "What happens?" --out answers.csv --fields video,answer
         dycoke batch footage --questions questions.csv --out answers.jsonl
 
     One JSON object per line, in the order in which they finish: to --out, from which the same
@@ -138,7 +138,8 @@ def batch(
     from dycoke_cli.cli.commands.batch_input import collect
     from dycoke_cli.cli.commands.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.runs.results import Results, check_place, open_results
+    from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
+    from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import run
 
     engine.check()
@@ -152,8 +153,12 @@ def batch(
     remote = server.chosen(context, request.method)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
-    if out is not None and (as_csv or fields is not None):
-        raise UsageError("--fields and --csv are for stdout; --out keeps whole lines")
+    is_table = out is not None and out.suffix.lower() == ".csv"
+    if out is not None and not is_table and (as_csv or fields is not None):
+        raise UsageError(
+            "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
+            f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
+        )
     inputs = collect(words or [], more, questions_file)
     _check_subtitles(inputs.jobs, subtitles)
     check_memory(memory, estimate)
@@ -163,7 +168,7 @@ def batch(
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    lines = Lines(fields, as_csv)
+    lines = Lines(fields, as_csv or is_table)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:
@@ -198,7 +203,8 @@ def batch(
             plan, backend = served_model.plan(request), RemoteEngine(served_model)
         results: Results = lines
         if out is not None:
-            results = file = stack.enter_context(open_results(out))
+            kind = table_of(lines.fields) if is_table else ResultsFile
+            results = file = stack.enter_context(open_results(out, kind))
             if file.damaged:
                 view.warning(
                     f"the last line of {out} was half written; its question is asked again"

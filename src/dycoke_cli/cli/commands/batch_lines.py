@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
@@ -13,15 +10,16 @@ from dycoke_cli.cli import output
 from dycoke_cli.cli.commands.schema import answer_parts
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.unicode import shown
+from dycoke_cli.runs.results_table import Field, header, row, value_of
 
-# Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
 
 
 class Lines:
     """Receiver of outcomes that writes them to stdout; it can't resume an earlier run.
+
+    Attributes:
+        fields: selected ones; empty for whole objects.
 
     Args:
         fields: value of `--fields`, or None.
@@ -33,7 +31,7 @@ class Lines:
 
     def __init__(self, fields: str | None, as_csv: bool) -> None:
         given = CSV_FIELDS if as_csv and fields is None else fields
-        self._fields = None if given is None else parse_fields(given)
+        self.fields = [] if given is None else parse_fields(given)
         self._as_csv = as_csv
         self._begun = False
         self.reasons: dict[str, str] = {}
@@ -49,19 +47,19 @@ class Lines:
             BrokenPipeError: the reader closed the pipe.
             OutputError: stdout can't be written.
         """
-        if self._fields is None:
+        if not self.fields:
             output.write_json(outcome.line)
             return
         if not self._as_csv:
-            output.write_json(chosen(outcome.line, self._fields))
+            output.write_json(chosen(outcome.line, self.fields))
             return
         if not self._begun:
-            output.write(header(self._fields))
+            output.write(header(self.fields))
             self._begun = True
-        output.write(row(outcome.line, self._fields))
+        output.write(row(outcome.line, self.fields))
 
 
-def parse_fields(given: str) -> list[tuple[str, ...]]:
+def parse_fields(given: str) -> list[Field]:
     """Parse a list of key paths: "tokens.visual" becomes `("tokens", "visual")`.
 
     Raises:
@@ -78,29 +76,15 @@ def parse_fields(given: str) -> list[tuple[str, ...]]:
     return fields
 
 
-def chosen(line: dict[str, Any], fields: list[tuple[str, ...]]) -> dict[str, Any]:
+def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     """Select fields of a result; missing ones are null."""
     parts: dict[str, Any] = {}
     for field in fields:
         place = parts
         for key in field[:-1]:
             place = place.setdefault(key, {})
-        place[field[-1]] = _value(line, field)
+        place[field[-1]] = value_of(line, field)
     return parts
-
-
-def header(fields: list[tuple[str, ...]]) -> str:
-    """CSV header."""
-    return _row([".".join(field) for field in fields])
-
-
-def row(line: dict[str, Any], fields: list[tuple[str, ...]]) -> str:
-    """CSV row of a result; values other than texts and numbers are JSON.
-
-    Control characters are escaped, and a text that a spreadsheet would parse as a formula gets an
-    apostrophe in front.
-    """
-    return _row([_cell(_value(line, field)) for field in fields])
 
 
 def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
@@ -112,24 +96,3 @@ def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
             return False
         schema = properties.get(key, {})
     return True
-
-
-def _value(line: Any, field: tuple[str, ...]) -> Any:
-    for key in field:
-        line = line.get(key) if isinstance(line, dict) else None
-    return line
-
-
-def _cell(value: Any) -> str | int | float | None:
-    if isinstance(value, str):
-        text = shown(value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return value
-    return json.dumps(value)
-
-
-def _row(cells: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()

@@ -1,0 +1,115 @@
+"""Results of a batch as a CSV table, from which a run is resumed like from JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dycoke_cli.runs.results import ResultsFile
+from dycoke_cli.unicode import shown
+
+Field = tuple[str, ...]
+"""Path of a key: `("tokens", "visual")`."""
+
+NEEDED: tuple[Field, ...] = (("video",), ("error", "code"), ("error", "message"), ("key",))
+"""Columns by which a run is resumed; each table has them."""
+
+# Characters at which a spreadsheet starts to parse a formula (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
+    """A class of results files that are tables.
+
+    Args:
+        fields: columns; those that are `NEEDED` and missing are added at the end.
+    """
+    columns = [*fields, *(field for field in NEEDED if field not in fields)]
+    named = header(columns)
+
+    class ResultsTable(ResultsFile):
+        """A table with these columns; a row is one line, since line breaks in cells are escaped."""
+
+        what = f"a row of a table of dycoke batch with the columns {named.strip()}"
+        begin = named.encode()
+
+        def open(self) -> None:
+            """Open the table for appending, and write the names of columns if it is empty."""
+            super().open()
+            if not self._size:
+                self.write(self.begin)
+
+        def encode(self, line: dict[str, Any]) -> bytes:
+            return row(line, columns, one_line=True).encode()
+
+        def decode(self, line: bytes) -> dict[str, Any] | None:
+            if line == self.begin:
+                return None
+            try:
+                (cells,) = csv.reader([line.decode()], strict=True)
+            except csv.Error as error:
+                raise ValueError(str(error)) from error
+            values = dict(zip(columns, cells, strict=True))
+            if not _KEY.fullmatch(values["key",]):
+                raise ValueError("no key")
+            found: dict[str, Any] = {name: values[name,] for name in ("key", "video")}
+            if values["error", "code"]:
+                found["error"] = {"message": values["error", "message"]}
+            return found
+
+        def _is_begun(self, line: bytes) -> bool:
+            # A row may begin with anything. Behind the names of the columns, what has no end is a
+            # row that a crash cut off.
+            torn = not line.endswith(b"\n") or not line.strip(b"\0\n")
+            return (torn and self._size > len(line)) or super()._is_begun(line)
+
+    return ResultsTable
+
+
+def header(fields: Sequence[Field]) -> str:
+    """CSV header."""
+    return _row([".".join(field) for field in fields])
+
+
+def row(line: dict[str, Any], fields: Sequence[Field], *, one_line: bool = False) -> str:
+    """CSV row of a result; values other than texts and numbers are JSON.
+
+    Control characters are escaped, and a text that a spreadsheet would parse as a formula gets an
+    apostrophe in front.
+
+    Args:
+        line: the result.
+        fields: columns.
+        one_line: escape line breaks, too.
+    """
+    cells = [_cell(value_of(line, field)) for field in fields]
+    if one_line:
+        cells = [x.replace("\n", r"\n") if isinstance(x, str) else x for x in cells]
+    return _row(cells)
+
+
+def value_of(line: Any, field: Field) -> Any:
+    """Value of a key of a result; None if it has no such key."""
+    for key in field:
+        line = line.get(key) if isinstance(line, dict) else None
+    return line
+
+
+def _cell(value: Any) -> str | int | float | None:
+    if isinstance(value, str):
+        text = shown(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    return json.dumps(value)
+
+
+def _row(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,104 @@
+"""Results as a table: read by the csv module, resumed like JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.errors import OutputError, VideoError
+from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.runs.results import open_results
+from dycoke_cli.runs.results_table import table_of
+from tests.runs.parts import PLAN, jobs_in
+from tests.runs.pretended import make_clips, pretended_answer
+
+TABLE = table_of([("id",), ("question",), ("answer",), ("tokens", "visual")])
+COLUMNS = "id,question,answer,tokens.visual,video,error.code,error.message,key"
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> list[Outcome]:
+    """Two answers and an error, whose texts have what a table's own notation has."""
+    clips = make_clips(tmp_path / "clips", "a.mp4", 'b,"x.mp4', "c.mp4")
+    jobs = jobs_in(clips)
+    answers = [answered(j, j.questions[0], PLAN, pretended_answer("What?")) for j in jobs[:2]]
+    answers[0].line["answer"] = 'a, "b"\nand\r\nc'
+    return [*answers, failed(jobs[2], jobs[2].questions[0], PLAN, VideoError('it is\n"torn"'))]
+
+
+def write(path: Path, outcomes: list[Outcome]) -> bytes:
+    with open_results(path, TABLE) as results:
+        for outcome in outcomes:
+            results.add(outcome)
+    return path.read_bytes()
+
+
+def test_a_row_each_behind_the_names_of_the_columns(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    lines = write(path, outcomes).decode().splitlines()
+    assert (lines[0], len(lines)) == (COLUMNS, 4)
+    with path.open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["key"] for row in rows] == [outcome.key for outcome in outcomes]
+    assert [row["error.code"] for row in rows] == ["", "", "video_unreadable"]
+    assert rows[0]["answer"] == r'a, "b"\nand\r\nc'
+    assert rows[1]["video"].endswith('b,"x.mp4')
+    assert rows[1]["tokens.visual"] == str(outcomes[1].line["tokens"]["visual"])
+
+
+def test_it_resumes(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    before = write(path, outcomes[1:])
+    with open_results(path, TABLE) as results:
+        assert [results.state(one.key) for one in outcomes] == [None, "answered", "failed"]
+        assert list(results.reasons) == [outcomes[2].key]
+        assert results.reasons[outcomes[2].key].endswith(r'c.mp4: it is\n"torn"')
+        results.add(outcomes[0])
+    assert path.read_bytes().startswith(before)
+    assert path.read_bytes().count(COLUMNS.encode()) == 1
+
+
+def test_what_is_answered_at_last_takes_the_failures_place(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    write(path, outcomes)
+    later = Outcome(outcomes[2].key, outcomes[1].line | {"key": outcomes[2].key})
+    lines = write(path, [later]).decode().splitlines()
+    assert lines[0] == COLUMNS
+    assert [line[-32:] for line in lines[1:]] == [outcome.key for outcome in outcomes]
+    assert "torn" not in path.read_text()
+
+
+@pytest.mark.parametrize("left", [1, 20, len(COLUMNS), len(COLUMNS) + 3, -1, -33])
+def test_a_torn_row_is_asked_again(tmp_path, outcomes, left) -> None:
+    path = tmp_path / "results.csv"
+    content = write(path, outcomes[:1])
+    for torn in (content[:left], content[:left] + b"\0" * 100):
+        path.write_bytes(torn)
+        with open_results(path, TABLE) as results:
+            assert results.damaged == 1
+            assert results.state(outcomes[0].key) is None
+            results.add(outcomes[0])
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,question,answer,video,error.code,error.message,key\n",
+        "name,age\nx,3\n",
+        COLUMNS + "\n1,2,3\n",
+        COLUMNS + "\n,,,,,,,no key\n",
+        "half a line of somebody else's",
+    ],
+)
+def test_a_table_of_somebody_else_stays(tmp_path, content) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(content)
+    with (
+        pytest.raises(OutputError, match="isn't a row of a table of dycoke batch with the columns"),
+        open_results(path, TABLE),
+    ):
+        pass
+    assert path.read_text() == content
