@@ -215,15 +215,19 @@ def batch(
                     f"{plan.identity['dtype']}, so that it asks again; --dtype {other} continues "
                     "the earlier run"
                 )
-        counts = run(
-            inputs.jobs,
-            plan,
-            results,
-            backend,
-            view,
-            retry_failed=retry_failed,
-            fail_fast=fail_fast,
-        )
+        try:
+            counts = run(
+                inputs.jobs,
+                plan,
+                results,
+                backend,
+                view,
+                retry_failed=retry_failed,
+                fail_fast=fail_fast,
+            )
+        except KeyboardInterrupt:
+            view.interrupted(out)
+            raise
         view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)

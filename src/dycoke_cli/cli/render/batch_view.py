@@ -26,6 +26,7 @@ class BatchView(View):
         super().__init__(quiet)
         self._bar: rich_progress.Progress | None = None
         self._task = rich_progress.TaskID(0)
+        self._counts: Counts | None = None
         self._pace: _Pace | None = None
         self._said_at = time.monotonic()
 
@@ -43,6 +44,7 @@ class BatchView(View):
 
     def progress(self, counts: Counts) -> None:
         """Show the progress of the run."""
+        self._counts = counts
         super().stop()
         if self._quiet:
             return
@@ -65,6 +67,18 @@ class BatchView(View):
         self.note(batch_summary(counts, resumable=out is not None))
         if out is not None:
             self.note(f"Results: {display_name(str(out))}")
+
+    def interrupted(self, out: Path | None) -> None:
+        """Say how far the run came, and how it goes on. Args: as of `finished`."""
+        self.stop()
+        if self._counts is None:  # the model wasn't loaded yet
+            return
+        done = f"{count(self._counts.done)} of {_of(self._counts.questions, 'question')} done"
+        self.note(
+            f"{done}; another run would begin anew: with --out FILE it goes on"
+            if out is None
+            else f"{done} and in {display_name(str(out))}; the same command goes on from there"
+        )
 
     def _update_bar(self, counts: Counts, pace: _Pace) -> None:
         if self._bar is None:
