@@ -81,7 +81,9 @@ class ResultsFile(Journal):
         return (to_json(line) + "\n").encode("ascii")
 
     def decode(self, line: bytes) -> dict[str, Any] | None:
-        """What is needed of a line: `key`, and of a failure `video` and `error`; None for a header.
+        """What is needed of a line: `key`, of a failure `video` and `error`; None for a header.
+
+        Of an answer `model`, where the line has it.
 
         Raises:
             ValueError, KeyError, TypeError: it isn't a line of such a file.
