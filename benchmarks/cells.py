@@ -7,6 +7,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 """Of a report of `dycoke eval`."""
+Document = Mapping[str, Any]
+"""One table's figures of one model, as `method_figures.document_of` gives them."""
 
 
 def head(*headings: str) -> list[str]:
@@ -70,3 +72,13 @@ def lost(row: Row | None, base: Row) -> str:
     if row is None or row["changed"] is None:
         return ""
     return percent(row["broken"] / (base["accuracy"] * base["questions"]))
+
+
+def by_spec(document: Document) -> dict[str, Row]:
+    """The rows by the text that they were asked for with."""
+    return {row["spec"]: row for row in document["rows"]}
+
+
+def baseline(document: Document) -> Row:
+    """The row that all others are compared with."""
+    return by_spec(document)["none"]

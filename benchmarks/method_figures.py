@@ -8,6 +8,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from benchmarks.rival_tables import DOWNSAMPLED, OWN, PROPORTIONAL
 from dycoke_cli.answer.json_schema import to_dict
@@ -18,7 +19,16 @@ from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.report.scored_row import make_row
 from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, mean_of, mean_or_none
 
-_PAIRED = {"positions=kept": "positions=renumbered", "merge_stage=llm": "merge_stage=vision"}
+_PAIRED = {
+    "positions=kept": "positions=renumbered",
+    "merge_stage=llm": "merge_stage=vision",
+    f"{OWN}:merge_dropped=false:": f"{OWN}:",
+    **{
+        f"{name}:{setting}:": f"{name}:"
+        for name, settings in CANDIDATES.items()
+        for setting in settings
+    },
+}
 """Rows that differ in this alone are put side by side."""
 _ABSENT = re.compile(r"(?:No,? |There is no )")
 _WITH_ABSENT = ("existence", "needle")
@@ -110,6 +120,21 @@ def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
     return pairs
 
 
+def alike_of(rows: Mapping[str, Predictions]) -> dict[str, str]:
+    """Rows whose answers are, word for word, those of an earlier row: that row, by theirs.
+
+    Args:
+        rows: answers by the text of their row.
+    """
+    first: dict[tuple[tuple[str, str], ...], str] = {}
+    found = {}
+    for text, said in rows.items():
+        earlier = first.setdefault(tuple((i, said[i].said) for i in sorted(said)), text)
+        if earlier != text:
+            found[text] = earlier
+    return found
+
+
 def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
     """The project's own method against every other row at its budget, paired, as each is by itself.
 
@@ -181,6 +206,7 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
         "rows": rows,
         "more": more,
         "pairs": pairs_of(raw.answers, items),
+        "alike": alike_of(raw.answers),
         "ahead": ahead_of(raw.answers, items),
         "ahead_proportional": ahead_proportional_of(raw.answers, items),
     }

@@ -5,22 +5,32 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.cells import correct
 from benchmarks.method_choice import CHOSEN, choice_table
 from benchmarks.method_figures import document_of
 from benchmarks.method_plot import method_figure
+from benchmarks.method_sentences import (
+    between_models,
+    chosen_on_test,
+    chosen_setting,
+    contiguous,
+    developed_on,
+    headline,
+    known,
+    merging,
+    settings,
+    without_effect,
+)
 from benchmarks.method_tables import (
     Document,
     ahead_table,
-    developed_on,
+    by_type_table,
     frames_table,
     full_table,
-    headline,
     int8_table,
     layers_table,
     models_table,
@@ -44,6 +54,7 @@ PAGES = [
         "README.md",
         "docs/methods.md",
         "docs/dycoke-plus.md",
+        "docs/mini.md",
         "docs/shapes.md",
         "docs/speed.md",
     )
@@ -56,7 +67,8 @@ the validation split, where it was asked on that (`knows`)."""
 TRAINED = {
     SHIPPED: "trained in part with dropped tokens and frames",
     "control": "trained on from an earlier version without either",
-    "tokens-64": "the shipped one, trained on with larger frames and nothing dropped",
+    "tokens-64": "the shipped one, trained on with larger frames and nothing dropped; its weights "
+    "weren't kept",
     "36-tokens": "the shipped weights with interpolated places, not trained on",
 }
 """What each model saw, for under its tables."""
@@ -131,15 +143,6 @@ def under(documents: Collection[Document]) -> str:
     return " ".join(["± is one standard error, paired and clustered by video.", *lines, *seen])
 
 
-def known(document: Document) -> str:
-    """What a model answers on the validation split, without compression."""
-    base = document["rows"][0]
-    return (
-        f"Without compression `{document['name']}` answers {correct(base)} % of "
-        f"{base['questions']} questions about {document['videos']} videos of the validation split."
-    )
-
-
 def of_budgets(documents: Collection[Document]) -> str:
     """What tables of budgets say beside that."""
     few = any(document["per_frame"] == 16 for document in documents)
@@ -182,7 +185,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             heading = _HEADINGS.get(run, "")
             texts[f"methods-{run}"] = f"{heading}{table_of(measured)}\n\n{under(measured.values())}"
     if whole := of_run("whole"):
-        texts["headline"] = headline(whole)
+        texts["headline"] = headline(whole.get(SHIPPED, next(iter(whole.values()))))
         both = (one for one in whole if "validation" in models[one])
         if (name := next(both, None)) is not None:
             told = developed_on(models[name]["validation"], whole[name])
@@ -190,14 +193,22 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         # With more tokens per frame methods can do what they are meant to: then those alone.
         tokens = next(iter(whole.values()))["per_frame"]
         shown = {name: one for name, one in whole.items() if one["per_frame"] == tokens}
-        knows, table = of_run("knows"), f"{readme_table(shown)}\n\n{under(shown.values())}"
-        texts["readme"] = _with_known(table, knows, shown)
-        texts["methods-whole"] = _with_known(texts["methods-whole"], knows, whole)
+        notes = [settings(whole), *map(contiguous, [*of_run("plus").values()][:1])]
+        notes += [*_settings_of(of_run, shown), between_models(whole)]
+        last = " ".join([under(shown.values()), *_known(of_run("knows"), shown)])
+        texts["readme"] = f"{readme_table(shown)}\n\n{' '.join(filter(None, notes))}\n\n{last}"
+        told = [*_known(of_run("knows"), whole), settings(whole), between_models(whole)]
+        texts["methods-whole"] = " ".join(filter(None, [texts["methods-whole"], *told]))
+        if SHIPPED in whole:
+            document = whole[SHIPPED]
+            texts["methods-mini"] = f"{by_type_table(document)}\n\n{under([document])}"
     full, int8 = of_run("merged"), of_run("merged-int8")
     if merged := {name: (full[name], int8[name]) for name in full if name in int8}:
         under_it = under([one for one, _ in merged.values()])
         texts["methods-int8"] = f"{int8_table(merged)}\n\n{under_it}"
     texts |= _of_rivals(of_run("fair"), of_run("choice"), of_run("whole"))
+    if with_and_without := [*of_run("fair").values(), *of_run("validation").values()]:
+        texts["methods-merging"] = merging(with_and_without)
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
             name: {
@@ -213,9 +224,21 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     return texts
 
 
-def _with_known(text: str, knows: Mapping[str, Document], shown: Collection[str]) -> str:
-    """A text, and behind it what the models shown answer on validation videos."""
-    return " ".join([text, *(known(one) for name, one in knows.items() if name in shown)])
+def _known(knows: Mapping[str, Document], shown: Collection[str]) -> list[str]:
+    """What the models shown answer on validation videos."""
+    return [known(one) for name, one in knows.items() if name in shown]
+
+
+def _settings_of(
+    of_run: Callable[[str], Mapping[str, Document]], shown: Mapping[str, Document]
+) -> list[str]:
+    """How the settings of the rows shown were chosen, where that and the defaults are known."""
+    choice, near = of_run("choice"), of_run("near")
+    return [
+        chosen_setting(document["rows"], choice[name], near[name])
+        for name, document in shown.items()
+        if name in choice and name in near
+    ]
 
 
 def _of_rivals(
@@ -229,9 +252,10 @@ def _of_rivals(
         found["methods-fair-ahead"] = f"{ahead_section(document)}\n\n{under([document])}"
     if choice:
         document = next(iter(choice.values()))
-        told = f"{choice_table(document)}\n\n{under([document])}"
-        folded = _folded("Candidates on the validation split", told)
-        found["methods-choice"] = f"{CHOSEN}\n\n{folded}"
+        table = f"{choice_table(document)}\n\n{under([document])}"
+        folded = _folded("Candidates on the validation split", table)
+        told = [CHOSEN, without_effect(document), *map(chosen_on_test, [*fair.values()][:1])]
+        found["methods-choice"] = f"{' '.join(filter(None, told))}\n\n{folded}"
     if parted := [one for one in whole.values() if "hard" in one["more"]["none"]]:
         found["methods-by-kind"] = f"{by_kind_section(parted[0])}\n\n{under(parted[:1])}"
     return found

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.cells import (
+    Document,
     Row,
+    baseline,
+    by_spec,
     correct,
     difference,
     group,
@@ -17,10 +20,8 @@ from benchmarks.cells import (
     moved,
     percent,
 )
+from benchmarks.method_sentences import LAYERS
 from benchmarks.rival_tables import PROPORTIONAL, label
-
-Document = Mapping[str, Any]
-"""One table's figures of one model, as `method_figures.document_of` gives them."""
 
 CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame"}
 """Rows that aren't of a method, by their name."""
@@ -42,7 +43,7 @@ def short_table(document: Document) -> str:
         for row in others
         if row["changed"] is not None and row["method"] not in CONTROLS
     ]
-    told = f"Points from the baseline ({correct(_baseline(document))} % correct)."
+    told = f"Points from the baseline ({correct(baseline(document))} % correct)."
     if without:
         told += f" Without a budget, at their defaults: {'; '.join(without)}."
     return "\n".join(lines) + f"\n\n{told}"
@@ -62,7 +63,7 @@ def _at_budget(row: Row, budget: float) -> str:
 def models_table(documents: Mapping[str, Document], budget: float) -> str:
     """Each method at one budget, or as it is, model by model: points, and what is lost."""
     lines = head("method", *(f"{name}{unit}" for name in documents for unit in ("", ", lost")))
-    bases = {name: _baseline(document) for name, document in documents.items()}
+    bases = {name: baseline(document) for name, document in documents.items()}
     cells = (f"{100 * base['accuracy']:.1f}" for base in bases.values())
     lines.append(line("baseline", *(cell for one in cells for cell in (one, ""))))
     tables = {}
@@ -100,12 +101,36 @@ _FULL: dict[str, Callable[[Row, Mapping[str, Any], Row], str]] = {
 
 def full_table(document: Document) -> str:
     """Every row with everything."""
-    base = _baseline(document)
+    base = baseline(document)
     lines = head(*_FULL)
     for row in document["rows"]:
         more = document["more"][row["spec"]]
         lines.append(line(*(cell(row, more, base) for cell in _FULL.values())))
     return "\n".join(lines)
+
+
+def by_type_table(document: Document) -> str:
+    """Correct answers by kind of question, the best first, without compression and with DyCoke."""
+    base = baseline(document)
+    own = next(row for row in document["rows"] if row["method"] == "dycoke")
+    kinds = sorted(base["by_type"], key=lambda kind: -base["by_type"][kind]["accuracy"])
+    whose = f"`dycoke`, L = {own['parameters']['prune_layer']} of {LAYERS}"
+    lines = head("kind", "questions", "correct, %", whose, "difference")
+    for kind in kinds:
+        one, other = base["by_type"][kind], own["by_type"][kind]
+        lines.append(
+            line(kind, str(one["questions"]), correct(one), correct(other), difference(other))
+        )
+    for part, name in (("told", "description: events named"), ("ordered", "in the right order")):
+        one, other = (
+            {**row["by_part"][part], "accuracy": row["by_part"][part]["mean"]}
+            for row in (base, own)
+        )
+        lines.append(
+            line(name, str(one["questions"]), correct(one), correct(other), difference(other))
+        )
+    cells = str(base["questions"]), correct(base), correct(own), difference(own)
+    return "\n".join([*lines, line("all", *cells)])
 
 
 def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -> str:
@@ -118,7 +143,7 @@ def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
     for name, document in documents.items():
-        rows = _rows(document)
+        rows = by_spec(document)
         for spec, pair in document["ahead_proportional" if proportional else "ahead"].items():
             retain = rows[spec]["parameters"]["retain"]
             budgets[retain] = None
@@ -145,7 +170,7 @@ def vision_table(documents: Mapping[str, Document]) -> str:
     """Tokens dropped behind the vision tower alone, and inside it: as for positions."""
     headings = ("behind the tower", "inside the tower", "inside − behind")
     lines = head("method", "retention at prefill", *_headings(documents, headings))
-    rows = {spec: row for one in documents.values() for spec, row in _rows(one).items()}
+    rows = {spec: row for one in documents.values() for spec, row in by_spec(one).items()}
     for spec, cells in _pairs(documents, "=llm", "=vision").items():
         kept = percent(rows[spec]["kept_before_llm"])
         lines.append(line(f"`{spec.partition(':')[0]}`", kept, *cells))
@@ -161,7 +186,7 @@ def _pairs(documents: Mapping[str, Document], one: str, other: str) -> dict[str,
         other: what the second one has in its place.
     """
     found: dict[str, list[str]] = {}
-    rows = {name: _rows(document) for name, document in documents.items()}
+    rows = {name: by_spec(document) for name, document in documents.items()}
     for spec in dict.fromkeys(spec for x in documents.values() for spec in x["pairs"]):
         cells = found.setdefault(spec, [])
         for name, document in documents.items():
@@ -195,17 +220,25 @@ def layers_table(documents: Mapping[str, Document]) -> str:
 
 
 def rows_table(documents: Mapping[str, Document]) -> str:
-    """Each row as it was asked for: what is read, and the difference on each model."""
+    """Each row as it was asked for: what is read, and the difference on each model.
+
+    Where models read different shares, theirs stand in the order of the columns.
+    """
     lines = head("row", "retention at prefill", "at decode", *documents)
-    rows = {name: _rows(document) for name, document in documents.items()}
+    rows = {name: by_spec(document) for name, document in documents.items()}
     for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
         of_models = [one.get(spec) for one in rows.values()]
-        row = next(row for row in of_models if row is not None)
-        read = percent(row["kept_before_llm"]), percent(row["kept_in_decode"])
+        read = (_of_each(of_models, key) for key in ("kept_before_llm", "kept_in_decode"))
         is_base = spec == "none"
         cells = [correct(one) if one and is_base else difference(one) for one in of_models]
         lines.append(line("baseline" if is_base else f"`{spec}`", *read, *cells))
     return "\n".join(lines)
+
+
+def _of_each(rows: Iterable[Row | None], key: str) -> str:
+    """A share of a row in percent, once where all models have the same."""
+    shares = [percent(row[key]) for row in rows if row is not None]
+    return shares[0] if len({*shares}) == 1 else " / ".join(shares)
 
 
 def whole_table(documents: Mapping[str, Document]) -> str:
@@ -225,8 +258,8 @@ def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:
     """
     first = next(iter(pairs.values()))[0]
     lines = head("row", "tokens kept", *_headings(pairs, (first["model"]["dtype"], "int8")))
-    for spec in _rows(first):
-        both = [_rows(document)[spec] for pair in pairs.values() for document in pair]
+    for spec in by_spec(first):
+        both = [by_spec(document)[spec] for pair in pairs.values() for document in pair]
         name = "baseline" if spec == "none" else label(spec)
         kept = percent(both[0]["kept_before_llm"])
         lines.append(line(name, kept, *(_of_its_own(row) for row in both)))
@@ -264,7 +297,7 @@ def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
     counts = sorted({count for documents in models.values() for count in documents})
     lines = head("model", "method", *(f"{count} frames" for count in counts))
     for name, documents in models.items():
-        rows = {count: _rows(document) for count, document in documents.items()}
+        rows = {count: by_spec(document) for count, document in documents.items()}
         for spec in dict.fromkeys(spec for one in rows.values() for spec in one):
             cells = []
             for count in counts:
@@ -274,10 +307,6 @@ def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
             method = "baseline" if spec == "none" else f"`{spec.replace(':positions=kept', '')}`"
             lines.append(line(name, method, *cells))
     return "\n".join(lines)
-
-
-def _baseline(document: Document) -> Row:
-    return next(row for row in document["rows"] if row["spec"] == "none")
 
 
 def by_budget(rows: Iterable[Row]) -> tuple[dict[str, dict[float, Row]], list[Row]]:
@@ -303,10 +332,6 @@ def best_first(budgeted: Mapping[str, Mapping[float, Row]]) -> list[str]:
     return sorted(budgeted, key=mean, reverse=True)
 
 
-def _rows(document: Document) -> dict[str, Row]:
-    return {row["spec"]: row for row in document["rows"]}
-
-
 def _name(row: Row) -> str:
     name: str = row["method"]
     return CONTROLS.get(name, f"`{name}`")
@@ -316,47 +341,6 @@ def _headings(documents: Iterable[str], parts: Sequence[str]) -> list[str]:
     """A heading for each part of each model; the model isn't named where it is the only one."""
     names = [*documents]
     return [part if len(names) == 1 else f"{name}: {part}" for name in names for part in parts]
-
-
-def developed_on(validation: Document, whole: Document) -> str:
-    """What dycoke-plus costs on the videos that it was developed on, and on others."""
-    least = "dycoke-plus:retain=0.1"
-    seen, others = (difference(_rows(one)[least]) for one in (validation, whole))
-    return (
-        f"At 10 % kept `dycoke-plus` costs less on these videos than on those of the test split: "
-        f"{seen} points here, {others} there."
-    )
-
-
-def headline(documents: Mapping[str, Document]) -> str:
-    """What compression costs at its defaults, with its condition, as a sentence.
-
-    Args:
-        documents: of the whole split, by model.
-    """
-    (model, document), *more = documents.items()
-    row, base = _dycoke(document), _baseline(document)
-    others = "".join(
-        f"; on the model `{name}` {_cost(_dycoke(one))} ({correct(_baseline(one))} %)"
-        for name, one in more
-    )
-    named = f"a model with {document['per_frame']} tokens per frame (`{model}`)"
-    who = "the bundled model" if model == "shipped" else named
-    return (
-        f"With DyCoke {who} reads {percent(row['kept_before_llm'])} of the visual "
-        f"tokens, and answers {_cost(row)} percentage points fewer questions correctly "
-        f"({correct(base)} % without compression; {document['videos']} test videos of its "
-        f"synthetic world){others}."
-    )
-
-
-def _dycoke(document: Document) -> Row:
-    """At its own layer, which stands before the paper's."""
-    return next(row for row in document["rows"] if row["method"] == "dycoke")
-
-
-def _cost(row: Mapping[str, Any]) -> str:
-    return difference({**row, "difference": -row["difference"]}).lstrip("+")
 
 
 def readme_table(documents: Mapping[str, Document]) -> str:
@@ -370,9 +354,10 @@ def readme_table(documents: Mapping[str, Document]) -> str:
             elif row["spec"] == "none":
                 name, cell = "baseline", f"{correct(row)} %"
             else:
-                cell = f"{difference(row)} ({percent(row['kept_before_llm'])} kept)"
+                read = percent(row["kept_before_llm"]), percent(row["kept_in_decode"])
+                cell = f"{difference(row)} ({read[0]} kept, decode reads {read[1]})"
             if row["method"] == "dycoke":
-                name = f"`dycoke`, L = {row['parameters']['prune_layer']}"
+                name = f"`dycoke`, L = {row['parameters']['prune_layer']} of {LAYERS}"
             cells.setdefault(name, {})[model, budget] = cell
     rows = (row for document in documents.values() for row in document["rows"])
     budgets = sorted({budget for rows in by_budget(rows)[0].values() for budget in rows})[::-1]

@@ -1,4 +1,4 @@
-"""The table of what was measured under load: medians of the runs."""
+"""The table of what was measured under load: medians of the runs, and how far runs are apart."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Cell:
         runs: how many.
         prompt_tokens: of a request.
         requests_s: answered per second.
+        slowest_s: the same of the slowest run.
+        fastest_s: of the fastest one.
         tokens_s: generated per second.
         ttft_s: median of the requests.
         ttft_p95_s: 95th percentile of them.
@@ -30,6 +32,8 @@ class Cell:
     runs: int
     prompt_tokens: int
     requests_s: float
+    slowest_s: float
+    fastest_s: float
     tokens_s: float
     ttft_s: float
     ttft_p95_s: float
@@ -45,10 +49,13 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Cell]:
 
 
 def _cell(runs: list[Mapping[str, Any]]) -> Cell:
+    requests_s = [row["requests"] / row["seconds"] for row in runs]
     return Cell(
         runs=len(runs),
         prompt_tokens=runs[0]["prompt_tokens"],
-        requests_s=median(row["requests"] / row["seconds"] for row in runs),
+        requests_s=median(requests_s),
+        slowest_s=min(requests_s),
+        fastest_s=max(requests_s),
         tokens_s=median(row["generated"] / row["seconds"] for row in runs),
         ttft_s=median(median(row["ttft_s"]) for row in runs),
         ttft_p95_s=median(percentile(row["ttft_s"], 0.95) for row in runs),
@@ -57,25 +64,22 @@ def _cell(runs: list[Mapping[str, Any]]) -> Cell:
 
 
 def table(rows: list[Mapping[str, Any]]) -> str:
-    """The table of one model, and what it says of the baseline."""
+    """The table of one model."""
     found = cells(rows)
     lines = [
-        "| at once | method | prompt tokens | requests/s | of `none` | tokens/s | TTFT, s "
-        "| its 95th percentile | selection, ms |",
+        "| at once | method | prompt tokens | requests/s (slowest to fastest run) | of `none` "
+        "| tokens/s | TTFT, s | its 95th percentile | selection, ms |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    slower = []
     for (at_once, spec), cell in found.items():
         share = cell.requests_s / found[at_once, BASELINE].requests_s
-        if share < 1:
-            slower.append(f"`{spec}` at {at_once} ({share:.2f})")
+        apart = f"{cell.slowest_s:.2f} to {cell.fastest_s:.2f}"
         lines.append(
-            f"| {at_once} | `{spec}` | {cell.prompt_tokens} | {cell.requests_s:.2f} "
+            f"| {at_once} | `{spec}` | {cell.prompt_tokens} | {cell.requests_s:.2f} ({apart}) "
             f"| {share:.2f} | {cell.tokens_s:.1f} | {cell.ttft_s:.2f} | {cell.ttft_p95_s:.2f} "
             f"| {cell.selection_s * 1000:.1f} |"
         )
-    said = f"Slower than `{BASELINE}`: {', '.join(slower) or 'none of them, at no load'}."
-    return "\n".join([*lines, "", said])
+    return "\n".join(lines)
 
 
 def circumstances(rows: list[Mapping[str, Any]]) -> str:

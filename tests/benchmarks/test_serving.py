@@ -28,16 +28,19 @@ def row(spec: str, run: int, seconds: float, **other: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_table_has_medians_and_says_what_is_slower() -> None:
+def test_the_table_has_medians_and_how_far_runs_are_apart() -> None:
     rows = [row("none", run, took) for run, took in enumerate((2.0, 1.0, 9.0))]
     rows += [row("evs", run, took) for run, took in enumerate((4.0, 1.0, 5.0))]
     rows += [row("ttm", run, took) for run, took in enumerate((1.0, 1.0, 5.0))]
     cell = cells(rows)[2, "none"]
     assert (cell.runs, cell.requests_s, cell.tokens_s) == (3, 2.0, 6.0)
+    assert (cell.slowest_s, cell.fastest_s) == (4 / 9, 4.0)
     assert (cell.ttft_s, cell.ttft_p95_s) == (0.25, 2.0)
     lines = table(rows).splitlines()
-    assert lines[2] == "| 2 | `none` | 140 | 2.00 | 1.00 | 6.0 | 0.25 | 2.00 | 12.5 |"
-    assert lines[-1] == "Slower than `none`: `evs` at 2 (0.50)."
+    assert (
+        lines[2] == "| 2 | `none` | 140 | 2.00 (0.44 to 4.00) | 1.00 | 6.0 | 0.25 | 2.00 | 12.5 |"
+    )
+    assert lines[3].startswith("| 2 | `evs` | 140 | 1.00 (0.80 to 4.00) | 0.50 |")
     assert "32 frames, 3 new tokens" in circumstances(rows)
     assert "4 requests at 2 at once; medians of 3 runs" in circumstances(rows)
 

@@ -1,0 +1,211 @@
+"""Sentences about the tables of methods, made of the same figures: what a table doesn't say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from benchmarks.cells import Document, Row, baseline, by_spec, correct, difference, percent, points
+from benchmarks.method_choice import AT, CANDIDATES
+from benchmarks.rival_tables import OWN, label
+
+LAYERS = 10
+"""Of the language model in the bundled model and in those trained from it."""
+_RANDOM, _EVS = "random:retain=0.25", "evs:retain=0.1"
+"""The rows that show how much models differ."""
+_CONTIGUOUS = ":positions=renumbered"
+_UNMERGED = ":merge_dropped=false"
+
+
+def headline(document: Document) -> str:
+    """What DyCoke drops and costs, with its conditions.
+
+    Args:
+        document: of the whole split.
+    """
+    own, paper = (row for row in document["rows"] if row["method"] == "dycoke")
+    kept, name = percent(own["kept_before_llm"]), document["name"]
+    whose = "the bundled model" if name == "shipped" else f"the model `{name}`"
+    return (
+        f"On the synthetic benchmark `shapes` ({document['videos']} test videos), DyCoke drops "
+        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {whose} and "
+        f"costs {_cost(own)} percentage points "
+        f"({100 * baseline(document)['accuracy']:.1f} → {100 * own['accuracy']:.1f} % correct). "
+        f"There KV pruning is in {_pruned(own)} only (L = {_layer(own)}: decode reads "
+        f"{percent(own['kept_in_decode'])} where prefill reads {kept}); the paper's "
+        f"L = {_layer(paper)} costs {_cost(paper)} points. No published video model has been "
+        f"measured."
+    )
+
+
+def known(document: Document) -> str:
+    """What a model answers on the validation split, without compression."""
+    base = document["rows"][0]
+    return (
+        f"Without compression `{document['name']}` answers {correct(base)} % of "
+        f"{base['questions']} questions about {document['videos']} videos of the validation split."
+    )
+
+
+def developed_on(validation: Document, whole: Document) -> str:
+    """What dycoke-plus costs on the videos that it was developed on, and on others."""
+    least = f"{OWN}:retain=0.1"
+    seen, others = (difference(by_spec(one)[least]) for one in (validation, whole))
+    return (
+        f"At 10 % kept `{OWN}` costs less on these videos than on those of the test split: "
+        f"{seen} points here, {others} there."
+    )
+
+
+def settings(documents: Mapping[str, Document]) -> str:
+    """The layer and the positions of the rows.
+
+    Args:
+        documents: of the whole split, by model.
+    """
+    rows = [row for document in documents.values() for row in document["rows"]]
+    given = {row["parameters"]["positions"] for row in rows if "positions" in row["parameters"]}
+    kept = " Every row keeps original positions (`kept`)." if given == {"kept"} else ""
+    own = next(row for row in rows if row["method"] == "dycoke")
+    return f"With L = {_layer(own)} `dycoke` prunes the KV cache in {_pruned(own)} only.{kept}"
+
+
+def between_models(documents: Mapping[str, Document]) -> str:
+    """How much the same rows differ between models, which ± doesn't have.
+
+    Args:
+        documents: of the whole split, by model.
+
+    Returns:
+        Empty of a single model.
+    """
+    if len(documents) == 1:
+        return ""
+    drawn = [points(by_spec(one)[_RANDOM]["difference"]) for one in documents.values()]
+    ahead = [points(one["ahead"][_EVS]["difference"]) for one in documents.values()]
+    return (
+        f"± covers the questions of one model, not the choice of the model. The same row on "
+        f"{_and(documents, '`')}: {label(_RANDOM)} at 25 % {_and(drawn)}; `{OWN}` minus "
+        f"{label(_EVS)} at 10 % {_and(ahead)}."
+    )
+
+
+def contiguous(document: Document) -> str:
+    """What contiguous positions cost.
+
+    Args:
+        document: of the table of stage 2 and positions.
+    """
+    rows = by_spec(document)
+    (spec,) = (spec for spec in rows if spec.endswith(_CONTIGUOUS))
+    return (
+        f"LLaVA-OneVision's own default is contiguous (`renumbered`): with those `{OWN}` at 25 % "
+        f"costs `{document['name']}` {_cost(rows[spec])} points, with original ones "
+        f"{_cost(rows[spec.removesuffix(_CONTIGUOUS)])} ({document['videos']} videos; "
+        f"[docs/dycoke-plus.md](docs/dycoke-plus.md#measured))."
+    )
+
+
+def chosen_setting(shown: Iterable[Row], choice: Document, near: Document) -> str:
+    """On how many videos a setting was chosen, and what the default does on the test videos.
+
+    Args:
+        shown: rows of a table.
+        choice: of the candidates on the validation split.
+        near: of the nearest rivals on all test videos.
+    """
+    rows, told = by_spec(near), []
+    for row in shown:
+        name, *given = row["spec"].split(":")
+        default = ":".join(one for one in [name, *given] if one not in CANDIDATES.get(name, ()))
+        if default != row["spec"] and default in rows and "proportional" not in default:
+            told.append(
+                f"The setting of `{name}` was chosen on {choice['videos']} validation videos; its "
+                f"default has {difference(rows[default])} at {_budget(row)}."
+            )
+    return " ".join(told)
+
+
+def chosen_on_test(fair: Document) -> str:
+    """What was chosen on validation videos, against the default on the test videos.
+
+    Args:
+        fair: of rivals on equal terms, on test videos.
+    """
+    rows = by_spec(fair)
+    found: dict[str, list[str]] = {}
+    for spec, pair in fair["pairs"].items():
+        name, *given = spec.split(":")
+        if given[0] in CANDIDATES.get(name, ()) and "merge_dropped" not in spec:
+            turned = {**pair, "difference": 0 - pair["difference"]}  # 0 has no sign
+            found.setdefault(name, []).append(f"{difference(turned)} at {_budget(rows[spec])}")
+    if not found:
+        return ""
+    told = "; ".join(f"`{name}` {', '.join(cells)}" for name, cells in found.items())
+    return (
+        f"On {fair['videos']} test videos the chosen settings minus the defaults (paired, in "
+        f"percentage points; chosen at {percent(AT)} alone): {told}."
+    )
+
+
+def without_effect(choice: Document) -> str:
+    """Methods whose candidates all gave the same answers.
+
+    Args:
+        choice: of the candidates on the validation split.
+    """
+    specs = {row["spec"] for row in choice["rows"]}
+    told = []
+    for name, candidates in CANDIDATES.items():
+        asked = [s for s in specs if any(f"{s}:".startswith(f"{name}:{c}:") for c in candidates)]
+        if len({choice["alike"].get(spec, spec) for spec in asked}) == 1:
+            told.append(
+                f"`{name}`: all {len(asked)} settings gave the same text for all "
+                f"{choice['rows'][0]['questions']} questions, so that its parameter changes "
+                f"nothing here."
+            )
+    return " ".join(told)
+
+
+def merging(documents: Iterable[Document]) -> str:
+    """What merging brings the project's method.
+
+    Args:
+        documents: of tables that have it with and without.
+    """
+    told = []
+    for document in documents:
+        rows = by_spec(document)
+        cells = [
+            f"{difference(pair)} at {_budget(rows[spec])}"
+            for spec, pair in document["pairs"].items()
+            if spec.startswith(f"{OWN}{_UNMERGED}:")
+        ]
+        told.append(
+            f"on `{document['name']}` by {_and(cells)} ({document['videos']} videos of the "
+            f"{document['split']} split)"
+        )
+    return f"Merging alone changes accuracy, in percentage points, {'; '.join(told)}."
+
+
+def _and(parts: Iterable[str], around: str = "") -> str:
+    *first, last = (f"{around}{part}{around}" for part in parts)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _budget(row: Row) -> str:
+    return percent(row["parameters"]["retain"])
+
+
+def _pruned(row: Row) -> str:
+    """The layers of stage 2."""
+    pruned = LAYERS - _layer(row)
+    return f"the last {'' if pruned == 1 else f'{pruned} '}of {LAYERS} layers"
+
+
+def _layer(row: Row) -> int:
+    layer: int = row["parameters"]["prune_layer"]
+    return layer
+
+
+def _cost(row: Row) -> str:
+    return difference({**row, "difference": -row["difference"]}).lstrip("+")
