@@ -14,7 +14,9 @@ from PIL import Image
 
 from benchmarks import method_pages, methods
 from benchmarks.cells import points
-from benchmarks.method_figures import is_absent
+from benchmarks.method_figures import alike_of, is_absent
+from benchmarks.method_sentences import without_effect
+from benchmarks.method_tables import rows_table
 from benchmarks.methods import evaluation_of
 from benchmarks.raw_answers import read_answers
 from dycoke_cli.cli.plots.plot_style import HEIGHT_PX, WIDTH_PX, apart
@@ -60,7 +62,9 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
     names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
     names += ["methods-choice", "methods-by-kind"]
-    assert [*pages] == [*names, "methods-frames", "methods-plus-frames"]
+    names[names.index("methods-int8") : names.index("methods-int8")] = ["methods-mini"]
+    names += ["methods-merging", "methods-frames", "methods-plus-frames"]
+    assert [*pages] == names
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
     rows = rows_of(document)
@@ -73,7 +77,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
-        if name == "headline":
+        if name in ("headline", "methods-merging"):
             continue
         split = (
             "validation"
@@ -127,17 +131,90 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     assert headings == [
         "method", *(f"{name}: {part}" for name in ("shipped", "control") for part in parts),
     ]  # fmt: skip
-    assert [*cells][:4] == ["baseline", "`dycoke`, L = 9", "`dycoke`, L = 3", "`dycoke-plus`"]
-    assert cells["`dycoke`, L = 9"][1] == f"{told(rows_of(document)['dycoke'])} (44 % kept)"
-    row = rows_of(document)["dycoke"]
-    cost = f"{-100 * row['difference']:.1f} ± {100 * row['difference_error']:.1f}"
-    assert f"reads 44 % of the visual tokens, and answers {cost} perc" in pages["headline"]
-    row = rows_of(models["control"]["whole"])["dycoke"]
-    cost = f"{-100 * row['difference']:.1f} ± {100 * row['difference_error']:.1f}"
-    assert f"on the model `control` {cost} (" in pages["headline"]
+    own, paper = "`dycoke`, L = 9 of 10", "`dycoke`, L = 3 of 10"
+    assert [*cells][:4] == ["baseline", own, paper, "`dycoke-plus`"]
+    row, other = (rows_of(document)[spec] for spec in ("dycoke", "dycoke:prune_layer=3"))
+    assert cells[own][1] == f"{told(row)} (44 % kept, decode reads 44 %)"
+    costs = [
+        f"{-100 * one['difference']:.1f} ± {100 * one['difference_error']:.1f}"
+        for one in (row, other)
+    ]
+    assert (
+        f"drops 56 % of the visual tokens of the bundled model and costs {costs[0]} perc"
+        in (pages["headline"])
+    )
+    assert (
+        "in the last of 10 layers only (L = 9: decode reads 44 % where prefill reads 44 %)"
+        in (pages["headline"])
+    )
+    assert f"the paper's L = 3 costs {costs[1]} points." in pages["headline"]
     for number, name in enumerate(("shipped", "control")):
         at_tenth = rows_of(models[name]["whole"])["evs:retain=0.1"]
         assert cells["`evs`"][3 * number + 3] == told(at_tenth)
+
+
+def test_models_that_read_different_shares_have_one_each(models: Mapping[str, Any]) -> None:
+    first, other = (models[name]["whole"] for name in ("shipped", "control"))
+    rows = [{**row, "kept_in_decode": 0.5} for row in other["rows"] if row["method"] == "dycoke"]
+    rows += [row for row in other["rows"] if row["method"] != "dycoke"]
+    lines = table_of(rows_table({"shipped": first, "control": {**other, "rows": rows}}))[1]
+    assert lines["`dycoke`"][1:3] == ["44 %", "44 % / 50 %"]
+    assert lines["`evs:retain=0.25`"][1:3] == ["25 %", "25 %"]
+
+
+def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+    whole = {name: models[name]["whole"] for name in ("shipped", "control")}
+    drawn = [points(rows_of(one)["random:retain=0.25"]["difference"]) for one in whole.values()]
+    ahead = [points(one["ahead"]["evs:retain=0.1"]["difference"]) for one in whole.values()]
+    for name in ("readme", "methods-whole"):
+        assert f"at 25 % {' and '.join(drawn)}; `dycoke-plus` minus" in pages[name]
+        assert f"at 10 % {' and '.join(ahead)}." in pages[name]
+    rows = rows_of(models["shipped"]["plus"])
+    costs = [
+        f"{-100 * rows[spec]['difference']:.1f} ± {100 * rows[spec]['difference_error']:.1f}"
+        for spec in (
+            "dycoke-plus:retain=0.25:positions=renumbered", "dycoke-plus:retain=0.25",
+        )
+    ]  # fmt: skip
+    said = f"costs `shipped` {costs[0]} points, with original ones {costs[1]} (2 videos;"
+    assert said in pages["readme"]
+    fair = rows_of(models["shipped"]["fair"])
+    own = [fair[f"dycoke-plus:{one}retain=0.1"]["accuracy"] for one in ("", "merge_dropped=false:")]
+    assert f"and {points(own[0] - own[1])} ± " in pages["methods-merging"].partition("(")[0]
+    default, chosen = (
+        fair[f"cdpruner:{one}retain=0.25"]["accuracy"] for one in ("", "relevance_weight=0.5:")
+    )
+    said = pages["methods-choice"].partition("<details>")[0]
+    assert f"`cdpruner` {points(chosen - default)} ± " in said
+
+
+def test_settings_that_change_nothing_are_named(measured: Path, models: Mapping[str, Any]) -> None:
+    choice = models["shipped"]["choice"]
+    assert without_effect({**choice, "alike": {}}) == ""
+    same = [row["spec"] for row in choice["rows"] if row["method"] == "earlytom"]
+    alike = dict.fromkeys(same[1:], same[0])
+    assert without_effect({**choice, "alike": alike}).startswith("`earlytom`: all 3 settings gave")
+    assert without_effect({**choice, "alike": {same[1]: same[0]}}) == ""
+    said = read_answers(measured / "data" / "shipped" / "choice.jsonl.xz").answers["none"]
+    one = {**said, next(iter(said)): replace(next(iter(said.values())), said="Another.")}
+    assert alike_of({"a": said, "b": said, "c": one, "d": said}) == {"b": "a", "d": "a"}
+
+
+def test_the_table_by_kind_of_the_bundled_model(
+    models: Mapping[str, Any], pages: Mapping[str, str]
+) -> None:
+    rows = rows_of(models["shipped"]["whole"])
+    headings, lines = table_of(pages["methods-mini"])
+    assert headings == ["kind", "questions", "correct, %", "`dycoke`, L = 9 of 10", "difference"]
+    kinds = rows["none"]["by_type"]
+    assert {*kinds} < {*lines}
+    one, other = (rows[spec]["by_type"]["order"] for spec in ("none", "dycoke"))
+    assert lines["order"][1] == str(one["questions"])
+    assert lines["order"][2].startswith(f"{100 * one['accuracy']:.1f} ± ")
+    assert lines["order"][4] == told(other)
+    assert lines["all"][4] == told(rows["dycoke"])
+    mean = rows["dycoke"]["by_part"]["ordered"]["mean"]
+    assert lines["in the right order"][3].startswith(f"{100 * mean:.1f} ± ")
 
 
 def test_proportional_attention_against_all_others(
@@ -224,7 +301,7 @@ def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
     assert "`tokens-64`: 64 tokens per frame, the shipped one, trained on" in pages["readme"]
-    assert pages["headline"].startswith("With DyCoke a model with 64 tokens per frame (`tokens-64`")
+    assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)
     assert [*method_pages.read_documents(tmp_path)] == ["shipped", "tokens-64"]
