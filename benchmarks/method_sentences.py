@@ -23,11 +23,10 @@ def headline(document: Document) -> str:
         document: of the whole split.
     """
     own, paper = (row for row in document["rows"] if row["method"] == "dycoke")
-    kept, name = percent(own["kept_before_llm"]), document["name"]
-    whose = "the bundled model" if name == "shipped" else f"the model `{name}`"
+    kept = percent(own["kept_before_llm"])
     return (
         f"On the synthetic benchmark `shapes` ({document['videos']} test videos), DyCoke drops "
-        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {whose} and "
+        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {_model(document)} and "
         f"costs {_cost(own)} percentage points "
         f"({100 * baseline(document)['accuracy']:.1f} → {100 * own['accuracy']:.1f} % correct). "
         f"There KV pruning is in {_pruned(own)} only (L = {_layer(own)}: decode reads "
@@ -66,7 +65,10 @@ def settings(documents: Mapping[str, Document]) -> str:
     given = {row["parameters"]["positions"] for row in rows if "positions" in row["parameters"]}
     kept = " Every row keeps original positions (`kept`)." if given == {"kept"} else ""
     own = next(row for row in rows if row["method"] == "dycoke")
-    return f"With L = {_layer(own)} `dycoke` prunes the KV cache in {_pruned(own)} only.{kept}"
+    return (
+        f"With L = {_layer(own)}, chosen on validation videos, `dycoke` prunes the KV cache in "
+        f"{_pruned(own)} only.{kept}"
+    )
 
 
 def between_models(documents: Mapping[str, Document]) -> str:
@@ -84,8 +86,8 @@ def between_models(documents: Mapping[str, Document]) -> str:
     ahead = [points(one["ahead"][_EVS]["difference"]) for one in documents.values()]
     return (
         f"± covers the questions of one model, not the choice of the model. The same row on "
-        f"{_and(documents, '`')}: {label(_RANDOM)} at 25 % {_and(drawn)}; `{OWN}` minus "
-        f"{label(_EVS)} at 10 % {_and(ahead)}."
+        f"{_and(map(_model, documents.values()))}: {label(_RANDOM)} at 25 % {_and(drawn)}; "
+        f"`{OWN}` minus {label(_EVS)} at 10 % {_and(ahead)}."
     )
 
 
@@ -99,7 +101,7 @@ def contiguous(document: Document) -> str:
     (spec,) = (spec for spec in rows if spec.endswith(_CONTIGUOUS))
     return (
         f"LLaVA-OneVision's own default is contiguous (`renumbered`): with those `{OWN}` at 25 % "
-        f"costs `{document['name']}` {_cost(rows[spec])} points, with original ones "
+        f"costs {_model(document)} {_cost(rows[spec])} points, with original ones "
         f"{_cost(rows[spec.removesuffix(_CONTIGUOUS)])} ({document['videos']} videos; "
         f"[docs/dycoke-plus.md](docs/dycoke-plus.md#measured))."
     )
@@ -187,8 +189,13 @@ def merging(documents: Iterable[Document]) -> str:
     return f"Merging alone changes accuracy, in percentage points, {'; '.join(told)}."
 
 
-def _and(parts: Iterable[str], around: str = "") -> str:
-    *first, last = (f"{around}{part}{around}" for part in parts)
+def _model(document: Document) -> str:
+    name = document["name"]
+    return "the bundled model" if name == "shipped" else f"`{name}`"
+
+
+def _and(parts: Iterable[str]) -> str:
+    *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
 
 

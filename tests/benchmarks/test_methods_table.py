@@ -167,6 +167,7 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
     drawn = [points(rows_of(one)["random:retain=0.25"]["difference"]) for one in whole.values()]
     ahead = [points(one["ahead"]["evs:retain=0.1"]["difference"]) for one in whole.values()]
     for name in ("readme", "methods-whole"):
+        assert "The same row on the bundled model and `control`: `random`" in pages[name]
         assert f"at 25 % {' and '.join(drawn)}; `dycoke-plus` minus" in pages[name]
         assert f"at 10 % {' and '.join(ahead)}." in pages[name]
     rows = rows_of(models["shipped"]["plus"])
@@ -176,7 +177,7 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
             "dycoke-plus:retain=0.25:positions=renumbered", "dycoke-plus:retain=0.25",
         )
     ]  # fmt: skip
-    said = f"costs `shipped` {costs[0]} points, with original ones {costs[1]} (2 videos;"
+    said = f"costs the bundled model {costs[0]} points, with original ones {costs[1]} (2 videos;"
     assert said in pages["readme"]
     fair = rows_of(models["shipped"]["fair"])
     own = [fair[f"dycoke-plus:{one}retain=0.1"]["accuracy"] for one in ("", "merge_dropped=false:")]
