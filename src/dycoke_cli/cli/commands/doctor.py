@@ -23,7 +23,6 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.extras import installed_extras
-from dycoke_cli.instruction_sets import emulates_bfloat16
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -121,6 +120,7 @@ def diagnose() -> Diagnosis:
     import psutil
     import torch
 
+    from dycoke_cli.instruction_sets import emulates_bfloat16
     from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
 
