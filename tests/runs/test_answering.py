@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.fastv import FastV
+from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine import encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
@@ -123,6 +125,22 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
     assert all(len(set(batch)) == 1 for batch in batches)
     assert max(len(batch) for batch in batches) == 4
     assert len({shape for batch in batches for shape in batch}) > 1
+
+
+def test_methods_of_a_job_are_known_before_its_video_is_encoded(
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Any] = []
+    encode = encoded_video.encode_video
+    monkeypatch.setattr(
+        encoded_video, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+    )
+    (job,) = jobs_in(CLIPS, QUESTIONS[0])[:1]
+    # VisionZip needs the attention of the vision tower; what comes first doesn't.
+    asked = tuple(JobQuestion(None, QUESTIONS[0], method=one) for one in (Method(), VisionZip()))
+    answers = answer_all(loaded, plan, [replace(job, questions=asked)])
+    assert not any(outcome.failed for outcome in answers)
+    assert len(encoded) == 1
 
 
 @pytest.mark.extended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -82,6 +82,7 @@ class EncodedVideo:
             ]
         self.video: VideoPrompt = self.videos[0]
         self._encoded: dict[tuple[Any, ...], tuple[Encoded, ...]] = {}
+        self._attention_for: set[tuple[Any, ...]] = set()
         self._prefix = PrefixCache() if reuse else None
         # Without an identity (weights that nothing names) a file could be of other weights.
         self._cache = cache if loaded.identity else None
@@ -135,15 +136,28 @@ class EncodedVideo:
         """V: visual tokens of all videos before any compression."""
         return sum(video.visual for video in self.videos)
 
+    def expect(self, methods: Iterable[BoundMethod]) -> None:
+        """Record the vision tower's attention from the first encoding on, if a method needs it.
+
+        Otherwise the tower runs a second time for such a method, if another one is asked by first.
+
+        Args:
+            methods: of the questions that follow.
+        """
+        self._attention_for.update(
+            _encoded_for(method) for method in methods if "attention" in method.needs
+        )
+
     def encode(self, watch: Stopwatch, method: BoundMethod) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
         if not self.loaded.family.encoded_once:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
         encoded = self._encoded.get(_encoded_for(method), ())
         # One that was encoded without the tower's attention is encoded again with it, for methods
-        # that need it; the other way round it serves as it is.
+        # that need it and weren't expected; the other way round it serves as it is.
         if encoded and (encoded[0].tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
+        self.expect([method])
         started = watch.read()
         encoded = tuple(self._encode(video, method) for video in self.videos)
         self._encoded[_encoded_for(method)] = encoded
@@ -152,7 +166,7 @@ class EncodedVideo:
     def _encode(self, video: VideoPrompt, method: BoundMethod) -> Encoded:
         loaded = self.loaded
         merging = method.in_tower
-        with_attention = "attention" in method.needs
+        with_attention = _encoded_for(method) in self._attention_for
 
         def encode() -> Encoded:
             if isinstance(video, StockPrompt):

@@ -122,6 +122,8 @@ class Answerer:
                 if method not in self._bound:
                     self._bound[method] = bind(method, self._traits)
                 group = shape, self._bound[method], guard
+                if session is not None:
+                    session.expect(self._methods(group))
                 # Estimated once per group: its videos have one shape, and so about one size.
                 if self._plan.batch_size is None and group not in self._fits:
                     methods = self._methods(group)

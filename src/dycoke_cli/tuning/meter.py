@@ -113,12 +113,16 @@ class Meter:
         latest: float,
     ) -> None:
         """Fill in the missing observations until the time is up."""
+        from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.tuning.measuring import Baseline
 
         self._listener.stage(f"tune: {self._left()}", 0, len(keys))
         clip = self._decoder.read(video, self._tuning.request.sampling)
         session = VideoSession(self._loaded, clip)
+        settings = [name for name in keys if name != BASELINE]
+        traits = self._loaded.traits
+        session.expect(bind(self._settings[name], traits) for name in settings)
         questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.
@@ -126,7 +130,6 @@ class Meter:
         if BASELINE not in observed:
             observed[BASELINE] = base.observations
             self._journal.add(keys[BASELINE], base.observations)
-        settings = [name for name in keys if name != BASELINE]
         for number, name in enumerate(settings, 1):
             self._listener.stage(f"tune: {self._left()}", number, len(keys))
             if name in observed:

@@ -14,6 +14,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
@@ -259,6 +260,27 @@ def test_a_video_that_was_encoded_without_is_encoded_again_and_then_serves_both(
     assert with_attention.seconds.vision > 0
     assert again.seconds.vision == 0
     assert plain.answer == again.answer
+
+
+def test_an_expected_method_doesnt_run_the_tower_a_second_time() -> None:
+    loaded, method = loaded_of("llava_onevision"), Attended()
+    runs: list[int] = []
+    hook = loaded.model.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))
+
+    def ask(*expected: Method) -> tuple[list[str], int]:
+        runs.clear()
+        session = VideoSession(loaded, clip(4))
+        session.expect(bind(one, loaded.traits) for one in expected)
+        answers = [
+            session.ask(QUESTION, one, max_new_tokens=4).answer for one in (Method(), method)
+        ]
+        return answers, len(runs)
+
+    unexpected, expected = ask(), ask(Method(), method)
+    hook.remove()
+    assert unexpected[1] == 2 * expected[1] > 0
+    assert unexpected[0] == expected[0]
+    torch.testing.assert_close(*(seen.attention for seen in method.seen), atol=0, rtol=0)
 
 
 def test_the_cache_on_disk_has_it_or_is_of_no_use(tmp_path) -> None:

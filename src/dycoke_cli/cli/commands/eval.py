@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, rule_of
 from dycoke_cli.stock.importing import uncollected
 
 Benchmark = Annotated[
@@ -87,7 +87,6 @@ def evaluate(
     Answers are kept as they come: the same command again resumes where this one was interrupted.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.evaluation.datasets import open_dataset, rule_of
     from dycoke_cli.evaluation.presets import preset_named
     from dycoke_cli.evaluation.run_record import check_folder
     from dycoke_cli.evaluation.shard import parse_shard
