@@ -58,7 +58,7 @@ _COMMANDS = {
     ),
     "cache": (
         "dycoke_cli.cli.commands.cache:app",
-        "Show the disk cache of encoded videos (--cache): folder, number, size and limit.",
+        "Show the disk caches: encoded videos (--cache), and int8 weights (--quantize int8).",
     ),
     "verify": (
         "dycoke_cli.cli.commands.verify:verify",

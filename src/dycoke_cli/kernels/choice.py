@@ -21,8 +21,7 @@ from torch import nn
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.attention import REGISTER
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
-from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.linear import PackedLinear
+from dycoke_cli.kernels.int8_linear import RoundedLinear, int8_kernels
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
@@ -67,7 +66,7 @@ class Choice:
 
     attention: frozenset[str]
     packed: list[str]
-    int8: dict[str, type[PackedLinear]] = field(default_factory=dict)
+    int8: dict[str, type[RoundedLinear]] = field(default_factory=dict)
     int8_is_slower: bool = False
 
 

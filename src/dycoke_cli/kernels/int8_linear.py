@@ -8,6 +8,8 @@ measured to be faster.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -25,11 +27,53 @@ FBGEMM_TOKENS = 512
 _TAIL = 8
 # oneDNN pads the inputs of a layer to multiples of so many bytes (measured with AVX-512).
 _BLOCK = 64
+# Outputs that FBGEMM packs at once: for more it takes up to eight times as long per weight.
+_FBGEMM_OUTPUTS = 8192
 # Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 
 
-class Int8Linear(PackedLinear):
+Tensors = dict[str, torch.Tensor]
+Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+"""Dtype and shape of each tensor of a rounded layer, by name."""
+
+
+class RoundedLinear(PackedLinear):
+    """Linear layer whose weights are rounded to int8 and then packed; base class of both kernels.
+
+    Args:
+        linear: layer with the weights, which get one scale per output, and the bias.
+        rounded: result of `rounded` for its weights; None rounds them, and else they aren't read.
+    """
+
+    def __init__(self, linear: nn.Linear, rounded: Tensors | None = None) -> None:
+        super().__init__(linear)
+        self.packed_bytes = self.nbytes_of(linear)
+        self._pack(self.rounded(linear.weight.detach()) if rounded is None else rounded)
+
+    @staticmethod
+    def rounded(weight: torch.Tensor) -> Tensors:
+        """Tensors of a rounded layer, as `layout` describes them.
+
+        Args:
+            weight: `[out, in]`, floats.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def layout(linear: nn.Linear) -> Layout:
+        """Dtypes and shapes of the tensors of a rounded layer.
+
+        Args:
+            linear: stock layer.
+        """
+        raise NotImplementedError
+
+    def _pack(self, rounded: Tensors) -> None:
+        raise NotImplementedError
+
+
+class Int8Linear(RoundedLinear):
     """Linear layer with int8 weights and uint8 activations, multiplied by oneDNN.
 
     Activations are quantized asymmetrically per token: 256 levels between its minimum and maximum.
@@ -46,19 +90,32 @@ class Int8Linear(PackedLinear):
 
     A single NaN in a token may be lost; if all numbers are NaN, so are the outputs.
 
-    Args:
-        linear: layer with the weights, which get one scale per output, and the bias.
+    Args: see `RoundedLinear`.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear)
-        self.packed_bytes = self.nbytes_of(linear)
-        rounded, self._scales = round_weight(linear.weight.detach())
+    def _pack(self, rounded: Tensors) -> None:
+        # Copies, because stored ones are mapped from a file, and a view would keep it in memory.
+        self._scales, self._sums = rounded["scales"].clone(), rounded["sums"].clone()
+        self._zero = torch.zeros(1, dtype=torch.int64)
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded["weight"], None)
+
+    @staticmethod
+    def rounded(weight: torch.Tensor) -> Tensors:
+        """See `RoundedLinear`: weights, scales and sums."""
+        rounded, scales = round_weight(weight)
         # Summed in parts, because torch makes a float32 copy of what it sums.
         sums = [rows.sum(1, dtype=torch.float32) for rows in rounded.split(TOKENS)]
-        self._sums = torch.cat(sums).mul_(self._scales)
-        self._zero = torch.zeros(1, dtype=torch.int64)
-        self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        return {"weight": rounded, "scales": scales, "sums": torch.cat(sums).mul_(scales)}
+
+    @staticmethod
+    def layout(linear: nn.Linear) -> Layout:
+        """See `RoundedLinear`."""
+        outputs = linear.out_features
+        return {
+            "weight": (torch.int8, (outputs, linear.in_features + _TAIL)),
+            "scales": (torch.float32, (outputs,)),
+            "sums": (torch.float32, (outputs,)),
+        }
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
@@ -101,7 +158,7 @@ class Int8Linear(PackedLinear):
         return torch.addcmul(product, minima, self._sums, out=product)
 
 
-class FbgemmInt8Linear(PackedLinear):
+class FbgemmInt8Linear(RoundedLinear):
     """Linear layer with int8 weights and activations, multiplied by FBGEMM.
 
     FBGEMM quantizes its whole input with one scale. In language models some tokens have activations
@@ -109,14 +166,34 @@ class FbgemmInt8Linear(PackedLinear):
     largest absolute value first, and its outputs are multiplied by that. A token's rounding still
     depends slightly on the other tokens of the block, whose extremes determine the scale.
 
-    Args:
-        linear: layer with the weights, which get one scale per output, and the bias.
+    Args: see `RoundedLinear`.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__(linear)
-        self.packed_bytes = self.nbytes_of(linear)
-        self._packed = _pack_for_fbgemm(linear.weight.detach())
+    def _pack(self, rounded: Tensors) -> None:
+        parts = zip(
+            rounded["weight"].split(_FBGEMM_OUTPUTS),
+            rounded["scales"].split(_FBGEMM_OUTPUTS),
+            strict=True,
+        )
+        self._packed = [_pack_for_fbgemm(*part) for part in parts]
+
+    @staticmethod
+    def rounded(weight: torch.Tensor) -> Tensors:
+        """See `RoundedLinear`: weights and scales."""
+        numbers = weight.float()
+        scales, zeros = _scales(numbers), torch.zeros(len(weight), dtype=torch.int64)
+        with _undeprecated():
+            rounded = torch.quantize_per_channel(numbers, scales, zeros, 0, torch.qint8)
+        return {"weight": rounded.int_repr(), "scales": scales}
+
+    @staticmethod
+    def layout(linear: nn.Linear) -> Layout:
+        """See `RoundedLinear`."""
+        outputs = linear.out_features
+        return {
+            "weight": (torch.int8, (outputs, linear.in_features)),
+            "scales": (torch.float32, (outputs,)),
+        }
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
@@ -145,7 +222,10 @@ class FbgemmInt8Linear(PackedLinear):
 
     def _product(self, tokens: torch.Tensor) -> torch.Tensor:
         # With `reduce_range` activations have 7 bits, so that 16-bit sums can't overflow.
-        return torch.ops.quantized.linear_dynamic(tokens, self._packed, saturates())
+        products = [
+            torch.ops.quantized.linear_dynamic(tokens, part, saturates()) for part in self._packed
+        ]
+        return products[0] if len(products) == 1 else torch.cat(products, 1)
 
 
 def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,9 +245,9 @@ def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return rounded, scales
 
 
-def int8_kernels() -> dict[str, type[PackedLinear]]:
+def int8_kernels() -> dict[str, type[RoundedLinear]]:
     """Int8 kernels that work on this machine, by name; the default comes first."""
-    kernels: dict[str, type[PackedLinear]] = {"int8 (FBGEMM)": FbgemmInt8Linear}
+    kernels: dict[str, type[RoundedLinear]] = {"int8 (FBGEMM)": FbgemmInt8Linear}
     return {"int8 (oneDNN)": Int8Linear, **kernels} if onednn_works() else kernels
 
 
@@ -198,7 +278,8 @@ def saturates() -> bool:
     weight, x = torch.ones(16, 64), torch.ones(1, 64)
     x[0, 0] = -1
     exact = x.sum()
-    product = torch.ops.quantized.linear_dynamic(x, _pack_for_fbgemm(weight), False)
+    packed = _pack_for_fbgemm(**FbgemmInt8Linear.rounded(weight))
+    product = torch.ops.quantized.linear_dynamic(x, packed, False)
     return bool((product - exact).abs().max() > 0.05 * exact)
 
 
@@ -207,10 +288,16 @@ def _scales(weight: torch.Tensor) -> torch.Tensor:
     return (torch.maximum(-low, high).float() / 127).clamp_min_(_TINY)
 
 
-def _pack_for_fbgemm(weight: torch.Tensor) -> Any:
-    numbers = weight.float()
+def _pack_for_fbgemm(weight: torch.Tensor, scales: torch.Tensor) -> Any:
     zeros = torch.zeros(len(weight), dtype=torch.int64)
-    with warnings.catch_warnings():  # torch 2.13 and later warn that such tensors are deprecated
-        warnings.simplefilter("ignore", UserWarning)
-        rounded = torch.quantize_per_channel(numbers, _scales(numbers), zeros, 0, torch.qint8)
+    with _undeprecated():
+        rounded = torch._make_per_channel_quantized_tensor(weight, scales.double(), zeros, 0)
     return torch.ops.quantized.linear_prepack(rounded, None)
+
+
+@contextmanager
+def _undeprecated() -> Iterator[None]:
+    """Hide that torch 2.13 and later warn of quantized tensors, which are deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield

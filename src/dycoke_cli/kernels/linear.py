@@ -37,10 +37,14 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
-        # Stock code reads dtype, shape and device of `weight`. NaN makes any use of its values
-        # obvious, and `expand` repeats a single number by strides of 0.
-        placeholder = linear.weight.new_full((), float("nan"))
-        self.weight = placeholder.detach().expand(linear.weight.shape)
+        self.weight = linear.weight.detach()
+        self.set_dtype(linear.weight.dtype)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Set the dtype of `weight`, by which stock code converts inputs."""
+        # NaN makes any use of the values obvious, and `expand` repeats one number by strides of 0.
+        placeholder = self.weight.new_full((), float("nan"), dtype=dtype)
+        self.weight = placeholder.expand(self.out_features, self.in_features)
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:

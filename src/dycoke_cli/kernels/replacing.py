@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from dycoke_cli.kernels.attention_interface import SHAPES, STOCK, name_of
-from dycoke_cli.kernels.int8_linear import int8_kernels
+from dycoke_cli.kernels.int8_cache import Int8Cache
+from dycoke_cli.kernels.int8_linear import RoundedLinear, int8_kernels
 from dycoke_cli.kernels.linear import (
     GELU,
     GELU_TANH,
@@ -58,17 +60,42 @@ def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bo
     return True
 
 
-def use_int8(model: Any, kernels: Mapping[str, type[PackedLinear]] | None = None) -> None:
+def use_int8(
+    model: Any,
+    kernels: Mapping[str, type[RoundedLinear]] | None = None,
+    cache: Int8Cache | None = None,
+    on_rounded: Callable[[int, int], None] | None = None,
+) -> None:
     """Quantize the linear layers of the decoder, output and vision tower to int8, in place.
 
     Args:
         model: a stock model on a CPU.
         kernels: class for each layer, by layer name; None is the default one for all of
             `to_round`.
+        cache: rounded weights of earlier loads. The stock weights of a layer that it has aren't
+            read, and those that it lacks are added.
+        on_rounded: called with (layers done, layers in total) for each layer that the cache lacks.
     """
     if kernels is None:
         kernels = dict.fromkeys(to_round(model), next(iter(int8_kernels().values())))
-    _replace(model, kernels)
+    done = itertools.count(1)
+
+    def rounding(name: str, kind: type[RoundedLinear]) -> Callable[[nn.Linear], PackedLinear]:
+        def pack(linear: nn.Linear) -> PackedLinear:
+            number = next(done)
+            stored = cache and cache.read(name, kind.__name__, kind.layout(linear))
+            if stored:
+                return kind(linear, stored)
+            if on_rounded is not None:
+                on_rounded(number, len(kernels))
+            rounded = kind.rounded(linear.weight.detach())
+            if cache is not None:
+                cache.write(name, kind.__name__, rounded)
+            return kind(linear, rounded)
+
+        return pack
+
+    _replace(model, {name: rounding(name, kind) for name, kind in kernels.items()})
 
 
 def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
@@ -95,6 +122,22 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
 
     _replace(model, {name: pack(name) for name in packed})
     return bool(packed)
+
+
+def widen(model: Any, dtype: torch.dtype) -> None:
+    """Convert a model with int8 layers to a wider dtype, in place.
+
+    Args:
+        model: a stock model, of which `use_int8` replaced layers.
+        dtype: that has every value of the model's own.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    for part in model.modules():
+        if isinstance(part, PackedLinear):
+            part.set_dtype(dtype)
+        if hasattr(part, "config"):
+            part.config.dtype = dtype
 
 
 def to_round(model: Any) -> list[str]:

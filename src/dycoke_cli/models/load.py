@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from dycoke_cli.kernels.choice import (
     choose_kernels,
     unmeasured,
 )
+from dycoke_cli.kernels.int8_cache import MIN_CACHED_WEIGHTS, Int8Cache
 from dycoke_cli.kernels.quantize import (
     by_bitsandbytes,
     import_bitsandbytes,
@@ -28,6 +30,7 @@ from dycoke_cli.kernels.replacing import (
     use_custom_attention,
     use_int8,
     use_packed,
+    widen,
 )
 from dycoke_cli.kernels.timing import bfloat16_factor
 from dycoke_cli.models.catalog import Entry
@@ -35,11 +38,18 @@ from dycoke_cli.models.devices import device_names, has_device_map, input_device
 from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.models.load_memory import check_room
+from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
-from dycoke_cli.models.resolve import ModelRef, ResolvedModel, choose, commit_here, explained
+from dycoke_cli.models.resolve import (
+    ModelRef,
+    ResolvedModel,
+    choose,
+    commit_here,
+    explained,
+    stored_dtype,
+)
 from dycoke_cli.models.traits import DecodeAttention, ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
@@ -161,11 +171,15 @@ class LoadedModel:
         return [*self.model.parameters(), *self.model.buffers()]
 
 
-def load(name: str | ModelRef, **given: Any) -> LoadedModel:
+def load(
+    name: str | ModelRef, on_stage: Callable[[str, int, int], None] | None = None, **given: Any
+) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 
     Args:
         name: what `--model` takes, or what `resolve.find` found by that.
+        on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
+            the first time.
         given: fields of `LoadOptions`, such as `device="cpu"`.
 
     Raises:
@@ -181,30 +195,45 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
     # Before anything is allocated: the system kills a process that runs out of main memory, and the
     # user would see no message.
     check_room(resolved, free)
+    source, family = resolved.source, resolved.family
+    own_int8 = options.quantize is not None and not by_bitsandbytes(
+        options.quantize, resolved.device
+    )
+    # Weights in the dtype of the file stay mapped: those of which the cache has int8 ones are never
+    # read. The rest is converted at the end.
+    stored = getattr(torch, stored_dtype(resolved.config))
+    wider = own_int8 and resolved.dtype.itemsize > stored.itemsize and family is not UNLISTED
+    wider = wider and not options.random_weights
     with quiet_libraries():
         model, processor = (with_random_weights if options.random_weights else from_pretrained)(
-            resolved
+            replace(resolved, dtype=stored) if wider else resolved
         )
-    source, family = resolved.source, resolved.family
     if family is UNLISTED:
         with quiet_libraries():
             family = found_layout(model, processor, source.name)
         # Methods attach to a plain stock model, which has its configuration but no `LoadedModel`.
         remember(model.config, family)
-    own_int8 = options.quantize is not None and not by_bitsandbytes(
-        options.quantize, resolved.device
-    )
     # A discovered model that takes no method runs entirely stock. Whatever kept its layout from
     # being proven, such as attention masks of its own, may break our kernels as well.
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
     fast, one_device = not stock, not has_device_map(model)
-    kernels = (choose_kernels if fast and one_device else unmeasured)(model, own_int8)
+    kernels = (choose_kernels if fast and one_device else unmeasured)(
+        without_weights(resolved) if wider else model, own_int8
+    )
+    identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []
     if resolved.emulated is not None:
         warnings.append(resolved.emulated.warning(bfloat16_factor()))
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:
-        use_int8(model, kernels.int8)
+        cache = None
+        if identity is not None:
+            cache = _int8_cache(source.name, identity["weights"], model, kernels.int8)
+        on_rounded = None if on_stage is None else partial(on_stage, "pack")
+        use_int8(model, kernels.int8, cache, on_rounded)
+        warnings += cache.problems if cache else []
+    if wider:
+        widen(model, resolved.dtype)
     if fast:
         use_custom_attention(model, kernels.attention)
     if fast and one_device:
@@ -225,10 +254,22 @@ def load(name: str | ModelRef, **given: Any) -> LoadedModel:
         free_bytes=None if several_devices else free,
         # The identity is the key of cached embeddings, which are the same on all devices. Except
         # for our own int8 on a CPU: unlike bitsandbytes, it quantizes the vision tower as well.
-        identity=None
-        if options.random_weights
-        else {**resolved.describe(), "device": "cpu" if own_int8 else None},
+        identity=identity and {**identity, "device": "cpu" if own_int8 else None},
     )
+
+
+def _int8_cache(name: str, weights: str, model: Any, layers: Collection[str]) -> Int8Cache | None:
+    """Int8 weights of earlier loads; None for a small model.
+
+    Args:
+        name: of the model.
+        weights: fingerprint of its files.
+        model: before a layer is replaced.
+        layers: names of those that are rounded.
+    """
+    if sum(model.get_submodule(one).weight.numel() for one in layers) < MIN_CACHED_WEIGHTS:
+        return None
+    return Int8Cache({"weights": weights, "dtype": str(model.dtype)}, name)
 
 
 def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:

@@ -11,7 +11,8 @@
   next ones replace them.
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15, undocumented. `torch.quantize_per_channel`, which makes their tensors, is public but
-  deprecated (pytorch issue 184982).
+  deprecated (pytorch issue 184982). `torch._make_per_channel_quantized_tensor` makes them from
+  integers that were rounded before, which no public function does.
 - `torch.ops.mkldnn._reorder_linear_weight`, `._linear_pointwise`, `._is_mkldnn_bf16_supported` (in
   `kernels/linear.py`): torch 2.15. torch.compile lowers linear layers on CPUs to them; the public
   `torch.utils.mkldnn` doesn't pack weights. If they are missing, layers stay stock.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
@@ -140,6 +142,43 @@ def is_of_another_user(status: os.stat_result) -> bool:
 def unwritable(folder: Path, error: Exception) -> str:
     """Error message for a cache folder that can't be written."""
     return f"{folder} can't be written ({error}); free some space, or leave out --cache"
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """Int8 weights of models (`--quantize int8` on a CPU), a folder per model.
+
+    Args:
+        folder: need not exist.
+    """
+
+    folder: Path
+
+    @property
+    def models(self) -> list[Path]:
+        """Folder of each model."""
+        return [each for each in self.folder.glob("*") if each.is_dir()]
+
+    @property
+    def nbytes(self) -> int:
+        """Total size of the files in bytes."""
+        total = 0
+        for path in self.folder.rglob("*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):  # another run may delete it
+                total += path.stat().st_size
+        return total
+
+    def clear(self) -> int:
+        """Delete all files; returns the number of models."""
+        models = self.models
+        for each in models:
+            shutil.rmtree(each, ignore_errors=True)
+        return len(models)
+
+
+def packed_weights() -> PackedWeights:
+    """Cache of int8 weights."""
+    return PackedWeights(cache_folder() / "int8")
 
 
 def encoded_videos() -> CacheFiles:

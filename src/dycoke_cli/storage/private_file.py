@@ -51,6 +51,16 @@ def open_own(path: Path) -> int:
     return _opened(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
 
 
+def check_own(path: Path) -> None:
+    """Check that this user alone may have written a file.
+
+    Raises:
+        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device.
+        OSError: there is none, or it can't be read.
+    """
+    os.close(_opened(path, os.O_RDONLY))
+
+
 def _opened(path: Path, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, 0o600)

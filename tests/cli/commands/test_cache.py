@@ -19,6 +19,11 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
     folder.mkdir()
     for name in ("a", "b"):
         (folder / f"{name}.safetensors").write_bytes(b"x" * 1500)
+    weights = tmp_path / "int8"
+    for layer in ("model/processor/a", "model/processor/b", "model/other/a"):
+        file = weights / f"{layer}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * 700)
     told = json.loads(run("cache", "--json").out)
     assert told == {
         "schema": "dycoke.cache/1",
@@ -26,10 +31,16 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
         "videos": 2,
         "bytes": 3000,
         "limit_bytes": 10**10,
+        "int8_folder": str(weights),
+        "int8_models": 1,
+        "int8_bytes": 2100,
     }
     assert "2 encoded videos, 3 kB of 10 GB" in run("cache").out
-    assert "2 encoded videos deleted" in run("cache", "clear").err
+    assert f"int8 weights of 1 model, 2.1 kB, in {weights}" in run("cache").out
+    cleared = run("cache", "clear").err
+    assert "2 encoded videos and the int8 weights of 1 model deleted" in cleared
     assert "0 encoded videos" in run("cache").out
+    assert not [*weights.iterdir()]
 
 
 def test_a_limit_that_is_no_number_is_a_usage_error(monkeypatch) -> None:

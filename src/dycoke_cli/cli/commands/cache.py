@@ -1,4 +1,4 @@
-"""`dycoke cache`: the disk cache of encoded videos."""
+"""`dycoke cache`: the disk caches of encoded videos and of int8 weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
-from dycoke_cli.storage.cache_folder import encoded_videos
+from dycoke_cli.storage.cache_folder import encoded_videos, packed_weights
 
 SCHEMA = "dycoke.cache/1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
-    """The encoded videos that are kept."""
+    """The encoded videos and the int8 weights that are kept."""
 
     schema: str = SCHEMA
     folder: str
     videos: Annotated[Count, Doc("How many.")]
     bytes: Annotated[Count, Doc("That they take.")]
     limit_bytes: Annotated[Count, Doc("That they may take.")]
+    int8_folder: str
+    int8_models: Annotated[Count, Doc("How many have int8 weights there.")]
+    int8_bytes: Annotated[Count, Doc("That these weights take.")]
 
 
 app = pages.App()
@@ -32,7 +35,7 @@ app = pages.App()
 
 @app.callback(invoke_without_command=True)
 def cache(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show the disk cache of encoded videos (--cache): folder, number, size and limit.
+    """Show the disk caches: encoded videos (--cache), and int8 weights (--quantize int8).
 
     Examples:
         dycoke cache
@@ -40,26 +43,41 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    files = encoded_videos()
+    files, weights = encoded_videos(), packed_weights()
+    models = len(weights.models)
     count, nbytes = len(files.listed()), files.nbytes
     if as_json:
         state = CacheState(
-            folder=str(files.folder), videos=count, bytes=nbytes, limit_bytes=files.limit
+            folder=str(files.folder),
+            videos=count,
+            bytes=nbytes,
+            limit_bytes=files.limit,
+            int8_folder=str(weights.folder),
+            int8_models=models,
+            int8_bytes=weights.nbytes,
         )
         output.write_json(to_dict(state))
         return
     size, limit = units.size(nbytes), units.size(files.limit)
     output.line(f"{_videos(count)}, {size} of {limit}, in {files.folder}")
+    output.line(
+        f"int8 weights of {_models(models)}, {units.size(weights.nbytes)}, in {weights.folder}"
+    )
 
 
 @app.command("clear")
 def clear() -> None:
-    """Delete all cached encoded videos.
+    """Delete all cached encoded videos and int8 weights.
 
     Examples:
         dycoke cache clear
     """
-    render.note(f"{_videos(encoded_videos().clear())} deleted")
+    videos, models = encoded_videos().clear(), packed_weights().clear()
+    render.note(f"{_videos(videos)} and the int8 weights of {_models(models)} deleted")
+
+
+def _models(count: int) -> str:
+    return "1 model" if count == 1 else f"{count:,} models"
 
 
 def _videos(count: int) -> str:

@@ -23,6 +23,7 @@ _LABELS = {
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
     "fetch": "Loading the model, downloading it first if needed",
+    "pack": "Quantizing layer {done}/{total}, for this start and later ones",
     "warm_up": "Warming up",
     "vision": "Encoding frame {done}/{total}",
     "prefill": "Prefill",
