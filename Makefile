@@ -107,6 +107,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.startup --write docs/speed.md
+	$(BIN)/python -m benchmarks.loading --write docs/speed.md
 	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
 
 bench-full: $(INSTALLED)

@@ -65,4 +65,5 @@ def measured(answer: Answer) -> Measured:
         read=0,
         written=answer.written,
         peak_total=answer.peak,
+        loading=0.0,  # not in its table: the programs load different files
     )

@@ -54,7 +54,10 @@ def linear_alone(
     token = reading(1) + _seconds({output: 1})
     total = vision + prefill + (new_tokens - 1) * token
     read = weights_read(loaded.model) or 0
-    return Measured(0.0, vision, prefill, token, total, None, visual, read, new_tokens, None)
+    loading = loaded.seconds_load
+    return Measured(
+        0.0, vision, prefill, token, total, None, visual, read, new_tokens, None, loading
+    )
 
 
 def _rows_of_a_frame(loaded: LoadedModel, session: VideoSession) -> Rows:

@@ -20,6 +20,7 @@ class Measured:
         read: bytes that the last token read: weights of the language model, keys and values.
         written: tokens of the answer.
         peak_total: bytes at the worst moment, weights among them; None where it can't be measured.
+        loading: seconds that loading the model took, once; not part of `total`.
     """
 
     processor: float
@@ -32,6 +33,7 @@ class Measured:
     read: int
     written: int
     peak_total: int | None
+    loading: float
 
     @property
     def decode(self) -> float:

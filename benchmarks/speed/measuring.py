@@ -99,6 +99,7 @@ def _answer(
         read=read_per_token(session.loaded.model, kv_active) or 0,
         written=written,
         peak_total=most,
+        loading=session.loaded.seconds_load,
     )
 
 

@@ -13,6 +13,7 @@ Figure = Callable[[Measured], float]
 PEAK = "peak memory, excluding weights"
 
 STAGES: dict[str, tuple[str, Figure]] = {
+    "loading": ("s", lambda m: m.loading),
     "processor": ("s", lambda m: m.processor),
     "vision": ("s", lambda m: m.vision),
     "prefill": ("s", lambda m: m.prefill),
@@ -27,6 +28,7 @@ STAGES: dict[str, tuple[str, Figure]] = {
 }
 OF_WHOLE = tuple(stage for stage in STAGES if stage not in ("decode", "peak with weights"))
 OF_LANGUAGE = (
+    "loading",
     "prefill",
     "TPOT",
     "bandwidth",
@@ -35,6 +37,7 @@ OF_LANGUAGE = (
     "visual tokens at prefill",
 )
 OF_GPU_SPEED = (
+    "loading",
     "processor",
     "vision",
     "prefill",
@@ -46,7 +49,7 @@ OF_GPU_SPEED = (
     "visual tokens at prefill",
 )
 OF_GPU_MEMORY = (PEAK, "peak with weights", "visual tokens at prefill")
-OF_PRUNING = ("TPOT", "bandwidth", "visual tokens at prefill")
+OF_PRUNING = ("loading", "TPOT", "bandwidth", "visual tokens at prefill")
 # More is better, or nothing is: no ratio.
 BARE = ("processor", "bandwidth", "visual tokens at prefill")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dycoke_cli.bench.bench_report import TimedRow
@@ -48,6 +50,19 @@ def test_what_was_gained_is_told() -> None:
         "a: 1.60 times as fast as the baseline (2.5 s instead of 4 s), and none of 4 answers "
         "changed. b is faster still (2.50 times as fast as the baseline, 3 of 4 answers changed)."
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"), [([row("a", 2.0, 0)], "a"), ([row("a", 3.0, 1), row("b", 2.0, 4)], "b")]
+)
+def test_loading_counts_for_a_command_that_asks_once(rows: list[TimedRow], named: str) -> None:
+    # 4 + 6 seconds in place of 2 + 6.
+    text = recommend([BASE, *rows], replace(BASIS, load_s=6.0)).text
+    assert text.endswith(
+        "A command that asks once also loads the model (6 s): "
+        f"with {named} it is 1.25 times as fast."
+    )
+    assert "load" not in recommend([BASE, *rows], BASIS).text
 
 
 def test_runs_that_overlap_are_no_order() -> None:

@@ -20,7 +20,7 @@ from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
 from training.architectures.smollm2 import FILE
 
-MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000)
+MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000, 4.0)
 PAGES = ("speed.md", "memory.md")
 # Of what `pip install dycoke-cli` brings, all that transformers can do without, and pytest.
 ABSENT = ("av", "typer", "rich", "pytest", "psutil", "matplotlib", "skimage", "ray", "accelerate")

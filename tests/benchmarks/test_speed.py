@@ -27,7 +27,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike
 from dycoke_cli.models.load import LoadedModel
 
-MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000)
+MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 32, 90_000_000, 4.0)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_peak_that_was_not_measured_has_no_column() -> None:
 
 def test_ratios_are_of_medians_to_the_first() -> None:
     def of(*totals: float) -> list[Measured]:
-        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1, 32, None) for t in totals]
+        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1, 32, None, 4.0) for t in totals]
 
     text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["end to end"])
     assert text.splitlines()[0] == "| 8 frames | end to end, s |"

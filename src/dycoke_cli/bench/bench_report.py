@@ -141,6 +141,7 @@ class BenchReport:
     commit: Annotated[str | None, Doc("Of this program, where it is known.")]
     model: Model | Annotated[Model, Doc(remote=True)]
     environment: Annotated[Environment | None, Doc("Null where a server answered.")]
+    seconds_load: Annotated[AmountOrNull, Doc("Loading the model, once; null of a server.")]
     runs: Annotated[int, Doc("Counted runs; the warm-up before them isn't.", minimum=1)]
     videos: Annotated[tuple[str, ...], Doc("As they were given.", minItems=1)]
     questions: Annotated[tuple[str, ...], Doc("Asked about each video.", minItems=1)]

@@ -144,12 +144,14 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
         domain=backend.domain,
         random_weights=request.loading.random_weights,
         served=benchmark.served is not None,
+        load_s=backend.load_s,
     )
     first = next(iter(next(iter(results.values())).values()))[0]
     return BenchReport(
         commit=running_commit(),
         model=first.answer.model,
         environment=backend.environment,
+        seconds_load=backend.load_s,
         runs=benchmark.runs,
         videos=benchmark.videos,
         questions=benchmark.questions,
@@ -173,6 +175,7 @@ class _Backend:
         domain: see `Basis`.
         environment: None for a server.
         shared: stages that the questions of a run share.
+        load_s: seconds that loading took; None for a server.
     """
 
     rows: list[MethodRow]
@@ -180,6 +183,7 @@ class _Backend:
     domain: str | None = None
     environment: Environment | None = None
     shared: tuple[str, ...] = SHARED
+    load_s: float | None = None
 
 
 def _local_backend(
@@ -206,7 +210,13 @@ def _local_backend(
     timer = Timer(
         loaded, decoder.read, benchmark.questions, request.sampling, generation, warnings.add
     )
-    return _Backend(rows, timer.run, domain(chosen.config), _environment(chosen))
+    return _Backend(
+        rows,
+        timer.run,
+        domain(chosen.config),
+        _environment(chosen),
+        load_s=loaded.seconds_load,
+    )
 
 
 def _server_backend(

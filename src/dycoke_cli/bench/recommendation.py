@@ -22,6 +22,8 @@ class Basis:
         domain: the only domain of the model, such as "moving shapes"; None for a general model.
         random_weights: whether the weights are random.
         served: whether a server answered.
+        load_s: seconds that loading took, which a command that asks once adds to each row; None for
+            a server.
     """
 
     videos: int
@@ -31,6 +33,7 @@ class Basis:
     domain: str | None = None
     random_weights: bool = False
     served: bool = False
+    load_s: float | None = None
 
 
 def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
@@ -69,6 +72,7 @@ def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
         if faster[0] is not best:
             compared.append(faster[0])
             text += f" {faster[0].spec} is faster still ({_gain(faster[0], base, basis)})."
+        text += _with_loading(best, base, basis)
         risks = tuple(_risks(rows, base, compared, basis))
         return Recommendation("unchanged", best.spec, text, risks)
     if faster:
@@ -79,6 +83,7 @@ def recommend(rows: Sequence[TimedRow], basis: Basis) -> Recommendation:
             "No configuration is faster and changed no answer. "
             + " ".join(f"{_named(row, weighed)} {_gain(row, base, basis)}." for row in weighed)
             + " Read the answers side by side before you choose; the baseline is the safe choice."
+            + _with_loading(fastest, base, basis)
         )
         return Recommendation(
             "trade_off", None, text + saving, tuple(_risks(rows, base, weighed, basis))
@@ -100,6 +105,17 @@ def _speed(row: TimedRow, base: TimedRow) -> str:
     seconds, before = row.seconds.total, base.seconds.total
     speedup = f"{before / seconds:.2f} times as fast as the baseline"
     return f"{speedup} ({seconds:.3g} s instead of {before:.3g} s)"
+
+
+def _with_loading(row: TimedRow, base: TimedRow, basis: Basis) -> str:
+    """Sentence about a command that asks one question, whose time includes loading the model."""
+    if basis.load_s is None:
+        return ""
+    speedup = (basis.load_s + base.seconds.total) / (basis.load_s + row.seconds.total)
+    return (
+        f" A command that asks once also loads the model ({basis.load_s:.3g} s): with {row.spec} "
+        f"it is {speedup:.2f} times as fast."
+    )
 
 
 def _gain(row: TimedRow, base: TimedRow, basis: Basis) -> str:
