@@ -53,7 +53,7 @@ def test_the_second_start_computes_the_same_from_the_cache_alone(
     assert files(tmp_path) == []
     monkeypatch.setattr(loading, "MIN_CACHED_WEIGHTS", 0)
     stages: list[tuple[str, int, int]] = []
-    first = load(str(model), lambda *stage: stages.append(stage), **options)
+    first = load(str(model), on_stage=lambda *stage: stages.append(stage), **options)
     stock = load(str(model), device="cpu", dtype=dtype, kernels="stock")
     layers = to_round(stock.model)
     assert len(files(tmp_path)) == len(layers) > 10
@@ -64,7 +64,7 @@ def test_the_second_start_computes_the_same_from_the_cache_alone(
     monkeypatch.setattr("dycoke_cli.models.resolve.fingerprint", lambda *_: identity)
     load(str(model), **options)
     spoil(model, {f"{name}.weight" for name in layers})
-    second = load(str(model), lambda *stage: stages.append(stage), **options)
+    second = load(str(model), on_stage=lambda *stage: stages.append(stage), **options)
     assert stages == []
     use_int8(stock.model, dict.fromkeys(layers, kernel))
     if dtype == "float32":  # in bfloat16, layers that aren't rounded are packed as well

@@ -206,7 +206,7 @@ def _local_backend(
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
         warnings.add(sentence)
-    loaded = load(request.model, listener.stage, **asdict(chosen.options))
+    loaded = load(request.model, on_stage=listener.stage, **asdict(chosen.options))
     timer = Timer(
         loaded, decoder.read, benchmark.questions, request.sampling, generation, warnings.add
     )

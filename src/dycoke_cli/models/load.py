@@ -172,7 +172,10 @@ class LoadedModel:
 
 
 def load(
-    name: str | ModelRef, on_stage: Callable[[str, int, int], None] | None = None, **given: Any
+    name: str | ModelRef,
+    *,
+    on_stage: Callable[[str, int, int], None] | None = None,
+    **given: Any,
 ) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
 

@@ -247,7 +247,7 @@ def open_session(
                 reading.result()  # raises, if the video is broken, before the model is loaded
             cache = VisualCache() if conversation.cache else None
             if loaded is None:
-                loaded = load(source, listener.stage, **asdict(request.loading))
+                loaded = load(source, on_stage=listener.stage, **asdict(request.loading))
             # A method that the loaded model doesn't support is refused before waiting for frames.
             method = bind_loaded(loaded, request.method, unloaded)
             (clip, *others), seconds_video_decode = reading.result()

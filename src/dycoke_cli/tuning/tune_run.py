@@ -67,7 +67,7 @@ def tune(
         open_journal(TuneJournal, tuning.folder / FILE) as journal,
         Decoder(tuning.request.limits) as decoder,
     ):
-        loaded = load(tuning.request.model, listener.stage, **asdict(resolved.options))
+        loaded = load(tuning.request.model, on_stage=listener.stage, **asdict(resolved.options))
         meter = Meter(tuning, resolved, loaded, settings, journal, decoder, listener, clock)
         search = _search(tuning, settings, meter)
         about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)

@@ -264,7 +264,7 @@ def _service(
 
     silence_libraries()
     view.stage("load" if unloaded.local else "fetch")
-    loaded = load(unloaded.source, view.stage, **asdict(request.loading))
+    loaded = load(unloaded.source, on_stage=view.stage, **asdict(request.loading))
     # Loaded again after idling, it has the same dtype: later, less memory may be free.
     options = request.loading.with_dtype(loaded.model.dtype)
     reload = partial(load, unloaded.source, **asdict(options))
