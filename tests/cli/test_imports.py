@@ -50,7 +50,7 @@ ALSO = {
     "verify": ("verification",),
     "schema": DOCUMENTS,
     "demo": ("models.mini",),
-    "doctor": DOCUMENTS,
+    "doctor": (*DOCUMENTS, "instruction_sets"),
 }  # fmt: skip
 """Further modules by command."""
 
