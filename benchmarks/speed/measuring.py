@@ -16,7 +16,8 @@ from benchmarks.speed.contestants import Contestant
 from benchmarks.speed.measured import Measured
 from dycoke_cli import VideoSession
 from dycoke_cli.compression.bound import BASELINE
-from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
+from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
+from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.prompt_batch import inject_videos
@@ -105,7 +106,7 @@ def _answer(
 
 def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
     """A stock `generate()`, on pixels or on rows that are encoded already."""
-    model, streamer = session.loaded.model, _streamer(session, watch)
+    model, streamer = session.loaded.model, _streamer(session, watch, new_tokens)
     reached: list[float] = []
     note = model.get_decoder().register_forward_pre_hook(
         lambda *_: reached.append(watch.read()) if not reached else None
@@ -131,7 +132,7 @@ def _plain(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool
 
 
 def _published(session: VideoSession, new_tokens: int, watch: Stopwatch, whole: bool) -> _Moments:
-    model, streamer = session.loaded.model, _streamer(session, watch)
+    model, streamer = session.loaded.model, _streamer(session, watch, new_tokens)
     ready = watch.read()
     session.encode(watch, BASELINE)
     prompt = session.prompt(QUESTION, (), BASELINE, GenerationOptions(new_tokens))()
@@ -157,8 +158,9 @@ def _video(
         yield {"input_ids": prompt.input_ids, **prompt.extra_inputs}
 
 
-def _streamer(session: VideoSession, watch: Stopwatch) -> TimedStreamer:
-    return TimedStreamer(session.loaded.processor.tokenizer, watch, None, None)
+def _streamer(session: VideoSession, watch: Stopwatch, new_tokens: int) -> BatchStreamer:
+    answer = AnswerStream(session.loaded.processor.tokenizer, new_tokens)
+    return BatchStreamer(watch.read, [answer])
 
 
 @contextmanager

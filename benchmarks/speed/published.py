@@ -16,8 +16,8 @@ from transformers.masking_utils import eager_mask
 
 from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Selector
+from dycoke_cli.engine.answer_stream import BatchStreamer
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.generation import TimedStreamer
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.models.traits import traits_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
@@ -83,7 +83,7 @@ AttentionMaskInterface.register(NAME, eager_mask)
 
 @torch.inference_mode()
 def answer(
-    model: Any, prompt: Prompt, frames: int, new_tokens: int, streamer: TimedStreamer
+    model: Any, prompt: Prompt, frames: int, new_tokens: int, streamer: BatchStreamer
 ) -> tuple[list[int], DynamicCache]:
     """Write an answer; return its tokens and the cache.
 

@@ -22,7 +22,8 @@ from benchmarks.speed.measuring import language, whole
 from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.bound import BASELINE
-from dycoke_cli.engine.generation import Stopwatch, TimedStreamer
+from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
+from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike
 from dycoke_cli.models.load import LoadedModel
@@ -42,7 +43,8 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
     session = VideoSession(mini, drawn(frames))
     ours = session.ask("What happens in the video?", published.METHOD, max_new_tokens=20)
     prompt = session.prompt("What happens in the video?", (), BASELINE, GenerationOptions(20))()
-    streamer = TimedStreamer(mini.processor.tokenizer, Stopwatch(torch.device("cpu")), None, None)
+    answer = AnswerStream(mini.processor.tokenizer, 20)
+    streamer = BatchStreamer(Stopwatch(torch.device("cpu")).read, [answer])
     mini.model.set_attn_implementation({"text_config": published.NAME})
     tokens, cache = published.answer(mini.model, prompt, frames, 20, streamer)
     mini.model.set_attn_implementation("sdpa")

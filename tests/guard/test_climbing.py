@@ -33,9 +33,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
 
     def ask_together(
-        questions: Sequence[str], method: Any, options: Any, on_text: Any, observers: Sequence[Any]
+        questions: Sequence[str], method: Any, options: Any, observers: Sequence[Any]
     ) -> list[Answer]:
-        assert on_text is None
         calls.append([*questions])
         step = len(calls) - 1
         percent = round(100 * method.parameters().get("retain", 1))

@@ -98,14 +98,16 @@ class Pretended:
                 self.loaded, self.clips = loaded, (clip, *options["others"])
                 self.on_progress: Any = None
 
-        @dataclass
+        @dataclass(eq=False)
         class Question:
             session: Any
             question: str
             history: Any
+            receiver: Any
+            max_new_tokens: int
 
         def ask_together(
-            questions: Sequence[Question], method: BoundMethod, options: Any, on_text: Any = None
+            questions: Sequence[Question], method: BoundMethod, options: Any
         ) -> list[Answer]:
             pretended.gate.wait(PATIENCE_S)
             pretended.batches.append([one.question for one in questions])
@@ -114,12 +116,18 @@ class Pretended:
                 raise OutOfMemoryError("memory ran out")
             if any("bug" in one.question for one in questions):
                 raise KeyError("/secret/path")
-            for number, word in enumerate(questions[0].question.split()):
+            words = {one: one.question.split() for one in questions}
+            for number in range(max(map(len, words.values()))):
                 time.sleep(pretended.pause_s)
                 questions[0].session.on_progress("decode", number, 9)
-                if on_text is not None:
-                    on_text(f"{word} ")
-            return [pretended.answer(one.question, method, one.session.clips) for one in questions]
+                for one in [*words]:
+                    if one.receiver.on_text is not None:
+                        one.receiver.on_text(f"{words[one][number]} ")
+                    if len(words[one]) == number + 1 or one.receiver.has_left():
+                        del words[one]
+                        answer = pretended.answer(one.question, method, one.session.clips)
+                        one.receiver.on_answer(answer)
+            return []
 
         def ask_without_video(
             loaded: Any, question: str, history: Any, options: Any, on_text: Any

@@ -16,9 +16,10 @@ from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server import session_cache
 from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.engine_thread import EngineThread, Task
+from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.task import Task
 from dycoke_cli.video.sampling import Sampling
 
 FAMILY = FAMILIES["llava_onevision"]
@@ -44,6 +45,8 @@ def task(method: str = "dycoke", frames: int = 2, **changes: Any) -> Task:
 def test_equal_requests_are_one_batch() -> None:
     assert task().group is not None
     assert task().group == task(question="Where?").group
+    assert task().group == task(stream=True).group
+    assert task().group == task(generation=GenerationOptions(max_new_tokens=3)).group
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,6 @@ def test_equal_requests_are_one_batch() -> None:
     [
         {"frames": 3},
         {"method": "evs"},
-        {"generation": GenerationOptions(max_new_tokens=3)},
     ],
     ids=str,
 )
@@ -63,7 +65,6 @@ def test_requests_that_differ_are_not(other: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "alone",
     [
-        {"stream": True},
         {"generation": GenerationOptions(temperature=0.5)},
         {"method": "fastv"},  # prunes inside the language model, for one sequence
         {"method": "holitom:inner_layer=2"},
@@ -73,6 +74,8 @@ def test_requests_that_differ_are_not(other: dict[str, Any]) -> None:
 def test_what_is_answered_alone(alone: dict[str, Any]) -> None:
     method = alone.pop("method", "dycoke")
     assert task(method, **alone).group is None
+    assert replace(task(), inspect=True).group is None
+    assert replace(task(), clips=()).group is None  # its video is cached, or it has none
 
 
 def test_requests_about_a_found_family_are_answered_one_by_one() -> None:
@@ -98,10 +101,10 @@ def engine(sessions: SessionCache | None = None) -> EngineThread:
 
 def test_what_waits_is_divided_into_batches_of_equal_requests() -> None:
     thread = engine()
-    short = GenerationOptions(max_new_tokens=3)
+    drawn = GenerationOptions(temperature=0.5)
     waiting = [
-        task(), task("evs"), task(), task(generation=short), task(frames=3), task(stream=True),
-        task(), task("evs"), task(stream=True),
+        task(), task("evs"), task(), task(generation=drawn), task(frames=3), task(stream=True),
+        task(), task("evs"), task(stream=True), task(generation=drawn),
     ]  # fmt: skip
     for each in waiting:
         thread.submit(each)
@@ -110,8 +113,8 @@ def test_what_waits_is_divided_into_batches_of_equal_requests() -> None:
         batch = thread._take()
         assert isinstance(batch, list)
         batches.append([waiting.index(each) for each in batch])
-    # In the order of their first ones; each stream alone.
-    assert batches == [[0, 2, 6], [1, 7], [3], [4], [5], [8]]
+    # In the order of their first ones; each that is sampled alone.
+    assert batches == [[0, 2, 5, 6, 8], [1, 7], [3], [4], [9]]
 
 
 def test_a_batch_has_a_limit_and_a_function_has_its_turn() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import LogitsProcessor
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.engine.answer_stream import NOBODY, Receiver
 from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import chunked_prefill
@@ -44,35 +45,39 @@ class Question:
         session: the video, with its model.
         question: plain text.
         history: what was asked about the video before, and what was answered.
+        receiver: gets the answer while the batch is generated.
+        max_new_tokens: of this answer; None for those of the options.
     """
 
     session: EncodedVideo
     question: str
     history: Turns = ()
+    receiver: Receiver = NOBODY
+    max_new_tokens: int | None = None
 
 
 def ask_together(
     questions: Sequence[Question],
     method: Method | BoundMethod,
     options: GenerationOptions | None = None,
-    on_text: Callable[[str], None] | None = None,
     observers: Sequence[LogitsProcessor] = (),
 ) -> list[Answer]:
     """Answer questions in one batch, each with its own selection of tokens.
 
     Greedy answers are those that each question gets alone (in float32 to the letter; in less,
-    rounding may tip a close call).
+    rounding may tip a close call). Each is streamed to its receiver, and complete when it ends; its
+    times are until then.
 
     Args:
         questions: about videos in the same model; a video may come several times.
         method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
-        on_text: called with each stretch of a single answer as it is generated.
         observers: one per question, or none. Each sees the logits `[1, V]` of its question's steps,
             and none of a refused question.
 
     Raises:
         UsageError: a combination that isn't supported, or a prompt longer than the context.
+        ModelError: logits of an answer aren't finite. The other answers were received before.
         OutOfMemoryError: with the flag that helps.
     """
     options = options or GenerationOptions()
@@ -83,7 +88,7 @@ def ask_together(
     # known to that model alone.
     if loaded.family.stock_inputs and len(questions) > 1:
         return [
-            ask_together([one], method, options, on_text, observers[number : number + 1])[0]
+            ask_together([one], method, options, observers[number : number + 1])[0]
             for number, one in enumerate(questions)
         ]
     watch = Stopwatch(loaded.input_device)
@@ -91,14 +96,19 @@ def ask_together(
         method = bind(method, loaded.traits)
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
-        prompts = [q.session.prompt(q.question, q.history, method, options) for q in questions]
+        limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
+        prompts = [
+            q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
+            for q, limit in zip(questions, limits, strict=True)
+        ]
     refused = [refusal(loaded, item.question, method, item.session.clip) for item in questions]
     if any(refused):
+        for item, answer in zip(questions, refused, strict=True):
+            if answer is not None:
+                item.receiver.receive(answer)
         allowed = [answer is None for answer in refused]
         rest, watching = [*compress(questions, allowed)], [*compress(observers, allowed)]
-        others = iter(ask_together(rest, method, options, on_text, watching) if rest else ())
-        if on_text is not None and refused[0] is not None:
-            on_text(refused[0].answer)
+        others = iter(ask_together(rest, method, options, watching) if rest else ())
         return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage, tokenizer = Stage(), loaded.processor.tokenizer
@@ -111,44 +121,47 @@ def ask_together(
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)
+        answers: dict[int, Answer] = {}
+
+        def finish(number: int, generated: Generated) -> None:
+            item = questions[number]
+            if not loaded.family.encoded_once:
+                _split_vision(generated.seconds, decoder_began[0])
+            if applied is not None:
+                _add_counts(generated, number, applied, tokenizer)
+            answers[number] = make_answer(
+                item.question,
+                loaded,
+                method,
+                item.session.clips,
+                generated,
+                [video.visual for video in item.session.videos],
+                prompt_tokens=int(batch.mask[number].sum()),
+                seconds={"load": item.session.seconds_load, **seconds[number]},
+                total=watch.read(),
+                peak=peak.read(),
+                session_warnings=item.session.warnings(item.question, method, item.history),
+            )
+            item.receiver.on_answer(answers[number])
+
         # The clock's hook is the first one: what a method's own does before the decoder is prefill.
         with (
             seconds_at_decoder(loaded.model, watch) as decoder_began,
             _applied(questions, batch, method, options.trace) as applied,
         ):
-            outputs = generate(
+            generate(
                 loaded.model,
                 tokenizer,
                 batch,
                 options,
                 watch,
-                on_text=on_text,
-                on_token=lambda n: report("decode", n, options.max_new_tokens),
+                receivers=[item.receiver for item in questions],
+                limits=limits,
+                on_token=lambda n: report("decode", n, max(limits)),
+                on_generated=finish,
                 observer=EachObserver(observers) if observers else None,
             )
-    if not loaded.family.encoded_once:
-        _split_vision(outputs[0].seconds, decoder_began[0])
-    if applied is not None:
-        _add_counts(outputs, applied, tokenizer)
-    total, most = watch.read(), peak.read()
-    return [
-        make_answer(
-            item.question,
-            loaded,
-            method,
-            item.session.clips,
-            generated,
-            [video.visual for video in item.session.videos],
-            prompt_tokens=int(mask.sum()),
-            seconds={"load": item.session.seconds_load, **stages},
-            total=total,
-            peak=most,
-            session_warnings=item.session.warnings(item.question, method, item.history),
-        )
-        for item, generated, mask, stages in zip(
-            questions, outputs, batch.mask, seconds, strict=True
-        )
-    ]
+    return [answers[number] for number in range(len(questions))]
 
 
 def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
@@ -163,14 +176,12 @@ def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
     seconds["prefill"] -= seconds["vision"]
 
 
-def _add_counts(outputs: Sequence[Generated], applied: Attachment, tokenizer: Any) -> None:
-    """Add the statistics, and the trace if there is one, to what was generated."""
-    for generated, stats in zip(outputs, applied.stats, strict=True):
-        # A batch goes on until its longest answer ends.
-        generated.stats = stats.until(len(generated.tokens) - 1)
+def _add_counts(generated: Generated, number: int, applied: Attachment, tokenizer: Any) -> None:
+    """Add the statistics, and the trace if there is one, to an answer of the batch."""
+    generated.stats = applied.stats[number].until(len(generated.tokens) - 1)
     if applied.recorder is not None:
-        pieces = text_pieces(tokenizer, outputs[0].tokens.tolist())
-        outputs[0].trace = applied.recorder.trace(pieces)
+        pieces = text_pieces(tokenizer, generated.tokens.tolist())
+        generated.trace = applied.recorder.trace(pieces)
 
 
 @dataclass(frozen=True)
@@ -193,11 +204,11 @@ def ask_without_video(
 ) -> Answer:
     """Answer a question that no video is shown with.
 
-    Args: as of `Question` and `ask_together`.
+    Args: as of `Question` and `GenerationOptions`; `on_text` as of `Receiver`.
     """
+    receiver = Receiver(on_text)
     if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
-        if on_text is not None:
-            on_text(refused.answer)
+        receiver.receive(refused)
         return refused
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
@@ -209,8 +220,7 @@ def ask_without_video(
             without_video(ids),
             options or GenerationOptions(),
             watch,
-            on_text=on_text,
-            on_token=None,
+            receivers=[receiver],
         )
     return make_answer(
         question,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, TextStreamer
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
-from dycoke_cli.engine.thread_hook import before_forward
+from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
@@ -65,46 +66,27 @@ def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
         hook.remove()
 
 
-class TimedStreamer(TextStreamer):
-    """Streams finished words, times the first token, and counts tokens.
-
-    Of a batch no words are streamed.
+@contextmanager
+def newest_cache(model: Any) -> Iterator[list[Any]]:
+    """Within the block, note the KV cache that the model's newest forward returned.
 
     Args:
-        tokenizer: of the model.
-        watch: the clock.
-        on_text: called with each stretch of finished text.
-        on_token: called with the number of tokens so far.
+        model: a stock model.
+
+    Returns:
+        A list with that cache as its only item; empty before the first forward.
     """
+    caches: list[Any] = []
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        watch: Stopwatch,
-        on_text: Callable[[str], None] | None,
-        on_token: Callable[[int], None] | None,
-    ) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.first_token: float | None = None
-        self._watch = watch
-        self._on_text = on_text
-        self._on_token = on_token
-        self._tokens = -1  # the prompt comes first
+    def note(output: Any) -> None:
+        caches[:] = [cache_of(output)]
 
-    def put(self, value: torch.Tensor) -> None:
-        """Take the prompt, then one token at a time."""
-        self._tokens += 1
-        if self._tokens == 1:
-            self.first_token = self._watch.read()
-        if len(value) == 1:  # the stock streamer refuses a batch
-            super().put(value)
-        if self._tokens and self._on_token is not None:
-            self._on_token(self._tokens)
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Stream finished words."""
-        if text and self._on_text is not None:
-            self._on_text(text)
+    hook = after_forward(model, note)
+    try:
+        yield caches
+    finally:
+        hook.remove()
+        caches.clear()
 
 
 @dataclass
@@ -116,9 +98,9 @@ class Generated:
         text: without special tokens.
         stopped: whether the last one is an end token.
         seed: of sampling, or None where decoding was greedy.
-        seconds: prefill (to the first token), first_token (since the watch's start), decode; of
-            the whole batch, by keys of `result.Seconds`.
-        kv_bytes: of keys and values at the end, spare entries included: this prompt's share.
+        seconds: prefill (to the first token, of the whole batch), first_token (since the watch's
+            start), decode (to its own end), by keys of `result.Seconds`.
+        kv_bytes: of keys and values at its end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.
         stats: of the method, or None for the baseline.
@@ -145,8 +127,10 @@ def generate(
     options: GenerationOptions,
     watch: Stopwatch,
     *,
-    on_text: Callable[[str], None] | None,
-    on_token: Callable[[int], None] | None,
+    receivers: Sequence[Receiver],
+    limits: Sequence[int] | None = None,
+    on_token: Callable[[int], None] | None = None,
+    on_generated: Callable[[int, Generated], None] = lambda number, generated: None,
     observer: LogitsProcessor | None = None,
 ) -> list[Generated]:
     """Generate from prompts whose videos come with `prompts.inject_videos`.
@@ -157,16 +141,15 @@ def generate(
         batch: the prompts.
         options: how to generate.
         watch: the clock of the answers.
-        on_text: called with finished words of a single prompt's answer.
-        on_token: called with the number of tokens so far.
+        receivers: of each answer's text.
+        limits: tokens of each answer at most; None for those of the options.
+        on_token: called with the number of steps so far.
+        on_generated: called with the number of each answer that ends, and what was generated.
         observer: sees the logits of each step (`observing`), or None.
 
     Raises:
-        ModelError: the model's logits aren't finite.
+        ModelError: logits of an answer aren't finite. The other answers were completed before.
     """
-    # generate() hands every token to a streamer as soon as it is known: the only public place where
-    # the first one can be timed.
-    streamer = TimedStreamer(tokenizer, watch, on_text, on_token)
     seed = options.seed
     if options.temperature > 0:
         seed = random.getrandbits(32) if seed is None else seed
@@ -179,49 +162,57 @@ def generate(
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
-    ends = _end_tokens(model)
-    finite = _Finite(len(batch.input_ids), ends)
+    ends, sequences = _end_tokens(model), len(batch.input_ids)
+    finite = _Finite(sequences, ends)
+    limits = limits or [options.max_new_tokens] * sequences
+    answers = [
+        AnswerStream(tokenizer, limit, receiver)
+        for limit, receiver in zip(limits, receivers, strict=True)
+    ]
+    outputs: dict[int, Generated] = {}
+    first_broken: list[int] = []
+
+    def finish(number: int) -> None:
+        tokens = answers[number].tokens
+        # Steps behind the end token are padding, whose logits mean nothing.
+        if (broken := int(finite.broken[number])) < len(tokens):
+            first_broken.append(broken)
+            return
+        first, ended = streamer.first_token, answers[number].ended_s
+        assert first is not None
+        assert ended is not None
+        in_all, on_host, active = kv_bytes(caches[0])
+        outputs[number] = Generated(
+            tokens=torch.tensor(tokens),
+            text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            stopped=tokens[-1] in ends,
+            seed=seed,
+            seconds={"prefill": first - started, "first_token": first, "decode": ended - first},
+            kv_bytes=in_all // sequences,
+            kv_host_bytes=on_host // sequences,
+            kv_active_bytes=active // sequences,
+        )
+        on_generated(number, outputs[number])
+
+    # generate() hands every token to a streamer as soon as it is known: the only public place where
+    # the first one can be timed.
+    streamer = BatchStreamer(watch.read, answers, ends, on_token, finish)
     # Sampling with a seed must not change the random numbers that the caller draws afterwards.
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), newest_cache(model) as caches:
         if seed is not None:
             torch.manual_seed(seed)
-        output = model.generate(
+        model.generate(
             **{name: _on(tensor, device, model.dtype) for name, tensor in inputs.items()},
-            max_new_tokens=options.max_new_tokens,
+            max_new_tokens=max(limits),
             streamer=streamer,
+            stopping_criteria=StoppingCriteriaList([streamer]),
             logits_processor=LogitsProcessorList([finite, *([observer] if observer else [])]),
             remove_invalid_values=False,  # which a checkpoint may ask for, and which hides them
-            return_dict_in_generate=True,
             **sampling,
         )
-    ended = watch.read()
-    assert streamer.first_token is not None
-    in_all, on_host, active = kv_bytes(cache_of(output))
-    sequences = len(batch.input_ids)
-    outputs = []
-    answers = output.sequences[:, batch.input_ids.shape[1] :].cpu()
-    for answer, broken in zip(answers, finite.broken.tolist(), strict=True):
-        tokens = _until_end(answer, ends)
-        # Steps behind the end token are padding, whose logits mean nothing.
-        if broken < len(tokens):
-            raise ModelError(_not_finite(model, broken))
-        outputs.append(
-            Generated(
-                tokens=tokens,
-                text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-                stopped=int(tokens[-1]) in ends,
-                seed=seed,
-                seconds={
-                    "prefill": streamer.first_token - started,
-                    "first_token": streamer.first_token,
-                    "decode": ended - streamer.first_token,
-                },
-                kv_bytes=in_all // sequences,
-                kv_host_bytes=on_host // sequences,
-                kv_active_bytes=active // sequences,
-            )
-        )
-    return outputs
+    if first_broken:
+        raise ModelError(_not_finite(model, min(first_broken)))
+    return [outputs[number] for number in range(sequences)]
 
 
 def _on(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -267,12 +258,6 @@ def _not_finite(model: Any, step: int) -> str:
     if model.dtype != torch.float32:
         ways = f"try --dtype float32; if that doesn't help, {ways}"
     return f"the model can't be used: its logits aren't finite {where}; {ways}"
-
-
-def _until_end(tokens: torch.Tensor, ends: set[int]) -> torch.Tensor:
-    """The tokens up to and with the first end token: behind it a batch is padded."""
-    stop = next((i for i, token in enumerate(tokens.tolist()) if token in ends), len(tokens) - 1)
-    return tokens[: stop + 1]
 
 
 def _end_tokens(model: Any) -> set[int]:

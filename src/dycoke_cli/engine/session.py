@@ -10,6 +10,7 @@ from transformers import LogitsProcessor
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -46,6 +47,6 @@ class VideoSession(EncodedVideo):
             OutOfMemoryError: with the flag that helps.
         """
         options = GenerationOptions(**generation)
-        questions = [Question(self, question, history)]
+        questions = [Question(self, question, history, Receiver(on_text))]
         observers = [] if observer is None else [observer]
-        return ask_together(questions, method, options, on_text, observers)[0]
+        return ask_together(questions, method, options, observers)[0]

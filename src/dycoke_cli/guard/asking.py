@@ -23,7 +23,8 @@ def ask_guarded(
 
     Times and FLOPs are sums over all budgets that were tried; everything else is of the last one.
 
-    Args: see `ask_together`. `on_text` gets an answer whole, when its certainty is known.
+    Args: see `ask_together`. `on_text` gets an answer whole, when its certainty is known; the
+        questions have no receivers.
     """
     answers: dict[int, Answer] = {}
     paths: dict[int, list[tuple[Answer, float | None]]] = {n: [] for n in range(len(questions))}
@@ -33,7 +34,7 @@ def ask_guarded(
         # The last step keeps all tokens: nothing would follow, whatever its certainty.
         observers = {} if last else {n: CertaintyObserver() for n in pending}
         asked = [questions[n] for n in pending]
-        answered = ask_together(asked, method, options, None, [*observers.values()])
+        answered = ask_together(asked, method, options, [*observers.values()])
         retried = []
         for n, answer in zip(pending, answered, strict=True):
             if answer.refused:

@@ -1,7 +1,8 @@
 """The one thread that runs the model: it answers waiting tasks, in batches if possible.
 
-Tasks that don't stream, with the same method and settings, about new videos of equal shape, are one
-batch. A stream is answered alone, and so is a question about a cached video.
+Tasks with the same method about new videos of equal shape are one batch, whether they stream or
+not. Each answer of a batch ends by itself. A question about a cached video is answered alone. A
+task that arrives while a batch is answered waits for the next one.
 """
 
 from __future__ import annotations
@@ -10,88 +11,33 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.inspecting import InspectionResult, TextDelta, inspected
+from dycoke_cli.server.inspecting import InspectionResult, inspected
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.task import Task
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.traits import ModelTraits
-    from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
 _MOST_TOGETHER = 8
 _POLL_S = 1.0
 
-Event = str | TextDelta | Answer | InspectionResult | BaseException
-"""A part of an answer, or its last event: the answer, an inspection or an error."""
-
 
 class _CancelledError(DycokeError):
     """All clients of the batch have gone; ends its generation."""
-
-
-@dataclass(eq=False)
-class Task:
-    """A request whose videos are read.
-
-    Args:
-        request: what is asked.
-        methods: of the request, bound to the model: its own and, where both are inspected, the one
-            to compare with.
-        key: of its videos in the session cache.
-        clips: of its videos; none where `session` has them, or there are none.
-        session: of its videos, where it is cached.
-        send: called in the engine's thread with each piece of the answer, and with what ends it.
-        seconds_read: that reading the videos took.
-        inspect: whether it is inspected.
-        cancelled: set when the client has gone.
-    """
-
-    request: ChatRequest
-    methods: tuple[BoundMethod, ...]
-    key: Hashable
-    clips: tuple[Clip, ...]
-    session: VideoSession | None
-    send: Callable[[Event], None]
-    seconds_read: float = 0.0
-    inspect: bool = False
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def method(self) -> BoundMethod:
-        """The method of the request."""
-        return self.methods[0]
-
-    @property
-    def group(self) -> Hashable | None:
-        """Equal for tasks that can be one batch; None for a task that is answered alone."""
-        request = self.request
-        # Streams have their own pace; sampling depends on the rest of a batch; and pruning inside
-        # the language model selects tokens for a single sequence.
-        alone = (
-            request.stream
-            or len(self.clips) != 1
-            or request.generation.temperature > 0
-            or self.method.inside is not None
-        )
-        if alone:
-            return None
-        return self.clips[0].frames.shape, self.method, request.generation
 
 
 class EngineThread:
@@ -209,7 +155,8 @@ class EngineThread:
                 self._do(batch)
             except BaseException as error:  # fails its requests; the thread serves the next ones
                 for task in batch if isinstance(batch, list) else ():
-                    task.send(error)
+                    if not task.ended:
+                        task.deliver(error)
             finally:
                 self._current, self._busy = (), False
                 self._busy_since = time.monotonic()
@@ -254,32 +201,33 @@ class EngineThread:
         if not batch:
             return
         try:
-            answers = self._ask(batch)
+            self._ask(batch)
         except _CancelledError:
             return
         except Exception as error:
             # Cached videos may take the memory that is missing: without them, once more. A batch
             # that fails is divided, so that one bad request doesn't fail the others.
             freed = isinstance(error, OutOfMemoryError) and self._sessions.clear()
-            if len(batch) == 1 and not freed:
-                batch[0].send(error)
-            else:
-                for task in batch:
+            again = len(batch) > 1 or freed
+            for task in batch:
+                if task.ended:
+                    continue
+                if again and not task.has_text:
                     self._answer([task])
-        else:
-            for task, answer in zip(batch, answers, strict=True):
-                self._count(answer)
-                task.send(answer)
+                else:
+                    task.deliver(error)
 
-    def _ask(self, batch: list[Task]) -> Sequence[Answer | InspectionResult]:
+    def _ask(self, batch: list[Task]) -> None:
+        from dycoke_cli.engine.answer_stream import Receiver
         from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 
-        loaded, request = self._model(), batch[0].request
+        loaded, first = self._model(), batch[0]
+        request = first.request
         self._metrics.add("batches_total")
-        on_text = batch[0].send if request.stream else None
-        if not batch[0].clips and batch[0].session is None:
+        if not first.clips and first.session is None:
             asked = (request.question, request.history, request.generation)
-            return [ask_without_video(loaded, *asked, on_text)]
+            self._finish(first, ask_without_video(loaded, *asked, first.on_text))
+            return
         sessions = [self._session(task, loaded) for task in batch]
 
         def check_cancelled(*_: Any) -> None:  # called at every token
@@ -288,18 +236,34 @@ class EngineThread:
 
         for session in sessions:
             session.on_progress = check_cancelled
-        if batch[0].inspect:
-            shown = inspected(request, batch[0].methods, sessions[0], batch[0].send)
-            self._sessions.keep(batch[0].key, sessions[0])
-            return [shown]
+        if first.inspect:
+            shown = inspected(request, first.methods, sessions[0], first.deliver)
+            self._finish(first, shown, sessions[0])
+            return
         questions = [
-            Question(session, task.request.question, task.request.history)
+            Question(
+                session,
+                task.request.question,
+                task.request.history,
+                Receiver(
+                    task.on_text,
+                    partial(self._finish, task, session=session),
+                    task.cancelled.is_set,
+                ),
+                task.request.generation.max_new_tokens,
+            )
             for session, task in zip(sessions, batch, strict=True)
         ]
-        answers = ask_together(questions, batch[0].method, request.generation, on_text)
-        for session, task in zip(sessions, batch, strict=True):
+        ask_together(questions, first.method, request.generation)
+
+    def _finish(
+        self, task: Task, answer: Answer | InspectionResult, session: VideoSession | None = None
+    ) -> None:
+        if session is not None:
             self._sessions.keep(task.key, session)
-        return answers
+        if not task.cancelled.is_set():
+            self._count(answer)
+            task.deliver(answer)
 
     def _session(self, task: Task, loaded: LoadedModel) -> VideoSession:
         from dycoke_cli.engine.session import VideoSession

@@ -11,10 +11,10 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server.chat_request import ChatRequest, VideoPart
-from dycoke_cli.server.engine_thread import Event, Task
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.task import Event, Task
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:

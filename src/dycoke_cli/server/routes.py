@@ -22,7 +22,7 @@ from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import json_reply
 from dycoke_cli.server.chat_request import ChatRequest, parse
-from dycoke_cli.server.engine_thread import EngineThread, Event, Task
+from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.incoming import BodyLimits, Spooled, received
 from dycoke_cli.server.inspecting import (
     HEADERS,
@@ -38,6 +38,7 @@ from dycoke_cli.server.prepare import FitsContext, ReadClip, check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event, models
 from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.task import Event, Task
 
 _POLL_S = 1.0
 _READERS = 2

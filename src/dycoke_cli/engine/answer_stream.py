@@ -1,0 +1,142 @@
+"""The answers of a batch while they are generated: words, ends and times of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, TextStreamer
+from transformers.generation.streamers import BaseStreamer
+
+from dycoke_cli.answer.answer import Answer
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Callbacks of one answer of a batch.
+
+    Args:
+        on_text: called with each stretch of finished text, or None.
+        on_answer: called with the answer as soon as it ends: of a batch, others may go on.
+        has_left: called at each token; true ends the answer.
+    """
+
+    on_text: Callable[[str], None] | None = None
+    on_answer: Callable[[Answer], None] = lambda answer: None
+    has_left: Callable[[], bool] = lambda: False
+
+    def receive(self, answer: Answer) -> None:
+        """Take an answer that wasn't streamed."""
+        if self.on_text is not None:
+            self.on_text(answer.answer)
+        self.on_answer(answer)
+
+
+NOBODY = Receiver()
+"""Receives nothing: the answers are returned all the same."""
+
+
+class AnswerStream:
+    """One answer of a batch while it is generated.
+
+    Attributes:
+        tokens: so far, with the end token.
+        ended_s: when it ended, on the batch's clock; None before.
+
+    Args:
+        tokenizer: of the model.
+        most_tokens: at which it ends.
+        receiver: gets the text.
+    """
+
+    def __init__(self, tokenizer: Any, most_tokens: int, receiver: Receiver = NOBODY) -> None:
+        self.tokens: list[int] = []
+        self.ended_s: float | None = None
+        self.most_tokens = most_tokens
+        self._receiver = receiver
+        on_text = self._receiver.on_text
+        self._words = None if on_text is None else _Words(tokenizer, on_text)
+
+    def add(self, token: int, ends: Collection[int]) -> bool:
+        """Add a token, and stream the words that it finishes; return whether it is the last one."""
+        self.tokens.append(token)
+        if self._words is not None:
+            self._words.put(torch.tensor([token]))
+        last = token in ends or len(self.tokens) == self.most_tokens or self._receiver.has_left()
+        if last and self._words is not None:
+            self._words.end()
+        return last
+
+
+class _Words(TextStreamer):
+    """Streams the finished words of one answer."""
+
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_special_tokens=True)
+        self._on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """See `TextStreamer`."""
+        if text:
+            self._on_text(text)
+
+
+class BatchStreamer(BaseStreamer, StoppingCriteria):
+    """Streams each answer of a batch, times the first token, and ends each answer by itself.
+
+    It is both the streamer and a stopping criterion of a `generate()` call. `generate()` pads an
+    answer that has ended until the last one ends.
+
+    Attributes:
+        first_token: seconds until the first tokens, which all answers get at once; None before.
+
+    Args:
+        now: seconds on the batch's clock.
+        answers: of the batch.
+        ends: the end tokens.
+        on_token: called with the number of steps so far.
+        on_end: called with the number of each answer that ends.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        answers: Sequence[AnswerStream],
+        ends: Collection[int] = (),
+        on_token: Callable[[int], None] | None = None,
+        on_end: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        self.first_token: float | None = None
+        self._now, self._answers, self._ends = now, answers, ends
+        self._on_token, self._on_end = on_token, on_end
+        self._steps = -1  # the prompt comes first
+        self._prompt_length = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompts `[B, S]`, then one token of each answer, `[B]`, at a time; int64."""
+        self._steps += 1
+        if not self._steps:
+            self._prompt_length = value.shape[-1]
+            return
+        if self._steps == 1:
+            self.first_token = self._now()
+        for number, (answer, token) in enumerate(zip(self._answers, value.tolist(), strict=True)):
+            if answer.ended_s is None and answer.add(token, self._ends):
+                answer.ended_s = self._now()
+                self._on_end(number)
+        if self._on_token is not None:
+            self._on_token(self._steps)
+
+    def end(self) -> None:
+        """Nothing: each answer has ended by itself."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+        """Whether each answer has ended: `[B]`, bool; `input_ids` is `[B, S + steps]`, int64.
+
+        Of releases of transformers some ask before `put` gets the newest tokens, some behind it.
+        """
+        steps = input_ids.shape[1] - self._prompt_length
+        over = [a.ended_s is not None or steps >= a.most_tokens for a in self._answers]
+        return torch.tensor(over, device=input_ids.device)
