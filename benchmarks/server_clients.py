@@ -1,7 +1,8 @@
 """One server for several clients, against one `dycoke ask` for each question.
 
 Each client asks about a clip of its own turn, one question after the other, and reads the stream.
-Prints a Markdown table; `--write FILE` also puts it between the markers in FILE.
+Prints a Markdown table; `--write FILE` also puts it between the markers in FILE. `--before SRC`
+measures the `src` folder of another version in turns with this one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import sys
 import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
 
 from benchmarks.page import ROOT, put, where
 
@@ -29,91 +34,213 @@ DYCOKE = [sys.executable, "-m", "dycoke_cli"]
 CLIPS = [ROOT / "sample_videos" / f"{name}.mp4" for name in ("move", "turn", "appear", "vanish")]
 QUESTION = "What happens?"
 FRAMES = 16
-CLIENTS = (1, 8, 32)
+METHODS = ("none", "dycoke")
 
-Times = tuple[float, float]
-"""Seconds to the first text, and to the end."""
+
+@dataclass(frozen=True)
+class Load:
+    """Clients that ask at once.
+
+    Args:
+        clients: how many.
+        methods: of their requests, in turn.
+    """
+
+    clients: int
+    methods: tuple[str, ...] = METHODS[:1]
+
+    @property
+    def requests(self) -> int:
+        """Of one round."""
+        return max(8, self.clients)
+
+
+LOADS = (Load(1), Load(8), Load(32), Load(32, METHODS))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: seconds to its first text and to its end, and the text."""
+
+    first_s: float
+    end_s: float
+    text: str
+
+
+@dataclass
+class Measured:
+    """All rounds of a load: its replies, its seconds, and those of the server's processors."""
+
+    replies: list[Reply] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    def row(self, name: str, clients: int, alike: str = "") -> str:
+        """A line of the table."""
+        firsts = [reply.first_s for reply in self.replies]
+        ends = [reply.end_s for reply in self.replies]
+        count = len(self.replies)
+        # As many requests as clients are under way: a fair share of the time is that of an average
+        # request.
+        fair = clients * self.seconds / count
+        return (
+            f"| {name} | {clients} | {count} | {count / self.seconds:.2f} "
+            f"| {self.cpu_s / count:.2f} s | {statistics.median(firsts):.2f} s "
+            f"| {percentile(firsts):.2f} s | {statistics.median(ends):.2f} s "
+            f"| {percentile(ends):.2f} s | {max(ends) / fair:.1f} | {alike} |"
+        )
+
+
+def percentile(times: Sequence[float]) -> float:
+    """The smallest time that at least 95 % of them don't exceed."""
+    return sorted(times)[-(-95 * len(times) // 100) - 1]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the bundled model that runs.
+
+    Args:
+        address: of its API.
+        process: of the server.
+        alone: answers to requests that came alone, by clip and method.
+    """
+
+    address: str
+    process: psutil.Process
+    alone: dict[tuple[Path, str], str] = field(default_factory=dict)
+
+    def ask(self, clip: Path, method: str) -> Reply:
+        """One streamed request, its video in it."""
+        data = b64encode(clip.read_bytes()).decode()
+        part = {"type": "input_video", "input_video": {"data": data}}
+        content = [part, {"type": "text", "text": QUESTION}]
+        body = {
+            "messages": [{"role": "user", "content": content}],
+            "stream": True,
+            "dycoke": {"method": method},
+        }
+        request = urllib.request.Request(
+            f"{self.address}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        began, first, text = time.perf_counter(), None, ""
+        with urllib.request.urlopen(request, timeout=600) as reply:
+            for line in reply:
+                if line.startswith(b"data: {"):
+                    text += _delta(json.loads(line[6:]))
+                if first is None and text:
+                    first = time.perf_counter() - began
+        ended = time.perf_counter() - began
+        return Reply(ended if first is None else first, ended, text)
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time so far, with those of its processes."""
+        times = [self.process.cpu_times(), *(p.cpu_times() for p in self.process.children(True))]
+        ended = times[0].children_user + times[0].children_system
+        return ended + sum(one.user + one.system for one in times)
+
+    def measure(self, load: Load, into: Measured) -> int:
+        """One round of a load; returns how many answers are those of requests that came alone."""
+        asked = [
+            (CLIPS[n % len(CLIPS)], load.methods[n // len(CLIPS) % len(load.methods)])
+            for n in range(load.requests)
+        ]
+        for one in asked:
+            if one not in self.alone:
+                self.alone[one] = self.ask(*one).text
+        used, began = self.cpu_s(), time.perf_counter()
+        with ThreadPoolExecutor(load.clients) as pool:
+            replies = [*pool.map(lambda one: self.ask(*one), asked)]
+        into.seconds += time.perf_counter() - began
+        into.cpu_s += self.cpu_s() - used
+        into.replies += replies
+        return sum(r.text == self.alone[one] for r, one in zip(replies, asked, strict=True))
+
+
+def _delta(chunk: dict[str, Any]) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
 
 
 @contextmanager
-def server(folder: str) -> Iterator[str]:
-    """A server of the bundled model; its address."""
-    environment = {**os.environ, "DYCOKE_CACHE": folder, "DYCOKE_RUNTIME": f"{folder}/run"}
-    command = [*DYCOKE, "serve", "--port", "0", "--hold", "1", "--frames", str(FRAMES)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, b"")
-        yield next(m[1].decode() for m in (re.search(rb"at (http\S+)/v1", x) for x in lines) if m)
-        process.terminate()
+def server(source: Path | None, dtype: str) -> Iterator[Server]:
+    """A server of the package in a `src` folder, or of the one that is imported here."""
+    with TemporaryDirectory() as folder:
+        environment = {**os.environ, "DYCOKE_CACHE": folder, "DYCOKE_RUNTIME": f"{folder}/run"}
+        if source is not None:
+            environment["PYTHONPATH"] = str(source)
+        command = [*DYCOKE, "serve", "--port", "0", "--hold", "1", "--frames", str(FRAMES)]
+        command += ["--dtype", dtype]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+            assert process.stderr is not None
+            lines = iter(process.stderr.readline, b"")
+            found = (re.search(rb"at (http\S+)/v1", line) for line in lines)
+            address = next(match[1].decode() for match in found if match)
+            yield Server(address, psutil.Process(process.pid))
+            process.terminate()
 
 
-def ask_server(address: str, clip: Path) -> Times:
-    """One streamed request, its video in it."""
-    data = b64encode(clip.read_bytes()).decode()
-    part = {"type": "input_video", "input_video": {"data": data}}
-    content = [part, {"type": "text", "text": QUESTION}]
-    body = {"messages": [{"role": "user", "content": content}], "stream": True}
-    request = urllib.request.Request(
-        f"{address}/v1/chat/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    began = time.perf_counter()
-    first = None
-    with urllib.request.urlopen(request, timeout=600) as reply:
-        for line in reply:
-            if first is None and b'"content": "' in line and b'"content": ""' not in line:
-                first = time.perf_counter() - began
-    ended = time.perf_counter() - began
-    return ended if first is None else first, ended
-
-
-def ask_process(clip: Path) -> Times:
+def ask_process(clip: Path) -> Reply:
     """One `dycoke ask`, which loads the model."""
     command = [*DYCOKE, "ask", str(clip), QUESTION, "--frames", str(FRAMES), "--no-server"]
+    command += ["--method", METHODS[0], "--quiet"]
     began = time.perf_counter()
     with subprocess.Popen(
-        [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
     ) as process:
         assert process.stdout is not None
-        process.stdout.read(1)
+        text = process.stdout.read(1)
         first = time.perf_counter() - began
-        process.stdout.read()
-    return first, time.perf_counter() - began
+        text += process.stdout.read()
+    return Reply(first, time.perf_counter() - began, text.decode())
 
 
-def row(name: str, ask: Callable[[Path], Times], clients: int, requests: int) -> str:
-    """A line of the table: so many clients at once, so many requests together."""
-    began = time.perf_counter()
+def of_processes(clients: int, requests: int) -> Measured:
+    """Commands in place of a server."""
+    began, used = time.perf_counter(), os.times()
     with ThreadPoolExecutor(clients) as pool:
-        times = [*pool.map(ask, (CLIPS[n % len(CLIPS)] for n in range(requests)))]
-    rate = requests / (time.perf_counter() - began)
-    firsts, ends = zip(*times, strict=True)
-    slow = sorted(ends)[max(0, -(-95 * len(ends) // 100) - 1)]
-    return (
-        f"| {name} | {clients} | {requests} | {rate:.2f} | {statistics.median(firsts):.2f} s "
-        f"| {statistics.median(ends):.2f} s | {slow:.2f} s |"
-    )
+        replies = [*pool.map(ask_process, (CLIPS[n % len(CLIPS)] for n in range(requests)))]
+    ended = os.times()
+    cpu_s = ended.children_user + ended.children_system - used.children_user - used.children_system
+    return Measured(replies, time.perf_counter() - began, cpu_s)
 
 
-def table(rounds: int) -> str:
-    """Measure, and say what was measured where."""
+def table(rounds: int, dtype: str, before: Path | None, processes: bool) -> str:
+    """Measure, and describe what was measured where."""
     lines = [
-        "| | at once | requests | requests per second | TTFT, median | end, median | end, 95 % |",
-        "|---|---|---|---|---|---|---|",
+        "| | at once | requests | requests per second | CPU per request | TTFT, median "
+        "| TTFT, 95 % | end, median | end, 95 % | longest / fair share | same answers as alone |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    with TemporaryDirectory() as folder, server(folder) as address:
-        ask_server(address, CLIPS[0])  # what a process does only once
-        for clients in CLIENTS:
-            requests = max(8, clients) * rounds
-            ask: Callable[[Path], Times] = lambda clip: ask_server(address, clip)  # noqa: E731
-            lines.append(row("`dycoke serve`", ask, clients, requests))
-    ask_process(CLIPS[0])  # reads everything from disk
-    lines.append(row("a `dycoke ask` each", ask_process, 1, 4 * rounds))
-    lines.append(row("a `dycoke ask` each", ask_process, 2, 4 * rounds))
+    sources = {"`dycoke serve`": None} | ({} if before is None else {"before": before})
+    measured = {(name, load): Measured() for load in LOADS for name in sources}
+    alike = dict.fromkeys(measured, 0)
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(server(source, dtype)) for name, source in sources.items()
+        }
+        for each in servers.values():  # what a process does only once
+            each.ask(CLIPS[0], METHODS[0])
+        for number in range(rounds):
+            for load in LOADS:
+                for name in [*servers][:: 1 if number % 2 else -1]:
+                    alike[name, load] += servers[name].measure(load, measured[name, load])
+    for (name, load), one in measured.items():
+        methods = f", {len(load.methods)} methods" if len(load.methods) > 1 else ""
+        same = f"{alike[name, load]} of {len(one.replies)}"
+        lines.append(one.row(f"{name}{methods}", load.clients, same))
+    if processes:
+        ask_process(CLIPS[0])  # reads everything from disk
+        for clients in (1, 2):
+            one = of_processes(clients, 4 * rounds)
+            lines.append(one.row("a `dycoke ask` each", clients))
     notes = (
-        f"Bundled model, {FRAMES} frames, one of four clips in turn, sent with each request; "
-        "answers are streamed; one video is held in memory, so that nearly each is encoded anew."
+        f"Bundled model, --dtype {dtype}, {FRAMES} frames, {QUESTION!r} about one of four clips in "
+        "turn, sent with each request; all answers are streamed; one video is cached in memory, so "
+        "that nearly each is encoded anew. CPU is that of the server and its processes. A fair "
+        "share is clients / requests per second. Methods: "
+        f"{METHODS[0]}, or {' and '.join(METHODS)} by turns."
     )
     return "\n".join([*lines, "", f"{notes} {where()}"])
 
@@ -122,9 +249,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="times all requests (default: 3)")
+    parser.add_argument("--dtype", default="auto", help="of the model (default: auto)")
+    parser.add_argument("--before", type=Path, help="src folder of another version, in turns")
+    parser.add_argument("--servers-alone", action="store_true", help="no `dycoke ask` processes")
     parser.add_argument("--write", type=Path, help="also write the table into this file")
     arguments = parser.parse_args()
-    measured = table(arguments.rounds)
+    measured = table(
+        arguments.rounds, arguments.dtype, arguments.before, not arguments.servers_alone
+    )
     print(measured)
     if arguments.write is not None:
         put(measured, NAME, arguments.write)

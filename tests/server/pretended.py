@@ -121,6 +121,8 @@ class Pretended:
                 time.sleep(pretended.pause_s)
                 questions[0].session.on_progress("decode", number, 9)
                 for one in [*words]:
+                    if words[one][number] == "stumbles":
+                        raise OutOfMemoryError("memory ran out")
                     if one.receiver.on_text is not None:
                         one.receiver.on_text(f"{words[one][number]} ")
                     if len(words[one]) == number + 1 or one.receiver.has_left():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
 from dycoke_cli.models.traits import ModelTraits
@@ -19,8 +22,9 @@ from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
-from dycoke_cli.server.task import Task
+from dycoke_cli.server.task import Event, Task
 from dycoke_cli.video.sampling import Sampling
+from tests.server.pretended import Pretended
 
 FAMILY = FAMILIES["llava_onevision"]
 MINI = ModelTraits("llava_onevision", FAMILY, defaults_of(FAMILY, None, 12), 12, tower_depth=4)
@@ -37,7 +41,7 @@ def task(method: str = "dycoke", frames: int = 2, **changes: Any) -> Task:
         stream=False,
         include_usage=False,
     )
-    clip: Any = SimpleNamespace(frames=np.zeros((frames, 4, 4, 3), np.uint8))
+    clip: Any = SimpleNamespace(frames=np.zeros((frames, 4, 4, 3), np.uint8), timestamps_s=(0.0,))
     request = replace(request, **changes)
     return Task(request, (bind(request.method, MINI),), "key", (clip,), None, lambda event: None)
 
@@ -133,6 +137,97 @@ def test_a_batch_has_a_limit_and_a_function_has_its_turn() -> None:
     thread._do(work)
     assert calls == ["called"]
     assert thread._take() == tasks[8:]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The questions of each call of a model that pretends: its answer is the question."""
+    pretended = Pretended()
+    for name, module in pretended.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return pretended.batches
+
+
+def received(
+    *tasks: Task, leaving: dict[str, int] | None = None, held: int = 0
+) -> dict[str, list[Event | str]]:
+    """What the client of each question gets: words, then "the answer" or an error.
+
+    Args:
+        tasks: that wait together.
+        leaving: questions whose clients leave, and the words that they have got then.
+        held: videos that are cached before.
+    """
+    sessions = SessionCache(4, Metrics())
+    for number in range(held):
+        sessions.keep(number, SimpleNamespace(loaded=None))  # type: ignore[arg-type]
+    thread, got = engine(sessions), {one.request.question: [] for one in tasks}
+    for number, one in enumerate(tasks):
+        question = one.request.question
+
+        def send(event: Event, one: Task = one, question: str = question) -> None:
+            got[question].append("the answer" if isinstance(event, Answer) else event)
+            if len(got[question]) == (leaving or {}).get(question):
+                one.cancelled.set()
+
+        thread.submit(replace(one, send=send, key=f"video {number}"))
+    while thread._waiting:
+        thread._do(thread._take())
+    return got
+
+
+def test_streams_and_others_are_one_batch_and_each_gets_its_own(batches: list[list[str]]) -> None:
+    tasks = task(question="one two three", stream=True), task(question="four five"), (
+        task(question="six", stream=True)
+    )  # fmt: skip
+    got = received(*tasks)
+    assert batches == [["one two three", "four five", "six"]]
+    assert got == {
+        "one two three": ["one ", "two ", "three ", "the answer"],
+        "four five": ["the answer"],
+        "six": ["six ", "the answer"],
+    }
+
+
+def test_a_client_that_leaves_changes_nothing_for_the_others(batches: list[list[str]]) -> None:
+    tasks = [task(question=q, stream=True) for q in ("a b c d e", "f g h", "i j")]
+    got = received(*tasks, leaving={"a b c d e": 2, "i j": 1})
+    assert len(batches) == 1
+    assert got == {
+        "a b c d e": ["a ", "b "],
+        "f g h": ["f ", "g ", "h ", "the answer"],
+        "i j": ["i "],
+    }
+
+
+def test_a_batch_whose_clients_have_all_left_ends(batches: list[list[str]]) -> None:
+    tasks = [task(question=q, stream=True) for q in ("a b c d e f", "g h i j k")]
+    got = received(*tasks, leaving={"a b c d e f": 2, "g h i j k": 3})
+    assert len(batches) == 1
+    assert got == {"a b c d e f": ["a ", "b "], "g h i j k": ["g ", "h ", "i "]}
+
+
+def test_an_answer_whose_text_was_sent_is_not_begun_anew(batches: list[list[str]]) -> None:
+    """Its client would get the text twice."""
+    stream = [task(question=q, stream=True) for q in ("a b c d", "stumbles", "e", "f stumbles")]
+    got = received(stream[0], stream[2], task(question="g h i"), stream[3])
+    error = got["a b c d"].pop()
+    assert isinstance(error, OutOfMemoryError)
+    assert got["f stumbles"].pop() is error
+    assert got == {
+        "a b c d": ["a ", "b "],
+        "e": ["e ", "the answer"],
+        "g h i": ["the answer"],
+        "f stumbles": ["f "],
+    }
+    # The one without text is answered alone; one that has ended isn't answered again.
+    assert batches == [["a b c d", "e", "g h i", "f stumbles"], ["g h i"]]
+    got = received(stream[1], stream[0])
+    assert isinstance(got["stumbles"][0], OutOfMemoryError)
+    assert got["a b c d"] == ["a ", "b ", "c ", "d ", "the answer"]
+    # Nor is it where cached videos are freed.
+    first, *others = received(stream[3], held=1)["f stumbles"]
+    assert (first, [type(one) for one in others]) == ("f ", [OutOfMemoryError])
 
 
 def test_a_session_of_an_unloaded_model_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,11 +387,13 @@ def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> 
 def test_a_reader_that_does_not_read_holds_nobody_up(server: Running) -> None:
     body = body_of(" ".join(["word" * 50] * 400), stream=True)
     sent = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    server.pretended.gate.clear()
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         slow.connect(("127.0.0.1", server.port))
         slow.sendall(f"{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         server.wait_for("requests_active", 1)
+        server.pretended.gate.set()
         for _ in range(3):
             assert server.ask("What?")[0] == 200
     server.wait_for("requests_active", 0)
