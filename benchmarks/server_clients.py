@@ -54,7 +54,7 @@ class Load:
 
     @property
     def requests(self) -> int:
-        """Of one round: each client asks three times at least, the next time when it has the end."""
+        """Of one round: each client asks three times or more, one question after the other."""
         return max(12, 3 * self.clients)
 
 
