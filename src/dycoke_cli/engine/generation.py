@@ -68,7 +68,7 @@ def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
 
 @contextmanager
 def newest_cache(model: Any) -> Iterator[list[Any]]:
-    """Within the block, note the KV cache that the model's newest forward returned.
+    """Within the block, note the KV cache that the text decoder's newest forward returned.
 
     Args:
         model: a stock model.
@@ -81,7 +81,7 @@ def newest_cache(model: Any) -> Iterator[list[Any]]:
     def note(output: Any) -> None:
         caches[:] = [cache_of(output)]
 
-    hook = after_forward(model, note)
+    hook = after_forward(model.get_decoder(), note)
     try:
         yield caches
     finally:
