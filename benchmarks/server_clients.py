@@ -243,7 +243,8 @@ def table(rounds: int, dtype: str, before: Path | None, processes: bool) -> str:
         "turn, sent with each request; all answers are streamed, and no video is cached. CPU is "
         "that of the server and its processes. A fair share is clients / requests per second. "
         "Methods: "
-        f"{METHODS[0]}, or {' and '.join(METHODS)} by turns."
+        f"{METHODS[0]}, or {' and '.join(METHODS)} by turns. Load average of the machine, other "
+        f"work included: {os.getloadavg()[0]:.0f}."
     )
     return "\n".join([*lines, "", f"{notes} {where()}"])
 
