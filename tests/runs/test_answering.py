@@ -198,7 +198,7 @@ def test_how_many_go_together_by_the_memory_that_is_free(
     free: int | None,
     together: int,
 ) -> None:
-    monkeypatch.setattr(answering, "free_memory", lambda device: free)
+    monkeypatch.setattr(encoded_video, "free_memory", lambda device: free)
     assert _largest(loaded, replace(plan, batch_size=None), monkeypatch) == together
 
 

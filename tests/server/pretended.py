@@ -73,6 +73,7 @@ class Pretended:
     histories: list[Any] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
     loads: int = 0
+    fitting: int = 8
     gate: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -97,6 +98,9 @@ class Pretended:
             def __init__(self, loaded: Any, clip: Clip, **options: Any) -> None:
                 self.loaded, self.clips = loaded, (clip, *options["others"])
                 self.on_progress: Any = None
+
+            def fitting(self, question: str, method: Any, history: Any) -> int:
+                return pretended.fitting
 
         @dataclass(eq=False)
         class Question:

@@ -140,11 +140,17 @@ def test_a_batch_has_a_limit_and_a_function_has_its_turn() -> None:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The questions of each call of a model that pretends: its answer is the question."""
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    """A model whose answer is the question."""
     pretended = Pretended()
     for name, module in pretended.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
+    return pretended
+
+
+@pytest.fixture
+def batches(pretended: Pretended) -> list[list[str]]:
+    """The questions of each call of that model."""
     return pretended.batches
 
 
@@ -187,6 +193,13 @@ def test_streams_and_others_are_one_batch_and_each_gets_its_own(batches: list[li
         "four five": ["the answer"],
         "six": ["six ", "the answer"],
     }
+
+
+def test_no_more_are_answered_together_than_fit_into_the_memory(pretended: Pretended) -> None:
+    pretended.fitting = 2
+    got = received(*(task(question=q, stream=True) for q in ("one two", "three", "four")))
+    assert pretended.batches == [["one two", "three"], ["four"]]
+    assert got["four"] == ["four ", "the answer"]
 
 
 def test_a_client_that_leaves_changes_nothing_for_the_others(batches: list[list[str]]) -> None:

@@ -14,10 +14,11 @@ from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.expected_bytes import memory_warning
+from dycoke_cli.engine.memory.expected_bytes import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError
+from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, show
 from dycoke_cli.models.prompts.video_prompt import (
@@ -29,6 +30,9 @@ from dycoke_cli.models.prompts.video_prompt import (
 )
 
 Progress = Callable[[str, int, int], None]
+
+# Fraction of the free memory for a batch; the rest covers what the estimate doesn't include.
+_SHARE = 0.5
 
 
 class EncodedVideo:
@@ -217,6 +221,18 @@ class EncodedVideo:
         with faults_of(self.loaded):
             read = self._ids(question, history).shape[1] - self.video.visual
             return memory_warning(self.loaded, self.video, method, read)
+
+    def fitting(self, question: str, method: BoundMethod, history: Turns = ()) -> int:
+        """Number of such questions about such videos that fit into the free memory together.
+
+        Args: as of `ask`.
+        """
+        free = free_memory(self.loaded.input_device)
+        if free is None:
+            return 1
+        text = self._ids(question, history).shape[1] - self.video.visual
+        one = expected_bytes(self.loaded, self.video, method, text)
+        return max(1, int(_SHARE * free) // one.working)
 
 
 def _encoded_for(method: BoundMethod) -> tuple[Any, ...]:

@@ -10,14 +10,12 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.memory.expected_bytes import expected_bytes
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
-from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
@@ -27,8 +25,6 @@ from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob
 
 # Larger batches are no faster on a CPU, and hardly faster on an accelerator.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
-# Fraction of the free memory for a batch; the rest covers what the estimate doesn't include.
-_SHARE = 0.5
 # Questions that wait for others of their shape, as a multiple of the batch size, and their frames.
 _MOST_WAITING = 4
 _MOST_WAITING_BYTES = 512 * 1024**2
@@ -211,13 +207,8 @@ class Answerer:
 
     def _fitting(self, waiting: _Waiting, method: BoundMethod) -> int:
         """Number of questions that fit into the free memory."""
-        free, session = free_memory(self._loaded.input_device), waiting.session
-        if free is None or session is None:
-            return 1
-        question, video = waiting.question, session.video
-        text = video.input_ids(question.text, question.history).shape[1] - video.visual
-        one = expected_bytes(self._loaded, video, method, text)
-        return max(1, int(_SHARE * free) // one.working)
+        question, session = waiting.question, waiting.session
+        return 1 if session is None else session.fitting(question.text, method, question.history)
 
     def _waiting_bytes(self) -> int:
         sessions = {item.session for group in self._groups.values() for item in group}

@@ -254,7 +254,11 @@ class EngineThread:
             )
             for session, task in zip(sessions, batch, strict=True)
         ]
-        ask_together(questions, first.method, request.generation)
+        most = len(batch)
+        if most > 1:
+            most = sessions[0].fitting(request.question, first.method, request.history)
+        for part in range(0, len(batch), most):
+            ask_together(questions[part : part + most], first.method, request.generation)
 
     def _finish(
         self, task: Task, answer: Answer | InspectionResult, session: VideoSession | None = None
