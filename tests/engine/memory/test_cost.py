@@ -364,7 +364,8 @@ def test_it_is_what_an_answer_says() -> None:
     assert found.method == answer.method
     assert found.dtype == answer.model.dtype
     assert found.device == answer.model.device
-    entry = 2 * 4 * 64 * 2 * 10  # keys and values of four heads in two bytes, in ten layers
+    number = {"float32": 4, "bfloat16": 2}[answer.model.dtype]  # by this processor
+    entry = 2 * 4 * 64 * number * 10  # keys and values of four heads, in ten layers
     prompt = answer.tokens.visual_kept + answer.tokens.text
     assert answer.bytes.kv_cache >= prompt * entry
     assert found.bytes.kv_cache == (answer.tokens.visual_kept + 64 + 128) * entry
