@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Decoder, Sampling, read
 from tests.video.clips import HEIGHT, WIDTH, coded_picture
 
@@ -100,3 +100,47 @@ def test_there_is_a_limit(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = read(clip, Sampling(frames=2, audio_rate=RATE)).audio
     assert audio is not None
     assert audio.seconds == 1.0
+
+
+def write_channels(path: Path, layout: str, rate: int) -> int:
+    """A second of pictures, and of channels of which each has one value; returns their number."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        heard = container.add_stream("pcm_s16le", rate=rate, layout=layout)
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(coded_picture(number), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        channels = heard.codec_context.layout.nb_channels
+        values = np.arange(1, channels + 1, dtype=np.int16) * 256
+        samples = av.AudioFrame.from_ndarray(
+            np.tile(values, min(rate, 48_000)).reshape(1, -1), format="s16", layout=layout
+        )
+        samples.rate, samples.time_base, samples.pts = rate, Fraction(1, rate), 0
+        container.mux([*heard.encode(samples), *heard.encode()])
+    return channels
+
+
+@pytest.mark.parametrize("layout", ["mono", "5.1", "7.1", "24 channels", "64 channels"])
+def test_all_channels_are_heard_alike(tmp_path: Path, layout: str) -> None:
+    """From eight on, with a plane per channel, the decoding process crashed."""
+    channels = write_channels(tmp_path / "channels.mkv", layout, 48_000)
+    with Decoder() as decoder:
+        audio = decoder.read(
+            str(tmp_path / "channels.mkv"), Sampling(frames=2, audio_rate=RATE)
+        ).audio
+    assert audio is not None
+    middle = audio.samples[RATE // 4 : RATE // 2]
+    np.testing.assert_allclose(middle, 256 * (channels + 1) / 2 / 32_768, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_rate_that_no_recording_has(tmp_path: Path, rate: int) -> None:
+    """At one sample per second, resampling took a quarter of a gigabyte for 8 KB of them."""
+    write_channels(tmp_path / "odd.mkv", "mono", rate)
+    with (
+        Decoder() as decoder,
+        pytest.raises(VideoError, match=rf"audio of {rate:,} samples .*leave it out with --no-aud"),
+    ):
+        decoder.read(str(tmp_path / "odd.mkv"), Sampling(frames=2, audio_rate=RATE))

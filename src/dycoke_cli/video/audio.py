@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from dycoke_cli.errors import VideoError
 from dycoke_cli.video.containers import best_audio
 from dycoke_cli.video.limits import MAX_AUDIO_BYTES
 from dycoke_cli.video.sampling import Window
@@ -17,6 +18,8 @@ _SAMPLE = np.dtype(np.float32)
 # Decoders need some packets before the first exact sample.
 _LEAD_S = 1.0
 _GAP_S = 0.1
+# Of a stored second. Resampling from other rates takes far more memory than the file has bytes.
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 
 
 def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | None:
@@ -30,6 +33,9 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
     Returns:
         float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
         at most `MAX_AUDIO_BYTES`; None if the part has no audio.
+
+    Raises:
+        VideoError: the stored sampling rate is one that no recording has.
     """
     source.seek_roughly(float(part.first_s))
     stream = best_audio(source.container)
@@ -41,9 +47,9 @@ def read_audio(source: VideoSource, rate: int, part: Window) -> np.ndarray | Non
     # it are cut off. If the audio begins later than the part, silence (zeros) comes first.
     start = end = stop = 0
     frames = _decoded(source, stream, float(part.first_s))
-    for number, frame in enumerate(_resampled(frames, rate)):
+    for number, frame in enumerate(_resampled(frames, rate, source.name)):
         # The plain mean, as models were trained with; FFmpeg's downmix weighs channels.
-        samples = frame.to_ndarray().mean(0)
+        samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(1)
         time_s = _time_s(source, frame)
         place = round(((time_s or 0.0) - part.first_s) * rate)
         # The first time stamp counts, and one behind a gap. The others are rounded, and following
@@ -79,8 +85,14 @@ def _decoded(source: VideoSource, stream: Any, first_s: float) -> Iterator[av.Au
     yield None  # flushes the resampler
 
 
-def _resampled(frames: Iterator[av.AudioFrame | None], rate: int) -> Iterator[av.AudioFrame]:
-    """Resample frames, whose format may change where parts of a file meet; None flushes."""
+def _resampled(
+    frames: Iterator[av.AudioFrame | None], rate: int, name: str
+) -> Iterator[av.AudioFrame]:
+    """Resample frames, whose format may change where parts of a file meet; None flushes.
+
+    The samples of all channels are in one plane: of frames with a plane per channel, PyAV reads
+    planes until it meets a zero, which may be behind the last one if there are eight or more.
+    """
     resampler: av.AudioResampler | None = None
     made_for: tuple[str, str, int] | None = None
     for frame in frames:
@@ -89,7 +101,13 @@ def _resampled(frames: Iterator[av.AudioFrame | None], rate: int) -> Iterator[av
             if kind != made_for:
                 if resampler is not None:
                     yield from resampler.resample(None)
-                resampler, made_for = av.AudioResampler(format="fltp", rate=rate), kind
+                if not _LOWEST_RATE <= frame.sample_rate <= _HIGHEST_RATE:
+                    raise VideoError(
+                        f"{name} has audio of {frame.sample_rate:,} samples per second, and from "
+                        f"{_LOWEST_RATE:,} to {_HIGHEST_RATE:,} can be read: leave it out with "
+                        "--no-audio"
+                    )
+                resampler, made_for = av.AudioResampler(format="flt", rate=rate), kind
         if resampler is not None:
             yield from resampler.resample(frame)
 
