@@ -20,7 +20,7 @@ from PIL import Image
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, VideoError
 from dycoke_cli.resources import free_main_memory
-from dycoke_cli.video import Clip, Decoder, Sampling
+from dycoke_cli.video import Clip, Decoder, Sampling, SubtitleSource
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,7 @@ pytestmark = [
 ]
 FOUR = Sampling(frames=4)
 GB = 10**9
+ROOT = Path(__file__).parents[2]
 
 
 def gif(path: Path, side: int, frames: int) -> Path:
@@ -154,8 +155,11 @@ def peak_of(pid: int) -> int:
     return 1024 * int(peak[0]) if peak else 0
 
 
-def read_in_process(path: Path) -> tuple[Clip | DycokeError, int, float]:
+def read_in_process(
+    path: Path, subtitles: Path | None = None
+) -> tuple[Clip | DycokeError, int, float]:
     """What comes of a file, the most memory, and the time."""
+    source = None if subtitles is None else SubtitleSource(str(subtitles))
     with Watched() as decoder:
         process = decoder.start()
         process.await_ready()
@@ -163,7 +167,7 @@ def read_in_process(path: Path) -> tuple[Clip | DycokeError, int, float]:
         assert before
         found: Clip | DycokeError
         try:
-            found = decoder.read(str(path), FOUR)
+            found = decoder.read(str(path), FOUR, subtitles=source)
         except DycokeError as error:
             found = error
         return found, decoder.most - before, time.monotonic() - begun
@@ -208,3 +212,53 @@ def test_an_animated_webp_is_called_so(tmp_path: Path) -> None:
     assert "is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4" in str(found)
     pictures[0].save(path)
     assert isinstance(read_in_process(path)[0], Clip)
+
+
+def cues(text: str, count: int = 1) -> str:
+    times = "00:00:00,000 --> 00:00:09,000"
+    # Of equal ones FFmpeg keeps one.
+    return "".join(f"{n}\n{times}\n{text}{n or ''}\n\n" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (cues("hi", 900_000), "take far more memory than those of a film: leave out --subtitles"),
+        (cues(60_000 * "y", 1000), "take far more memory than those of a film"),
+        ("\0" * 30_000_000, "take far more memory than those of a film"),
+        (cues(50_000_000 * "x"), "take far more memory than those of a film"),
+        ("00:00:00,000 --> 00:00:09,000\n" * 2_000_000, "have no line of text"),
+    ],
+    ids=["cues", "long cues", "zeros", "one line", "times"],
+)
+def test_subtitles_of_any_size_end_in_a_sentence(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
+    path = tmp_path / "lines.srt"
+    path.write_text(content)
+    found, peak, seconds = read_in_process(ROOT / "sample_videos" / "move.mp4", path)
+    assert sentence in str(found)
+    assert "move.mp4" not in str(found)  # it isn't the video's fault
+    assert peak < 0.4 * GB
+    assert seconds < 60
+
+
+ODD_TIMES = [
+    "9999999999999:00:00,000 --> 99999999999999:00:09,000",
+    "-1:00:00,000 --> 00:00:09,000",
+    "99:99:99,999 --> 100:99:99,999",
+]
+
+
+@pytest.mark.parametrize("suffix", ["srt", "vtt"])
+@pytest.mark.parametrize("times", ODD_TIMES)
+def test_times_far_out_cost_their_own_line(tmp_path: Path, suffix: str, times: str) -> None:
+    content = f"1\n{times}\nodd\n\n" + cues("read")
+    if suffix == "vtt":
+        content = "WEBVTT\n\n" + content.replace(",", ".")
+    path = tmp_path / f"odd.{suffix}"
+    path.write_text(content)
+    found, _, _ = read_in_process(ROOT / "sample_videos" / "move.mp4", path)
+    assert isinstance(found, Clip), found
+    assert found.subtitles is not None
+    assert found.subtitles.text.splitlines()[-1] == "read"

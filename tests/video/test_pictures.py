@@ -12,7 +12,7 @@ from PIL import Image
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
-from dycoke_cli.video.pictures import as_named, pictures_of, sources
+from dycoke_cli.video.pictures import Pictures, as_named, pictures_of, sources
 from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
 from tests.video.conftest import MakeClip
 
@@ -194,3 +194,27 @@ def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
     assert None not in seen
     (tmp_path / "notes.txt").write_text("y")
     assert digest_of(str(tmp_path)) == seen[-1]
+
+
+def test_links_that_lead_nowhere_are_named_and_hide_no_pictures(
+    tmp_path: Path, decoder: Decoder
+) -> None:
+    """One that leads back to itself made the folder one without pictures."""
+    for number in (1, 4):
+        put(tmp_path, f"{number}.png", number)
+    (tmp_path / "2.png").symlink_to("2.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "folder.png")
+    assert pictures_of(str(tmp_path)) == Pictures(
+        str(tmp_path), tuple(str(tmp_path / f"{number}.png") for number in (1, 2, 4))
+    )
+    for place, says in (
+        ("2.png", "2.png is a link that leads back to itself"),
+        ("/dev/zero", "2.png is a device or a socket"),
+        ("gone.png", "2.png is a link to a file that isn't there"),
+    ):
+        (tmp_path / "2.png").unlink()
+        (tmp_path / "2.png").symlink_to(place)
+        with pytest.raises(VideoError, match=says):
+            decoder.read(str(tmp_path), Sampling())
+    assert len(decoder.read(str(tmp_path), Sampling(end_s=1.0)).frames) == 1

@@ -20,6 +20,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
+from dycoke_cli.runs.file_walk import walk
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import SUFFIXES
 
@@ -51,17 +52,10 @@ class Folder:
         annotations: list[str] = []
         videos: dict[str, list[str]] = {}
         folders: dict[str, list[str]] = {}
-        seen: set[str] = set()
-        for parent, names, files in os.walk(self.path, followlinks=True):
-            real = os.path.realpath(parent)
-            if real in seen:  # a symbolic link to a parent would never end
-                names.clear()
-                continue
-            seen.add(real)
-            relative = os.path.relpath(parent, self.path)
-            inside = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
-            # macOS adds __MACOSX to archives, with a ._ file per video; hidden folders are caches.
-            names[:] = [name for name in names if not name.startswith((".", "__MACOSX"))]
+        for relative, names, files in walk(os.fspath(self.path), links=True):
+            inside = f"{relative.replace(os.sep, '/')}/" if relative else ""
+            # macOS adds __MACOSX to archives, with a ._ file per video.
+            names[:] = [name for name in names if not name.startswith("__MACOSX")]
             for name in names:
                 folders.setdefault(name, []).append(inside + name)
             for name in files:

@@ -6,9 +6,11 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from pathlib import Path
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.file_walk import matches, walk
 from dycoke_cli.runs.jobs import Video
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import SUFFIXES, is_video
@@ -120,14 +122,16 @@ def once(videos: Iterable[Video]) -> list[Video]:
 def _found(where: str) -> VideoList:
     """The videos of a folder, of a pattern, or one by its path."""
     if os.path.isdir(where):
-        files = _below(where)
+        files = [
+            os.path.join(where, inside, name) for inside, _, names in walk(where) for name in names
+        ]
         found = _sorted_out(files, where)
         folders = dict.fromkeys(map(os.path.dirname, files))
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return VideoList([Video(where, where, os.path.basename(where))])
     if glob.has_magic(where):
-        paths, root = glob.glob(where, recursive=True), _root_of(where)
+        paths, root = [*matches(where)], _root_of(where)
         found = _sorted_out(paths, root)
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
@@ -153,31 +157,24 @@ def _of_pictures(folders: Iterable[str], root: str) -> VideoList:
     return VideoList(sorted(videos, key=lambda video: in_order(video.name)))
 
 
-def _below(folder: str) -> list[str]:
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in files]
-    return found
-
-
 def _sorted_out(paths: Sequence[str], root: str) -> VideoList:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    videos = [path for path in seen if is_video(path)]
-    notes = _skipped(sorted(set(seen) - set(videos), key=in_order))
+    videos = [Video(path, path, _name(path, root)) for path in seen if is_video(path)]
+    notes = _skipped([path for path in seen if not is_video(path)])
     if hidden := len(files) - len(seen):
         notes.append(f"Skipped {_files(hidden, 'hidden ')}")
-    videos.sort(key=lambda path: in_order(_name(path, root)))
-    return VideoList(once(Video(path, path, _name(path, root)) for path in videos), tuple(notes))
+    videos.sort(key=lambda video: in_order(video.name))
+    return VideoList(once(videos), tuple(notes))
 
 
 def _skipped(paths: Sequence[str]) -> list[str]:
     """The note about files that are no videos, by their names."""
     if not paths:
         return []
-    shown = ", ".join(display_name(os.path.basename(path)) for path in paths[:_NAMED])
+    first = nsmallest(_NAMED, paths, key=in_order)
+    shown = ", ".join(display_name(os.path.basename(path)) for path in first)
     more = ", …" if len(paths) > _NAMED else ""
     return [f"Skipped {_files(len(paths))} without a video extension: {shown}{more}"]
 
@@ -195,4 +192,4 @@ def _root_of(pattern: str) -> str:
 
 
 def _name(path: str, root: str) -> str:
-    return Path(os.path.relpath(path, root or os.curdir)).as_posix()
+    return os.path.relpath(path, root or os.curdir).replace(os.sep, "/")

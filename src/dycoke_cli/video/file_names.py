@@ -1,4 +1,4 @@
-"""Names of videos on a command line: suffixes of videos and images, and the name of stdin."""
+"""Kinds of paths: suffixes of videos and images, the name of stdin, entries that are folders."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def is_video(path: str) -> bool:
 def is_picture(path: str) -> bool:
     """Whether a file name has the suffix of an image."""
     return os.path.splitext(path)[1].lower() in PICTURES
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is neither, and no error."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()

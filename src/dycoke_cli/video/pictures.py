@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
-from dycoke_cli.video.file_names import is_picture, is_video
+from dycoke_cli.video.file_names import is_folder, is_picture, is_video
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
@@ -83,7 +83,9 @@ def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
     if not isinstance(source, str):
         return Pictures(name or f"{display_name(source[0])}, …", source)
     try:
-        files = [one.name for one in os.scandir(source) if one.is_file() and one.name[0] != "."]
+        with os.scandir(source) as entries:
+            # What can't be read, such as a link to nowhere, is reported when it is opened.
+            files = [e.name for e in entries if e.name[0] != "." and not is_folder(e)]
     except (OSError, ValueError):  # not a folder, or unreadable; opening it reports the cause
         return None
     name = name or display_name(source)

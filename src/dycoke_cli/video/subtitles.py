@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import display_name, for_model
 from dycoke_cli.video.open_file import advice_on_address
@@ -136,6 +136,7 @@ def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
 
     Raises:
         UsageError: it can't be read, has another format, or no line.
+        OutOfMemoryError: its lines take too much memory.
     """
     with open_subtitles(path) as file:
         return parse_subtitles(file, display_name(path))
@@ -163,6 +164,16 @@ def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
 
 def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
     """Read an open subtitle file; `name` is for errors. See `read_subtitles`."""
+    try:
+        return _parsed(file, name)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"the subtitles {name} take far more memory than those of a film: leave out "
+            "--subtitles, or set --memory-limit to what reading them may take"
+        ) from error
+
+
+def _parsed(file: BinaryIO, name: str) -> Subtitles:
     import av
 
     try:
@@ -180,6 +191,8 @@ def parse_subtitles(file: BinaryIO, name: str) -> Subtitles:
             mode="r",
             options={"format_whitelist": _FORMATS},
         )
+    except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not another format
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UsageError(
             f"the subtitles {name} can't be read: it is no SubRip, WebVTT or ASS file, or it is "

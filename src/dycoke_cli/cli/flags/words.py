@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.file_walk import matches
 from dycoke_cli.video.file_names import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
@@ -74,7 +75,7 @@ def _exists(word: str) -> bool:
 
 def is_pattern(word: str) -> bool:
     """Whether a word is a glob pattern with matching files."""
-    return glob.has_magic(word) and any(glob.iglob(word, recursive=True))
+    return glob.has_magic(word) and any(matches(word))
 
 
 def has_suffix(word: str) -> bool:

@@ -1,0 +1,100 @@
+"""Files below a folder, and files that match a pattern, whatever links and depths the folder has.
+
+`glob` and, before Python 3.12, `os.walk` call themselves for each level of folders, and `glob`
+follows links in `**`: two links to their own folder are 2^40 paths. Here links in `**` aren't
+followed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from dycoke_cli.video.file_names import is_folder
+
+_RECURSIVE = re.compile(r"(|.*?[/\\])\*\*(?:[/\\](.*))?", re.DOTALL)
+_SEPARATORS = re.compile(r"[/\\]+" if os.sep == "\\" else "/+")
+
+
+def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk the folders below a folder, each before those in it; hidden ones aren't entered.
+
+    Args:
+        folder: where to begin.
+        links: whether links to folders are followed; without, they are among neither the folders
+            nor the files. Each folder is entered once.
+
+    Yields:
+        Path of a folder relative to the first ("" is that), the names of the folders and of the
+        files in it. Folders that the caller removes from the list aren't entered. A folder that
+        can't be listed is left out.
+    """
+    entered = set[tuple[int, int]]()
+    left = [""]
+    while left:
+        inside = left.pop()
+        path = os.path.join(folder, inside)
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as entries:
+                found = [(entry.name, entry.is_symlink(), is_folder(entry)) for entry in entries]
+        except OSError:
+            continue
+        folders = [name for name, link, here in found if here and (links or not link)]
+        folders = [name for name in folders if not name.startswith(".")]
+        yield inside, folders, [name for name, _, here in found if not here]
+        left += [os.path.join(inside, name) for name in reversed(folders)]
+
+
+def matches(pattern: str) -> Iterator[str]:
+    """Paths of the files and folders that a glob pattern matches, in any order.
+
+    As `glob.iglob(pattern, recursive=True)`, but `**` is no link to a folder.
+    """
+    recursive = _RECURSIVE.fullmatch(pattern)
+    if recursive is None:
+        yield from glob.iglob(pattern)
+        return
+    head, tail = recursive[1], recursive[2] or ""
+    wanted = ["**", *filter(None, _SEPARATORS.split(tail))]
+    for begin in glob.iglob(head) if glob.has_magic(head) else [head]:
+        for inside, _, files in walk(begin or os.curdir):
+            for path in (inside, *(os.path.join(inside, name) for name in files)):
+                if (begin or path) and _fits(path.split(os.sep) if path else [], wanted):
+                    yield os.path.join(begin, path)
+
+
+def _fits(path: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the parts of a path match those of a pattern, of which "**" is any number of parts.
+
+    Time is their product at most: `reached` has the places of the pattern up to which it matches.
+    """
+    reached = _with_empty({0}, wanted)
+    for name in path:
+        after = set[int]()
+        for place in reached:
+            if place == len(wanted):
+                continue
+            if wanted[place] == "**":
+                after |= {place} if not name.startswith(".") else set()
+            elif fnmatch.fnmatch(name, wanted[place]) and (
+                wanted[place].startswith(".") or not name.startswith(".")
+            ):
+                after.add(place + 1)
+        reached = _with_empty(after, wanted)
+    return len(wanted) in reached
+
+
+def _with_empty(places: set[int], wanted: Sequence[str]) -> set[int]:
+    """Places of a pattern, and those behind each "**" that matches nothing there."""
+    found = set(places)
+    for place in range(len(wanted)):
+        if place in found and wanted[place] == "**":
+            found.add(place + 1)
+    return found

@@ -1,0 +1,93 @@
+"""Patterns match what `glob` matches, and end where it doesn't: in loops of links, and far down."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.cli.flags.words import is_pattern
+from dycoke_cli.evaluation.folder import Folder
+from dycoke_cli.runs.discovery import find
+from dycoke_cli.runs.file_walk import matches, walk
+from tests.runs.pretended import make_clips
+
+DEEP = 1500
+"""More folders in each other than Python's recursion has levels."""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_clips(tmp_path, "a.mp4", ".b.mp4", "c[1].mp4")
+    make_clips(tmp_path / "x" / "y" / "x", "a.mp4", "d.txt")
+    make_clips(tmp_path / "x" / ".git", "e.mp4")
+    make_clips(tmp_path / "z", "a.mp4", "A.MP4")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "z" / "gone.mp4").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*.mp4", "**", "**/*", "**/*.mp4", "**/x/**", "**/x/*", "x/**/a.mp4", "*/**/a.mp4",
+        "**/**/x/**/*.txt", "./**/a.mp4", "**/.b*", "**/[ax]*", "x/y/x/none/**/*", "a**b", "**/y",
+        "none/**/*.mp4", "**/c[[]1].mp4", "[xz]/**/*",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("absolute", [False, True])
+def test_as_glob(tree: Path, pattern: str, absolute: bool) -> None:
+    if absolute:
+        pattern = os.path.join(glob.escape(str(tree)), pattern)
+    expected = {os.path.normpath(path) for path in glob.glob(pattern, recursive=True)}
+    found = [os.path.normpath(path) for path in matches(pattern)]
+    assert len(found) == len(set(found))
+    assert set(found) - {"."} == expected - {"."}
+
+
+def test_paths_are_as_the_pattern_has_them(tree: Path) -> None:
+    assert sorted(matches("./x/**/a.mp4")) == ["./x/y/x/a.mp4"]
+    assert sorted(matches("**/y")) == ["x/y"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.mp4", "**/none.mp4", "x/**/*.mp4"])
+def test_links_that_lead_back_end(tree: Path, pattern: str) -> None:
+    """Two of them are 2^40 paths to `glob`."""
+    before = sorted(matches(pattern))
+    for folder in (tree, tree / "x", tree / "z"):
+        (folder / "back").symlink_to(tree)
+        (folder / "here").symlink_to(folder)
+    begun = time.process_time()
+    assert sorted(matches(pattern)) == before
+    assert is_pattern(pattern) == bool(before)
+    assert time.process_time() - begun < 1
+    assert sorted(name for _, _, files in walk(str(tree), links=True) for name in files) == [
+        ".b.mp4", "A.MP4", "a.mp4", "a.mp4", "a.mp4", "c[1].mp4", "d.txt", "gone.mp4",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A video so far down, by its path from the working folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = os.path.join(*["d"] * DEEP)
+    os.mkdir("d")
+    for _ in range(DEEP - 1):
+        os.chdir("d")
+        os.mkdir("d")
+    os.chdir(tmp_path)
+    Path(folder, "a.mp4").touch()
+    yield f"{folder}/a.mp4"
+    os.remove(f"{folder}/a.mp4")
+    os.removedirs(folder)  # pytest's way of removing folders is recursive, too
+
+
+def test_folders_far_down(deep: str, tmp_path: Path) -> None:
+    assert [video.name for video in find(".").videos] == [deep]
+    assert [video.name for video in find("**/*.mp4").videos] == [deep]
+    assert Folder(tmp_path).video("a") == tmp_path / deep
