@@ -59,6 +59,42 @@ def opened(
     return shown
 
 
+# Texts that want to be something else: markup, a script, an address, an attribute, a placeholder.
+HOSTILES = (
+    "</script><script>window.pwned=1</script>",
+    "<img src=x onerror='window.pwned=1'><svg/onload=window.pwned=1>",
+    '" onmouseover="window.pwned=1" autofocus onfocus=\'window.pwned=1\' x="',
+    "javascript:window.pwned=1",
+    "</textarea></title></style></template><iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "<!--<script>@SCRIPT@ @DATA@ @POLICY@ ]]>",
+    "\u2028window.pwned=1//\u2029${window.pwned=1}{{window.pwned=1}}`",
+    "__proto__",
+    "\0\x1b]0;title\x07\x85\ufeff\udc80",
+    "",
+)
+TURNED = "clip \u202e4pm.evol\u2066\u200f"
+"""A name that a screen would show as "clip love.mp4"."""
+
+
+def is_only_text(shown: Any) -> None:
+    """Check that no text became an element, an attribute or a script of the page."""
+    assert shown.evaluate("window.pwned") is None
+    odd = "img, svg, iframe, a, object, embed, base, form[action], [style], [src]:not(img)"
+    assert shown.locator(odd).count() == 0
+    assert shown.locator("script").count() == 2
+    names = "document.querySelectorAll('*').values().flatMap(one => one.getAttributeNames())"
+    assert not [name for name in shown.evaluate(f"[...{names}]") if name.startswith("on")]
+
+
+def everywhere(document: Any, text: str) -> Any:
+    """A document with another text in place of each of its texts."""
+    if isinstance(document, str):
+        return text
+    if isinstance(document, dict):
+        return {key: everywhere(value, text) for key, value in document.items()}
+    return [everywhere(one, text) for one in document] if isinstance(document, list) else document
+
+
 def said(shown: Any, panel: int) -> dict[str, float]:
     """What a method's line of the token that is shown says."""
     found = shown.locator("article .step").nth(panel).evaluate("node => ({...node.dataset})")

@@ -18,7 +18,15 @@ from dycoke_cli.inspect.inspection import inspect_question, pictures
 from dycoke_cli.inspect.page import as_uris, page
 from dycoke_cli.video import Sampling, read
 from tests import browser as browsers
-from tests.browser import browser, numbers_are_of, steps_by_keyboard
+from tests.browser import (
+    HOSTILES,
+    TURNED,
+    browser,
+    everywhere,
+    is_only_text,
+    numbers_are_of,
+    steps_by_keyboard,
+)
 from tests.cli.harness import ROOT
 from tests.documents import example
 from tests.inspect.test_page import HOSTILE
@@ -78,6 +86,53 @@ def test_hostile_text_is_only_text(browser: Any, data: dict[str, Any], tmp_path:
     assert shown.locator("h1").text_content() == HOSTILE
     assert shown.locator(".answer button").nth(1).text_content() == HOSTILE
     assert shown.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("text", [*HOSTILES, TURNED])
+def test_whatever_a_text_says_the_page_works(
+    browser: Any, data: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    """Each text of the document is that one: names, question, answers, words, titles."""
+    hostile = {**data, "inspection": everywhere(data["inspection"], text)}
+    shown = opened(browser, page(hostile), tmp_path)
+    is_only_text(shown)
+    steps_by_keyboard(shown, hostile["inspection"])
+    numbers_are_of(shown, hostile["inspection"])
+    report = example(EvalReport, rows=(example(ScoredRow, changed=3),), changes=(example(Change),))
+    shown = opened(browser, page({"report": everywhere(to_dict(report), text)}), tmp_path)
+    is_only_text(shown)
+    assert shown.locator(".change").count() == 1
+
+
+def test_a_name_turns_nothing_beside_it(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
+    inspection = {**data["inspection"], "video": TURNED}
+    shown = opened(browser, page({**data, "inspection": inspection}), tmp_path)
+    about = shown.locator("#about").text_content()
+    assert about.startswith(r"clip \u202e4pm.evol\u2066\u200f · mini")
+    change = example(Change, video=TURNED)
+    report = example(EvalReport, rows=(example(ScoredRow, changed=1),), changes=(change,))
+    shown = opened(browser, page({"report": to_dict(report)}), tmp_path)
+    assert r"video clip \u202e4pm.evol\u2066\u200f ·" in shown.locator(".about").text_content()
+
+
+def test_long_texts_and_long_answers_leave_a_page(
+    browser: Any, data: dict[str, Any], tmp_path: Path
+) -> None:
+    """A megabyte of each; and more numbers than a function takes as arguments."""
+    whole = data["inspection"]
+    first, second = whole["methods"]
+    steps = first["trace"]["steps"]
+    longer = {**first, "trace": {**first["trace"], "steps": steps[:1] + steps[-1:] * 25_000}}
+    large = {**whole, "question": "many words " * 100_000, "video": "x" * 10**6}
+    shown = opened(browser, page({**data, "inspection": large}), tmp_path)
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.locator("article").first.bounding_box()["y"] < 900
+    steps_by_keyboard(shown, large)
+    shown = opened(
+        browser, page({**data, "inspection": {**whole, "methods": [longer, second]}}), tmp_path
+    )
+    shown.keyboard.press("End")
+    assert "Token 25001 of 25001" in shown.locator("article .step").first.text_content()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ import pytest
 from PIL import Image
 
 from tests import browser as browsers
-from tests.browser import browser, numbers_are_of, steps_by_keyboard
+from tests.browser import (
+    HOSTILES,
+    TURNED,
+    browser,
+    is_only_text,
+    numbers_are_of,
+    steps_by_keyboard,
+)
 from tests.inspect.test_page import HOSTILE
 from tests.server.pretended import BODY_LIMIT, Running, body_of, running
 from tests.server.test_page import ROOT, address, ask_cold
@@ -146,6 +154,47 @@ def test_hostile_text_is_only_text(browser: Any, address: str) -> None:
     assert HOSTILE.rpartition("/")[2] in shown.locator("#chosen").text_content()
     assert shown.locator("img").count() == 0
     assert shown.title() == "dycoke serve"
+
+
+def answering(**reply: Any) -> Callable[[Any], None]:
+    return lambda route: route.fulfill(**reply)
+
+
+@pytest.mark.parametrize("text", [*HOSTILES, TURNED, "x" * 10**6])
+def test_whatever_is_asked_and_answered_the_page_works(
+    browser: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    with running(monkeypatch) as server:
+        shown = opened(browser, at(server), refused=True)
+        reply = [{"method": 0, "text": text}, {"method": 1, "text": text}]
+        body = "".join(f"data: {json.dumps(event)}\n\n" for event in reply)
+        error = json.dumps({"error": {"message": f"no: {text}"}})
+        for stream in (
+            {"status": 200, "content_type": "text/event-stream", "body": body},
+            {"status": 400, "content_type": "application/json", "body": error},
+        ):
+            shown.route("**/inspect", answering(**stream))
+            choose(shown, _file(f"{text[:200]}.mp4", 9), f"{text}?")
+            for field in ("#method", "#against"):
+                shown.locator(field).fill(f"{text}!")
+            shown.locator("#go").click()
+            shown.locator("#go:enabled").wait_for()
+            is_only_text(shown)
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert shown.locator("#result .answer").count() == 2
+        assert shown.locator("#go").bounding_box()["y"] < 2000
+        assert status(shown).startswith("No: ")
+
+
+def test_a_name_turns_nothing_beside_it(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(monkeypatch) as server:
+        shown = opened(browser, at(server))
+        choose(shown, _file(TURNED, 9))
+        named = shown.locator("#chosen").text_content()
+        assert named == r"clip \u202e4pm.evol\u2066\u200f (0 kB)"
+        shown.locator("#file").set_input_files([_file(f"{n}{TURNED}", 9) for n in (1, 2)])
+        shown.locator("#go").click()
+        assert "\u202e" not in status(shown)
 
 
 def at(server: Running) -> str:

@@ -19,7 +19,7 @@ async function* eventsOf(reply) {
 const contentOf = (file) => new Promise((resolve, reject) => {
   const reader = new FileReader();
   reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
-  reader.addEventListener("error", () => reject(new Error(`${file.name} can't be read`)));
+  reader.addEventListener("error", () => reject(new Error(`${plain(file.name)} can't be read`)));
   reader.readAsDataURL(file);
 });
 
@@ -32,7 +32,7 @@ async function framesOf(files) {
   const frames = [];
   for (const file of files) {
     const picture = await createImageBitmap(file).catch(() => {
-      throw new Error(`${file.name} can't be read as a picture`);
+      throw new Error(`${plain(file.name)} can't be read as a picture`);
     });
     if (!frames.length) Object.assign(canvas, { width: picture.width, height: picture.height });
     const { width, height } = canvas;
@@ -74,7 +74,7 @@ function showServer({ model, methods, method, frames, most_frames, most_bytes, n
   }
 
   const bytes = () => files.reduce((sum, file) => sum + file.size, 0);
-  const name = () => files[0].name + (files.length > 1 ? ` and ${files.length - 1} more` : "");
+  const name = () => plain(files[0].name) + (files.length > 1 ? ` and ${files.length - 1} more` : "");
 
   function take(chosen) {
     if (!chosen.length) return;

@@ -5,14 +5,14 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
   const perFrame = grid.rows * grid.columns;
   const whole = grid.frames * perFrame;
   const frameOf = (token) => Math.floor(token / perFrame);
-  const longest = Math.max(...methods.map((method) => method.trace.steps.length));
+  const longest = largest(methods.map((method) => method.trace.steps.length), 0);
   const seconds = (frame) => `${grid.timestamps_s[frame].toFixed(2)} s`;
   let step = -1; // the overview
   let view = "attention";
   let chosen = null; // a frame
 
   about.textContent =
-    `${video} · ${model.name} (${model.dtype}, ${model.device}) · ${grid.frames} frames of ` +
+    `${plain(video)} · ${plain(model.name)} (${model.dtype}, ${model.device}) · ${grid.frames} frames of ` +
     `${grid.rows} × ${grid.columns} tokens`;
   host.append(template("of-inspection"));
 
@@ -37,7 +37,7 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       isActive: new Set(one.active),
       isEvicted: new Set(one.evicted),
       isRecalled: new Set(one.recalled),
-      most: Math.max(...one.attention, 1e-9),
+      most: largest(one.attention, 1e-9),
       frames: byFrame(trace.kept, one.attention),
     }));
     return { title, method, trace, at, steps, place, kept: byFrame(trace.kept), pointed: null };
@@ -221,9 +221,9 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
     const box = courseBox(width, height);
     const one = box.width / panel.steps.length;
     const high = box.heat / grid.frames;
-    const most = Math.max(...panel.steps.flatMap((each) => each.frames), 1e-9);
-    const moved = Math.max(
-      1, ...panel.steps.slice(2).map((each) => Math.max(each.evicted.length, each.recalled.length)),
+    const most = largest(panel.steps.flatMap((each) => each.frames), 1e-9);
+    const moved = largest(
+      panel.steps.slice(2).map((each) => Math.max(each.evicted.length, each.recalled.length)), 1,
     );
     const middle = box.heat + (height - box.heat) / 2;
     const reach = (height - box.heat) / 2 - 4;
@@ -284,7 +284,7 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
         const now = panel.steps[indexOf(panel)];
         if (now) {
           drawing.fillStyle = colour("--heat");
-          const most = Math.max(...now.frames, 1e-9);
+          const most = largest(now.frames, 1e-9);
           const mark = (now.frames[frame] / most) * (floor - 6);
           drawing.fillRect(left + panel.place * share, floor - mark - 1, Math.max(2, share - 1), 3);
         }

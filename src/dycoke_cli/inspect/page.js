@@ -14,6 +14,13 @@ const made = (name, text = "", kind = "") => {
 };
 const template = (name) => document.getElementById(name).content.cloneNode(true);
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 && share > 0 ? 1 : 0)} %`;
+// Not Math.max(...numbers): a few 100,000 arguments are too many.
+const largest = (numbers, least) => numbers.reduce((most, one) => Math.max(most, one), least);
+// A name beside other text, whose order the signs for right-to-left text would change.
+const plain = (name) => name.replace(
+  /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
+  (sign) => `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`,
+);
 const sum = (numbers) => numbers.reduce((whole, one) => whole + one, 0);
 // Asked for at each cell of a drawing, and the same until the system changes between light and dark.
 const colours = new Map();

@@ -55,7 +55,7 @@ function showReport({ benchmark, split, rows, changes }) {
     const texts = {
       ".outcome": OUTCOMES[change.outcome] ?? change.outcome,
       h2: change.question,
-      ".about": `${name(change)} · video ${change.video} · ${change.kind} · ${change.item}`,
+      ".about": [name(change), `video ${change.video}`, change.kind, change.item].map(plain).join(" · "),
       ".reference": change.answer,
       ".baseline": change.uncompressed,
       ".compressed": change.said,
