@@ -28,10 +28,11 @@
 # make docs     write docs/cli.md from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
-# make fuzz     give 50,000 broken files and texts to the code that reads them; an interrupted run resumes,
+# make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
 #               and what other code was tried with is tried again (half an hour); writes docs/fuzz.md
-# make soak     ask about 1,000 clips, broken ones among them, and kill the run ten times; then 500
-#               questions in one process (minutes; docs/batch.md has the long run)
+# make soak     a server under the worst bodies and 2,000 idle connections for five minutes; 500 questions in
+#               one process; 1,000 clips, broken ones among them, in a run that is killed ten times (half an
+#               hour; docs/batch.md has the long run)
 # make rehearsal  first contact with four published models, in their layout and at their true size, with
 #               random weights from a hub on this machine: pull (killed 20 times), default, ask, batch,
 #               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
@@ -177,7 +178,7 @@ fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --write
 
 soak: $(INSTALLED)
-	$(BIN)/python tests/soak.py
+	$(BIN)/python -m tests.soak
 
 rehearsal: $(INSTALLED)
 	$(BIN)/python -m tests.rehearsal $(MODELS)

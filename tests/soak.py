@@ -1,10 +1,12 @@
-"""The soak: `dycoke batch` over 1,000 clips, killed again and again; 500 questions in one process.
+"""The soak: `dycoke batch` over 1,000 clips, killed again and again; 500 questions in one process;
+a server under the worst bodies and connections that its limits allow.
 
 Run as `make soak`. For each engine it checks that every clip that can be read is answered once and
 every other one has one error; that an undisturbed run gives the same answers; that a run with
 nothing left to do says that failures stand; and that memory is flat. The answers of the one process
-must be those of new ones, and its memory flat, too. With `--kills 0 --place DIR` batch runs once,
-undisturbed, and goes on where it was stopped.
+must be those of new ones, and its memory flat, too. The server must answer `/health` in half a
+second and questions as before, and its memory stays within 500 MB. With `--kills 0 --place DIR`
+batch runs once, undisturbed, and goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -18,13 +20,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from tests.soaking import questions
 from tests.soaking.killing import FAILURES_STAND, QUESTION, Command, kill_again_and_again, lines_in
 from tests.soaking.memory import Sample, draw, growth, is_flat, sampler
 from tests.soaking.rendered import Clips, make_clips
+from tests.soaking.serving import soak_server
 from tests.soaking.verdict import answers_in, faults
 
 SAMPLE = 8
@@ -118,21 +118,33 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=20)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--questions", type=int, default=500)
-    parser.add_argument("--engine", action="append", choices=["local", "ray"])
+    parser.add_argument("--engine", action="append", choices=["local", "ray", "none"])
+    parser.add_argument("--serve-minutes", type=float, default=5, help="of the server; 0: none")
+    parser.add_argument("--clients", type=int, default=16, help="that send it the worst bodies")
+    parser.add_argument("--waiting", type=int, default=2000, help="idle and slow connections to it")
     parser.add_argument("--place", type=Path, metavar="DIR", help="kept, to go on from there")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--write", type=Path, metavar="PNG", help="a picture of the memory")
     given = parser.parse_args()
     print(f"seed {given.seed}")
-    cached = Path(tempfile.gettempdir()) / f"dycoke-soak-{given.clips}-{given.broken}"
-    clips = make_clips(cached, given.clips, given.broken)
     place = given.place or Path(tempfile.mkdtemp(prefix="dycoke-soak-"))
     place.mkdir(parents=True, exist_ok=True)
-    found, runs = [], {}
+    found, runs = [], dict[str, list[Sample]]()
+    if given.serve_minutes:
+        figures = soak_server(
+            place / "serve", 60 * given.serve_minutes, given.clients, given.waiting
+        )
+        print(figures.text(), flush=True)
+        found += [f"serve: {fault}" for fault in figures.faults()]
+    engines = [engine for engine in given.engine or ["local", "ray"] if engine != "none"]
+    cached = Path(tempfile.gettempdir()) / f"dycoke-soak-{given.clips}-{given.broken}"
+    if given.questions or engines:
+        clips = make_clips(cached, given.clips, given.broken)
     if given.questions:
         name = f"{given.questions:,} questions in one process"
-        found, runs[name] = question_soak(clips, given.questions, place)
-    for engine in given.engine or ["local", "ray"]:
+        more, runs[name] = question_soak(clips, given.questions, place)
+        found += more
+    for engine in engines:
         name = f"batch --engine {engine}, {given.clips:,} clips"
         more, runs[name] = soak(
             clips, engine, given.kills, given.seed, place, memory=given.clips >= 200, fresh=SAMPLE

@@ -9,6 +9,7 @@ import pytest
 from tests import warm
 from tests.soak import soak
 from tests.soaking.rendered import make_clips
+from tests.soaking.serving import soak_server
 from tests.soaking.verdict import faults
 
 
@@ -41,3 +42,14 @@ def test_the_verdict_sees_what_is_wrong(tmp_path: Path) -> None:
         "is not valid under any",
     ):
         assert fault in found
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_worst_bodies_change_no_answer_and_take_little_memory(tmp_path: Path) -> None:
+    """`make soak` also checks the time of `/health`, which a busy machine can't keep."""
+    figures = soak_server(tmp_path, seconds=15, clients=4, waiting=300)
+    figures.health_s = [0.0]
+    assert not figures.faults()
+    assert figures.waiting >= 300
+    assert sum(figures.statuses.values()) >= 8
