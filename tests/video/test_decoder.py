@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import time
@@ -47,6 +48,26 @@ def test_the_frames_are_those_that_are_read_here() -> None:
     assert np.array_equal(clip.frames, alone.frames)
     assert (clip.timestamps_s, clip.info) == (alone.timestamps_s, alone.info)
     assert progress == [(done, 8) for done in range(1, 9)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_the_process_is_sealed_before_it_has_a_video() -> None:
+    """What the sandbox's own tests prove is proven of this process only if it enters it."""
+    with Decoder() as child:
+        process = child.start()
+        process.await_ready()
+        of_process = Path(f"/proc/{process.pid}")
+        lines = (of_process / "status").read_text().splitlines()
+        status = {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
+        if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
+            pytest.skip("no filter for this kernel, or for this architecture")
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        [written] = [
+            line
+            for line in (of_process / "limits").read_text().splitlines()
+            if line.startswith("Max file size")
+        ]
+        assert written.split()[3:5] == ["0", "0"]
 
 
 @pytest.mark.slow

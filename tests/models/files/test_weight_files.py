@@ -96,6 +96,20 @@ def test_a_link_out_of_the_folder(folder: Path, sharded: bool) -> None:
         load(str(folder), device="cpu")
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+)
+def test_a_small_file_that_is_a_link_out(name: str, folder: Path) -> None:
+    """Its content isn't quoted by an error, either."""
+    outside = folder.parent / "private.txt"
+    outside.write_text("secret: 1")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ModelError, match=r"is a link out of it; replace the link") as refused:
+        load(str(folder), device="cpu")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_link_within_the_folder(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "weights")
     (folder / "model.safetensors").symlink_to("weights")
