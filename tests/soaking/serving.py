@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -37,7 +36,7 @@ MOST_BYTES = 500 * 10**6
 """By which the memory of the server may grow over what it has after its first answer."""
 _MIB = 1024**2
 _BODY_MIB = 64  # --body-limit
-_PATIENCE_S = 120.0
+_PATIENCE_S, _STARTING_S = 120.0, 600.0
 _EVERY_S = 0.25
 _STARTS_PER_S = 200.0
 # Of this machine; each has a share of the connections. Elsewhere than on Linux there is the first.
@@ -153,7 +152,7 @@ def server(place: Path) -> Iterator[tuple[int, int]]:
     try:
         yield _port(process, place / "serve.log"), process.pid
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
             process.wait(_PATIENCE_S)
         finally:
@@ -161,7 +160,7 @@ def server(place: Path) -> Iterator[tuple[int, int]]:
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + _STARTING_S
     while process.poll() is None and time.monotonic() < until:
         if found := re.search(r"Serving mini at http://127\.0\.0\.1:(\d+)/", log.read_text()):
             return int(found[1])
