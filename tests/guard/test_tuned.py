@@ -43,6 +43,8 @@ DAMAGED: list[Callable[[dict[str, Any]], bytes]] = [
     changed(tries=[[[ATTEMPT, ATTEMPT | {"score": float("nan")}]]]),
     changed(version=["0"]),
     changed(sampling=[]),
+    changed(sampling={"frames": float("nan")}),
+    changed(sampling={"frames": [{"a": float("inf")}]}),
     *(
         lambda content, wrong=wrong: json.dumps(
             content | {"tuned": content["tuned"] | wrong}

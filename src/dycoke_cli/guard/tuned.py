@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +78,13 @@ class Tuning:
 
         Raises:
             UsageError: a method or a parameter doesn't exist (any more).
-            ValueError: a parameter isn't finite, shares aren't in [0, 1], or attempts don't fit the
-                ladder.
+            ValueError: a parameter or a sampling option isn't finite, shares aren't in [0, 1], or
+                attempts don't fit the ladder.
         """
         for method in (self.method, *self.ladder):
             restore(method)
-            numbers = [value for value in method.values() if isinstance(value, float)]
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError("a parameter that isn't finite")
+        # Raises ValueError for a number that isn't finite, at any depth.
+        json.dumps([self.sampling, self.method, *self.ladder], allow_nan=False)
         tuned = self.tuned
         agreement = () if tuned.agreement is None else (tuned.agreement,)
         attempts = [each for video in self.tries for question in video for each in question]

@@ -84,6 +84,22 @@ def test_names_of_inputs_are_words(searched, monkeypatch, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"per_frame": 0}, {"per_frame": -4}, {"per_frame": "4"}, {"tail": -1}, {"token_id": -1},
+        {"least_frames": -1}, {"exact_frames": 0}, {"temporal_patch_size": 0},
+    ],
+)  # fmt: skip
+def test_numbers_that_no_layout_has(wrong, searched, monkeypatch, tmp_path) -> None:
+    finds(monkeypatch, SLICES, searched)
+    found_layout(Model(), processor(), "it")
+    [file] = tmp_path.glob("layouts/*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    assert found_layout(Model(), processor(), "it") == SLICES
+    assert searched == ["it", "it"]
+
+
+@pytest.mark.parametrize(
     "text", ["", "[]", "{}", "[" * 3000, json.dumps({"token_id": "seven", "per_frame": None})]
 )
 def test_a_damaged_file_counts_as_none(text, searched, monkeypatch, tmp_path) -> None:

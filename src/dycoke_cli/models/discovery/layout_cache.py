@@ -26,6 +26,11 @@ _DISCOVERED_FIELDS: dict[str, type] = {
     "as_images": bool, "temporal_patch_size": int, "needs_frame_count": bool,
 }  # fmt: skip
 _FIELDS = _FAMILY_FIELDS | _DISCOVERED_FIELDS
+_LEAST = {
+    "tail": 0, "least_frames": 0, "token_id": 0, "exact_frames": 1, "temporal_patch_size": 1,
+    "per_frame": 1,
+}  # fmt: skip
+"""The least value of each number that isn't None."""
 _MAX_BYTES = 4096
 
 
@@ -72,10 +77,10 @@ def _read(file: Path) -> Family | None:
     """The cached family; None if there is none, or the file is damaged or of another version."""
     try:
         values = json.loads(read_own(file, _MAX_BYTES))
+        if any(values[name] is not None and values[name] < least for name, least in _LEAST.items()):
+            return None
         per_frame, grid = values.pop("per_frame"), values.pop("grid")
         if values.keys() != _FIELDS.keys():
-            return None
-        if values["temporal_patch_size"] < 1:
             return None
         for name, kind in _FIELDS.items():
             missing = values[name] is None and name in ("token_id", "exact_frames")
