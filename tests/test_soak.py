@@ -53,3 +53,10 @@ def test_the_worst_bodies_change_no_answer_and_take_little_memory(tmp_path: Path
     assert not figures.faults()
     assert figures.waiting >= 300
     assert sum(figures.statuses.values()) >= 8
+
+
+def test_make_runs_no_file_of_tests_by_its_path() -> None:
+    """The folder would come first in `sys.path`, and tests/inspect hide the standard library's."""
+    recipes = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    assert "python -m tests.soak" in recipes
+    assert "python tests/" not in recipes
