@@ -33,6 +33,8 @@
 # make soak     a server under the worst bodies and 2,000 idle connections for five minutes; 500 questions in
 #               one process; 1,000 clips, broken ones among them, in a run that is killed ten times (half an
 #               hour; docs/batch.md has the long run)
+# make kills    kill batch, eval, tune and pull with SIGKILL at 200 random moments, run each again, and compare
+#               what is left with an undisturbed run (MOMENTS="--batch 80 --eval 50"; an hour; Linux)
 # make rehearsal  first contact with four published models, in their layout and at their true size, with
 #               random weights from a hub on this machine: pull (killed 20 times), default, ask, batch,
 #               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
@@ -77,7 +79,7 @@ WORKERS := $(shell nproc)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen smollm2 smollm2-first mutants fuzz soak rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -179,6 +181,9 @@ fuzz: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak
+
+kills: $(INSTALLED)
+	$(BIN)/python -m tests.kills $(MOMENTS)
 
 rehearsal: $(INSTALLED)
 	$(BIN)/python -m tests.rehearsal $(MODELS)

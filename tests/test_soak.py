@@ -1,13 +1,20 @@
-"""A small soak; `make soak` is the large one."""
+"""A small soak, and some kills; `make soak` and `make kills` are the large ones."""
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import warm
+from tests.hub import Hub
+from tests.kills import kill_at
 from tests.soak import soak
+from tests.soaking.commands import ROOT, commands, files_in, repositories
 from tests.soaking.rendered import make_clips
 from tests.soaking.serving import soak_server
 from tests.soaking.verdict import faults
@@ -24,6 +31,36 @@ def test_nothing_lost_and_nothing_twice(engine: str, kills: int, tmp_path: Path)
     place = tmp_path / "place"
     found, _ = soak(clips, engine, kills, 5, place, memory=False, popen=warm.Popen)
     assert not found
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
+@pytest.mark.parametrize("name", ["batch", "eval", "tune", "pull"])
+def test_what_is_killed_leaves_what_an_undisturbed_run_leaves(name: str, tmp_path: Path) -> None:
+    with Hub(repositories()) as hub:
+        command = commands(tmp_path, hub)[name]
+        found, reached = kill_at(command, 3, 7, tmp_path / "place", warm.Popen)
+    assert (found, reached.total()) == ([], 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["soak", "kills"])
+def test_the_program_of_a_target_starts(target: str) -> None:
+    recipe = re.search(
+        rf"^{target}: .*\n\t\$\(BIN\)/python (.*)", (ROOT / "Makefile").read_text(), re.M
+    )
+    assert recipe is not None
+    words = shlex.split(recipe[1].replace("$(MOMENTS)", ""))
+    subprocess.run([sys.executable, *words, "--help"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_files_that_are_left_are_seen(tmp_path: Path) -> None:
+    """Wherever they are; only what the hub client and torch note in any run isn't compared."""
+    for name in ("tmp/torchinductor_me/x", "home/hub/locks", "tmp/left", "out/.out.1-1.part"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_in(tmp_path) - {"tmp", "out"} == {"tmp/left", "out/.out.1-1.part"}
 
 
 def test_the_verdict_sees_what_is_wrong(tmp_path: Path) -> None:

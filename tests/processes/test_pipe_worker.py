@@ -77,6 +77,22 @@ def test_ctrl_c_is_not_for_it(worker: Worker) -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+@linux
+def test_no_file_is_left_whatever_ends_the_process(tmp_path: Path) -> None:
+    """Neither after a kill nor after `os._exit`, with which a command ends."""
+    code = (
+        "import os, sys; from dycoke_cli.processes.pipe_worker import Worker;"
+        "from tests.processes.test_pipe_worker import serve;"
+        "workers = [Worker(serve, 'hello', preload=('dycoke_cli.version',)) for _ in '12'];"
+        "workers[1].send('you'); assert workers[1].receive() == 'hello you';"
+        "print(os.listdir(os.environ['TMPDIR'])); sys.stdout.flush(); os._exit(0)"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, os.listdir(tmp_path)) == ("[]\n", [])
+
+
 def test_stop_ends_it_whatever_it_does(worker: Worker) -> None:
     worker.send("sleep")
     os.kill(worker.pid, signal.SIGSTOP)

@@ -16,7 +16,6 @@ import os
 import stat
 from dataclasses import fields
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from dycoke_cli.storage.cache_folder import (
     is_of_another_user,
     unwritable,
 )
+from dycoke_cli.storage.output_file import replacing
 from dycoke_cli.version import __version__
 
 _TOWER = {field.name for field in fields(TowerAttention)}
@@ -93,17 +93,11 @@ class VisualCache:
         tensors = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
         if not _finite(tensors):
             return
-        # Each thread writes its own file; the last one to finish wins, and all are the same.
-        partial = self._files.path(f"{key}.{os.getpid()}-{get_ident()}.part")
         try:
-            save_file(tensors, partial, {"video": key, "digest": _digest(tensors)})
-            partial.chmod(0o600)
-            os.replace(partial, self._files.path(key))
+            with replacing(self._files.path(key), 0o600) as temporary:
+                save_file(tensors, temporary, {"video": key, "digest": _digest(tensors)})
         except (OSError, SafetensorError) as error:
             raise OutputError(unwritable(self._files.folder, error)) from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
         self._files.trim()
 
 

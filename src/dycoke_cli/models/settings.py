@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.storage.output_file import replace_content
 
 BUNDLED = "mini"
 """Model that is used until a default is chosen."""
@@ -64,15 +64,7 @@ def choose_default_model(name: str) -> Path:
         if _read(path) is None:
             raise OutputError(_foreign(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written to a temporary file and renamed, so that a full disk never leaves half a file.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({_KEY: name}, file)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        replace_content(path, json.dumps({_KEY: name}).encode(), 0o600)
     except OSError as error:
         raise OutputError(f"{path} can't be written ({error.strerror})") from error
     return path

@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -160,7 +161,7 @@ def start_preloading(modules: Sequence[str]) -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(["dycoke_cli.processes.fork_server", *modules])
-    with _environment, _environment_of_server():
+    with _environment, _environment_of_server(), _unnamed_socket():
         start_in_lasting_thread(forkserver.ensure_running)
 
 
@@ -220,6 +221,31 @@ def _environment_of_server() -> Iterator[None]:
             del os.environ[name]
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _unnamed_socket() -> Iterator[None]:
+    """Have a fork server that is started in the block listen at a socket without a path.
+
+    multiprocessing makes a folder for the socket among the temporary files. It would stay there if
+    this process were killed, and after `os._exit`. Linux connects to a socket by its descriptor.
+    Private attributes of multiprocessing: `_config` of a process, `_forkserver_address`.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    settings: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    before, folder_before = server._forkserver_address, settings.get("tempdir")
+    with tempfile.TemporaryDirectory(prefix="dycoke-") as folder:
+        settings["tempdir"] = folder
+        try:
+            yield
+        finally:
+            settings["tempdir"] = folder_before
+        if server._forkserver_address != before:
+            # Open as long as this process runs: a server that ends is followed by another one.
+            socket = os.open(server._forkserver_address, os.O_PATH)
+            server._forkserver_address = f"/proc/self/fd/{socket}"
 
 
 def _run(

@@ -6,12 +6,12 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.storage.output_file import remove_left, replace_content
 
 ENVIRONMENT = "DYCOKE_CACHE"
 """Environment variable that replaces the default folder."""
@@ -94,6 +94,7 @@ class CacheFiles:
 
     def clear(self) -> int:
         """Delete all files; returns their number."""
+        remove_left(self.folder)
         files = self.listed()
         for path in files:
             path.unlink(missing_ok=True)
@@ -101,6 +102,7 @@ class CacheFiles:
 
     def trim(self) -> None:
         """Evict files until the limit holds; the newest stays even if it alone exceeds it."""
+        remove_left(self.folder)
         files, total = self.listed(), self.nbytes
         while total > self.limit and len(files) > 1:
             oldest = files.pop(0)
@@ -117,21 +119,13 @@ class CacheFiles:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write or replace a file of the cache atomically.
+    """Write or replace a file of the cache atomically; it is readable by this user alone.
 
     Raises:
         OSError: it can't be written; an earlier file is unchanged.
     """
     make_folder(file.parent)
-    # In the same folder, since a rename is atomic only within one file system.
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        os.replace(name, file)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    replace_content(file, text.encode(), 0o600)
 
 
 def is_of_another_user(status: os.stat_result) -> bool:

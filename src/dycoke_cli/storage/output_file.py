@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -11,6 +16,10 @@ from dycoke_cli.unicode import display_name
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.
 _MAX_SHOWN = 250
+_TEMPORARY = re.compile(r"\.(.+)\.(\d{1,9})-\d+\.part", re.DOTALL)
+_numbers = count()
+_written: set[Path] = set()
+"""Temporary files of this process."""
 
 
 def check_output_file(
@@ -50,21 +59,74 @@ def check_output_file(
         )
 
 
-def replace_content(path: Path, content: bytes | bytearray) -> None:
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A temporary file that replaces `path` at the end of the block.
+
+    Temporary files that a killed process left in place of `path` are removed.
+
+    Args:
+        path: of the file, which may exist.
+        mode: of a temporary file, reduced by the umask.
+
+    Raises:
+        OSError: it can't be created, or can't replace `path`, which is unchanged.
+    """
+    remove_left(path.parent, path.name)
+    # In the same folder, since a rename is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.part")
+    # Exclusively: fails rather than overwrites a user's file of that name.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    _written.add(temporary)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        _written.discard(temporary)
+
+
+def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:
     """Replace the content of a file atomically, or create the file.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        mode: of the file, reduced by the umask.
 
     Raises:
         OSError: it can't be written; `path` is unchanged.
     """
-    # In the same folder, since a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.touch(exist_ok=False)  # fails rather than overwrites a user's file of that name
-    try:
+    with replacing(path, mode) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink()
-        raise
+
+
+def remove_left(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files of `replacing` whose processes were killed; not on Windows.
+
+    Args:
+        folder: of the files.
+        name: of the file that they were to replace; None for any.
+    """
+    with suppress(OSError):  # the folder can't be read, or another process removes the file
+        for path in map(Path, os.scandir(folder)):
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and name in (None, found[1]) and _is_left(path, int(found[2])):
+                path.unlink()
+
+
+def _is_left(temporary: Path, pid: int) -> bool:
+    if pid == os.getpid():  # in containers, later processes have the id of earlier ones
+        return temporary not in _written
+    if os.name != "posix":  # where signal 0 ends a process
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:  # or the process is another user's
+        return error.errno == errno.ESRCH
+    return False
 
 
 def unwritable(path: Path, error: OSError, flag: str = "--out") -> str:

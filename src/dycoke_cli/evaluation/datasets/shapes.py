@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_tol
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.shapes.script import from_json
 from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.output_file import replacing
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
@@ -83,11 +83,10 @@ class Shapes(Dataset):
             from dycoke_cli.shapes.recording import Recording, write_clip
 
             make_folder(folder)
-            # Workers may render the same clip: each writes its own file, and all are identical.
-            partial = folder / f".{os.getpid()}-{video}.mp4"
             script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
-            write_clip(script, Recording(), partial)
-            os.replace(partial, path)
+            # Workers may render the same clip: each writes its own file, and all are identical.
+            with replacing(path) as temporary:
+                write_clip(script, Recording(), temporary)
         return path
 
     @staticmethod

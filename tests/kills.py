@@ -1,0 +1,191 @@
+"""Kills batch, eval, tune and pull with SIGKILL at random moments, and runs each again to its end.
+
+Run as `make kills`. Three ways take turns: all processes of the command, the command alone, and one
+of its children. What the command has left at its end must be what an undisturbed run leaves: the
+same results, none lost and none twice, no other file. No process may be left, and no message may
+be a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.hub import Hub
+from tests.soaking.commands import Command, commands, files_in, repositories
+from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
+
+MOMENTS = {"batch": 80, "eval": 50, "tune": 20, "pull": 50}
+_PATIENCE_S = 900.0
+"""For a command that goes on without one of its children."""
+# A moment may be behind the end of a run that is faster than the undisturbed one was.
+_LATEST = 0.95
+
+Popen = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@dataclass
+class Run:
+    """A command that is started in a folder again and again.
+
+    Attributes:
+        found: what isn't as it should be.
+    """
+
+    command: Command
+    folder: Path
+    popen: Popen
+    found: list[str] = field(default_factory=list)
+    _whole: list[bytes] = field(default_factory=list)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it in a session of its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._whole = self.command.lines(self.folder)
+        with (self.folder.with_suffix(".log")).open("ab") as log:
+            return self.popen(
+                self.command.line,
+                cwd=self.folder,
+                env=self.command.environment_in(self.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def end(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for its end, and whether it came to it by itself.
+
+        What was whole before is still there, and no process is left.
+        """
+        try:
+            code = process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.found.append(f"it hangs: {names_of(running(process.pid))}")
+            WAYS["all"](process.pid, random.Random())
+            code = process.wait()
+        if left := wait_until_none_runs(process.pid):
+            self.found.append(f"processes are left: {names_of(left)}")
+        lost = [
+            line
+            for line in set(self._whole) - set(self.command.lines(self.folder))
+            if b'"error": {' not in line  # it was asked again
+        ]
+        if lost:
+            self.found.append(f"lost: {lost}")
+        return code == self.command.code
+
+    def outcome(self) -> tuple[Any, set[str]]:
+        """What it has left."""
+        if b"Traceback" in self.folder.with_suffix(".log").read_bytes():
+            self.found.append("a message is a traceback")
+        return self.command.results(self.folder), files_in(self.folder)
+
+
+def kill_at(
+    command: Command, moments: int, seed: int, place: Path, popen: Popen = subprocess.Popen
+) -> tuple[list[str], Counter[str]]:
+    """Kill a command at so many random moments.
+
+    Args:
+        command: to kill.
+        moments: to reach.
+        seed: of the moments.
+        place: an empty folder for what it leaves.
+        popen: starts each run.
+
+    Returns:
+        what isn't as it should be, and how many moments were reached in each way.
+    """
+    undisturbed = Run(command, place / f"{command.name}-whole", popen)
+    begun = time.monotonic()
+    if not undisturbed.end(undisturbed.start()):
+        return [f"{command.name}: the undisturbed run failed"], Counter()
+    took = time.monotonic() - begun
+    results, files = undisturbed.outcome()
+    rng, ways, reached = random.Random(seed), itertools.cycle(WAYS), Counter[str]()
+    found = list(undisturbed.found)
+    for number in itertools.count():
+        if reached.total() >= moments:
+            break
+        run = Run(command, place / f"{command.name}-{number}", popen)
+        kills = list(_kill_until_done(run, rng, ways, took, moments - reached.total()))
+        reached += Counter(kills)
+        try:
+            left, paths = run.outcome()
+            if left != results:
+                run.found.append(f"other results: {left} and undisturbed {results}")
+            if paths != files:
+                run.found.append(f"other files: {sorted(paths ^ files)}")
+        except (OSError, ValueError) as error:
+            run.found.append(f"{type(error).__name__}: {error}")
+        print(f"{run.folder.name}: {' '.join(kills)}", *run.found, sep="\n  ", flush=True)
+        found += [f"{run.folder.name}: {fault}" for fault in run.found]
+        if not run.found:
+            shutil.rmtree(run.folder)
+    return found, reached
+
+
+def _kill_until_done(
+    run: Run, rng: random.Random, ways: Iterator[str], took: float, most: int
+) -> Iterator[str]:
+    """Start it again and again until it ends by itself; the ways in which it was killed."""
+    done, kills = False, 0
+    while not done:
+        process = run.start()
+        if kills < most:
+            try:
+                process.wait(rng.uniform(0, _LATEST * took))
+            except subprocess.TimeoutExpired:
+                way = next(ways)
+                WAYS[way](process.pid, rng)
+                kills += 1
+                yield way
+        done = run.end(process)
+        if not done and kills == most:
+            most = -1  # one more run, undisturbed
+        elif not done and most == -1:
+            run.found.append("the last run failed")
+            return
+
+
+def main() -> None:
+    """Kill the commands that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, moments in MOMENTS.items():
+        parser.add_argument(f"--{name}", type=int, default=moments, metavar="MOMENTS")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--place", type=Path, metavar="DIR", help="an empty folder, which is kept")
+    given = parser.parse_args()
+    print(f"seed {given.seed}")
+    place = given.place or Path(tempfile.mkdtemp(prefix="dycoke-kills-"))
+    place.mkdir(parents=True, exist_ok=True)
+    found = []
+    with Hub(repositories()) as hub:
+        for name, command in commands(place, hub).items():
+            if moments := getattr(given, name):
+                begun = time.monotonic()
+                more, reached = kill_at(command, moments, given.seed, place)
+                ways = ", ".join(f"{way} {count}" for way, count in reached.items())
+                took = time.monotonic() - begun
+                print(f"{name}: {reached.total()} moments ({ways}), {took:.0f} s", flush=True)
+                found += more
+    if found:
+        sys.exit("\n".join([*found, f"what was written is in {place}"]))
+    if given.place is None:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
