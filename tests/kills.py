@@ -1,9 +1,10 @@
 """Kills batch, eval, tune and pull with SIGKILL at random moments, and runs each again to its end.
 
-Run as `make kills`. Three ways take turns: all processes of the command, the command alone, and one
-of its children. What the command has left at its end must be what an undisturbed run leaves: the
-same results, none lost and none twice, no other file. No process may be left, and no message may
-be a traceback.
+Run as `make kills`. Each run is forked with the libraries imported (`tests/warm.py`), or most
+moments would fall into imports. Three ways take turns: all processes of the command, the command
+alone, and one of its children. What the command has left at its end must be what an undisturbed run
+leaves: the same results, none lost and none twice, no other file. No process may be left, and no
+message may be a traceback.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import warm
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
 from tests.soaking.sessions import WAYS, names_of, running, wait_until_none_runs
@@ -94,7 +96,7 @@ class Run:
 
 
 def kill_at(
-    command: Command, moments: int, seed: int, place: Path, popen: Popen = subprocess.Popen
+    command: Command, moments: int, seed: int, place: Path, popen: Popen = warm.Popen
 ) -> tuple[list[str], Counter[str]]:
     """Kill a command at so many random moments.
 
@@ -108,6 +110,7 @@ def kill_at(
     Returns:
         what isn't as it should be, and how many moments were reached in each way.
     """
+    popen([sys.executable, "-c", ""]).wait()  # begins the process that others are forked from
     undisturbed = Run(command, place / f"{command.name}-whole", popen)
     begun = time.monotonic()
     if not undisturbed.end(undisturbed.start()):

@@ -40,7 +40,7 @@ def test_nothing_lost_and_nothing_twice(engine: str, kills: int, tmp_path: Path)
 def test_what_is_killed_leaves_what_an_undisturbed_run_leaves(name: str, tmp_path: Path) -> None:
     with Hub(repositories()) as hub:
         command = commands(tmp_path, hub)[name]
-        found, reached = kill_at(command, 3, 7, tmp_path / "place", warm.Popen)
+        found, reached = kill_at(command, 3, 7, tmp_path / "place")
     assert (found, reached.total()) == ([], 3)
 
 

@@ -42,7 +42,10 @@ def default_model() -> str | None:
     try:
         settings = _read(path)
     except OSError as error:
-        raise ModelError(f"the settings in {path} can't be read ({error.strerror})") from error
+        raise ModelError(
+            f"the settings in {path} can't be read ({error.strerror}); set {ENVIRONMENT} to a file "
+            "of your own, or name a --model"
+        ) from error
     if settings is None:
         raise ModelError(_foreign(path))
     name = settings.get(_KEY)

@@ -1,0 +1,160 @@
+"""Two users of one machine, each with a server: real processes of root and of nobody."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.harness import CLIP, PATIENCE_S, Outcome
+
+pytestmark = [pytest.mark.extended, pytest.mark.slow]
+ROOT_USER, NOBODY = 0, 65534
+ASK = ("ask", str(CLIP), "What?", "--frames", "2", "--max-new-tokens", "2", "--quiet")
+ONE_SENTENCE = re.compile(r"Error: [^\n]+\n")
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the machine, with the environment of a login.
+
+    Args:
+        number: of the user.
+        place: has the home, and the folder for temporary files that all share.
+        python: that every user can run.
+    """
+
+    number: int
+    place: Path
+    python: str
+
+    @property
+    def home(self) -> Path:
+        return self.place / f"home-{self.number}"
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        own = {"HOME": str(self.home), "TMPDIR": str(self.place / "tmp"), "OMP_NUM_THREADS": "1"}
+        # Libraries, but the interpreter's own modules are those of the one that runs.
+        libraries = [p for p in sys.path if p and not Path(p).is_relative_to(sys.base_prefix)]
+        path = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(libraries)}
+        who: dict[str, Any] = {"user": self.number, "group": self.number, "extra_groups": []}
+        return subprocess.Popen(
+            [self.python, *arguments],
+            env={**path, **own, **environment},
+            cwd="/",
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **({} if self.number == ROOT_USER else who),
+        )
+
+    def run(self, *arguments: str, **environment: str) -> Outcome:
+        with self.start("-m", "dycoke_cli", *arguments, **environment) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        return Outcome(process.returncode, out, err)
+
+    @contextmanager
+    def serving(self) -> Iterator[int]:
+        """A server; yields its port."""
+        with self.start("-m", "dycoke_cli", "serve", "--port", "0") as process:
+            try:
+                assert process.stderr is not None
+                said = list[str]()
+                while not (said and said[-1].startswith("Serving ")):
+                    said.append(process.stderr.readline())
+                    assert said[-1], said
+                yield int(said[-1].rpartition(":")[2].partition("/")[0])
+            finally:
+                process.terminate()
+
+
+@pytest.fixture
+def users() -> Iterator[tuple[User, User]]:
+    if not hasattr(os, "geteuid") or os.geteuid() != ROOT_USER:
+        pytest.skip("only root can start processes of two users")
+    # pytest's folder is closed to others.
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "tmp").mkdir()
+        (place / "tmp").chmod(0o1777)
+        system = shutil.which(f"python{sys.version_info[0]}.{sys.version_info[1]}", path="/usr/bin")
+        for python in filter(None, (sys.executable, system)):
+            both = User(ROOT_USER, place, python), User(NOBODY, place, python)
+            for user in both:
+                user.home.mkdir(0o700, exist_ok=True)
+                os.chown(user.home, user.number, user.number)
+            if _can_run(both[1]):
+                yield both
+                return
+        pytest.skip("nobody can't run this Python with its libraries: they are closed to others")
+
+
+def _can_run(user: User) -> bool:
+    try:
+        with user.start("-c", f"import torch, dycoke_cli; open({str(CLIP)!r})") as process:
+            process.communicate()
+    except PermissionError:
+        return False
+    return process.returncode == 0
+
+
+def answered(port: int) -> int:
+    """Requests that a server has answered, this one not among them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+        counts = re.findall(
+            r'^dycoke_requests_total\{status="200"\} (\d+)', reply.read().decode(), re.M
+        )
+    return sum(map(int, counts))
+
+
+def test_each_uses_what_is_their_own(users: tuple[User, User]) -> None:
+    root, nobody = users
+    with ExitStack() as stack:
+        first = stack.enter_context(root.serving())
+        taken = nobody.run("serve", "--port", str(first))
+        assert (taken.code, taken.out) == (6, "")
+        assert ONE_SENTENCE.fullmatch(taken.err), taken.err
+        assert "choose another --port" in taken.err
+        second = stack.enter_context(nobody.serving())
+        before = answered(first), answered(second)
+        assert nobody.run(*ASK).code == 0
+        assert (answered(first), answered(second)) == (before[0] + 1, before[1] + 2)
+        assert root.run(*ASK).code == 0
+        assert (answered(first), answered(second)) == (before[0] + 3, before[1] + 3)
+        assert nobody.run("serve", "stop").code == 0
+        assert nobody.run("serve", "stop").code == 1
+        assert answered(first) == before[0] + 4
+    owners = {path: path.stat().st_uid for user in users for path in user.home.rglob("*")}
+    assert owners == {path: 0 if root.home in path.parents else NOBODY for path in owners}
+
+
+def test_a_cache_of_another_user_is_refused_and_the_settings_too(users: tuple[User, User]) -> None:
+    root, nobody = users
+    shared = root.place / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert root.run(*ASK, "--cache", DYCOKE_CACHE=str(shared)).code == 0
+    others = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
+    assert others
+    refused = nobody.run(*ASK, "--cache", DYCOKE_CACHE=str(shared))
+    assert (refused.code, refused.out) == (6, "")
+    assert "belongs to another user, who could change what is kept there" in refused.err
+    assert nobody.run(*ASK, DYCOKE_CACHE=str(shared)).code == 0
+    assert {path: path.read_bytes() for path in others} == others
+    # As with sudo, where it keeps HOME.
+    home = nobody.run(*ASK, HOME=str(root.home))
+    assert home.code == 4
+    assert ONE_SENTENCE.fullmatch(home.err)
+    assert "DYCOKE_SETTINGS" in home.err
