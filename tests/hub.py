@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,7 +135,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._answer(body=False)
 
         def do_GET(self) -> None:
-            self._answer(body=True)
+            with suppress(ConnectionError):  # the client is gone
+                self._answer(body=True)
 
         def _answer(self, body: bool) -> None:
             hub.asked.append(self.path)

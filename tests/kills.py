@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dycoke_cli.storage.temporary import temporary_folder
 from tests import warm
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories
@@ -92,6 +93,8 @@ class Run:
         """What it has left."""
         if b"Traceback" in self.folder.with_suffix(".log").read_bytes():
             self.found.append("a message is a traceback")
+        with temporary_folder(self.folder / "tmp"):
+            pass  # as the next command does, this removes what was left there
         return self.command.results(self.folder), files_in(self.folder)
 
 

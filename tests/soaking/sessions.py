@@ -47,7 +47,9 @@ def wait_until_none_runs(session: int) -> list[int]:
 
 def kill_all(session: int, rng: Random) -> None:
     """Kill all processes of a session, as the system does when it stops a container."""
-    os.killpg(session, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it hasn't begun its session yet
+        os.killpg(session, signal.SIGKILL)
+    os.kill(session, signal.SIGKILL)
 
 
 def kill_parent(session: int, rng: Random) -> None:

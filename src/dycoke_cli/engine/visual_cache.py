@@ -29,10 +29,10 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import (
     CacheFiles,
     encoded_videos,
-    is_of_another_user,
     unwritable,
 )
-from dycoke_cli.storage.output_file import replacing
+from dycoke_cli.storage.private_file import is_of_another_user
+from dycoke_cli.storage.temporary import temporary_folder
 from dycoke_cli.version import __version__
 
 _TOWER = {field.name for field in fields(TowerAttention)}
@@ -94,8 +94,11 @@ class VisualCache:
         if not _finite(tensors):
             return
         try:
-            with replacing(self._files.path(key), 0o600) as temporary:
-                save_file(tensors, temporary, {"video": key, "digest": _digest(tensors)})
+            # A folder, because safetensors writes to a temporary file of its own.
+            with temporary_folder(self._files.folder) as folder:
+                save_file(tensors, folder / key, {"video": key, "digest": _digest(tensors)})
+                (folder / key).chmod(0o600)
+                os.replace(folder / key, self._files.path(key))
         except (OSError, SafetensorError) as error:
             raise OutputError(unwritable(self._files.folder, error)) from error
         self._files.trim()

@@ -12,7 +12,6 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dycoke_cli.processes.fork_server import PARENT
+from dycoke_cli.storage.temporary import temporary_folder
 
 T = TypeVar("T")
 
@@ -236,8 +236,8 @@ def _unnamed_socket() -> Iterator[None]:
     server: Any = forkserver._forkserver
     settings: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     before, folder_before = server._forkserver_address, settings.get("tempdir")
-    with tempfile.TemporaryDirectory(prefix="dycoke-") as folder:
-        settings["tempdir"] = folder
+    with temporary_folder() as folder:
+        settings["tempdir"] = str(folder)
         try:
             yield
         finally:

@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import json
 import os
-import tempfile
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from dycoke_cli.server.fetching import fetch
 from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.storage.temporary import temporary_folder
 
 _JPEG = b"\xff\xd8\xff"
 _FILE_URL = "file://"
@@ -79,7 +79,7 @@ def opened(url: str, media: Media) -> Iterator[MediaFile]:
     if scheme == "file":
         yield _below(url, media.root)
         return
-    with tempfile.TemporaryDirectory(prefix="dycoke-serve-") as folder:
+    with temporary_folder() as folder:
         path = os.path.join(folder, "video")
         frames = None
         if scheme == "data":

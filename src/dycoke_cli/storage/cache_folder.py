@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.storage.output_file import remove_left, replace_content
+from dycoke_cli.storage.output_file import replace_content
+from dycoke_cli.storage.private_file import is_of_another_user
+from dycoke_cli.storage.temporary import remove_left
 
 ENVIRONMENT = "DYCOKE_CACHE"
 """Environment variable that replaces the default folder."""
@@ -126,11 +128,6 @@ def write_whole(file: Path, text: str) -> None:
     """
     make_folder(file.parent)
     replace_content(file, text.encode(), 0o600)
-
-
-def is_of_another_user(status: os.stat_result) -> bool:
-    """Whether another user owns a file or folder; False on Windows, which has no owner ids."""
-    return hasattr(os, "geteuid") and status.st_uid != os.geteuid()
 
 
 def unwritable(folder: Path, error: Exception) -> str:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.storage.temporary import temporary_file
 from dycoke_cli.unicode import display_name
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.
 _MAX_SHOWN = 250
-_TEMPORARY = re.compile(r"\.(.+)\.(\d{1,9})-\d+\.part", re.DOTALL)
-_numbers = count()
-_written: set[Path] = set()
-"""Temporary files of this process."""
 
 
 def check_output_file(
@@ -63,8 +57,6 @@ def check_output_file(
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A temporary file that replaces `path` at the end of the block.
 
-    Temporary files that a killed process left in place of `path` are removed.
-
     Args:
         path: of the file, which may exist.
         mode: of a temporary file, reduced by the umask.
@@ -72,20 +64,10 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     Raises:
         OSError: it can't be created, or can't replace `path`, which is unchanged.
     """
-    remove_left(path.parent, path.name)
     # In the same folder, since a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.part")
-    # Exclusively: fails rather than overwrites a user's file of that name.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-    _written.add(temporary)
-    try:
+    with temporary_file(path, mode) as temporary:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        _written.discard(temporary)
 
 
 def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:
@@ -101,32 +83,6 @@ def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -
     """
     with replacing(path, mode) as temporary:
         temporary.write_bytes(content)
-
-
-def remove_left(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files of `replacing` whose processes were killed; not on Windows.
-
-    Args:
-        folder: of the files.
-        name: of the file that they were to replace; None for any.
-    """
-    with suppress(OSError):  # the folder can't be read, or another process removes the file
-        for path in map(Path, os.scandir(folder)):
-            found = _TEMPORARY.fullmatch(path.name)
-            if found and name in (None, found[1]) and _is_left(path, int(found[2])):
-                path.unlink()
-
-
-def _is_left(temporary: Path, pid: int) -> bool:
-    if pid == os.getpid():  # in containers, later processes have the id of earlier ones
-        return temporary not in _written
-    if os.name != "posix":  # where signal 0 ends a process
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:  # or the process is another user's
-        return error.errno == errno.ESRCH
-    return False
 
 
 def unwritable(path: Path, error: OSError, flag: str = "--out") -> str:

@@ -6,14 +6,17 @@ import os
 import stat
 from pathlib import Path
 
-from dycoke_cli.storage.cache_folder import is_of_another_user
-
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
 
 
 class NotOwnFileError(OSError):
     """A file that another user may have written, or that stands for another file."""
+
+
+def is_of_another_user(status: os.stat_result) -> bool:
+    """Whether another user owns a file or folder; False on Windows, which has no owner ids."""
+    return hasattr(os, "geteuid") and status.st_uid != os.geteuid()
 
 
 def read_own(path: Path, most_bytes: int = 2**24) -> str:

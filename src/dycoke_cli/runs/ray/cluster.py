@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
+from dycoke_cli.storage.temporary import temporary_folder
 
 # Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
@@ -95,8 +95,8 @@ def connected(address: str | None) -> Iterator[None]:
         return
     # Ray puts sockets into this folder, and their paths are limited to about 100 characters. The
     # default folder of macOS takes 50 of them.
-    place = "/tmp" if sys.platform == "darwin" else None
-    with tempfile.TemporaryDirectory("", "ray-", place, ignore_cleanup_errors=True) as folder:
+    place = Path("/tmp") if sys.platform == "darwin" else None
+    with temporary_folder(place) as folder:
         if address is None:
             options = {
                 "address": "local",

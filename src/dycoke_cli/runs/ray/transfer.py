@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.errors import DycokeError, VideoError
+from dycoke_cli.storage.temporary import temporary_folder
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.open_file import open_file
 
@@ -54,10 +55,11 @@ def received(path: str, chunk: Callable[[str, int], bytes | DycokeError]) -> Ite
         VideoError: the video can't be read there.
         OSError: the copy can't be written here.
     """
-    with tempfile.NamedTemporaryFile(prefix="dycoke-") as file:
-        while content := chunk(path, file.tell()):
-            if isinstance(content, DycokeError):
-                raise content
-            file.write(content)
-        file.flush()
-        yield file.name
+    with temporary_folder() as folder:
+        copy = os.path.join(folder, "video")
+        with open(copy, "wb") as file:
+            while content := chunk(path, file.tell()):
+                if isinstance(content, DycokeError):
+                    raise content
+                file.write(content)
+        yield copy

@@ -1,0 +1,155 @@
+"""Temporary files and folders: what was left of a killed process goes, all else stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.storage import temporary
+from dycoke_cli.storage.cache_folder import CacheFiles
+from dycoke_cli.storage.output_file import replace_content, replacing
+from dycoke_cli.storage.temporary import temporary_folder
+
+locks = pytest.mark.skipif(temporary.fcntl is None, reason="no such locks on this system")
+FILE = "replacing(Path(sys.argv[1]))"
+FOLDER = "temporary_folder(Path(sys.argv[1]))"
+USING = """
+import sys, time
+from pathlib import Path
+from dycoke_cli.storage.output_file import replacing
+from dycoke_cli.storage.temporary import temporary_folder
+with {} as made:
+    (made / "half" if made.is_dir() else made).write_text("half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def used(what: str, place: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is at work on a file or a folder."""
+    command = [sys.executable, "-c", USING.format(what), str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@locks
+def test_a_file_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text("before")
+    with used(FILE, out) as process:
+        (half,) = set(names(tmp_path)) - {"out.json"}
+        replace_content(out, b"mine")
+        assert names(tmp_path) == [half, "out.json"], "it is still being written"
+        process.send_signal(signal.SIGKILL)
+    assert out.read_bytes() == b"mine"
+    replace_content(tmp_path / "other.json", b"")
+    assert half in names(tmp_path), "of another file"
+    replace_content(out, b"again")
+    assert names(tmp_path) == ["other.json", "out.json"]
+    assert out.read_bytes() == b"again"
+
+
+@locks
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    with used(FOLDER, tmp_path) as process:
+        (left,) = names(tmp_path)
+        assert (tmp_path / left).stat().st_mode & 0o777 == 0o700
+        with temporary_folder(tmp_path) as mine:
+            assert names(tmp_path) == sorted([left, mine.name]), "it is still used"
+        assert names(tmp_path) == [left]
+        process.send_signal(signal.SIGKILL)
+    with temporary_folder(tmp_path) as mine:
+        assert names(tmp_path) == [mine.name]
+
+
+@locks
+def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with used(FOLDER, tmp_path):
+        pass
+    (left,) = names(tmp_path)
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+        with temporary_folder(tmp_path):
+            assert left in names(tmp_path)
+    (tmp_path / left).rename(tmp_path / "elsewhere")
+    (tmp_path / left).symlink_to(tmp_path / "elsewhere")
+    with temporary_folder(tmp_path):
+        assert names(tmp_path / "elsewhere") == ["half"]
+
+
+@locks
+def test_two_threads_on_one_file(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    with replacing(out) as mine:
+        replace_content(out, b"of another thread")
+        assert mine.exists()
+        mine.write_text("later")
+    assert (names(tmp_path), out.read_text()) == (["out.json"], "later")
+
+
+@locks
+def test_what_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another process, which found it between the two steps."""
+    locked, taken = temporary._lock, list[Path]()
+
+    def take(path: Path, *, wait: bool) -> int | None:
+        if not taken:
+            taken.append(path)
+            path.rmdir()
+        return locked(path, wait=wait)
+
+    monkeypatch.setattr(temporary, "_lock", take)
+    with temporary_folder(tmp_path) as folder:
+        assert folder.is_dir()
+        assert folder not in taken
+
+
+def test_names_that_only_look_alike_stay(tmp_path: Path) -> None:
+    own = [".out.json.part", ".out.json.12.part", "out.json.0123456789ab.part", "dycoke-0-1"]
+    for name in own:
+        (tmp_path / name).write_text("mine")
+    replace_content(tmp_path / "out.json", b"")
+    with temporary_folder(tmp_path):
+        pass
+    assert names(tmp_path) == sorted([*own, "out.json"])
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text("before")
+    with pytest.raises(ZeroDivisionError), replacing(out) as made:
+        made.write_text("half" * (1 // 0))
+    assert (names(tmp_path), out.read_text()) == (["out.json"], "before")
+
+
+@locks
+@pytest.mark.parametrize("act", [CacheFiles.clear, CacheFiles.trim])
+@pytest.mark.parametrize("what", [FILE, FOLDER])
+def test_a_cache_drops_what_was_left_in_it(
+    what: str, act: Callable[[CacheFiles], object], tmp_path: Path
+) -> None:
+    files = CacheFiles(tmp_path, ".safetensors", 100)
+    with used(what, files.path("key") if what == FILE else tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+    assert len(names(tmp_path)) == 1
+    act(files)
+    assert names(tmp_path) == []
