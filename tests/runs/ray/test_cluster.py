@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
 from dycoke_cli.runs.ray import cluster
 from dycoke_cli.runs.ray.cluster import Workers, connected, fit_workers
 from dycoke_cli.runs.ray.workers import OnRay
@@ -93,6 +95,39 @@ def test_a_cluster_that_doesnt_start_in_time(monkeypatch: pytest.MonkeyPatch) ->
         connected(None),
     ):
         pass
+
+
+def test_a_full_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000))
+    with (
+        pytest.raises(OutputError, match=r"needs 17 MB for its files, and \S+ has 2 MB free; make"),
+        connected(None),
+    ):
+        pass
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Ray uses it on Linux alone")
+def test_without_shared_memory() -> None:
+    """In some containers there is no /dev/shm, or it is read-only."""
+    with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
+        run = run_process([sys.executable, "-c", WITHOUT_SHARED_MEMORY], TMPDIR=folder)
+        assert (run.code, run.out) == (0, "7\n"), run.err
+        assert os.listdir(folder) == []
+
+
+# Only root could take it away: here Ray is told that there is none.
+WITHOUT_SHARED_MEMORY = """
+import os, ray
+from dycoke_cli.runs.ray import cluster
+def missing():
+    raise FileNotFoundError(2, "No such file or directory", "/dev/shm")
+ray._private.utils.get_shared_memory_bytes = missing
+cluster.SHARED_MEMORY = "/dev/none"
+with cluster.connected(None):
+    print(ray.get(ray.remote(lambda: 7).remote()))
+"""
 
 
 def test_nobody_answers() -> None:

@@ -6,13 +6,14 @@ Undocumented parts of Ray that are used here, checked on 2.60.0:
   joining a cluster that isn't there takes two minutes.
 - `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read from the environment when Ray is imported,
   is whether other machines can join a cluster, which then listens on all interfaces.
-- `ray.init(_temp_dir=…)`.
+- `ray.init(_temp_dir=…, _plasma_directory=…)`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError
+from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
@@ -33,6 +34,10 @@ from dycoke_cli.storage.temporary import temporary_folder
 # Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2
 _CONNECT_TIMEOUT_S = 5.0
+SHARED_MEMORY = "/dev/shm"
+"""Where Ray has its object store on Linux, if it is large enough."""
+# For Ray's logs and sockets; with less, it doesn't start and doesn't say why.
+_TEMPORARY_BYTES = 16 * 1024**2
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Otherwise a call that is still under way after `shutdown` would start another cluster.
@@ -86,6 +91,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     Raises:
         UsageError: the address is invalid.
+        OutputError: the folder for temporary files is full.
         DycokeError: there is no cluster, or none that this machine can join.
     """
     ray = import_ray()
@@ -98,6 +104,7 @@ def connected(address: str | None) -> Iterator[None]:
     place = Path("/tmp") if sys.platform == "darwin" else None
     with temporary_folder(place) as folder:
         if address is None:
+            _check_space(folder.parent)
             options = {
                 "address": "local",
                 "num_cpus": usable_cpus(),
@@ -106,6 +113,8 @@ def connected(address: str | None) -> Iterator[None]:
                 # Ray's logs are removed with this folder, unless they are to be read. Ray makes the
                 # folder that it is given readable for everybody: a subfolder of ours stays closed.
                 **({} if os.environ.get(DEBUG) else {"_temp_dir": f"{folder}/r"}),
+                # Without shared memory that can be written, Ray doesn't start.
+                "_plasma_directory": None if _has_shared_memory() else str(folder),
             }
         else:
             # Its workers don't inherit the environment of this process.
@@ -123,6 +132,18 @@ def connected(address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _has_shared_memory() -> bool:
+    return sys.platform != "linux" or os.access(SHARED_MEMORY, os.W_OK)
+
+
+def _check_space(folder: Path) -> None:
+    if (free := shutil.disk_usage(folder).free) < _TEMPORARY_BYTES:
+        raise OutputError(
+            f"Ray needs {_TEMPORARY_BYTES / 1e6:.0f} MB for its files, and {folder} has "
+            f"{free / 1e6:.0f} MB free; make room, or set TMPDIR to another folder"
+        )
 
 
 @contextmanager
