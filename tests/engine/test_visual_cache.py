@@ -207,12 +207,13 @@ def test_what_is_broken_off_leaves_nothing(tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_used_longest_ago_goes(tmp_path) -> None:
+@pytest.mark.parametrize("since", [0, 2**33], ids=["", "the clock was set back"])
+def test_what_was_used_longest_ago_goes(since: int, tmp_path) -> None:
     rows = torch.zeros(1000)
     cache = VisualCache(files(tmp_path, 3 * 4200))
     for age, key in enumerate("abc"):
         cache.put(key, Encoded(rows))
-        os.utime(tmp_path / f"{key}.safetensors", (age, age))
+        os.utime(tmp_path / f"{key}.safetensors", (since + age, since + age))
     assert cache.get("a", CPU) is not None  # used now
     cache.put("d", Encoded(rows))
     assert sorted(path.stem for path in files(tmp_path).listed()) == ["a", "c", "d"]

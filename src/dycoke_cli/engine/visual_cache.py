@@ -70,8 +70,7 @@ class VisualCache:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
-        with contextlib.suppress(OSError):
-            os.utime(path)  # used now: `trim` deletes the least recently used
+        self._files.note_use(path)
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         tower = {name: tensors.pop(name) for name in _TOWER & tensors.keys()}
         if with_attention and not tower:
@@ -101,6 +100,7 @@ class VisualCache:
                 os.replace(folder / key, self._files.path(key))
         except (OSError, SafetensorError) as error:
             raise OutputError(unwritable(self._files.folder, error)) from error
+        self._files.note_use(self._files.path(key))
         self._files.trim()
 
 

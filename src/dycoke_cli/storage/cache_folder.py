@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,15 @@ class CacheFiles:
 
     def listed(self) -> list[Path]:
         """All files, least recently used first."""
-        by_age = sorted((status.st_mtime, path) for path, status in self._entries())
+        by_age = sorted((status.st_mtime_ns, path) for path, status in self._entries())
         return [path for _, path in by_age]
+
+    def note_use(self, path: Path) -> None:
+        """Make a file the most recently used one, also if the clock was set back since others."""
+        newest = max((status.st_mtime_ns for _, status in self._entries()), default=0)
+        now = max(time.time_ns(), newest + 1)
+        with contextlib.suppress(OSError):
+            os.utime(path, ns=(now, now))
 
     @property
     def nbytes(self) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +59,20 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kernel_rates, "MEASURING_S", -1.0)
     for module in (choice, kernel_rates, model_facts):
         monkeypatch.setattr(module, "is_overloaded", lambda: False)
+
+
+def test_code_that_changed_after_the_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(model_facts, "_PACKAGE", tmp_path)
+    for seconds, name in ((100, "one.py"), (5000, "other.py")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (seconds, seconds))
+    stored: Any = SimpleNamespace(values={})
+    before = model_facts._file(stored, LoadOptions(), "cpu")
+    assert model_facts._file(stored, LoadOptions(), "cpu") == before
+    os.utime(tmp_path / "one.py", (1000, 1000))
+    assert model_facts._file(stored, LoadOptions(), "cpu") != before
 
 
 def cost(

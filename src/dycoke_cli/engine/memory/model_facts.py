@@ -83,8 +83,9 @@ def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
     timed = (cache_folder() / "kernels").glob("*.json")
     parts = [
-        # Of a checkout, whose version stays while its code changes.
-        max(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
+        # Of a checkout, whose version stays while its code changes. All of them: of two times, the
+        # later one may be the smaller one, after the clock was set back.
+        sorted(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
         *map(version, ("torch", "transformers")),
         stored.values,
         asdict(replace(loading, revision=None, device="auto")),
