@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,66 @@ def test_each_engine_goes_on_where_the_other_stopped(folder: Path, tmp_path: Pat
     assert sum("error" in known for known in lines(whole).values()) == 1
 
 
-def test_interrupt(folder: Path, tmp_path: Path) -> None:
-    for number in range(40):
-        shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
-    out = tmp_path / "out.jsonl"
+def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A run on Ray that has written something."""
     process = subprocess.Popen(
-        [*REAL, "batch", str(folder), "What happens?", "--out", str(out), *EXACT, *ON_RAY],
+        [*REAL, "batch", str(videos), "What happens?", "--out", str(out), *EXACT, *ON_RAY],
         stderr=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=begin,
     )
     try:
-        until(lambda: out.exists() and out.stat().st_size > 0)
+        until(lambda: process.poll() is not None or (out.exists() and out.stat().st_size > 0))
+    except BaseException:
+        process.kill()
+        raise
+    return process
+
+
+@pytest.mark.parametrize("killed", ["ray::MapWorker", "ray::Attempts", "raylet/raylet", "batch"])
+def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_path: Path) -> None:
+    """Workers are replaced; without what else is Ray's the run ends in a sentence, and resumes."""
+    for number in range(12):
+        shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert batch(folder, whole)[0] == 1
+    process = started(folder, out)
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+        chosen = [p for p in [psutil.Process(process.pid), *family] if killed in name_of(p)]
+        assert chosen
+        for one in chosen:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        _, said = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert b"Traceback" not in said
+    until(lambda: not alive(family))
+    if killed == "ray::MapWorker":
+        assert process.returncode == 1, said.decode()
+    else:
+        before = out.read_bytes()
+        assert batch(folder, out, *ON_RAY)[0] == 1
+        assert out.read_bytes().startswith(before)
+    assert texts(out) == texts(whole)
+
+
+def name_of(process: Any) -> str:
+    """The beginning of its command line, in which the names of other processes may follow."""
+    try:
+        return " ".join(process.cmdline()[:4])
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_interrupt(folder: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        shutil.copy(folder / "move.mp4", folder / f"copy{number}.mp4")
+    out = tmp_path / "out.jsonl"
+    process = started(folder, out)
+    try:
         family = psutil.Process(process.pid).children(recursive=True)
         # As a terminal does it: to all that were started.
         os.killpg(process.pid, signal.SIGINT)
