@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from dycoke_cli.answer.answer import Answer, Subtitles
 from dycoke_cli.errors import VideoError
@@ -80,6 +81,19 @@ def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
     assert [outcome.failed for outcome in reply.outcomes] == [False, False, True, True]
     assert "ended the worker that had it 3 times" in reply.outcomes[-1].line["error"]["message"]
     assert (tmp_path / "diary").read_text() == "a.mp4\n"
+
+
+def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(given: Any) -> None:
+        raise ActorDiedError
+
+    monkeypatch.setattr(worker_module.ray, "get", gone)
+    worker = RayWorker(Task(PLAN, 1, pretend, Actor(Attempts())))
+    reply = sent(worker, dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    assert str(reply.failure).startswith("the Ray cluster broke down (ActorDiedError: ")
+    assert str(reply.failure).endswith("; run it again")
 
 
 def test_worker_of_another_version_is_refused(tmp_path: Path) -> None:

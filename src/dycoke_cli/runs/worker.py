@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.models.explaining import explain
@@ -21,6 +22,7 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed
 from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.ray.cluster import broken
 from dycoke_cli.runs.ray.transfer import received
 from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
 from dycoke_cli.unicode import display_name
@@ -95,6 +97,8 @@ class RayWorker:
         try:
             outcomes = self._answer(given)
             reply = Reply(tuple(given.jobs), outcomes)
+        except RayError as error:  # another actor is gone
+            reply = Reply(tuple(given.jobs), failure=broken(error))
         except Exception as error:
             reply = Reply(tuple(given.jobs), failure=explain(error))
         return {"reply": pickle.dumps(reply)}

@@ -40,7 +40,7 @@ def write_clip(script: Script, how: Recording, path: Path) -> None:
     # One thread, so that the same script gives the same bytes on every machine.
     options: dict[str, object] = {"crf": str(script.camera.quality), "threads": "1"}
     options |= {"b": "0", "cpu-used": "4"} if webm else {"preset": "veryfast"}
-    with av.open(str(path), "w", format="webm" if webm else "mp4") as container:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx-vp9" if webm else "libx264", rate=how.fps)
         stream.width = stream.height = how.side
         stream.pix_fmt = "yuv420p"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_tol
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.shapes.script import from_json
 from dycoke_cli.storage.cache_folder import cache_folder, make_folder
-from dycoke_cli.storage.output_file import replacing
+from dycoke_cli.storage.temporary import temporary_folder
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
@@ -85,8 +86,9 @@ class Shapes(Dataset):
             make_folder(folder)
             script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
             # Workers may render the same clip: each writes its own file, and all are identical.
-            with replacing(path) as temporary:
-                write_clip(script, Recording(), temporary)
+            with temporary_folder(folder) as own:
+                write_clip(script, Recording(), own / path.name)
+                os.replace(own / path.name, path)
         return path
 
     @staticmethod

@@ -224,6 +224,17 @@ def _fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
     return min(fits, int(node.get("GPU", 0) / gpus)) if gpus else fits
 
 
+def broken(error: BaseException) -> DycokeError:
+    """Error of a run whose cluster failed; a `DycokeError` is returned as it is."""
+    if isinstance(error, DycokeError):
+        return error
+    # The end of the message: Ray puts the cause after the tracebacks of all processes between.
+    cause = " ".join(str(error).split())[-300:]
+    return DycokeError(
+        f"the Ray cluster broke down ({type(error).__name__}: {cause}); run it again"
+    )
+
+
 def import_ray() -> Any:
     """Import Ray, silenced.
 

@@ -21,7 +21,14 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.ray.attempts import Attempts
-from dycoke_cli.runs.ray.cluster import Workers, connected, fit_workers, need_ray, silence_data
+from dycoke_cli.runs.ray.cluster import (
+    Workers,
+    broken,
+    connected,
+    fit_workers,
+    need_ray,
+    silence_data,
+)
 from dycoke_cli.runs.ray.transfer import Sender
 
 if TYPE_CHECKING:
@@ -151,7 +158,7 @@ class _Replies:
                     return
             self._replies.put(DycokeError("Ray has ended with videos left; run it again"))
         except BaseException as error:
-            self._replies.put(_broken(error))
+            self._replies.put(broken(error))
 
 
 def _outcomes(
@@ -208,13 +215,3 @@ def _actor_here(kind: type, *arguments: Any) -> Any:
     node = ray.get_runtime_context().get_node_id()
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(kind).options(num_cpus=0, scheduling_strategy=strategy).remote(*arguments)
-
-
-def _broken(error: BaseException) -> DycokeError:
-    if isinstance(error, DycokeError):
-        return error
-    # The end of the message: Ray puts the cause after the tracebacks of all processes between.
-    cause = " ".join(str(error).split())[-300:]
-    return DycokeError(
-        f"the Ray cluster broke down ({type(error).__name__}: {cause}); run it again"
-    )
