@@ -45,10 +45,11 @@ def test_any_kill_leaves_the_lines_before_it(kind: str) -> None:
             rest = b"\0" * (len(whole[-1]) - left) if zeros else b""
             path.write_bytes(whole[-1][:left] + rest)
             lines = whole[-1][:left].count(b"\n")
+            intact = b"".join(whole[-1].splitlines(keepends=True)[:lines])
             with opened(Path(folder)) as journal:
                 kept = path.read_bytes()
-                assert kept == b"".join(whole[-1].splitlines(keepends=True)[:lines])
-                assert journal.damaged == (kept != whole[-1][:left] + rest)
+                assert kept == (intact or whole[0])  # a table's first line comes when it is opened
+                assert journal.damaged == (intact != whole[-1][:left] + rest)
                 done = max(n for n, content in enumerate(whole) if kept.startswith(content))
                 assert entries(journal) == known[done]
                 for number in range(done, LINES):
