@@ -88,9 +88,11 @@ def test_no_file_is_left_whatever_ends_the_process(tmp_path: Path) -> None:
         "print(os.listdir(os.environ['TMPDIR'])); sys.stdout.flush(); os._exit(0)"
     )
     command = [sys.executable, "-c", code]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    folder = tmp_path / ("long" * 30)  # longer than the path of a socket may be
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert (done.stdout, os.listdir(tmp_path)) == ("[]\n", [])
+    assert (done.stdout, os.listdir(folder)) == ("[]\n", [])
 
 
 def test_stop_ends_it_whatever_it_does(worker: Worker) -> None:

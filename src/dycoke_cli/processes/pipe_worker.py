@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
@@ -236,8 +236,11 @@ def _unnamed_socket() -> Iterator[None]:
     server: Any = forkserver._forkserver
     settings: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     before, folder_before = server._forkserver_address, settings.get("tempdir")
-    with temporary_folder() as folder:
-        settings["tempdir"] = str(folder)
+    with temporary_folder() as folder, ExitStack() as stack:
+        opened = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, opened)
+        # By number, since the path of a socket has 107 bytes at most, and TMPDIR may be longer.
+        settings["tempdir"] = f"/proc/self/fd/{opened}"
         try:
             yield
         finally:
