@@ -63,6 +63,9 @@ class FakeLoaded:
         kind = self.config.model_type
         return ModelTraits(kind, FAMILIES[kind], self.method_defaults, self.layers, self.name)
 
+    def fit(self, frames: int, height: int, width: int) -> None:
+        """Frames are kept as decoded."""
+
     @property
     def model(self) -> Any:
         return types.SimpleNamespace(config=self.config, dtype="float32")

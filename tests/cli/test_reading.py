@@ -17,12 +17,18 @@ import numpy as np
 import pytest
 
 from dycoke_cli.cli import render
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, VideoError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.runs import conversation
 from dycoke_cli.runs.conversation import background_read
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import OpenClip
-from tests.cli.fake_engine import FakeSession
+from dycoke_cli.video.kept_frames import FrameResize
+from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.fake_engine import load as fake_load
 from tests.cli.harness import CLIP, Outcome, run_here
 from tests.processes.test_pipe_worker import ended
@@ -50,6 +56,21 @@ def test_frames_are_those_that_are_read_alone(fake: list[FakeSession]) -> None:
     assert np.array_equal(fake[0].clip.frames, alone.frames)
     assert fake[0].clip.timestamps_s == alone.timestamps_s
     assert fake[0].clip.warnings == alone.warnings
+
+
+def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(loaded: FakeLoaded, frames: int, height: int, width: int) -> FrameResize:
+        return FrameResize((height, width), (8, 6), "bicubic", False, True, False)
+
+    monkeypatch.setattr(FakeLoaded, "fit", fit)
+    assert ask().code == 0
+    assert fake[0].clip.frames.shape == (16, 8, 6, 3)
+    request = Request("mini", LoadOptions(), Sampling(frames=2), Method(), GenerationOptions())
+    asked = conversation.Conversation((str(CLIP),), ["What?"], request)
+    shown, _ = conversation.open_session(asked, Listener(), reuse=False, decoded=True)
+    assert shown.clip.frames.shape == (2, 256, 256, 3)
 
 
 def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +110,8 @@ def test_the_videos_error_comes_first_whichever_was_faster(
             done["video"].set()
 
     def load(name: str, **options: Any) -> Any:
-        if first == "video":
+        # Frames that can be read wait for the model, which knows the size they are kept at.
+        if first == "video" and "video" in broken:
             assert done["video"].wait(PATIENCE_S)
         done["model"].set()
         if "model" in broken:
@@ -111,8 +133,8 @@ def test_the_videos_error_comes_first_whichever_was_faster(
 
 
 @contextmanager
-def beside_when_read(work: Callable[[], Any], reader: Any) -> Iterator[futures.Future[Any]]:
-    with background_read(work, reader) as reading:
+def beside_when_read(work: Callable[[], Any], *more: Any) -> Iterator[futures.Future[Any]]:
+    with background_read(work, *more) as reading:
         futures.wait([reading], PATIENCE_S)
         yield reading
 

@@ -82,9 +82,9 @@ class Pretended:
     def load(self) -> Any:
         self.loads += 1
         traits = ModelTraits("llava_onevision", FAMILIES["llava_onevision"], {}, 12, "mini")
-        return SimpleNamespace(name="mini", traits=traits)
+        return SimpleNamespace(name="mini", traits=traits, fit=lambda *size: None)
 
-    def read_file(self, file: MediaFile, sampling: Sampling, check: Any) -> Clip:
+    def read_file(self, file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
         check("a plan")
         self.read.append(sampling.frames)
         content = Path(file.path).read_bytes()

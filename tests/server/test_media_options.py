@@ -41,7 +41,7 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
 
 
-def read(file: MediaFile, sampling: Sampling, check: Any) -> Clip:
+def read(file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
     return video.read(file.path, sampling)
 
 

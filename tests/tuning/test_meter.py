@@ -76,7 +76,7 @@ class World:
         return SimpleNamespace(observations=observations, compare=compare)
 
     @staticmethod
-    def read(video: str, sampling: Any) -> str:
+    def read(video: str, sampling: Any, fit: Any) -> str:
         if "broken" in video:
             raise VideoError(f"{video} isn't a video")
         return Path(video).stem
@@ -86,7 +86,7 @@ class World:
         found: Any = SimpleNamespace(describe=lambda: {"name": "mini", "device": "cpu"})
         decoder: Any = SimpleNamespace(read=self.read)
         tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
-        loaded: Any = None
+        loaded: Any = SimpleNamespace(fit=None)
         with open_journal(TuneJournal, self.folder / FILE) as journal:
             yield Meter(
                 tuning, found, loaded, SETTINGS, journal, decoder, self.told, lambda: self.now

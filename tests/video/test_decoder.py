@@ -128,7 +128,9 @@ def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
 
 def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
     read = _make_reader(Limits())
-    return [read(MediaFile(path, path, path), TWO, lambda plan: None).frames for path in paths]
+    return [
+        read(MediaFile(path, path, path), TWO, lambda plan: None, None).frames for path in paths
+    ]
 
 
 @pytest.mark.parametrize("reading", [one_decoder, of_a_batch, of_a_server])

@@ -29,6 +29,7 @@ from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder
+from dycoke_cli.video.kept_frames import known
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
@@ -75,7 +76,7 @@ class Benchmark:
             UsageError: the sampling doesn't fit one.
         """
         for video in self.videos:
-            with decoder.open(video, self.request.sampling):
+            with decoder.open(video, self.request.sampling, fitted=self.served is None):
                 pass
 
     def check_model(self, listener: Listener) -> bool:
@@ -207,9 +208,8 @@ def _local_backend(
     for sentence in left_out:
         warnings.add(sentence)
     loaded = load(request.model, on_stage=listener.stage, **asdict(chosen.options))
-    timer = Timer(
-        loaded, decoder.read, benchmark.questions, request.sampling, generation, warnings.add
-    )
+    read = partial(decoder.read, fit=known(loaded.fit))
+    timer = Timer(loaded, read, benchmark.questions, request.sampling, generation, warnings.add)
     return _Backend(
         rows,
         timer.run,

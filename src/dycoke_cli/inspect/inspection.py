@@ -13,6 +13,7 @@ from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.version import __version__
+from dycoke_cli.video.kept_frames import decoded_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -181,7 +182,7 @@ def _first_frames(session: VideoSession) -> list[int]:
 def grid_of(session: VideoSession) -> TokenGrid:
     """Token grid of a video."""
     video, times = session.video, session.clip.timestamps_s
-    height, width = session.clip.frames.shape[1:3]
+    height, width = decoded_size(session.clip)
     rows, columns = grid_shape(video.tokens_per_frame, video.inputs, height / width)
     shown = tuple(float(times[index]) for index in _first_frames(session))
     return TokenGrid(video.frames, rows, columns, shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +41,7 @@ from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
 from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.prompts.frame_fit import fit_of
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.resolve import (
@@ -53,6 +55,7 @@ from dycoke_cli.models.resolve import (
 from dycoke_cli.models.traits import DecodeAttention, ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
+from dycoke_cli.video.kept_frames import Fit
 
 # Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit.
 _QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
@@ -143,6 +146,11 @@ class LoadedModel:
         return traits_of(self.model.config, self.name, self.family, DecodeAttention.of(self.model))
 
     @property
+    def fit(self) -> Fit:
+        """Resize of frames to the size that the model reads."""
+        return fit_of(self.processor, self.family, self.model.config)
+
+    @property
     def domain(self) -> str | None:
         """The only domain the model knows, if its checkpoint declares one: "moving shapes"."""
         return domain(self.model.config)
@@ -175,6 +183,7 @@ def load(
     name: str | ModelRef,
     *,
     on_stage: Callable[[str, int, int], None] | None = None,
+    fit: Future[Fit] | None = None,
     **given: Any,
 ) -> LoadedModel:
     """Load a model by catalog name, folder or hub id.
@@ -183,6 +192,7 @@ def load(
         name: what `--model` takes, or what `resolve.find` found by that.
         on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
             the first time.
+        fit: receives `LoadedModel.fit` before the weights are read; not with random weights.
         given: fields of `LoadOptions`, such as `device="cpu"`.
 
     Raises:
@@ -208,9 +218,11 @@ def load(
     wider = own_int8 and resolved.dtype.itemsize > stored.itemsize and family is not UNLISTED
     wider = wider and not options.random_weights
     with quiet_libraries():
-        model, processor = (with_random_weights if options.random_weights else from_pretrained)(
-            replace(resolved, dtype=stored) if wider else resolved
-        )
+        read = resolved if not wider else replace(resolved, dtype=stored)
+        if options.random_weights:
+            model, processor = with_random_weights(read)
+        else:
+            model, processor = from_pretrained(read, fit)
     if family is UNLISTED:
         with quiet_libraries():
             family = found_layout(model, processor, source.name)
@@ -275,11 +287,12 @@ def _int8_cache(name: str, weights: str, model: Any, layers: Collection[str]) ->
     return Int8Cache({"weights": weights, "dtype": str(model.dtype)}, name)
 
 
-def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
+def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> tuple[Any, Any]:
     """Load a stored model to its device, and its processor: safetensors only, no remote code.
 
     Args:
         resolved: the model and its load options.
+        fit: see `load`.
 
     Raises:
         ModelError: a part can't be read, or is incomplete.
@@ -292,6 +305,8 @@ def from_pretrained(resolved: ResolvedModel) -> tuple[Any, Any]:
         complete = commit_here(source, resolved.revision) is not None
         file_options |= {"revision": resolved.revision, "local_files_only": complete}
     processor = load_processor(source, resolved.revision)
+    if fit is not None:
+        fit.set_result(fit_of(processor, resolved.family, resolved.config))
     weight_options = device_map_options(
         options.device_map, options.quantize, resolved.config, resolved.device
     )

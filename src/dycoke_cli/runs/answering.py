@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
@@ -17,11 +18,13 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.models.prompts.frame_fit import fitted
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob
+from dycoke_cli.video.kept_frames import Fit, known
 
 # Larger batches are no faster on a CPU, and hardly faster on an accelerator.
 _MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
@@ -79,6 +82,11 @@ class Answerer:
         self._most = 1 if plan.generation.temperature > 0 else most
 
     @property
+    def fit(self) -> Future[Fit]:
+        """Resize of frames to the size that the model reads."""
+        return known(self._loaded.fit)
+
+    @property
     def waiting(self) -> bool:
         """Whether there are questions that wait."""
         return bool(self._groups)
@@ -101,16 +109,18 @@ class Answerer:
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
-            session = None
+            clip = session = None
             if read.clip is not None:
+                # Those of other processes come as decoded: only here is the model known.
+                clip = fitted(read.clip, self._loaded.fit)
                 session = VideoSession(
                     self._loaded,
-                    read.clip,
+                    clip,
                     seconds_video_decode=read.seconds,
                     reuse=len(read.job.questions) > 1,
                     cache=self._cache,
                 )
-            shape = () if read.clip is None else read.clip.frames.shape
+            shape = () if clip is None else clip.frames.shape
             for question in read.job.questions:
                 waiting = _Waiting(read.job, question, session)
                 guard = question.guard or self._plan.guard
@@ -215,14 +225,21 @@ class Answerer:
         return sum(session.clip.frames.nbytes for session in sessions if session is not None)
 
 
-def load_answerer(plan: Plan) -> Answerer:
+def load_answerer(plan: Plan, fit: Future[Fit] | None = None) -> Answerer:
     """Load the model.
+
+    Args:
+        plan: names it.
+        fit: see `load`.
 
     Raises:
         ModelError: it can't be loaded.
         UsageError: the model doesn't support the plan's method.
     """
-    return Answerer(load(plan.model, **asdict(plan.loading)), plan)
+    loaded = load(plan.model, fit=fit, **asdict(plan.loading))
+    if fit is not None and not fit.done():
+        fit.set_result(loaded.fit)
+    return Answerer(loaded, plan)
 
 
 def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:

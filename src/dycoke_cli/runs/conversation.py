@@ -32,6 +32,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.video.kept_frames import Fit, known
 from dycoke_cli.video.pictures import Source, sources
 from dycoke_cli.video.subtitles import find_source
 
@@ -178,7 +179,13 @@ def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> No
     `session` isn't encoded by this, so that its own encoding is measured.
     """
     clip = cast("Clip", session.clip)
-    short = replace(clip, frames=clip.frames[:_WARM_UP], timestamps_s=clip.timestamps_s[:_WARM_UP])
+    # Without their resize: of so few frames, a processor may make larger ones.
+    short = replace(
+        clip,
+        frames=clip.frames[:_WARM_UP],
+        timestamps_s=clip.timestamps_s[:_WARM_UP],
+        resize=None,
+    )
     unmeasured = type(session)(session.loaded, short, reuse=False)
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
     short_one = replace(request, generation=generation)
@@ -193,6 +200,7 @@ def open_session(
     decoders: Sequence[Decoder] = (),
     *,
     reuse: bool,
+    decoded: bool = False,
 ) -> tuple[VideoSession, BoundMethod]:
     """Decode the videos while the model loads.
 
@@ -202,6 +210,7 @@ def open_session(
         loaded: the model, if it is loaded already.
         decoders: one for each video, if they were started before; they are stopped here.
         reuse: see `VideoSession`.
+        decoded: whether frames are kept as they are decoded, to be shown.
 
     Returns:
         The videos with the model, and the request's method bound to it.
@@ -215,6 +224,9 @@ def open_session(
     sampling = listening(request.sampling, source, request.loading)
     wanted = request.subtitles
     decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
+    fit = None if decoded else Future[Fit]() if loaded is None else known(loaded.fit)
+    # Frames of a family outside the table are kept as decoded; that limits their number.
+    fitted = fit is not None and (unloaded is None or unloaded.traits is not None)
     started = time.perf_counter()
     with ExitStack() as stack:
         opened = []
@@ -222,19 +234,19 @@ def open_session(
         for video, name, decoder in each:
             stack.callback(decoder.stop)
             subtitles = None if wanted is None else find_source(name, wanted)
-            one = decoder.open(video, sampling, subtitles=subtitles)
+            one = decoder.open(video, sampling, subtitles=subtitles, fitted=fitted)
             opened.append(stack.enter_context(one))
             if unloaded is not None:
                 check_plan(unloaded, opened[-1].plan, None, request.generation.max_new_tokens)
 
         def read() -> tuple[list[Clip], float]:
-            clips = [one.read(partial(listener.stage, "video")) for one in opened]
+            clips = [one.read(partial(listener.stage, "video"), fit) for one in opened]
             seconds = time.perf_counter() - started
             # Reported from this thread: until now the terminal's one line showed the decoding.
             listener.stage("load" if unloaded is None or unloaded.local else "fetch")
             return clips, seconds
 
-        with background_read(read, decoders) as reading:
+        with background_read(read, decoders, fit) as reading:
             # Imported here: torch and transformers take seconds, while the decoders work.
             with uncollected():
                 from dycoke_cli.engine.session import VideoSession
@@ -247,7 +259,9 @@ def open_session(
                 reading.result()  # raises, if the video is broken, before the model is loaded
             cache = VisualCache() if conversation.cache else None
             if loaded is None:
-                loaded = load(source, on_stage=listener.stage, **asdict(request.loading))
+                loaded = load(source, on_stage=listener.stage, fit=fit, **asdict(request.loading))
+                if fit is not None and not fit.done():
+                    fit.set_result(loaded.fit)
             # A method that the loaded model doesn't support is refused before waiting for frames.
             method = bind_loaded(loaded, request.method, unloaded)
             (clip, *others), seconds_video_decode = reading.result()
@@ -347,7 +361,9 @@ def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | N
 
 
 @contextmanager
-def background_read(read: Callable[[], T], decoders: Sequence[Decoder]) -> Iterator[Future[T]]:
+def background_read(
+    read: Callable[[], T], decoders: Sequence[Decoder], fit: Future[Fit] | None = None
+) -> Iterator[Future[T]]:
     """Run `read` in a background thread, which ends with the block.
 
     If both the block and `read` fail, the error of `read` is raised, as if the video had been read
@@ -356,16 +372,21 @@ def background_read(read: Callable[[], T], decoders: Sequence[Decoder]) -> Itera
     Args:
         read: runs in the thread, and reads from `decoders`.
         decoders: stopped at the end of the block.
+        fit: that `read` may wait for; if the block fails before it is known, so does `read`.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
         try:
             future = pool.submit(read)
             try:
                 yield future
-            except Exception:
+            except Exception as error:
+                if fit is not None and not fit.done():
+                    fit.set_exception(error)
                 future.result()
                 raise
         finally:
+            if fit is not None:  # after an interrupt nobody sets it
+                fit.cancel()
             # Ends `read` as well: after an interrupt the pool would wait for the whole video.
             for decoder in decoders:
                 decoder.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from itertools import chain
 
 from dycoke_cli.runs.jobs import Job
@@ -11,6 +12,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
 from dycoke_cli.runs.read_ahead import ReadAhead
+from dycoke_cli.video.kept_frames import Fit
 
 
 def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
@@ -26,14 +28,17 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
     first = next(jobs, None)
     if first is None:
         return
-    with ReadAhead(chain([first], jobs), plan.sampling, plan.limits) as ahead:
-        listener.stage("load")
-        if plan.workers > 1:
+    if plan.workers > 1:
+        with ReadAhead(chain([first], jobs), plan.sampling, plan.limits) as ahead:
+            listener.stage("load")
             yield from answers_of_workers(ahead, plan, listener)
-            return
+        return
+    fit = Future[Fit]()
+    with ReadAhead(chain([first], jobs), plan.sampling, plan.limits, fit=fit) as ahead:
+        listener.stage("load")
         # Imported here: with workers, only they import torch and transformers.
         from dycoke_cli.runs.answering import answer_all, load_answerer
 
-        answerer = load_answerer(plan)
+        answerer = load_answerer(plan, fit)
         listener.ready = True
         yield from chain.from_iterable(answer_all(ahead, answerer, listener))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 
 MAX_ATTEMPTS = 3
@@ -74,6 +76,7 @@ class ReadAhead:
         sampling: of frames, for jobs without their own.
         limits: for each video.
         decoders: number of videos decoded at once; None chooses it by CPUs and memory.
+        fit: see `OpenClip.read`.
     """
 
     def __init__(
@@ -82,10 +85,11 @@ class ReadAhead:
         sampling: Sampling,
         limits: Limits | None = None,
         decoders: int | None = None,
+        fit: Future[Fit] | None = None,
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
-        self._limits = limits or Limits()
+        self._limits, self._fit = limits or Limits(), fit
         # Memory that each working decoder was admitted with, and the decoders that wait for some.
         self._busy: dict[Decoder, int] = {}
         self._waiting: deque[Decoder] = deque()
@@ -118,6 +122,8 @@ class ReadAhead:
             # thread that decodes ends soon.
             for decoder in self._busy:
                 decoder.stop()
+            if self._fit is not None:  # ends those that wait for a model that failed to load
+                self._fit.cancel()
 
     @property
     def ended(self) -> bool:
@@ -192,7 +198,13 @@ class ReadAhead:
         sampling = _with_rate(job.sampling or self._sampling, self._sampling)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                clip = decoder.read(job.video.path, sampling, subtitles=job.subtitles, admit=admit)
+                clip = decoder.read(
+                    job.video.path,
+                    sampling,
+                    subtitles=job.subtitles,
+                    admit=admit,
+                    fit=self._fit,
+                )
                 break
             except CrashedError as crash:
                 if self._closing:  # it didn't crash: `__exit__` stopped it

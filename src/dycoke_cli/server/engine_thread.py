@@ -23,6 +23,7 @@ from dycoke_cli.server.inspecting import InspectionResult, inspected
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Task
+from dycoke_cli.video.kept_frames import Fit, known
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
@@ -74,6 +75,12 @@ class EngineThread:
     def traits(self) -> ModelTraits:
         """Traits of the model, which stay the same while it is unloaded."""
         return self._traits
+
+    @property
+    def fit(self) -> Future[Fit] | None:
+        """Resize of frames to the size that the model reads; None while it is unloaded."""
+        loaded: LoadedModel | None = self._loaded
+        return None if loaded is None else known(loaded.fit)
 
     def start(self) -> None:
         """Begin."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
+from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ _BYTES_PER_TOKEN = 8
 
 CheckPlan = Callable[["Plan"], None]
 """Raises UsageError where the planned frames can't fit the model's context."""
-ReadClip = Callable[[MediaFile, Sampling, CheckPlan], "Clip"]
-"""Reads the frames of a file, once their plan is checked."""
+ReadClip = Callable[[MediaFile, Sampling, CheckPlan, Future[Fit] | None], "Clip"]
+"""Reads the frames of a file, once their plan is checked, at the size that a model reads."""
 FitsContext = Callable[["Plan", BoundMethod, int], None]
 """The check of a plan, with a method and the number of new tokens."""
 
@@ -71,6 +73,9 @@ def prepare(
     read: ReadClip,
     fits: FitsContext,
     send: Callable[[Event], None],
+    fit: Future[Fit] | None = None,
+    *,
+    inspect: bool = False,
 ) -> Task:
     """Open a request's videos, and read those that aren't cached.
 
@@ -82,12 +87,16 @@ def prepare(
         read: reads the frames of a file.
         fits: called before frames are decoded.
         send: of the task.
+        fit: resize of the model, if that is loaded.
+        inspect: whether the frames are shown to a person as well, so that they are kept as decoded.
 
     Raises:
         Refused: a video may not be opened, or its handle is none that is known.
         UsageError: the model doesn't support a method.
         VideoError: it can't be read.
     """
+    if inspect:
+        fit = None
     methods = tuple(
         bind(method, model) for method in (request.method, request.against) if method is not None
     )
@@ -103,17 +112,17 @@ def prepare(
         ]
         pairs = [*zip(request.videos, files, strict=True)]
         digests = tuple(_digest(part, file, sessions) for part, file in pairs)
-        key: Hashable = (digests, request.sampling, request.times)
+        key: Hashable = (digests, request.sampling, request.times, inspect)
         session = sessions.find(key) if digests else None
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
-            clips = tuple(_clip(part, file, request, read, check) for part, file in pairs)
+            clips = tuple(_clip(part, file, request, read, check, fit) for part, file in pairs)
         seconds_read = time.perf_counter() - began
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
                 sessions.name(part.uuid, digest)
-    return Task(request, methods, key, clips, session, send, seconds_read)
+    return Task(request, methods, key, clips, session, send, seconds_read, inspect)
 
 
 def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
@@ -139,15 +148,16 @@ def _clip(
     request: ChatRequest,
     read: ReadClip,
     check: CheckPlan,
+    fit: Future[Fit] | None,
 ) -> Clip:
     if file is None:
         raise _unknown(part)
     sampling = request.sampling
     if file.frames is None:
-        return read(file, sampling, check)
+        return read(file, sampling, check, fit)
     # All of them, or evenly as many as may be.
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     chosen = Sampling(frames=min(file.frames, most or file.frames))
-    clip = read(file, chosen, check)
+    clip = read(file, chosen, check, fit)
     numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
     return request.times.applied(clip, numbers, file.frames)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from anyio import CapacityLimiter
@@ -194,11 +195,11 @@ class _Answering:
         model, send = service.engine.traits, self._send
         media = replace(service.media, received=videos)
         given = (self._request, model, media, service.sessions, service.read, service.fits, send)
-        task = await run_sync(prepare, *given, limiter=readers)
-        self._task = replace(task, inspect=self.inspect)
+        reading = partial(prepare, *given, service.engine.fit, inspect=self.inspect)
+        self._task = task = await run_sync(reading, limiter=readers)
         if await self._http.is_disconnected():
             raise gone()
-        service.engine.submit(self._task)
+        service.engine.submit(task)
 
     async def whole(self) -> dict[str, Any]:
         """The object of the answer; the client may leave meanwhile."""

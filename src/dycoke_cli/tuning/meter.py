@@ -18,6 +18,7 @@ from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
 from dycoke_cli.tuning.search import Measured
 from dycoke_cli.tuning.tune_request import Tune
 from dycoke_cli.video import Decoder
+from dycoke_cli.video.kept_frames import known
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -118,7 +119,8 @@ class Meter:
         from dycoke_cli.tuning.measuring import Baseline
 
         self._listener.stage(f"tune: {self._left()}", 0, len(keys))
-        clip = self._decoder.read(video, self._tuning.request.sampling)
+        sampling, fit = self._tuning.request.sampling, known(self._loaded.fit)
+        clip = self._decoder.read(video, sampling, fit=fit)
         session = VideoSession(self._loaded, clip)
         settings = [name for name in keys if name != BASELINE]
         traits = self._loaded.traits

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.kept_frames import FrameResize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,8 @@ class Clip:
     """Frames that were read, with subtitles and audio.
 
     Attributes:
-        frames: RGB as displayed, uint8 [F, H, W, 3], at least one frame.
+        frames: RGB as displayed, uint8 [F, H, W, 3], at least one frame; at the size of the plan,
+            or as `resize` left them.
         timestamps_s: presentation times of the frames in seconds from the video's first frame, [F],
             ascending.
         info: metadata of the video, with a measured `duration_s`.
@@ -68,6 +70,7 @@ class Clip:
         audio: from the start of the sampled part on; None if not requested, or there is none.
         part_s: start and end of the sampled part (`--start`, `--end`), in seconds from the video's
             first frame; None for the whole video.
+        resize: of the model that the frames are for; None if they are as decoded.
     """
 
     frames: np.ndarray
@@ -77,3 +80,4 @@ class Clip:
     subtitles: Subtitles | None = None
     audio: Audio | None = None
     part_s: tuple[float, float] | None = None
+    resize: FrameResize | None = None

@@ -53,6 +53,7 @@ class Reader:
         sampling: frames to read.
         subtitles: to read with them; None for none.
         subtitle_file: open file of `subtitles`, if they are in a file.
+        fitted: see `plan_of`.
 
     Attributes:
         plan: frames that will be read.
@@ -64,9 +65,11 @@ class Reader:
         sampling: Sampling,
         subtitles: SubtitleSource | None = None,
         subtitle_file: BinaryIO | None = None,
+        *,
+        fitted: bool = False,
     ) -> None:
         self._source = source
-        planned = plan_of(source, sampling)
+        planned = plan_of(source, sampling, fitted=fitted)
         self.plan, self._geometry = planned.plan, planned.geometry
         self._wanted, self._part = planned.times, planned.part
         self._sampling = sampling

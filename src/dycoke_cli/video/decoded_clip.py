@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, Plan
+from dycoke_cli.video.kept_frames import Fit, KeptFrames
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource
@@ -76,16 +78,25 @@ class OpenClip:
         self._time_limit_s = limits.time_limit if left_s is None else left_s
         self.left_s = _STARTING_S
         self._needed = 0
-        self._sampling = Sampling()
+        self._sampling, self._fitted = Sampling(), False
+        self._files: list[BinaryIO] = []
+        self._subtitle_source: SubtitleSource | None = None
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
+        self._came = 0  # number of frames
 
     def begin(
-        self, files: list[BinaryIO], sampling: Sampling, subtitles: SubtitleSource | None
+        self,
+        files: list[BinaryIO],
+        sampling: Sampling,
+        subtitles: SubtitleSource | None,
+        *,
+        fitted: bool = False,
     ) -> None:
         """Open the video in the process, and plan its frames. Raises what `Decoder.open` does."""
         process = self._process
-        self._sampling = sampling
+        self._sampling, self._fitted = sampling, fitted
+        self._files, self._subtitle_source = files, subtitles
         with self._checked():
             process.await_ready()
         self.left_s = self._time_limit_s  # the start of the process doesn't count
@@ -100,6 +111,7 @@ class OpenClip:
                 "name": self._name,
                 "sampling": asdict(sampling),
                 "subtitles": subtitle_source,
+                "fitted": fitted,
             }
             process.send({**request, "paths": paths}, files)
             needs = self._receive()
@@ -117,38 +129,59 @@ class OpenClip:
             self.plan = self._checked_plan(self._receive(), sampling)
             self._is_paused = True
 
-    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
+    def read(
+        self,
+        on_progress: Callable[[int, int], None] | None = None,
+        fit: Future[Fit] | None = None,
+    ) -> Clip:
         """Read the frames, once.
 
         Args:
             on_progress: called after each frame with the number of frames read and of those
                 planned (fewer may come).
+            fit: resize of the model that the frames are for, as soon as that is known; None keeps
+                them as decoded.
 
         Raises:
-            VideoError: no frame can be decoded, or not within the time limit.
+            VideoError: no frame can be decoded, or not within the time limit; or the frames that
+                are kept take too much memory.
             UsageError: the subtitle stream has no line.
             OutOfMemoryError: they take more memory than the limit.
         """
-        import numpy as np
+        count = len(self.plan.times_s)
+        clip = self._read(count, on_progress, fit)
+        while clip is None:
+            # Fewer frames came than planned, and this model reads so few at another size.
+            count = self._came
+            for file in self._files:
+                file.seek(0)
+            self._time_limit_s = self.left_s
+            self.begin(self._files, self._sampling, self._subtitle_source, fitted=self._fitted)
+            clip = self._read(count, on_progress, fit)
+        return clip
 
-        plan, count = self.plan, len(self.plan.times_s)
-        size = plan.info.width, plan.info.height
-        self._limits.check_memory(self._name, size, plan.memory_bytes, count)
-        self._admit(plan.memory_bytes)
-        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
+    def _read(
+        self,
+        count: int,
+        on_progress: Callable[[int, int], None] | None,
+        fit: Future[Fit] | None,
+    ) -> Clip | None:
+        """Read `count` frames; None if so many don't come, and fewer have another size."""
+        plan = self.plan
+        by_rate = self._sampling.fps is not None
+        kept = KeptFrames(self._name, count, (plan.height, plan.width), fit, by_rate=by_rate)
         times: list[float] = []
+        self._settle(kept, count)
         with self._checked():
             self._process.send({"go": True})
             self._is_paused = False
-            while "time_s" in (message := self._receive()):
-                time_s = _parse(float, message["time_s"])
-                # The decoder isn't trusted: more frames would overflow the array.
-                if len(times) == count or (times and time_s <= times[-1]):
-                    raise MismatchError("more frames, or others")
-                self._process.receive_into(frames[len(times)].reshape(-1).data)
-                times.append(time_s)
-                if on_progress is not None:
-                    on_progress(len(times), count)
+        message = None
+        while message is None:
+            with self._checked():
+                message = self._frames(kept, count, times, on_progress)
+            if message is None:  # outside the time limit: the processor may still be loading
+                self._settle(kept, count)
+        with self._checked():
             lines = self._subtitles(message.get("subtitles"))
             message = self._receive()
             warnings = _parse_warnings(message.get("warnings"))
@@ -156,8 +189,44 @@ class OpenClip:
                 raise MismatchError("no frame")
             audio = self._audio(_parse(int | None, message.get("samples")))
             self._is_done = True
+        self._came = len(times)
+        finished = kept.finish()
+        if finished is None:
+            return None
+        frames, resize = finished
         part = self._sampling.part_s(plan.info.duration_s)
-        return Clip(frames[: len(times)], tuple(times), plan.info, warnings, lines, audio, part)
+        return Clip(frames, tuple(times), plan.info, warnings, lines, audio, part, resize)
+
+    def _settle(self, kept: KeptFrames, count: int) -> None:
+        """Let the size of the frames be known, and check their memory."""
+        if kept.waits:
+            kept.settle()
+        needed = kept.nbytes + self._needed
+        size = self.plan.info.width, self.plan.info.height
+        self._limits.check_memory(self._name, size, needed, count)
+        self._admit(needed)
+
+    def _frames(
+        self,
+        kept: KeptFrames,
+        count: int,
+        times: list[float],
+        on_progress: Callable[[int, int], None] | None,
+    ) -> dict[str, Any] | None:
+        """Receive frames; returns the message behind the last, or None where `kept` waits."""
+        while "time_s" in (message := self._receive()):
+            time_s = _parse(float, message["time_s"])
+            # The decoder isn't trusted: more frames would overflow the array.
+            if len(times) == count or (times and time_s <= times[-1]):
+                raise MismatchError("more frames, or others")
+            self._process.receive_into(kept.room().reshape(-1).data)
+            kept.keep()
+            times.append(time_s)
+            if on_progress is not None:
+                on_progress(len(times), count)
+            if kept.waits:
+                return None
+        return message
 
     def _subtitles(self, head: Any) -> Subtitles | None:
         """Receive the lines of the subtitles that a message describes."""
@@ -253,7 +322,7 @@ class OpenClip:
         if (
             not 0 < len(plan.times_s) <= max_frames
             or not 0 < plan.width <= pixels <= limits.MAX_KEPT_PIXELS
-            or clip_bytes > limits.MAX_CLIP_BYTES
+            or (clip_bytes > limits.MAX_CLIP_BYTES and not self._fitted)
         ):
             raise MismatchError("frames that weren't requested")
         # The name as this process knows it, not as the decoder sent it.

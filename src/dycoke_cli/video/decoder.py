@@ -10,6 +10,7 @@ read of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
@@ -74,6 +76,7 @@ class Decoder:
         subtitles: SubtitleSource | None = None,
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
+        fitted: bool = False,
     ) -> Iterator[OpenClip | PictureReader]:
         """Open a video and plan its frames; the process ends with the block.
 
@@ -84,6 +87,8 @@ class Decoder:
             shown_as: name for errors and warnings; None for the escaped path.
             admit: called with the bytes that the next stage needs, before they are allocated, and
                 blocks until they are available. Once for decoding the first frame, then for all.
+            fitted: whether frames will be read with a `fit`, so that only what that keeps is
+                limited.
 
         Raises:
             VideoError: it can't be read, or not within the time limit.
@@ -94,12 +99,14 @@ class Decoder:
         try:
             pictures = None if video == STDIN else pictures_of(video, shown_as)
             if pictures is not None:
-                yield PictureReader(pictures, sampling, self._one_of_many(admit), admit, subtitles)
+                yield PictureReader(
+                    pictures, sampling, self._one_of_many(admit), admit, subtitles, fitted=fitted
+                )
                 return
             assert isinstance(video, str), "several paths are pictures"
             name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
             opened = OpenClip(self.start(), self.stop, name, self._limits, admit)
-            with self._begun(opened, video, name, sampling, subtitles):
+            with self._begun(opened, video, name, sampling, subtitles, fitted=fitted):
                 yield opened
         finally:
             self.stop()
@@ -112,6 +119,8 @@ class Decoder:
         name: str,
         sampling: Sampling,
         subtitles: SubtitleSource | None = None,
+        *,
+        fitted: bool = False,
     ) -> Iterator[None]:
         """Open the files and plan; within the block, the frames can be read."""
         with ExitStack() as stack:
@@ -120,7 +129,7 @@ class Decoder:
             if subtitles is not None and subtitles.path is not None:
                 files.append(stack.enter_context(open_subtitles(subtitles.path)))
             try:
-                opened.begin(files, sampling, subtitles)
+                opened.begin(files, sampling, subtitles, fitted=fitted)
                 yield
             finally:
                 opened.end()
@@ -147,12 +156,13 @@ class Decoder:
         sampling: Sampling,
         *,
         check: Callable[[Plan], None] = lambda plan: None,
+        fit: Future[Fit] | None = None,
         **more: Any,
     ) -> Clip:
         """Read the frames of a video, once `check` was called with their plan.
 
-        Other arguments and errors are those of `open`.
+        `fit` is that of `OpenClip.read`; other arguments and errors are those of `open`.
         """
-        with self.open(video, sampling, **more) as opened:
+        with self.open(video, sampling, fitted=fit is not None, **more) as opened:
             check(opened.plan)
-            return opened.read()
+            return opened.read(fit=fit)

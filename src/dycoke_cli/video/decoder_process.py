@@ -69,7 +69,7 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
     if not _continues(channel):
         return
-    reader = Reader(source, sampling, subtitles, *opened[1:])
+    reader = Reader(source, sampling, subtitles, *opened[1:], fitted=request["fitted"])
     plan = asdict(reader.plan)
     times = np.array(plan.pop("times_s"), np.float64)
     channel.send({"plan": plan, "times": len(times)}, times)

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
+from dycoke_cli.video.kept_frames import Fit, KeptFrames
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
@@ -146,6 +148,7 @@ class PictureReader:
         read_one: reads an image as a video of one frame.
         admit: called with the bytes of the frames before they are allocated; blocks until they are
             available.
+        fitted: see `Decoder.open`.
         subtitles: that were requested; images have none.
 
     Attributes:
@@ -163,6 +166,8 @@ class PictureReader:
         read_one: Callable[[str, Sampling], Clip],
         admit: Callable[[int], None] = lambda needed: None,
         subtitles: SubtitleSource | None = None,
+        *,
+        fitted: bool = False,
     ) -> None:
         if sampling.audio:
             raise UsageError(
@@ -183,7 +188,9 @@ class PictureReader:
         self._first = first = self._read_one(self._numbers[0])
         height, width = first.frames.shape[1:3]
         size = (width, height)
-        check_clip(pictures.name, size, len(self._numbers), sampling.fps is not None)
+        self._by_rate = sampling.fps is not None
+        if not fitted:
+            check_clip(pictures.name, size, len(self._numbers), self._by_rate)
         self.plan = Plan(
             times_s=tuple(float(number / exact(fps)) for number in self._numbers),
             width=width,
@@ -201,15 +208,23 @@ class PictureReader:
             memory_bytes=(len(self._numbers) + 1) * first.frames.nbytes,
         )
 
-    def read(self, on_progress: Callable[[int, int], None] | None = None) -> Clip:
-        """Read the frames, once. Arguments and errors are those of `decode.read`."""
-        import numpy as np
-
-        plan, count = self.plan, len(self._numbers)
+    def read(
+        self,
+        on_progress: Callable[[int, int], None] | None = None,
+        fit: Future[Fit] | None = None,
+    ) -> Clip:
+        """Read the frames, once. Arguments and errors are those of `OpenClip.read`."""
+        plan, count, decoded = self.plan, len(self._numbers), self._first.frames
         size = (plan.width, plan.height)
-        Limits().check_memory(self._pictures.name, size, plan.memory_bytes, count)
-        self._admit(plan.memory_bytes)
-        frames = np.empty((count, plan.height, plan.width, 3), np.uint8)
+        kept = KeptFrames(
+            self._pictures.name, count, (plan.height, plan.width), fit, by_rate=self._by_rate
+        )
+        if kept.waits:
+            kept.settle()
+        # One more for the image that is copied into the frames.
+        needed = kept.nbytes + decoded.nbytes
+        Limits().check_memory(self._pictures.name, size, needed, count)
+        self._admit(needed)
         warnings = dict.fromkeys(plan.warnings)
         of_pictures = dict[str, list[str]]()
         for at, number in enumerate(self._numbers):
@@ -218,20 +233,28 @@ class PictureReader:
                 said = warning.removeprefix(read.info.path)
                 of_pictures.setdefault(said, []).append(warning)
             picture = read.frames[0]
-            if picture.shape != frames.shape[1:]:
+            if picture.shape != decoded.shape[1:]:
                 picture = _fitted(picture, size)
                 warnings[
                     f"{self._pictures.name} has pictures of several sizes: they are fitted into "
                     f"{picture_size(size)}, that of the first"
                 ] = None
-            frames[at] = picture
+            kept.room()[:] = picture
+            kept.keep()
+            if kept.waits:
+                kept.settle()
             if on_progress is not None:
                 on_progress(at + 1, count)
         # What several pictures have in common is said once, of all.
         name = self._pictures.name
         for said, each in of_pictures.items():
             warnings[each[0] if len(each) == 1 else f"{name}{said}"] = None
-        return Clip(frames, plan.times_s, plan.info, tuple(warnings), part_s=self._part_s)
+        finished = kept.finish()
+        assert finished is not None, "as many pictures as planned"
+        frames, resize = finished
+        return Clip(
+            frames, plan.times_s, plan.info, tuple(warnings), part_s=self._part_s, resize=resize
+        )
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

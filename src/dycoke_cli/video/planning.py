@@ -23,7 +23,7 @@ from dycoke_cli.video.gaps import planned_times
 from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.packet_scan import index_of
 from dycoke_cli.video.probe import describe
-from dycoke_cli.video.sampling import Sampling, Seconds, Window, window
+from dycoke_cli.video.sampling import MAX_WANTED, Sampling, Seconds, Window, window
 from dycoke_cli.video.source import VideoSource
 
 # Slack when declared and measured ends are compared: a container's duration is rounded, and its
@@ -82,15 +82,16 @@ class Planned:
     times: tuple[Seconds, ...]
 
 
-def plan_of(source: VideoSource, sampling: Sampling) -> Planned:
+def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) -> Planned:
     """Plan the frames of an open video.
 
     Args:
         source: the video.
         sampling: frames to read.
+        fitted: whether frames are resized for a model, whose size isn't known here.
 
     Raises:
-        VideoError: the frames would take too much memory.
+        VideoError: the frames as decoded would take too much memory, and they are kept so.
         UsageError: the sampling doesn't fit the video.
     """
     info, geometry = describe(source)
@@ -100,9 +101,10 @@ def plan_of(source: VideoSource, sampling: Sampling) -> Planned:
     width, height = geometry.shown_size
     duration = measure_duration(source)
     part = window(sampling, duration.last_s, duration.end_s, source.interval)
-    most = limits.MAX_CLIP_BYTES // (3 * width * height)
+    most = MAX_WANTED if fitted else limits.MAX_CLIP_BYTES // (3 * width * height)
     times, said = planned_times(source, sampling, part, most)
-    limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
+    if not fitted:
+        limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [*said, *_other_streams(source, sampling)]
     if duration.declared_end_s is not None:
         ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"

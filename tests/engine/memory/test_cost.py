@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
@@ -33,7 +34,7 @@ from dycoke_cli.kernels.replacing import eligible
 from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
 from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
-from dycoke_cli.models.families import FAMILIES
+from dycoke_cli.models.families import FAMILIES, UNLISTED
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
@@ -448,3 +449,28 @@ def test_a_family_that_is_not_listed_has_the_defaults_of_the_paper(tmp_path: Pat
     folder = ModelRef("mine", str(tmp_path), None, local=True)
     made = estimate_cost(folder, CLIP, DyCoke(), LoadOptions(), 128, HERE)
     assert (made.method["merge_ratio"], made.method["prune_layer"]) == (0.7, 3)
+
+
+def test_frames_are_counted_as_they_are_kept() -> None:
+    """By hand: one decoded frame more, while it is resized; of an unlisted family all of them."""
+    of_4k, options = 3840 * 2160 * 3, LoadOptions(dtype="float32")
+
+    def peak(frame_bytes: int) -> int:
+        target = (CLIP, Method(), options, 128, HERE)
+        found = estimate_cost(find("llava-onevision-0.5b"), *target, frame_bytes=frame_bytes)
+        assert not found.warnings
+        return found.bytes.peak
+
+    # As large as what the model reads: 27 × 27 patches of 14 × 14 pixels.
+    read = 27 * 27 * 14 * 14 * 3
+    assert peak(of_4k) - peak(read) == of_4k
+
+
+def test_a_family_outside_the_table_keeps_decoded_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "llava_onevision", UNLISTED)
+    model, method = find("llava-onevision-0.5b"), BASELINE
+    options, of_4k = LoadOptions(dtype="float32"), 3840 * 2160 * 3
+    found = estimate_cost(model, CLIP, method, options, 128, HERE, frame_bytes=of_4k)
+    assert [one for one in found.warnings if "kept at the size of the video" in one]
+    less = estimate_cost(model, CLIP, method, options, 128, HERE, frame_bytes=of_4k // 2)
+    assert found.bytes.peak - less.bytes.peak >= 32 * of_4k // 2

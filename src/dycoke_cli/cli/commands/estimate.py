@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video.pictures import Source
 
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
+_USUAL_SIZE = (224, 224)
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
@@ -48,8 +49,14 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
     from dycoke_cli.video.decoder import Decoder
 
-    find(request.model)  # an unknown model is reported before the video is opened
-    with Decoder(request.limits) as decoder, decoder.open(video, request.sampling) as opened:
+    entry = find(request.model).entry  # an unknown model is reported before the video is opened
+    # Tokens that the catalog doesn't tell are counted on blank frames, which are as limited as
+    # decoded ones.
+    fitted = entry is not None and entry.clip_tokens(1, *_USUAL_SIZE) is not None
+    with (
+        Decoder(request.limits) as decoder,
+        decoder.open(video, request.sampling, fitted=fitted) as opened,
+    ):
         plan = opened.plan
     name = video if isinstance(video, str) else video[0]
     return cost_of_frames(

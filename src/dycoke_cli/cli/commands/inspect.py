@@ -151,7 +151,7 @@ def _run_inspection(
     conversation = Conversation((video,), [question], request)
     with advising(request):
         # No prefix cache: the figures of each method are those of a question asked alone.
-        session, method = open_session(conversation, view, reuse=False)
+        session, method = open_session(conversation, view, reuse=False, decoded=True)
         each = [method, *methods[1:]]
         inspection = inspect_question(session, video, question, each, request.generation)
     for sentence in dict.fromkeys(w for each in inspection.methods for w in each.warnings):

@@ -25,11 +25,14 @@ from dycoke_cli.extras import need
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from dycoke_cli.request import Request
     from dycoke_cli.server.media import Media, MediaFile
     from dycoke_cli.server.prepare import CheckPlan, ReadClip
     from dycoke_cli.server.routes import Service
     from dycoke_cli.video import Clip, Sampling
+    from dycoke_cli.video.kept_frames import Fit
 
 _SERVER = "Server"
 _LIMITS = "Limits"
@@ -296,8 +299,10 @@ def _make_reader(limits: Limits) -> ReadClip:
 
     prepare_decoders()
 
-    def read(file: MediaFile, sampling: Sampling, check: CheckPlan) -> Clip:
+    def read(
+        file: MediaFile, sampling: Sampling, check: CheckPlan, fit: Future[Fit] | None
+    ) -> Clip:
         with Decoder(limits) as decoder:
-            return decoder.read(file.path, sampling, shown_as=file.shown, check=check)
+            return decoder.read(file.path, sampling, shown_as=file.shown, check=check, fit=fit)
 
     return read

@@ -30,6 +30,9 @@ from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
+_KEPT_WHOLE = (
+    "frames are kept at the size of the video: how this model's processor resizes them isn't known"
+)
 TEXT_TOKENS = 64
 """Of a prompt beside the video: a chat template and a question of one or two sentences.
 
@@ -87,6 +90,8 @@ class CostModel:
         self._source, self._method = source, method
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._family = stored.family or UNLISTED
+        # As `frame_fit.fit_of`, which needs the processor.
+        self._resizes = not self._family.stock_inputs
         self._stored_quantized = stored.values.get("quantization_config") is not None
         dtype = dtype_here(source, stored, loading, target)
         self._emulated = dtype.emulated
@@ -138,15 +143,17 @@ class CostModel:
     def peak(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(loading, method, clip, kept), self._facts(loading).weights
-        decoded = pixels = process = 0
+        frames = pixels = process = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
-            decoded = clip.frames * self._frame_bytes
             pixels = patches * self.sizes.vision.patch
+            frames = clip.frames * self._frame_bytes
+            if self._resizes:  # at the model's size, but for the one that arrives
+                frames = min(frames, pixels + self._frame_bytes)
             process = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
-        working = max(decoded, needed.working + pixels)
-        return max(weights.loading, weights.loaded + working) + decoded + process
+        working = max(frames, needed.working + pixels)
+        return max(weights.loading, weights.loaded + working) + frames + process
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
@@ -160,14 +167,16 @@ class CostModel:
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
-        """Sentences about what is seen of the video, and about positions that no training had."""
+        """Sentences about what is seen of the video, how it is kept, and untrained positions."""
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
             renumbers = self._method.renumbers
             last = (kept if renumbers else clip.visual) + self.text(clip) + self._new - 2
             beyond = positions_warning(last, length, self._source.name, renumbers)
         emulated = self._emulated and self._emulated.warning()
-        return tuple(each for each in (frames_warning(times_s), beyond, emulated) if each)
+        kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
+        sentences = (frames_warning(times_s), beyond, emulated, kept_whole)
+        return tuple(sentence for sentence in sentences if sentence)
 
     def seconds(
         self, method: BoundMethod, clip: ClipTokens, kept: int, tokens: float, attended: float

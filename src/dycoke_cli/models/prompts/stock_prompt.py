@@ -39,6 +39,7 @@ from dycoke_cli.models.prompts.video_prompt import (
 )
 from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
+from dycoke_cli.video.kept_frames import decoded_size
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio
@@ -153,13 +154,15 @@ class StockPrompt(VideoPrompt):
             arguments = {"images": [frames], "return_tensors": "pt"}
         else:
             options = self.family.video_options(self.config, self.processor.video_processor)
+            height, width = self.pictures.shape[1:3]
+            metadata = frames_metadata((height, width), self.times, self.length)
             arguments = {
                 "videos": [[frames]],
                 "videos_kwargs": {
                     "return_tensors": "pt",
                     "do_sample_frames": False,
                     "return_metadata": True,
-                    "video_metadata": [frames_metadata(self.pictures, self.times, self.length)],
+                    "video_metadata": [metadata],
                     **options,
                 },
             }
@@ -176,7 +179,7 @@ class StockPrompt(VideoPrompt):
         if self._discovered.token_types:
             arguments["text_kwargs"] = {"return_mm_token_type_ids": True}
         try:
-            with processor_memory_limited(frames):
+            with processor_memory_limited(frames.nbytes):
                 outputs = self.processor(text=[text], **arguments)
         except (DycokeError, KeyboardInterrupt):
             raise
@@ -220,7 +223,7 @@ def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoProm
             _shown(processor, family, config, usual)
         except Exception:
             raise error from error.__cause__
-        height, width = clip.frames.shape[1:3]
+        height, width = decoded_size(clip)
         size = f"{_padded(width, height)}:{_padded(height, width)}"
         raise VideoError(
             f"the model's processor refuses frames of {width}x{height} pixels "

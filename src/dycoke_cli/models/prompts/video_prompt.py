@@ -15,7 +15,9 @@ from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.chat_template import render
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.stock_resize import as_video
 from dycoke_cli.processes.process_limits import memory_limited
+from dycoke_cli.video.kept_frames import FrameResize, decoded_size
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Audio
@@ -39,7 +41,10 @@ ONE_VIDEO = "the model's chat template shows one video at a time; `dycoke batch`
 
 
 class Frames(Protocol):
-    """Video that a prompt is made of, such as `dycoke_cli.video.Clip`."""
+    """Video that a prompt is made of, such as `dycoke_cli.video.Clip`.
+
+    Frames may be resized already, as the processor would: then a `resize` says how.
+    """
 
     @property
     def frames(self) -> np.ndarray:
@@ -98,11 +103,16 @@ class ShownFrames:
     warnings: tuple[str, ...] = ()
     subtitles: None = None
     audio: None = None
+    resize: FrameResize | None = None
 
     @classmethod
-    def blank(cls, frames: int, height: int, width: int) -> ShownFrames:
-        """Black frames, one per second."""
-        return cls(np.zeros((frames, height, width, 3), np.uint8), tuple(map(float, range(frames))))
+    def blank(
+        cls, frames: int, height: int, width: int, resize: FrameResize | None = None
+    ) -> ShownFrames:
+        """Black frames of a height and width, one per second; resized, if `resize` is given."""
+        size = (height, width) if resize is None else resize.size
+        times = tuple(map(float, range(frames)))
+        return cls(np.zeros((frames, *size, 3), np.uint8), times, resize=resize)
 
 
 @dataclass(frozen=True)
@@ -226,28 +236,10 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         clip: the frames with their times.
     """
     frames, times = _padded(clip, family.least_frames)
-    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    chat = _chat(processor, "")
-    options = {
-        "return_tensors": "pt",
-        # Frames are sampled by us, and their true times are in the metadata.
-        "do_sample_frames": False,
-        "video_metadata": [frames_metadata(frames, times, Length.of(clip))],
-        # Pixels stay uint8, a quarter of the memory, until `pixels.normalised` before encoding.
-        "do_rescale": False,
-        "do_normalize": False,
-        # Last, so that a family can override the options above.
-        **family.video_options(config, processor.video_processor),
-    }
-    with processor_memory_limited(video):
-        outputs = dict(
-            processor(
-                text=[chat],
-                videos=[[video]],
-                return_text_replacement_offsets=True,
-                videos_kwargs=options,
-            )
-        )
+    size, resize = decoded_size(clip), getattr(clip, "resize", None)
+    metadata = frames_metadata(size, times, Length.of(clip))
+    with processor_memory_limited(frames.nbytes), as_video(frames, resize) as video:
+        outputs = run_processor(processor, family, config, video, metadata)
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
         outputs.pop(name, None)
@@ -277,6 +269,39 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     return prompt if clip.subtitles is None else replace(prompt, subtitles=clip.subtitles.text)
 
 
+def run_processor(
+    processor: Any, family: Family, config: Any, video: torch.Tensor, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Run the stock processor on a video and a prompt without a question.
+
+    Args:
+        processor: of the model.
+        family: of the model.
+        config: of the model.
+        video: `[F, 3, H, W]`, uint8.
+        metadata: of the video.
+    """
+    options = {
+        "return_tensors": "pt",
+        # Frames are sampled by us, and their true times are in the metadata.
+        "do_sample_frames": False,
+        "video_metadata": [metadata],
+        # Pixels stay uint8, a quarter of the memory, until `pixels.normalised` before encoding.
+        "do_rescale": False,
+        "do_normalize": False,
+        # Last, so that a family can override the options above.
+        **family.video_options(config, processor.video_processor),
+    }
+    return dict(
+        processor(
+            text=[_chat(processor, "")],
+            videos=[[video]],
+            return_text_replacement_offsets=True,
+            videos_kwargs=options,
+        )
+    )
+
+
 def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor:
     """Token ids `[1, S]`, int64, of a prompt without a video.
 
@@ -294,19 +319,19 @@ def text_ids(processor: Any, question: str, history: Turns = ()) -> torch.Tensor
 
 
 @contextmanager
-def processor_memory_limited(video: torch.Tensor) -> Iterator[None]:
+def processor_memory_limited(frames_bytes: int) -> Iterator[None]:
     """Limit the memory of a processor within the block.
 
     Its settings, which come with the model, determine the size of resized frames.
 
     Args:
-        video: frames that it will process.
+        frames_bytes: size of the frames that it will process.
 
     Raises:
         ModelError: the limit is exceeded.
     """
     try:
-        with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * video.nbytes):
+        with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * frames_bytes):
             yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -325,7 +350,9 @@ def _padded(clip: Frames, count: int) -> tuple[np.ndarray, list[float]]:
     return frames, times
 
 
-def frames_metadata(frames: np.ndarray, times: Sequence[float], length: Length) -> dict[str, Any]:
+def frames_metadata(
+    size: tuple[int, int], times: Sequence[float], length: Length
+) -> dict[str, Any]:
     """Video metadata from which processors compute time stamps, durations and rates.
 
     As in the families' own code, times and `duration` are those of the whole file (SmolVLM's and
@@ -334,8 +361,8 @@ def frames_metadata(frames: np.ndarray, times: Sequence[float], length: Length) 
     positions.
 
     Args:
-        frames: `[F, H, W, 3]`.
-        times: of each, in seconds from the video's first frame.
+        size: height and width of the frames, as decoded.
+        times: of each frame, in seconds from the video's first frame.
         length: of the video that they are from.
     """
 
@@ -347,8 +374,8 @@ def frames_metadata(frames: np.ndarray, times: Sequence[float], length: Length) 
         "fps": float(FRAMES_PER_SECOND),
         "duration": number(length.duration_s) / FRAMES_PER_SECOND,
         "frames_indices": [number(time) for time in times],
-        "height": frames.shape[1],
-        "width": frames.shape[2],
+        "height": size[0],
+        "width": size[1],
     }
 
 

@@ -80,7 +80,8 @@ class BatchRun:
         stream.send("plan", method=described(plan.method), identity=plan.identity)
         videos = iter(self._jobs.get, None)
         # Without `occupied` the model could be unloaded while the first videos are decoded.
-        with engine.occupied(), ReadAhead(videos, plan.sampling, plan.limits) as ahead:
+        ahead = ReadAhead(videos, plan.sampling, plan.limits, fit=engine.fit)
+        with engine.occupied(), ahead:
             try:
                 for outcomes in answer_all(ahead, answerer, self._listener):
                     for outcome in outcomes:
