@@ -171,7 +171,8 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
 
     def load(model: str | ModelRef, **options: Any) -> fake_engine.FakeLoaded:
         name = model if isinstance(model, str) else model.name
-        seen.append((name, {k: v for k, v in options.items() if v and k != "fit"}))
+        flags = {k: v for k, v in options.items() if v and k not in ("fit", "on_stage")}
+        seen.append((name, flags))
         return fake_engine.FakeLoaded(name)
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
