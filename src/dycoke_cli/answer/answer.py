@@ -23,6 +23,7 @@ from dycoke_cli.answer.json_schema import (
     Unreported,
     to_dict,
 )
+from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
 
@@ -119,7 +120,10 @@ class Tokens:
         ),
     ]
     text: Annotated[Count | Unreported, Doc("Text tokens of the prompt.")]
-    generated: Annotated[Count | Unreported, Doc("Generated tokens, with the end token.")]
+    generated: Annotated[
+        Count | Unreported,
+        Doc("Generated tokens, with the end token; 0 of a typed question."),
+    ]
     prompt: Annotated[
         Count | Unreported | Absent,
         Doc("Tokens of the prompt after compression, as the server counts them.", remote=True),
@@ -166,7 +170,9 @@ class Seconds:
     vision: Annotated[Amount | Unreported, Doc("Vision encoding.")]
     prefill: Amount | Unreported
     first_token: Annotated[Amount | Unreported, Doc("TTFT, without load.")]
-    decode: Amount | Unreported
+    decode: Annotated[
+        Amount | Unreported, Doc("Decoding; of a typed question the forward of its options.")
+    ]
     total: Annotated[Amount, Doc("End to end, without load.")]
     request: Annotated[
         Amount | Absent,
@@ -219,7 +225,27 @@ class Answer:
     id: Id = ABSENT
     video: Annotated[str | Absent, Doc("As given; the first of several.")] = ABSENT
     question: Annotated[str, Doc("The question.")]
-    answer: Annotated[str, Doc("The answer, without special tokens.")]
+    answer: Annotated[
+        str, Doc("The answer, without special tokens; of a typed question its choice.")
+    ]
+    choice: Annotated[
+        str | Absent,
+        Doc(
+            "With --choices, --yes-no or --score: the likeliest option, as given.",
+            needs=("probabilities", "margin", "scoring"),
+        ),
+    ] = ABSENT
+    probabilities: Annotated[
+        dict[str, Amount] | Absent,
+        Doc("Of each option, given that the answer is one of them; they sum to 1."),
+    ] = ABSENT
+    margin: Annotated[
+        Amount | Absent, Doc("Probability of the choice minus that of the second likeliest option.")
+    ] = ABSENT
+    mean: Annotated[
+        float | Absent, Doc("With --score: mean of the numbers under their probabilities.")
+    ] = ABSENT
+    scoring: Scoring | Absent = ABSENT
     finish_reason: Annotated[
         Literal["stop", "length", "refused"],
         Doc("length: cut by --max-new-tokens; refused: not put to the model, see `warnings`."),

@@ -21,6 +21,7 @@ from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.prompts.audio_rate import listening
+from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.conversation import unloaded_model
@@ -157,7 +158,7 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
         videos=benchmark.videos,
         questions=benchmark.questions,
         sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
-        generation={k: v for k, v in asdict(generation).items() if k != "trace"},
+        generation={k: v for k, v in key_part(generation).items() if k != "trace"},
         shared=backend.shared,
         rows=timed,
         answers=answers,

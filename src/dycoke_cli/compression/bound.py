@@ -141,6 +141,19 @@ class BoundMethod:
         return self.method.attended_tokens(kept)
 
 
+@dataclass(frozen=True)
+class PrefillOnly(BoundMethod):
+    """The same without decode pruning, for an answer that takes no decoding step."""
+
+    @cached_property
+    def decode_pruning(self) -> None:
+        """None: what is read behind the prompt attends to all tokens that the prompt has."""
+        return None
+
+    def pruning(self) -> None:
+        """No selection of any sequence."""
+
+
 BASELINE = BoundMethod(Method())
 """All tokens, of whatever model: no parameter depends on it."""
 

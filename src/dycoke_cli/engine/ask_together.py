@@ -13,7 +13,7 @@ from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver
 from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
 from dycoke_cli.engine.binding import bind
@@ -30,10 +30,19 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.observing import EachObserver
+from dycoke_cli.engine.option_scoring import OptionScores
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
+from dycoke_cli.engine.typed_answer import (
+    asked_alone,
+    check_typed,
+    generate_typed,
+    prior_of,
+    with_choice,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.option_tokens import option_tokens
 from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
 
 
@@ -84,9 +93,11 @@ def ask_together(
     loaded = questions[0].session.loaded
     if any(item.session.loaded is not loaded for item in questions):
         raise UsageError("questions that are asked together need one model")
+    typed = options.typed
     # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
     # known to that model alone.
-    if loaded.family.stock_inputs and len(questions) > 1:
+    alone = loaded.family.stock_inputs or (typed is not None and asked_alone(loaded))
+    if alone and len(questions) > 1:
         return [
             ask_together([one], method, options, observers[number : number + 1])[0]
             for number, one in enumerate(questions)
@@ -94,6 +105,12 @@ def ask_together(
     watch = Stopwatch(loaded.input_device)
     with faults_of(loaded):
         method = bind(method, loaded.traits)
+        if typed is not None:
+            check_typed(loaded)
+            method = PrefillOnly(method.method)
+            spellings = option_tokens(loaded.processor, typed.texts)
+            longest = max(len(ids) for one in spellings for ids in one.ids)
+            options = replace(options, max_new_tokens=max(options.max_new_tokens, longest))
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
         limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
@@ -122,6 +139,7 @@ def ask_together(
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)
         answers: dict[int, Answer] = {}
+        scored: dict[int, tuple[OptionScores, OptionScores | None]] = {}
 
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
@@ -129,7 +147,7 @@ def ask_together(
                 _split_vision(generated.seconds, decoder_began[0])
             if applied is not None:
                 _add_counts(generated, number, applied, tokenizer)
-            answers[number] = make_answer(
+            answer = make_answer(
                 item.question,
                 loaded,
                 method,
@@ -142,25 +160,39 @@ def ask_together(
                 peak=peak.read(),
                 session_warnings=item.session.warnings(item.question, method, item.history),
             )
-            item.receiver.on_answer(answers[number])
+            if typed is not None:
+                on_text = item.receiver.on_text
+                answer = with_choice(answer, typed, *scored[number], tokenizer, on_text)
+            answers[number] = answer
+            item.receiver.on_answer(answer)
 
         # The clock's hook is the first one: what a method's own does before the decoder is prefill.
         with (
             seconds_at_decoder(loaded.model, watch) as decoder_began,
-            _applied(questions, batch, method, options.trace) as applied,
+            _applied(questions, batch, method, options) as applied,
         ):
-            generate(
-                loaded.model,
-                tokenizer,
-                batch,
-                options,
-                watch,
-                receivers=[item.receiver for item in questions],
-                limits=limits,
-                on_token=lambda n: report("decode", n, max(limits)),
-                on_generated=finish,
-                observer=EachObserver(observers) if observers else None,
-            )
+            if typed is None:
+                generate(
+                    loaded.model,
+                    tokenizer,
+                    batch,
+                    options,
+                    watch,
+                    receivers=[item.receiver for item in questions],
+                    limits=limits,
+                    on_token=lambda n: report("decode", n, max(limits)),
+                    on_generated=finish,
+                    observer=EachObserver(observers) if observers else None,
+                )
+            else:
+                outputs, scores = generate_typed(loaded, batch, spellings, watch, applied)
+        if typed is not None:
+            for number, (item, own) in enumerate(zip(questions, scores, strict=True)):
+                prior = None
+                if typed.calibrate:
+                    prior = prior_of(loaded, item.question, item.history, own, watch)
+                scored[number] = own, prior
+                finish(number, outputs[number])
     return [answers[number] for number in range(len(questions))]
 
 
@@ -210,19 +242,22 @@ def ask_without_video(
     if (refused := refusal(loaded, question, BASELINE, _NoFrames())) is not None:
         receiver.receive(refused)
         return refused
+    options = options or GenerationOptions()
+    typed, tokenizer = options.typed, loaded.processor.tokenizer
     watch = Stopwatch(loaded.input_device)
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     with faults_of(loaded):
         ids = text_ids(loaded.processor, question, history)
-        [generated] = generate(
-            loaded.model,
-            loaded.processor.tokenizer,
-            without_video(ids),
-            options or GenerationOptions(),
-            watch,
-            receivers=[receiver],
-        )
-    return make_answer(
+        batch = without_video(ids)
+        if typed is not None:
+            check_typed(loaded)
+            spellings = option_tokens(loaded.processor, typed.texts)
+            [generated], [scores] = generate_typed(loaded, batch, spellings, watch, None)
+        else:
+            [generated] = generate(
+                loaded.model, tokenizer, batch, options, watch, receivers=[receiver]
+            )
+    answer = make_answer(
         question,
         loaded,
         BASELINE,
@@ -234,11 +269,13 @@ def ask_without_video(
         total=watch.read(),
         peak=peak.read(),
     )
+    # The prompt is the blind one already, by which nothing can be divided.
+    return answer if typed is None else with_choice(answer, typed, scores, None, tokenizer, on_text)
 
 
 @contextmanager
 def _applied(
-    questions: Sequence[Question], batch: Batch, method: BoundMethod, trace: int | None
+    questions: Sequence[Question], batch: Batch, method: BoundMethod, options: GenerationOptions
 ) -> Iterator[Attachment | None]:
     """Within the block, `generate()` sees the videos of a batch by a method.
 
@@ -246,7 +283,7 @@ def _applied(
         questions: of the batch.
         batch: their prompts.
         method: bound to the model.
-        trace: see `attach`.
+        options: how they are answered.
 
     Returns:
         The attachment; None where the baseline answers without one.
@@ -259,12 +296,14 @@ def _applied(
     with ExitStack() as stack:
         if family.encoded_once:
             stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))
-        # A trace is recorded by an attachment, that of the baseline too: it keeps all tokens.
-        if method.name != "none" or trace is not None:
+        # A trace is recorded by an attachment, and options are read by one: that of the baseline
+        # keeps all tokens.
+        reads_options = options.typed is not None and not family.only_none
+        if method.name != "none" or options.trace is not None or reads_options:
             attachment = attach(
                 model,
                 method,
-                trace=trace,
+                trace=options.trace,
                 prefix=prefix,
                 videos=batch.videos if family.encoded_once else (),
                 flat=fast,

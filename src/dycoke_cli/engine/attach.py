@@ -25,6 +25,7 @@ from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
+from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.scoring_attention import AttentionSwitch, scoring_attention
@@ -38,6 +39,7 @@ from dycoke_cli.engine.supported import (
     makes_own_masks,
 )
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.engine.token_tree import TokenTree
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
@@ -176,6 +178,15 @@ class Attachment:
                 stacklevel=2,
             )
 
+    def expect_tree(self, cache: KVStore, tree: TokenTree) -> None:
+        """Let the next forward on the cache of a call read a tree, in place of a token."""
+        call = self._calls[cache]
+        call.tree, call.flat = tree, False
+
+    def expect_rows(self, cache: Any, rows: int) -> None:
+        """Let later forwards on the stock cache of one sequence read as many, which it was."""
+        self._calls[cache] = self._calls[cache].repeated(rows)
+
     def _layers_to_change(self) -> list[int]:
         """The decoder layers whose input isn't the output of the layer before."""
         pruning, layers = self._method.inside, len(self._decoder.layers)
@@ -199,7 +210,8 @@ class Attachment:
         if cache is not None and cache in self._calls:
             # A decoding step of a call whose prompt was shortened below.
             call = self._calls[cache]
-            check_decode_step(kwargs, len(call.sequences))
+            if call.tree is None:
+                check_decode_step(kwargs, len(call.sequences))
             return args, call.begin_step(kwargs)
         check_cache(cache)
         # Taken, not read: a later call of the decoder alone must not find ids of this prompt.

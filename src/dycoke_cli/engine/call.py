@@ -13,6 +13,7 @@ from dycoke_cli.compression.base import Selector
 from dycoke_cli.engine.deepstack import DeepStack
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.token_pruning import TokenPruning
+from dycoke_cli.engine.token_tree import TokenTree
 from dycoke_cli.engine.trace import DecodeStats, Recorder
 
 # The keyword argument of the text decoder that carries a `Call`. Stock layers hand on arguments
@@ -88,6 +89,7 @@ class Call:
         deepstack: what is added behind the first layers during prefill, or None.
         in_prefill: whether no decoding step was made yet.
         flat: whether decoding steps may be made by `flat_decode`.
+        tree: what is read behind the prompt in one forward, in place of a token per step; or None.
         recorder: records what the first sequence attends to, or None.
     """
 
@@ -100,6 +102,7 @@ class Call:
     deepstack: DeepStack | None = None
     in_prefill: bool = True
     flat: bool = True
+    tree: TokenTree | None = None
     recorder: Recorder | None = None
 
     @property
@@ -113,7 +116,10 @@ class Call:
         # generate() counts on from the uncompressed prompt. Here a step has the position behind the
         # last one that was read, and no mask: `KVStore` makes one for each layer, where any is
         # needed, for layers before and behind the prune layer hold different numbers of keys.
-        step = kwargs | {"attention_mask": None, "position_ids": self.next_positions}
+        positions = self.next_positions
+        if self.tree is not None:
+            positions = positions + self.tree.depths.to(positions.device)
+        step = kwargs | {"attention_mask": None, "position_ids": positions}
         self.next_positions = self.next_positions + 1
         for sequence in self.sequences:
             # Counted here, not by layer: every layer selects as many.
@@ -127,6 +133,12 @@ class Call:
         if self.keep is not None:  # the new token is no padding
             self.keep = torch.nn.functional.pad(self.keep, (0, 1), value=True)
         return step | {"attention_mask": self.keep}
+
+    def repeated(self, times: int) -> Call:
+        """The state of steps on a stock cache whose only sequence was repeated."""
+        shape = self.next_positions.shape
+        positions = self.next_positions.expand(*shape[:-2], times, 1)
+        return replace(self, sequences=self.sequences * times, next_positions=positions)
 
     def of_chunk(self, start: int, stop: int) -> Call:
         """The state of layers while the tokens `start` … `stop` - 1 are prefilled alone."""

@@ -103,6 +103,7 @@ class Generated:
         kv_bytes: of keys and values at its end, spare entries included: this prompt's share.
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.
+        scored: tokens of options that were read behind the prompt, in place of generated ones.
         stats: of the method, or None for the baseline.
         trace: of the decoding steps, or None where it wasn't asked for.
     """
@@ -115,6 +116,7 @@ class Generated:
     kv_bytes: int
     kv_host_bytes: int
     kv_active_bytes: int
+    scored: int = 0
     stats: DecodeStats | None = None
     trace: Trace | None = None
 
@@ -158,11 +160,10 @@ def generate(
         seed = None
         # A checkpoint's own sampling settings mean nothing to greedy decoding.
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.mask, **batch.extra_inputs}
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
-    ends, sequences = _end_tokens(model), len(batch.input_ids)
+    ends, sequences = end_tokens(model), len(batch.input_ids)
     finite = _Finite(sequences, ends)
     limits = limits or [options.max_new_tokens] * sequences
     answers = [
@@ -202,7 +203,7 @@ def generate(
         if seed is not None:
             torch.manual_seed(seed)
         model.generate(
-            **{name: _on(tensor, device, model.dtype) for name, tensor in inputs.items()},
+            **model_inputs(model, batch),
             max_new_tokens=max(limits),
             streamer=streamer,
             stopping_criteria=StoppingCriteriaList([streamer]),
@@ -211,13 +212,18 @@ def generate(
             **sampling,
         )
     if first_broken:
-        raise ModelError(_not_finite(model, min(first_broken)))
+        raise ModelError(not_finite(model, min(first_broken)))
     return [outputs[number] for number in range(sequences)]
 
 
-def _on(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """An input of the model where it runs; pixels in its dtype."""
-    return tensor.to(device, dtype if is_pixels(tensor) else tensor.dtype)
+def model_inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+    """The arguments of `generate()` for prompts, where the model runs; pixels in its dtype."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.mask, **batch.extra_inputs}
+    device = input_device(model)
+    return {
+        name: tensor.to(device, model.dtype if is_pixels(tensor) else tensor.dtype)
+        for name, tensor in inputs.items()
+    }
 
 
 class _Finite(LogitsProcessor):
@@ -252,7 +258,8 @@ class _Finite(LogitsProcessor):
         return torch.where(finite[:, None], scores, self._instead)
 
 
-def _not_finite(model: Any, step: int) -> str:
+def not_finite(model: Any, step: int) -> str:
+    """The sentence about logits that aren't finite at a step, from 0."""
     where = f"at token {step + 1} of an answer"
     ways = "its weights are damaged, or don't belong to its configuration"
     if model.dtype != torch.float32:
@@ -260,7 +267,8 @@ def _not_finite(model: Any, step: int) -> str:
     return f"the model can't be used: its logits aren't finite {where}; {ways}"
 
 
-def _end_tokens(model: Any) -> set[int]:
+def end_tokens(model: Any) -> set[int]:
+    """Ids of the tokens that end an answer."""
     end = model.generation_config.eos_token_id
     if end is None:
         return set()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
 
@@ -19,9 +20,10 @@ class GenerationOptions:
 
     Args:
         trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
+        typed: options that the answer is one of, by their probabilities; None generates text.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value out of range, or sampling of a typed answer.
     """
 
     max_new_tokens: Annotated[int, Param("Maximum new tokens.", at_least=1)] = 128
@@ -30,6 +32,7 @@ class GenerationOptions:
         int | None, Param("Sampling seed, to repeat an answer.", default="a new one each time")
     ] = None
     trace: int | None = None
+    typed: TypedOptions | None = field(default=None, metadata={"before": None})
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -38,5 +41,7 @@ class GenerationOptions:
                 f"temperature must be 0 or at least {LEAST_TEMPERATURE:g}, "
                 f"not {self.temperature:g}; 0 is greedy"
             )
+        if self.typed is not None and (self.temperature > 0 or self.trace is not None):
+            raise UsageError("the options of a typed answer are scored, not sampled or traced")
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

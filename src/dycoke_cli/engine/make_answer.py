@@ -68,7 +68,8 @@ def make_answer(
     stats = generated.stats or DecodeStats(
         visual=shown, visual_kept=shown, kept_by_video=tuple(visual)
     )
-    steps = len(generated.tokens) - 1  # the first token comes out of the prefill
+    # The first token comes out of the prefill; a typed question generates none.
+    steps = max(len(generated.tokens) - 1, 0)
     pruning = method.decode_pruning
     # A method has one of the two at most (`check_decoder`); both say from which layer on.
     in_layers = method.inside or pruning
@@ -111,7 +112,7 @@ def make_answer(
             visual_active_in_decode=stats.mean_active,
             visual_read_per_step=_read_per_step(text_config, stats, in_layers),
             text=prompt_tokens - shown,
-            generated=steps + 1,
+            generated=len(generated.tokens),
         ),
         decode=Decode(
             steps=steps,
@@ -129,7 +130,7 @@ def make_answer(
             visual_last=stats.visual_last,
             visual_active=stats.mean_active,
             prune_layer=in_layers.layer if in_layers else text_config.num_hidden_layers,
-            generated=steps + 1,
+            generated=len(generated.tokens) + generated.scored,
         ),
         # The watch started when the question was asked, after the frames had been decoded.
         seconds=Seconds(

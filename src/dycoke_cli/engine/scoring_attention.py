@@ -131,7 +131,9 @@ def _scoring(stock: Attention, name: str) -> Attention:
                 key, value, attention_mask = call.store.attended(
                     module.layer_idx, query, key, value, kwargs["scaling"]
                 )
-                if attention_mask is not None and "flash" not in name:
+                if call.tree is not None:
+                    attention_mask = call.tree.mask(attention_mask, key)
+                elif attention_mask is not None and "flash" not in name:
                     attention_mask = attention_mask[:, None, None]
                 call.record_selected(module.layer_idx)
             # Behind `attended`: what is added belongs to the keys that the layer attends to.
@@ -153,7 +155,9 @@ def _scoring(stock: Attention, name: str) -> Attention:
                         for i, sequence in enumerate(call.sequences)
                     ]
                 )
-        return stock(module, query, key, value, attention_mask, **kwargs)
+        # FlashAttention takes no mask of a tree, and FlexAttention would compile one.
+        attend = stock if call is None or call.tree is None else ALL_ATTENTION_FUNCTIONS["sdpa"]
+        return attend(module, query, key, value, attention_mask, **kwargs)
 
     return attention
 

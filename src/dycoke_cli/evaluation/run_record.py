@@ -22,6 +22,7 @@ from dycoke_cli.evaluation.prediction import EvaluatedModel, Prediction
 from dycoke_cli.evaluation.scoring.judge import PROMPTS
 from dycoke_cli.evaluation.scoring.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.scoring.verdicts import Verdicts
+from dycoke_cli.param import key_part
 from dycoke_cli.runs.journal import check_own
 from dycoke_cli.storage.output_file import replace_content, unwritable
 from dycoke_cli.unicode import display_name
@@ -91,7 +92,10 @@ def record_of(
         items=tuple(items.values()),
         places=tuple(items),
         frames=evaluation.frames,
-        conditions={"sampling": asdict(request.sampling), "generation": asdict(request.generation)},
+        conditions={
+            "sampling": asdict(request.sampling),
+            "generation": key_part(request.generation),
+        },
         metric=about.metric,
         macro=about.macro,
         shards=() if evaluation.shard is None else (str(evaluation.shard),),

@@ -430,12 +430,12 @@ def _ask(
     on_text: Callable[[str], None] | None,
     history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
-    options = asdict(request.generation)
     if request.guard is not None:
         from dycoke_cli.engine.ask_together import Question
         from dycoke_cli.guard.asking import ask_guarded
 
         asked = [Question(session, question, tuple(history))]
         return request.noted(ask_guarded(asked, request.guard, request.generation, on_text)[0])
+    options = vars(request.generation)
     answer = session.ask(question, method, on_text=on_text, history=tuple(history), **options)
     return request.noted(answer)

@@ -64,12 +64,13 @@ def check_template(processor: Any) -> None:
             raise _unusable(f"it has {value}, which no real one has")
 
 
-def render(processor: Any, conversation: Sequence[Any]) -> str:
+def render(processor: Any, conversation: Sequence[Any], *, answered: bool = False) -> str:
     """Render a conversation with the stock template, up to where the answer begins.
 
     Args:
         processor: stock, with a checked template.
         conversation: messages for `apply_chat_template`.
+        answered: whether the last message is the answer.
 
     Raises:
         ModelError: the template fails, or exceeds its limits.
@@ -77,7 +78,9 @@ def render(processor: Any, conversation: Sequence[Any]) -> str:
     try:
         with memory_limited(_MAX_BYTES):
             return _counted(
-                lambda: processor.apply_chat_template(conversation, add_generation_prompt=True)
+                lambda: processor.apply_chat_template(
+                    conversation, add_generation_prompt=not answered
+                )
             )
     except _TooLongError as error:
         raise _unusable("it takes more steps than any real one") from error

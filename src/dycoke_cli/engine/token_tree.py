@@ -1,0 +1,63 @@
+"""Several continuations of one prompt, read in a single forward: each token once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """Token sequences behind a prompt, their common beginnings merged.
+
+    Args:
+        nodes: the distinct beginnings of the sequences, shorter ones first; a node stands for the
+            last token of one.
+    """
+
+    nodes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[int]]) -> TokenTree:
+        """The tree of all beginnings, the whole sequences among them.
+
+        Args:
+            sequences: token ids; an empty one adds nothing.
+        """
+        all_ = {tuple(ids[:end]) for ids in sequences for end in range(1, len(ids) + 1)}
+        return cls(tuple(sorted(all_, key=lambda node: (len(node), node))))
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """`[T]`, int64."""
+        return torch.tensor([node[-1] for node in self.nodes], dtype=torch.int64)
+
+    @property
+    def depths(self) -> torch.Tensor:
+        """`[T]`, int64: how far behind the prompt each is, from 0."""
+        return torch.tensor([len(node) - 1 for node in self.nodes], dtype=torch.int64)
+
+    def mask(self, keep: torch.Tensor | None, key: torch.Tensor) -> torch.Tensor:
+        """Which keys each token attends to: the prompt's, and those of its own beginning.
+
+        Args:
+            keep: `[B, K]`, bool: false in the padding; None without padding.
+            key: `[B, H, K, D]`: of the prompt, and of the tree's tokens behind it.
+
+        Returns:
+            `[B or 1, 1, T, K]`, bool.
+        """
+        prompt = key.shape[2] - len(self.nodes)
+        sees = torch.nn.functional.pad(self._own, (prompt, 0), value=True)
+        sees = sees.to(key.device)[None, None]
+        return sees if keep is None else sees & keep[:, None, None]
+
+    @cached_property
+    def _own(self) -> torch.Tensor:
+        """`[T, T]`, bool: which of the tree's tokens each attends to, itself among them."""
+        return torch.tensor(
+            [[node[: len(other)] == other for other in self.nodes] for node in self.nodes]
+        )

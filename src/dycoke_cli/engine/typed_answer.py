@@ -1,0 +1,172 @@
+"""Answers of typed questions: one of the given options, with the probability of each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.engine.attach import Attachment
+from dycoke_cli.engine.generation import Generated, Stopwatch
+from dycoke_cli.engine.memory.measured import kv_bytes
+from dycoke_cli.engine.option_scoring import OptionScores, score_options
+from dycoke_cli.engine.prompt_batch import Batch, without_video
+from dycoke_cli.engine.supported import other_caches
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.option_tokens import OptionTokens
+from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
+
+LEAST_MASS = 0.5
+"""Below it other first tokens are likelier than those of all options together."""
+
+
+def asked_alone(loaded: LoadedModel) -> bool:
+    """Whether typed questions are asked one by one: the cache of the model is a stock one."""
+    config = loaded.model.get_decoder().config
+    return bool(loaded.family.only_none or other_caches(config))
+
+
+def check_typed(loaded: LoadedModel) -> None:
+    """Check that a model reads text behind a prompt, as options are read.
+
+    Raises:
+        UsageError: each of its forwards needs the video.
+    """
+    parameters = inspect.signature(loaded.model.forward).parameters.values()
+    if any(
+        one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters
+    ):
+        raise UsageError(
+            f"{loaded.name} reads pixels in each forward, so options can't be scored behind its "
+            "prompt; ask without them"
+        )
+
+
+def generate_typed(
+    loaded: LoadedModel,
+    batch: Batch,
+    spellings: Sequence[OptionTokens],
+    watch: Stopwatch,
+    attachment: Attachment | None,
+) -> tuple[list[Generated], list[OptionScores]]:
+    """Score the options behind prompts, in place of `generate`.
+
+    Args:
+        loaded: the model.
+        batch: the prompts; see `score_options`.
+        spellings: of the options.
+        watch: the clock of the answers.
+        attachment: in whose block this runs; None without one.
+    """
+    scored = score_options(loaded.model, batch, spellings, watch, attachment)
+    in_all, on_host, active = kv_bytes(scored.cache)
+    sequences = len(batch.input_ids)
+    outputs = [
+        Generated(
+            tokens=torch.empty(0, dtype=torch.int64),
+            text="",
+            stopped=True,
+            seed=None,
+            seconds=dict(scored.seconds),
+            kv_bytes=in_all // sequences,
+            kv_host_bytes=on_host // sequences,
+            kv_active_bytes=active // sequences,
+            scored=scored.tokens,
+        )
+        for _ in scored.options
+    ]
+    return outputs, scored.options
+
+
+def prior_of(
+    loaded: LoadedModel, question: str, history: Turns, scores: OptionScores, watch: Stopwatch
+) -> OptionScores:
+    """Score the options behind the prompt without the video, in the same spelling.
+
+    Args:
+        loaded: the model.
+        question: plain text.
+        history: earlier questions with their answers.
+        scores: behind the prompt with the video.
+        watch: the clock of the answers.
+    """
+    blind = without_video(text_ids(loaded.processor, question, history))
+    return score_options(loaded.model, blind, [scores.spelling], watch, None).options[0]
+
+
+def with_choice(
+    answer: Answer,
+    typed: TypedOptions,
+    scores: OptionScores,
+    prior: OptionScores | None,
+    tokenizer: Any,
+    on_text: Callable[[str], None] | None = None,
+) -> Answer:
+    """Add the choice to an answer, and a warning where the options are unlikely.
+
+    Args:
+        answer: made of what `generate_typed` returned.
+        typed: the options.
+        scores: of this prompt.
+        prior: of the prompt without the video; None if it doesn't count.
+        tokenizer: of the model.
+        on_text: called with the choice.
+    """
+    shares = probabilities(scores, prior)
+    first, second = sorted(shares, reverse=True)[:2]
+    choice = typed.texts[shares.index(first)]
+    likeliest = tokenizer.decode([scores.likeliest]).strip()
+    if on_text is not None:
+        on_text(choice)
+    mean = typed.mean(shares)
+    return replace(
+        answer,
+        answer=choice,
+        choice=choice,
+        probabilities=dict(zip(typed.texts, shares, strict=True)),
+        margin=first - second,
+        mean=ABSENT if mean is None else mean,
+        scoring=Scoring(
+            texts=scores.spelling.texts,
+            log_probabilities=scores.log_probabilities,
+            tokens=scores.scored,
+            per_token=scores.per_token,
+            ended=scores.ended,
+            prior=None if prior is None else prior.log_probabilities,
+            mass=scores.mass,
+            likeliest=likeliest,
+        ),
+        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest)),
+    )
+
+
+def probabilities(scores: OptionScores, prior: OptionScores | None) -> list[float]:
+    """Probability of each option, given that the answer is one of them.
+
+    Args:
+        scores: behind the prompt.
+        prior: behind the prompt without the video, which is subtracted; or None.
+    """
+    logits = torch.tensor(scores.scores, dtype=torch.float64)
+    if prior is not None:
+        logits = logits - torch.tensor(prior.scores, dtype=torch.float64)
+    return logits.softmax(0).tolist()
+
+
+def _unlikely(mass: float, likeliest: str) -> list[str]:
+    if mass >= LEAST_MASS:
+        return []
+    share = f"{100 * mass:.0f} %" if mass >= 0.01 else "less than 1 %"
+    return [
+        f"the model wanted to say something else: {share} of its first token's probability is on "
+        f"the options, and it would begin with {likeliest!r}; name the options in the question, as "
+        "in 'Answer with yes or no.'"
+    ]

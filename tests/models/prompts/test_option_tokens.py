@@ -1,0 +1,74 @@
+"""Token ids of options: those that stand behind the prompt in the model's own template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dycoke_cli import load
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.prompts.option_tokens import MOST_TOKENS, OptionTokens, option_tokens
+from tests.families.tiny import make
+
+
+@pytest.fixture(scope="module")
+def mini_processor() -> Any:
+    return load("mini").processor
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "smolvlm", "video_llava", "qwen2_5_vl"])
+def test_they_are_those_of_the_template_s_own_answer(family: str) -> None:
+    _, processor = make(family)
+    question = {"role": "user", "content": [{"type": "text", "text": "Why?"}]}
+    for option in ("a dog", "10"):
+        answer = {"role": "assistant", "content": [{"type": "text", "text": option}]}
+        whole = processor.apply_chat_template([question, answer])
+        prompt = processor.apply_chat_template([question], add_generation_prompt=True)
+        given, *_ = option_tokens(processor, (option, "cat"))
+        before = processor.tokenizer(prompt)["input_ids"]
+        text = whole[: whole.index(option, len(prompt)) + len(option)]
+        assert [*before, *given.ids[0]] == processor.tokenizer(text)["input_ids"]
+
+
+def test_capital_first_letters_are_another_spelling() -> None:
+    _, processor = make("llava_onevision")
+    given, capital = option_tokens(processor, ("a dog", "10"))
+    assert (given.texts, capital.texts) == (("a dog", "10"), ("A dog", "10"))
+    assert given.ids[0] != capital.ids[0]
+    assert given.ids[1] == capital.ids[1]
+    assert len(option_tokens(processor, ("1", "2"))) == 1
+    # Those that differ in this letter alone have one spelling.
+    assert len(option_tokens(processor, ("a", "A"))) == 1
+
+
+def test_the_bundled_model_has_capitals_of_its_own(mini_processor) -> None:
+    given, capital = option_tokens(mini_processor, ("yes", "no"))
+    tokenizer = mini_processor.tokenizer
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in given.ids] == [["yes"], ["no"]]
+    assert [tokenizer.convert_ids_to_tokens([*ids]) for ids in capital.ids] == [["Yes"], ["No"]]
+
+
+def test_an_option_that_begins_with_another_is_nested() -> None:
+    def nested(*ids: tuple[int, ...]) -> bool:
+        return OptionTokens(("",) * len(ids), ids).nested
+
+    assert nested((1,), (2, 3), (1, 0))
+    assert nested((2, 3), (1, 0, 5), (1, 0), (1, 4))
+    assert not nested((1, 0), (1, 1), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("red", "Red"), "'red' and 'Red' are the same tokens"),
+        (("red", "mauve"), "not in the model's vocabulary: mauve"),
+        (("red", "<|im_end|>"), "contains '<|im_end|>'"),
+        (tuple("red " * length for length in range(20, 40)), f"at most {MOST_TOKENS} can be"),
+    ],
+)
+def test_options_that_the_model_cannot_tell_apart_are_refused(
+    options: tuple[str, ...], sentence: str, mini_processor
+) -> None:
+    with pytest.raises(UsageError, match=sentence.replace("|", r"\|")):
+        option_tokens(mini_processor, options)
