@@ -17,6 +17,7 @@ from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.file_names import is_video
@@ -25,7 +26,10 @@ BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
-BRIEF = f"{request_flags.BRIEF} --temperature --seed --follow-up --compare --stats --json"
+BRIEF = (
+    f"{request_flags.BRIEF} --temperature --seed --choices --yes-no --score --follow-up --compare "
+    "--stats --json"
+)
 
 
 @spread
@@ -41,6 +45,7 @@ def ask(
     loading: request_flags.Loading,
     method: MethodFlags,
     generation: request_flags.Generation,
+    typed: TypedFlags,
     cache: options.Cache = False,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -59,7 +64,7 @@ def ask(
     Examples:
         dycoke ask holiday.mp4 "What happens?"
         dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
-        dycoke ask clip.mp4 "How many cars?" --model qwen2.5-vl-3b --compare --json
+        dycoke ask clip.mp4 "Is it day? Answer yes or no." --yes-no --compare --json
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
@@ -91,6 +96,7 @@ def ask(
                 model, loading, sampling, generation, subtitles=subtitles, limits=limits
             )
         )
+        request = typed.applied(request)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")

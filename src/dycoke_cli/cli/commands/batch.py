@@ -18,6 +18,7 @@ from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import uncollected
@@ -112,6 +113,7 @@ def batch(
     cache: options.Cache = False,
     method: MethodFlags,
     generation: request_flags.Generation,
+    typed: TypedFlags,
     engine: engine_flags.EngineFlags,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -128,7 +130,7 @@ def batch(
 
     Examples:
         dycoke batch footage "What happens?" --out answers.jsonl
-        dycoke batch *.mp4 "What happens?" --out answers.csv --fields video,answer
+        dycoke batch *.mp4 "Is it day or night?" --choices day,night --out answers.csv
         dycoke batch footage --questions questions.csv --out answers.jsonl
 
     One JSON object per line, in the order in which they finish: to --out, from which the same
@@ -150,6 +152,7 @@ def batch(
             model, loading, sampling, generation, subtitles=subtitles, limits=limits
         )
     )
+    request = typed.applied(request)
     remote = server.chosen(context, request.method)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
@@ -168,7 +171,7 @@ def batch(
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    lines = Lines(fields, as_csv or is_table)
+    lines = Lines(fields, as_csv or is_table, request.generation.typed)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:

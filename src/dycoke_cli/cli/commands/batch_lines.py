@@ -8,6 +8,7 @@ from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.cli.commands.schema import answer_parts
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results_table import Field, header, row, value_of
@@ -24,14 +25,16 @@ class Lines:
     Args:
         fields: value of `--fields`, or None.
         as_csv: write CSV rows in place of JSON objects.
+        typed: options of the answers, which by default are columns; or None.
 
     Raises:
         UsageError: an unknown field.
     """
 
-    def __init__(self, fields: str | None, as_csv: bool) -> None:
-        given = CSV_FIELDS if as_csv and fields is None else fields
-        self.fields = [] if given is None else parse_fields(given)
+    def __init__(self, fields: str | None, as_csv: bool, typed: TypedOptions | None = None) -> None:
+        self.fields = [] if fields is None else parse_fields(fields)
+        if as_csv and fields is None:
+            self.fields = parse_fields(CSV_FIELDS) if typed is None else typed_fields(typed)
         self._as_csv = as_csv
         self._begun = False
         self.reasons: dict[str, str] = {}
@@ -74,6 +77,16 @@ def parse_fields(given: str) -> list[Field]:
                 "them all"
             )
     return fields
+
+
+def typed_fields(typed: TypedOptions) -> list[Field]:
+    """Key paths of the CSV columns of typed answers: the choice, and a column for each option."""
+    before, _, after = CSV_FIELDS.partition("answer,")
+    mean = ",mean" if typed.is_score else ""
+    # Added as they are: an option may have a dot or a comma in it.
+    each = [("probabilities", text) for text in typed.texts]
+    own = parse_fields(f"{before}choice,margin{mean}")
+    return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
 
 
 def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dycoke_cli.cli.flags import options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -56,6 +57,7 @@ def chat(
     loading: request_flags.Loading,
     method: MethodFlags,
     generation: request_flags.Generation,
+    typed: TypedFlags,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -77,6 +79,7 @@ def chat(
             model, loading, sampling, generation, subtitles=subtitles, limits=limits
         )
     )
+    request = typed.applied(request)
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
     with _ChatView(quiet, note, several=not interactive) as view:

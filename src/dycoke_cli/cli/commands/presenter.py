@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
+from dycoke_cli.cli.render.typed_choice import likelihood
 from dycoke_cli.cli.render.view import View
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class AsText(View):
         self._line.prefix = ""
         if answer.compared_to is ABSENT:
             self._waited_s = time.monotonic() - self._waiting_since
+            # A choice alone would hide that another one was as likely.
+            if (likely := likelihood(answer)) is not None:
+                self._answer.add(f" ({likely})")
             self._answer.end()
         self._waiting_since = time.monotonic()
         if self._quiet:

@@ -67,8 +67,11 @@ def statistics(
         return
     from dycoke_cli.cli.render.comparison import comparison
     from dycoke_cli.cli.render.panel import panel, summary
+    from dycoke_cli.cli.render.typed_choice import odds
 
     if answer.compared_to is ABSENT and not whole:
+        if answer.choice is not ABSENT:
+            note(odds(answer))
         note(summary(answer, waited_s, more))
         return
     to_stderr(panel(answer, waited_s, warm_up_s))

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.cli.render.typed_choice import likelihood
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.unicode import one_line
 
@@ -73,6 +74,8 @@ def comparison(compressed: Answer, uncompressed: Answer) -> Table:
         Text(one_line(uncompressed.answer)),
         "identical" if same else "differs",
     )
+    if (likely := likelihood(compressed)) is not None:
+        table.add_row("Probability", likely, likelihood(uncompressed), "")
     for name, value, unit in _FIGURES:
         table.add_row(name, *_cells(value(compressed), value(uncompressed), unit))
     once = " The video was encoded once, for both." if shared else ""

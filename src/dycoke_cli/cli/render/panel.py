@@ -10,6 +10,7 @@ from rich.text import Text
 from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds
 from dycoke_cli.answer.guarantee import Guarded
 from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.cli.render.units import count, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.compression.selection_hooks import hooks_of
@@ -85,7 +86,12 @@ def _title(answer: Answer) -> str:
 
 def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
-    rows = [("Visual tokens", _tokens(answer)), ("Attended", _attended(answer))]
+    rows = [("Visual tokens", _tokens(answer))]
+    typed = not isinstance(answer.choice, Absent)
+    if typed:
+        rows += [("Options", one_line(odds(answer))), ("Scored", scoring(answer))]
+    else:
+        rows.append(("Attended", _attended(answer)))
     if not isinstance(answer.subtitles, Absent):
         subtitles = answer.subtitles
         lines = _counted(subtitles.lines, "line")
@@ -99,7 +105,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
     if not isinstance(answer.guard, Absent):
         rows.append(("Guard", _guard(answer.guard)))
     pruning = restore(answer.method).pruning()
-    if pruning is not None:
+    if pruning is not None and not typed:
         if answer.tokens.visual_kept < pruning.least:
             effect = f"off: fewer than {count(pruning.least)} visual tokens"
         elif pruning.own is not None:

@@ -1,0 +1,46 @@
+"""Probabilities of the options of a typed question, in words."""
+
+from __future__ import annotations
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import Absent
+
+_MOST_SHOWN = 6
+
+
+def percent(probability: float) -> str:
+    """Format a probability; one that isn't 0 isn't shown as 0."""
+    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"
+
+
+def likelihood(answer: Answer) -> str | None:
+    """Probability of the choice of a typed answer; None of another one."""
+    if isinstance(answer.choice, Absent) or isinstance(answer.probabilities, Absent):
+        return None
+    return percent(answer.probabilities[answer.choice])
+
+
+def odds(answer: Answer) -> str:
+    """The likeliest options of a typed answer with their probabilities, and the mean of a score."""
+    assert not isinstance(answer.probabilities, Absent)
+    ranked = sorted(answer.probabilities.items(), key=lambda pair: -pair[1])
+    parts = [f"{option} {percent(value)}" for option, value in ranked[:_MOST_SHOWN]]
+    if rest := ranked[_MOST_SHOWN:]:
+        parts.append(f"{len(rest)} others {percent(sum(value for _, value in rest))}")
+    if not isinstance(answer.mean, Absent):
+        parts.append(f"mean {answer.mean:.2f}")
+    return " · ".join(parts)
+
+
+def scoring(answer: Answer) -> str:
+    """How the options of a typed answer were scored."""
+    how = answer.scoring
+    assert not isinstance(how, Absent)
+    parts = [f"{percent(how.mass)} of the first token's probability is on them"]
+    if how.per_token:
+        parts.append("mean over tokens")
+    if how.ended:
+        parts.append("with the end of the answer")
+    if how.prior is not None:
+        parts.append("divided by those without the video")
+    return "; ".join(parts)

@@ -1,0 +1,115 @@
+"""`--choices`, `--yes-no` and `--score`: what reaches the engine, and what is refused before it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import Part, schema_of
+from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.cli.commands.batch_lines import Lines
+from dycoke_cli.cli.render.typed_choice import odds, scoring
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.runs import local
+from dycoke_cli.runs.outcome import Outcome
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import example, valid
+from tests.runs.pretended import Pretended, make_clips
+
+
+def answered() -> Answer:
+    """A score from 8 to 10."""
+    how = Scoring(("8", "9", "10"), (-3.0, -1.0, -2.0), (2, 2, 3), True, True, None, 0.25, "It")
+    return replace(
+        example(Answer, video="v.mp4", answer="9", finish_reason="stop", method={"name": "none"}),
+        choice="9",
+        probabilities={"8": 0.2, "9": 0.5, "10": 0.3},
+        margin=0.2,
+        mean=9.1,
+        scoring=how,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "typed"),
+    [
+        (["--choices", "left, right"], TypedOptions(("left", "right"))),
+        (["--yes-no", "--calibrate"], TypedOptions(("yes", "no"), calibrate=True)),
+        (["--score", "1-3"], TypedOptions(("1", "2", "3"), is_score=True)),
+    ],
+)
+def test_the_engine_gets_the_options(
+    flags: list[str], typed: TypedOptions, fake: list[FakeSession]
+) -> None:
+    assert run_here("ask", CLIP, "What?", *flags).code == 0
+    assert fake[0].asked[0]["typed"] == typed
+
+
+WRONG = [
+    (["--choices", "red,red"], "the option 'red' is given 2 times; give it once"),
+    (["--choices", "red,,blue"], "an option is empty; leave it out"),
+    (["--choices", "red"], "--choices red is neither a list, as in --choices red,blue, nor a file"),
+    (["--score", "5-1"], "--score takes two whole numbers, as in 1-5, not '5-1'"),
+    (["--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
+    (["--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
+    (["--yes-no", "--temperature", "1"], "leave --temperature out"),
+    (["--yes-no", "--server", "http://x/v1"], "--yes-no is for a model on this machine"),
+]
+
+
+@pytest.mark.parametrize("command", ["ask", "batch"])
+@pytest.mark.parametrize(("flags", "sentence"), WRONG)
+def test_what_is_wrong_is_said_before_the_model_loads(
+    command: str, flags: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "model")
+    run = run_here(command, CLIP, "What?", *flags)
+    assert (run.code, run.out) == (2, "")
+    [line] = run.err.splitlines()
+    assert line.startswith("Error: ")
+    assert sentence in line
+
+
+def test_a_csv_has_a_column_for_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(None, True, TypedOptions(("8", "9", "10"), is_score=True))
+    lines.add(Outcome("key", answered().to_dict()))
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    expected = {
+        "choice": "9", "margin": "0.2", "mean": "9.1", "probabilities.8": "0.2",
+        "probabilities.9": "0.5", "probabilities.10": "0.3", "scoring.mass": "0.25",
+        "finish_reason": "stop", "error.code": "",
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Pretended())
+    make_clips(tmp_path / "clips", "1.mp4")
+    out = tmp_path / "out.jsonl"
+    first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
+    assert run_here(*first, "--yes-no").err.startswith("1 of 1 question answered")
+    assert run_here(*first, "--yes-no").err.startswith("1 of 1 done already")
+    for other in (["--choices", "no,yes"], ["--yes-no", "--calibrate"], []):
+        assert run_here(*first, *other).err.startswith("1 of 1 question answered")
+
+
+def test_the_document_is_as_its_schema_says() -> None:
+    valid(answered().to_dict(), "answer", "answer")
+    schema = schema_of("dycoke.answer/1", "", {"answer": Part(Answer)})["$defs"]["answer"]
+    assert schema["dependentRequired"]["choice"] == ["probabilities", "margin", "scoring"]
+
+
+def test_a_person_reads_all_probabilities_and_how_they_came_about() -> None:
+    assert odds(answered()) == "9 50.0 % · 10 30.0 % · 8 20.0 % · mean 9.10"
+    assert scoring(answered()) == (
+        "25.0 % of the first token's probability is on them; mean over tokens; "
+        "with the end of the answer"
+    )
+    many = {f"{n}": 0.1 if n else 0.00001 for n in range(9)}
+    assert odds(replace(answered(), probabilities=many)).endswith("· 3 others 20.0 % · mean 9.10")
