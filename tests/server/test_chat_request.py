@@ -10,6 +10,7 @@ import pytest
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -110,6 +111,21 @@ def test_compression_and_generation_of_one_request() -> None:
     assert about(max_tokens=5).generation.max_new_tokens == 5
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"structured_outputs": {"choice": ["left", "right"]}},
+        {"guided_choice": ["left", "right"]},
+        {"guided_choice": ["left", "right"], "structured_outputs": {"choice": ["left", "right"]}},
+    ],
+)
+def test_options_as_vllm_takes_them(keys: dict[str, Any]) -> None:
+    assert about(**keys).generation.typed == TypedOptions(("left", "right"))
+    calibrated = about(**keys, dycoke={"calibrate": True}).generation.typed
+    assert calibrated == TypedOptions(("left", "right"), calibrate=True)
+    assert about().generation.typed is None
+
+
 USER = {"role": "user", "content": "What?"}
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
@@ -129,7 +145,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"tools": [{}]}, "tools isn't supported"),
     ([USER], {"response_format": {"type": "json_object"}}, "response_format isn't supported"),
     ([USER], {"stream": "yes"}, "stream must be true or false"),
-    ([USER], {"dycoke": {"metod": "evs"}}, "dycoke takes method, not metod"),
+    ([USER], {"dycoke": {"metod": "evs"}}, "dycoke takes method and calibrate, not metod"),
     ([USER], {"dycoke": {"method": "nosuch"}}, "there is no method 'nosuch'"),
     ([USER], {"dycoke": {"method": "evs:retain=2"}}, "retain must be"),
     ([USER], {"max_tokens": 0}, "max_tokens must be"),
@@ -149,6 +165,10 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"media_io_kwargs": {"video": {"duration": 1e308}}}, "duration must be 0 or more"),
     ([USER], {"temperature": 1e-320}, "temperature must be 0 or at least 1e-06"),
     ([USER], {"dycoke": {"method": "x" * 1001}}, "method has more than 1000 characters"),
+    ([USER], {"guided_choice": ["yes"]}, "two options or more"),
+    ([USER], {"guided_choice": ["yes", "yes"]}, "the option 'yes' is given 2 times"),
+    ([USER], {"structured_outputs": {"choice": ["yes", " "]}}, "an option is empty"),
+    ([USER], {"guided_choice": ["a", "b"], "temperature": 1}, "scored, not sampled"),
     ([USER], {"media_io_kwargs": 3}, "media_io_kwargs must be an object"),
 ]  # fmt: skip
 

@@ -10,6 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,3 +173,51 @@ def test_a_batch_whose_server_is_killed_resumes_with_nothing_lost_and_nothing_tw
         return {(line["video"], line["question"]): line["answer"] for line in of}
 
     assert answers(found) == answers(whole)
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_options_have_the_probabilities_of_a_model_here(address: str) -> None:
+    """With the video in the request; a question without one gets a choice as well."""
+    flags = ("--choices", "yes,no", "--calibrate", "--json", "--quiet", "--no-server")
+    own = json.loads(dycoke("ask", MOVE, "Is there a blue star?", *flags))
+    data = b64encode(MOVE.read_bytes()).decode()
+    video = {"type": "input_video", "input_video": {"data": data}}
+    body = {
+        "messages": [{"role": "user", "content": [video, text("Is there a blue star?")]}],
+        "structured_outputs": {"choice": ["yes", "no"]},
+        "dycoke": {"calibrate": True},
+    }
+    reply = post(address, body)
+    assert reply["choices"][0]["message"]["content"] == own["choice"] == "yes"
+    found = reply["usage"]["dycoke"]
+    # The two processes may add up in another order, in bfloat16.
+    assert found["probabilities"] == pytest.approx(own["probabilities"], abs=1e-3)
+    assert (found["choice"], found["margin"]) == ("yes", pytest.approx(own["margin"], abs=1e-3))
+    for key in ("texts", "tokens", "likeliest"):
+        assert found["scoring"][key] == own["scoring"][key]
+    assert found["scoring"]["prior"] is not None
+    assert reply["usage"]["completion_tokens"] == 0
+    blind = {"messages": [{"role": "user", "content": "Is there a blue star?"}]}
+    reply = post(address, blind | {"guided_choice": ["yes", "no"]})
+    assert reply["choices"][0]["message"]["content"] in ("yes", "no")
+    assert reply["usage"]["dycoke"]["scoring"]["prior"] is None
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(address, blind | {"guided_choice": ["yes", "yes"]})
+    assert refused.value.code == 400
+    assert "given 2 times" in json.loads(refused.value.read())["error"]["message"]
+
+
+def text(said: str) -> dict[str, str]:
+    return {"type": "text", "text": said}
+
+
+def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The reply to a request; see `urllib.error.HTTPError` for one that is refused."""
+    request = urllib.request.Request(
+        f"{address}/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+        return json.load(reply)

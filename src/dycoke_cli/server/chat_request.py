@@ -8,6 +8,7 @@ from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
@@ -22,6 +23,7 @@ from dycoke_cli.server.request_keys import (
     MM_PROCESSOR,
     PARTS,
     STREAM_OPTIONS,
+    STRUCTURED,
     VIDEO_URL,
     Keys,
     flag_of,
@@ -262,10 +264,11 @@ def _generation(given: Mapping[str, Any], default: GenerationOptions) -> Generat
             parameter="max_tokens",
         )
     name, most = ("max_tokens", older) if tokens is None else ("max_completion_tokens", tokens)
-    changed = {
+    changed: dict[str, Any] = {
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": given.get("seed"),
+        "typed": _typed(given),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})
@@ -282,6 +285,30 @@ def _generation(given: Mapping[str, Any], default: GenerationOptions) -> Generat
                 parameter="top_p",
             )
     return options
+
+
+def _typed(given: Mapping[str, Any]) -> TypedOptions | None:
+    """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
+    newer, older = _options(given, STRUCTURED).get("choice"), given.get("guided_choice")
+    path = "guided_choice" if newer is None else "structured_outputs.choice"
+    calibrate = flag_of(_options(given, DYCOKE), "calibrate")
+    if newer is None and older is None:
+        if calibrate:
+            raise Refused(
+                400,
+                "dycoke.calibrate is for options: send structured_outputs.choice as well",
+                parameter="dycoke.calibrate",
+            )
+        return None
+    if None not in (newer, older) and newer != older:
+        raise Refused(
+            400,
+            "structured_outputs.choice and guided_choice differ: send one of them",
+            parameter="guided_choice",
+        )
+    texts = list_of(older if newer is None else newer, path)
+    options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
+    return TypedOptions(options, calibrate=calibrate)
 
 
 def _options(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:

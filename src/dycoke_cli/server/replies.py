@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_schema import ABSENT, to_dict
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"
@@ -83,8 +83,16 @@ def usage(answer: Answer) -> dict[str, Any]:
             "seconds": to_dict(answer.seconds),
             "seed": answer.seed,
             "warnings": list(answer.warnings),
+            **typed(answer),
         },
     }
+
+
+def typed(answer: Answer) -> dict[str, Any]:
+    """The keys of an answer that its options add; none where it had any answer."""
+    names = ("choice", "probabilities", "margin", "scoring")
+    values = {name: getattr(answer, name) for name in names}
+    return {name: to_dict(value) for name, value in values.items() if value is not ABSENT}
 
 
 def event(document: dict[str, Any]) -> bytes:

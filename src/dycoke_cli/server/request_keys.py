@@ -76,6 +76,7 @@ BODY = Keys(
         (
             "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
             "temperature", "top_p", "seed", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
+            "structured_outputs", "guided_choice",
         )
     ),
     neutral={
@@ -100,9 +101,8 @@ BODY = Keys(
         "add_special_tokens": _OFF, "documents": _EMPTY, "chat_template": _NONE,
         "chat_template_kwargs": ({},),
         # vLLM: the form of the answer
-        "structured_outputs": _NONE, "guided_json": _NONE, "guided_regex": _NONE,
-        "guided_choice": _NONE, "guided_grammar": _NONE, "guided_decoding_backend": _NONE,
-        "guided_whitespace_pattern": _NONE,
+        "guided_json": _NONE, "guided_regex": _NONE, "guided_grammar": _NONE,
+        "guided_decoding_backend": _NONE, "guided_whitespace_pattern": _NONE,
         # vLLM: the rest
         "priority": _ZERO, "request_id": _NONE, "return_tokens_as_token_ids": _OFF,
         "return_token_ids": _OFF, "return_prompt_text": _OFF, "return_token_offsets": _OFF,
@@ -127,7 +127,17 @@ STREAM_OPTIONS = Keys(
     frozenset(("include_usage",)),
     {"include_obfuscation": _OFF, "continuous_usage_stats": _OFF},
 )
-DYCOKE = Keys("dycoke", frozenset(("method", "against")), advice="dycoke takes method, not {key}")
+DYCOKE = Keys(
+    "dycoke",
+    frozenset(("method", "against", "calibrate")),
+    advice="dycoke takes method and calibrate, not {key}",
+)
+STRUCTURED = Keys(
+    "structured_outputs",
+    frozenset(("choice",)),
+    {"json": _NONE, "regex": _NONE, "grammar": _NONE, "json_object": _OFF, "structural_tag": _NONE},
+    advice="structured_outputs takes choice, a list of texts",
+)
 MM_PROCESSOR = Keys(
     "mm_processor_kwargs",
     frozenset(("dycoke",)),
@@ -179,7 +189,7 @@ VIDEO_URL = Keys("video_url", frozenset(("url",)), advice=_ADVICE)
 INPUT_VIDEO = Keys("input_video", frozenset(("data", "url")), advice=_ADVICE)
 
 ALL = (
-    BODY, STREAM_OPTIONS, DYCOKE, MM_PROCESSOR, MEDIA_IO, VIDEO_IO,
+    BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, MM_PROCESSOR, MEDIA_IO, VIDEO_IO,
     _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO,
 )  # fmt: skip
 """The keys of all objects of a request."""
