@@ -1,0 +1,66 @@
+"""docs/typed.md: what it tells a user to type works, and its table is what comes out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import ROOT, run_here
+from tests.cli.test_readme import blocks
+from tests.documents import valid
+
+PAGE = (ROOT / "docs" / "typed.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def typed(name: str) -> list[list[str]]:
+    """The commands of a block, as arguments of dycoke."""
+    [block] = blocks(f"sh {name}", PAGE)
+    return [shlex.split(line)[1:] for line in block.splitlines()]
+
+
+def test_the_questions_of_the_page() -> None:
+    yes_no, choices, score = (run_here(*command) for command in typed("ask"))
+    assert re.fullmatch(r"no \((100\.0|99\.\d) %\)\n", yes_no.out)
+    assert re.search(r"^no (100\.0|99\.\d) % · yes ", yes_no.err, re.MULTILINE)
+    document = valid(choices.object, "answer", "answer")
+    assert document["choice"] == document["answer"] in ("moves left", "moves right")
+    assert [*document["probabilities"]] == ["moves left", "moves right"]
+    assert sum(document["probabilities"].values()) == pytest.approx(1)
+    assert document["tokens"]["generated"] == document["decode"]["steps"] == 0
+    # The bundled model answers in sentences, and the options weren't named.
+    assert "wanted to say something else" in " ".join(document["warnings"])
+    assert re.fullmatch(r"[1-5] \(\d+\.\d %\)\n", score.out)
+    assert re.search(r"mean \d\.\d\d$", score.err, re.MULTILINE)
+
+
+def test_the_table_of_the_page() -> None:
+    [command] = typed("batch")
+    run = run_here(*command)
+    assert run.code == 0
+    rows = [*csv.DictReader(io.StringIO(run.out))]
+    found = {Path(row["video"]).name: row for row in rows}
+    shown = re.findall(r"^\| (\w+\.mp4) \| (\w+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+    assert sorted(found) == [name for name, _, _ in shown]
+    for name, choice, probability in shown:
+        assert found[name]["choice"] == choice
+        # Rounding depends on the processor, but not this much.
+        own = float(found[name]["probabilities.yes"])
+        assert own == pytest.approx(float(probability), abs=0.01)
+        assert own + float(found[name]["probabilities.no"]) == pytest.approx(1)
+
+
+def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = blocks("python", PAGE)
+    exec(block, {})
+    assert capsys.readouterr().out.startswith("no {'yes': 0.0")
