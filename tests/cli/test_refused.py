@@ -70,9 +70,9 @@ def test_eval_counts_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "eval", "samples", *SMALL, "--limit", "1", "--methods", "none,dycoke,no-video",
         "--batch-size", "2", "--workers", "1", "--max-new-tokens", "4",
     )  # fmt: skip
-    monkeypatch.setattr("dycoke_cli.evaluation.datasets.open_dataset", lambda *_: Samples())
+    monkeypatch.setattr("dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples())
     alone = run_here(*flags, "--out", tmp_path / "alone", "--json", "--quiet").object
-    monkeypatch.setattr("dycoke_cli.evaluation.datasets.open_dataset", lambda *_: Mixed())
+    monkeypatch.setattr("dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Mixed())
     mixed = run_here(*flags, "--out", tmp_path / "mixed", "--json", "--quiet")
     assert mixed.code == 0
     document = valid(mixed.object, "eval", "report")

@@ -291,7 +291,7 @@ def test_what_a_failed_video_says_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     broken = Samples().items("validation", 2)[1].video
     monkeypatch.setattr(
-        "dycoke_cli.evaluation.datasets.open_dataset", lambda *_: Samples(broken=broken)
+        "dycoke_cli.cli.commands.eval.open_dataset", lambda *_: Samples(broken=broken)
     )
     flags = ("eval", "samples", *SMALL, "--limit", "2", "--methods", "none", "--out", tmp_path)
     there = run_here(*flags, "--json")
