@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ import pytest
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import session
+from dycoke_cli.engine import binding, session
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.journal import open_journal
@@ -43,6 +43,13 @@ class Told(Listener):
         self.warnings.append(sentence)
 
 
+class Shown(str):
+    """A session, which is its video's name."""
+
+    def expect(self, methods: Iterable[Method]) -> None:
+        """Any do."""
+
+
 class World:
     """Videos whose names are their content, a clock that measuring moves on, and what was asked."""
 
@@ -55,7 +62,8 @@ class World:
             path = folder / f"{name}.mp4"
             path.write_text("one" if name == "copy" else name)
             self.videos.append(str(path))
-        monkeypatch.setattr(session, "VideoSession", lambda loaded, clip: clip)
+        monkeypatch.setattr(session, "VideoSession", lambda loaded, clip: Shown(clip))
+        monkeypatch.setattr(binding, "bind", lambda method, traits: method)
         monkeypatch.setattr(measuring, "Baseline", self.baseline)
 
     def baseline(
@@ -86,7 +94,7 @@ class World:
         found: Any = SimpleNamespace(describe=lambda: {"name": "mini", "device": "cpu"})
         decoder: Any = SimpleNamespace(read=self.read)
         tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
-        loaded: Any = SimpleNamespace(fit=None)
+        loaded: Any = SimpleNamespace(fit=None, traits=None)
         with open_journal(TuneJournal, self.folder / FILE) as journal:
             yield Meter(
                 tuning, found, loaded, SETTINGS, journal, decoder, self.told, lambda: self.now
