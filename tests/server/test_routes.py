@@ -279,7 +279,7 @@ def test_a_client_that_leaves_during_its_body(
 def test_no_room_for_a_video(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client isn't told where the server's folders are."""
     full = OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")
-    monkeypatch.setattr("tempfile.TemporaryDirectory", Mock(side_effect=full))
+    monkeypatch.setattr("dycoke_cli.server.media.temporary_folder", Mock(side_effect=full))
     status, reply = server.ask("What?")
     assert (status, reply["error"]["code"]) == (503, "no_room")
     monkeypatch.setattr("tempfile.TemporaryFile", Mock(side_effect=full))

@@ -83,7 +83,7 @@ class ModelTraits:
     layers: int | None
     name: str = field(default="this model", compare=False)
     tower_depth: int | None = field(default=None, compare=False)
-    decode: DecodeAttention | None = None
+    decode: DecodeAttention | None = field(default=None, compare=False)
 
     @property
     def listed(self) -> bool:

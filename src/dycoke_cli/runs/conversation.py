@@ -356,7 +356,7 @@ def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | N
     """
     traits = loaded.traits
     if unloaded is not None and unloaded.method is not None and unloaded.traits == traits:
-        return unloaded.method
+        method = unloaded.method
     return bind(method, traits)
 
 
