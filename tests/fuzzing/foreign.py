@@ -147,7 +147,7 @@ def _sent() -> _Recorder:
     from dycoke_cli.video import decoder_process
 
     recorder: Any = _Recorder()
-    request = {"name": "a.mp4", "sampling": asdict(TWO), "subtitles": None}
+    request = {"name": "a.mp4", "sampling": asdict(TWO), "subtitles": None, "fitted": False}
     with ExitStack() as stack:
         decoder_process._read(recorder, request, [os.open(CLIP, os.O_RDONLY)], stack)
     return recorder
