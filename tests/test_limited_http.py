@@ -178,14 +178,6 @@ def test_the_whole_time_is_limited() -> None:
         over.set()
 
 
-def test_a_client_that_is_limited_may_be_limited_again() -> None:
-    """Its request began itself anew, in one more thread each time."""
-    inner = limited(httpx2.Client, LIMITS)
-    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, text="fine"))
-    asking = limited(inner, LIMITS)(transport=transport, base_url="http://server")
-    assert asking.get("/").text == "fine"
-
-
 def test_an_error_of_the_library_stays_one() -> None:
     def fail(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("nobody")

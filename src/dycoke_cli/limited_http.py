@@ -95,9 +95,7 @@ def limited(client: Any, limits: HttpLimits) -> Any:
             request.headers["Accept-Encoding"] = "identity"
             # The library's timeouts are for each read: a byte now and then extends them forever.
             response: Future[Any] = Future()
-            # By the class: a client that is limited already has a `_whole` of its own, which would
-            # come back here.
-            work = (_settle, response, lambda: Limited._whole(self, request, stream, options))
+            work = (_settle, response, lambda: self._whole(request, stream, options))
             Thread(target=copy_context().run, args=work, daemon=True, name="http").start()
             try:
                 wait([response], limits.seconds)
