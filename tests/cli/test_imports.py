@@ -19,21 +19,22 @@ finally:
 """
 
 EVERY_PAGE = (
-    "answer.json_schema", "cli.*", "compression.*", "engine.generation_options", "errors", "extras",
-    "models.explaining", "models.load_options", "models.settings", "param", "plugins", "request",
-    "resources", "runs.listener", "stock.importing", "storage.output_file", "unicode", "version",
-    "video.file_names", "video.limits", "video.sampling",
+    "answer.json_schema", "cli.*", "compression.*", "engine.generation_options",
+    "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
+    "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
+    "runs.listener", "stock.importing", "storage.output_file", "storage.private_file",
+    "storage.temporary", "unicode", "version", "video.file_names", "video.limits", "video.sampling",
 )  # fmt: skip
 """Modules of the flags and of their layout."""
 
-DOCUMENTS = ("answer.answer", "answer.answer_trace", "answer.guarantee")
+DOCUMENTS = ("answer.answer", "answer.answer_trace", "answer.guarantee", "answer.option_scores")
 
 ALSO = {
     "ask": (),
-    "chat": ("video.clip", "video.info", "video.pictures"),
-    "serve": ("storage.cache_folder", "storage.private_file"),
+    "chat": ("video.clip", "video.info", "video.kept_frames", "video.pictures"),
+    "serve": ("storage.cache_folder",),
     "batch": (),
-    "inspect": (*DOCUMENTS, "inspect.inspection"),
+    "inspect": (*DOCUMENTS, "inspect.inspection", "video.kept_frames"),
     "probe": (*DOCUMENTS, "video.info"),
     "models": (),
     "models pull": (),
@@ -110,6 +111,7 @@ def test_the_list_of_commands_imports_no_command(line: str) -> None:
     )
     allowed += ("cli.failure", "compression.base", "compression.selection", "errors")
     allowed += ("models.explaining", "param", "plugins", "unicode", "version", "video.file_names")
+    allowed += ("runs.file_walk",)
     assert others(ours, allowed) == set()
     assert "rich" not in libraries
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
 
 from dycoke_cli.cli.commands.bench import QUESTION
 from dycoke_cli.cli.plots.bench_plot import STAGES
+from dycoke_cli.storage import output_file
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, REAL, run_here, run_in_terminal, run_process
 from tests.documents import valid
@@ -172,13 +174,18 @@ def test_the_picture_has_a_bar_of_stages_per_row(fake: list[FakeSession], tmp_pa
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_a_picture_that_cannot_be_written_costs_no_result(
-    fake: list[FakeSession], tmp_path: Path, flags: tuple[str, ...]
+    fake: list[FakeSession],
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / f".a.svg.{os.getpid()}.part").mkdir()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(output_file, "temporary_file", Mock(side_effect=full))
     run = run_here("bench", CLIP, *SMALL, "--runs", "1", "--plot", tmp_path / "a.svg", *flags)
     assert run.code == 6
     assert re.search(
-        r"Error: .*a\.svg can't be written \(File exists\); give another --plot", run.err
+        r"Error: .*a\.svg can't be written \(No space left on device\); give another --plot",
+        run.err,
     )
     if flags:
         valid(run.object, "bench", "report")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dycoke_cli.answer.answer import Answer
+from typing import TYPE_CHECKING
+
 from dycoke_cli.answer.json_schema import Absent
+
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
 
 _MOST_SHOWN = 6
 
