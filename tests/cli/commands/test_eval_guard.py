@@ -117,7 +117,7 @@ def test_another_threshold_asks_anew_and_none_at_all_is_the_baseline(tmp_path: P
 def test_other_frames_are_warned_of_with_auto_too(tmp_path: Path) -> None:
     store(tuning_with(SURE))
     done = run(tmp_path / "out", "--methods", "none,auto", "--json")
-    assert any("tuned with other frames" in each for each in done.object["warnings"])
+    assert any("other frames: its figures" in each for each in done.object["warnings"])
 
 
 @pytest.mark.parametrize(
