@@ -58,10 +58,12 @@ class TimedStep:
     def __str__(self) -> str:
         sizes, pruning = self.attention, settled(self.method.decode_pruning)
         selection = "a layer" if pruning.own is None else repr(pruning.own)
+        on_gpu = sizes.device.startswith("cuda")
+        where = torch.cuda.get_device_name(sizes.device) if on_gpu else sizes.device
         return (
             f"decode pruning, {self.method.attended_tokens(self.visual)} of {self.visual} tokens, "
             f"by {selection} from layer {pruning.layer} of {sizes.layers}, {sizes.heads}/"
-            f"{sizes.kv_heads} heads of {sizes.width}, {sizes.dtype}, {sizes.device}"
+            f"{sizes.kv_heads} heads of {sizes.width}, {sizes.dtype}, {where}"
         )
 
     @property

@@ -48,6 +48,7 @@ class DecodeAttention:
         from dycoke_cli.stock.private_api import attention_implementation
 
         sizes, decoder = Sizes.of(model.config), model.get_decoder()
+        is_large = 3 * sizes.layers * sizes.hidden * sizes.mlp >= MIN_TIMED_WEIGHTS
         stock = attention_implementation(decoder)
         return cls(
             layers=sizes.layers,
@@ -58,7 +59,7 @@ class DecodeAttention:
             device=str(decoder.device),
             # Eager attention isn't in the registry; SDPA computes the same.
             implementation="sdpa" if stock == "eager" else stock,
-            measuring=3 * sizes.layers * sizes.hidden * sizes.mlp >= MIN_TIMED_WEIGHTS,
+            measuring=is_large and decoder.device.type in ("cpu", "cuda"),
         )
 
 
