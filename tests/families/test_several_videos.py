@@ -239,6 +239,7 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     session = session_of(family, clips)
     loaded = session.loaded
     method = settle(method, {"prune_layer": 2, "positions": "kept"})
+    method = bind(method, loaded.traits)
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]
     answers = [one.ask(QUESTION, method, max_new_tokens=2) for one in alone]

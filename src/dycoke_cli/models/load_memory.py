@@ -7,15 +7,13 @@ random weights.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutOfMemoryError
-from dycoke_cli.models.resolve import ResolvedModel, explained, file_bytes
+from dycoke_cli.models.resolve import ResolvedModel, build_without_weights, file_bytes
 from dycoke_cli.resources import in_words
-from dycoke_cli.stock.importing import uncollected
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,16 +56,7 @@ def without_weights(resolved: ResolvedModel) -> Any:
     Raises:
         ModelError: no model can be built from its configuration.
     """
-    with uncollected():  # building it imports the modules of its classes
-        import torch
-
-        from dycoke_cli.stock.model_class import auto_class
-
-        with explained(resolved.source, "its config.json"), torch.device("meta"):
-            # A copy, because `from_config` writes the dtype into the configuration.
-            return auto_class(resolved.config).from_config(
-                copy.deepcopy(resolved.config), dtype=resolved.dtype
-            )
+    return build_without_weights(resolved.source, resolved.config, resolved.dtype)
 
 
 def needed_bytes(resolved: ResolvedModel) -> int | None:

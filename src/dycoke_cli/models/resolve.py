@@ -43,6 +43,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
+from dycoke_cli.stock.importing import uncollected
 
 if TYPE_CHECKING:
     import torch
@@ -265,9 +266,12 @@ def choose(
         check_family_packages(source.name, config.model_type)
         check_quantize(options.quantize, source.name, config, device, options.random_weights)
     check_device_map(options.device_map, options.quantize)
-    stored = StoredWeights(
-        dtype_stored, partial(download_bytes, source, commit), stored_quantized(config)
+    # Of random weights there is no file, and the catalog doesn't have all published configurations.
+    counted = options.random_weights and not (source.entry and source.entry.download_bytes)
+    nbytes = (
+        partial(built_bytes, source, config) if counted else partial(download_bytes, source, commit)
     )
+    stored = StoredWeights(dtype_stored, nbytes, stored_quantized(config))
     cpu, free = device.type == "cpu", free_main_memory()
     chosen = weight_dtype(options, stored, cpu=cpu, free=free, copies=copies)
     return ResolvedModel(
@@ -325,6 +329,35 @@ def stored_dtype(config: Any) -> str:
     """
     dtype = config.dtype or config.get_text_config().dtype or "float32"
     return str(dtype).removeprefix("torch.")
+
+
+def build_without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
+    """Build a stock model on the meta device, where weights have shapes but no storage.
+
+    Args:
+        source: the model, for errors.
+        config: of the model.
+        dtype: of its weights.
+
+    Raises:
+        ModelError: no model can be built from its configuration.
+    """
+    with uncollected():  # building it imports the modules of its classes
+        import torch
+
+        from dycoke_cli.stock.model_class import auto_class
+
+        with explained(source, "its config.json"), torch.device("meta"):
+            # A copy, because `from_config` writes the dtype into the configuration.
+            return auto_class(config).from_config(copy.deepcopy(config), dtype=dtype)
+
+
+def built_bytes(source: ModelRef, config: Any) -> int:
+    """Bytes of a model's weights by its configuration, in the dtype that it names."""
+    import torch
+
+    model = build_without_weights(source, config, getattr(torch, stored_dtype(config)))
+    return sum(tensor.nbytes for tensor in model.parameters())
 
 
 def file_bytes(source: ModelRef, revision: str | None) -> int | None:
