@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes.process_limits import limit_cpu, limit_memory
+from dycoke_cli.processes.process_limits import limit_cpu, limit_memory, memory_limited
 from tests.processes.test_pipe_worker import ended, with_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
@@ -77,3 +79,31 @@ def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
     while not ended(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_limits_of_two_threads_leave_none_behind() -> None:
+    """The second one's end brought the first one's limit back, for good: threads didn't start."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with memory_limited(2**33):
+            first_is_in.set()
+            second_is_in.wait(0.3)  # which doesn't come: it takes its turn
+
+    def second() -> None:
+        with memory_limited(2**34):
+            second_is_in.set()
+            first_is_out.wait(10)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert first_is_in.wait(10)
+    threads[1].start()
+    threads[0].join(10)
+    first_is_out.set()
+    threads[1].join(10)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    with memory_limited(2**34), memory_limited(2**33):  # of one thread they nest
+        assert resource.getrlimit(resource.RLIMIT_AS) != before
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -145,7 +145,7 @@ class LoadedModel:
         """What a method is bound by."""
         return traits_of(self.model.config, self.name, self.family, DecodeAttention.of(self.model))
 
-    @property
+    @cached_property
     def fit(self) -> Fit:
         """Resize of frames to the size that the model reads."""
         return fit_of(self.processor, self.family, self.model.config)

@@ -9,12 +9,14 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2), as the next one is
 _SET_NO_NEW_PRIVILEGES = 38
 _LINUX = sys.platform == "linux"
+_LIMITING = threading.RLock()
 
 
 def end_with(parent: int) -> None:
@@ -63,6 +65,9 @@ def limit_memory(pid: int, more_bytes: int) -> None:
 def memory_limited(more_bytes: int) -> Iterator[None]:
     """Limit the memory of this process, all threads included, within the block.
 
+    Threads take turns: a limit that ends within another one's block would come back at its end,
+    and stay.
+
     Args:
         more_bytes: see `limit_memory`.
     """
@@ -71,12 +76,13 @@ def memory_limited(more_bytes: int) -> Iterator[None]:
         return
     import resource
 
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    limit_memory(0, more_bytes)
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+    with _LIMITING:
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        limit_memory(0, more_bytes)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def limit_cpu(pid: int, more_seconds: float) -> None:

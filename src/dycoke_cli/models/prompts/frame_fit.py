@@ -9,7 +9,12 @@ import numpy as np
 
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.stock_resize import found_resize
-from dycoke_cli.models.prompts.video_prompt import Length, frames_metadata, run_processor
+from dycoke_cli.models.prompts.video_prompt import (
+    Length,
+    empty_chat,
+    frames_metadata,
+    run_processor,
+)
 from dycoke_cli.video.kept_frames import Fit, FrameResize
 
 if TYPE_CHECKING:
@@ -28,13 +33,17 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
         config: of the model.
     """
 
+    # Now, and not in the thread that reads a video while weights are loaded: while a chat template
+    # runs, the memory of the whole process is limited.
+    chat = "" if family.stock_inputs else empty_chat(processor)
+
     def fit(frames: int, height: int, width: int) -> FrameResize | None:
         if family.stock_inputs:
             return None
         frames = max(frames, family.least_frames)
         metadata = frames_metadata((height, width), [0.0] * frames, Length(1.0, 1.0))
         resize = found_resize(
-            lambda video: run_processor(processor, family, config, video, metadata),
+            lambda video: run_processor(processor, family, config, chat, video, metadata),
             frames,
             height,
             width,

@@ -239,7 +239,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
     metadata = frames_metadata(size, times, Length.of(clip))
     with processor_memory_limited(frames.nbytes), as_video(frames, resize) as video:
-        outputs = run_processor(processor, family, config, video, metadata)
+        outputs = run_processor(processor, family, config, empty_chat(processor), video, metadata)
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
         outputs.pop(name, None)
@@ -269,8 +269,18 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
     return prompt if clip.subtitles is None else replace(prompt, subtitles=clip.subtitles.text)
 
 
+def empty_chat(processor: Any) -> str:
+    """The prompt about a video without a question, of the model's chat template."""
+    return _chat(processor, "")
+
+
 def run_processor(
-    processor: Any, family: Family, config: Any, video: torch.Tensor, metadata: dict[str, Any]
+    processor: Any,
+    family: Family,
+    config: Any,
+    chat: str,
+    video: torch.Tensor,
+    metadata: dict[str, Any],
 ) -> dict[str, Any]:
     """Run the stock processor on a video and a prompt without a question.
 
@@ -278,6 +288,7 @@ def run_processor(
         processor: of the model.
         family: of the model.
         config: of the model.
+        chat: see `empty_chat`.
         video: `[F, 3, H, W]`, uint8.
         metadata: of the video.
     """
@@ -294,7 +305,7 @@ def run_processor(
     }
     return dict(
         processor(
-            text=[_chat(processor, "")],
+            text=[chat],
             videos=[[video]],
             return_text_replacement_offsets=True,
             videos_kwargs=options,
