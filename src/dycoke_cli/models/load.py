@@ -140,9 +140,9 @@ class LoadedModel:
         """Parameters of methods that suit this model."""
         return method_defaults(self.model.config)
 
-    @property
+    @cached_property
     def traits(self) -> ModelTraits:
-        """What a method is bound by."""
+        """What a method is bound by; read once, for each request binds its method."""
         return traits_of(self.model.config, self.name, self.family, DecodeAttention.of(self.model))
 
     @cached_property

@@ -355,9 +355,9 @@ def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | N
             loaded files differ (another revision, a newer configuration).
     """
     traits = loaded.traits
-    same = unloaded is not None and unloaded.traits == traits
-    bound = unloaded.method if unloaded is not None and same else None
-    return bind(method if bound is None else bound, traits)
+    if unloaded is not None and unloaded.method is not None and unloaded.traits == traits:
+        return bind(unloaded.method, traits)
+    return bind(method, traits)
 
 
 @contextmanager
