@@ -309,6 +309,18 @@ def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
     return [Run("proportional", ["none", *rows], videos=VALIDATION, split="validation")]
 
 
+def seeds() -> list[Run]:
+    """What README shows of the project's methods and their controls, to be asked of several models.
+
+    They are trained alike but for the seed: what lies between them is the error that one model's
+    questions don't show.
+    """
+    budgeted = ("dycoke-plus", f"dycoke-plus:{PROPORTIONAL}", NEAREST[0], "uniform-frames")
+    rows = ["none", "dycoke:prune_layer=3", "dycoke:prune_layer=9", "ttm"]
+    rows += [f"{name}:retain={retain}" for retain in BUDGETS for name in budgeted]
+    return [Run("seeds", [*rows, f"evs:retain={AT}", f"random:retain={AT}"])]
+
+
 def kinds() -> list[Run]:
     """DyCoke's stages at several budgets, by kind of question and of video."""
     return [Run("kinds", shapes.specs())]
@@ -336,6 +348,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         near,
         leads,
         proportional,
+        seeds,
     )
 }
 
@@ -429,6 +442,7 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
     others = ("whole", "larger", "knows", "choice", "fair", "near", "leads", "proportional")
+    others += ("seeds",)
     quick = [one for one in TABLES if one not in others]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)
