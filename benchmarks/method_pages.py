@@ -10,6 +10,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.equal_cost_tables import (
+    equal_cost_by_kind,
+    equal_cost_sentence,
+    equal_cost_table,
+)
 from benchmarks.method_choice import CHOSEN, choice_table
 from benchmarks.method_figures import document_of
 from benchmarks.method_plot import method_figure
@@ -261,6 +266,10 @@ def _of_rivals(
     if fair:
         document = next(iter(fair.values()))
         found["methods-fair"] = f"{fair_section(document)}\n\n{under([document])}"
+        table = f"{equal_cost_sentence(document)}\n\n{equal_cost_table(document)}"
+        found["methods-equal-cost"] = table
+        kinds = equal_cost_by_kind(document)
+        found["methods-equal-cost-kinds"] = f"{table}\n\n{kinds}\n\n{under([document])}"
         found["methods-fair-ahead"] = f"{ahead_section(document)}\n\n{under([document])}"
     if choice:
         document = next(iter(choice.values()))

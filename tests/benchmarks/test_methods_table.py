@@ -60,7 +60,8 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]
     parts += ["-proportional"]
     names = [f"methods{part}" for part in parts] + ["headline", "readme"]
-    names += [f"methods-{part}" for part in ("int8", "fair", "fair-ahead")]
+    names += [f"methods-{part}" for part in ("int8", "fair", "equal-cost", "equal-cost-kinds")]
+    names += ["methods-fair-ahead"]
     names += ["methods-choice", "methods-by-kind"]
     names[names.index("methods-int8") : names.index("methods-int8")] = ["methods-mini"]
     names += ["methods-merging", "methods-frames", "methods-plus-frames"]
@@ -77,7 +78,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
-        if name in ("headline", "methods-merging"):
+        if name in ("headline", "methods-merging", "methods-equal-cost"):
             continue
         split = (
             "validation"

@@ -1,0 +1,63 @@
+"""The table of ways to spend as many tokens, against figures put in by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.cells import Document
+from benchmarks.equal_cost_tables import (
+    ROWS,
+    equal_cost_by_kind,
+    equal_cost_sentence,
+    equal_cost_table,
+)
+
+
+def row(spec: str, accuracy: float, difference: float | None) -> dict[str, Any]:
+    kinds = {"order": {"accuracy": accuracy, "questions": 7}}
+    return {
+        "spec": spec,
+        "accuracy": accuracy,
+        "standard_error": 0.02,
+        "difference": difference,
+        "difference_error": None if difference is None else 0.01,
+        "by_type": kinds,
+    }
+
+
+def document() -> Document:
+    """Each row loses a point more than the one above it, and twice as much at a tenth."""
+    rows = [row("none", 0.8, None)]
+    for place, spec in enumerate(ROWS, 1):
+        for budget, times in ((0.25, 1), (0.1, 2)):
+            lost = -0.01 * place * times
+            rows.append(row(f"{spec}retain={budget}", 0.8 + lost, lost))
+    ahead = {
+        f"uniform-frames:retain={budget}": {"difference": value, "difference_error": 0.02}
+        for budget, value in ((0.25, 0.11), (0.1, 0.25))
+    }
+    return {
+        "name": "m", "frames": 32, "per_frame": 64, "videos": 60, "rows": rows, "ahead": ahead
+    }  # fmt: skip
+
+
+def test_the_sentence_has_the_paired_differences_and_whose_they_are() -> None:
+    told = equal_cost_sentence(document())
+    assert "by 11.0 ± 2.0 points at 512 and 25.0 ± 2.0 points at 204 visual tokens" in told
+    assert "60 test videos" in told
+    assert "model `m`, 80.0 ± 2.0 % correct with all 2,048" in told
+
+
+def test_a_line_for_each_way_at_both_budgets() -> None:
+    lines = equal_cost_table(document()).splitlines()
+    assert lines[0] == "| 32 frames, 2,048 visual tokens, reduced to | 512 | 204 |"
+    assert lines[2] == "| fewer frames, whole | −1.0 ± 1.0 | −2.0 ± 1.0 |"
+    assert lines[-1] == "| all frames, `dycoke-plus` | −5.0 ± 1.0 | −10.0 ± 1.0 |"
+    assert len(lines) == 2 + len(ROWS)
+
+
+def test_by_kind_is_at_the_first_budget() -> None:
+    lines = equal_cost_by_kind(document()).splitlines()
+    assert lines[0] == "|  | order |"
+    assert lines[2:4] == ["| all 2,048 tokens | 80 |", "| fewer frames, whole | 79 |"]
+    assert lines[-1] == "| questions | 7 |"
