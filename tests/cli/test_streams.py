@@ -26,7 +26,7 @@ def test_answer_alone_on_stdout() -> None:
 
 
 def test_panel_says_what_was_left_out() -> None:
-    run = run_here("ask", CLIP, "What?", "--frames", "8", "--stats")
+    run = run_here("ask", CLIP, "What?", "--frames", "8", "--stats", "--method", "dycoke")
     # 8 frames of 16 tokens; a window of 4 keeps 16 + 3 * int(0.3 * 16) = 28 of 64.
     for part in (
         "128 from 8 frames → 56 after TTM (44 %)",

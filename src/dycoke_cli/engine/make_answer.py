@@ -95,6 +95,8 @@ def make_answer(
             f"--dp-cache host saves nothing on the device {loaded.device}, whose memory is main "
             "memory; --dp-cache device answers the same with less"
         )
+    if early := _early_pruning(pruning, steps, stats.visual_kept, sizes.layers):
+        warnings.append(early)
     return Answer(
         question=question,
         answer=generated.text,
@@ -225,6 +227,26 @@ def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:
     some = ", ".join(unknown[:_NAMED_WORDS]) + (", …" if len(unknown) > _NAMED_WORDS else "")
     counted = "1 word" if len(unknown) == 1 else f"{len(unknown)} words"
     return [f"{counted} of the subtitles not in the model's vocabulary, read as unknown: {some}"]
+
+
+MOST_PRUNED_STEPS = 8
+"""Decoding steps of an answer about which nothing is said: a letter, a name, a few words."""
+
+
+def _early_pruning(pruning: Pruning | None, steps: int, visual: int, layers: int) -> str | None:
+    """The sentence for an answer whose details one layer's selection may have lost.
+
+    On a published language model a selection by a layer of the lower half finds few of the facts
+    that the full cache finds, and one of the upper half nearly all (docs/defaults.md).
+    """
+    if pruning is None or pruning.selector is None or visual < pruning.least:
+        return None
+    if steps <= MOST_PRUNED_STEPS or 2 * pruning.layer >= layers:
+        return None
+    return (
+        f"KV pruning from layer {pruning.layer} of {layers} can lose details in answers of several "
+        "words; --no-kv-prune keeps them"
+    )
 
 
 def _input_warnings(loaded: LoadedModel, clips: Sequence[Frames]) -> list[str]:

@@ -18,6 +18,8 @@ from tests.cli.harness import CLIP, run_here
 
 # The bundled model's own layer, which the catalog has; the paper's defaults for the rest.
 DEFAULTS = DyCoke(prune_layer=2, positions="kept").parameters()
+STAGE_1 = {"kv_prune": False}
+"""Where neither the method nor a parameter of stage 2 is named."""
 
 
 def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
@@ -29,13 +31,17 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("flags", "changed"),
     [
-        ([], {}),
+        ([], STAGE_1),
         (["--no-ttm"], {"ttm": False}),
         (["--ttm"], {}),
-        (["--merge-ratio", "0.5"], {"merge_ratio": 0.5}),
-        (["--merge-ratio", "0"], {"merge_ratio": 0.0}),
-        (["--merge-ratio", "55%"], {"merge_ratio": 0.55}),
-        (["--window", "8"], {"window": 8}),
+        (["--kv-prune"], {}),
+        (["--method", "dycoke"], {}),
+        (["--method", "dycoke:window=8"], {"window": 8}),
+        (["--window", "8", "--prune-ratio", "0.5"], {"window": 8, "prune_ratio": 0.5}),
+        (["--merge-ratio", "0.5"], STAGE_1 | {"merge_ratio": 0.5}),
+        (["--merge-ratio", "0"], STAGE_1 | {"merge_ratio": 0.0}),
+        (["--merge-ratio", "55%"], STAGE_1 | {"merge_ratio": 0.55}),
+        (["--window", "8"], STAGE_1 | {"window": 8}),
         (["--no-kv-prune"], {"kv_prune": False}),
         (["--prune-ratio", "0.9"], {"prune_ratio": 0.9}),
         (["--prune-layer", "1"], {"prune_layer": 1}),
@@ -43,14 +49,14 @@ def asked(fake: list[FakeSession], *flags: str) -> dict[str, Any]:
         (["--no-recall"], {"recall": False}),
         (["--recall-threshold", "1"], {"recall_threshold": 1.0}),
         (["--variant", "published"], {"variant": "published", "positions": "renumbered"}),
-        (["--positions", "renumbered"], {"positions": "renumbered"}),
-        (["--positions", "kept"], {"positions": "kept"}),
+        (["--positions", "renumbered"], STAGE_1 | {"positions": "renumbered"}),
+        (["--positions", "kept"], STAGE_1 | {"positions": "kept"}),
         (["--dp-cache", "device"], {}),
         (["--dp-cache", "host"], {"dp_cache": "host"}),
         (["--dp-cache", "discard"], {"dp_cache": "discard", "recall": False}),
         (["--dp-cache", "discard", "--no-recall"], {"dp_cache": "discard", "recall": False}),
-        (["--merge-stage", "vision"], {"merge_stage": "vision"}),
-        (["--merge-stage", "llm"], {}),
+        (["--merge-stage", "vision"], STAGE_1 | {"merge_stage": "vision"}),
+        (["--merge-stage", "llm"], STAGE_1),
         (["--prune-from", "300"], {"prune_from": 300}),
         (["--prune-from", "auto"], {"prune_from": None}),
     ],

@@ -24,6 +24,10 @@ _OWNERS = owners()
 AUTO = "auto"
 """Value of `--method` for the choice of `dycoke tune`."""
 
+_FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
+"""Parameters that leave it open whether the KV cache is pruned; who gives any other, or names the
+method, gets the paper's two stages."""
+
 MethodName = Annotated[
     str | None,
     typer.Option(
@@ -32,7 +36,7 @@ MethodName = Annotated[
         autocompletion=completion.methods,
         help="Compression method and its parameters, as in dycoke:merge_ratio=0.5,window=8; "
         f"`dycoke methods` lists them. There are {', '.join(METHODS)}, and {AUTO}: what `dycoke "
-        f"tune` chose. Default: {DEFAULT}, or {AUTO} after `dycoke tune --save`.",
+        f"tune` chose. Default: {AUTO} after `dycoke tune --save`, else stage 1 of {DEFAULT}.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -151,6 +155,9 @@ class MethodFlags:
 
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
+        flags = [name for name, value in self.parameters.items() if value is not None]
+        if self.method is None and not {*flags} - _FIRST_STAGE:
+            given["kv_prune"] = False  # docs/defaults.md: why
         for name, flagged in self.parameters.items():
             if flagged is None:
                 continue
