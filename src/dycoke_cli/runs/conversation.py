@@ -434,6 +434,7 @@ def _ask(
         from dycoke_cli.engine.ask_together import Question
         from dycoke_cli.guard.asking import ask_guarded
 
+        session.expect(bind(step, session.loaded.traits) for step in request.guard.steps)
         asked = [Question(session, question, tuple(history))]
         return request.noted(ask_guarded(asked, request.guard, request.generation, on_text)[0])
     options = vars(request.generation)
