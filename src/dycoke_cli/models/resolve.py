@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -29,10 +28,10 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
+from dycoke_cli.models.files.fingerprint import folder_fingerprint
 from dycoke_cli.models.files.hub_client import check_hub_answers
 from dycoke_cli.models.files.small_files import CONFIG, check_small_files
 from dycoke_cli.models.files.weight_files import (
-    READ_SUFFIXES,
     check_folder,
     check_references,
     hub_reader,
@@ -226,14 +225,7 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
     """
     if revision is not None:
         return f"commit:{revision}"
-    content = hashlib.sha256()
-    # Files that loading doesn't read, such as a README, don't change the model.
-    for path in sorted(Path(source.location).iterdir()):
-        if path.suffix in READ_SUFFIXES and path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            content.update(f"{path.name} {digest}\n".encode())
-    return f"sha256:{content.hexdigest()}"
+    return f"sha256:{folder_fingerprint(Path(source.location))}"
 
 
 def choose(
