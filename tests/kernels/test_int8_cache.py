@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dycoke_cli.kernels import int8_cache, int8_linear
 from dycoke_cli.kernels.int8_cache import Int8Cache
-from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, int8_kernels
+from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, int8_kernels
 from dycoke_cli.kernels.replacing import to_round, use_int8
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
@@ -77,6 +77,26 @@ def test_the_second_start_computes_the_same_from_the_cache_alone(
     assert {layer.weight.dtype for layer in map(second.model.get_submodule, layers)} == {
         getattr(torch, dtype)
     }
+
+
+@pytest.mark.skipif(Int8Linear not in KERNELS.values(), reason="oneDNN has no int8 product here")
+def test_a_layout_that_isnt_this_processs_is_packed_anew_and_that_is_said(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dycoke_cli.kernels.choice.int8_kernels", lambda: {"int8": Int8Linear})
+    options = {"device": "cpu", "dtype": "float32", "quantize": "int8"}
+    first = load(str(model), **options)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("of another layout")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(int8_linear, "restored", refuse)
+        second = load(str(model), **options)
+    assert torch.equal(logits(first), logits(second))
+    (said,) = {*second.warnings} - {*first.warnings}
+    assert "in the cache were damaged; the layers concerned were packed anew" in said
+    assert load(str(model), **options).warnings == first.warnings
 
 
 def cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Cache:

@@ -1,8 +1,8 @@
-"""Rounded int8 weights on disk, so that a model is quantized once.
+"""Int8 weights on disk, so that a model is quantized once.
 
 A folder per model and processor, a file per layer: memory stays that of one layer, and an
-interrupted first start is resumed. A file has the weights as rounded, from which oneDNN and FBGEMM
-make their own layout at each start; that has no public form to store.
+interrupted first start is resumed. A file has the weights as oneDNN packed them; FBGEMM, whose
+packed weights can't be had as bytes, packs the rounded ones at each start.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dycoke_cli.kernels.int8_linear import Layout, Tensors
 from dycoke_cli.storage.cache_folder import CacheFiles, packed_weights
 from dycoke_cli.storage.private_file import check_own
 
-VERSION = 1
-"""Of the rounding and of the files; another one is rounded anew."""
+VERSION = 2
+"""Of the rounding, the packing and the files; another one is rounded anew."""
 
 
 MIN_CACHED_WEIGHTS = 100_000_000
@@ -36,7 +36,7 @@ MIN_CACHED_WEIGHTS = 100_000_000
 
 
 class Int8Cache:
-    """Rounded weights of one model on this processor.
+    """Int8 weights of one model on this processor.
 
     Args:
         identity: of the model: its weights and dtype, as JSON values.
@@ -60,11 +60,11 @@ class Int8Cache:
             )
 
     def read(self, layer: str, kernel: str, layout: Layout) -> Tensors | None:
-        """Rounded weights of a layer; None if they aren't there, or damaged.
+        """Tensors that were kept of a layer; None if they aren't there, or damaged.
 
         Args:
             layer: name of the layer.
-            kernel: name of the class that rounded it.
+            kernel: name of the class of the int8 layer.
             layout: of its tensors.
         """
         path = self._files.path(layer)
@@ -73,14 +73,18 @@ class Int8Cache:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, ValueError):
-            self._add(
-                f"the int8 weights of {self._name} in the cache were damaged; the layers concerned "
-                "were packed anew"
-            )
+            self.refuse()
             return None
 
+    def refuse(self) -> None:
+        """Note that tensors of a layer can't be used."""
+        self._add(
+            f"the int8 weights of {self._name} in the cache were damaged; the layers concerned "
+            "were packed anew"
+        )
+
     def write(self, layer: str, kernel: str, tensors: Tensors) -> None:
-        """Store the rounded weights of a layer; after a failure, nothing of the model is stored.
+        """Store the tensors to keep of a layer; after a failure, nothing of the model is stored.
 
         Args: see `read`.
         """
@@ -124,8 +128,11 @@ def _sound(path: Path, kernel: str, layout: Layout) -> Tensors:
         if about.get("kernel") != kernel or {*file.keys()} != {*layout}:
             raise ValueError("of another kernel")
         tensors = {name: file.get_tensor(name) for name in layout}
-    if any((x.dtype, tuple(x.shape)) != layout[name] for name, x in tensors.items()):
-        raise ValueError("of another layer")
+    for name, tensor in tensors.items():
+        dtype, shape = layout[name]
+        any_length = shape is None and tensor.dim() == 1
+        if tensor.dtype != dtype or not (any_length or tuple(tensor.shape) == shape):
+            raise ValueError("of another layer")
     if about.get("crc32") != str(_checksum(tensors)):
         raise ValueError("not what was written")
     return tensors

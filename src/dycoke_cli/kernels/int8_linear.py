@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from dycoke_cli.kernels.linear import PackedLinear
+from dycoke_cli.kernels.onednn_bytes import pack, restored, saved
 
 # Tokens per product: few enough for the passes around it to hit the CPU cache, and enough for few
 # calls.
@@ -34,8 +35,8 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 Tensors = dict[str, torch.Tensor]
-Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
-"""Dtype and shape of each tensor of a rounded layer, by name."""
+Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...] | None]]
+"""Dtype and shape of each tensor that is kept of a layer, by name; None: one axis of any length."""
 
 
 class RoundedLinear(PackedLinear):
@@ -43,33 +44,38 @@ class RoundedLinear(PackedLinear):
 
     Args:
         linear: layer with the weights, which get one scale per output, and the bias.
-        rounded: result of `rounded` for its weights; None rounds them, and else they aren't read.
+        kept: result of `kept` of an earlier layer with these weights, which then aren't read; None
+            rounds them.
+
+    Raises:
+        ValueError: this processor packs weights in another way than the earlier layer's.
     """
 
-    def __init__(self, linear: nn.Linear, rounded: Tensors | None = None) -> None:
+    def __init__(self, linear: nn.Linear, kept: Tensors | None = None) -> None:
         super().__init__(linear)
         self.packed_bytes = self.nbytes_of(linear)
-        self._pack(self.rounded(linear.weight.detach()) if rounded is None else rounded)
+        if kept is None:
+            self._round(linear.weight.detach())
+        else:
+            self._restore(kept)
 
-    @staticmethod
-    def rounded(weight: torch.Tensor) -> Tensors:
-        """Tensors of a rounded layer, as `layout` describes them.
-
-        Args:
-            weight: `[out, in]`, floats.
-        """
+    def kept(self) -> Tensors:
+        """Tensors to restore the layer from, as `layout` describes them."""
         raise NotImplementedError
 
     @staticmethod
     def layout(linear: nn.Linear) -> Layout:
-        """Dtypes and shapes of the tensors of a rounded layer.
+        """Dtypes and shapes of the tensors that are kept of a layer.
 
         Args:
             linear: stock layer.
         """
         raise NotImplementedError
 
-    def _pack(self, rounded: Tensors) -> None:
+    def _round(self, weight: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    def _restore(self, kept: Tensors) -> None:
         raise NotImplementedError
 
 
@@ -93,28 +99,34 @@ class Int8Linear(RoundedLinear):
     Args: see `RoundedLinear`.
     """
 
-    def _pack(self, rounded: Tensors) -> None:
-        # Copies, because stored ones are mapped from a file, and a view would keep it in memory.
-        self._scales, self._sums = rounded["scales"].clone(), rounded["sums"].clone()
-        self._zero = torch.zeros(1, dtype=torch.int64)
-        self._packed = torch.ops.onednn.qlinear_prepack(rounded["weight"], None)
-
-    @staticmethod
-    def rounded(weight: torch.Tensor) -> Tensors:
-        """See `RoundedLinear`: weights, scales and sums."""
-        rounded, scales = round_weight(weight)
+    def _round(self, weight: torch.Tensor) -> None:
+        rounded, self._scales = round_weight(weight)
         # Summed in parts, because torch makes a float32 copy of what it sums.
         sums = [rows.sum(1, dtype=torch.float32) for rows in rounded.split(TOKENS)]
-        return {"weight": rounded, "scales": scales, "sums": torch.cat(sums).mul_(scales)}
+        self._sums = torch.cat(sums).mul_(self._scales)
+        self._zero = torch.zeros(1, dtype=torch.int64)
+        self._packed = pack(rounded)
+
+    def _restore(self, kept: Tensors) -> None:
+        # Copies, because stored ones are mapped from a file, and a view would keep it in memory.
+        self._scales, self._sums = kept["scales"].clone(), kept["sums"].clone()
+        self._zero = torch.zeros(1, dtype=torch.int64)
+        shape = self.out_features, self.in_features + _TAIL
+        self._packed = restored(kept["packed"], kept["layout"], shape)
+
+    def kept(self) -> Tensors:
+        """See `RoundedLinear`: packed weights with their layout, scales and sums."""
+        return {**saved(self._packed), "scales": self._scales, "sums": self._sums}
 
     @staticmethod
     def layout(linear: nn.Linear) -> Layout:
         """See `RoundedLinear`."""
-        outputs = linear.out_features
+        numbers = torch.float32, (linear.out_features,)
         return {
-            "weight": (torch.int8, (outputs, linear.in_features + _TAIL)),
-            "scales": (torch.float32, (outputs,)),
-            "sums": (torch.float32, (outputs,)),
+            "packed": (torch.uint8, None),
+            "layout": (torch.uint8, None),
+            "scales": numbers,
+            "sums": numbers,
         }
 
     @staticmethod
@@ -169,17 +181,33 @@ class FbgemmInt8Linear(RoundedLinear):
     Args: see `RoundedLinear`.
     """
 
-    def _pack(self, rounded: Tensors) -> None:
+    def _round(self, weight: torch.Tensor) -> None:
+        self._restore(self.rounded(weight))
+
+    def _restore(self, kept: Tensors) -> None:
         parts = zip(
-            rounded["weight"].split(_FBGEMM_OUTPUTS),
-            rounded["scales"].split(_FBGEMM_OUTPUTS),
+            kept["weight"].split(_FBGEMM_OUTPUTS),
+            kept["scales"].split(_FBGEMM_OUTPUTS),
             strict=True,
         )
         self._packed = [_pack_for_fbgemm(*part) for part in parts]
 
+    def kept(self) -> Tensors:
+        """See `RoundedLinear`: weights and scales; packed ones can't be had as bytes."""
+        with _undeprecated():
+            parts = [torch.ops.quantized.linear_unpack(packed)[0] for packed in self._packed]
+        return {
+            "weight": torch.cat([part.int_repr() for part in parts]),
+            "scales": torch.cat([part.q_per_channel_scales().float() for part in parts]),
+        }
+
     @staticmethod
     def rounded(weight: torch.Tensor) -> Tensors:
-        """See `RoundedLinear`: weights and scales."""
+        """Rounded weights and their scales, as `layout` describes them.
+
+        Args:
+            weight: `[out, in]`, floats.
+        """
         numbers = weight.float()
         scales, zeros = _scales(numbers), torch.zeros(len(weight), dtype=torch.int64)
         with _undeprecated():

@@ -84,14 +84,17 @@ def use_int8(
         def pack(linear: nn.Linear) -> PackedLinear:
             number = next(done)
             stored = cache and cache.read(name, kind.__name__, kind.layout(linear))
-            if stored:
-                return kind(linear, stored)
+            if cache and stored:
+                try:
+                    return kind(linear, stored)
+                except ValueError:
+                    cache.refuse()
             if on_rounded is not None:
                 on_rounded(number, len(kernels))
-            rounded = kind.rounded(linear.weight.detach())
+            layer = kind(linear)
             if cache is not None:
-                cache.write(name, kind.__name__, rounded)
-            return kind(linear, rounded)
+                cache.write(name, kind.__name__, layer.kept())
+            return layer
 
         return pack
 

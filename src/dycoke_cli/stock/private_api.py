@@ -9,6 +9,8 @@
   quantized linear layers on CPUs, and `torch.ops.quantized.embedding_bag_byte_prepack` (in
   `kernels/int8_linear.py`): torch 2.15. If they are missing, or wrong for the largest values, the
   next ones replace them.
+- `torch.ops.mkldnn._nbytes`, `.data_ptr` and `._get_mkldnn_serialized_md`, by which torch.compile
+  saves packed weights (in `kernels/onednn_bytes.py`): torch 2.15.
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15, undocumented. `torch.quantize_per_channel`, which makes their tensors, is public but
   deprecated (pytorch issue 184982). `torch._make_per_channel_quantized_tensor` makes them from

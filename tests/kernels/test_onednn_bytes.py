@@ -1,0 +1,65 @@
+"""Weights that are restored from bytes multiply as those that were packed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli.kernels import onednn_bytes
+from dycoke_cli.kernels.int8_linear import onednn_works
+from dycoke_cli.kernels.onednn_bytes import pack, restored, saved
+
+pytestmark = pytest.mark.skipif(not onednn_works(), reason="oneDNN has no int8 product here")
+
+# The second and third aren't multiples of a block.
+SHAPES = [(128, 64), (151, 72), (300, 136)]
+
+
+def weights(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-127, 128, shape, dtype=torch.int8, generator=generator)
+
+
+def product(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Of bytes that differ at each input, by oneDNN."""
+    tokens = (torch.arange(3 * shape[1]) % 251).view(3, -1).to(torch.uint8)
+    ones, zero = torch.ones(shape[0]), torch.zeros(1, dtype=torch.int64)
+    found: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        tokens, 1.0, 0, packed, ones, zero, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_restored_weights_multiply_as_packed_ones(shape: tuple[int, int]) -> None:
+    one, other = weights(shape, 1), weights(shape, 2)
+    files = [saved(pack(weight)) for weight in (one, other)]
+    # The second is a clone of the first, which must stay as it is.
+    found = [restored(each["packed"], each["layout"], shape) for each in files]
+    tokens = (torch.arange(3 * shape[1]) % 251).view(3, -1)
+    for weight, packed in zip((one, other), found, strict=True):
+        assert torch.equal(product(packed, shape), (tokens @ weight.long().T).float())
+
+
+def test_a_shape_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (132, 88)
+    file = saved(pack(weights(shape)))
+    calls: list[torch.Tensor] = []
+    monkeypatch.setattr(onednn_bytes, "pack", lambda weight: calls.append(weight) or pack(weight))
+    alive = [restored(file["packed"], file["layout"], shape) for _ in range(3)]
+    assert len(calls) == 1
+    del alive  # nothing of it is kept for the next model
+    restored(file["packed"], file["layout"], shape)
+    assert len(calls) == 2
+
+
+def test_bytes_of_another_layout_are_refused() -> None:
+    shape = SHAPES[0]
+    file, other = saved(pack(weights(shape))), saved(pack(weights(SHAPES[1])))
+    for content, layout in (
+        (file["packed"], other["layout"]),
+        (file["packed"][:-1], file["layout"]),
+        (other["packed"], other["layout"]),
+    ):
+        with pytest.raises(ValueError, match="of another layout"):
+            restored(content, layout, shape)
