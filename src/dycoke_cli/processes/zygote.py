@@ -163,9 +163,11 @@ def serve() -> NoReturn:
     parent, prepare, entry = sys.argv[1:]
     # Before the imports: the parent may exit while they run.
     end_with(int(parent))
+    gc.disable()  # imports make hardly any garbage
     function_of(prepare)()
     gc.collect()
     gc.freeze()  # else the first collection in a fork would copy every page
+    gc.enable()
     channel, forks = socket.socket(fileno=0), dict[int, int]()
     while True:
         message, files, _, _ = socket.recv_fds(channel, _REQUEST.size, 1)
