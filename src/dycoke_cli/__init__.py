@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.selection import Selection as Selection
     from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.session import VideoSession as VideoSession
+    from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
     from dycoke_cli.engine.typed_options import TypedOptions as TypedOptions
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
@@ -59,6 +60,7 @@ _HOMES = {
     "Score": "dycoke_cli.evaluation.dataset",
     "Selection": "dycoke_cli.compression.selection",
     "SelectionInputs": "dycoke_cli.compression.selection",
+    "StructuredOutput": "dycoke_cli.engine.structured_output",
     "TypedOptions": "dycoke_cli.engine.typed_options",
     "VideoSession": "dycoke_cli.engine.session",
     "judge_answers": "dycoke_cli.evaluation.scoring.judge",

@@ -19,7 +19,8 @@ finally:
 """
 
 EVERY_PAGE = (
-    "answer.json_schema", "cli.*", "compression.*", "engine.generation_options",
+    "answer.json_bounds", "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
+    "engine.generation_options", "engine.structured_output",
     "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.importing", "storage.output_file", "storage.private_file",

@@ -14,6 +14,7 @@ from dycoke_cli.answer.json_schema import Part, schema_of
 from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.typed_choice import odds, scoring
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome
@@ -77,7 +78,9 @@ def test_what_is_wrong_is_said_before_the_model_loads(
 
 
 def test_a_csv_has_a_column_for_each_option(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(None, True, TypedOptions(("8", "9", "10"), is_score=True))
+    lines = Lines(
+        None, True, GenerationOptions(typed=TypedOptions(("8", "9", "10"), is_score=True))
+    )
     lines.add(Outcome("key", answered().to_dict()))
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     expected = {

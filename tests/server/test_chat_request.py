@@ -10,6 +10,7 @@ import pytest
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
@@ -17,6 +18,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest, VideoPart, parse
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video.sampling import Sampling
+from tests.forms import NEEDS_LIBRARY
 
 DEFAULTS = Request("mini", LoadOptions(), Sampling(frames=8), Method(), GenerationOptions())
 MOST = 100
@@ -126,6 +128,39 @@ def test_options_as_vllm_takes_them(keys: dict[str, Any]) -> None:
     assert about().generation.typed is None
 
 
+SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize(
+    ("keys", "form"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, ("json", '{"type": "object"}')),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "strict": True, "schema": SCHEMA},
+                }
+            },
+            ("json", json.dumps(SCHEMA)),
+        ),
+        ({"structured_outputs": {"json": SCHEMA}}, ("json", json.dumps(SCHEMA))),
+        ({"structured_outputs": {"json": json.dumps(SCHEMA)}}, ("json", json.dumps(SCHEMA))),
+        ({"structured_outputs": {"json_object": True}}, ("json", '{"type": "object"}')),
+        ({"structured_outputs": {"json_object": False}}, None),
+        ({"structured_outputs": {"regex": "[ab]+"}}, ("regex", "[ab]+")),
+        ({"structured_outputs": {"grammar": 'root ::= "a"'}}, ("grammar", 'root ::= "a"')),
+    ],
+)
+def test_the_form_of_an_answer_as_openai_and_vllm_have_it(
+    keys: dict[str, Any], form: tuple[Any, str] | None
+) -> None:
+    structured = about(**keys).generation.structured
+    assert structured == (None if form is None else StructuredOutput(*form))
+
+
 USER = {"role": "user", "content": "What?"}
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
@@ -143,7 +178,11 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"n": 2}, "n isn't supported"),
     ([USER], {"stop": ["x"]}, "stop isn't supported"),
     ([USER], {"tools": [{}]}, "tools isn't supported"),
-    ([USER], {"response_format": {"type": "json_object"}}, "response_format isn't supported"),
+    ([USER], {"response_format": {"type": "xml"}}, "must be text, json_object or json_schema"),
+    ([USER], {"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}},
+     "send response_format or structured_outputs.regex, not both"),
+    ([USER], {"structured_outputs": {"choice": ["a", "b"], "json_object": True}},
+     "send structured_outputs.choice or structured_outputs.json_object, not both"),
     ([USER], {"stream": "yes"}, "stream must be true or false"),
     ([USER], {"dycoke": {"metod": "evs"}}, "dycoke takes method and calibrate, not metod"),
     ([USER], {"dycoke": {"method": "nosuch"}}, "there is no method 'nosuch'"),
@@ -173,7 +212,19 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("messages", "more", "sentence"), WRONG)
+WRONG_FORMS: list[tuple[Any, dict[str, Any], str]] = [
+    ([USER], {"response_format": {"type": "json_schema", "json_schema": {"schema": {"if": {}}}}},
+     "response_format.json_schema.schema: the schema can't be followed at #: .*if"),
+    ([USER], {"structured_outputs": {"regex": "a("}}, "regular expression can't be followed"),
+    ([USER], {"structured_outputs": {"json": "{"}}, "structured_outputs.json: the schema can't be"),
+    ([USER], {"structured_outputs": {"json": [1]}}, "json: the schema must be a JSON object"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("messages", "more", "sentence"),
+    [*WRONG, *(pytest.param(*case, marks=NEEDS_LIBRARY) for case in WRONG_FORMS)],
+)
 def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: str) -> None:
     with pytest.raises((Refused, UsageError), match=sentence):
         read(messages, **more)

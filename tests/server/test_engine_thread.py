@@ -13,6 +13,8 @@ import pytest
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
@@ -24,6 +26,7 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
 from dycoke_cli.video.sampling import Sampling
+from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import Pretended
 
 FAMILY = FAMILIES["llava_onevision"]
@@ -58,12 +61,23 @@ def test_equal_requests_are_one_batch() -> None:
     [
         {"frames": 3},
         {"method": "evs"},
+        {"generation": GenerationOptions(typed=TypedOptions.yes_no())},
     ],
     ids=str,
 )
 def test_requests_that_differ_are_not(other: dict[str, Any]) -> None:
     method, frames = other.pop("method", "dycoke"), other.pop("frames", 2)
     assert task(method, frames, **other).group != task().group
+
+
+@NEEDS_LIBRARY
+def test_answers_of_two_forms_are_not_one_batch() -> None:
+    one, other = (
+        GenerationOptions(structured=StructuredOutput("regex", regex)) for regex in ("a", "b")
+    )
+    assert task(generation=one).group == task(generation=one).group
+    assert task(generation=one).group != task(generation=other).group
+    assert task(generation=one).group != task().group
 
 
 @pytest.mark.parametrize(

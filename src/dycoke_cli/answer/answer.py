@@ -246,6 +246,9 @@ class Answer:
         float | Absent, Doc("With --score: mean of the numbers under their probabilities.")
     ] = ABSENT
     scoring: Scoring | Absent = ABSENT
+    parsed: Annotated[
+        Any | Absent, Doc("With --schema or --fields of types: the JSON value of the answer.")
+    ] = ABSENT
     finish_reason: Annotated[
         Literal["stop", "length", "refused"],
         Doc("length: cut by --max-new-tokens; refused: not put to the model, see `warnings`."),

@@ -11,6 +11,7 @@ from transformers import StoppingCriteria, TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.engine.grammar_mask import FormedAnswer
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,23 @@ class AnswerStream:
         tokenizer: of the model.
         most_tokens: at which it ends.
         receiver: gets the text.
+        formed: where it is in its form; None for free text.
     """
 
-    def __init__(self, tokenizer: Any, most_tokens: int, receiver: Receiver = NOBODY) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        most_tokens: int,
+        receiver: Receiver = NOBODY,
+        formed: FormedAnswer | None = None,
+    ) -> None:
         self.tokens: list[int] = []
         self.ended_s: float | None = None
         self.most_tokens = most_tokens
         self._receiver = receiver
+        self._tokenizer, self._formed = tokenizer, formed
         on_text = self._receiver.on_text
-        self._words = None if on_text is None else _Words(tokenizer, on_text)
+        self._words = None if on_text is None else _Words(tokenizer, on_text, **self._decoding)
 
     def add(self, token: int, ends: Collection[int]) -> bool:
         """Add a token, and stream the words that it finishes; return whether it is the last one."""
@@ -65,16 +74,33 @@ class AnswerStream:
         if self._words is not None:
             self._words.put(torch.tensor([token]))
         last = token in ends or len(self.tokens) == self.most_tokens or self._receiver.has_left()
+        if self._formed is not None and token not in ends:
+            last = self._formed.add(token) or last
         if last and self._words is not None:
             self._words.end()
         return last
+
+    @property
+    def text(self) -> str:
+        """The answer without special tokens; of free text, without white space around it."""
+        text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
+        return text.strip() if self._formed is None else text
+
+    def stopped(self, ends: Collection[int]) -> bool:
+        """Whether it ended by itself: by an end token, or because its form is complete."""
+        return self.tokens[-1] in ends or (self._formed is not None and self._formed.is_complete)
+
+    @property
+    def _decoding(self) -> dict[str, bool]:
+        # Some tokenizers take the space out of " ,", which would change a formed text.
+        return {} if self._formed is None else {"clean_up_tokenization_spaces": False}
 
 
 class _Words(TextStreamer):
     """Streams the finished words of one answer."""
 
-    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
-        super().__init__(tokenizer, skip_special_tokens=True)
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None], **decoding: bool) -> None:
+        super().__init__(tokenizer, skip_special_tokens=True, **decoding)
         self._on_text = on_text
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:

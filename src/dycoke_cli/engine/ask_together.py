@@ -23,10 +23,12 @@ from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.generation import (
     Generated,
     Stopwatch,
+    end_tokens,
     generate,
     seconds_at_decoder,
 )
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.grammar_mask import FormedAnswer, check_length, vocabulary_of
 from dycoke_cli.engine.make_answer import make_answer, refusal
 from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.observing import EachObserver
@@ -86,6 +88,7 @@ def ask_together(
 
     Raises:
         UsageError: a combination that isn't supported, or a prompt longer than the context.
+            An answer that is cut before its form is complete; the others were received before.
         ModelError: logits of an answer aren't finite. The other answers were received before.
         OutOfMemoryError: with the flag that helps.
     """
@@ -114,6 +117,7 @@ def ask_together(
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
         limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
+        formed = _formed(loaded, options, limits)
         prompts = [
             q.session.prompt(q.question, q.history, method, replace(options, max_new_tokens=limit))
             for q, limit in zip(questions, limits, strict=True)
@@ -163,7 +167,7 @@ def ask_together(
             if typed is not None:
                 on_text = item.receiver.on_text
                 answer = with_choice(answer, typed, *scored[number], tokenizer, on_text)
-            answers[number] = answer
+            answers[number] = answer = _parsed(answer, options)
             item.receiver.on_answer(answer)
 
         # The clock's hook is the first one: what a method's own does before the decoder is prefill.
@@ -183,6 +187,7 @@ def ask_together(
                     on_token=lambda n: report("decode", n, max(limits)),
                     on_generated=finish,
                     observer=EachObserver(observers) if observers else None,
+                    formed=formed,
                 )
             else:
                 outputs, scores = generate_typed(loaded, batch, spellings, watch, applied)
@@ -254,8 +259,9 @@ def ask_without_video(
             spellings = option_tokens(loaded.processor, typed.texts)
             [generated], [scores] = generate_typed(loaded, batch, spellings, watch, None)
         else:
+            formed = _formed(loaded, options, [options.max_new_tokens])
             [generated] = generate(
-                loaded.model, tokenizer, batch, options, watch, receivers=[receiver]
+                loaded.model, tokenizer, batch, options, watch, receivers=[receiver], formed=formed
             )
     answer = make_answer(
         question,
@@ -269,8 +275,36 @@ def ask_without_video(
         total=watch.read(),
         peak=peak.read(),
     )
+    if typed is None:
+        return _parsed(answer, options)
     # The prompt is the blind one already, by which nothing can be divided.
-    return answer if typed is None else with_choice(answer, typed, scores, None, tokenizer, on_text)
+    return with_choice(answer, typed, scores, None, tokenizer, on_text)
+
+
+def _formed(
+    loaded: LoadedModel, options: GenerationOptions, limits: Sequence[int]
+) -> list[FormedAnswer]:
+    """The beginning of each answer in its form; none where answers are free text.
+
+    Args:
+        loaded: the model.
+        options: how they are generated.
+        limits: tokens of each answer at most.
+    """
+    form = options.structured
+    if form is None:
+        return []
+    vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
+    check_length(loaded, form, min(limits))
+    return [FormedAnswer(vocabulary, form) for _ in limits]
+
+
+def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
+    """The answer with its JSON value, where its form is JSON."""
+    form = options.structured
+    if form is None or form.kind != "json":
+        return answer
+    return replace(answer, parsed=form.value(answer.answer))
 
 
 @contextmanager

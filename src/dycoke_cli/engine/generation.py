@@ -15,11 +15,12 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.engine.trace import DecodeStats
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families.pixels import is_pixels
 from dycoke_cli.stock.cache_argument import cache_of
@@ -96,7 +97,7 @@ class Generated:
     Args:
         tokens: `[R]`, int64: the new tokens, with the end token.
         text: without special tokens.
-        stopped: whether the last one is an end token.
+        stopped: whether the last one is an end token, or completes the form of the answer.
         seed: of sampling, or None where decoding was greedy.
         seconds: prefill (to the first token, of the whole batch), first_token (since the watch's
             start), decode (to its own end), by keys of `result.Seconds`.
@@ -134,6 +135,7 @@ def generate(
     on_token: Callable[[int], None] | None = None,
     on_generated: Callable[[int, Generated], None] = lambda number, generated: None,
     observer: LogitsProcessor | None = None,
+    formed: Sequence[FormedAnswer] = (),
 ) -> list[Generated]:
     """Generate from prompts whose videos come with `prompts.inject_videos`.
 
@@ -148,9 +150,11 @@ def generate(
         on_token: called with the number of steps so far.
         on_generated: called with the number of each answer that ends, and what was generated.
         observer: sees the logits of each step (`observing`), or None.
+        formed: answers of a given form: one per prompt, or none.
 
     Raises:
         ModelError: logits of an answer aren't finite. The other answers were completed before.
+        UsageError: an answer was cut before its form was complete. The others were completed.
     """
     seed = options.seed
     if options.temperature > 0:
@@ -165,13 +169,20 @@ def generate(
     devices = [device] if device.type == "cuda" else []
     ends, sequences = end_tokens(model), len(batch.input_ids)
     finite = _Finite(sequences, ends)
+    # The mask first: `finite` is to see what it leaves of the logits.
+    processors = [*([GrammarMask(formed)] if formed else []), finite]
+    if observer is not None:
+        processors.append(observer)
     limits = limits or [options.max_new_tokens] * sequences
     answers = [
-        AnswerStream(tokenizer, limit, receiver)
-        for limit, receiver in zip(limits, receivers, strict=True)
+        AnswerStream(tokenizer, limit, receiver, form)
+        for limit, receiver, form in zip(
+            limits, receivers, formed or [None] * sequences, strict=True
+        )
     ]
     outputs: dict[int, Generated] = {}
     first_broken: list[int] = []
+    cut: list[AnswerStream] = []
 
     def finish(number: int) -> None:
         tokens = answers[number].tokens
@@ -179,14 +190,17 @@ def generate(
         if (broken := int(finite.broken[number])) < len(tokens):
             first_broken.append(broken)
             return
+        if formed and not answers[number].stopped(ends):
+            cut.append(answers[number])
+            return
         first, ended = streamer.first_token, answers[number].ended_s
         assert first is not None
         assert ended is not None
         in_all, on_host, active = kv_bytes(caches[0])
         outputs[number] = Generated(
             tokens=torch.tensor(tokens),
-            text=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-            stopped=tokens[-1] in ends,
+            text=answers[number].text,
+            stopped=answers[number].stopped(ends),
             seed=seed,
             seconds={"prefill": first - started, "first_token": first, "decode": ended - first},
             kv_bytes=in_all // sequences,
@@ -207,12 +221,17 @@ def generate(
             max_new_tokens=max(limits),
             streamer=streamer,
             stopping_criteria=StoppingCriteriaList([streamer]),
-            logits_processor=LogitsProcessorList([finite, *([observer] if observer else [])]),
+            logits_processor=LogitsProcessorList(processors),
             remove_invalid_values=False,  # which a checkpoint may ask for, and which hides them
             **sampling,
         )
     if first_broken:
         raise ModelError(not_finite(model, min(first_broken)))
+    if cut:
+        raise UsageError(
+            f"the answer isn't complete after {len(cut[0].tokens)} tokens: {cut[0].text[-40:]!r}; "
+            "raise max_new_tokens"
+        )
     return [outputs[number] for number in range(sequences)]
 
 

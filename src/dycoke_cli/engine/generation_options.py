@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
@@ -21,9 +22,10 @@ class GenerationOptions:
     Args:
         trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
         typed: options that the answer is one of, by their probabilities; None generates text.
+        structured: form that the text is held to; None for free text.
 
     Raises:
-        UsageError: a value out of range, or sampling of a typed answer.
+        UsageError: a value out of range, or sampling or a form of a typed answer.
     """
 
     max_new_tokens: Annotated[int, Param("Maximum new tokens.", at_least=1)] = 128
@@ -33,6 +35,7 @@ class GenerationOptions:
     ] = None
     trace: int | None = None
     typed: TypedOptions | None = field(default=None, metadata={"before": None})
+    structured: StructuredOutput | None = field(default=None, metadata={"before": None})
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -43,5 +46,7 @@ class GenerationOptions:
             )
         if self.typed is not None and (self.temperature > 0 or self.trace is not None):
             raise UsageError("the options of a typed answer are scored, not sampled or traced")
+        if self.typed is not None and self.structured is not None:
+            raise UsageError("an answer is one of given options or has a given form, not both")
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

@@ -8,10 +8,10 @@ from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
+from dycoke_cli.server.answer_format import answer_format
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.media_options import FrameTimes, read_media
 from dycoke_cli.server.refused import Refused
@@ -263,12 +263,13 @@ def _generation(given: Mapping[str, Any], default: GenerationOptions) -> Generat
             "max_tokens and max_completion_tokens differ: send one of them",
             parameter="max_tokens",
         )
+    calibrate = flag_of(_options(given, DYCOKE), "calibrate")
     name, most = ("max_tokens", older) if tokens is None else ("max_completion_tokens", tokens)
     changed: dict[str, Any] = {
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": given.get("seed"),
-        "typed": _typed(given),
+        **answer_format(given, _options(given, STRUCTURED), calibrate),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})
@@ -285,30 +286,6 @@ def _generation(given: Mapping[str, Any], default: GenerationOptions) -> Generat
                 parameter="top_p",
             )
     return options
-
-
-def _typed(given: Mapping[str, Any]) -> TypedOptions | None:
-    """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
-    newer, older = _options(given, STRUCTURED).get("choice"), given.get("guided_choice")
-    path = "guided_choice" if newer is None else "structured_outputs.choice"
-    calibrate = flag_of(_options(given, DYCOKE), "calibrate")
-    if newer is None and older is None:
-        if calibrate:
-            raise Refused(
-                400,
-                "dycoke.calibrate is for options: send structured_outputs.choice as well",
-                parameter="dycoke.calibrate",
-            )
-        return None
-    if None not in (newer, older) and newer != older:
-        raise Refused(
-            400,
-            "structured_outputs.choice and guided_choice differ: send one of them",
-            parameter="guided_choice",
-        )
-    texts = list_of(older if newer is None else newer, path)
-    options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
-    return TypedOptions(options, calibrate=calibrate)
 
 
 def _options(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:

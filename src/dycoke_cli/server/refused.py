@@ -75,7 +75,8 @@ def refused(error: BaseException) -> Refused:
         logging.getLogger(__name__).error("a request failed: %s", reason)
         return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
-        return Refused(status, str(reason), reason.code)
+        sentence = str(reason).replace("max_new_tokens", "max_tokens")  # as OpenAI calls it
+        return Refused(status, sentence, reason.code)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
 

@@ -76,7 +76,7 @@ BODY = Keys(
         (
             "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
             "temperature", "top_p", "seed", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
-            "structured_outputs", "guided_choice",
+            "structured_outputs", "guided_choice", "response_format",
         )
     ),
     neutral={
@@ -84,7 +84,7 @@ BODY = Keys(
         "n": _ONE, "stop": ([], ""), "presence_penalty": _ZERO, "frequency_penalty": _ZERO,
         "logit_bias": ({},), "logprobs": _OFF, "top_logprobs": _ZERO, "tools": _EMPTY,
         "tool_choice": ("none",), "parallel_tool_calls": (False, True), "functions": _EMPTY,
-        "function_call": ("none",), "response_format": ({"type": "text"},), "audio": _NONE,
+        "function_call": ("none",), "audio": _NONE,
         "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": _NONE,
         "verbosity": ("medium",), "web_search_options": _NONE, "moderation": _NONE,
         "service_tier": ("auto", "default"), "store": _OFF,
@@ -134,9 +134,16 @@ DYCOKE = Keys(
 )
 STRUCTURED = Keys(
     "structured_outputs",
-    frozenset(("choice",)),
-    {"json": _NONE, "regex": _NONE, "grammar": _NONE, "json_object": _OFF, "structural_tag": _NONE},
-    advice="structured_outputs takes choice, a list of texts",
+    frozenset(("choice", "json", "json_object", "regex", "grammar")),
+    {"structural_tag": _NONE},
+    advice="structured_outputs takes choice, json, json_object, regex or grammar",
+)
+RESPONSE_FORMAT = Keys("response_format", frozenset(("type", "json_schema")))
+JSON_SCHEMA = Keys(
+    "response_format.json_schema",
+    frozenset(("schema",)),
+    # Every answer is held to the schema, so that strict changes nothing.
+    unused=frozenset(("name", "description", "strict")),
 )
 MM_PROCESSOR = Keys(
     "mm_processor_kwargs",
@@ -189,7 +196,8 @@ VIDEO_URL = Keys("video_url", frozenset(("url",)), advice=_ADVICE)
 INPUT_VIDEO = Keys("input_video", frozenset(("data", "url")), advice=_ADVICE)
 
 ALL = (
-    BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, MM_PROCESSOR, MEDIA_IO, VIDEO_IO,
+    BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
+    VIDEO_IO,
     _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO,
 )  # fmt: skip
 """The keys of all objects of a request."""

@@ -71,8 +71,12 @@ class Task:
             or self.request.generation.temperature > 0
             or self.method.inside is not None
         )
-        # Of greedy decoding only the number of tokens is left, which each answer has for itself.
-        return None if alone else (self.clips[0].frames.shape, self.method)
+        if alone:
+            return None
+        # Of greedy decoding the number of tokens is left, too, which each answer has for itself.
+        generation = self.request.generation
+        form = (generation.typed, generation.structured)
+        return self.clips[0].frames.shape, self.method, form
 
     @property
     def on_text(self) -> Callable[[str], None] | None:

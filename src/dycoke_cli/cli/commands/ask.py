@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from dycoke_cli.cli import output, pages
-from dycoke_cli.cli.flags import options, question_input, request_flags
+from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -46,6 +46,7 @@ def ask(
     method: MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
+    fields: typed_flags.Fields = None,
     cache: options.Cache = False,
     no_server: NoServer = False,
     server: ServerFlags,
@@ -96,7 +97,7 @@ def ask(
                 model, loading, sampling, generation, subtitles=subtitles, limits=limits
             )
         )
-        request = typed.applied(request)
+        request = typed.applied(request, fields)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")

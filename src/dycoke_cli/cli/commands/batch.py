@@ -77,7 +77,9 @@ Fields = Annotated[
     str | None,
     typer.Option(
         metavar="KEY,…",
-        help="Only these keys on stdout, or in a table, such as id,answer,tokens.visual.",
+        help="Only these keys on stdout, or in a table, such as id,answer,tokens.visual. With "
+        "types, as in colour:str,count:int, each answer is an object of these fields, and a table "
+        "has them as columns.",
         show_default=False,
         rich_help_panel=_OUTPUT,
     ),
@@ -152,7 +154,10 @@ def batch(
             model, loading, sampling, generation, subtitles=subtitles, limits=limits
         )
     )
-    request = typed.applied(request)
+    # No key of an answer has a colon.
+    types = fields if fields is not None and ":" in fields else None
+    request = typed.applied(request, types)
+    fields = None if types is not None else fields
     remote = server.chosen(context, request.method)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
@@ -171,7 +176,7 @@ def batch(
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    lines = Lines(fields, as_csv or is_table, request.generation.typed)
+    lines = Lines(fields, as_csv or is_table, request.generation)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:

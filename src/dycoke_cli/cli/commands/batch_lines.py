@@ -8,12 +8,13 @@ from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.cli.commands.schema import answer_parts
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results_table import Field, header, row, value_of
 
 CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
+_FREE = GenerationOptions()
 
 
 class Lines:
@@ -25,16 +26,18 @@ class Lines:
     Args:
         fields: value of `--fields`, or None.
         as_csv: write CSV rows in place of JSON objects.
-        typed: options of the answers, which by default are columns; or None.
+        generation: options or fields of the answers, which by default are columns.
 
     Raises:
         UsageError: an unknown field.
     """
 
-    def __init__(self, fields: str | None, as_csv: bool, typed: TypedOptions | None = None) -> None:
+    def __init__(
+        self, fields: str | None, as_csv: bool, generation: GenerationOptions = _FREE
+    ) -> None:
         self.fields = [] if fields is None else parse_fields(fields)
         if as_csv and fields is None:
-            self.fields = parse_fields(CSV_FIELDS) if typed is None else typed_fields(typed)
+            self.fields = table_fields(generation)
         self._as_csv = as_csv
         self._begun = False
         self.reasons: dict[str, str] = {}
@@ -79,14 +82,23 @@ def parse_fields(given: str) -> list[Field]:
     return fields
 
 
-def typed_fields(typed: TypedOptions) -> list[Field]:
-    """Key paths of the CSV columns of typed answers: the choice, and a column for each option."""
+def table_fields(generation: GenerationOptions) -> list[Field]:
+    """Key paths of the CSV columns of answers.
+
+    Of typed ones the choice, and a column for each option; of objects one for each field.
+    """
     before, _, after = CSV_FIELDS.partition("answer,")
-    mean = ",mean" if typed.is_score else ""
-    # Added as they are: an option may have a dot or a comma in it.
-    each = [("probabilities", text) for text in typed.texts]
-    own = parse_fields(f"{before}choice,margin{mean}")
-    return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
+    typed, structured = generation.typed, generation.structured
+    # Names are added as they are: an option or a field may have a dot or a comma in it.
+    if typed is not None:
+        mean = ",mean" if typed.is_score else ""
+        own = parse_fields(f"{before}choice,margin{mean}")
+        each = [("probabilities", text) for text in typed.texts]
+        return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
+    if structured is not None and structured.properties:
+        each = [("parsed", name) for name in structured.properties]
+        return [*parse_fields(before.removesuffix(",")), *each, *parse_fields(after)]
+    return parse_fields(CSV_FIELDS)
 
 
 def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:

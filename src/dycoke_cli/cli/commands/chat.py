@@ -16,7 +16,7 @@ import typer
 from dycoke_cli.cli import failure, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.presenter import AsText
-from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags import options, request_flags, typed_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.spread import spread
@@ -58,6 +58,7 @@ def chat(
     method: MethodFlags,
     generation: request_flags.Generation,
     typed: TypedFlags,
+    fields: typed_flags.Fields = None,
     cache: options.Cache = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -79,7 +80,7 @@ def chat(
             model, loading, sampling, generation, subtitles=subtitles, limits=limits
         )
     )
-    request = typed.applied(request)
+    request = typed.applied(request, fields)
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
     with _ChatView(quiet, note, several=not interactive) as view:

@@ -1,4 +1,4 @@
-"""Flags of typed questions, whose answer is one of given options."""
+"""Flags of typed questions: the answer is one of given options, or an object of a schema."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dycoke_cli.engine.field_types import EXAMPLE
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
@@ -46,6 +48,26 @@ Calibrate = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        help="Answer with JSON of this JSON Schema: no other token can be generated.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        "--fields",
+        metavar="NAME:TYPE,…",
+        help=f"Answer with an object of these fields, likewise, as in {EXAMPLE}.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -56,30 +78,44 @@ class TypedFlags:
     yes_no: YesNo = False
     score: Score = None
     calibrate: Calibrate = False
+    schema: Schema = None
 
-    def applied(self, request: Request) -> Request:
-        """Add the options to a request.
+    def applied(self, request: Request, fields: str | None = None) -> Request:
+        """Add the options, or the form of the answer, to a request.
+
+        Args:
+            request: of the other flags.
+            fields: value of `--fields` where it has types.
 
         Raises:
-            UsageError: options that can't be scored, two kinds of them, or a flag that doesn't go
-                with them.
+            UsageError: options that can't be scored, a schema that can't be followed, two kinds of
+                them, or a flag that doesn't go with them.
         """
-        kinds = {"--choices": self.choices, "--yes-no": self.yes_no, "--score": self.score}
-        given = [flag for flag, value in kinds.items() if value]
+        options = {"--choices": self.choices, "--yes-no": self.yes_no, "--score": self.score}
+        forms = {"--schema": self.schema, "--fields": fields}
+        given = [flag for flag, value in (options | forms).items() if value not in (None, False)]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other; use one of them")
+        if self.calibrate and not options.keys() & given:
+            raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
         if not given:
-            if self.calibrate:
-                raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
             return request
         [flag] = given
         if request.guard is not None:
             raise UsageError(f"--guard is for answers in words; leave it out, or {flag}")
+        if flag in forms:
+            changed = replace(request.generation, structured=self._form(fields))
+            return replace(request, generation=changed)
         if request.generation.temperature > 0:
             raise UsageError(f"{flag} scores options and samples nothing; leave --temperature out")
         typed = self._options()
         typed = typed.calibrated() if self.calibrate else typed
         return replace(request, generation=replace(request.generation, typed=typed))
+
+    def _form(self, fields: str | None) -> StructuredOutput:
+        if self.schema is not None:
+            return StructuredOutput.from_file(self.schema)
+        return StructuredOutput.from_fields(fields or "")
 
     def _options(self) -> TypedOptions:
         if self.choices is not None:

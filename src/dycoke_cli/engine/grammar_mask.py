@@ -1,0 +1,143 @@
+"""Constrained decoding: a mask over the vocabulary for each sequence of a batch, by llguidance.
+
+An answer's grammar advances with each of its tokens (`FormedAnswer.add`). Before each step its mask
+has the tokens that keep the text within the form; all others get a logit of -inf (`GrammarMask`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor
+
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.models.load import LoadedModel
+
+_OF_JSON = '{}[]":,-.0123456789'
+
+
+class FormedAnswer:
+    """One answer while it is generated: where it is in its form.
+
+    Args:
+        vocabulary: see `vocabulary_of`.
+        form: of the answer's text.
+    """
+
+    def __init__(self, vocabulary: Any, form: StructuredOutput) -> None:
+        from llguidance import LLMatcher
+
+        self._matcher = LLMatcher(vocabulary, form.grammar(), log_level=0)
+        self._check()
+
+    def add(self, token: int) -> bool:
+        """Add a token; returns whether the answer ends with it."""
+        self._matcher.consume_token(token)
+        self._check()
+        return self._matcher.is_stopped()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text so far is a whole answer."""
+        return self._matcher.is_accepting() or self._matcher.is_stopped()
+
+    def allowed(self) -> np.ndarray:
+        """One bit per token, `[W]`, uint8, the lowest first: whether it may be next."""
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
+        return mask
+
+    def _check(self) -> None:
+        # With an error the library allows the end of the answer, whatever is missing.
+        if self._matcher.is_error():
+            reason = " ".join(self._matcher.get_error().split())
+            raise DycokeError(f"the form of the answer can't be followed any further: {reason}")
+
+
+class GrammarMask(LogitsProcessor):
+    """Rules out the tokens that would leave the form of each answer.
+
+    Args:
+        answers: of the batch.
+    """
+
+    def __init__(self, answers: Sequence[FormedAnswer]) -> None:
+        self._answers = answers
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits `[B, V]`, with -inf for what an answer can't go on with.
+
+        Of answers that have ended, whose next tokens are padding, the end is allowed.
+        """
+        packed = np.stack([answer.allowed() for answer in self._answers])
+        # Logits behind the vocabulary are padding of the output layer: zeros, so ruled out.
+        bits = np.unpackbits(packed, axis=1, count=scores.shape[1], bitorder="little")
+        ruled_out = torch.from_numpy(bits == 0).to(scores.device)
+        return scores.masked_fill(ruled_out, -torch.inf)
+
+
+def check_length(loaded: LoadedModel, form: StructuredOutput, max_new_tokens: int) -> None:
+    """Check that an answer of this form can have so few tokens.
+
+    Args:
+        loaded: the model.
+        form: of the answer's text.
+        max_new_tokens: at most.
+
+    Raises:
+        UsageError: the shortest answer is longer.
+    """
+    least = loaded.processor.tokenizer(form.shortest(), add_special_tokens=False)["input_ids"]
+    if len(least) > max_new_tokens:
+        raise UsageError(
+            f"the shortest answer of the schema has {len(least)} tokens, more than max_new_tokens "
+            f"{max_new_tokens}; raise it, or require fewer fields"
+        )
+
+
+def vocabulary_of(loaded: LoadedModel, form: StructuredOutput, ends: set[int]) -> Any:
+    """The model's vocabulary as the library reads it: the bytes of each token.
+
+    Args:
+        loaded: the model.
+        form: of the answer's text.
+        ends: the end tokens.
+
+    Raises:
+        UsageError: it isn't one of bytes.
+    """
+    tokenizer = loaded.processor.tokenizer
+    # Without one, a special token tells the library where the answer may end.
+    own = tuple(sorted(end for end in ends if end < len(tokenizer)))
+    try:
+        return _read_vocabulary(tokenizer, own or tuple(tokenizer.all_special_ids[:1]))
+    except ValueError as error:
+        if form.kind == "json" and (lacking := _lacking(tokenizer)):
+            raise UsageError(
+                f"{loaded.name} can't write JSON: its vocabulary lacks {' '.join(lacking)}; choose "
+                "another --model"
+            ) from error
+        raise UsageError(
+            f"{loaded.name} can't be held to a form: its vocabulary isn't one of bytes; choose "
+            "another --model"
+        ) from error
+
+
+@lru_cache(maxsize=2)  # of a large vocabulary a second
+def _read_vocabulary(tokenizer: Any, ends: tuple[int, ...]) -> Any:
+    from llguidance.hf import from_tokenizer
+
+    return from_tokenizer(tokenizer, eos_token=[*ends])
+
+
+def _lacking(tokenizer: Any) -> list[str]:
+    """Characters of JSON that aren't in a vocabulary."""
+    unknown = tokenizer.unk_token_id
+    ids = tokenizer([*_OF_JSON], add_special_tokens=False)["input_ids"]
+    pairs = zip(_OF_JSON, ids, strict=True)
+    return [character for character, own in pairs if not own or unknown in own]

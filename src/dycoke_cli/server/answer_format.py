@@ -1,0 +1,122 @@
+"""The form of a request's answer: one of given options, JSON, a regular expression or a grammar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_keys import (
+    JSON_SCHEMA,
+    RESPONSE_FORMAT,
+    flag_of,
+    list_of,
+    text_of,
+)
+
+_ANY_OBJECT = '{"type": "object"}'
+
+
+def answer_format(
+    body: Mapping[str, Any], structured: Mapping[str, Any], calibrate: bool
+) -> dict[str, Any]:
+    """The fields of `GenerationOptions` that say what an answer may be; none for free text.
+
+    Args:
+        body: of the request, with OpenAI's `response_format` and vLLM's older `guided_choice`.
+        structured: its `structured_outputs`, as of vLLM.
+        calibrate: its `dycoke.calibrate`.
+
+    Raises:
+        Refused: it has two forms, or one that can't be followed.
+        UsageError: options that can't be scored.
+        ModelError: the library of forms isn't installed.
+    """
+    typed = _typed(body, structured, calibrate)
+    forms = [*_response_format(body.get("response_format")), *_structured(structured)]
+    paths = [*(["structured_outputs.choice"] if typed else []), *(path for path, _, _ in forms)]
+    if len(paths) > 1:
+        raise Refused(400, f"send {paths[0]} or {paths[1]}, not both", parameter=paths[1])
+    if typed is not None:
+        return {"typed": typed}
+    for path, kind, definition in forms:
+        try:
+            return {"structured": StructuredOutput(kind, definition)}
+        except UsageError as error:
+            raise Refused(400, f"{path}: {error}", parameter=path) from error
+    return {}
+
+
+_Form = tuple[str, Any, str]
+"""Path of a form in the request, and the fields of `StructuredOutput`."""
+
+
+def _response_format(given: Any) -> Iterator[_Form]:
+    if given is None:
+        return
+    path = RESPONSE_FORMAT.name
+    found = RESPONSE_FORMAT.object(given, path)
+    match found.get("type"):
+        case "text":
+            return
+        case "json_object":
+            yield path, "json", _ANY_OBJECT
+        case "json_schema":
+            inner = JSON_SCHEMA.object(found.get("json_schema"), JSON_SCHEMA.name)
+            yield _schema(inner.get("schema"), f"{JSON_SCHEMA.name}.schema")
+        case _:
+            raise Refused(
+                400,
+                "response_format.type must be text, json_object or json_schema",
+                parameter=f"{path}.type",
+            )
+
+
+def _structured(given: Mapping[str, Any]) -> Iterator[_Form]:
+    if flag_of(given, "json_object"):
+        yield "structured_outputs.json_object", "json", _ANY_OBJECT
+    if given.get("json") is not None:
+        yield _schema(given["json"], "structured_outputs.json")
+    for kind in ("regex", "grammar"):
+        if given.get(kind) is not None:
+            path = f"structured_outputs.{kind}"
+            yield path, kind, text_of(given[kind], path)
+
+
+def _schema(given: Any, path: str) -> _Form:
+    """A schema, as an object or as JSON."""
+    if isinstance(given, str):
+        return path, "json", text_of(given, path)
+    try:
+        return path, "json", json.dumps(given)
+    except RecursionError as error:
+        raise Refused(400, f"{path} is nested too deep", parameter=path) from error
+
+
+def _typed(
+    body: Mapping[str, Any], structured: Mapping[str, Any], calibrate: bool
+) -> TypedOptions | None:
+    """The options of the answer, in vLLM's spelling or in its older one; None for any answer."""
+    newer, older = structured.get("choice"), body.get("guided_choice")
+    path = "guided_choice" if newer is None else "structured_outputs.choice"
+    if newer is None and older is None:
+        if calibrate:
+            raise Refused(
+                400,
+                "dycoke.calibrate is for options: send structured_outputs.choice as well",
+                parameter="dycoke.calibrate",
+            )
+        return None
+    if None not in (newer, older) and newer != older:
+        raise Refused(
+            400,
+            "structured_outputs.choice and guided_choice differ: send one of them",
+            parameter="guided_choice",
+        )
+    texts = list_of(older if newer is None else newer, path)
+    options = tuple(text_of(text, f"{path}[{number}]") for number, text in enumerate(texts))
+    return TypedOptions(options, calibrate=calibrate)

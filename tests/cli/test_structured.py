@@ -1,0 +1,135 @@
+"""`--schema` and `--fields` of types: what reaches the engine, and what is refused before it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli import StructuredOutput
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.runs import local
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import example, valid
+from tests.forms import NEEDS_LIBRARY
+from tests.runs import pretended
+from tests.runs.pretended import Pretended, make_clips
+
+pytestmark = NEEDS_LIBRARY
+
+FIELDS = "colour:str,where.x:float"
+FORM = StructuredOutput.from_fields(FIELDS)
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    """A file with that schema."""
+    file = tmp_path / "answer.json"
+    file.write_text(FORM.definition)
+    return file
+
+
+@pytest.mark.parametrize("flag", ["--fields", "--schema"])
+def test_the_engine_gets_the_form(flag: str, schema: Path, fake: list[FakeSession]) -> None:
+    value = FIELDS if flag == "--fields" else str(schema)
+    assert run_here("ask", CLIP, "What?", flag, value).code == 0
+    assert fake[0].asked[0]["structured"] == FORM
+
+
+WRONG = [
+    (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
+    (["--fields", "colour:text"], "--fields needs a type (str, int, float, bool, "),
+    (["--fields", "a:str", "--yes-no"], "--yes-no and --fields exclude each other; use one"),
+    (["--fields", "a:str", "--calibrate"], "--calibrate is for options: add --choices"),
+    (["--fields", "a:str", "--server", "http://x/v1"], "--fields is for a model on this machine"),
+    (["--schema", "x", "--server", "http://x/v1"], "--schema is for a model on this machine"),
+]
+
+
+@pytest.mark.parametrize("command", ["ask", "batch"])
+@pytest.mark.parametrize(("flags", "sentence"), WRONG)
+def test_what_is_wrong_is_said_before_the_model_loads(
+    command: str, flags: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "model")
+    run = run_here(command, CLIP, "What?", *flags)
+    assert (run.code, run.out) == (2, "")
+    [line] = run.err.splitlines()
+    assert line.startswith("Error: ")
+    assert sentence in line
+
+
+def test_a_part_of_a_schema_that_cannot_be_followed(schema: Path) -> None:
+    schema.write_text(json.dumps({"properties": {"a": {"type": "array", "uniqueItems": True}}}))
+    run = run_here("chat", CLIP, "--schema", schema)
+    assert run.code == 2
+    assert 'followed at #/properties/a: Unimplemented keys: ["uniqueItems"]' in run.err
+
+
+def answered(text: str) -> Answer:
+    """An answer of the form."""
+    value = {"colour": "red, or so", "where.x": 1.5}
+    return replace(pretended_answer(text), answer=json.dumps(value), parsed=value)
+
+
+pretended_answer = pretended.pretended_answer
+
+
+@pytest.mark.parametrize("flag", ["--fields", "--schema"])
+def test_a_table_has_a_column_for_each_field(
+    flag: str, schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr(pretended, "pretended_answer", answered)
+    make_clips(tmp_path / "clips", "1.mp4")
+    value = FIELDS if flag == "--fields" else str(schema)
+    words = ("batch", tmp_path / "clips", "What?", "--model", "mini", flag, value)
+    [row] = csv.DictReader(io.StringIO(run_here(*words, "--csv").out))
+    expected = {"question": "What?", "parsed.colour": "red, or so", "parsed.where.x": "1.5"}
+    assert {name: row[name] for name in expected} == expected
+    assert "answer" not in row
+    document = run_here(*words).object
+    assert document["parsed"] == {"colour": "red, or so", "where.x": 1.5}
+
+
+def test_keys_are_chosen_of_answers_of_a_schema(
+    schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "answers", Pretended())
+    monkeypatch.setattr(pretended, "pretended_answer", answered)
+    make_clips(tmp_path / "clips", "1.mp4")
+    words = ("batch", tmp_path / "clips", "What?", "--model", "mini", "--schema", schema)
+    run = run_here(*words, "--fields", "question,parsed.colour")
+    assert run.object == {"question": "What?", "parsed": {"colour": "red, or so"}}
+
+
+def test_other_fields_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "answers", Pretended())
+    make_clips(tmp_path / "clips", "1.mp4")
+    out = tmp_path / "out.jsonl"
+    first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
+    assert run_here(*first, "--fields", "a:str").err.startswith("1 of 1 question answered")
+    assert run_here(*first, "--fields", "a:str").err.startswith("1 of 1 done already")
+    assert run_here(*first, "--fields", "a:int").err.startswith("1 of 1 question answered")
+
+
+def test_the_document_is_as_its_schema_says() -> None:
+    plain = example(Answer, video="v.mp4", finish_reason="stop", method={"name": "none"})
+    for value in ({"a": [1, None]}, 1.5, None):
+        document = replace(plain, parsed=value).to_dict()
+        assert document["parsed"] == value
+        valid(document, "answer", "answer")
+    assert "parsed" not in plain.to_dict()
+
+
+@pytest.mark.slow
+def test_the_bundled_model_cannot_write_json() -> None:
+    run = run_here("ask", CLIP, "Is there a blue star?", "--fields", "a:str", "--no-server")
+    assert (run.code, run.out) == (2, "")
+    lacks = "mini can't write JSON: its vocabulary lacks { } [ ] \" -; choose another --model"
+    assert lacks in run.err

@@ -1,0 +1,178 @@
+"""Forms of answers: what the short form means, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from dycoke_cli.engine.field_types import schema_of_fields
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.param import key_part
+from tests.forms import NEEDS_LIBRARY
+
+pytestmark = NEEDS_LIBRARY
+
+
+def an_object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+TEXT, WHOLE, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+
+
+def test_the_short_form_is_a_schema() -> None:
+    events = {"type": "array", "items": an_object(start=NUMBER, what=TEXT)}
+    expected = an_object(colour=TEXT, count=WHOLE, seen={"type": "boolean"}, events=events)
+    given = "colour:str, count : int,seen:bool,events:[{start:float,what:str}]"
+    assert schema_of_fields(given) == expected
+    form = StructuredOutput.from_fields(given)
+    assert form == StructuredOutput.from_schema(expected)
+    assert form.properties == ("colour", "count", "seen", "events")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("", "needs the name of a field in place of the end, as in colour:str"),
+        ("colour", "needs a : in place of the end"),
+        ("colour:", r"needs a type \(str, int, float, bool, .* in place of the end"),
+        ("colour:text", "needs a type .* in place of 'text'"),
+        ("colour:str count:int", "needs a type .* in place of 'str count'"),
+        ("a:str,a:int", "has the field 'a' twice"),
+        ("a:[str", "needs a ] in place of the end"),
+        ("a:{b:str", "needs a comma or } in place of the end"),
+        ("a:str}", "needs a comma or the end in place of '}'"),
+        ("a:str,", "needs the name of a field in place of the end"),
+        ("a:" + "[" * 31 + "str" + "]" * 31, "nested more than 30 deep"),
+    ],
+)
+def test_a_short_form_that_is_refused(given: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        StructuredOutput.from_fields(given)
+
+
+def test_a_schema_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "answer.json"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(an_object(colour=TEXT)).encode())
+    form = StructuredOutput.from_file(str(file))
+    assert form == StructuredOutput.from_fields("colour:str")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"type": ', "isn't JSON: Expecting value"),
+        (b"[1, 2]", "it must be a JSON object, as in"),
+        (b"\xff", "isn't JSON: 'utf-8' codec"),
+        (b"[" * 100, "it is nested more than 64 deep"),
+        (b" " * ((1 << 20) + 1), "it is larger than 1,048,576 bytes"),
+    ],
+)
+def test_a_file_that_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:
+    file = tmp_path / "answer.json"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=sentence):
+        StructuredOutput.from_file(str(file))
+    with pytest.raises(UsageError, match=r"none\.json can't be read: No such file"):
+        StructuredOutput.from_file(str(tmp_path / "none.json"))
+
+
+REFUSED = [
+    (an_object(tags={"type": "array", "items": TEXT, "uniqueItems": True}),
+     "#/properties/tags: .*uniqueItems"),
+    (an_object(a={"$ref": "#/$defs/b"}) | {"$defs": {"b": {"not": TEXT}}}, r"#/\$defs/b: .*not"),
+    (an_object(a={"anyOf": [TEXT, {"type": "array", "items": {"not": TEXT}}]}),
+     "#/properties/a/anyOf/1/items: .*not"),
+    (an_object(a={"type": "string", "format": "nosuch"}), "#/properties/a: .*format.*nosuch"),
+    (an_object(a={"type": "integer", "minimum": 3, "maximum": 2}), "#/properties/a: "),
+    ({"if": TEXT}, "#: .*if"),
+    ({"$ref": "https://example.org/schema"}, "#: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "sentence"), REFUSED)
+def test_the_part_that_cannot_be_followed_is_named(schema: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"the schema can't be followed at {sentence}") as refused:
+        StructuredOutput.from_schema(schema)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "definition", "sentence"),
+    [
+        ("json", "{", "the schema can't be followed: Expecting"),
+        ("json", "[]", "the schema must be a JSON object"),
+        ("json", "[" * 65 + "]" * 65, "nested more than 64 deep"),
+        ("regex", "a(", "the regular expression can't be followed: "),
+        ("regex", "a" * (1 << 17), "more than 65536 characters"),
+        ("regex", "(" * 400 + ")" * 400, "the regular expression can't be followed: "),
+        ("grammar", "start: nosuch", "the grammar can't be followed: "),
+        ("grammar", "nothing like it", "the grammar is neither Lark nor GBNF"),
+    ],
+)
+def test_a_form_that_is_refused(kind: Any, definition: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        StructuredOutput(kind, definition)
+
+
+def test_a_grammar_is_lark_or_gbnf() -> None:
+    for grammar in ('start: "yes" | "no"', 'root ::= "yes" | "no"'):
+        assert "yes" in StructuredOutput("grammar", grammar).grammar()
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dycoke_cli.extras.find_spec", lambda name: None)
+    from dycoke_cli.errors import ModelError
+
+    with pytest.raises(ModelError, match="needs the package llguidance, which isn't installed"):
+        StructuredOutput.from_fields("a:str")
+
+
+SHORTEST = [
+    (an_object(colour=TEXT, n=WHOLE, ok={"type": "boolean"}), '{"colour": "", "n": 0, "ok": true}'),
+    ({"type": "object", "properties": {"a": TEXT}, "required": []}, "{}"),
+    (an_object(a={"enum": ["blue", "red"]}, b={"const": None}), '{"a": "red", "b": null}'),
+    (an_object(a={"type": "array", "items": WHOLE, "minItems": 3}), '{"a": [0, 0, 0]}'),
+    (an_object(a={"type": "array", "items": WHOLE}), '{"a": []}'),
+    (an_object(a={"type": "string", "minLength": 3}), '{"a": "aaa"}'),
+    (an_object(a={"anyOf": [TEXT, NUMBER]}, b={"type": ["string", "null"]}),
+     '{"a": 0, "b": ""}'),
+    (an_object(a={"$ref": "#/$defs/b"}) | {"$defs": {"b": an_object(c=WHOLE)}},
+     '{"a": {"c": 0}}'),
+    ({"$ref": "#/$defs/b", "$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}, WHOLE]}}}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "text"), SHORTEST)
+def test_the_shortest_answer_is_one(schema: dict[str, Any], text: str) -> None:
+    assert StructuredOutput.from_schema(schema).shortest() == text
+    if text:
+        jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+
+
+def test_a_number_that_no_float_holds_is_the_largest() -> None:
+    form = StructuredOutput.from_fields("a:[float]")
+    largest = sys.float_info.max
+    assert form.value('{"a": [1e999, -1e999, 1.5]}') == {"a": [largest, -largest, 1.5]}
+
+
+def test_the_key_of_an_answer_has_the_form_where_there_is_one() -> None:
+    forms = [StructuredOutput.from_fields(given) for given in ("a:str,b:int", "b:int,a:str")]
+    keys = [key_part(GenerationOptions(structured=form)) for form in (None, *forms)]
+    assert "structured" not in keys[0]
+    assert keys[1] != keys[2]
+    with pytest.raises(UsageError, match="one of given options or has a given form, not both"):
+        GenerationOptions(typed=TypedOptions.yes_no(), structured=forms[0])

@@ -1,0 +1,268 @@
+"""Answers of a given form: as a mask that was made by hand has them, whatever the model says."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from dycoke_cli import DyCoke, StructuredOutput, Uncompressed, VideoSession
+from dycoke_cli.engine.answer_stream import Receiver
+from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
+from tests.covering import EXTENDED
+from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
+from tests.families.test_together import QUESTIONS, loaded_of
+from tests.families.test_typed import SIX, ending
+from tests.families.tiny import MAKERS, make
+from tests.forms import NEEDS_LIBRARY
+
+pytestmark = NEEDS_LIBRARY
+
+# A language of four texts, whose next bytes are counted by hand.
+VALUES = ("a cat", "a dog", "birds", "ca")
+TEXTS = tuple(json.dumps(value) for value in VALUES)
+ENUM = StructuredOutput.from_schema({"enum": list(VALUES)})
+EVENTS = StructuredOutput.from_fields("colour:str,count:int,events:[{start:float,what:str}]")
+
+
+class OneOf(LogitsProcessor):
+    """Leaves the tokens that continue one of these texts, of a single answer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._texts = [tokenizer(text)["input_ids"] for text in TEXTS]
+        self._prompt: int | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._prompt is None:
+            self._prompt = input_ids.shape[1]
+        so_far = input_ids[0, self._prompt :].tolist()
+        allowed = [
+            ids[len(so_far)]
+            for ids in self._texts
+            if ids[: len(so_far)] == so_far and len(ids) > len(so_far)
+        ]
+        masked = torch.full_like(scores, -torch.inf)
+        masked[0, allowed] = scores[0, allowed]
+        return masked
+
+
+@pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
+def test_without_compression_it_is_stock_generate_under_a_mask_made_by_hand(family: str) -> None:
+    model, processor = make(family)
+    session = VideoSession(loaded_of(family), clip(4))
+    answer = session.ask(QUESTION, Uncompressed(), structured=ENUM)
+    mask = OneOf(processor.tokenizer)
+    inputs = stock_inputs(family, processor, clip(4))
+    with torch.no_grad():
+        tokens = model.generate(
+            **inputs,
+            max_new_tokens=answer.tokens.generated,
+            do_sample=False,
+            logits_processor=LogitsProcessorList([mask]),
+        )
+    expected = processor.tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :])
+    assert answer.answer == expected
+    assert (answer.parsed, answer.finish_reason) == (json.loads(expected), "stop")
+    assert answer.answer in TEXTS
+
+
+METHODS = [
+    *((family, DyCoke(prune_layer=2)) for family in SIX),
+    *((family, DyCoke(kv_prune=False)) for family in MERGING_ONLY),
+]
+
+
+@pytest.mark.parametrize(("family", "method"), METHODS, ids=[family for family, _ in METHODS])
+def test_with_decode_pruning_it_is_the_method_under_that_mask(family: str, method: DyCoke) -> None:
+    loaded = loaded_of(family)
+    session = VideoSession(loaded, clip(5))
+    answer = session.ask(QUESTION, method, structured=ENUM)
+    mask = OneOf(loaded.processor.tokenizer)
+    by_hand = session.ask(QUESTION, method, observer=mask, max_new_tokens=answer.tokens.generated)
+    assert answer.answer == by_hand.answer
+    assert (answer.tokens, answer.decode) == (by_hand.tokens, by_hand.decode)
+
+
+@pytest.mark.parametrize("with_end", [False, True])
+def test_an_answer_ends_with_its_object(with_end: bool) -> None:
+    """One token a byte: nothing is generated behind the last bracket."""
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(4))
+    pieces: list[str] = []
+    if with_end:
+        with ending("llava_onevision"):
+            answer = session.ask(QUESTION, DyCoke(), structured=ENUM, on_text=pieces.append)
+    else:
+        answer = session.ask(QUESTION, DyCoke(), structured=ENUM, on_text=pieces.append)
+    assert answer.tokens.generated == len(answer.answer.encode())
+    assert "".join(pieces) == answer.answer
+    assert json.loads(answer.answer) == answer.parsed
+    assert not any("cut" in warning for warning in answer.warnings)
+
+
+def test_each_of_a_batch_has_a_mask_of_its_own() -> None:
+    loaded = loaded_of("llava_onevision")
+    form = StructuredOutput.from_schema(
+        {"type": "array", "items": {"enum": ["cat", "a dog"]}, "minItems": 1, "maxItems": 4}
+    )
+    sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 5))]
+    questions = [Question(s, q) for s, q in zip(sessions, QUESTIONS, strict=True)]
+    method = DyCoke(prune_layer=2)
+    together = ask_together(questions, method, GenerationOptions(structured=form))
+    for item, found in zip(questions, together, strict=True):
+        alone = item.session.ask(item.question, method, structured=form)
+        assert (found.answer, found.parsed) == (alone.answer, alone.parsed)
+        assert found.tokens == alone.tokens
+
+
+def test_what_is_cut_is_an_error_and_the_others_are_answered() -> None:
+    loaded = loaded_of("llava_onevision")
+    session = VideoSession(loaded, clip(4))
+    received: list[int] = []
+
+    def receiver(number: int) -> Receiver:
+        return Receiver(on_answer=lambda answer: received.append(number))
+
+    digits = StructuredOutput("regex", "[0-9]{9}")
+    questions = [
+        Question(session, QUESTION, receiver=receiver(0), max_new_tokens=4),
+        Question(session, QUESTION, receiver=receiver(1), max_new_tokens=9),
+    ]
+    with pytest.raises(UsageError, match=r"isn't complete after 4 tokens: '\d{4}'; raise max_new"):
+        ask_together(questions, DyCoke(), GenerationOptions(structured=digits))
+    assert received == [1]
+
+
+def test_an_answer_that_may_go_on_is_complete_at_the_limit() -> None:
+    session = VideoSession(loaded_of("llava_onevision"), clip(4))
+    number = StructuredOutput("regex", "[0-9]+")
+    answer = session.ask(QUESTION, DyCoke(), structured=number, max_new_tokens=7)
+    assert (len(answer.answer), answer.finish_reason) == (7, "stop")
+    assert answer.answer.isdigit()
+
+
+def test_more_required_fields_than_tokens_are_refused_before_the_video_is_encoded() -> None:
+    session = VideoSession(loaded_of("llava_onevision"), clip(4))
+    session.on_progress = lambda *_: pytest.fail("the video was encoded")
+    least = len('{"colour": "", "count": 0, "events": []}')
+    for limit in (1, least - 1):
+        with pytest.raises(
+            UsageError, match=f"has {least} tokens, more than max_new_tokens {limit}"
+        ):
+            session.ask(QUESTION, DyCoke(), structured=EVENTS, max_new_tokens=limit)
+
+
+def test_a_question_without_a_video_has_a_form_as_well() -> None:
+    answer = ask_without_video(
+        loaded_of("llava_onevision"), QUESTION, options=GenerationOptions(structured=ENUM)
+    )
+    assert answer.parsed in VALUES
+
+
+def test_forms_that_are_no_json_have_no_value() -> None:
+    session = VideoSession(loaded_of("llava_onevision"), clip(4))
+    for form in (
+        StructuredOutput("regex", "(ab|cd){2}"),
+        StructuredOutput("grammar", 'start: "ab" "cd"'),
+    ):
+        answer = session.ask(QUESTION, DyCoke(), structured=form)
+        assert set(answer.answer) <= set("abcd")
+        assert len(answer.answer) == 4
+        assert "parsed" not in answer.to_dict()
+
+
+class Schemas:
+    """Random JSON Schemas, of which a random model writes answers of some hundred bytes."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def make(self, depth: int = 0) -> dict[str, Any]:
+        kinds = [self.text, self.whole, self.number, self.word, self.date, self.flag]
+        if depth < 2:
+            kinds += [self.object, self.object, self.array, self.either]
+        if depth == 0:
+            kinds = [self.object, self.object, self.object, self.array]
+        return self._random.choice(kinds)(depth + 1)
+
+    def text(self, depth: int) -> dict[str, Any]:
+        least = self._random.randrange(3)
+        return {
+            "type": "string",
+            "minLength": least,
+            "maxLength": least + self._random.randrange(9),
+        }
+
+    def whole(self, depth: int) -> dict[str, Any]:
+        low = self._random.randrange(-50, 50)
+        return {"type": "integer", "minimum": low, "maximum": low + self._random.randrange(2000)}
+
+    def number(self, depth: int) -> dict[str, Any]:
+        low = self._random.randrange(-50, 50)
+        bounds = {"minimum": low, "exclusiveMaximum": low + 1 + self._random.randrange(99)}
+        return {"type": "number"} | self._random.choice([{}, bounds])
+
+    def word(self, depth: int) -> dict[str, Any]:
+        words = ["red", "dark blue", 'a "b" \\', "Grün", "", 7, None, True, 1.5]
+        return {"enum": self._random.sample(words, self._random.randint(1, 4))}
+
+    def date(self, depth: int) -> dict[str, Any]:
+        return self._random.choice(
+            [{"type": "string", "format": "date"}, {"type": "string", "pattern": "^[A-C]{2,4}x?$"}]
+        )
+
+    def flag(self, depth: int) -> dict[str, Any]:
+        return {"type": self._random.choice(["boolean", "null"])}
+
+    def either(self, depth: int) -> dict[str, Any]:
+        return {"anyOf": [self.make(depth), self.make(depth)]}
+
+    def array(self, depth: int) -> dict[str, Any]:
+        least = self._random.randrange(3)
+        most = least + self._random.randrange(3)
+        return {"type": "array", "items": self.make(depth), "minItems": least, "maxItems": most}
+
+    def object(self, depth: int) -> dict[str, Any]:
+        names = self._random.sample(["a", "b c", "ü", 'q"', "time_s"], self._random.randint(1, 4))
+        return {
+            "type": "object",
+            "properties": {name: self.make(depth) for name in names},
+            "required": self._random.sample(names, self._random.randint(0, len(names))),
+            "additionalProperties": False,
+        }
+
+
+FAMILIES = ("llava_onevision", "qwen2_5_vl")
+PER_CASE = 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n * PER_CASE, marks=EXTENDED) for n in range(1, 40))]
+)
+def test_answers_of_random_schemas_always_parse(first: int) -> None:
+    """Drawn from a random model; those that are cut are errors."""
+    session = VideoSession(loaded_of(FAMILIES[first // PER_CASE % 2]), clip(4))
+    cut = 0
+    for seed in range(first, first + PER_CASE):
+        schema = Schemas(seed).make()
+        form = StructuredOutput.from_schema(schema)
+        options = GenerationOptions(600, temperature=1.0, seed=seed, structured=form)
+        method = DyCoke(prune_layer=2)
+        try:
+            [answer] = ask_together([Question(session, QUESTION)], method, options)
+        except UsageError:
+            cut += 1
+            continue
+        value = json.loads(answer.answer)
+        jsonschema.Draft202012Validator(schema).validate(value)
+        jsonschema.Draft202012Validator(schema).validate(answer.parsed)
+        assert answer.finish_reason == "stop"
+    assert cut <= PER_CASE // 10
