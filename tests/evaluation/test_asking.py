@@ -37,7 +37,7 @@ def ask(
 ) -> list[Prediction]:
     """The predictions of rows (method, frames, item), as an evaluation makes them."""
     asked = {
-        f"{number}": (SimpleNamespace(method=method, spec=Spec(frames), guard=None), item)
+        f"{number}": (row_of(method, frames), item)
         for number, (method, frames, item) in enumerate(rows)
     }
     plan = eval_run._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)
@@ -50,6 +50,10 @@ def ask(
             outcomes += answerer.answer()
     outcomes.sort(key=lambda outcome: int(outcome.key))
     return [scored(Samples(), asked[outcome.key][1], outcome) for outcome in outcomes]
+
+
+def row_of(method: Method, frames: int) -> Any:
+    return SimpleNamespace(method=method, spec=Spec(frames), guard=None, is_by_probability=False)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     picture_fps: float | None = None
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """Letters of the options of a multiple-choice question; empty for an open-ended one."""
+        return tuple(ascii_uppercase[: len(self.options)])
 
     def sampled(self, sampling: Sampling) -> Sampling:
         """Sampling restricted to the part of the video that the question is about."""

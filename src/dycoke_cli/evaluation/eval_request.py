@@ -48,6 +48,7 @@ class Evaluation:
         preset: name of the preset that the settings come from, see `presets`; empty for none.
         guards: each is a row after those of `specs`.
         cautions: warnings about the stored tuning.
+        by_probability: whether multiple choice is also answered by the options' probabilities.
 
     Raises:
         UsageError: a value out of range.
@@ -70,6 +71,7 @@ class Evaluation:
     preset: str = ""
     guards: tuple[Guard, ...] = ()
     cautions: tuple[str, ...] = ()
+    by_probability: bool = False
 
     def __post_init__(self) -> None:
         if self.limit_videos is not None and self.limit_videos < 1:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.check import check_files, items_of
@@ -74,6 +75,11 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):
         _check_understood(chosen, items)
+    if evaluation.by_probability and not any(item.letters for item in items):
+        raise UsageError(
+            f"--by probability is for multiple choice, of which {dataset.name} has none; leave it "
+            "out"
+        )
     warnings += [*left_out, *evaluation.cautions]
     folder = evaluation.folder
     with open_answers(folder) as journal:
@@ -85,10 +91,10 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
             record = replace(record, judge=_earlier_judge(folder, record))
         # Before the run, so that `eval report` can build the tables of an interrupted one.
         write_record(folder, record)
-        failures = _ask_missing(evaluation, chosen, rows, items, journal, listener)
+        failures = _ask_missing(evaluation, chosen, record.asked_rows, items, journal, listener)
         record = replace(record, failures=failures)
         write_record(folder, record)
-        setups = [row.setup for row in rows]
+        setups = [row.setup for row in record.asked_rows]
         answers = {
             setup.id: {**failures.get(setup.id, {}), **journal.predictions(setup)}
             for setup in setups
@@ -217,10 +223,10 @@ def _ask_missing(
     pending = {
         f"{row.setup.id}/{item.id}": (row, item)
         for row in rows
-        for item in items
+        for item in _asked(row, items)
         if item.id not in journal.predictions(row.setup)
     }
-    answered = len(rows) * len(items) - len(pending)
+    answered = sum(len(_asked(row, items)) for row in rows) - len(pending)
     jobs = _jobs(pending, evaluation.request.sampling)
     plan = _plan(evaluation, chosen, len(pending), len(jobs))
     if pending and evaluation.engine is not None and isinstance(chosen, ResolvedModel):
@@ -243,6 +249,11 @@ def _ask_missing(
     return scorer.failures
 
 
+def _asked(row: KeptRow, items: list[Item]) -> list[Item]:
+    """Questions of a row: by probability those of multiple choice."""
+    return [item for item in items if item.letters] if row.is_by_probability else items
+
+
 def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
     """Group questions into jobs by video and sampling.
 
@@ -253,7 +264,8 @@ def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[
     questions: dict[tuple[str, Sampling | None], list[JobQuestion]] = {}
     for key, (row, item) in pending.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
-        question = JobQuestion(key, item.question, item.history, row.method, guard)
+        typed = TypedOptions(item.letters) if row.is_by_probability else None
+        question = JobQuestion(key, item.question, item.history, row.method, guard, typed)
         frames = row.spec.sampled(sampling)
         frames = None if frames is None else item.sampled(frames)
         questions.setdefault((item.video, frames), []).append(question)

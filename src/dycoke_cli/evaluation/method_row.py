@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
@@ -22,6 +22,9 @@ from dycoke_cli.video import Sampling
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
     from dycoke_cli.runs.remote.served_model import ServedModel
+
+
+_BY_PROBABILITY = {"by": "probability"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,19 @@ class KeptRow(MethodRow):
     def model(self) -> str:
         """Name of the model."""
         return str(self.setup.model.get("name"))
+
+    @property
+    def by_probability(self) -> KeptRow | None:
+        """The same row where multiple choice is by the options' probabilities; of a guard None."""
+        if self.guard is not None:
+            return None
+        options = {**self.setup.options, **_BY_PROBABILITY}
+        return replace(self, setup=replace(self.setup, options=options))
+
+    @property
+    def is_by_probability(self) -> bool:
+        """Whether this is such a row."""
+        return _BY_PROBABILITY.items() <= self.setup.options.items()
 
 
 def rows_on(

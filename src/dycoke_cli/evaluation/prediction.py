@@ -93,6 +93,8 @@ class Prediction:
         path: visual tokens at prefill of each budget that a guard tried; empty without a guard.
         flops: of the language model by the paper's formula, prefill and decode; None of answers of
             earlier releases and of a server.
+        probabilities: of each option's letter; None of a generated answer.
+        mass: probability of all letters together among all first tokens; None likewise.
     """
 
     item: str
@@ -115,6 +117,8 @@ class Prediction:
     refused: bool = False
     path: tuple[int, ...] = ()
     flops: float | None = None
+    probabilities: dict[str, float] | None = None
+    mass: float | None = None
 
     @property
     def score(self) -> float:
@@ -166,6 +170,8 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         counted=score.counted,
         path=tuple(step["visual_kept"] for step in path),
         flops=None if flops is None else flops["prefill"] + flops["decode"],
+        probabilities=line.get("probabilities"),
+        mass=line["scoring"]["mass"] if "scoring" in line else None,
     )
 
 

@@ -54,6 +54,7 @@ class RunRecord:
         warnings: about the files of the benchmark, and about skipped rows.
         date: start of the run in UTC.
         rule: scoring rule, see `datasets.rule_of`.
+        by_probability: see `Evaluation`.
     """
 
     rows: tuple[KeptRow, ...]
@@ -70,6 +71,13 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     date: str = ""
     rule: str = OWN_RULE
+    by_probability: bool = False
+
+    @property
+    def asked_rows(self) -> list[KeptRow]:
+        """All rows with answers: those of the table, and the same by probability."""
+        beside = [row.by_probability for row in self.rows if self.by_probability]
+        return [*self.rows, *(row for row in beside if row is not None)]
 
 
 def record_of(
@@ -104,6 +112,7 @@ def record_of(
         warnings=tuple(warnings),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         rule=evaluation.rule,
+        by_probability=evaluation.by_probability,
     )
 
 

@@ -13,6 +13,7 @@ from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_v
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
@@ -42,8 +43,9 @@ class _Waiting:
     session: VideoSession | None
 
 
-_Group = tuple[tuple[int, ...], BoundMethod, Guard | None]
-"""Questions that can be one batch: shape of their videos (empty without one), method and guard."""
+_Group = tuple[tuple[int, ...], BoundMethod, Guard | None, TypedOptions | None]
+"""Questions that can be one batch: shape of their videos (empty without one), method, guard and
+options."""
 
 
 class Videos(Protocol):
@@ -127,7 +129,8 @@ class Answerer:
                 method = question.method or self._plan.method
                 if method not in self._bound:
                     self._bound[method] = bind(method, self._traits)
-                group = shape, self._bound[method], guard
+                typed = question.typed or self._plan.generation.typed
+                group = shape, self._bound[method], guard, typed
                 if session is not None:
                     session.expect(self._methods(group))
                 # Estimated once per group: its videos have one shape, and so about one size.
@@ -185,7 +188,8 @@ class Answerer:
         ]
 
     def _ask(self, batch: Sequence[_Waiting], group: _Group) -> list[Answer]:
-        generation, (_, method, guard) = self._plan.generation, group
+        _, method, guard, typed = group
+        generation = replace(self._plan.generation, typed=typed)
         shown = [
             Question(item.session, item.question.text, item.question.history)
             for item in batch
@@ -212,7 +216,7 @@ class Answerer:
 
     def _methods(self, group: _Group) -> list[BoundMethod]:
         """All methods by which a question of a group may be asked; several with a guard."""
-        _, method, guard = group
+        _, method, guard, _ = group
         return [method] if guard is None else [bind(one, self._traits) for one in guard.steps]
 
     def _fitting(self, waiting: _Waiting, method: BoundMethod) -> int:

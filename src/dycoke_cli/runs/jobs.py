@@ -12,6 +12,7 @@ from dycoke_cli.video.pictures import pictures_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.engine.typed_options import TypedOptions
     from dycoke_cli.guard.ladder import Guard
     from dycoke_cli.video import Sampling
     from dycoke_cli.video.subtitles import SubtitleSource
@@ -27,6 +28,7 @@ class JobQuestion:
         history: earlier questions about the video with their answers, for a follow-up question.
         method: by which it is asked; None is that of the plan.
         guard: likewise.
+        typed: options that the answer is one of; None is those of the plan, if it has any.
     """
 
     id: str | None
@@ -34,6 +36,7 @@ class JobQuestion:
     history: tuple[tuple[str, str], ...] = ()
     method: Method | None = None
     guard: Guard | None = None
+    typed: TypedOptions | None = None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def evaluate(
     split: eval_flags.SplitName = None,
     limit: eval_flags.Limit = None,
     rule: eval_flags.RuleName = "dycoke",
+    by: eval_flags.By = "letters",
     shard: eval_flags.ShardName = None,
     batch_size: engine_flags.BatchSize = "1",
     limits: request_flags.Limiting,
@@ -160,6 +161,7 @@ def evaluate(
             preset=preset or "",
             guards=guards,
             cautions=cautions,
+            by_probability=by == "probability",
         )
         silence_libraries()
         try:

@@ -33,6 +33,7 @@ def evaluation(report: EvalReport) -> Group:
         _costs(report),
         Text(),
         *(part for table in guard_tables(rows) for part in (table, Text())),
+        *(part for table in _by_probability(rows) for part in (table, Text())),
         Text(_origin(report), style="dim"),
     )
 
@@ -169,6 +170,35 @@ def _of_columns(rows: Sequence[ScoredRow], columns: Sequence[_Column]) -> Table:
     for number, cells in enumerate(texts, 1):
         table.add_row(str(number), *map(Text, cells))
     return with_texts(table, _TEXTS)
+
+
+def _by_probability(rows: Sequence[ScoredRow]) -> list[Table]:
+    """Table of multiple choice by probability; empty without it."""
+    with_choices = [(n, row, one) for n, row in enumerate(rows, 1) if (one := row.probability)]
+    if not with_choices:
+        return []
+    table = headed(
+        "#", "Method", "Letters, %", "By probability, %", "Agree", "Probability", "ECE", "Mass"
+    )
+    for number, row, one in with_choices:
+        table.add_row(
+            str(number),
+            Text(one_line(row.spec)),
+            f"{points(one.generated_accuracy)} ± {points(one.generated_error)}",
+            f"{points(one.accuracy)} ± {points(one.standard_error)}",
+            points(one.agree),
+            points(one.confidence),
+            points(one.calibration_error),
+            points(one.mass),
+        )
+    questions = with_choices[0][2].questions
+    explained(
+        table,
+        f"{count(questions)} multiple-choice questions: letters of generated answers, and the "
+        "letters with the highest probability. Probability: its mean. ECE: expected calibration "
+        "error in ten bins. Mass: of all letters among all first tokens.",
+    )
+    return [with_texts(table, ("Method",))]
 
 
 def _title(report: EvalReport) -> str:

@@ -92,6 +92,16 @@ NewRule = Annotated[
         rich_help_panel=_BENCHMARK,
     ),
 ]
+By = Annotated[
+    Literal["letters", "probability"],
+    typer.Option(
+        "--by",
+        metavar="NAME",
+        help="How multiple choice is answered: letters, by generated answers; or probability, "
+        "which asks for the options' probabilities as well and shows both, and their calibration.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
 ShardName = Annotated[
     str | None,
     typer.Option(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from dycoke_cli.storage.temporary import temporary_folder
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"
 _LETTERS = 4
+_OPTION = re.compile(r"^[A-D]\. (.+)$", re.MULTILINE)
 
 
 class Shapes(Dataset):
@@ -61,6 +63,7 @@ class Shapes(Dataset):
                         kind=data["kind"],
                         label=video["script"]["label"],
                         history=tuple((q, a) for q, a in data.get("earlier", ())),
+                        options=tuple(_OPTION.findall(data["text"])),
                     )
                 )
         return items

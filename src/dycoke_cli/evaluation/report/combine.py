@@ -54,12 +54,16 @@ def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
     rows = _rows(runs)
     record, left_out = _record(runs, rows)
     record = replace(record, rule=rule or _rule(runs))
-    answers, differing = _answers(runs, rows)
+    answers, differing = _answers(runs, record.asked_rows)
     warnings = dict.fromkeys(sentence for run in runs for sentence in run.record.warnings)
     return make_report(
         record,
         answers,
-        {one for run in runs for one in run.answers.commits([row.setup for row in rows])},
+        {
+            one
+            for run in runs
+            for one in run.answers.commits([row.setup for row in record.asked_rows])
+        },
         ", ".join(str(run.answers.path) for run in runs),
         [*warnings, *_damages(runs), *left_out, *differing],
         {k: v for run in runs for k, v in read_verdicts(run.folder).items() if record.judge},
@@ -191,6 +195,7 @@ def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]
     return replace(
         runs[0].record,
         judge=next(iter(judges), None),
+        by_probability=all(run.record.by_probability for run in runs),
         rows=tuple(rows),
         items=tuple(item for _, item in kept),
         places=tuple(place for place, _ in kept),

@@ -145,6 +145,7 @@ def make_report(
             refused=len(items) - len(counted),
             grades=grades,
             published=published_beside(one, record),
+            by_probability=_by_probability(one, record, answers),
         )
         rows.append(row)
         unscored += _unscored(one, counted, of_method)
@@ -177,6 +178,14 @@ def make_report(
             *_several(made_by),
         ),
     )
+
+
+def _by_probability(
+    row: KeptRow, record: RunRecord, answers: Mapping[str, Predictions]
+) -> Predictions | None:
+    """Choices of a row by the options' probabilities; None where they weren't asked for."""
+    beside = row.by_probability if record.by_probability else None
+    return None if beside is None else answers.get(beside.setup.id)
 
 
 def _completed(items: list[Item], answers: Predictions) -> Predictions:

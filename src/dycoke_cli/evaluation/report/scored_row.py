@@ -13,6 +13,7 @@ from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.changes import count_changes
 from dycoke_cli.evaluation.report.guarded_row import GuardedRow, guarded_row
+from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
 from dycoke_cli.evaluation.report.published import Published
 from dycoke_cli.evaluation.scoring.judging import Grades
 from dycoke_cli.evaluation.scoring.statistics import (
@@ -150,6 +151,10 @@ class ScoredRow:
         Published | None, Doc("What others measured, with --preset; null without such a row.")
     ]
     guard: Annotated[GuardedRow | None, Doc("With --guard; null in rows of one method.")]
+    probability: Annotated[
+        ProbabilityRow | None,
+        Doc("With --by probability; null without, and of a guard."),
+    ]
 
 
 def make_row(
@@ -163,6 +168,7 @@ def make_row(
     refused: int = 0,
     grades: Grades | None = None,
     published: Published | None = None,
+    by_probability: Predictions | None = None,
 ) -> ScoredRow:
     """Aggregate the answers of a row.
 
@@ -176,6 +182,7 @@ def make_row(
         refused: number of questions that the model refused; they aren't in `items`.
         grades: grades of a judge, or None.
         published: published figures, or None.
+        by_probability: choices by the options' probabilities, by question; None without them.
     """
 
     def score(prediction: Prediction) -> float:
@@ -227,6 +234,7 @@ def make_row(
         flops=mean_or_none([answer.flops for answer in answers]) if answers else None,
         published=published,
         guard=None if row.guard is None else guarded_row(row.guard, answers),
+        probability=probability_row(items, predictions, by_probability or {}),
     )
 
 

@@ -1,0 +1,221 @@
+"""What compression does to a model's confidence: letters, probabilities and their calibration.
+
+`python -m benchmarks.calibration --out FOLDER` asks the multiple-choice questions of `shapes`, both
+ways under each method (an interrupted run resumes), and writes the answers into docs/data.
+`--report` makes the table of them; `--write FILE` puts it into a page, and the picture beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.page import ROOT, machine, put
+from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.evaluation.answers import FILE, Answers
+from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.datasets.shapes import Shapes
+from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
+from dycoke_cli.evaluation.eval_run import evaluate
+from dycoke_cli.evaluation.method_specs import parse_specs
+from dycoke_cli.evaluation.prediction import Prediction
+from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
+from dycoke_cli.evaluation.run_record import read_record
+
+NAME = "calibration"
+KEPT = ROOT / "docs" / "data" / "calibration.jsonl.xz"
+PICTURE = ROOT / "docs" / "calibration.png"
+METHODS = (
+    "none",
+    "dycoke",
+    "ttm",
+    "dycoke-plus:retain=0.25",
+    "dycoke-plus:retain=0.1",
+    "random:retain=0.25:kv_prune=false",
+)
+COLOURS = ("#111111", "#2b6cb0", "#8a4fbf", "#1b7f5c", "#e0a100", "#c8553d")
+_RESAMPLED = 2000
+_FIELDS = ("said", "right", "visual", "visual_kept", "probabilities", "mass")
+
+
+class MultipleChoice(Shapes):
+    """Of `shapes` the questions with options."""
+
+    def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
+        """Questions of the first videos; see `Dataset`."""
+        return [item for item in super().items(split, limit_videos) if item.letters]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Answers of a file: by method the generated ones and the choices, by question."""
+
+    header: Mapping[str, Any]
+    generated: Mapping[str, Mapping[str, Prediction]]
+    choices: Mapping[str, Mapping[str, Prediction]]
+
+    @property
+    def items(self) -> list[Item]:
+        """The questions."""
+        every = MultipleChoice().items(self.header["split"])
+        return [item for item in every if item.id in self.choices[METHODS[0]]]
+
+    def row(self, spec: str, items: Sequence[Item]) -> ProbabilityRow:
+        """The figures of a method on some questions, of which one may come several times."""
+        found = probability_row(items, self.generated[spec], self.choices[spec])
+        assert found is not None
+        return found
+
+
+def ask(folder: Path, videos: int) -> None:
+    """Ask what isn't answered yet, and keep all answers in docs/data."""
+    evaluation = Evaluation(
+        dataset=MultipleChoice(),
+        specs=parse_specs(",".join(METHODS)),
+        request=replace(BUNDLED, loading=replace(BUNDLED.loading, dtype="float32")),
+        split="validation",
+        limit_videos=videos,
+        out=folder,
+        workers=1,
+        by_probability=True,
+    )
+    with View(quiet=False) as view:
+        report = evaluate(evaluation, view)
+    record, answers = read_record(folder), Answers(folder / FILE)
+    assert record is not None
+    header = {
+        "benchmark": "shapes",
+        "split": evaluation.split,
+        "model": record.rows[0].setup.model,
+        "commits": report.commits,
+        "machine": machine(),
+    }
+    lines = [header]
+    for item in record.items:
+        for row in record.asked_rows:
+            one = answers.predictions(row.setup)[item.id]
+            by = "probability" if row.is_by_probability else "letters"
+            about = {"item": item.id, "row": row.spec.text, "by": by}
+            lines.append(about | {name: getattr(one, name) for name in _FIELDS})
+    content = "".join(f"{json.dumps(line)}\n" for line in lines)
+    KEPT.write_bytes(lzma.compress(content.encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def kept(path: Path = KEPT) -> Kept:
+    """The answers of a file."""
+    with lzma.open(path, "rt") as file:
+        header, *lines = map(json.loads, file)
+    generated: dict[str, dict[str, Prediction]] = {}
+    choices: dict[str, dict[str, Prediction]] = {}
+    unkept: dict[str, Any] = dict.fromkeys(("visual_active", "generated", "bytes"))
+    unkept |= {"parts": {}, "seconds": 0.0}
+    for line in lines:
+        fields = {name: line[name] for name in _FIELDS} | unkept
+        of = choices if line["by"] == "probability" else generated
+        of.setdefault(line["row"], {})[line["item"]] = Prediction(line["item"], **fields)
+    return Kept(header, generated, choices)
+
+
+def table(answers: Kept) -> str:
+    """Markdown table of all methods."""
+    items = answers.items
+    lines = [
+        "| method | kept at prefill | letters, % | by probability, % | agree, % "
+        "| mean probability, % | ECE, points | ECE − none | mass, % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for spec in METHODS:
+        row, choices = answers.row(spec, items), answers.choices[spec]
+        shares = [(c.visual_kept or 0) / (c.visual or 1) for c in choices.values()]
+        error, difference = _resampled(answers, spec, items)
+        lines.append(
+            f"| `{spec}` | {100 * sum(shares) / len(shares):.0f} % "
+            f"| {_points(row.generated_accuracy)} ± {_points(row.generated_error)} "
+            f"| {_points(row.accuracy)} ± {_points(row.standard_error)} | {_points(row.agree)} "
+            f"| {_points(row.confidence)} | {_points(row.calibration_error)} ± {_points(error)} "
+            f"| {difference} | {_points(row.mass)} |"
+        )
+    videos, header = len({item.video for item in items}), answers.header
+    notes = (
+        f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
+        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. ±: one standard error; "
+        f"of the ECE by {_RESAMPLED} resamples of the videos, of its difference in pairs. Commit "
+        f"{', '.join(header['commits'])}, {header['machine']}."
+    )
+    return "\n".join([*lines, "", notes])
+
+
+def _points(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _resampled(answers: Kept, spec: str, items: Sequence[Item]) -> tuple[float, str]:
+    """Standard error of the ECE, and its difference from the baseline's with an error."""
+    draw = random.Random(0)
+    own, differences = [], []
+    for _ in range(_RESAMPLED):
+        drawn = draw.choices(items, k=len(items))  # a question of each video
+        own.append(answers.row(spec, drawn).calibration_error)
+        base = answers.row(METHODS[0], drawn).calibration_error
+        differences.append(own[-1] - base)
+    if spec == METHODS[0]:
+        return _deviation(own), "–"
+    error = answers.row(spec, items).calibration_error
+    difference = error - answers.row(METHODS[0], items).calibration_error
+    return _deviation(own), f"{100 * difference:+.1f} ± {100 * _deviation(differences):.1f}"
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+
+
+def figure(answers: Kept) -> Figure:
+    """Reliability diagram: accuracy over probability, a panel for each method."""
+    drawn = new_figure(2)
+    panels = drawn.subplots(2, 3, sharex=True, sharey=True).flatten()
+    for axes, spec, colour in zip(panels, METHODS, COLOURS, strict=True):
+        row = answers.row(spec, answers.items)
+        axes.plot((0, 100), (0, 100), color=TEXT_COLOUR, linewidth=0.8, linestyle=(0, (5, 3)))
+        places = [100 * one.probability for one in row.bins]
+        heights = [100 * one.accuracy for one in row.bins]
+        sizes = [8 + 300 * one.answers / row.questions for one in row.bins]
+        axes.plot(places, heights, color=colour, linewidth=1.2)
+        axes.scatter(places, heights, s=sizes, color=colour, alpha=0.7)
+        axes.set_title(f"{spec}\nECE {_points(row.calibration_error)}", fontsize=8)
+        axes.tick_params(labelsize=7)
+        unframe(axes)
+    drawn.supxlabel("probability of the chosen letter, %", fontsize=9, color=TEXT_COLOUR)
+    drawn.supylabel("correct, %", fontsize=9, color=TEXT_COLOUR)
+    return drawn
+
+
+def main() -> None:
+    """Ask, or report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
+    parser.add_argument("--videos", type=int, default=200, help="of the validation split")
+    parser.add_argument("--report", action="store_true", help="only make the table")
+    parser.add_argument("--write", type=Path, help="also write the table into this file")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        ask(arguments.out, arguments.videos)
+    answers = kept()
+    made = table(answers)
+    print(made)
+    if arguments.write is not None:
+        put(made, NAME, arguments.write)
+        write_figure(figure(answers), PICTURE)
+
+
+if __name__ == "__main__":
+    main()
