@@ -23,7 +23,7 @@ _BOUNDS = Bounds(nbytes=1 << 20, values=20_000, depth=64)
 _MOST_CHARACTERS = 1 << 16
 _SHOWN = 300  # characters of the library's reason, which may repeat the whole form
 # As `json.dumps` writes it: other white space costs tokens, and a weak model repeats it for ever.
-_LAYOUT = {
+_LAYOUT: Any = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
