@@ -30,6 +30,7 @@ from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
 from dycoke_cli.evaluation.run_record import read_record
+from dycoke_cli.evaluation.scoring.calibration import bins_of, calibration_error
 
 NAME = "calibration"
 KEPT = ROOT / "docs" / "data" / "calibration.jsonl.xz"
@@ -161,17 +162,23 @@ def _points(share: float | None) -> str:
 def _resampled(answers: Kept, spec: str, items: Sequence[Item]) -> tuple[float, str]:
     """Standard error of the ECE, and its difference from the baseline's with an error."""
     draw = random.Random(0)
-    own, differences = [], []
-    for _ in range(_RESAMPLED):
-        drawn = draw.choices(items, k=len(items))  # a question of each video
-        own.append(answers.row(spec, drawn).calibration_error)
-        base = answers.row(METHODS[0], drawn).calibration_error
-        differences.append(own[-1] - base)
+    errors = [
+        (_error(answers.choices[spec], drawn), _error(answers.choices[METHODS[0]], drawn))
+        # A question of each video.
+        for drawn in (draw.choices(items, k=len(items)) for _ in range(_RESAMPLED))
+    ]
+    own = _deviation([error for error, _ in errors])
     if spec == METHODS[0]:
-        return _deviation(own), "–"
-    error = answers.row(spec, items).calibration_error
-    difference = error - answers.row(METHODS[0], items).calibration_error
-    return _deviation(own), f"{100 * difference:+.1f} ± {100 * _deviation(differences):.1f}"
+        return own, "–"
+    difference = _error(answers.choices[spec], items) - _error(answers.choices[METHODS[0]], items)
+    spread = _deviation([error - base for error, base in errors])
+    return own, f"{100 * difference:+.1f} ± {100 * spread:.1f}"
+
+
+def _error(choices: Mapping[str, Prediction], items: Sequence[Item]) -> float:
+    drawn = [choices[item.id] for item in items]
+    sure = [min(max((one.probabilities or {}).values()), 1.0) for one in drawn]
+    return calibration_error(bins_of(sure, [one.right for one in drawn]))
 
 
 def _deviation(values: Sequence[float]) -> float:
