@@ -174,11 +174,10 @@ def generate(
     if observer is not None:
         processors.append(observer)
     limits = limits or [options.max_new_tokens] * sequences
+    forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
         AnswerStream(tokenizer, limit, receiver, form)
-        for limit, receiver, form in zip(
-            limits, receivers, formed or [None] * sequences, strict=True
-        )
+        for limit, receiver, form in zip(limits, receivers, forms, strict=True)
     ]
     outputs: dict[int, Generated] = {}
     first_broken: list[int] = []
