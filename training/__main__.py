@@ -59,11 +59,21 @@ def train(
             help="Of frames, in pixels, a multiple of 16: 64 make 16 tokens, 128 make 64.",
         ),
     ] = Recipe.side,
+    long: Annotated[
+        bool,
+        typer.Option(
+            "--long/--no-long",
+            help="Go on with the bundled model on long videos (--begin): more frames, and what "
+            "coverage leaves of 2 to 60 minutes.",
+        ),
+    ] = Recipe.long,
     architecture: Annotated[
         str, typer.Option(help=f"Of the model: {' or '.join(ARCHITECTURES)}.")
     ] = Recipe.architecture,
 ) -> None:
     """Train; an interrupted run resumes."""
+    from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+    from training.checkpoints import is_kept
     from training.trainer import LOG, Trainer, log_line
 
     with errors_in_a_sentence():
@@ -73,7 +83,15 @@ def train(
             names = " or ".join(ARCHITECTURES)
             raise UsageError(f"--architecture {architecture}: give {names}.")
         recipe = replace(Recipe(), steps=steps, seed=seed, dropout=dropout, side=side)
-        recipe = replace(recipe, architecture=architecture)
+        recipe = replace(recipe, architecture=architecture, long=long)
+        if long and (side, architecture) != (Recipe.side, Recipe.architecture):
+            raise UsageError(
+                "--long is for the bundled model: leave out --side and --architecture."
+            )
+        if long and begin is None and not is_kept(run):
+            raise UsageError(
+                f"--long goes on with a checkpoint: give --begin {BUNDLED_CHECKPOINT}."
+            )
         trainer = Trainer(recipe, run, device, begin, console.print)
     run.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -131,10 +149,14 @@ def samples(
 
 @app.command()
 def benchmark() -> None:
-    """Build the file of the benchmark `shapes`: its scripts and questions."""
-    from training.world.benchmark import FILE, write_benchmark
+    """Build the files of the benchmarks `shapes` and `shapes-long`: their scripts and questions."""
+    from training.world import benchmark, long_benchmark
 
-    console.print(f"{FILE}: {write_benchmark():,} questions, {FILE.stat().st_size:,} bytes")
+    for file, written in (
+        (benchmark.FILE, benchmark.write_benchmark()),
+        (long_benchmark.FILE, long_benchmark.write_long_benchmark()),
+    ):
+        console.print(f"{file}: {written:,} questions, {file.stat().st_size:,} bytes")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dycoke_cli.shapes.render import render
+from dycoke_cli.shapes.script import Script
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
@@ -26,7 +27,7 @@ from training.tokenizer import Codec
 from training.visual_targets import facts_of, out_of_domain_facts
 from training.world.out_of_domain import out_of_domain_clip
 from training.world.questions import ask, ask_the_unknown
-from training.world.scripts import Limits, draw_script
+from training.world.scripts import Limits, draw_script, long_limits
 from training.world.wording import Question, told
 
 # Shares of clips that went through an encoder.
@@ -51,6 +52,10 @@ class Shape:
         architecture: of the model: how many frames are a step of the video (S steps).
         side: of the frames that the model takes, in pixels; it makes their tokens (N a step).
         scales: shares of that side that frames are drawn at; the processor makes `side` of them.
+        lengths: of long videos in seconds, of which each batch has one; `frames` of their seconds
+            are shown (`moments`), and `limits` are those of long videos. Empty for short clips.
+        pool: tokens of a long video that coverage leaves (`thinning.py`); 0 for all.
+        renumbered: whether positions of a long video close the gaps of what isn't shown or left.
     """
 
     videos: int
@@ -65,6 +70,9 @@ class Shape:
     architecture: Architecture = BUNDLED
     side: int = SIDE
     scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
+    lengths: tuple[int, ...] = ()
+    pool: int = 0
+    renumbered: bool = False
 
     @property
     def frame_tokens(self) -> int:
@@ -125,8 +133,11 @@ class Batch:
         changed: [B, S, N, 5] int64, what is new since the frame before.
         known: [B, S, N, 14] int64, what has happened until then.
         earlier: [B, S, N, 5] int64, what had happened before that.
-        frames: [F] int64, which of the evenly spread frames are shown.
-        spread: how many of those there are.
+        frames: [F] int64, which of the evenly spread frames are shown; of long videos, of which
+            each shows others, those of the last one.
+        spread: how many of those there are; of long videos, their seconds.
+        pool: tokens of each video that are to be left of it (`thinning.py`); 0 for all.
+        renumbered: whether those left stand without gaps.
         questions: the questions of each row, in order.
     """
 
@@ -151,6 +162,8 @@ class Batch:
     earlier: Tensor
     frames: Tensor
     spread: int
+    pool: int
+    renumbered: bool
     questions: list[list[Question]]
 
     def to(self, device: torch.device) -> Batch:
@@ -169,10 +182,17 @@ def make_batch(
     side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)
     shown, together = shown_steps(shape, rng), shape.architecture.together
     frames = shown[:, None] * together + np.arange(min(together, shape.frames))
+    length = int(rng.choice(shape.lengths)) if shape.lengths else 0
+    limits = long_limits(length) if length else shape.limits
     for row in range(shape.videos):
         events: list[str] = []
-        script = draw_script([*seed, row], split, shape.limits)
-        all_times = frame_times(shape.grid or shape.frames, rng)
+        script = draw_script([*seed, row], split, limits)
+        if length:
+            all_times = np.arange(length) / length
+            shown = moments(script, shape.frames, rng)
+            frames = shown[:, None]
+        else:
+            all_times = frame_times(shape.grid or shape.frames, rng)
         times = all_times[frames.flatten()]
         # What a step of several frames shows is told of its last one.
         ends = times[frames.shape[1] - 1 :: frames.shape[1]]
@@ -224,7 +244,9 @@ def make_batch(
         known=known_by_then,
         earlier=earlier,
         frames=torch.from_numpy(frames.flatten()),
-        spread=shape.grid or shape.frames,
+        spread=length or shape.grid or shape.frames,
+        pool=shape.pool,
+        renumbered=shape.renumbered,
         questions=[row.questions for row in rows],
     )
 
@@ -239,6 +261,24 @@ def shown_steps(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return np.array([0, *sorted(others)])
 
 
+def moments(script: Script, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Which seconds of a long video are shown: [count] int, ascending.
+
+    The first, two or more of each event, so that every question can be answered, and of all others
+    one of each of as many equal parts as are left.
+    """
+    seconds = int(script.seconds)
+    found = {0}
+    most = max(2, count // (2 * len(script.events)))
+    for event in script.events:
+        during = np.arange(np.ceil(event.begin * seconds), event.finish * seconds).astype(int)
+        wanted = int(rng.integers(2, 1 + max(2, min(most, len(during)))))
+        found.update(rng.choice(during, min(wanted, len(during)), replace=False).tolist())
+    others = np.setdiff1d(np.arange(seconds), sorted(found))
+    parts = np.array_split(others, count - len(found))
+    return np.array(sorted([*found, *(int(rng.choice(part)) for part in parts)]))
+
+
 def head_positions(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Tensor:
     """Positions of the opening, the steps shown and the end of the video: [1 or 3, P] int64.
 
@@ -246,7 +286,7 @@ def head_positions(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Tens
     """
     architecture = shape.architecture
     gap = float(np.diff(seconds).mean()) if len(seconds) > 1 else 1.0
-    steps = architecture.steps(shape.grid or shape.frames)
+    steps = architecture.steps(len(seconds))
     grid = grid_of(shape.side)
     return architecture.positions(shown, steps, grid, architecture.together * gap)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from dycoke_cli.evaluation.datasets.shapes_long import LENGTHS_S
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
 from training.world.scripts import Limits
@@ -41,6 +42,23 @@ FRAMES_32 = Shape(videos=5, frames=32, text=416, first=HARD)
 # Frame dropout, as where nothing moved: an earlier frame is to be found wherever it is.
 FRAMES_14_OF_32 = Shape(videos=8, frames=14, text=320, grid=32, first=HARD)
 FRAMES_22_OF_32 = Shape(videos=6, frames=22, text=352, grid=32, first=HARD)
+# Long videos: more frames than before, and what is left of an hour, at its own positions or in line.
+AFTER_NEEDLES = ("needle", *HARD)
+FRAMES_64 = Shape(
+    videos=4, frames=64, text=416, limits=Limits(shortest=2.6 / 64), first=HARD, token_dropout=1.0
+)
+FRAMES_112 = Shape(
+    videos=3, frames=112, text=416, limits=Limits(shortest=2.6 / 112), first=HARD,
+    token_dropout=0.5,
+)  # fmt: skip
+FAR_FRAMES = Shape(
+    videos=6, frames=48, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,),
+    token_dropout=0.5,
+)  # fmt: skip
+POOL = Shape(
+    videos=8, frames=96, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,), pool=512,
+    out_of_domain=0.03,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,20 @@ CURRICULUM = (
     ),
 )
 
+LONG = Stage(
+    "long videos",
+    (
+        (replace(FRAMES_32, token_dropout=1.0), 0.2),
+        (FRAMES_64, 0.1),
+        (FRAMES_112, 0.1),
+        (FAR_FRAMES, 0.1),
+        (POOL, 0.25),
+        (replace(POOL, renumbered=True), 0.25),
+    ),
+    1.1,
+    1.0,
+)
+
 Begun = Literal["", "checkpoint", "run", "imitation"]
 
 
@@ -149,6 +181,7 @@ class Recipe:
         architecture: of the model, by its name in `ARCHITECTURES`.
         begun: what the model's weights come from: nothing, a checkpoint, another run's state,
             which has the probes and the optimizers' moments too, or a checkpoint that is imitated.
+        long: whether a run that goes on learns long videos.
         curriculum: the stages in order.
     """
 
@@ -170,6 +203,7 @@ class Recipe:
     side: int = SIDE
     architecture: str = BUNDLED.name
     begun: Begun = ""
+    long: bool = False
     curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
 
     def going_on(self, begun: Begun) -> Recipe:
@@ -180,12 +214,13 @@ class Recipe:
         From a checkpoint the fresh probes learn first. A model of smaller frames, or another
         family's, is imitated in place of probes: by the vision tower alone, then in all layers; in
         the last stage visual tokens needn't resemble its own any more, so that they can tell more.
-        The tower of another family is fresh, which takes it more steps at a higher rate.
+        The tower of another family is fresh, which takes it more steps at a higher rate. Of long
+        videos there is one stage.
         """
         if not begun:
             return self
         first, *last = self.curriculum[-2:]
-        stages = (replace(first, latest=0.3), *last)
+        stages = (LONG,) if self.long else (replace(first, latest=0.3), *last)
         now = replace(self, begun=begun, fall=1.0)
         if begun == "checkpoint":
             return replace(now, scale=0.5, probes_first=120, warmup=60, curriculum=stages)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dycoke_cli.errors import ModelError
+from dycoke_cli.resources import usable_cpus
 from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch
@@ -36,6 +41,8 @@ from training.curriculum import Recipe, Stage
 from training.imitation import IMITATIONS, Imitated
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
+from training.thinning import thinned
+from training.tokenizer import Codec
 from training.world.wording import KINDS
 
 LOG = "log.jsonl"
@@ -122,17 +129,25 @@ class Trainer:
             save_every: seconds between two saves; the end is always saved.
         """
         saved = time.monotonic()
-        with ThreadPoolExecutor(1) as ahead:
-            upcoming = None
+        with batch_makers(self.device) as (ahead, depth):
+            upcoming: deque[Future[bytes]] = deque()
+            stage_ahead = self.progress.stage
             while self.progress.step < self.recipe.steps:
-                plan = (self.progress.step, self.progress.stage)
-                if upcoming is None or upcoming[0] != plan:
-                    upcoming = (plan, ahead.submit(self._batch, *plan))
-                batch = upcoming[1].result()
-                upcoming = ((plan[0] + 1, plan[1]), ahead.submit(self._batch, plan[0] + 1, plan[1]))
-                stage = self.recipe.stage(self.progress.stage)
-                self.step(batch)
-                each(self.progress, stage)
+                now = self.progress
+                if now.stage != stage_ahead:
+                    for future in upcoming:
+                        future.cancel()
+                    upcoming.clear()
+                    stage_ahead = now.stage
+                stage = self.recipe.stage(now.stage)
+                last = min(now.step + depth, self.recipe.steps)
+                for step in range(now.step + len(upcoming), last):
+                    seed = [self.recipe.seed, step]
+                    shape = stage.shape(np.random.default_rng(seed))
+                    made = (seed, shape, self.codec, self.video_processor)
+                    upcoming.append(ahead.submit(pickled_batch, *made))
+                self.step(pickle.loads(upcoming.popleft().result()).to(self.device))
+                each(now, stage)
                 if time.monotonic() - saved > save_every:
                     self.save()
                     saved = time.monotonic()
@@ -150,6 +165,8 @@ class Trainer:
         self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
+            if batch.pool:
+                batch, inputs, prefix = thinned(batch, inputs, prefix, self.codec)
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
             found = None if batch.vision_only else run_layers(self.model, batch, inputs, prefix)
@@ -195,12 +212,6 @@ class Trainer:
             now.stage += 1
             now.accuracy = {}
 
-    def _batch(self, step: int, stage: int) -> Batch:
-        seed = [self.recipe.seed, step]
-        shape: Shape = self.recipe.stage(stage).shape(np.random.default_rng(seed))
-        batch = make_batch(seed, shape, "train", self.codec, self.video_processor)
-        return batch.to(self.device)
-
     def save(self) -> None:
         """Writes all that is needed to continue."""
         state = {
@@ -215,13 +226,15 @@ class Trainer:
             "architecture": self.recipe.architecture,
             "side": self.recipe.side,
             "dropout": self.recipe.dropout,
+            "long": self.recipe.long,
         }
         keep(state, self.folder)
 
     def _load(self, state: State) -> None:
         architecture, side = made_for(state)
-        ours = options(self.recipe.architecture, self.recipe.side, self.recipe.dropout)
-        others = options(architecture.name, side, state["dropout"]) - ours
+        mine, long = self.recipe, state.get("long", False)
+        ours = options(mine.architecture, mine.side, mine.dropout, mine.long)
+        others = options(architecture.name, side, state["dropout"], long) - ours
         if others:
             raise ModelError(
                 f"The run in {self.folder} was started with {' '.join(sorted(others))}: give that "
@@ -258,9 +271,30 @@ class Trainer:
                 group["initial_lr"] = rate
 
 
-def options(architecture: str, side: int, dropout: bool) -> set[str]:
+@contextmanager
+def batch_makers(device: torch.device) -> Iterator[tuple[Executor, int]]:
+    """What makes batches ahead of the steps, and how many at a time.
+
+    On a CPU one thread, for the model takes all cores; beside a GPU a process for each core.
+    """
+    if device.type == "cpu":
+        with ThreadPoolExecutor(1) as thread:
+            yield thread, 2
+        return
+    count, spawn = usable_cpus(), get_context("spawn")
+    with ProcessPoolExecutor(count, spawn, torch.set_num_threads, (1,)) as processes:
+        yield processes, 2 * count
+
+
+def pickled_batch(seed: list[int], shape: Shape, codec: Codec, video_processor: Any) -> bytes:
+    """The training batch of a seed, pickled: a pipe has room for any number, descriptors hasn't."""
+    return pickle.dumps(make_batch(seed, shape, "train", codec, video_processor))
+
+
+def options(architecture: str, side: int, dropout: bool, long: bool) -> set[str]:
     """What a run is started with and keeps to, as it is typed."""
     kinds = {f"--architecture {architecture}", f"--side {side}"}
+    kinds.add("--long" if long else "--no-long")
     return kinds | {"--dropout" if dropout else "--no-dropout"}
 
 

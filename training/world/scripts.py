@@ -32,6 +32,9 @@ LONGEST = 2.6
 # Rest between two events; about a cut there is one on both sides.
 REST, CUT_REST = 0.025, 0.08
 LAST = 0.965
+# Of a long video: seconds that an event takes at least, and seconds in which a background scrolls
+# by as far as in one of the others.
+LONG_SHORTEST_S, LONG_PAN_S = 3.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Limits:
         things: shares of scenes that begin with one, two, … things.
         labels: of LABELS, which may be drawn.
         shortest: what an event takes at least, as a share of the clip.
+        long_s: length in seconds of a long video, whose events are few and short; 0 for clips of up
+            to a minute.
     """
 
     events: tuple[int, int] = (2, 6)
@@ -51,6 +56,12 @@ class Limits:
     things: tuple[float, ...] = (0.35, 0.4, 0.25)
     labels: tuple[str, ...] = LABELS
     shortest: float = SHORTEST
+    long_s: int = 0
+
+
+def long_limits(seconds: int, labels: tuple[str, ...] = LABELS) -> Limits:
+    """What a long video may hold: three to six events of 3 to 8 seconds, anywhere in it."""
+    return Limits((3, 6), labels=labels, shortest=LONG_SHORTEST_S / seconds, long_s=seconds)
 
 
 def draw_script(seed: int | list[int], split: str, limits: Limits | None = None) -> Script:
@@ -75,7 +86,7 @@ def _draw(rng: np.random.Generator, limits: Limits) -> Script | None:
     # Which scene each event is in: every scene has one at least.
     drawn = rng.integers(0, scenes, size=max(0, count - scenes))
     inside = sorted([*range(scenes), *drawn.tolist()])[:count]
-    slots, cuts = draw_timeline(inside, rng, limits.shortest)
+    slots, cuts = draw_timeline(inside, rng, limits.shortest, sparse=limits.long_s > 0)
     needle = int(rng.integers(count)) if count and rng.random() < NEEDLE_SHARE else -1
     stage = Stage(rng)
     events: list[Event] = []
@@ -95,9 +106,9 @@ def _draw(rng: np.random.Generator, limits: Limits) -> Script | None:
         things=tuple(stage.things),
         events=tuple(events),
         scenes=tuple(_scene(b, f, label, rng) for b, f in pairwise(cuts)),
-        camera=_camera(label, rng),
+        camera=_camera(label, rng, limits.long_s),
         label=label,
-        seconds=_seconds(rng),
+        seconds=float(limits.long_s) or _seconds(rng),
         names=tuple((str(n), int(i)) for n, i in zip(names, named, strict=False)),
         seed=int(rng.integers(SEED_LIMIT)),
     )
@@ -110,7 +121,7 @@ def _scene(begin: float, finish: float, label: str, rng: np.random.Generator) ->
     return Scene(begin, finish, tone, texture, contrast, seed)
 
 
-def _camera(label: str, rng: np.random.Generator) -> Camera:
+def _camera(label: str, rng: np.random.Generator, long_s: int) -> Camera:
     quality = int(rng.choice([18, 24, 30, 35]))
     way = rng.choice([-1, 1], size=2)
     if label == "static":
@@ -122,6 +133,8 @@ def _camera(label: str, rng: np.random.Generator) -> Camera:
     else:
         pan = way * rng.uniform(1.0, 3.0, size=2)
         shake, noise = rng.uniform(0.008, 0.02), rng.uniform(3, 10)
+    if long_s:
+        pan = pan * long_s / LONG_PAN_S
     return Camera((float(pan[0]), float(pan[1])), float(shake), float(noise), quality)
 
 
@@ -132,7 +145,11 @@ def _seconds(rng: np.random.Generator) -> float:
 
 
 def draw_timeline(
-    inside: list[int], rng: np.random.Generator, shortest: float = SHORTEST
+    inside: list[int],
+    rng: np.random.Generator,
+    shortest: float = SHORTEST,
+    *,
+    sparse: bool = False,
 ) -> tuple[list[tuple[float, float]], list[float]]:
     """Stretches of time for events in order, one after another.
 
@@ -140,21 +157,28 @@ def draw_timeline(
         inside: the scene of each event, ascending.
         rng: draws what is left of the clip's length.
         shortest: what an event takes at least.
+        sparse: what is left goes to the rests alone: events are short, and lie anywhere.
 
     Returns:
         (begin, finish) of each event, and the edges of the scenes [scenes + 1], from 0 to 1.
     """
     count = len(inside)
     rests = [CUT_REST if i and inside[i] != inside[i - 1] else REST for i in range(count)]
-    spare = LAST - count * shortest - sum(rests)
-    parts = rng.dirichlet(np.full(2 * count + 1, 0.8)) * spare
+    if sparse:
+        takes = (shortest * rng.uniform(1, LONGEST, count)).tolist()
+        spare = LAST - sum(takes) - sum(rests)
+        waits = (rests + rng.dirichlet(np.full(count + 1, 0.8))[:count] * spare).tolist()
+    else:
+        spare = LAST - count * shortest - sum(rests)
+        parts = rng.dirichlet(np.full(2 * count + 1, 0.8)) * spare
+        waits = [rests[i] + parts[2 * i] for i in range(count)]
+        takes = [min(shortest + parts[2 * i + 1], LONGEST * shortest) for i in range(count)]
     slots, cuts, now = [], [0.0], 0.0
     for i in range(count):
-        rest = rests[i] + parts[2 * i]
         if rests[i] == CUT_REST:
-            cuts.append(now + rest / 2)
-        begin = now + rest
-        now = begin + min(shortest + parts[2 * i + 1], LONGEST * shortest)
+            cuts.append(now + waits[i] / 2)
+        begin = now + waits[i]
+        now = begin + takes[i]
         slots.append((float(begin), float(now)))
     return slots, [float(c) for c in [*cuts, 1.0]]
 

@@ -18,6 +18,7 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.rendered import Rendered
 
 SCHEMA = "dycoke.eval-check/1"
 _NAMED = 3
@@ -151,9 +152,10 @@ def _faults(
     if missing:
         return [Fault(video, "missing", f"{name} isn't below --data")]
     try:
-        path = dataset.file(video)
+        file = dataset.file(video)
         with Decoder(limits) as decoder:
-            clip = decoder.read(str(path), sampling, shown_as=name)
+            source = file if isinstance(file, Rendered) else str(file)
+            clip = decoder.read(source, sampling, shown_as=name)
     except UsageError as error:  # the part that questions are about is beyond the video's end
         return [Fault(video, "unreadable", f"{name}: {error}")]
     except (DycokeError, OSError) as error:

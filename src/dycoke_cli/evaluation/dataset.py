@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from dycoke_cli.video import Sampling
+    from dycoke_cli.video.rendered import Rendered
 
 Split = Literal["validation", "test"]
 
@@ -161,8 +162,10 @@ class Dataset(Protocol):
             videos: as in `Item.video`.
         """
 
-    def file(self, video: str) -> Path:
+    def file(self, video: str) -> Path | Rendered:
         """Path of a video's file, which is generated if necessary; a missing one doesn't exist.
+
+        A rendered video has no file, and is returned itself.
 
         Args:
             video: as in `Item.video`.

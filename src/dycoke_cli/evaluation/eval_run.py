@@ -42,6 +42,7 @@ from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
+from dycoke_cli.video.rendered import Rendered
 
 SMALL_BYTES = 500_000_000
 ANSWERS_WORTH_A_WORKER = 100
@@ -279,7 +280,10 @@ def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[
 def _with_file(job: Job, dataset: Dataset) -> Job:
     if job.blind:
         return job
-    return replace(job, video=replace(job.video, path=str(dataset.file(job.video.name))))
+    file = dataset.file(job.video.name)
+    if isinstance(file, Rendered):
+        return replace(job, video=replace(job.video, rendered=file))
+    return replace(job, video=replace(job.video, path=str(file)))
 
 
 def _plan(

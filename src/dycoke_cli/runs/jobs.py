@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.pictures import pictures_of
+from dycoke_cli.video.pictures import Source, pictures_of
+from dycoke_cli.video.rendered import Rendered
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
@@ -41,17 +42,24 @@ class JobQuestion:
 
 @dataclass(frozen=True)
 class Video:
-    """A video file or a folder of pictures, which may not be there.
+    """A video file or a folder of pictures, which may not be there, or a rendered video.
 
     Args:
         path: the path that is opened.
         shown: the path as the user gave it.
         name: its path relative to the root of the run, which identifies it among the others.
+        rendered: read in place of `path`; None for a file or folder.
     """
 
     path: str
     shown: str
     name: str
+    rendered: Rendered | None = None
+
+    @property
+    def source(self) -> Source:
+        """What is read."""
+        return self.path if self.rendered is None else self.rendered
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ class ReadAhead:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 clip = decoder.read(
-                    job.video.path,
+                    job.video.source,
                     sampling,
                     subtitles=job.subtitles,
                     admit=admit,
@@ -276,6 +276,6 @@ def _decoding_budget() -> float:
 
 def _clip(job: Job, sampling: Sampling) -> Clip | DycokeError:
     try:
-        return read(job.video.path, sampling, subtitles=job.subtitles)
+        return read(job.video.source, sampling, subtitles=job.subtitles)
     except Exception as error:
         return explain(error)

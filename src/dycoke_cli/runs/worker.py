@@ -136,7 +136,7 @@ class RayWorker:
         with ExitStack() as stack:
             here = []
             for job in jobs:
-                if job.blind:
+                if job.blind or job.video.rendered is not None:
                     here.append(job)
                     continue
                 path = os.path.join(folder, job.video.path)

@@ -27,6 +27,7 @@ from dycoke_cli.video.limits import Limits, picture_size
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, pictures_of
 from dycoke_cli.video.planning import plan_of
+from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling, Seconds, Window
 from dycoke_cli.video.source import Picture, VideoSource, video_in
 from dycoke_cli.video.subtitles import (
@@ -174,7 +175,7 @@ class Reader:
 
 @contextmanager
 def open_clip(
-    path: str | os.PathLike[str] | tuple[str, ...],
+    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
@@ -184,11 +185,13 @@ def open_clip(
 
     Arguments and errors are those of `read`.
     """
-    pictures = pictures_of(path if isinstance(path, tuple) else os.fspath(path), shown_as)
+    found = path if isinstance(path, (tuple, Rendered)) else os.fspath(path)
+    pictures = pictures_of(found, shown_as)
     if pictures is not None:
-        yield PictureReader(pictures, sampling, read, subtitles=subtitles)
+        one = path.read_one if isinstance(path, Rendered) else read
+        yield PictureReader(pictures, sampling, one, subtitles=subtitles)
         return
-    assert not isinstance(path, tuple), "several paths are pictures"
+    assert not isinstance(path, (tuple, Rendered)), "pictures"
     name = shown_as or display_name(path)
     with ExitStack() as stack:
         files = [stack.enter_context(open_file(path, name))]
@@ -200,7 +203,7 @@ def open_clip(
 
 
 def plan(
-    path: str | os.PathLike[str] | tuple[str, ...],
+    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
@@ -211,7 +214,7 @@ def plan(
 
 
 def read(
-    path: str | os.PathLike[str] | tuple[str, ...],
+    path: str | os.PathLike[str] | tuple[str, ...] | Rendered,
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
@@ -223,7 +226,8 @@ def read(
     Commands use a sandboxed process instead (`decoder.Decoder`), because files are untrusted.
 
     Args:
-        path: of a file, or of a folder of images; or paths of images, which are the frames.
+        path: of a file, or of a folder of images; or paths of images, which are the frames; or a
+            rendered video.
         sampling: frames to read.
         shown_as: name for errors and warnings; None for the escaped path.
         subtitles: to read with the frames, as found by `find_source`; None for none.

@@ -23,6 +23,7 @@ from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
+from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.stdin import spooled
 from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
@@ -81,7 +82,8 @@ class Decoder:
         """Open a video and plan its frames; the process ends with the block.
 
         Args:
-            video: path of a file or of a folder of images, paths of images, or STDIN.
+            video: path of a file or of a folder of images, paths of images, a rendered video, or
+                STDIN.
             sampling: frames to read.
             subtitles: to read with them, or None.
             shown_as: name for errors and warnings; None for the escaped path.
@@ -99,9 +101,9 @@ class Decoder:
         try:
             pictures = None if video == STDIN else pictures_of(video, shown_as)
             if pictures is not None:
-                yield PictureReader(
-                    pictures, sampling, self._one_of_many(admit), admit, subtitles, fitted=fitted
-                )
+                one = self._one_of_many(admit)
+                one = video.read_one if isinstance(video, Rendered) else one
+                yield PictureReader(pictures, sampling, one, admit, subtitles, fitted=fitted)
                 return
             assert isinstance(video, str), "several paths are pictures"
             name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))

@@ -21,6 +21,7 @@ from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
 from dycoke_cli.video.kept_frames import Fit, KeptFrames
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
+from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from dycoke_cli.video.subtitles import SubtitleSource
 
-Source = str | tuple[str, ...]
-"""Source of a video: a path, or the paths of images that are its frames."""
+Source = str | tuple[str, ...] | Rendered
+"""Source of a video: a path, the paths of images that are its frames, or a rendered video."""
 
 _DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
@@ -76,12 +77,14 @@ def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
     """Images of a video; None if the source is a video file or has no images.
 
     Args:
-        source: paths of images, or a folder.
+        source: paths of images, a folder, or a rendered video, whose "paths" are numbers of frames.
         name: for errors; None for the escaped path.
 
     Raises:
         UsageError: the folder contains images and videos.
     """
+    if isinstance(source, Rendered):
+        return Pictures(name or source.name, tuple(map(str, range(source.count))))
     if not isinstance(source, str):
         return Pictures(name or f"{display_name(source[0])}, …", source)
     try:

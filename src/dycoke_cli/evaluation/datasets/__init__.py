@@ -17,6 +17,7 @@ from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
 
 DATASETS: dict[str, tuple[str, str] | type] = {
     "shapes": ("dycoke_cli.evaluation.datasets.shapes", "Shapes"),
+    "shapes-long": ("dycoke_cli.evaluation.datasets.shapes_long", "ShapesLong"),
     "mvbench": ("dycoke_cli.evaluation.datasets.mvbench", "MVBench"),
     "videomme": ("dycoke_cli.evaluation.datasets.videomme", "VideoMME"),
     "videomme_w_subtitle": ("dycoke_cli.evaluation.datasets.videomme", "VideoMMEWithSubtitles"),

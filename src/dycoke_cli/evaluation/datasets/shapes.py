@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -21,7 +21,7 @@ from dycoke_cli.evaluation.dataset import About, Dataset, Item, Score, Split
 from dycoke_cli.evaluation.scoring.choices import chosen
 from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_told
 from dycoke_cli.evaluation.scoring.thinking import answer_of
-from dycoke_cli.shapes.script import from_json
+from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.storage.cache_folder import cache_folder, make_folder
 from dycoke_cli.storage.temporary import temporary_folder
 
@@ -31,28 +31,26 @@ _LETTERS = 4
 _OPTION = re.compile(r"^[A-D]\. (.+)$", re.MULTILINE)
 
 
-class Shapes(Dataset):
-    """The benchmark; see `Dataset`."""
+class StoredShapes(Dataset):
+    """Base of the bundled benchmarks: questions of a file of scripts, and their scores.
 
-    name = "shapes"
-    about = About(
-        title="shapes: events in time, held out from the bundled model's training",
-        splits=("test", "validation"),
-        questions=5010,
-        videos=600,
-        needs="",
-        source="bundled; clips are rendered when they are first needed",
-    )
+    Attributes:
+        questions_file: what `python -m training benchmark` wrote.
+        current: version of the data.
+    """
+
+    questions_file: ClassVar[Path]
+    current: ClassVar[str]
 
     @override
     def edition(self, split: Split) -> str:
-        return EDITION
+        return self.current
 
     @override
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
-        videos = [v for v in _videos() if v["split"] == split][:limit_videos]
+        of_split = [v for v in stored_videos(self.questions_file) if v["split"] == split]
         items = []
-        for video in videos:
+        for video in of_split[:limit_videos]:
             for i, data in enumerate(video["questions"]):
                 items.append(
                     Item(
@@ -68,31 +66,19 @@ class Shapes(Dataset):
                 )
         return items
 
+    def script(self, video: str) -> Script:
+        """The script of a video."""
+        stored = stored_videos(self.questions_file)
+        return from_json(next(v["script"] for v in stored if v["id"] == video))
+
     @override
     def notes(self) -> list[str]:
         return []
 
     @override
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """Always empty: every clip can be rendered."""
+        """Always empty: every video can be rendered."""
         return []
-
-    @override
-    def file(self, video: str) -> Path:
-        """Path of a clip in the cache, rendered if necessary."""
-        folder = cache_folder() / f"{self.name}-{EDITION}"
-        path = folder / f"{video}.mp4"
-        if not path.is_file():
-            # Imported late: listing questions needs no encoder.
-            from dycoke_cli.shapes.recording import Recording, write_clip
-
-            make_folder(folder)
-            script = from_json(next(v["script"] for v in _videos() if v["id"] == video))
-            # Workers may render the same clip: each writes its own file, and all are identical.
-            with temporary_folder(folder) as own:
-                write_clip(script, Recording(), own / path.name)
-                os.replace(own / path.name, path)
-        return path
 
     @staticmethod
     def score(item: Item, said: str) -> Score:
@@ -112,7 +98,40 @@ class Shapes(Dataset):
         return Score(said == item.answer, parts)
 
 
-@lru_cache(maxsize=1)
-def _videos() -> list[dict[str, Any]]:
-    with gzip.open(FILE, "rt", encoding="utf-8") as lines:
+class Shapes(StoredShapes):
+    """The benchmark; see `Dataset`."""
+
+    name = "shapes"
+    questions_file = FILE
+    current = EDITION
+    about = About(
+        title="shapes: events in time, held out from the bundled model's training",
+        splits=("test", "validation"),
+        questions=5010,
+        videos=600,
+        needs="",
+        source="bundled; clips are rendered when they are first needed",
+    )
+
+    @override
+    def file(self, video: str) -> Path:
+        """Path of a clip in the cache, rendered if necessary."""
+        folder = cache_folder() / f"{self.name}-{EDITION}"
+        path = folder / f"{video}.mp4"
+        if not path.is_file():
+            # Imported late: listing questions needs no encoder.
+            from dycoke_cli.shapes.recording import Recording, write_clip
+
+            make_folder(folder)
+            # Workers may render the same clip: each writes its own file, and all are identical.
+            with temporary_folder(folder) as own:
+                write_clip(self.script(video), Recording(), own / path.name)
+                os.replace(own / path.name, path)
+        return path
+
+
+@lru_cache(maxsize=2)
+def stored_videos(file: Path) -> list[dict[str, Any]]:
+    """The videos of a benchmark's file: id, split, script and questions of each."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -1,0 +1,206 @@
+"""Tables of what is kept of needles and answered in long videos, made of the lines in docs/data."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cells import head, line, points
+from benchmarks.page import ROOT
+from dycoke_cli.evaluation.dataset import Item
+from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
+
+DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "long-video.md"
+SUFFIX = ".jsonl.xz"
+AT_LEAST = (1, 4)
+"""Of recall: so many of the tokens that show the card are kept."""
+_BASE = "uniform"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model.
+
+    Args:
+        header: of the file.
+        card: by row and video: how many tokens are kept that show the card.
+        right: by row and question: whether the answer is correct.
+        items: the questions, in the benchmark's order.
+    """
+
+    header: Mapping[str, Any]
+    card: Mapping[str, Mapping[str, int]]
+    right: Mapping[str, Mapping[str, bool]]
+    items: Sequence[Item]
+
+    @property
+    def videos(self) -> list[str]:
+        """The videos, in the benchmark's order."""
+        return list(dict.fromkeys(item.video for item in self.items))
+
+
+def read_measured(file: Path) -> Measured:
+    """What a file has."""
+    with lzma.open(file, "rt", encoding="utf-8") as lines:
+        header, *rest = map(json.loads, lines)
+    card: dict[str, dict[str, int]] = {}
+    right: dict[str, dict[str, bool]] = {}
+    for one in rest:
+        if "item" in one:
+            right.setdefault(one["row"], {})[one["item"]] = one["right"]
+        else:
+            card.setdefault(one["row"], {})[one["video"]] = one["card"]
+    every = ShapesLong().items(header["split"])
+    return Measured(header, card, right, [i for i in every if i.id in right[_BASE]])
+
+
+def tables(data: Path) -> str:
+    """The section: what comes of it first, then all tables, of every model that was measured."""
+    files = sorted(data.glob(f"long-*{SUFFIX}"))
+    every = [read_measured(file) for file in files]
+    made = [verdict(one) for one in every]
+    # What is kept doesn't depend on what the language model has learned; but on its vision tower.
+    for one in every:
+        name = one.header["name"]
+        made += [
+            f"\n**{name}**: share of the needles (cards of 3 to 8 s) of which at least one token "
+            "is kept, and at least four, in percent.\n",
+            *recall_by_length(one),
+            "\nAt least one, by depth (tenth of the video) and by camera.\n",
+            *recall_by_depth(one),
+            f"\n**{name}**: correct answers in percent, by length.\n",
+            *answers_by_length(one),
+            "\nBy kind of question.\n",
+            *answers_by_kind(one),
+            "\nQuestions about the needle (what, where, before or after what), by its depth.\n",
+            *answers_by_depth(one),
+            f"\n{_footer(one)}",
+        ]
+    return "\n".join(made)
+
+
+def verdict(one: Measured) -> str:
+    """Whether uniform frames are beaten, and by how much, in a sentence."""
+    gaps = {row: _paired(one, row, one.items) for row in one.right if row != _BASE}
+    row, (gap, error) = max(gaps.items(), key=lambda each: each[1][0])
+    beaten = gap > t_quantile(0.975, len(one.videos) - 1) * error
+    how = "are beaten" if beaten else "aren't beaten"
+    return (
+        f"**{one.header['name']}: uniform frames {how}.** Of the "
+        f"other rules at equal tokens, the best is {row}: {_points(gap, error)} points."
+    )
+
+
+def recall_by_length(one: Measured) -> list[str]:
+    """Rows by rule, columns by length and number of tokens."""
+    groups = _by(one.videos, _minutes)
+    columns = [(f"{group}, {least}+", group, least) for group in groups for least in AT_LEAST]
+    made = head("rule", *(name for name, *_ in columns))
+    for row, kept in one.card.items():
+        cells = [
+            _share([float(kept[video] >= least) for video in groups[group]])
+            for _, group, least in columns
+        ]
+        made.append(line(row, *cells))
+    return made
+
+
+def recall_by_depth(one: Measured) -> list[str]:
+    """Rows by rule, columns by depth and camera."""
+    groups = _by(one.videos, _depth) | _by(one.videos, _camera)
+    made = head("rule", *groups)
+    for row, kept in one.card.items():
+        cells = [_share([float(kept[video] > 0) for video in of]) for of in groups.values()]
+        made.append(line(row, *cells))
+    return made
+
+
+def answers_by_length(one: Measured) -> list[str]:
+    """Rows by rule, columns by length; then all, and the paired difference from uniform frames."""
+    groups = _by(one.items, lambda item: _minutes(item.video))
+    made = head("rule", *groups, "all", "difference from uniform")
+    for row in one.right:
+        cells = [_correct(one, row, items) for items in [*groups.values(), one.items]]
+        gap = "" if row == _BASE else _points(*_paired(one, row, one.items))
+        made.append(line(row, *cells, gap))
+    return made
+
+
+def answers_by_kind(one: Measured) -> list[str]:
+    """Rows by rule, columns by kind of question."""
+    return _answers(one, _by(one.items, lambda item: item.kind))
+
+
+def answers_by_depth(one: Measured) -> list[str]:
+    """Rows by rule, columns by depth; questions about the needle alone."""
+    about = [item for item in one.items if item.kind.startswith("needle")]
+    return _answers(one, _by(about, lambda item: _depth(item.video)))
+
+
+def _answers(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
+    made = head("rule", *groups)
+    for row in one.right:
+        made.append(line(row, *(_correct(one, row, items) for items in groups.values())))
+    return made
+
+
+def _footer(one: Measured) -> str:
+    header, lengths = one.header, _by(one.videos, _minutes)
+    of_each = ", ".join(f"{len(videos)} of {name}" for name, videos in lengths.items())
+    return (
+        f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
+        f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
+        f"{header['edition']}; {header['budget']} visual tokens each, float32. "
+        f"{header['machine']}, commit {header['commit']}."
+    )
+
+
+def _by(ones: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
+    """Groups by a key, in the order of their names as numbers."""
+    groups: dict[str, list[Any]] = {}
+    for one in ones:
+        groups.setdefault(key(one), []).append(one)
+    return dict(sorted(groups.items(), key=lambda group: (len(group[0]), group[0])))
+
+
+def _minutes(video: str) -> str:
+    return f"{ShapesLong().script(video).seconds / 60:.0f} min"
+
+
+def _depth(video: str) -> str:
+    depth = depth_of(ShapesLong().script(video))
+    assert depth is not None, "each has a card"
+    return f"{depth + 1}/{DEPTHS}"
+
+
+def _camera(video: str) -> str:
+    return ShapesLong().script(video).label
+
+
+def _correct(one: Measured, row: str, items: Sequence[Item]) -> str:
+    values = [float(one.right[row][item.id]) for item in items]
+    return _share(values, [item.video for item in items])
+
+
+def _share(values: Sequence[float], videos: Sequence[str] | None = None) -> str:
+    """A mean in percent with its error; each value is a video's own unless they are named."""
+    mean, error = clustered_mean(values, videos or [str(i) for i in range(len(values))])
+    if mean is None:
+        return ""
+    return f"{100 * mean:.0f}" + ("" if error is None else f" ± {100 * error:.0f}")
+
+
+def _paired(one: Measured, row: str, items: Sequence[Item]) -> tuple[float, float]:
+    """The mean difference of a row from the uniform one, and its error."""
+    gaps = [float(one.right[row][i.id]) - float(one.right[_BASE][i.id]) for i in items]
+    mean, error = clustered_mean(gaps, [item.video for item in items])
+    return mean or 0.0, error or 0.0
+
+
+def _points(gap: float, error: float) -> str:
+    return f"{points(gap)} ± {100 * error:.1f}"
