@@ -23,6 +23,7 @@ from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
 from training.text_targets import CHOSEN, NAMED
+from training.thinning import thinned
 from training.tokenizer import Codec
 from training.visual_targets import facts_of, out_of_domain_facts
 from training.world.out_of_domain import out_of_domain_clip
@@ -136,8 +137,8 @@ class Batch:
         frames: [F] int64, which of the evenly spread frames are shown; of long videos, of which
             each shows others, those of the last one.
         spread: how many of those there are; of long videos, their seconds.
-        pool: tokens of each video that are to be left of it (`thinning.py`); 0 for all.
-        renumbered: whether those left stand without gaps.
+        slots: [B, V] int64, of the V visual tokens of a video that was thinned, which of those left
+            each one is part of (`thinning.py`); [B, 0] where all are left.
         questions: the questions of each row, in order.
     """
 
@@ -162,8 +163,7 @@ class Batch:
     earlier: Tensor
     frames: Tensor
     spread: int
-    pool: int
-    renumbered: bool
+    slots: Tensor
     questions: list[list[Question]]
 
     def to(self, device: torch.device) -> Batch:
@@ -223,7 +223,7 @@ def make_batch(
     seen, changed, known_by_then, earlier = (
         torch.from_numpy(np.stack(facts)) for facts in zip(*known, strict=True)
     )
-    return Batch(
+    batch = Batch(
         architecture=shape.architecture,
         vision_only=shape.vision_only,
         pixels=shape.architecture.pixels(clips, video_processor),
@@ -245,10 +245,10 @@ def make_batch(
         earlier=earlier,
         frames=torch.from_numpy(frames.flatten()),
         spread=length or shape.grid or shape.frames,
-        pool=shape.pool,
-        renumbered=shape.renumbered,
+        slots=torch.zeros(shape.videos, 0, dtype=torch.long),
         questions=[row.questions for row in rows],
     )
+    return thinned(batch, shape.pool, renumbered=shape.renumbered) if shape.pool else batch
 
 
 def shown_steps(shape: Shape, rng: np.random.Generator) -> np.ndarray:

@@ -42,17 +42,17 @@ FRAMES_32 = Shape(videos=5, frames=32, text=416, first=HARD)
 # Frame dropout, as where nothing moved: an earlier frame is to be found wherever it is.
 FRAMES_14_OF_32 = Shape(videos=8, frames=14, text=320, grid=32, first=HARD)
 FRAMES_22_OF_32 = Shape(videos=6, frames=22, text=352, grid=32, first=HARD)
-# Long videos: more frames than before, and what is left of an hour, at its own positions or in line.
+# Long videos: more frames, and what is left of an hour, at its own positions or in line.
 AFTER_NEEDLES = ("needle", *HARD)
 FRAMES_64 = Shape(
-    videos=4, frames=64, text=416, limits=Limits(shortest=2.6 / 64), first=HARD, token_dropout=1.0
+    videos=6, frames=64, text=416, limits=Limits(shortest=2.6 / 64), first=HARD, token_dropout=1.0
 )
 FRAMES_112 = Shape(
-    videos=3, frames=112, text=416, limits=Limits(shortest=2.6 / 112), first=HARD,
+    videos=4, frames=112, text=416, limits=Limits(shortest=2.6 / 112), first=HARD,
     token_dropout=0.5,
 )  # fmt: skip
 FAR_FRAMES = Shape(
-    videos=6, frames=48, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,),
+    videos=8, frames=48, text=416, lengths=LENGTHS_S, first=AFTER_NEEDLES, scales=(1,),
     token_dropout=0.5,
 )  # fmt: skip
 POOL = Shape(
@@ -142,7 +142,7 @@ CURRICULUM = (
 LONG = Stage(
     "long videos",
     (
-        (replace(FRAMES_32, token_dropout=1.0), 0.2),
+        (replace(FRAMES_32, videos=8, token_dropout=1.0), 0.2),
         (FRAMES_64, 0.1),
         (FRAMES_112, 0.1),
         (FAR_FRAMES, 0.1),

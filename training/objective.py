@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.architectures.base import TEXT_LAYERS
 from training.batches import Batch
 from training.packing import IGNORED
+from training.thinning import merged
 from training.tokenizer import Codec
 
 # Layers of the language model (from 1, of ten) whose outputs are read: what has changed early, whom
@@ -26,7 +27,10 @@ CHANGED_LAYER, NAMED_LAYER, KNOWN_LAYER, EARLIER_LAYER, LATE_LAYER = 3, 6, 7, 8,
 def embed(model: Any, batch: Batch, codec: Codec) -> tuple[Tensor, int]:
     """Inputs of the language model [B, P + T, D], and P."""
     table = model.get_input_embeddings()
-    video = batch.architecture.visual(model, batch.pixels, batch.seen.shape[1])
+    steps = batch.architecture.steps(len(batch.frames))
+    video = batch.architecture.visual(model, batch.pixels, steps)
+    if batch.slots.shape[1]:
+        video = merged(video, batch.slots, batch.seen.shape[2])
     head = table(torch.tensor(codec.prefix, device=video.device)).expand(len(video), -1, -1)
     prefix = torch.cat([head.to(video.dtype), video], dim=1)
     return torch.cat([prefix, table(batch.text).to(video.dtype)], dim=1), prefix.shape[1]

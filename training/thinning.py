@@ -1,80 +1,103 @@
-"""Thins the long videos of a batch, as compression does before the language model.
+"""Thins long videos to a number of tokens, as compression does before the language model.
 
 A model that has only ever read whole frames can't read what coverage leaves of an hour: single
-tokens, far apart. So it learns from them, each the mean of those that it stands for.
+tokens, far apart, each the mean of those that it stands for. So it learns from them. Here coverage
+compares pixels in place of embeddings: so whatever makes batches needs no model.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dycoke_cli.compression.coverage import cover_and_merge
-from training.batches import Batch
-from training.tokenizer import Codec
+from training.architectures.base import PATCH
+
+if TYPE_CHECKING:
+    from training.batches import Batch
 
 WINDOWS = 32
 """Windows of a video within which tokens represent each other: they grow with its length."""
+# Sides of the squares whose mean colours are compared, and of a token's own square, in pixels.
+CELL, SQUARE = 4, 2 * PATCH
+# What all tokens have in common beside their colours, from -1 to 1: without it gray, which is 0,
+# would have no direction but that of its noise.
+COMMON = 3.0
 
 
-def thinned(batch: Batch, inputs: Tensor, prefix: int, codec: Codec) -> tuple[Batch, Tensor, int]:
-    """The batch with `pool` visual tokens a video, as one step, its inputs, and their prefix.
+def thinned(batch: Batch, pool: int, *, renumbered: bool) -> Batch:
+    """The batch with so many visual tokens a video, as one step.
 
     Args:
-        batch: of long videos.
-        inputs: [B, P + T, D], as `embed` gives them; gradients flow through the merged tokens.
-        prefix: P.
-        codec: of the prompt.
+        batch: of long videos, its pixels [B, F, 3, side, side].
+        pool: tokens of each video that are left (M).
+        renumbered: whether positions close the gaps of what isn't left.
     """
-    before, behind = len(codec.prefix), prefix - 1
-    tokens, places = inputs[:, before:behind], batch.positions[:, before:behind]
-    seconds = ((places - before) // batch.seen.shape[2]).cpu()
+    count = batch.seen.shape[1] * batch.seen.shape[2]
+    behind = batch.positions.shape[1] - batch.text.shape[1] - 1
+    before = behind - count
+    seconds = (batch.positions[:, before:behind] - before) // batch.seen.shape[2]
     window = max(1, batch.spread // WINDOWS)
-    kept, merged = [], []
-    # On the CPU, where coverage selects anyway: one copy in place of one a window.
-    compared = tokens.detach().float().cpu()
-    for row, features, when in zip(tokens, compared, seconds, strict=True):
-        selection = cover_and_merge(features, when, batch.pool, window)
+    kept, slots = [], []
+    for pixels, when in zip(batch.pixels, seconds, strict=True):
+        selection = cover_and_merge(colours(pixels), when, pool, window)
         assert selection.into is not None, "coverage merges"
+        of_kept = torch.searchsorted(selection.kept, selection.into)
         kept.append(selection.kept)
-        merged.append(_means(row, selection.kept, selection.into))
-    places_kept = torch.stack(kept).to(inputs.device)
-    head, end = torch.arange(before), torch.tensor([behind])
-    text = torch.arange(prefix, inputs.shape[1])
-    left = [part.expand(len(kept), -1).to(inputs.device) for part in (head, end, text)]
-    order = torch.cat([left[0], places_kept + before, *left[1:]], dim=1)
+        slots.append(of_kept.where(selection.into >= 0, pool))
+    chosen = torch.stack(kept)
+    rows, length = len(chosen), batch.positions.shape[1]
+    head, rest = torch.arange(before).expand(rows, -1), torch.arange(behind, length)
+    order = torch.cat([head, chosen + before, rest.expand(rows, -1)], dim=1)
     positions = batch.positions.gather(1, order)
-    length = before + batch.pool
-    if batch.renumbered:
-        gap = positions[:, length : length + 1] - length
-        line = torch.arange(length, device=inputs.device).expand(len(kept), -1)
-        positions = torch.cat([line, positions[:, length:] - gap], dim=1)
+    if renumbered:
+        end = before + pool
+        gaps = positions[:, end:] - positions[:, end : end + 1]
+        positions = torch.cat([torch.arange(end).expand(rows, -1), end + gaps], dim=1)
 
-    def of_kept(facts: Tensor) -> Tensor:
-        each = facts.flatten(1, 2)
-        return each.gather(1, places_kept[..., None].expand(-1, -1, each.shape[-1]))[:, None]
+    def left(facts: Tensor) -> Tensor:
+        every = facts.flatten(1, 2)
+        return every.gather(1, chosen[..., None].expand(-1, -1, every.shape[-1]))[:, None]
 
-    video = torch.stack(merged).to(inputs.dtype)
-    return (
-        replace(
-            batch,
-            positions=positions,
-            dropped=batch.dropped.gather(1, order),
-            seen=of_kept(batch.seen),
-            changed=of_kept(batch.changed),
-            known=of_kept(batch.known),
-            earlier=of_kept(batch.earlier),
-        ),
-        torch.cat([inputs[:, :before], video, inputs[:, behind:]], dim=1),
-        length + 1,
+    return replace(
+        batch,
+        slots=torch.stack(slots),
+        positions=positions,
+        dropped=batch.dropped.gather(1, order),
+        seen=left(batch.seen),
+        changed=left(batch.changed),
+        known=left(batch.known),
+        earlier=left(batch.earlier),
     )
 
 
-def _means(tokens: Tensor, kept: Tensor, into: Tensor) -> Tensor:
-    """Each kept token [M] with those of [V, D] that it represents: their mean [M, D], float32."""
-    owner = torch.searchsorted(kept, into).where(into >= 0, len(kept)).to(tokens.device)
-    sums = tokens.new_zeros(len(kept) + 1, tokens.shape[1], dtype=torch.float32)
-    sizes = torch.bincount(owner, minlength=len(kept) + 1)
-    return (sums.index_add(0, owner, tokens.float()) / sizes.clamp(min=1)[:, None])[:-1]
+def colours(pixels: Tensor) -> Tensor:
+    """What coverage compares, of each token: [F, 3, side, side] float -> [F * N, 49] float32."""
+    cells = nn.functional.avg_pool2d(pixels.float(), CELL)
+    squares = cells.unfold(2, SQUARE // CELL, SQUARE // CELL).unfold(3, *[SQUARE // CELL] * 2)
+    tokens = squares.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    return torch.cat([tokens, torch.full((len(tokens), 1), COMMON)], dim=1)
+
+
+def merged(video: Tensor, slots: Tensor, pool: int) -> Tensor:
+    """Visual tokens in the means of those that each one left stands for.
+
+    Args:
+        video: [B, V + 1, D], the last one ends the video.
+        slots: [B, V] int64, the number of the token that each one is part of; M for none.
+        pool: M.
+
+    Returns:
+        [B, M + 1, D].
+    """
+    rows, count = slots.shape
+    where = slots[..., None].expand(-1, -1, video.shape[-1])
+    sums = torch.zeros(rows, pool + 1, video.shape[-1], device=video.device)
+    sums = sums.scatter_add(1, where, video[:, :count].float())
+    sizes = torch.zeros(rows, pool + 1, device=video.device)
+    sizes = sizes.scatter_add(1, slots, torch.ones_like(slots, dtype=sizes.dtype))
+    means = sums[:, :pool] / sizes[:, :pool, None]
+    return torch.cat([means.to(video.dtype), video[:, count:]], dim=1)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import cycle
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -97,7 +98,7 @@ class Codec:
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, opening: tuple[str, ...] = (OPEN, "user")
     ) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._opening = tokenizer, opening
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self.text = lru_cache(maxsize=65536)(self._text)
         self.prefix = [self._ids[token] for token in opening]
@@ -107,6 +108,10 @@ class Codec:
         self._asks, self._answers = (
             self._text(f"{CLOSE}\n{OPEN}{role}\n") for role in ("user", "assistant")
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it remembers can't be pickled: a process that makes batches begins anew.
+        return type(self), (self._tokenizer, self._opening)
 
     def question(self, text: str, earlier: tuple[tuple[str, str], ...] = ()) -> list[int]:
         """All that stands between the video and the answer, earlier turns included."""

@@ -41,7 +41,6 @@ from training.curriculum import Recipe, Stage
 from training.imitation import IMITATIONS, Imitated
 from training.muon import BatchedMuon
 from training.objective import embed, exact_matches, loss_of, run_layers
-from training.thinning import thinned
 from training.tokenizer import Codec
 from training.world.wording import KINDS
 
@@ -165,8 +164,6 @@ class Trainer:
         self.model.requires_grad_(self.recipe.rate(self.progress.step) > 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             inputs, prefix = embed(self.model, batch, self.codec)
-            if batch.pool:
-                batch, inputs, prefix = thinned(batch, inputs, prefix, self.codec)
             answers: list[tuple[str, float | None]] = []
             costs: list[Tensor] = []
             found = None if batch.vision_only else run_layers(self.model, batch, inputs, prefix)

@@ -108,7 +108,7 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_video_is_measured_by_all_rows(tmp_path: Path) -> None:
     dataset = ShapesLong()
-    items = [item for item in dataset.items("test", 1)][:2]
+    items = dataset.items("test", 1)[:2]
     with torch.inference_mode():
         found = [*measured(load("mini", dtype="float32"), dataset, items)]
     assert [line["row"] for line in found if "card" in line] == [*ROWS]

@@ -1,4 +1,4 @@
-"""The benchmark `shapes-long`: what the file holds, when it happens, and how frames are rendered."""
+"""The benchmark `shapes-long`: what the file holds, when it happens, how frames are rendered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendered videos: which frames are rendered, and that they are read as pictures of a folder are."""
+"""Rendered videos: which frames are rendered, and that they are sampled as pictures are."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def test_a_job_reads_its_rendered_video() -> None:
 
 
 def test_a_start_beyond_the_end() -> None:
-    with pytest.raises(UsageError, match="lies beyond the end of the video, which is 6.0 s long"):
+    with pytest.raises(UsageError, match=r"lies beyond the end of the video, which is 6\.0 s long"):
         read(Rendered("drawn", 6, gray), Sampling(start_s=7.0))

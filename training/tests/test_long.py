@@ -15,13 +15,14 @@ from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from training.batches import Shape, make_batch, moments
 from training.checkpoints import LONG_CONTEXT, export_run
 from training.curriculum import LONG, Recipe, Stage
-from training.thinning import WINDOWS, thinned
+from training.objective import embed, run_layers
+from training.thinning import WINDOWS, merged
 from training.trainer import Trainer, pickled_batch
 from training.world.scripts import draw_script, long_limits
 
 from .parts import batch_of, parts
 
-TINY = Shape(videos=2, frames=12, text=40, lengths=(120,), pool=30, scales=(1,), out_of_domain=0.0)
+TINY = Shape(videos=2, frames=16, text=40, lengths=(120,), pool=30, scales=(1,), out_of_domain=0.0)
 
 
 @pytest.mark.parametrize("seconds", [120, 3600])
@@ -51,48 +52,60 @@ def test_events_of_long_videos_lie_anywhere_and_the_camera_moves_as_in_short_one
     assert 1 / 30 <= min(pans) <= max(pans) <= 3 / 30
 
 
-def inputs_of(batch, prefix: int) -> torch.Tensor:
-    """Inputs whose visual tokens repeat every few frames, so that some stand for others."""
-    torch.manual_seed(1)
-    few = torch.randn(20, 24)
-    tokens = few[torch.arange(prefix + batch.text.shape[1]) % 20].expand(len(batch.text), -1, -1)
-    return (tokens + 0.05 * torch.randn(tokens.shape)).requires_grad_()
-
-
 @pytest.mark.parametrize("renumbered", [False, True])
 def test_thinning_leaves_what_coverage_keeps(renumbered: bool) -> None:
-    shape = replace(TINY, renumbered=renumbered)
-    batch, codec = batch_of(3, shape), parts()[0]
-    prefix, before = shape.prefix, len(codec.prefix)
-    inputs = inputs_of(batch, prefix)
-    thin, found, length = thinned(batch, inputs, prefix, codec)
-    assert length == before + 30 + 1
-    assert found.shape == (2, length + 40, 24)
+    codec = parts()[0]
+    whole = batch_of(3, replace(TINY, pool=0))
+    thin = batch_of(3, replace(TINY, renumbered=renumbered))
+    before, count = len(codec.prefix), 16 * 16
+    end = before + 30
+    assert torch.equal(thin.text, whole.text)
+    assert torch.equal(thin.pixels, whole.pixels)
     for row in range(2):
-        tokens = inputs[row, before : prefix - 1].detach()
-        places = batch.positions[row, before : prefix - 1] - before
-        chosen = cover_and_merge(tokens, places // 16, 30, 120 // WINDOWS)
-        assert chosen.features is not None
-        assert torch.allclose(found[row, before : length - 1], chosen.features, atol=1e-5)
-        # Opening, end and text are as they were.
-        assert torch.equal(found[row, :before], inputs[row, :before])
-        assert torch.equal(found[row, length - 1 :], inputs[row, prefix - 1 :])
+        places = whole.positions[row, before : before + count] - before
+        # By hand: of each 4 x 4 pixels the mean, 4 x 4 of them a token, and what all have.
+        means = whole.pixels[row].unflatten(3, (16, 4)).unflatten(2, (16, 4)).mean((3, 5))
+        tokens = [
+            torch.cat([
+                means[f, :, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].flatten(), torch.tensor([3.0])
+            ])
+            for f in range(16) for r in range(4) for c in range(4)
+        ]  # fmt: skip
+        chosen = cover_and_merge(torch.stack(tokens), places // 16, 30, 120 // WINDOWS)
+        assert chosen.into is not None
         for name in ("seen", "changed", "known", "earlier"):
-            facts = getattr(batch, name)[row].flatten(0, 1)[chosen.kept]
+            facts = getattr(whole, name)[row].flatten(0, 1)[chosen.kept]
             assert torch.equal(getattr(thin, name)[row, 0], facts)
-        own = places[chosen.kept] + before
         here = thin.positions[row]
-        in_line = list(range(before, length - 1))
-        assert here[before : length - 1].tolist() == (in_line if renumbered else own.tolist())
+        in_line, own = list(range(before, end)), (places[chosen.kept] + before).tolist()
+        assert here[before:end].tolist() == (in_line if renumbered else own)
         # The newline stands behind the 120 frames, or behind what is left; the text behind it.
-        end = length - 1 if renumbered else before + 120 * 16
-        assert here[length - 1] == end
-        text = batch.positions[row, prefix:] - batch.positions[row, prefix - 1]
-        assert torch.equal(here[length:] - end, text)
-    found[:, before : length - 1].sum().backward()
-    # Dropped tokens learn as well: they are part of those that stand for them.
-    assert inputs.grad is not None
-    assert (inputs.grad[:, before : prefix - 1] != 0).any(-1).sum() > 2 * 30
+        newline = end if renumbered else before + 120 * 16
+        assert here[end] == newline
+        text = whole.positions[row, before + count :] - (before + 120 * 16)
+        assert torch.equal(here[end:] - newline, text)
+        # Each left token is the mean of those that it stands for, which learn as well.
+        video = torch.randn(2, count + 1, 8, requires_grad=True)
+        found = merged(video, thin.slots, 30)
+        for slot, kept in enumerate(chosen.kept.tolist()):
+            mean = video[row, :-1][chosen.into == kept].mean(0)
+            assert torch.allclose(found[row, slot], mean, atol=1e-6)
+        assert torch.equal(found[row, 30], video[row, count])
+        found[row].sum().backward()
+        assert video.grad is not None
+        learning = (video.grad[row, :-1] != 0).all(-1)
+        assert torch.equal(learning, chosen.into >= 0)
+        assert learning.sum() > 30
+
+
+def test_the_model_reads_what_is_left() -> None:
+    codec, _, model = parts()
+    batch = batch_of(3, TINY)
+    inputs, prefix = embed(model, batch, codec)
+    assert prefix == len(codec.prefix) + 30 + 1
+    assert inputs.shape == (2, prefix + 40, 256)
+    assert batch.positions.shape == batch.dropped.shape == (2, prefix + 40)
+    assert len(run_layers(model, batch, inputs, prefix).logits) == (batch.labels != -100).sum()
 
 
 def test_a_batch_that_was_pickled_is_the_same() -> None:

@@ -1,7 +1,7 @@
 """Builds the file of the benchmark `shapes-long`: videos of 2 to 60 minutes, and their questions.
 
-Each has a card, the needle, in one of ten equal parts of its length: its depth. Lengths, cameras and
-depths take turns, so that the first videos have some of each.
+Each has a card, the needle, in one of ten equal parts of its length: its depth. Lengths, cameras
+and depths take turns, so that the first videos have some of each.
 """
 
 from __future__ import annotations
