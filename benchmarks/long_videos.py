@@ -24,56 +24,64 @@ from benchmarks.long_rules import ROWS, TOKENS, shows_card, whole_frames
 from benchmarks.long_tables import DATA, PAGE, SUFFIX, tables
 from benchmarks.page import machine, put
 from dycoke_cli.compression.base import Method
-from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import EDITION, FPS, ShapesLong
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.stock.quiet import silence_libraries
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Sampling, read
 
 OUT = Path("runs/long-videos")
 DTYPE = "float32"
-OPTIONS = GenerationOptions()
+UNASKED = ("coverage of 8 frames",)
+"""Rows whose kept tokens alone are measured."""
 
 
 def measured(loaded: LoadedModel, dataset: ShapesLong, items: list[Item]) -> Iterator[Any]:
-    """The lines of a video: of each row what is kept of the card, and each question's answer."""
+    """The lines of a video: of each row what is kept of the card, and each question's answer.
+
+    Args:
+        loaded: the model.
+        dataset: the benchmark.
+        items: questions about one video; of a row of `ROWS` that isn't asked only what is kept.
+    """
     video = items[0].video
     script, rendered = dataset.script(video), dataset.file(video)
     whole = VideoSession(loaded, read(rendered, Sampling(fps=FPS)))
     frames, per_frame = whole.video.frames, whole.video.tokens_per_frame
     card, shown = shows_card(script, frames, round(per_frame**0.5)), TOKENS // per_frame
+    features = encode_video(loaded.model, loaded.family, whole.video).embeddings
+    inputs = SelectionInputs(features[: frames * per_frame].view(frames, per_frame, -1))
     for row, method in ROWS.items():
+        if method is None:
+            kept = card[whole_frames(row, frames, shown)]
+        else:
+            kept = card.flatten()[method.choose(inputs).kept]
+        yield {"row": row, "card": int(kept.sum()), "of": int(card.sum())}
+        if row in UNASKED:
+            continue
         session = whole
         if method is None:
             start = script.seconds - shown / FPS if row == "recent" else None
             session = VideoSession(loaded, read(rendered, Sampling(frames=shown, start_s=start)))
-        bound = bind(method or Method(), loaded.traits)
-        questions = [Question(session, item.question) for item in items]
-        answers = ask_together(questions, bound, OPTIONS)
-        if method is None:
-            kept = card[whole_frames(row, frames, shown)]
-        else:
-            (encoded,) = session.prompt(items[0].question, (), bound, OPTIONS)().videos
-            kept = card.flatten()[encoded.selections[bound].kept]
-        yield {
-            "row": row,
-            "tokens": answers[0].tokens.visual_kept,
-            "card": int(kept.sum()),
-            "of": int(card.sum()),
-        }
-        for item, answer in zip(items, answers, strict=True):
+        # One after the other: what was prefilled of the video is used again.
+        for item in items:
+            answer = session.ask(item.question, method or Method())
             right = dataset.score(item, answer.answer).right
-            yield {"row": row, "item": item.id, "said": answer.answer, "right": right}
+            tokens = answer.tokens.visual_kept
+            yield {"row": row, "item": item.id, "tokens": tokens, "said": answer.answer} | {
+                "right": right
+            }
 
 
 def ask(arguments: argparse.Namespace) -> Path:
     """Measure the videos that aren't measured yet; returns the file of what was."""
+    silence_libraries()
     loaded = load(arguments.model, dtype=DTYPE)
     dataset = ShapesLong()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -86,8 +94,9 @@ def ask(arguments: argparse.Namespace) -> Path:
             | {"name": arguments.name, "model": loaded.identity}
             | {"commit": running_commit(), "machine": machine()},
         )
-    videos = grouped(dataset.items("test", arguments.videos), lambda item: item.video)
-    for video, items in videos.items():
+    # A description takes as long as all other answers, and an hour's is hardly ever correct.
+    asked = [i for i in dataset.items("test", arguments.videos) if i.kind != "description"]
+    for video, items in grouped(asked, lambda item: item.video).items():
         if video not in done:
             with torch.inference_mode():
                 lines = [*measured(loaded, dataset, items)]

@@ -31,7 +31,9 @@ def test_lengths_cameras_and_depths_take_turns(split: str, each: int) -> None:
     kinds = Counter((script.seconds, script.label) for script in scripts)
     assert kinds == {(s, c): each for s in LENGTHS_S for c in ("static", "dynamic")}
     depths = [int(card_of(script).begin * 10) for script in scripts]
-    assert Counter(depths) == dict.fromkeys(range(10), len(scripts) // 10)
+    # Of the validation's 40 not all combinations are there, but all depths.
+    assert {*Counter(depths)} == {*range(10)}
+    assert split == "validation" or {*Counter(depths).values()} == {8}
     # A part of the videos has some of each length and camera.
     assert len({(script.seconds, script.label) for script in scripts[:8]}) == 8
     assert len({*depths[:24]}) == 10
