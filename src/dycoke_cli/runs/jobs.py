@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.pictures import Source, pictures_of
+from dycoke_cli.video.pictures import pictures_of
 from dycoke_cli.video.rendered import Rendered
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Video:
     rendered: Rendered | None = None
 
     @property
-    def source(self) -> Source:
+    def source(self) -> str | Rendered:
         """What is read."""
         return self.path if self.rendered is None else self.rendered
 

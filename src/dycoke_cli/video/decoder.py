@@ -71,7 +71,7 @@ class Decoder:
     @contextmanager
     def open(
         self,
-        video: Source,
+        video: Source | Rendered,
         sampling: Sampling,
         *,
         subtitles: SubtitleSource | None = None,
@@ -154,7 +154,7 @@ class Decoder:
 
     def read(
         self,
-        video: Source,
+        video: Source | Rendered,
         sampling: Sampling,
         *,
         check: Callable[[Plan], None] = lambda plan: None,

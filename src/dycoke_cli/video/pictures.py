@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from dycoke_cli.video.subtitles import SubtitleSource
 
-Source = str | tuple[str, ...] | Rendered
-"""Source of a video: a path, the paths of images that are its frames, or a rendered video."""
+Source = str | tuple[str, ...]
+"""Source of a video: a path, or the paths of images that are its frames."""
 
 _DIGITS = re.compile(r"(\d+)")
 _NAMED = 3
@@ -73,7 +73,7 @@ def sources(videos: tuple[str, ...]) -> tuple[Source, ...]:
     return (videos,) if len(videos) > 1 and all(map(is_picture, videos)) else videos
 
 
-def pictures_of(source: Source, name: str | None = None) -> Pictures | None:
+def pictures_of(source: Source | Rendered, name: str | None = None) -> Pictures | None:
     """Images of a video; None if the source is a video file or has no images.
 
     Args:

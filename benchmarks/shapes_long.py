@@ -1,6 +1,6 @@
 """What is left of a needle, and what is answered, in videos of 2 to 60 minutes at equal tokens.
 
-`python -m benchmarks.long_videos` reads the videos of `shapes-long` (test split) at one frame per
+`python -m benchmarks.shapes_long` reads the videos of `shapes-long` (test split) at one frame per
 second, keeps 512 tokens of each by several rules, and writes which of the needle's tokens are kept
 and what is answered into docs/data; an interrupted run resumes. `--model FOLDER --name NAME`
 measures another checkpoint of that world. `--report` makes the tables without a model, and
@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.long_rules import ROWS, TOKENS, shows_card, whole_frames
-from benchmarks.long_tables import DATA, PAGE, SUFFIX, tables
 from benchmarks.page import machine, put
+from benchmarks.shapes_long_rules import ROWS, TOKENS, shows_card, whole_frames
+from benchmarks.shapes_long_tables import DATA, PAGE, SUFFIX, tables
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
@@ -36,7 +36,7 @@ from dycoke_cli.stock.quiet import silence_libraries
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Sampling, read
 
-OUT = Path("runs/long-videos")
+OUT = Path("runs/shapes-long")
 DTYPE = "float32"
 UNASKED = ("coverage of 8 frames",)
 """Rows whose kept tokens alone are measured."""

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.long_rules import ROWS, TOKENS, AtMost, shows_card, whole_frames
-from benchmarks.long_tables import read_measured, tables, verdict
-from benchmarks.long_videos import UNASKED, export, measured
+from benchmarks.shapes_long import UNASKED, export, measured
+from benchmarks.shapes_long_rules import ROWS, TOKENS, AtMost, shows_card, whole_frames
+from benchmarks.shapes_long_tables import read_measured, tables, verdict
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
 from dycoke_cli.models.load import load
