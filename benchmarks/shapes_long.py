@@ -21,11 +21,13 @@ import torch
 
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.page import machine, put
-from benchmarks.shapes_long_rules import ROWS, TOKENS, shows_card, whole_frames
+from benchmarks.shapes_long_rules import ASKED, RULES, SAMPLED, TOKENS, Chosen, shows_card
 from benchmarks.shapes_long_tables import DATA, PAGE, SUFFIX, tables
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import SelectionInputs
-from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.compression.selection import Selection
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.generation import Stopwatch
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import EDITION, FPS, ShapesLong
@@ -38,45 +40,48 @@ from dycoke_cli.video import Sampling, read
 
 OUT = Path("runs/shapes-long")
 DTYPE = "float32"
-UNASKED = ("coverage of 8 frames",)
-"""Rows whose kept tokens alone are measured."""
+KINDS = ("needle", "needle place", "needle order", "order", "letter")
+"""That are asked: those whose answers are short, and told by one or two events."""
 
 
 def measured(loaded: LoadedModel, dataset: ShapesLong, items: list[Item]) -> Iterator[Any]:
-    """The lines of a video: of each row what is kept of the card, and each question's answer.
+    """The lines of a video: of each rule what is kept of the card, of each row the answers.
 
     Args:
         loaded: the model.
         dataset: the benchmark.
-        items: questions about one video; of a row of `ROWS` that isn't asked only what is kept.
+        items: questions about one video.
     """
     video = items[0].video
     script, rendered = dataset.script(video), dataset.file(video)
     whole = VideoSession(loaded, read(rendered, Sampling(fps=FPS)))
     frames, per_frame = whole.video.frames, whole.video.tokens_per_frame
+    features = _features(whole, items[0].question)
     card, shown = shows_card(script, frames, round(per_frame**0.5)), TOKENS // per_frame
-    features = encode_video(loaded.model, loaded.family, whole.video).embeddings
-    inputs = SelectionInputs(features[: frames * per_frame].view(frames, per_frame, -1))
-    for row, method in ROWS.items():
-        if method is None:
-            kept = card[whole_frames(row, frames, shown)]
-        else:
-            kept = card.flatten()[method.choose(inputs).kept]
-        yield {"row": row, "card": int(kept.sum()), "of": int(card.sum())}
-        if row in UNASKED:
-            continue
-        session = whole
-        if method is None:
-            start = script.seconds - shown / FPS if row == "recent" else None
+    chosen = {name: rule(features, TOKENS) for name, rule in RULES.items()}
+    for name, selection in chosen.items():
+        kept = int(card.flatten()[selection.kept].sum())
+        yield {"rule": name, "card": kept, "of": int(card.sum())}
+    for row, (rule, positions) in ASKED.items():
+        session, method = whole, Chosen(selection=chosen[rule], positions=positions)
+        if rule in SAMPLED:
+            start = script.seconds - shown / FPS if rule == "recent" else None
             session = VideoSession(loaded, read(rendered, Sampling(frames=shown, start_s=start)))
         # One after the other: what was prefilled of the video is used again.
         for item in items:
-            answer = session.ask(item.question, method or Method())
-            right = dataset.score(item, answer.answer).right
-            tokens = answer.tokens.visual_kept
-            yield {"row": row, "item": item.id, "tokens": tokens, "said": answer.answer} | {
-                "right": right
-            }
+            answer = session.ask(item.question, Method() if rule in SAMPLED else method)
+            right, tokens = dataset.score(item, answer.answer).right, answer.tokens.visual_kept
+            said = {"tokens": tokens, "said": answer.answer, "right": right}
+            yield {"row": row, "item": item.id, **said}
+
+
+def _features(session: VideoSession, question: str) -> torch.Tensor:
+    """The visual tokens of a video, as the session encodes it once: [F, N, D]."""
+    first = bind(Chosen(selection=Selection(torch.arange(TOKENS))), session.loaded.traits)
+    session.encode(Stopwatch(session.loaded.input_device), first)
+    (encoded,) = session.prompt(question, (), first, GenerationOptions())().videos
+    frames, per_frame = session.video.frames, session.video.tokens_per_frame
+    return encoded.embeddings[: frames * per_frame].view(frames, per_frame, -1)
 
 
 def ask(arguments: argparse.Namespace) -> Path:
@@ -94,8 +99,7 @@ def ask(arguments: argparse.Namespace) -> Path:
             | {"name": arguments.name, "model": loaded.identity}
             | {"commit": running_commit(), "machine": machine()},
         )
-    # A description takes as long as all other answers, and an hour's is hardly ever correct.
-    asked = [i for i in dataset.items("test", arguments.videos) if i.kind != "description"]
+    asked = [item for item in dataset.items("test", arguments.videos) if item.kind in KINDS]
     for video, items in grouped(asked, lambda item: item.video).items():
         if video not in done:
             with torch.inference_mode():

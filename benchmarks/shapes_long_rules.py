@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -24,65 +26,86 @@ SHOWS = 0.25
 """Share of a token's square that the card covers, from which on the token shows the card."""
 
 
-@dataclass(frozen=True)
-class AtMost(Budgeted):
-    """A number of tokens, whatever the length of the video.
+@dataclass(frozen=True, eq=False)
+class Chosen(Budgeted):
+    """Tokens that were selected before, whatever the video.
 
     Attributes:
-        tokens: at most so many.
-        rule: random; evs; or coverage, in windows of eight frames or of a share of the video.
+        selection: of these tokens.
     """
 
-    name: ClassVar[str] = "at-most"
-    tokens: int = TOKENS
-    rule: Literal["random", "evs", "coverage of 8 frames", "coverage of 1/32"] = "random"
+    name: ClassVar[str] = "chosen"
+    selection: Selection = field(kw_only=True)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
-        """The number, exactly."""
-        return min(self.tokens, frames * per_frame)
+        """The number of tokens."""
+        return len(self.selection.kept)
 
     def choose(self, inputs: SelectionInputs) -> Selection:
-        """By the rule; coverage merges the tokens that it drops."""
-        features = inputs.features
-        frames, per_frame = features.shape[:2]
-        count = self.kept_tokens(frames, per_frame)
-        if self.rule == "random":
-            generator = torch.Generator().manual_seed(0)
-            drawn = torch.randperm(frames * per_frame, generator=generator)
-            return Selection(drawn[:count].sort().values)
-        if self.rule == "evs":
-            # Half a token more, so that rounding down gives the number itself.
-            retain = min(1.0, (count + 0.5) / (frames * per_frame))
-            return Selection(EVS(retain=retain).select(features))
-        window = WINDOW if self.rule == "coverage of 8 frames" else max(1, frames // WINDOWS)
-        return cover_and_merge(features.flatten(0, 1), frame_of_each(features), count, window)
+        """The tokens themselves."""
+        return self.selection
 
 
-ROWS: dict[str, AtMost | None] = {
-    "uniform": None,
-    "recent": None,
-    "random": AtMost(positions="kept"),
-    "evs": AtMost(positions="kept", rule="evs"),
-    "coverage of 8 frames": AtMost(positions="kept", rule="coverage of 8 frames"),
-    "coverage of 1/32": AtMost(positions="kept", rule="coverage of 1/32"),
-    "coverage of 1/32, contiguous": AtMost(positions="renumbered", rule="coverage of 1/32"),
-}
-"""Rows of the tables: a rule and positions, or None: whole frames, read as a clip of their own."""
+Rule = Callable[[torch.Tensor, int], Selection]
+"""Selects a number of tokens of `features[F, N, D]`."""
 
 
-def whole_frames(row: str, frames: int, shown: int) -> torch.Tensor:
-    """Which of a video's frames the uniform or the recent row shows: [shown], int64.
-
-    Args:
-        row: "uniform" or "recent".
-        frames: of the video.
-        shown: how many are shown.
-    """
-    if row == "recent":
-        return torch.arange(frames - shown, frames)
-    # The nearest to evenly spaced times, of two the earlier: as `--frames` samples them.
+def uniform(features: torch.Tensor, count: int) -> Selection:
+    """Whole frames, the nearest to evenly spaced times, of two the earlier: as `--frames` does."""
+    frames, per_frame = features.shape[:2]
+    shown = count // per_frame
     times = torch.arange(shown, dtype=torch.float64) * (frames - 1) / (shown - 1)
-    return (times - 0.5).ceil().long()
+    return _whole((times - 0.5).ceil().long(), per_frame)
+
+
+def recent(features: torch.Tensor, count: int) -> Selection:
+    """The last frames."""
+    frames, per_frame = features.shape[:2]
+    return _whole(torch.arange(frames - count // per_frame, frames), per_frame)
+
+
+def _whole(frames: torch.Tensor, per_frame: int) -> Selection:
+    return Selection((frames[:, None] * per_frame + torch.arange(per_frame)).flatten())
+
+
+def at_random(features: torch.Tensor, count: int) -> Selection:
+    """Single tokens, drawn."""
+    drawn = torch.randperm(features.shape[:2].numel(), generator=torch.Generator().manual_seed(0))
+    return Selection(drawn[:count].sort().values)
+
+
+def evs(features: torch.Tensor, count: int) -> Selection:
+    """The tokens that changed most since the frame before."""
+    # Half a token more, so that rounding down gives the number itself.
+    retain = min(1.0, (count + 0.5) / features.shape[:2].numel())
+    return Selection(EVS(retain=retain).select(features))
+
+
+def coverage(features: torch.Tensor, count: int, window: int | None = None) -> Selection:
+    """Coverage, with the others merged, in windows of so many frames, or of a 32nd of the video."""
+    frames = window or max(1, len(features) // WINDOWS)
+    return cover_and_merge(features.flatten(0, 1), frame_of_each(features), count, frames)
+
+
+RULES: dict[str, Rule] = {
+    "uniform": uniform,
+    "recent": recent,
+    "random": at_random,
+    "evs": evs,
+    "coverage, 8 frames": partial(coverage, window=WINDOW),
+    "coverage, 1/32": coverage,
+}
+SAMPLED = ("uniform", "recent")
+"""Rules whose frames the language model reads as a clip of their own."""
+Positions = Literal["kept", "renumbered"]
+ASKED: dict[str, tuple[str, Positions]] = {
+    "uniform": ("uniform", "kept"),
+    "recent": ("recent", "kept"),
+    "random": ("random", "kept"),
+    "coverage": ("coverage, 1/32", "kept"),
+    "coverage, contiguous": ("coverage, 1/32", "renumbered"),
+}
+"""Rows of answers: a rule, and the positions of its tokens."""
 
 
 def shows_card(script: Script, frames: int, side: int) -> torch.Tensor:

@@ -28,7 +28,7 @@ class Measured:
 
     Args:
         header: of the file.
-        card: by row and video: how many tokens are kept that show the card.
+        card: by rule and video: how many tokens are kept that show the card.
         right: by row and question: whether the answer is correct.
         items: the questions, in the benchmark's order.
     """
@@ -54,7 +54,7 @@ def read_measured(file: Path) -> Measured:
         if "item" in one:
             right.setdefault(one["row"], {})[one["item"]] = one["right"]
         else:
-            card.setdefault(one["row"], {})[one["video"]] = one["card"]
+            card.setdefault(one["rule"], {})[one["video"]] = one["card"]
     every = ShapesLong().items(header["split"])
     return Measured(header, card, right, [i for i in every if i.id in right[_BASE]])
 
