@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.shapes_long import UNASKED, export, measured
-from benchmarks.shapes_long_rules import ROWS, TOKENS, AtMost, shows_card, whole_frames
+from benchmarks.shapes_long import export, measured
+from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, shows_card
 from benchmarks.shapes_long_tables import read_measured, tables, verdict
-from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
 from dycoke_cli.models.load import load
 from dycoke_cli.video import Sampling, read
@@ -48,23 +47,20 @@ def test_the_tokens_that_show_the_card_are_those_that_have_its_paper(video: str)
 
 def test_whole_frames_are_those_that_sampling_reads() -> None:
     video = Rendered("drawn", 600, lambda number: np.full((2, 2, 3), number % 251, np.uint8))
-    uniform = read(video, Sampling(frames=32)).timestamps_s
-    assert whole_frames("uniform", 600, 32).tolist() == list(uniform)
-    recent = read(video, Sampling(frames=32, start_s=568.0)).timestamps_s
-    assert whole_frames("recent", 600, 32).tolist() == list(recent)
+    features = torch.zeros(600, 16, 1)
+    for rule, start in (("uniform", None), ("recent", 568.0)):
+        times = read(video, Sampling(frames=32, start_s=start)).timestamps_s
+        kept = RULES[rule](features, 512).kept
+        assert kept.tolist() == [16 * int(t) + i for t in times for i in range(16)]
 
 
-@pytest.mark.parametrize("row", [row for row, method in ROWS.items() if method is not None])
-def test_rules_keep_the_number_of_tokens(row: str) -> None:
-    method = ROWS[row]
-    assert method is not None
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_keep_the_number_of_tokens(rule: str) -> None:
     torch.manual_seed(0)
-    features = torch.randn(100, 16, 8)
-    kept = method.choose(SelectionInputs(features)).kept
-    assert len({*kept.tolist()}) == TOKENS == method.kept_tokens(100, 16)
+    kept = RULES[rule](torch.randn(100, 16, 8), TOKENS).kept
+    assert len({*kept.tolist()}) == TOKENS
     assert kept.tolist() == sorted(kept)
-    few = AtMost(rule=method.rule, tokens=5000)
-    assert few.choose(SelectionInputs(features)).kept.tolist() == list(range(1600))
+    assert 0 <= kept[0] <= kept[-1] < 1600
 
 
 def lines(better: str) -> list[dict]:
@@ -74,7 +70,7 @@ def lines(better: str) -> list[dict]:
     for item in ShapesLong().items("test", 24):
         for row in ("uniform", "random"):
             if item.id.endswith("-0"):
-                found.append({"video": item.video, "row": row, "card": 2 if row == better else 0})
+                found.append({"video": item.video, "rule": row, "card": 2 if row == better else 0})
             found.append({"video": item.video, "item": item.id, "row": row, "right": row == better})
     return found
 
@@ -112,11 +108,14 @@ def test_a_video_is_measured_by_all_rows(tmp_path: Path) -> None:
     items = dataset.items("test", 1)[:2]
     with torch.inference_mode():
         found = [*measured(load("mini", dtype="float32"), dataset, items)]
-    assert [line["row"] for line in found if "card" in line] == [*ROWS]
-    assert {line["tokens"] for line in found if "item" in line} == {TOKENS}
-    assert all(0 <= line["card"] <= line["of"] for line in found if "card" in line)
-    asked = [(row, i.id) for row in ROWS if row not in UNASKED for i in items]
-    assert [(line["row"], line["item"]) for line in found if "item" in line] == asked
+    kept = [line for line in found if "rule" in line]
+    assert [line["rule"] for line in kept] == [*RULES]
+    assert all(0 <= line["card"] <= line["of"] for line in kept)
+    said = [line for line in found if "row" in line]
+    assert [(line["row"], line["item"]) for line in said] == [
+        (row, item.id) for row in ASKED for item in items
+    ]
+    assert {line["tokens"] for line in said} == {TOKENS}
     file = tmp_path / "made-up.jsonl"
     header = {**lines("random")[0]}
     file.write_text(
