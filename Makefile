@@ -21,6 +21,8 @@
 #               (WIDE_STEPS=600; 40 min on two cores; an interrupted run resumes;
 #               BEGIN=runs/control/checkpoint: the control in its place; SEED=3: another draw of clips);
 #               `make tokens-64-kept`: the weights of one such run, from the history, in runs/tokens-64-kept
+# make long     train the bundled model on, on videos of 2 to 60 minutes (DEVICE=cuda: it wants a GPU, an
+#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes)
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something; it imitates the bundled one (QWEN_STEPS=900; an hour; an interrupted run resumes)
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
@@ -60,6 +62,7 @@ STEPS := 3000
 WIDE_STEPS := 600
 SEED := 2
 BEGIN := src/dycoke_cli/models/mini/checkpoint
+LONG_STEPS := 552
 QWEN_STEPS := 900
 SMOLLM2_STEPS := 12000
 DEVICE := cpu
@@ -81,7 +84,7 @@ WORKERS := $(shell nproc)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept long qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(INSTALLED)
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -152,6 +155,11 @@ tokens-64: $(INSTALLED)
 	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
 
 tokens-64-kept: runs/tokens-64-kept/model.safetensors
+
+long: $(INSTALLED)
+	$(BIN)/python -m training train --begin $(BEGIN) --run runs/$@ --long --device $(DEVICE) \
+		--steps $(LONG_STEPS)
+	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
 
 qwen: $(INSTALLED)
 	$(BIN)/python -m training train --architecture qwen2.5-vl --begin $(BEGIN) --run runs/$@ \
