@@ -63,7 +63,7 @@ def measured(loaded: LoadedModel, dataset: ShapesLong, items: list[Item]) -> Ite
         kept = int(card.flatten()[selection.kept].sum())
         yield {"rule": name, "card": kept, "of": int(card.sum())}
     for row, (rule, positions) in ASKED.items():
-        session, method = whole, Chosen(selection=chosen[rule], positions=positions)
+        session, method = whole, Chosen(rule=rule, selection=chosen[rule], positions=positions)
         if rule in SAMPLED:
             start = script.seconds - shown / FPS if rule == "recent" else None
             session = VideoSession(loaded, read(rendered, Sampling(frames=shown, start_s=start)))
@@ -77,7 +77,8 @@ def measured(loaded: LoadedModel, dataset: ShapesLong, items: list[Item]) -> Ite
 
 def _features(session: VideoSession, question: str) -> torch.Tensor:
     """The visual tokens of a video, as the session encodes it once: [F, N, D]."""
-    first = bind(Chosen(selection=Selection(torch.arange(TOKENS))), session.loaded.traits)
+    some = Chosen(rule="first", selection=Selection(torch.arange(TOKENS)))
+    first = bind(some, session.loaded.traits)
     session.encode(Stopwatch(session.loaded.input_device), first)
     (encoded,) = session.prompt(question, (), first, GenerationOptions())().videos
     frames, per_frame = session.video.frames, session.video.tokens_per_frame

@@ -26,16 +26,18 @@ SHOWS = 0.25
 """Share of a token's square that the card covers, from which on the token shows the card."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Chosen(Budgeted):
     """Tokens that were selected before, whatever the video.
 
     Attributes:
+        rule: that selected them, by which a session tells one such method from another.
         selection: of these tokens.
     """
 
     name: ClassVar[str] = "chosen"
-    selection: Selection = field(kw_only=True)
+    rule: str = field(kw_only=True)
+    selection: Selection = field(kw_only=True, compare=False)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """The number of tokens."""

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from benchmarks.shapes_long import export, measured
-from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, shows_card
+from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, Chosen, shows_card
 from benchmarks.shapes_long_tables import read_measured, tables, verdict
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
 from dycoke_cli.models.load import load
 from dycoke_cli.video import Sampling, read
@@ -61,6 +62,14 @@ def test_rules_keep_the_number_of_tokens(rule: str) -> None:
     assert len({*kept.tolist()}) == TOKENS
     assert kept.tolist() == sorted(kept)
     assert 0 <= kept[0] <= kept[-1] < 1600
+
+
+def test_what_one_rule_chose_is_not_taken_for_what_another_did() -> None:
+    one, other = (Selection(torch.arange(i, i + 5)) for i in (0, 5))
+    # A session keeps what was selected by the method.
+    kept = {Chosen(rule="a", selection=one): 1, Chosen(rule="b", selection=other): 2}
+    assert len(kept) == 2
+    assert kept[Chosen(rule="a", selection=other)] == 1
 
 
 def lines(better: str) -> list[dict]:
