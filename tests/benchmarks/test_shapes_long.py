@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from benchmarks.shapes_long import export, measured
 from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, Chosen, shows_card
-from benchmarks.shapes_long_tables import read_measured, tables, verdict
+from benchmarks.shapes_long_tables import DATA, PAGE, read_measured, tables, verdict
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
 from dycoke_cli.models.load import load
@@ -108,6 +109,12 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     assert "| random | 100 ± 0 | 0 ± 0 |" in text
     assert "| rule | 1/10 | 2/10 |" in text
     assert "24 videos (6 of 2 min, 6 of 10 min, 6 of 30 min, 6 of 60 min), 192 questions" in text
+
+
+def test_the_page_has_the_tables_of_the_data() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (on_page,) = re.findall(r"<!-- long-evidence: .*? -->\n(.*?)\n<!-- /long-evid", page, re.DOTALL)
+    assert on_page == tables(DATA)
 
 
 @pytest.mark.extended

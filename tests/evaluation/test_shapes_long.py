@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import pytest
 from dycoke_cli.evaluation.datasets.shapes_long import FILE, LENGTHS_S, ShapesLong, frame
 from dycoke_cli.shapes.script import Event, from_json
 from dycoke_cli.video import Sampling, read
+from tests.cli.harness import run_here
 from tests.shapes.oracle import Oracle
 from training.world import long_benchmark
 from training.world.scripts import content, split_of
 
+PAGE = Path(__file__).parents[2] / "docs" / "long-video.md"
 VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]
 SCRIPTS = {video["id"]: from_json(video["script"]) for video in VIDEOS}
 
@@ -85,6 +88,20 @@ def test_questions_of_each_kind() -> None:
 def test_the_file_is_what_the_program_builds() -> None:
     for index in (0, 41):
         assert json.loads(json.dumps(long_benchmark.build(index))) == VIDEOS[index]
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_command_of_the_page(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("eval", "shapes-long", "--frames", "32")
+    assert f"$ dycoke {' '.join(command)}\n" in PAGE.read_text(encoding="utf-8")
+    run = run_here(*command, "--limit", "1", "--methods", "none", "--workers", "1", "--json")
+    assert run.code == 0, run.err
+    (row,) = run.object["rows"]
+    assert row["questions"] == 8
+    assert [*row["by_label"]] == ["2 min"]
+    assert not [path for path in tmp_path.rglob("*.mp4")]
 
 
 @pytest.mark.parametrize("camera", ["static", "dynamic"])

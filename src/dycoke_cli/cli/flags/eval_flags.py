@@ -39,8 +39,8 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder with the benchmark's annotations and videos, at any depth; of all but shapes, "
-        "which is bundled. Of your own questions the folder with the videos; default: theirs.",
+        help="Folder with the benchmark's annotations and videos, at any depth; of all but shapes "
+        "and shapes-long, which are bundled. Of your own questions the folder with the videos; default: theirs.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
