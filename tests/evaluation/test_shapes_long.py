@@ -101,7 +101,7 @@ def test_the_command_of_the_page(tmp_path, monkeypatch) -> None:
     (row,) = run.object["rows"]
     assert row["questions"] == 8
     assert [*row["by_label"]] == ["2 min"]
-    assert not [path for path in tmp_path.rglob("*.mp4")]
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 @pytest.mark.parametrize("camera", ["static", "dynamic"])

@@ -40,7 +40,8 @@ Data = Annotated[
     typer.Option(
         metavar="DIR",
         help="Folder with the benchmark's annotations and videos, at any depth; of all but shapes "
-        "and shapes-long, which are bundled. Of your own questions the folder with the videos; default: theirs.",
+        "and shapes-long, which are bundled. Of your own questions the folder with the videos; "
+        "default: theirs.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
