@@ -56,7 +56,7 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
-SHORTENED = ("ask", "batch", "bench", "chat", "eval", "serve")
+SHORTENED = ("ask", "batch", "bench", "chat", "eval", "mcp", "serve")
 """The commands whose whole page is shown by --help-all."""
 
 

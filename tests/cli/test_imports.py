@@ -20,7 +20,7 @@ finally:
 
 EVERY_PAGE = (
     "answer.json_bounds", "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
-    "engine.generation_options", "engine.structured_output",
+    "engine.generation_options", "engine.structured_output", "engine.token_options",
     "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.importing", "storage.output_file", "storage.private_file",
@@ -28,12 +28,16 @@ EVERY_PAGE = (
 )  # fmt: skip
 """Modules of the flags and of their layout."""
 
-DOCUMENTS = ("answer.answer", "answer.answer_trace", "answer.guarantee", "answer.option_scores")
+DOCUMENTS = (
+    "answer.answer", "answer.answer_trace", "answer.guarantee", "answer.option_scores",
+    "answer.token_logprobs",
+)  # fmt: skip
 
 ALSO = {
     "ask": (),
     "chat": ("video.clip", "video.info", "video.kept_frames", "video.pictures"),
     "serve": ("storage.cache_folder",),
+    "mcp": (),
     "batch": (),
     "inspect": (*DOCUMENTS, "inspect.inspection", "video.kept_frames"),
     "probe": (*DOCUMENTS, "video.info"),

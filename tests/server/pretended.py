@@ -37,7 +37,7 @@ from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import ENVIRONMENT
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.routes import Service
+from dycoke_cli.server.service import Service
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
@@ -66,12 +66,16 @@ class Pretended:
         words: of each answer: the question's.
         batches: the questions of each call.
         read: frames of each video that was read.
+        options: how each call was to generate.
+        fail_at: the call that has too little memory, from 1; 0 for none.
     """
 
     pause_s: float = 0.0
     batches: list[list[str]] = field(default_factory=list)
     histories: list[Any] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
+    options: list[GenerationOptions] = field(default_factory=list)
+    fail_at: int = 0
     loads: int = 0
     fitting: int = 8
     gate: threading.Event = field(default_factory=threading.Event)
@@ -87,7 +91,8 @@ class Pretended:
     def read_file(self, file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
         check("a plan")
         self.read.append(sampling.frames)
-        content = Path(file.path).read_bytes()
+        paths = (file.path,) if isinstance(file.path, str) else file.path
+        content = b"".join(Path(path).read_bytes() for path in paths)
         times = tuple(n / 25 for n in range(sampling.frames))
         return Clip(np.zeros((sampling.frames, 2, 2, 3), np.uint8), times, content)
 
@@ -116,6 +121,9 @@ class Pretended:
             pretended.gate.wait(PATIENCE_S)
             pretended.batches.append([one.question for one in questions])
             pretended.histories.append(questions[0].history)
+            pretended.options.append(options)
+            if len(pretended.batches) == pretended.fail_at:
+                raise OutOfMemoryError("memory ran out")
             if any("too much" in one.question for one in questions):
                 raise OutOfMemoryError("memory ran out")
             if any("bug" in one.question for one in questions):

@@ -11,11 +11,13 @@ import pytest
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.server.chat_request import ChatRequest, VideoPart, parse
+from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
@@ -108,7 +110,9 @@ def test_compression_and_generation_of_one_request() -> None:
         user="somebody",
     )
     assert (request.method.name, request.method.parameters()["retain"]) == ("dycoke-plus", 0.25)
-    assert request.generation == GenerationOptions(max_new_tokens=7, temperature=0.5, seed=3)
+    assert request.generation == GenerationOptions(
+        max_new_tokens=7, temperature=0.5, seed=3, tokens=TokenOptions(top_p=1.0)
+    )
     assert (request.stream, request.include_usage) == (True, True)
     assert about(max_tokens=5).generation.max_new_tokens == 5
 
@@ -161,6 +165,40 @@ def test_the_form_of_an_answer_as_openai_and_vllm_have_it(
     assert structured == (None if form is None else StructuredOutput(*form))
 
 
+def picture(number: int) -> dict[str, Any]:
+    url = f"data:image/png;base64,{number:04d}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+
+
+def test_consecutive_pictures_are_the_frames_of_one_video() -> None:
+    text = {"type": "text", "text": "And here?"}
+    request = about(picture(1), picture(2), text, picture(3), media_io_kwargs={"video": {"fps": 2}})
+    urls = [f"data:image/png;base64,{number:04d}" for number in (1, 2, 3)]
+    assert request.videos == (
+        VideoPart(None, pictures=(urls[0], urls[1])),
+        VideoPart(None, pictures=(urls[2],)),
+    )
+    assert (request.question, request.times.fps) == ("And here?\nWhat?", 2)
+    assert about(picture(1)).sampling.frames == MOST  # all of them, as of a list of JPEGs
+
+
+def test_pictures_of_two_messages_are_two_videos() -> None:
+    text = {"type": "text", "text": "?"}
+    asked = [{"role": "user", "content": [picture(number), text]} for number in (1, 2)]
+    request = read([asked[0], {"role": "assistant", "content": "A star."}, asked[1]])
+    assert [len(video.pictures) for video in request.videos] == [1, 1]
+
+
+def test_how_tokens_are_drawn_and_where_the_answer_stops() -> None:
+    keys = {"top_p": 0.9, "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1}
+    drawn = about(temperature=0.7, **keys, stop=["\n", "", "END", "\n"], n=3, logprobs=True)
+    assert drawn.generation.tokens == TokenOptions(**keys, stop=("\n", "END"), top_logprobs=0)
+    assert drawn.answers == 3
+    assert about(temperature=0.7, top_k=-1).generation.tokens == TokenOptions(top_k=0)
+    greedy = about(**keys, stop=".", logprobs=True, top_logprobs=5).generation
+    assert greedy.tokens == TokenOptions(repetition_penalty=1.1, stop=(".",), top_logprobs=5)
+
+
 USER = {"role": "user", "content": "What?"}
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
@@ -171,12 +209,30 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([{"role": "assistant", "content": "x"}], {}, "must follow one of the user"),
     ([USER, {"role": "assistant", "content": "x"}], {}, "the last message must be of the user"),
     ([{"role": "user", "content": "  "}], {}, "the last message has no text"),
-    ([{"role": "user", "content": [{"type": "image_url"}]}], {}, "video_url or input_video"),
+    ([{"role": "user", "content": [{"type": "image_file"}]}], {}, "input_video or image_url"),
+    ([{"role": "user", "content": [{"type": "image_url"}]}], {}, "image_url must be an object"),
+    ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": URL}}]}], {},
+     "image_url.url must be a picture"),
     ([{"role": "user", "content": "\ud800"}], {}, "content must be a text"),
     ([{"role": "system", "content": [{"type": "video_url", "video_url": URL}]}, USER], {},
      "only messages of the user have videos"),
-    ([USER], {"n": 2}, "n isn't supported"),
-    ([USER], {"stop": ["x"]}, "stop isn't supported"),
+    ([USER], {"n": 2}, "n above 1 needs a temperature above 0"),
+    ([USER], {"n": 9, "temperature": 1}, "n must be from 1 to 8"),
+    ([USER], {"n": 0}, "n must be from 1 to 8"),
+    ([USER], {"stop": 5}, "stop must be a list"),
+    ([USER], {"stop": ["x" * 1001]}, "must have 1 to 1000 characters"),
+    ([USER], {"stop": [str(n) for n in range(17)]}, "stop has 17 texts, and at most 16"),
+    ([USER], {"top_logprobs": 3}, "top_logprobs needs logprobs"),
+    ([USER], {"logprobs": True, "top_logprobs": 21}, "top_logprobs must be"),
+    ([USER], {"logprobs": 3}, "logprobs must be true or false"),
+    ([USER], {"top_p": 2}, "top_p must be"),
+    ([USER], {"top_p": "1"}, "top_p must be a number"),
+    ([USER], {"top_k": 1.5}, "top_k must be a whole number"),
+    ([USER], {"top_k": -2}, "top_k must be 0 or more"),
+    ([USER], {"min_p": 1.5}, "min_p must be"),
+    ([USER], {"repetition_penalty": 0}, "repetition_penalty must be"),
+    ([USER], {"guided_choice": ["a", "b"], "stop": "."}, "scored, not generated"),
+    ([USER], {"guided_choice": ["a", "b"], "logprobs": True}, "scored, not generated"),
     ([USER], {"tools": [{}]}, "tools isn't supported"),
     ([USER], {"response_format": {"type": "xml"}}, "must be text, json_object or json_schema"),
     ([USER], {"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}},

@@ -14,6 +14,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.evaluation.method_specs import parse_spec
@@ -53,7 +54,7 @@ def test_equal_requests_are_one_batch() -> None:
     assert task().group is not None
     assert task().group == task(question="Where?").group
     assert task().group == task(stream=True).group
-    assert task().group == task(generation=GenerationOptions(max_new_tokens=3)).group
+    assert task().group == task(generation=GenerationOptions(max_new_tokens=3, seed=5)).group
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,9 @@ def test_equal_requests_are_one_batch() -> None:
         {"frames": 3},
         {"method": "evs"},
         {"generation": GenerationOptions(typed=TypedOptions.yes_no())},
+        {"generation": GenerationOptions(typed=TypedOptions(("a", "b")))},
+        {"generation": GenerationOptions(tokens=TokenOptions(stop=("x",)))},
+        {"generation": GenerationOptions(tokens=TokenOptions(top_logprobs=1))},
     ],
     ids=str,
 )
@@ -84,6 +88,7 @@ def test_answers_of_two_forms_are_not_one_batch() -> None:
     "alone",
     [
         {"generation": GenerationOptions(temperature=0.5)},
+        {"generation": GenerationOptions(tokens=TokenOptions(repetition_penalty=1.1))},
         {"method": "fastv"},  # prunes inside the language model, for one sequence
         {"method": "holitom:inner_layer=2"},
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.server.media import Media, opened
+from dycoke_cli.server.media import Media, opened, opened_pictures
 from dycoke_cli.server.refused import Refused
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -72,7 +72,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
     (root / "up").symlink_to(tmp_path)
     (root / "in").symlink_to(video)
     os.mkfifo(root / "pipe")
-    media = Media(root)
+    media = Media((root,))
     for url in (video.as_uri(), f"file://localhost{video.as_uri()[7:]}", f"file://{root}/in"):
         with opened(url, media) as file:
             assert Path(file.path).read_bytes() == b"video"
@@ -105,6 +105,36 @@ def test_a_file_that_changed_is_another_video(tmp_path: Path) -> None:
     digests = set()
     for content in (b"one", b"other"):
         path.write_bytes(content)
-        with opened(path.as_uri(), Media(tmp_path)) as file:
+        with opened(path.as_uri(), Media((tmp_path,))) as file:
             digests.add(file.digest)
     assert len(digests) == 2
+
+
+def test_pictures_are_the_frames_of_one_video(tmp_path: Path) -> None:
+    """In order, from the request and from files; they are another video in another order."""
+    (tmp_path / "b.png").write_bytes(b"second")
+    urls = [data(b"first", "image/png"), (tmp_path / "b.png").as_uri()]
+    media = Media((tmp_path,))
+    with opened_pictures(urls, media) as file, opened_pictures(urls[::-1], media) as other:
+        assert [Path(path).read_bytes() for path in file.path] == [b"first", b"second"]
+        assert file.frames == 2
+        assert file.digest != other.digest
+    assert not os.path.exists(file.path[0])
+    assert os.path.exists(file.path[1])
+
+
+def test_what_is_fetched_of_pictures_is_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[tuple[int, float]] = []
+
+    def fetched(url: str, most_bytes: int, timeout_s: float) -> bytes:
+        left.append((most_bytes, timeout_s))
+        return b"four"
+
+    monkeypatch.setattr("dycoke_cli.server.media.fetch", fetched)
+    media = Media(allow_http=True, most_bytes=10, timeout_s=5)
+    with opened_pictures(["http://a.example/1", "https://a.example/2"], media):
+        pass
+    assert [most for most, _ in left] == [10, 6]
+    assert 0 < left[1][1] <= left[0][1] <= 5
+    with pytest.raises(Refused, match="no addresses"), opened_pictures(["http://a/1"], Media()):
+        pass

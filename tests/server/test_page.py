@@ -99,6 +99,23 @@ def test_the_client_of_openai(address: str) -> None:
     assert done.stdout.decode() == expected
 
 
+@pytest.mark.extended
+@pytest.mark.slow
+def test_responses_by_the_client_of_openai(address: str) -> None:
+    """The second answer is that of a conversation, and its video was prefilled before."""
+    [script] = blocks("python responses")
+    script = script.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    command = [sys.executable, "-m", "dycoke_cli", "ask", "sample_videos/move.mp4", "--follow-up"]
+    command += ["-q", QUESTION, "-q", "What colour is the star?", "--json", "--quiet"]
+    cold = warm.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    first, second = (json.loads(line)["answer"] for line in cold.splitlines())
+    assert done.stdout.decode() == f"{first}\n{second} True\n"
+
+
 def test_llm(address: str, tmp_path: Path) -> None:
     """Streamed and whole: what the server says to the question without a video."""
     if shutil.which("llm") is None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.cli.commands.serve import _service
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import weight_dtype
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.runs.conversation import check_request
 from dycoke_cli.server.media import Media
+from dycoke_cli.server.start import ServiceLimits, start_service
 from dycoke_cli.video import Sampling
 
 
@@ -20,8 +21,10 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_dtype, "instructions", lambda: has)
     loading = LoadOptions(device="cpu")
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
-    media = Media(None, False, most_bytes=1)
-    service = _service(request, media, View(True), 1, 1, 1, 1, False)
+    media = Media((), False, most_bytes=1)
+    unloaded = check_request(request, 1, View(True))
+    limits = ServiceLimits(1, 1, 1, 1)
+    service = start_service(request, unloaded, media, limits, View(True))
     assert service.defaults.loading == loading  # so that commands with the same flags are answered
     has.append("avx512_bf16")  # a change of the free memory would do the same
     engine = service.engine

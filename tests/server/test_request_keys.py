@@ -11,11 +11,16 @@ import pytest
 from openai.types import chat
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.request_keys import ALL, BODY
+from dycoke_cli.server.request_keys import (
+    ALL,
+    ALL_OF_RESPONSES,
+    BODY,
+    RESPONSES,
+    RESPONSES_STREAM,
+)
 from tests.server.test_chat_request import URL, about, read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
@@ -39,8 +44,8 @@ HARMLESS: list[dict[str, Any]] = [
     {"logprobs": False, "top_logprobs": 0, "logit_bias": {}, "tools": [], "tool_choice": "none"},
     {"response_format": {"type": "text"}, "modalities": ["text"], "service_tier": "auto"},
     {"user": "x", "metadata": {"a": "b"}, "safety_identifier": "x", "prompt_cache_key": "k"},
-    {"top_p": 0.9}, {"top_p": 0, "temperature": 0}, {"top_p": 1.0, **SAMPLED},
-    {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False, "min_tokens": 0},
+    {"top_p": 0.9}, {"top_p": 0, "temperature": 0}, {"top_k": 5, "min_p": 0.1},
+    {"top_k": -1, "min_p": 0.0, "ignore_eos": False, "min_tokens": 0},
     {"stop_token_ids": [], "skip_special_tokens": True, "add_generation_prompt": True},
     {"guided_choice": None, "structured_outputs": {"json": None, "json_object": False}},
     {"structured_outputs": None, "chat_template_kwargs": {}, "echo": False},
@@ -51,8 +56,9 @@ HARMLESS: list[dict[str, Any]] = [
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     # OpenAI
-    ({"n": 2}, "n"), ({"n": True}, "n"), ({"stop": "."}, "stop"), ({"logprobs": True}, "logprobs"),
-    ({"top_logprobs": 5}, "top_logprobs"), ({"tools": [TOOL]}, "tools"),
+    ({"n": 2}, "n"), ({"n": True}, "n"), ({"stop": [".", 3]}, "stop[1]"),
+    ({"logprobs": 2}, "logprobs"), ({"top_logprobs": 5}, "top_logprobs"),
+    ({"tools": [TOOL]}, "tools"),
     ({"tool_choice": "required"}, "tool_choice"), ({"functions": [{}]}, "functions"),
     ({"response_format": {"type": "json_object", "x": 1}}, "response_format.x"),
     ({"response_format": {"type": "grammar"}}, "response_format.type"),
@@ -61,12 +67,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"reasoning_effort": "low"}, "reasoning_effort"), ({"verbosity": "low"}, "verbosity"),
     ({"presence_penalty": 0.5}, "presence_penalty"), ({"logit_bias": {"5": 1}}, "logit_bias"),
     ({"prediction": {"type": "content"}}, "prediction"), ({"store": True}, "store"),
-    ({"top_p": 0.9, **SAMPLED}, "top_p"), ({"top_p": 2}, "top_p"), ({"top_p": "1"}, "top_p"),
     ({"max_tokens": 1, "max_completion_tokens": 3}, "max_tokens"),
     ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     # vLLM
-    ({"top_k": 5}, "top_k"), ({"top_k": 1, **SAMPLED}, "top_k"), ({"min_p": 0.5}, "min_p"),
-    ({"repetition_penalty": 1.5}, "repetition_penalty"), ({"best_of": 2}, "best_of"),
+    ({"best_of": 2}, "best_of"),
     ({"ignore_eos": True}, "ignore_eos"), ({"min_tokens": 50}, "min_tokens"),
     ({"stop_token_ids": [5]}, "stop_token_ids"), ({"bad_words": ["x"]}, "bad_words"),
     ({"guided_choice": "yes"}, "guided_choice"), ({"guided_json": {}}, "guided_json"),
@@ -206,33 +210,29 @@ def test_a_system_message_behind_the_last_answer() -> None:
         read([turn("user", "a"), turn("assistant", "x"), turn("system", "Now answer.")])
 
 
-def test_the_default_of_the_server_decides_whether_top_p_changes_anything() -> None:
-    from dataclasses import replace
-
-    from dycoke_cli.server.chat_request import parse
-    from tests.server.test_chat_request import DEFAULTS, MOST
-
-    body = json.dumps({"messages": [turn("user", "What?")], "top_p": 0.5}).encode()
-    assert parse(body, DEFAULTS, MOST).generation.temperature == 0
-    sampled = replace(DEFAULTS, generation=GenerationOptions(temperature=0.5))
-    with pytest.raises(Refused, match="top_p isn't supported with a temperature above 0"):
-        parse(body, sampled, MOST)
-
-
 def tables() -> str:
     """The tables of docs/serve.md, from the code."""
-    lines = ["| object | keys that are read |", "|---|---|"]
+    lines = ["| object | done |", "|---|---|"]
     values: dict[str, list[str]] = defaultdict(list)
-    for keys in ALL:
-        lines.append(f"| {keys.name or 'the body'} | {_listed(keys.read)} |")
+    harmless: list[str] = []
+    for keys in (*ALL, *ALL_OF_RESPONSES):
+        name = _OBJECTS.get(id(keys), keys.name)
+        if keys.read:
+            lines.append(f"| {name or 'the body'} | {_listed(keys.read)} |")
         for key, neutral in keys.neutral.items():
             shown = " ".join(f"`{json.dumps(value)}`" for value in neutral)
-            values[shown or "`null` only"].append(_named(keys.name, key))
-        for key in keys.unused:
-            values["any"].append(_named(keys.name, key))
-    lines += ["", "| value | keys that are accepted with it, or with `null` |", "|---|---|"]
+            values[shown or "`null` only"].append(_named(name, key))
+        harmless += [_named(name, key) for key in keys.unused]
+    lines += ["", "| ignored as harmless, with any value |", "|---|", f"| {_listed(harmless)} |"]
+    lines += ["", "| value | refused with every other value, but for `null` |", "|---|---|"]
     lines += [f"| {value} | {_listed(keys)} |" for value, keys in sorted(values.items())]
     return "\n".join(lines)
+
+
+_OBJECTS = {
+    id(RESPONSES): "the body of /v1/responses",
+    id(RESPONSES_STREAM): "stream_options of /v1/responses",
+}
 
 
 def _named(name: str, key: str) -> str:

@@ -90,10 +90,10 @@ def test_the_openai_client(server: Running) -> None:
         for spelling in ({"dycoke": {"method": "evs"}}, {"mm_processor_kwargs": {"dycoke": "evs"}}):
             assert ask(spelling).usage.dycoke["method"]["name"] == "evs"
         for extra, keys, name in (
-            ({"top_k": 5}, {}, "top_k"),
+            ({"best_of": 5}, {}, "best_of"),
             ({"mm_processor_kwargs": {"fps": 1}}, {}, "mm_processor_kwargs.fps"),
             ({}, {"reasoning_effort": "low"}, "reasoning_effort"),
-            ({}, {"stop": ["."], "stream": True}, "stop"),
+            ({}, {"verbosity": "low", "stream": True}, "verbosity"),
         ):
             with pytest.raises(openai.BadRequestError, match=name) as caught:
                 ask(extra, **keys)
@@ -450,3 +450,81 @@ def raw(server: Running, sent: bytes) -> bytes:
         except OSError:
             pass
     return got
+
+
+def test_the_one_model(server: Running) -> None:
+    url = f"http://127.0.0.1:{server.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        assert client.models.retrieve("mini").id == "mini"
+        with pytest.raises(openai.NotFoundError, match="the model mini alone"):
+            client.models.retrieve("org/other")
+
+
+def test_pictures_of_open_webui_and_langchain(server: Running) -> None:
+    """Text before the pictures, which come as PNG or JPEG, with a level of detail."""
+    pictures = [
+        {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,AAAA", **more}}
+        for kind, more in (("png", {}), ("jpeg", {"detail": "auto"}))
+    ]
+    content = [{"type": "text", "text": "What happens?"}, *pictures]
+    system = {"role": "system", "content": "Be brief."}
+    body = {
+        "model": "mini",
+        "messages": [system, {"role": "user", "content": content}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "stop": None,
+        "n": 1,
+    }
+    status, _, reply = server.request("POST", CHAT, json.dumps(body).encode())
+    assert status == 200
+    assert events(reply)[-1]["usage"]["dycoke"]["frames"] == 2
+    assert server.pretended.read == [2]
+    assert server.pretended.batches == [["Be brief.\n\nWhat happens?"]]
+
+
+def test_several_answers(server: Running) -> None:
+    """One behind the other, each with its index and a seed of its own; the prompt counts once."""
+    more: dict[str, Any] = {"n": 3, "temperature": 1.0, "seed": 5}
+    status, reply = server.ask("one two", **more)
+    assert status == 200
+    assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
+    assert {choice["message"]["content"] for choice in reply["choices"]} == {"one two "}
+    assert reply["usage"]["completion_tokens"] == 9
+    assert reply["usage"]["prompt_tokens"] == 8 * 4 + 5
+    assert [options.seed for options in server.pretended.options] == [5, 6, 7]
+    stream = {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, figures = events(server.request("POST", CHAT, body_of("one two", **more, **stream))[2])
+    assert figures["usage"]["completion_tokens"] == 9
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [choice["index"] for choice in choices] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [choice["finish_reason"] for choice in choices] == [None, None, None, "stop"] * 3
+    assert choices[4]["delta"] == {"role": "assistant", "content": ""}
+    assert server.pretended.read == [8]
+
+
+def test_a_failure_behind_the_first_answer_is_not_tried_again(server: Running) -> None:
+    """Else its client would get the first answer twice."""
+    server.pretended.fail_at = 2
+    status, reply = server.ask("What?", n=2, temperature=1)
+    assert (status, reply["error"]["code"]) == (503, "out_of_memory")
+    assert len(server.pretended.batches) == 2
+
+
+def test_options_of_a_choice_share_no_batch_with_a_text(server: Running) -> None:
+    server.pretended.gate.clear()
+    urls = [f"data:video/mp4;base64,{b64encode(bytes([n])).decode()}" for n in range(4)]
+    keys: list[dict[str, Any]] = [{}, {"guided_choice": ["a", "b"]}, {"stop": "x"}, {}]
+    with ThreadPoolExecutor(4) as pool:
+        asked = []
+        for number, (url, more) in enumerate(zip(urls, keys, strict=True)):
+            asked.append(pool.submit(server.ask, f"q{number}", url, **more))
+            server.wait_for("requests_active", number + 1)
+        time.sleep(0.2)
+        server.pretended.gate.set()
+        assert [one.result()[0] for one in asked] == [200] * 4
+    assert sorted(map(sorted, server.pretended.batches)) in (
+        [["q0"], ["q1"], ["q2"], ["q3"]], [["q0", "q3"], ["q1"], ["q2"]]
+    )  # fmt: skip

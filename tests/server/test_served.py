@@ -119,6 +119,17 @@ def test_a_comparison(address: str) -> None:
 
 @pytest.mark.extended
 @pytest.mark.slow
+def test_frames_as_pictures_have_the_same_answer(address: str) -> None:
+    own = json.loads(dycoke("ask", MOVE, SURE, "--json", "--quiet", "--no-server"))
+    command = ("ask", MOVE, SURE, "--json", "--quiet", "--as-images", "--server", address)
+    served = json.loads(dycoke(*command))
+    assert served["answer"] == own["answer"]
+    for key in ("visual", "visual_kept", "text", "generated"):
+        assert served["tokens"][key] == own["tokens"][key]
+
+
+@pytest.mark.extended
+@pytest.mark.slow
 def test_eval_counts_the_tokens_of_a_model_here(address: str, tmp_path: Path) -> None:
     command = ("eval", "shapes", "--limit", "2", "--methods", "none,evs", "--json", "--quiet")
     command += ("--frames", "4", "--max-new-tokens", "4")
@@ -221,3 +232,26 @@ def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
     )
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
         return json.load(reply)
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_several_answers_are_those_of_their_seeds(address: str) -> None:
+    """Each equals `ask` with that seed; a stop text and log-probabilities go with them."""
+    data = b64encode(MOVE.read_bytes()).decode()
+    video = {"type": "input_video", "input_video": {"data": data}}
+    body = {
+        "messages": [{"role": "user", "content": [video, text("What happens?")]}],
+        "temperature": 1.5, "seed": 3, "n": 2, "logprobs": True, "top_logprobs": 2,
+    }  # fmt: skip
+    reply = post(address, body)
+    flags = ("--temperature", "1.5", "--json", "--quiet", "--no-server")
+    for seed, choice in zip((3, 4), reply["choices"], strict=True):
+        own = json.loads(dycoke("ask", MOVE, "What happens?", "--seed", str(seed), *flags))
+        assert choice["message"]["content"] == own["answer"]
+        tokens = choice["logprobs"]["content"]
+        assert "".join(token["token"] for token in tokens).strip() == own["answer"]
+        for token in tokens:
+            first, second = (one["logprob"] for one in token["top_logprobs"])
+            assert 0 >= first >= max(second, token["logprob"])
+    assert post(address, body | {"n": 1})["usage"]["prompt_tokens_details"]["cached_tokens"] > 0

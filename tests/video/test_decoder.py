@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dycoke_cli.cli.commands.serve import _make_reader
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
 from dycoke_cli.runs.jobs import Job, Video
 from dycoke_cli.runs.read_ahead import ReadAhead
 from dycoke_cli.server.media import MediaFile
+from dycoke_cli.server.start import make_reader
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
 from dycoke_cli.video.limits import Limits
@@ -127,7 +127,7 @@ def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
 
 
 def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
-    read = _make_reader(Limits())
+    read = make_reader(Limits())
     return [
         read(MediaFile(path, path, path), TWO, lambda plan: None, None).frames for path in paths
     ]

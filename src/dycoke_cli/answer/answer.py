@@ -8,7 +8,7 @@ null where it doesn't.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer_trace import Trace
@@ -24,6 +24,7 @@ from dycoke_cli.answer.json_schema import (
     to_dict,
 )
 from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
 
@@ -103,7 +104,12 @@ class Subtitles:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of the prompt and of the answer."""
+    """Tokens of the prompt and of the answer.
+
+    Args:
+        reused: tokens of the prompt that an earlier question had prefilled; equal answers may
+            differ in it.
+    """
 
     visual: Annotated[Count | Unreported, Doc("Visual tokens before compression.")]
     visual_kept: Annotated[Count | Unreported, Doc("Visual tokens at prefill.")]
@@ -128,6 +134,7 @@ class Tokens:
         Count | Unreported | Absent,
         Doc("Tokens of the prompt after compression, as the server counts them.", remote=True),
     ] = ABSENT
+    reused: Annotated[int, NOT_A_KEY] = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,7 @@ class Bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answered question about a video; all fields but `trace` are keys of the JSON object.
+    """One answered question about a video; all fields but the last two are keys of the JSON object.
 
     The answer of a server has null for what the server doesn't report. A question that wasn't put
     to the model has the finish reason "refused", and null for everything that is measured; only
@@ -218,6 +225,7 @@ class Answer:
 
     Args:
         trace: what each generated token attended to, where that was asked for.
+        logprobs: of the answer's tokens, likewise.
     """
 
     schema: str = SCHEMA
@@ -299,6 +307,7 @@ class Answer:
     key: Key = ABSENT
     digest: Digest = ABSENT
     trace: Annotated[Trace | None, NOT_A_KEY] = None
+    logprobs: Annotated[tuple[TokenLogprob, ...] | None, NOT_A_KEY] = None
 
     @property
     def refused(self) -> bool:

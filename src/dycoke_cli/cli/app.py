@@ -29,6 +29,10 @@ _COMMANDS = {
         "dycoke_cli.cli.commands.serve:serve",
         "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
     ),
+    "mcp": (
+        "dycoke_cli.cli.commands.mcp:mcp",
+        "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.",
+    ),
     "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
     "inspect": (
         "dycoke_cli.cli.commands.inspect:inspect",

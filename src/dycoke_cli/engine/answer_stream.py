@@ -12,6 +12,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.grammar_mask import FormedAnswer
+from dycoke_cli.engine.stop_text import UntilStop, end_at
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class AnswerStream:
         tokenizer: of the model.
         most_tokens: at which it ends.
         receiver: gets the text.
+        stops: texts that end it, and aren't part of it.
+        on_token: called with each token.
         formed: where it is in its form; None for free text.
     """
 
@@ -58,37 +61,52 @@ class AnswerStream:
         tokenizer: Any,
         most_tokens: int,
         receiver: Receiver = NOBODY,
+        stops: Sequence[str] = (),
+        on_token: Callable[[int], None] = lambda token: None,
         formed: FormedAnswer | None = None,
     ) -> None:
         self.tokens: list[int] = []
         self.ended_s: float | None = None
         self.most_tokens = most_tokens
-        self._receiver = receiver
-        self._tokenizer, self._formed = tokenizer, formed
+        self._tokenizer, self._receiver = tokenizer, receiver
+        self._stops, self._on_token, self._formed = stops, on_token, formed
         on_text = self._receiver.on_text
-        self._words = None if on_text is None else _Words(tokenizer, on_text, **self._decoding)
+        self._words = (
+            None if on_text is None else _Words(tokenizer, on_text, stops, **self._decoding)
+        )
 
     def add(self, token: int, ends: Collection[int]) -> bool:
         """Add a token, and stream the words that it finishes; return whether it is the last one."""
         self.tokens.append(token)
+        self._on_token(token)
         if self._words is not None:
             self._words.put(torch.tensor([token]))
         last = token in ends or len(self.tokens) == self.most_tokens or self._receiver.has_left()
         if self._formed is not None and token not in ends:
             last = self._formed.add(token) or last
+        last = last or self._is_at_stop
         if last and self._words is not None:
             self._words.end()
         return last
 
     @property
     def text(self) -> str:
-        """The answer without special tokens; of free text, without white space around it."""
-        text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
-        return text.strip() if self._formed is None else text
+        """The answer without special tokens, up to a stop text; free text has no space around."""
+        text = self._decoded()
+        return text if self._formed is not None else text[: end_at(text, self._stops)].strip()
 
     def stopped(self, ends: Collection[int]) -> bool:
-        """Whether it ended by itself: by an end token, or because its form is complete."""
-        return self.tokens[-1] in ends or (self._formed is not None and self._formed.is_complete)
+        """Whether it ended by itself: by an end token, a stop text, or as its form is complete."""
+        complete = self._formed is not None and self._formed.is_complete
+        return self.tokens[-1] in ends or complete or self._is_at_stop
+
+    @property
+    def _is_at_stop(self) -> bool:
+        return bool(self._stops) and end_at(self._decoded(), self._stops) is not None
+
+    def _decoded(self) -> str:
+        text: str = self._tokenizer.decode(self.tokens, skip_special_tokens=True, **self._decoding)
+        return text
 
     @property
     def _decoding(self) -> dict[str, bool]:
@@ -99,13 +117,19 @@ class AnswerStream:
 class _Words(TextStreamer):
     """Streams the finished words of one answer."""
 
-    def __init__(self, tokenizer: Any, on_text: Callable[[str], None], **decoding: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        on_text: Callable[[str], None],
+        stops: Sequence[str],
+        **decoding: bool,
+    ) -> None:
         super().__init__(tokenizer, skip_special_tokens=True, **decoding)
-        self._on_text = on_text
+        self._on_text, self._until = on_text, UntilStop(stops)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """See `TextStreamer`."""
-        if text:
+        if text := self._until.add(text, stream_end):
             self._on_text(text)
 
 

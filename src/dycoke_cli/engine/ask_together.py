@@ -17,7 +17,7 @@ from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver
 from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.chunked_prefill import chunked_prefill
+from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.generation import (
@@ -133,6 +133,8 @@ def ask_together(
         return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
     stage, tokenizer = Stage(), loaded.processor.tokenizer
+    # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
+    prefix = questions[0].session.prefix_for(method) if len(questions) == 1 else None
 
     def report(name: str, done: int, total: int) -> None:
         stage.name = name
@@ -163,6 +165,7 @@ def ask_together(
                 total=watch.read(),
                 peak=peak.read(),
                 session_warnings=item.session.warnings(item.question, method, item.history),
+                reused=prefix.reused if prefix is not None else 0,
             )
             if typed is not None:
                 on_text = item.receiver.on_text
@@ -173,7 +176,7 @@ def ask_together(
         # The clock's hook is the first one: what a method's own does before the decoder is prefill.
         with (
             seconds_at_decoder(loaded.model, watch) as decoder_began,
-            _applied(questions, batch, method, options) as applied,
+            _applied(questions, batch, method, options, prefix) as applied,
         ):
             if typed is None:
                 generate(
@@ -309,7 +312,11 @@ def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
 
 @contextmanager
 def _applied(
-    questions: Sequence[Question], batch: Batch, method: BoundMethod, options: GenerationOptions
+    questions: Sequence[Question],
+    batch: Batch,
+    method: BoundMethod,
+    options: GenerationOptions,
+    prefix: PrefixCache | None,
 ) -> Iterator[Attachment | None]:
     """Within the block, `generate()` sees the videos of a batch by a method.
 
@@ -318,6 +325,7 @@ def _applied(
         batch: their prompts.
         method: bound to the model.
         options: how they are answered.
+        prefix: what was prefilled of the video before, or None.
 
     Returns:
         The attachment; None where the baseline answers without one.
@@ -325,8 +333,6 @@ def _applied(
     session = questions[0].session
     loaded, model = session.loaded, session.loaded.model
     family, fast = loaded.family, loaded.kernels == "fast"
-    # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
-    prefix = session.prefix_for(method) if len(questions) == 1 else None
     with ExitStack() as stack:
         if family.encoded_once:
             stack.enter_context(inject_videos(model, batch.videos, batch.placeholders))

@@ -44,9 +44,14 @@ def has_own_attention(decoder: Any) -> bool:
 
 
 class PrefixCache:
-    """Keys and values of prompts up to the last visual token, for each method that was used."""
+    """Keys and values of prompts up to the last visual token, for each method that was used.
+
+    Attributes:
+        reused: tokens of the newest prompt that weren't computed again.
+    """
 
     def __init__(self) -> None:
+        self.reused = 0
         # By a hash of the inputs: a method that keeps other tokens, or another history in front of
         # the video, has other embeddings there.
         self._stored: OrderedDict[bytes, Entries] = OrderedDict()
@@ -105,7 +110,8 @@ class ChunkedPrefill:
             # The text behind the video is never part of the prefix, so that at least one chunk,
             # with the logits that are wanted, is left for the caller.
             begin, key = visual, _prefix_key(kwargs, visual)
-            if not prefix.restore(key, cache):
+            prefix.reused = visual if prefix.restore(key, cache) else 0
+            if not prefix.reused:
                 self._run(decoder, kwargs, _bounds(0, visual, decoder))
                 prefix.keep(key, cache)
         *chunks, last = _bounds(begin, length, decoder)

@@ -7,18 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from dycoke_cli.answer.answer_trace import Trace
+from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
+from dycoke_cli.engine.logprobs import LogprobRecorder
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
+from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
@@ -96,8 +100,9 @@ class Generated:
 
     Args:
         tokens: `[R]`, int64: the new tokens, with the end token.
-        text: without special tokens.
-        stopped: whether the last one is an end token, or completes the form of the answer.
+        text: without special tokens, up to a stop text.
+        stopped: whether the last one is an end token, ends a stop text, or completes the form of
+            the answer.
         seed: of sampling, or None where decoding was greedy.
         seconds: prefill (to the first token, of the whole batch), first_token (since the watch's
             start), decode (to its own end), by keys of `result.Seconds`.
@@ -105,6 +110,7 @@ class Generated:
         kv_host_bytes: of those that an accelerator leaves in main memory.
         kv_active_bytes: of those that the last step attended to.
         scored: tokens of options that were read behind the prompt, in place of generated ones.
+        logprobs: of the tokens, without the end token; None where they weren't asked for.
         stats: of the method, or None for the baseline.
         trace: of the decoding steps, or None where it wasn't asked for.
     """
@@ -118,6 +124,7 @@ class Generated:
     kv_host_bytes: int
     kv_active_bytes: int
     scored: int = 0
+    logprobs: tuple[TokenLogprob, ...] | None = None
     stats: DecodeStats | None = None
     trace: Trace | None = None
 
@@ -156,7 +163,7 @@ def generate(
         ModelError: logits of an answer aren't finite. The other answers were completed before.
         UsageError: an answer was cut before its form was complete. The others were completed.
     """
-    seed = options.seed
+    seed, own = options.seed, options.tokens or TokenOptions()
     if options.temperature > 0:
         seed = random.getrandbits(32) if seed is None else seed
         sampling: dict[str, Any] = {"do_sample": True, "temperature": options.temperature}
@@ -164,20 +171,28 @@ def generate(
         seed = None
         # A checkpoint's own sampling settings mean nothing to greedy decoding.
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    sampling |= own.arguments(sampled=options.temperature > 0)
     started = watch.read()
     device = input_device(model)
     devices = [device] if device.type == "cuda" else []
     ends, sequences = end_tokens(model), len(batch.input_ids)
     finite = _Finite(sequences, ends)
+    recorder = None if own.top_logprobs is None else LogprobRecorder(sequences, own.top_logprobs)
     # The mask first: `finite` is to see what it leaves of the logits.
     processors = [*([GrammarMask(formed)] if formed else []), finite]
-    if observer is not None:
-        processors.append(observer)
+    processors += [one for one in (observer, recorder) if one is not None]
     limits = limits or [options.max_new_tokens] * sequences
     forms: Sequence[FormedAnswer | None] = formed or [None] * sequences
     answers = [
-        AnswerStream(tokenizer, limit, receiver, form)
-        for limit, receiver, form in zip(limits, receivers, forms, strict=True)
+        AnswerStream(
+            tokenizer,
+            limit,
+            receiver,
+            own.stop,
+            _ignore if recorder is None else partial(recorder.add, number),
+            form,
+        )
+        for number, (limit, receiver, form) in enumerate(zip(limits, receivers, forms, strict=True))
     ]
     outputs: dict[int, Generated] = {}
     first_broken: list[int] = []
@@ -196,15 +211,20 @@ def generate(
         assert first is not None
         assert ended is not None
         in_all, on_host, active = kv_bytes(caches[0])
+        text, logprobs = answers[number].text, None
+        if recorder is not None:
+            written = tokens[:-1] if tokens[-1] in ends else tokens
+            logprobs = tuple(recorder.of(number, written, text, tokenizer))
         outputs[number] = Generated(
             tokens=torch.tensor(tokens),
-            text=answers[number].text,
+            text=text,
             stopped=answers[number].stopped(ends),
             seed=seed,
             seconds={"prefill": first - started, "first_token": first, "decode": ended - first},
             kv_bytes=in_all // sequences,
             kv_host_bytes=on_host // sequences,
             kv_active_bytes=active // sequences,
+            logprobs=logprobs,
         )
         on_generated(number, outputs[number])
 
@@ -232,6 +252,10 @@ def generate(
             "raise max_new_tokens"
         )
     return [outputs[number] for number in range(sequences)]
+
+
+def _ignore(token: int) -> None:
+    """Record nothing."""
 
 
 def model_inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from dycoke_cli.engine.structured_output import StructuredOutput
+from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
@@ -23,6 +24,7 @@ class GenerationOptions:
         trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
         typed: options that the answer is one of, by their probabilities; None generates text.
         structured: form that the text is held to; None for free text.
+        tokens: how tokens are drawn, and what ends the answer; None for the checkpoint's own.
 
     Raises:
         UsageError: a value out of range, or sampling or a form of a typed answer.
@@ -36,6 +38,7 @@ class GenerationOptions:
     trace: int | None = None
     typed: TypedOptions | None = field(default=None, metadata={"before": None})
     structured: StructuredOutput | None = field(default=None, metadata={"before": None})
+    tokens: TokenOptions | None = field(default=None, metadata={"before": None})
 
     def __post_init__(self) -> None:
         check_all(self)
@@ -48,5 +51,15 @@ class GenerationOptions:
             raise UsageError("the options of a typed answer are scored, not sampled or traced")
         if self.typed is not None and self.structured is not None:
             raise UsageError("an answer is one of given options or has a given form, not both")
+        if self.typed is not None and self.tokens is not None and self.tokens.needs_tokens:
+            raise UsageError(
+                "the options of a typed answer are scored, not generated: leave out stop, logprobs "
+                "and repetition_penalty"
+            )
+        if self.structured is not None and self.tokens is not None and self.tokens.ends_or_reports:
+            raise UsageError(
+                "an answer of a given form ends with the form, and its tokens aren't the model's "
+                "free choice: leave out stop and logprobs"
+            )
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

@@ -48,6 +48,7 @@ def make_answer(
     total: float,
     peak: tuple[int | None, int | None],
     session_warnings: Sequence[str] = (),
+    reused: int = 0,
 ) -> Answer:
     """Make the answer object from what the stages measured.
 
@@ -63,6 +64,7 @@ def make_answer(
         total: seconds since the question was asked.
         peak: bytes (working, total).
         session_warnings: see `EncodedVideo.warnings`.
+        reused: tokens of the prompt that an earlier question had prefilled.
     """
     clip, shown = clips[0], sum(visual)
     stats = generated.stats or DecodeStats(
@@ -109,6 +111,7 @@ def make_answer(
         subtitles=_subtitles(clip),
         audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
         tokens=Tokens(
+            reused=reused,
             visual=shown,
             visual_kept=stats.visual_kept,
             visual_active_in_decode=stats.mean_active,
@@ -155,6 +158,7 @@ def make_answer(
         ),
         warnings=tuple(warnings),
         trace=generated.trace,
+        logprobs=generated.logprobs,
     )
 
 

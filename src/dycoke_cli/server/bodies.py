@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from fastapi import Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, to_json

@@ -14,11 +14,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.engine.generation_options import LARGEST_SEED, GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.inspecting import InspectionResult, inspected
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
@@ -35,6 +38,15 @@ T = TypeVar("T")
 
 _MOST_TOGETHER = 8
 _POLL_S = 1.0
+
+
+def _generations(request: ChatRequest) -> list[GenerationOptions]:
+    """How each answer of a request is generated: by a seed of its own."""
+    options = request.generation
+    if options.seed is None:
+        return [options] * request.answers
+    seeds = range(options.seed, options.seed + request.answers)
+    return [replace(options, seed=seed % (LARGEST_SEED + 1)) for seed in seeds]
 
 
 class _CancelledError(DycokeError):
@@ -232,14 +244,17 @@ class EngineThread:
         request = first.request
         self._metrics.add("batches_total")
         if not first.clips and first.session is None:
-            asked = (request.question, request.history, request.generation)
-            self._finish(first, ask_without_video(loaded, *asked, first.on_text))
+            for generation in _generations(request):
+                asked = (request.question, request.history, generation)
+                self._finish(first, ask_without_video(loaded, *asked, first.on_text))
             return
         sessions = [self._session(task, loaded) for task in batch]
 
-        def check_cancelled(*_: Any) -> None:  # called at every token
+        def check_cancelled(stage: str, done: int, total: int) -> None:  # called at every token
             if all(task.cancelled.is_set() for task in batch):
                 raise _CancelledError
+            for task in batch:
+                task.on_progress(stage, done, total)
 
         for session in sessions:
             session.on_progress = check_cancelled
@@ -264,8 +279,9 @@ class EngineThread:
         most = len(batch)
         if most > 1:
             most = sessions[0].fitting(request.question, first.method, request.history)
-        for part in range(0, len(batch), most):
-            ask_together(questions[part : part + most], first.method, request.generation)
+        for generation in _generations(request):  # several of a task that is answered alone
+            for part in range(0, len(batch), most):
+                ask_together(questions[part : part + most], first.method, generation)
 
     def _finish(
         self, task: Task, answer: Answer | InspectionResult, session: VideoSession | None = None

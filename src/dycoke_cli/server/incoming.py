@@ -18,7 +18,7 @@ from typing import IO
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import Request
+from starlette.requests import Request
 
 from dycoke_cli.answer.json_bounds import count_values
 from dycoke_cli.server.admission import Admission
@@ -27,7 +27,7 @@ from dycoke_cli.server.refused import Refused
 
 _SMALL = 4096
 """Characters of a video that stays in the JSON text."""
-_MEDIA_KEYS = frozenset((b"url", b"video_url", b"data"))
+_MEDIA_KEYS = frozenset((b"url", b"video_url", b"image_url", b"data"))
 _DATA_URL = b"data:"
 # All of a string's content that is whole: up to its end, or to an escape that is cut off.
 _CONTENT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)

@@ -86,6 +86,10 @@ def checked(request: ChatRequest) -> ChatRequest:
     if len(request.videos) != 1 or request.history:
         raise Refused(400, "an inspection is of one question about one video")
     generation = request.generation
+    if request.answers > 1 or generation.tokens is not None:
+        raise Refused(
+            400, "an inspection takes no n, stop, logprobs, top_p, top_k, min_p or penalty"
+        )
     most = min(generation.max_new_tokens, _MOST_TOKENS)
     return replace(request, stream=True, generation=replace(generation, max_new_tokens=most))
 

@@ -17,7 +17,8 @@ from dycoke_cli.server.access import KEY, LOOPBACK, Access, has_key, named
 from dycoke_cli.server.connections import ConnectionLimits, LimitedProtocol
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.local_routes import add_local_routes
-from dycoke_cli.server.routes import Service, make_app
+from dycoke_cli.server.routes import make_app
+from dycoke_cli.server.service import Service
 
 _BACKLOG = 128
 _IDLE_LOOK_S = 1.0

@@ -1,7 +1,7 @@
 """Videos of requests, as files: what is in the request, in the folder for media, or fetched.
 
-Requests are untrusted: only files below `--media-root` are opened, and addresses are fetched only
-with `--allow-http`.
+Requests are untrusted: only files below the folders for media are opened, and addresses are fetched
+only with `--allow-http`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import binascii
 import hashlib
 import json
 import os
+import time
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
@@ -28,8 +29,8 @@ _FILE_URL = "file://"
 _PIECE_BYTES = 1024**2
 _MOST_PICTURES = 20_000
 _LONGEST_ESCAPE = 6
-FRAMES_PER_SECOND = 25
-"""What FFmpeg takes for the rate of a stream of JPEGs."""
+FRAMES_PER_SECOND = 25.0
+"""What FFmpeg takes for the rate of a stream of JPEGs; pictures are given the same."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class Media:
     """Where videos may come from.
 
     Args:
-        root: the folder whose files requests may name; None for no files.
+        roots: the folders whose files requests may name.
         allow_http: whether addresses are fetched.
         most_bytes: of a video that is fetched.
         timeout_s: for all of a fetch.
         received: the videos of a request's body, by the names that stand for them.
     """
 
-    root: Path | None = None
+    roots: tuple[Path, ...] = ()
     allow_http: bool = False
     most_bytes: int = 256 * 1024**2
     timeout_s: float = 30.0
@@ -56,13 +57,13 @@ class MediaFile:
     """A video that can be read.
 
     Args:
-        path: of the file.
+        path: of the file; of pictures, those of all.
         digest: tells its content from that of others.
         shown: what to call it in errors.
-        frames: how many JPEGs it consists of; None of a video.
+        frames: how many pictures it consists of; None of a video.
     """
 
-    path: str
+    path: str | tuple[str, ...]
     digest: str
     shown: str
     frames: int | None = None
@@ -75,33 +76,64 @@ def opened(url: str, media: Media) -> Iterator[MediaFile]:
     Raises:
         Refused: such an address isn't taken, or nothing can be read there.
     """
-    scheme = url.partition(":")[0].lower()
-    if scheme == "file":
-        yield _below(url, media.root)
+    if url.partition(":")[0].lower() == "file":
+        yield _below(url, media.roots)
         return
     with temporary_folder() as folder:
-        path = os.path.join(folder, "video")
-        frames = None
-        if scheme == "data":
-            with open(path, "wb") as file:
-                digest, frames = _write_inline(url, media.received, file)
-        elif scheme in ("http", "https"):
-            if not media.allow_http:
-                raise Refused(
-                    400, "this server fetches no addresses (--allow-http): send the video"
-                )
-            content = fetch(url, media.most_bytes, media.timeout_s)
-            digest = hashlib.sha256(content).hexdigest()
-            Path(path).write_bytes(content)
-            del content
-        else:
-            raise Refused(400, "the url of a video must begin with data:, file:// or http")
-        yield MediaFile(path, digest, "the video", frames)
+        yield _file(url, media, os.path.join(folder, "video"))
 
 
-def _below(url: str, root: Path | None) -> MediaFile:
-    """The file below the folder for media that a URL names."""
-    if root is None:
+@contextmanager
+def opened_pictures(urls: Sequence[str], media: Media) -> Iterator[MediaFile]:
+    """The pictures of some addresses, as the frames of one video, for the length of a block.
+
+    The size and the time of a fetch are those of all together.
+
+    Raises:
+        Refused: see `opened`.
+    """
+    digest, left = hashlib.sha256(), media.most_bytes
+    deadline = time.monotonic() + media.timeout_s
+    paths: list[str] = []
+    with temporary_folder() as folder:
+        for number, url in enumerate(urls):
+            path = os.path.join(folder, str(number))
+            limits = replace(media, most_bytes=left, timeout_s=deadline - time.monotonic())
+            one = _file(url, limits, path)
+            if one.path == path and _is_fetched(url):
+                left -= os.path.getsize(path)
+            digest.update(one.digest.encode())
+            assert isinstance(one.path, str)
+            paths.append(one.path)
+        yield MediaFile(tuple(paths), digest.hexdigest(), "the video", len(paths))
+
+
+def _file(url: str, media: Media, path: str) -> MediaFile:
+    """The file of an address; what isn't one already is written to `path`."""
+    scheme, frames = url.partition(":")[0].lower(), None
+    if scheme == "file":
+        return _below(url, media.roots)
+    if scheme == "data":
+        with open(path, "wb") as file:
+            digest, frames = _write_inline(url, media.received, file)
+    elif _is_fetched(url):
+        if not media.allow_http:
+            raise Refused(400, "this server fetches no addresses (--allow-http): send the video")
+        content = fetch(url, media.most_bytes, media.timeout_s)
+        digest = hashlib.sha256(content).hexdigest()
+        Path(path).write_bytes(content)
+    else:
+        raise Refused(400, "the url of a video must begin with data:, file:// or http")
+    return MediaFile(path, digest, "the video", frames)
+
+
+def _is_fetched(url: str) -> bool:
+    return url.partition(":")[0].lower() in ("http", "https")
+
+
+def _below(url: str, roots: Sequence[Path]) -> MediaFile:
+    """The file below a folder for media that a URL names."""
+    if not roots:
         raise Refused(400, "this server reads no files (--media-root): send the video")
     try:
         parts = urlsplit(url)
@@ -114,7 +146,7 @@ def _below(url: str, root: Path | None) -> MediaFile:
     try:
         # Resolved before the check, so that neither `..` nor a link leads outside.
         real = Path(unquote(parts.path, errors="surrogateescape")).resolve(strict=True)
-        inside = real.is_relative_to(root.resolve()) and real.is_file()
+        inside = any(map(real.is_relative_to, (r.resolve() for r in roots))) and real.is_file()
         status = real.stat()
     except (OSError, ValueError, RuntimeError) as error:
         raise missing from error
@@ -135,7 +167,9 @@ def _write_inline(
     head, comma, data = url.partition(",")
     kind, _, encoding = head[len("data:") :].partition(";")
     if not comma or encoding.lower() != "base64":
-        raise Refused(400, "a data: url must be data:video/mp4;base64,… (or of another video type)")
+        raise Refused(
+            400, "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
+        )
     pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
     writer = _Base64Writer(file)
     if kind.lower() != "video/jpeg":

@@ -94,7 +94,9 @@ def read_media(
             video = VIDEO_IO.object(kinds["video"], _PATH)
     for name in ("frames_indices", "total_num_frames", "duration"):
         if files and video.get(name) is not None:
-            raise _refused(name, "is for a list of JPEGs (data:video/jpeg;base64,…); leave it out")
+            raise _refused(
+                name, "is for pictures or a list of JPEGs (data:video/jpeg;base64,…); leave it out"
+            )
     frames = _whole(video, "num_frames")
     fps = _number(video, "fps")
     if fps is not None and not fps > 0:

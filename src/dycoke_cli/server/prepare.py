@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.models.traits import ModelTraits
-from dycoke_cli.server.chat_request import ChatRequest, VideoPart
-from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened
+from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
+from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
@@ -106,10 +107,7 @@ def prepare(
             fits(plan, method, request.generation.max_new_tokens)
 
     with ExitStack() as stack:
-        files = [
-            None if part.url is None else stack.enter_context(opened(part.url, media))
-            for part in request.videos
-        ]
+        files = [_opened(part, media, stack) for part in request.videos]
         pairs = [*zip(request.videos, files, strict=True)]
         digests = tuple(_digest(part, file, sessions) for part, file in pairs)
         key: Hashable = (digests, request.sampling, request.times, inspect)
@@ -125,6 +123,13 @@ def prepare(
     return Task(request, methods, key, clips, session, send, seconds_read, inspect)
 
 
+def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None:
+    """The file of a video, as long as the stack is open; None where a handle names it."""
+    if part.pictures:
+        return stack.enter_context(opened_pictures(part.pictures, media))
+    return None if part.url is None else stack.enter_context(opened(part.url, media))
+
+
 def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
     if file is not None:
         return file.digest
@@ -138,7 +143,9 @@ def _unknown(part: VideoPart) -> Refused:
     if part.uuid is None:
         return Refused(400, "a video has no url")
     return Refused(
-        404, "no video of this uuid is cached with these frames: send it again", "video_not_held"
+        404,
+        "no video of this uuid or response is cached with these frames: send it again",
+        "video_not_held",
     )
 
 
@@ -157,7 +164,8 @@ def _clip(
         return read(file, sampling, check, fit)
     # All of them, or evenly as many as may be.
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
-    chosen = Sampling(frames=min(file.frames, most or file.frames))
+    count = min(file.frames, most or file.frames)
+    chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
     clip = read(file, chosen, check, fit)
     numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
     return request.times.applied(clip, numbers, file.frames)

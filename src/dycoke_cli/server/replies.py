@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"
@@ -22,68 +24,95 @@ class Reply:
 
     Args:
         model: that is served.
+        include_usage: whether a stream ends with the figures.
         id: of the completion.
         created: seconds since 1970.
     """
 
     model: str
+    include_usage: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """The object of an answer that isn't streamed."""
-        message = {"role": "assistant", "content": answer.answer, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _end(answer)}
-        return {**self._head("chat.completion"), "choices": [choice], "usage": usage(answer)}
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The object of answers that aren't streamed."""
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": answer.answer, "refusal": None},
+                "logprobs": _logprobs(answer),
+                "finish_reason": _end(answer),
+            }
+            for index, answer in enumerate(answers)
+        ]
+        return {**self._head("chat.completion"), "choices": choices, "usage": usage(answers)}
 
-    def first(self) -> bytes:
-        """The chunk before all text."""
-        return self._chunk({"role": "assistant", "content": ""})
+    def first(self, index: int = 0) -> bytes:
+        """The chunk before all text of an answer."""
+        return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def text(self, piece: str) -> bytes:
-        """A chunk of the answer."""
-        return self._chunk({"content": piece})
+    def text(self, piece: str, index: int = 0) -> bytes:
+        """A chunk of an answer."""
+        return self._chunk(index, {"content": piece})
 
-    def last(self, answer: Answer, include_usage: bool) -> bytes:
+    def end(self, answer: Answer, index: int = 0) -> bytes:
+        """The chunk behind all text of an answer, with the log-probabilities of all its tokens."""
+        return self._chunk(index, {}, _end(answer), _logprobs(answer))
+
+    def last(self, answers: Sequence[Answer]) -> bytes:
         """What ends a stream."""
-        end = self._chunk({}, _end(answer))
-        if include_usage:
-            head = self._head("chat.completion.chunk")
-            end += event({**head, "choices": [], "usage": usage(answer)})
-        return end + DONE
+        if not self.include_usage:
+            return DONE
+        head = self._head("chat.completion.chunk")
+        return event({**head, "choices": [], "usage": usage(answers)}) + DONE
 
-    def _chunk(self, delta: dict[str, str], end: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, str],
+        end: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": end}
         return event({**self._head("chat.completion.chunk"), "choices": [choice]})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-def usage(answer: Answer) -> dict[str, Any]:
+def usage(answers: Sequence[Answer]) -> dict[str, Any]:
     """Tokens as OpenAI counts them, and under `dycoke` what was dropped and how long it took.
 
     `prompt_tokens` are those that the language model read: without the visual tokens that were
-    dropped before it. The keys of `dycoke` are those of `dycoke ask --json`.
+    dropped before it. The keys of `dycoke` are those of `dycoke ask --json`, of the first answer.
+
+    Args:
+        answers: to one prompt, at least one.
     """
-    if answer.refused:
-        own: dict[str, Any] = {"method": answer.method, "warnings": list(answer.warnings)}
+    first = answers[0]
+    if first.refused:
+        own: dict[str, Any] = {"method": first.method, "warnings": list(first.warnings)}
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}
-    tokens = answer.tokens
-    prompt, generated = tokens.visual_kept + tokens.text, tokens.generated
+    tokens = first.tokens
+    prompt = tokens.visual_kept + tokens.text
+    generated = sum(answer.tokens.generated for answer in answers)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": generated,
         "total_tokens": prompt + generated,
+        "prompt_tokens_details": {
+            "cached_tokens": tokens.reused,
+            "video_tokens": tokens.visual_kept,
+        },
         "dycoke": {
-            "method": answer.method,
-            "frames": answer.frames.count,
+            "method": first.method,
+            "frames": first.frames.count,
             "tokens": to_dict(tokens),
             "visual_dropped": tokens.visual - tokens.visual_kept,
-            "seconds": to_dict(answer.seconds),
-            "seed": answer.seed,
-            "warnings": list(answer.warnings),
-            **typed(answer),
+            "seconds": to_dict(first.seconds),
+            "seed": first.seed,
+            "warnings": list(first.warnings),
+            **typed(first),
         },
     }
 
@@ -95,15 +124,41 @@ def typed(answer: Answer) -> dict[str, Any]:
     return {name: to_dict(value) for name, value in values.items() if value is not ABSENT}
 
 
-def event(document: dict[str, Any]) -> bytes:
-    """A server-sent event."""
-    return f"data: {to_json(document)}\n\n".encode()
+def token_logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Log-probabilities of tokens, as both of OpenAI's protocols have them."""
+    return [
+        {
+            **_token(one.text, one.logprob),
+            "top_logprobs": [_token(text, logprob) for text, logprob in one.likeliest],
+        }
+        for one in tokens
+    ]
+
+
+def event(document: dict[str, Any], name: str | None = None) -> bytes:
+    """A server-sent event; of /v1/responses it has a name."""
+    head = "" if name is None else f"event: {name}\n"
+    return f"{head}data: {to_json(document)}\n\n".encode()
 
 
 def models(name: str, created: int) -> dict[str, Any]:
     """The list with the one model that is served."""
-    one = {"id": name, "object": "model", "created": created, "owned_by": "dycoke"}
-    return {"object": "list", "data": [one]}
+    return {"object": "list", "data": [model(name, created)]}
+
+
+def model(name: str, created: int) -> dict[str, Any]:
+    """The model that is served."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "dycoke"}
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+
+
+def _logprobs(answer: Answer) -> dict[str, Any] | None:
+    if answer.logprobs is None:
+        return None
+    return {"content": token_logprobs(answer.logprobs), "refusal": None}
 
 
 def _end(answer: Answer) -> str:

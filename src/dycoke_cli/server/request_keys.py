@@ -1,4 +1,4 @@
-"""Keys of a request to /v1/chat/completions: a closed list for each of its objects.
+"""Keys of a request to /v1/chat/completions or /v1/responses: a closed list for each object.
 
 A key that isn't listed is refused rather than ignored. The names are those of OpenAI's API, of vLLM
 (`ChatCompletionRequest`) and of llama.cpp. docs/serve.md has the lists as tables.
@@ -75,22 +75,22 @@ BODY = Keys(
     read=frozenset(
         (
             "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
-            "temperature", "top_p", "seed", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
+            "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "n",
+            "logprobs", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
             "structured_outputs", "guided_choice", "response_format",
         )
     ),
     neutral={
         # OpenAI
-        "n": _ONE, "stop": ([], ""), "presence_penalty": _ZERO, "frequency_penalty": _ZERO,
-        "logit_bias": ({},), "logprobs": _OFF, "top_logprobs": _ZERO, "tools": _EMPTY,
+        "presence_penalty": _ZERO, "frequency_penalty": _ZERO, "logit_bias": ({},),
+        "tools": _EMPTY,
         "tool_choice": ("none",), "parallel_tool_calls": (False, True), "functions": _EMPTY,
         "function_call": ("none",), "audio": _NONE,
         "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": _NONE,
         "verbosity": ("medium",), "web_search_options": _NONE, "moderation": _NONE,
         "service_tier": ("auto", "default"), "store": _OFF,
         # vLLM: sampling
-        "best_of": _ONE, "use_beam_search": _OFF, "top_k": (0, -1), "min_p": _ZERO,
-        "repetition_penalty": _ONE, "length_penalty": _ONE, "stop_token_ids": _EMPTY,
+        "best_of": _ONE, "use_beam_search": _OFF, "length_penalty": _ONE, "stop_token_ids": _EMPTY,
         "include_stop_str_in_output": _OFF, "ignore_eos": _OFF, "min_tokens": _ZERO,
         "skip_special_tokens": _ON, "spaces_between_special_tokens": _ON, "watermarking": _OFF,
         "truncate_prompt_tokens": _NONE, "truncation_side": _NONE, "prompt_logprobs": _NONE,
@@ -190,15 +190,65 @@ PARTS = {
         unused=_HINTS,
         advice=_ADVICE,
     ),
+    "image_url": Keys("part image_url", frozenset(("type", "image_url")), unused=_HINTS),
 }
 """Keys of a part of a message, by its type."""
+IMAGE_URL = Keys("image_url", frozenset(("url",)), unused=frozenset(("detail",)))
 VIDEO_URL = Keys("video_url", frozenset(("url",)), advice=_ADVICE)
 INPUT_VIDEO = Keys("input_video", frozenset(("data", "url")), advice=_ADVICE)
 
+RESPONSES = Keys(
+    "",
+    read=frozenset(
+        (
+            "model", "input", "instructions", "previous_response_id", "store", "metadata", "stream",
+            "stream_options", "max_output_tokens", "temperature", "top_p", "top_k", "min_p",
+            "repetition_penalty", "seed", "stop", "include", "top_logprobs", "media_io_kwargs",
+            "mm_processor_kwargs", "dycoke", "structured_outputs",
+        )
+    ),
+    neutral={
+        "background": _OFF, "conversation": _NONE, "context_management": _NONE,
+        "max_tool_calls": _NONE, "moderation": _NONE, "parallel_tool_calls": (False, True),
+        "prompt": _NONE, "reasoning": ({},), "service_tier": ("auto", "default"),
+        "text": ({}, {"format": {"type": "text"}}), "tool_choice": ("none", "auto"),
+        "tools": _EMPTY, "truncation": ("disabled",),
+    },
+    unused=frozenset(
+        (
+            "user", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
+            "prompt_cache_retention",
+        )
+    ),
+)  # fmt: skip
+"""The whole body of a request to /v1/responses."""
+RESPONSES_STREAM = Keys("stream_options", frozenset(), {"include_obfuscation": _OFF})
+_ITEM = frozenset(("type", "role", "content"))
+_ASKED = Keys("input (user, system, developer)", _ITEM, {"status": ("completed",), "id": _NONE})
+_SAID = Keys("input (assistant)", _ITEM, unused=frozenset(("id", "status", "phase")))
+ITEMS = {"user": _ASKED, "system": _ASKED, "developer": _ASKED, "assistant": _SAID}
+"""Keys of a message of `input`, by its role."""
+INPUT_TEXT = Keys("part input_text", frozenset(("type", "text")), unused=_HINTS)
+OUTPUT_TEXT = Keys(
+    "part output_text",
+    frozenset(("type", "text")),
+    unused=frozenset(("annotations", "logprobs", "parsed")),
+)
+INPUT_IMAGE = Keys(
+    "part input_image",
+    frozenset(("type", "image_url")),
+    {"file_id": _NONE},
+    _HINTS | {"detail"},
+)
+
+ALL_OF_RESPONSES = (
+    RESPONSES, RESPONSES_STREAM, _ASKED, _SAID, INPUT_TEXT, INPUT_IMAGE, OUTPUT_TEXT,
+)  # fmt: skip
+"""The keys of the objects that only requests to /v1/responses have."""
 ALL = (
     BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
     VIDEO_IO,
-    _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO,
+    _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL,
 )  # fmt: skip
 """The keys of all objects of a request."""
 
@@ -234,6 +284,20 @@ def object_of(given: Any, path: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Refused(400, f"{path} must be an object", parameter=path)
     return given
+
+
+def options_of(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """An object of the body with options; empty where it isn't there.
+
+    Args:
+        given: the body.
+        keys: of the object, whose name is its key.
+
+    Raises:
+        Refused: see `Keys.object`.
+    """
+    found = given.get(keys.name)
+    return {} if found is None else keys.object(found, keys.name)
 
 
 def flag_of(given: Mapping[str, Any], key: str) -> bool:

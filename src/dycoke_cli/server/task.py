@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
@@ -35,11 +35,12 @@ class Task:
         send: called in the engine's thread with each piece of the answer, and with what ends it.
         seconds_read: that reading the videos took.
         inspect: whether it is inspected.
+        on_progress: called in the engine's thread with (stage, done, total).
         cancelled: set when the client has gone.
 
     Attributes:
-        has_text: whether the client got text of the answer: then it can't be begun anew.
-        ended: whether the client got the answer, or an error.
+        has_text: whether the client got some of the answers: then they can't be begun anew.
+        ended: whether the client got the answers, or an error.
     """
 
     request: ChatRequest
@@ -50,10 +51,12 @@ class Task:
     send: Callable[[Event], None]
     seconds_read: float = 0.0
     inspect: bool = False
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     cancelled: threading.Event = field(default_factory=threading.Event)
     since: float = field(default_factory=time.monotonic)
     has_text: bool = field(default=False, init=False)
     ended: bool = field(default=False, init=False)
+    _answered: int = field(default=0, init=False)
 
     @property
     def method(self) -> BoundMethod:
@@ -61,22 +64,27 @@ class Task:
         return self.methods[0]
 
     @property
+    def answers(self) -> int:
+        """How many answers it gets; each is sent when it ends."""
+        return self.request.answers
+
+    @property
     def group(self) -> Hashable | None:
         """Equal for tasks that can be one batch; None for a task that is answered alone."""
-        # Sampling depends on the rest of a batch, and pruning inside the language model selects
-        # tokens for a single sequence.
+        # Sampling depends on the rest of a batch, a penalty of repetition on its padding, and
+        # pruning inside the language model selects tokens for a single sequence.
+        tokens = self.request.generation.tokens
         alone = (
             self.inspect
             or len(self.clips) != 1
             or self.request.generation.temperature > 0
             or self.method.inside is not None
         )
-        if alone:
+        if alone or (tokens is not None and tokens.repetition_penalty is not None):
             return None
-        # Of greedy decoding the number of tokens is left, too, which each answer has for itself.
-        generation = self.request.generation
-        form = (generation.typed, generation.structured)
-        return self.clips[0].frames.shape, self.method, form
+        # Each answer of a batch has its own number of tokens; a seed means nothing to greedy ones.
+        generation = replace(self.request.generation, max_new_tokens=1, seed=None)
+        return self.clips[0].frames.shape, self.method, generation
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
@@ -85,8 +93,8 @@ class Task:
 
     def deliver(self, event: Event) -> None:
         """Send a part of the answer, or what ends it."""
-        if isinstance(event, (str, TextDelta)):
-            self.has_text = True
-        else:
+        self.has_text = self.has_text or not isinstance(event, BaseException)
+        self._answered += isinstance(event, Answer)
+        if not isinstance(event, (str, TextDelta, Answer)) or self._answered == self.answers:
             self.ended = True
         self.send(event)

@@ -9,7 +9,7 @@ read of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -101,7 +101,10 @@ class Decoder:
         try:
             pictures = None if video == STDIN else pictures_of(video, shown_as)
             if pictures is not None:
-                one = self._one_of_many(admit)
+                shown = {}
+                if isinstance(video, tuple) and shown_as is not None:
+                    shown = {one: f"{shown_as} (frame {n})" for n, one in enumerate(video, 1)}
+                one = self._one_of_many(admit, shown)
                 one = video.read_one if isinstance(video, Rendered) else one
                 yield PictureReader(pictures, sampling, one, admit, subtitles, fitted=fitted)
                 return
@@ -136,13 +139,15 @@ class Decoder:
             finally:
                 opened.end()
 
-    def _one_of_many(self, admit: Callable[[int], None]) -> Callable[[str, Sampling], Clip]:
-        """Reader of single images, which share one time limit."""
+    def _one_of_many(
+        self, admit: Callable[[int], None], shown: Mapping[str, str]
+    ) -> Callable[[str, Sampling], Clip]:
+        """Reader of single images, which share one time limit; `shown` names them in errors."""
         left_s = self._limits.time_limit
 
         def read(picture: str, sampling: Sampling) -> Clip:
             nonlocal left_s, admit
-            name = display_name(picture)
+            name = shown.get(picture) or display_name(picture)
             opened = OpenClip(self.start(), self.stop, name, self._limits, admit, left_s)
             with self._begun(opened, picture, name, sampling):
                 clip = opened.read()

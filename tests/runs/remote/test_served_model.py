@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Seconds, Tokens
+from dycoke_cli.answer.json_schema import keys
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.eval_request import BUNDLED
@@ -30,8 +31,8 @@ Served = tuple[Endpoint, ServedModel]
 # What is counted and measured on this side, whatever the server reports.
 OWN_TOKENS = {"generated", "prompt"}
 OWN_SECONDS = {"load", "video_decode", "first_token", "request", "total"}
-TOKENS = {field.name: n for n, field in enumerate(fields(Tokens), 20)}
-SECONDS = {field.name: n / 8 for n, field in enumerate(fields(Seconds), 20)}
+TOKENS = {name: n for n, name in enumerate(keys(Tokens), 20)}
+SECONDS = {name: n / 8 for n, name in enumerate(keys(Seconds), 20)}
 KEYS = [
     *(("tokens", name) for name in TOKENS.keys() - OWN_TOKENS),
     *(("seconds", name) for name in SECONDS.keys() - OWN_SECONDS),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,23 +20,11 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.extras import need
-from dycoke_cli.video.limits import Limits
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from dycoke_cli.request import Request
-    from dycoke_cli.server.media import Media, MediaFile
-    from dycoke_cli.server.prepare import CheckPlan, ReadClip
-    from dycoke_cli.server.routes import Service
-    from dycoke_cli.video import Clip, Sampling
-    from dycoke_cli.video.kept_frames import Fit
 
 _SERVER = "Server"
 _LIMITS = "Limits"
 _MIB = 1024**2
 _BACKGROUND_IDLE_S = 900.0
-_BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed size
 _CONNECTIONS = 4  # open connections per admitted request; idle ones cost little
 _LEAST_CONNECTIONS = 64
 
@@ -201,7 +187,8 @@ def serve(
     note = BUNDLED_NOTE if model.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
     key = os.environ.get(KEY) or None
-    media = Media(media_root, allow_http, most_bytes=body_limit * _MIB)
+    roots = () if media_root is None else (media_root,)
+    media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
     announce: Callable[[str], None] = (lambda text: None) if quiet else render.note
     with (
         detached(announce, background) as announce_ready,
@@ -209,14 +196,18 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
+        from dycoke_cli.runs.conversation import check_request
         from dycoke_cli.server.connections import ConnectionLimits
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener
+        from dycoke_cli.server.start import ServiceLimits, start_service
 
         address = Address(host, port, key)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
-            service = _service(request, media, view, queue, frame_limit, body_limit, hold, cache)
+            unloaded = check_request(request, 1, view)
+            bounds = ServiceLimits(queue, frame_limit, body_limit, hold)
+            service = start_service(request, unloaded, media, bounds, view, cache=cache)
             # Without it, all others are answered: only the user's commands don't find the server.
             unreachable = None if background else view.warning
             with closing(LocalListener(request.limits, unreachable)) as local:
@@ -236,73 +227,3 @@ def serve(
                     IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
                 )
                 run(server, service, [listening, *local.sockets], idling)
-
-
-def _service(
-    request: Request,
-    media: Media,
-    view: View,
-    queue: int,
-    frame_limit: int,
-    body_limit: int,
-    hold: int,
-    cache: bool,
-) -> Service:
-    """Load the model, and assemble the service."""
-    from dycoke_cli.runs.conversation import bind_loaded, check_plan, check_request
-    from dycoke_cli.stock.importing import uncollected
-
-    unloaded = check_request(request, 1, view)
-    with uncollected():
-        from dycoke_cli.engine.visual_cache import VisualCache
-        from dycoke_cli.models.load import load
-        from dycoke_cli.models.prompts.audio_rate import listening
-        from dycoke_cli.server.admission import Admission
-        from dycoke_cli.server.engine_thread import EngineThread
-        from dycoke_cli.server.incoming import BodyLimits
-        from dycoke_cli.server.metrics import Metrics
-        from dycoke_cli.server.routes import Service
-        from dycoke_cli.server.session_cache import SessionCache
-        from dycoke_cli.stock.quiet import silence_libraries
-
-    silence_libraries()
-    view.stage("load" if unloaded.local else "fetch")
-    loaded = load(unloaded.source, on_stage=view.stage, **asdict(request.loading))
-    # Loaded again after idling, it has the same dtype: later, less memory may be free.
-    options = request.loading.with_dtype(loaded.model.dtype)
-    reload = partial(load, unloaded.source, **asdict(options))
-    # Raises if the model doesn't support the method, so that the server never starts with it.
-    bind_loaded(loaded, request.method, unloaded)
-    metrics = Metrics()
-    sessions = SessionCache(hold, metrics)
-    kept = VisualCache() if cache else None
-    return Service(
-        defaults=replace(
-            request, sampling=listening(request.sampling, unloaded.source, request.loading)
-        ),
-        engine=EngineThread(reload, loaded, sessions, metrics, kept),
-        sessions=sessions,
-        media=media,
-        read=_make_reader(request.limits),
-        admission=Admission(queue, _BODIES * body_limit * _MIB, metrics),
-        metrics=metrics,
-        most_frames=frame_limit,
-        bodies=BodyLimits(body_limit * _MIB),
-        context=loaded.context_length,
-        fits=partial(check_plan, unloaded),
-    )
-
-
-def _make_reader(limits: Limits) -> ReadClip:
-    """Reader of request videos; each is decoded in a process of its own."""
-    from dycoke_cli.video.decoder import Decoder, prepare_decoders
-
-    prepare_decoders()
-
-    def read(
-        file: MediaFile, sampling: Sampling, check: CheckPlan, fit: Future[Fit] | None
-    ) -> Clip:
-        with Decoder(limits) as decoder:
-            return decoder.read(file.path, sampling, shown_as=file.shown, check=check, fit=fit)
-
-    return read

@@ -1,0 +1,80 @@
+"""`dycoke mcp`: tools for agents, over the Model Context Protocol on stdin and stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dycoke_cli.cli import pages
+from dycoke_cli.cli.flags import request_flags
+from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.render.view import View
+from dycoke_cli.errors import UsageError
+from dycoke_cli.extras import need
+from dycoke_cli.unicode import display_name
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="DIR…",
+        help="Folders whose videos agents may name; files elsewhere are refused.",
+        show_default=False,
+    ),
+]
+FrameLimit = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="Frames per video, whatever an agent asks for."),
+]
+BRIEF = """
+    --model --frames --fps --device --quantize --method --max-new-tokens --frame-limit
+"""
+
+
+@spread
+def mcp(
+    *,
+    folders: Folders,
+    frame_limit: FrameLimit = 256,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
+    method: MethodFlags,
+    generation: request_flags.Generation,
+    help_all: pages.HelpAll = False,
+) -> None:
+    """Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.
+
+    Examples:
+        dycoke mcp ~/Videos
+        dycoke mcp /data/videos /data/clips --model qwen2.5-vl-3b --method dycoke
+
+    The tools are ask_video, probe_video and frames. The model is loaded at the first question. An
+    agent's program starts this command; docs/serve.md has its settings.
+    """
+    need("mcp", "mcp", "dycoke mcp")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{display_name(str(folder))} isn't a folder")
+    if method.guard is not None or method.guard_mean is not None:
+        raise UsageError("--guard is for ask, chat and batch; leave it out")
+    request = method.applied(
+        request_flags.request(model, loading, sampling, generation, limits=limits)
+    )
+    with View(quiet=False) as view, speaking_of_flags():
+        from dycoke_cli.runs.conversation import check_request
+        from dycoke_cli.server.agents.mcp_server import make_mcp_server
+        from dycoke_cli.server.agents.video_tools import VideoTools
+        from dycoke_cli.server.start import ServiceLimits
+
+        unloaded = check_request(request, 1, view)
+        tools = VideoTools(folders, request, unloaded, ServiceLimits(frames=frame_limit))
+        named = ", ".join(display_name(str(folder.resolve())) for folder in folders)
+        try:
+            make_mcp_server(tools, named).run()
+        finally:
+            tools.close()

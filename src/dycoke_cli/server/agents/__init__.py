@@ -1,0 +1,1 @@
+"""`dycoke mcp`: tools of the Model Context Protocol, by which agents ask about videos."""

@@ -1,0 +1,159 @@
+"""The tools of `dycoke mcp` as a server of the Model Context Protocol (official package `mcp`)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import anyio
+from anyio import from_thread
+from anyio.to_thread import run_sync
+from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
+from pydantic import Field
+
+from dycoke_cli.server.agents.video_tools import (
+    MOST_PICTURES,
+    Part,
+    VideoQuestion,
+    VideoTools,
+    progress_of,
+)
+from dycoke_cli.server.refused import refused
+from dycoke_cli.unicode import to_json
+from dycoke_cli.version import __version__
+
+T = TypeVar("T")
+
+_SENTENCES = {
+    "load": "Loading the model",
+    "vision": "Encoding frames",
+    "prefill": "Prefill",
+    "decode": "Generating",
+}
+_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+
+Video = Annotated[str, Field(description="Path of a video file.")]
+Start = Annotated[
+    float | None, Field(ge=0, description="Start of the part, in seconds; default: the beginning.")
+]
+End = Annotated[
+    float | None, Field(ge=0, description="End of the part, in seconds; default: the end.")
+]
+
+
+def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
+    """The server, whose `run` answers on stdin and stdout.
+
+    Args:
+        tools: what it offers.
+        folders: that videos may be in, in words.
+    """
+    server: MCPServer[Any] = MCPServer(
+        "dycoke",
+        version=__version__,
+        instructions=f"Answers questions about the videos below {folders}. ask_video costs a few "
+        "tokens; frames sends pictures, which cost many.",
+        log_level="ERROR",
+    )
+
+    @server.tool(annotations=_READS)
+    async def ask_video(
+        context: Context[Any, Any],
+        video: Video,
+        question: Annotated[str, Field(description="About the video, in plain words.")],
+        start: Start = None,
+        end: End = None,
+        choices: Annotated[
+            list[str] | None,
+            Field(description="Options that the answer is one of; their probabilities come back."),
+        ] = None,
+        method: Annotated[
+            str | None,
+            Field(description="Compression, such as none, dycoke or dycoke-plus:retain=0.25."),
+        ] = None,
+        frames: Annotated[
+            int | None, Field(ge=1, description="Frames that the model reads, evenly spaced.")
+        ] = None,
+    ) -> CallToolResult:
+        """Ask a question about a video, or about a part of it. A video model watches it."""
+        options = tuple(choices or ())
+        asked = VideoQuestion(video, question, Part(start, end), options, method, frames)
+        cancelled = threading.Event()
+        report = partial(_report, context, cancelled)
+        return await _run(partial(tools.ask, asked, report, cancelled), _answer, cancelled)
+
+    @server.tool(annotations=_READS)
+    async def probe_video(video: Video, start: Start = None, end: End = None) -> CallToolResult:
+        """Length, size, codecs and streams of a video; and which frames a question would read."""
+        return await _run(partial(tools.probe, video, Part(start, end)), _document)
+
+    @server.tool(annotations=_READS)
+    async def frames(
+        video: Video,
+        start: Start = None,
+        end: End = None,
+        count: Annotated[
+            int, Field(ge=1, le=MOST_PICTURES, description="How many, evenly spaced.")
+        ] = 4,
+    ) -> CallToolResult:
+        """Look at a few frames of a video: pictures, each behind its time."""
+        return await _run(partial(tools.frames, video, Part(start, end), count), _pictures)
+
+    return server
+
+
+async def _run(
+    work: Callable[[], T],
+    shown: Callable[[T], CallToolResult],
+    cancelled: threading.Event | None = None,
+) -> CallToolResult:
+    """The result of work in a thread; an error becomes a sentence for the agent.
+
+    Args:
+        work: is called.
+        shown: makes the result of what it returns.
+        cancelled: set when the client gives up, so that it ends.
+    """
+    try:
+        return shown(await run_sync(work, abandon_on_cancel=cancelled is not None))
+    except anyio.get_cancelled_exc_class():
+        if cancelled is not None:
+            cancelled.set()
+        raise
+    except Exception as error:
+        return CallToolResult(content=[_text(str(refused(error)))], is_error=True)
+
+
+def _answer(found: dict[str, Any]) -> CallToolResult:
+    lines = [found["answer"]]
+    if "probabilities" in found:
+        lines.append(to_json({"probabilities": found["probabilities"]}))
+    lines += [f"Warning: {warning}" for warning in found["warnings"]]
+    return CallToolResult(content=[_text("\n".join(lines))], structured_content=found)
+
+
+def _document(found: dict[str, Any]) -> CallToolResult:
+    return CallToolResult(content=[_text(to_json(found))], structured_content=found)
+
+
+def _pictures(found: list[tuple[float, bytes]]) -> CallToolResult:
+    content: list[ContentBlock] = []
+    for time_s, jpeg in found:
+        content += [_text(f"{time_s:.2f} s"), Image(data=jpeg, format="jpeg").to_image_content()]
+    return CallToolResult(content=content)
+
+
+def _text(text: str) -> TextContent:
+    return TextContent(type="text", text=text)
+
+
+def _report(
+    context: Context[Any, Any], cancelled: threading.Event, stage: str, done: int, total: int
+) -> None:
+    """Notify the client of a step, from the thread of a question."""
+    if not cancelled.is_set():
+        share, sentence = progress_of(stage, done, total), _SENTENCES.get(stage, stage)
+        from_thread.run(context.report_progress, share, 1.0, sentence)

@@ -1,0 +1,263 @@
+"""What an agent can do with videos: ask about one, probe it, and look at a few of its frames.
+
+Each function runs in a thread of its own, and reports its progress.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.evaluation.method_specs import parse_spec
+from dycoke_cli.request import Request
+from dycoke_cli.runs.conversation import UnloadedModel
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.server.agents.roots import file_below
+from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.media import Media
+from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.server.prepare import check_text, prepare
+from dycoke_cli.server.replies import typed
+from dycoke_cli.server.start import ServiceLimits, start_service
+from dycoke_cli.server.task import Event
+from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from dycoke_cli.server.service import Service
+
+MOST_PICTURES = 16
+"""Frames that are given to an agent at once."""
+PICTURE_PX = 512
+"""Longer side of such a frame."""
+STAGES = ("load", "vision", "prefill", "decode")
+"""Stages of an answer, in order, of which each counts the same."""
+_QUALITY = 85
+_POLL_S = 0.5
+
+Report = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a video.
+
+    Args:
+        start_s: seconds from the first frame; None for that of the command, or the start.
+        end_s: likewise, exclusive; None for that of the command, or the end.
+    """
+
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def of(self, sampling: Sampling, frames: int | None = None) -> Sampling:
+        """A sampling of this part, with another number of frames if that is given."""
+        if frames is not None:
+            sampling = replace(sampling, frames=frames, fps=None, max_frames=None)
+        start_s = sampling.start_s if self.start_s is None else self.start_s
+        end_s = sampling.end_s if self.end_s is None else self.end_s
+        return replace(sampling, start_s=start_s, end_s=end_s)
+
+
+@dataclass(frozen=True)
+class VideoQuestion:
+    """A question about a video.
+
+    Args:
+        video: path of it.
+        question: plain text.
+        part: that is asked about.
+        choices: options that the answer is one of; empty for any answer.
+        method: as `--method` takes it; None for that of the command.
+        frames: that are read; None for those of the command.
+    """
+
+    video: str
+    question: str
+    part: Part = Part()
+    choices: tuple[str, ...] = ()
+    method: str | None = None
+    frames: int | None = None
+
+    def applied(self, path: Path, request: Request, most_frames: int) -> ChatRequest:
+        """The request to the model's thread.
+
+        Args:
+            path: of the video.
+            request: for all that the question doesn't say.
+            most_frames: of a video, whatever the question says.
+
+        Raises:
+            UsageError: a value that isn't accepted.
+        """
+        frames = None if self.frames is None else min(self.frames, most_frames)
+        generation = request.generation
+        if self.choices:
+            generation = replace(generation, typed=TypedOptions(self.choices))
+        named = None if self.method is None else parse_spec(self.method, "method").create()
+        return ChatRequest(
+            videos=(VideoPart(path.as_uri()),),
+            question=self.question,
+            history=(),
+            sampling=self.part.of(request.sampling, frames),
+            method=named or request.method,
+            generation=generation,
+            stream=False,
+            include_usage=False,
+        )
+
+
+class VideoTools:
+    """The tools about the videos below some folders; the model is loaded at the first question.
+
+    Args:
+        roots: the folders.
+        request: how questions are answered.
+        unloaded: the model of it.
+        limits: of a question.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        request: Request,
+        unloaded: UnloadedModel,
+        limits: ServiceLimits,
+    ) -> None:
+        self._roots, self._request = tuple(roots), request
+        self._unloaded, self._limits = unloaded, limits
+        self._loading = threading.Lock()
+
+    def ask(
+        self, asked: VideoQuestion, report: Report, cancelled: threading.Event
+    ) -> dict[str, Any]:
+        """The answer to a question about a video.
+
+        Args:
+            asked: the question.
+            report: receives the progress.
+            cancelled: set when nobody waits for the answer any more.
+
+        Returns:
+            `answer` and `warnings`; of a choice its probabilities as well.
+
+        Raises:
+            Exception: whatever ends the answer, as `refused` explains it.
+        """
+        path = file_below(self._roots, asked.video)
+        if not asked.question.strip():
+            raise UsageError("the question is empty")
+        service = self._loaded(report)
+        request = asked.applied(path, service.defaults, self._limits.frames)
+        answer = _answered(service, request, report, cancelled)
+        found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
+        found.pop("scoring", None)
+        return found
+
+    def probe(self, video: str, part: Part) -> dict[str, Any]:
+        """What is stored of a video, and the times of the frames that a question would read.
+
+        Raises:
+            VideoError: it can't be read.
+            UsageError: there is no such file, or no such part.
+        """
+        path = file_below(self._roots, video)
+        sampling = part.of(replace(self._request.sampling, audio=None))
+        with (
+            Decoder(self._request.limits) as decoder,
+            decoder.open(str(path), sampling, shown_as=path.name, fitted=True) as opened,
+        ):
+            plan = opened.plan
+        return {**to_dict(plan.info), "frames_read_at_s": [round(t, 3) for t in plan.times_s]}
+
+    def frames(self, video: str, part: Part, count: int) -> list[tuple[float, bytes]]:
+        """A few frames of a video: the time of each in seconds, and a JPEG.
+
+        Raises:
+            VideoError: it can't be read.
+            UsageError: there is no such file or part, or there would be too many frames.
+        """
+        from PIL import Image
+
+        if not 1 <= count <= MOST_PICTURES:
+            raise UsageError(f"count must be from 1 to {MOST_PICTURES}, not {count}")
+        path = file_below(self._roots, video)
+        with Decoder(self._request.limits) as decoder:
+            clip = decoder.read(str(path), part.of(Sampling(), count), shown_as=path.name)
+        pictures = []
+        for time_s, frame in zip(clip.timestamps_s, clip.frames, strict=True):
+            file, picture = io.BytesIO(), Image.fromarray(frame)
+            picture.thumbnail((PICTURE_PX, PICTURE_PX))
+            picture.save(file, "JPEG", quality=_QUALITY)
+            pictures.append((time_s, file.getvalue()))
+        return pictures
+
+    def close(self) -> None:
+        """End the model's thread."""
+        if "_service" in vars(self):
+            self._service.engine.stop()
+
+    @cached_property
+    def _service(self) -> Service:
+        media = Media(self._roots)
+        service = start_service(self._request, self._unloaded, media, self._limits, Listener())
+        service.engine.start()
+        return service
+
+    def _loaded(self, report: Report) -> Service:
+        """The service; questions that come at once wait for one loading."""
+        report("load", 0, 1)
+        with self._loading:
+            service = self._service
+        report("load", 1, 1)
+        return service
+
+
+def _answered(
+    service: Service, request: ChatRequest, report: Report, cancelled: threading.Event
+) -> Answer:
+    if service.context is not None:
+        check_text(request, service.context)
+    events: queue.Queue[Event | tuple[str, int, int]] = queue.Queue()
+    task = prepare(
+        request,
+        service.engine.traits,
+        service.media,
+        service.sessions,
+        service.read,
+        service.fits,
+        events.put,
+        service.engine.fit,
+    )
+    task.cancelled = cancelled
+    task.on_progress = lambda *progress: events.put(progress)
+    service.engine.submit(task)
+    while not cancelled.is_set():
+        try:
+            found = events.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        if isinstance(found, tuple):
+            report(*found)
+        elif isinstance(found, BaseException):
+            raise found
+        elif isinstance(found, Answer):
+            return found
+    raise UsageError("the question was cancelled")
+
+
+def progress_of(stage: str, done: int, total: int) -> float:
+    """How far an answer is, from 0 to 1, at a step of a stage."""
+    number = STAGES.index(stage) if stage in STAGES else 0
+    return (number + (done / total if total else 0.0)) / len(STAGES)

@@ -1,0 +1,214 @@
+"""One request on its way through the engine, and its reply: whole, or as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.incoming import Spooled
+from dycoke_cli.server.inspecting import MOST_FRAMES, InspectionResult, TextDelta, checked
+from dycoke_cli.server.prepare import check_text, prepare
+from dycoke_cli.server.refused import Refused, gone, refused
+from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
+from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
+from dycoke_cli.server.responses.responses_reply import ResponsesReply
+from dycoke_cli.server.service import Service
+from dycoke_cli.server.task import Event, Task
+
+_POLL_S = 1.0
+
+
+class Answering:
+    """A request whose answers the engine generates.
+
+    Args:
+        service: what answers.
+        request: what is asked.
+        http: the request, whose client may leave.
+    """
+
+    inspect: ClassVar[bool] = False
+
+    def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
+        self._service, self.request, self._http = service, request, http
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._task: Task | None = None
+        self._answers: list[Answer] = []
+        self._ended = False
+
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> Any:
+        """The request in a body, for the constructor.
+
+        Raises:
+            Refused: see `parse`.
+            UsageError: likewise.
+        """
+        raise NotImplementedError
+
+    async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
+        """Read the videos, and let the engine have the task; `videos` are those of the body."""
+        service = self._service
+        if service.context is not None:
+            check_text(self.request, service.context)
+        model, send = service.engine.traits, self._send
+        media = replace(service.media, received=videos)
+        given = (self.request, model, media, service.sessions, service.read, service.fits, send)
+        reading = partial(prepare, *given, service.engine.fit, inspect=self.inspect)
+        self._task = task = await run_sync(reading, limiter=readers)
+        if await self._http.is_disconnected():
+            raise gone()
+        service.engine.submit(task)
+
+    async def whole(self) -> dict[str, Any]:
+        """The object of the answers; the client may leave meanwhile."""
+        while not self._ended:
+            found = await self._next()
+            if isinstance(found, BaseException):
+                raise found
+            if not self._ended and await self._http.is_disconnected():
+                raise gone()
+        return self._document()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The chunks of the reply; one that fails ends with the error."""
+        raise NotImplementedError
+        yield b""
+
+    def leave(self) -> None:
+        """End what is under way, if nobody has seen the end of it."""
+        if self._task is not None and not self._ended:
+            self._service.metrics.add("cancelled_total")
+            self._task.cancelled.set()
+
+    def _document(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    async def _next(self) -> Event | None:
+        """The next event; None where none comes for a while."""
+        try:
+            found = await asyncio.wait_for(self._events.get(), _POLL_S)
+        except TimeoutError:
+            return None
+        if isinstance(found, Answer):
+            self._answers.append(found)
+            self._ended = len(self._answers) == self.request.answers
+        else:
+            self._ended = not isinstance(found, (str, TextDelta))
+        return found
+
+    def _send(self, found: Event) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server ends
+            self._loop.call_soon_threadsafe(self._events.put_nowait, found)
+
+
+class Chatting(Answering):
+    """One to /v1/chat/completions."""
+
+    def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
+        super().__init__(service, request, http)
+        self._reply = Reply(service.defaults.model, request.include_usage)
+
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> ChatRequest:
+        """See `Answering.read`."""
+        request = parse(body, service.defaults, service.most_frames)
+        if request.against is not None:
+            raise Refused(400, "dycoke.against is for POST /inspect")
+        return request
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `Answering.chunks`."""
+        yield self._reply.first()
+        while not self._ended:
+            index = len(self._answers)
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, str):
+                yield self._reply.text(found, index)
+            elif isinstance(found, Answer):
+                yield self._reply.end(found, index)
+                more = not self._ended
+                yield self._reply.first(index + 1) if more else self._reply.last(self._answers)
+            elif isinstance(found, BaseException):
+                yield event(refused(found).document)
+
+    def _document(self) -> dict[str, Any]:
+        return self._reply.whole(self._answers)
+
+
+class Inspecting(Answering):
+    """One that is inspected: a stream of pieces of its answers, which ends with the page's data."""
+
+    inspect: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> ChatRequest:
+        """See `Answering.read`."""
+        most = min(service.most_frames, MOST_FRAMES)
+        return checked(parse(body, service.defaults, most))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `Answering.chunks`."""
+        while not self._ended:
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, TextDelta):
+                yield event(vars(found))
+            elif isinstance(found, InspectionResult):
+                yield await run_sync(event, found.data)  # some are megabytes
+            elif isinstance(found, BaseException):
+                yield event(refused(found).document)
+        yield DONE
+
+
+class Responding(Answering):
+    """One to /v1/responses; it is held, so that a later one can go on from it."""
+
+    def __init__(self, service: Service, request: ResponsesRequest, http: Request) -> None:
+        super().__init__(service, request.chat, http)
+        self._responses = request
+        self._reply = ResponsesReply(service.defaults.model, request)
+
+    @classmethod
+    def read(cls, body: bytes, service: Service) -> ResponsesRequest:
+        """See `Answering.read`."""
+        held = service.responses.find
+        return parse_responses(body, service.defaults, service.most_frames, held)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `Answering.chunks`."""
+        yield self._reply.first()
+        while not self._ended:
+            found = await self._next()
+            if found is None:
+                yield STILL_HERE
+            elif isinstance(found, str):
+                yield self._reply.text(found)
+            elif isinstance(found, Answer):
+                self._hold(found)
+                yield self._reply.last(found)
+            elif isinstance(found, BaseException):
+                yield self._reply.failed(refused(found))
+
+    def _document(self) -> dict[str, Any]:
+        [answer] = self._answers
+        self._hold(answer)
+        return self._reply.whole(answer)
+
+    def _hold(self, answer: Answer) -> None:
+        if self._responses.store:
+            self._service.responses.keep(self._responses.id, self._responses.held(answer))

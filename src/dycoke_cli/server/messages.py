@@ -1,0 +1,216 @@
+"""Messages of a request: their videos, and the questions with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.request_keys import (
+    IMAGE_URL,
+    INPUT_VIDEO,
+    MESSAGES,
+    PARTS,
+    VIDEO_URL,
+    Keys,
+    list_of,
+    object_of,
+    text_of,
+)
+
+Turns = list[tuple[str, str]]
+"""Questions with their answers; the last one has an empty answer."""
+
+_MOST_MESSAGES = 1000
+_MOST_VIDEOS = 16
+_JPEGS = "data:video/jpeg;"
+_PICTURE = "data:image/"
+
+
+@dataclass(frozen=True)
+class VideoPart:
+    """A video of a message.
+
+    Args:
+        url: data:, file: or http(s):; None where the handle alone names it, and of pictures.
+        uuid: a handle of the client's choice for the encoded video.
+        pictures: urls of the pictures that are its frames; empty of all other videos.
+    """
+
+    url: str | None
+    uuid: str | None = None
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def is_frames(self) -> bool:
+        """Whether it is pictures or a list of JPEGs, which have no time of their own."""
+        return bool(self.pictures) or (
+            self.url is not None and self.url[: len(_JPEGS)].lower() == _JPEGS
+        )
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it comes with the request, and isn't named by its handle alone."""
+        return self.url is not None or bool(self.pictures)
+
+
+Parts = Sequence[VideoPart | str]
+"""Content of a message: videos and texts, in order."""
+
+
+def chat_messages(given: Any) -> Iterable[tuple[str, Parts]]:
+    """The role and the parts of each message of /v1/chat/completions.
+
+    Raises:
+        Refused: it isn't a list of messages.
+    """
+    messages = list_of(given, "messages")
+    return [_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
+
+
+def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ...], Turns]:
+    """The videos; and the questions with their answers, the last of which has none yet.
+
+    No template of a video model is sure to have a place for a system message: it is put before the
+    next question, or where it stands within one.
+
+    Args:
+        messages: role and parts of each.
+
+    Raises:
+        Refused: their order isn't one of questions and answers, or there are too many videos.
+    """
+    messages = [*messages]
+    if not 1 <= len(messages) <= _MOST_MESSAGES:
+        raise Refused(400, f"messages must be from 1 to {_MOST_MESSAGES}")
+    videos: list[VideoPart] = []
+    turns: Turns = []
+    before, between = "", "\n"
+    open_turn = False
+    for role, parts in messages:
+        shown = [part for part in merged(parts) if isinstance(part, VideoPart)]
+        text = "\n".join(part for part in parts if isinstance(part, str) and part)
+        if shown and role != "user":
+            raise Refused(400, "only messages of the user have videos")
+        videos += shown
+        if role == "assistant":
+            if not open_turn:
+                raise Refused(400, "a message of the assistant must follow one of the user")
+            turns[-1] = (turns[-1][0], text)
+            open_turn = False
+        elif open_turn:
+            apart = "\n" if role == "user" else "\n\n"
+            question = max(between, apart, key=len).join(filter(None, (turns[-1][0], text)))
+            turns[-1], between = (question, ""), apart
+        elif role == "user":
+            turns.append((before + text, ""))
+            before, between, open_turn = "", "\n", True
+        elif text:
+            before += f"{text}\n\n"
+    if not open_turn:
+        raise Refused(400, "the last message must be of the user")
+    if len(videos) > _MOST_VIDEOS:
+        raise Refused(400, f"there may be {_MOST_VIDEOS} videos, not {len(videos)}")
+    return tuple(videos), turns
+
+
+def merged(parts: Parts) -> list[VideoPart | str]:
+    """The parts of a message, with consecutive pictures as the frames of one video."""
+    found: list[VideoPart | str] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if (
+            isinstance(part, VideoPart)
+            and isinstance(last, VideoPart)
+            and part.pictures
+            and last.pictures
+        ):
+            found[-1] = replace(last, pictures=(*last.pictures, *part.pictures))
+        else:
+            found.append(part)
+    return found
+
+
+def picture(given: Any, path: str) -> VideoPart:
+    """A picture, as a video of one frame.
+
+    Args:
+        given: its url.
+        path: of the url in the request, for errors.
+
+    Raises:
+        Refused: it isn't the url of a picture.
+    """
+    url = text_of(given, path)
+    if url[:5].lower() == "data:" and url[: len(_PICTURE)].lower() != _PICTURE:
+        raise Refused(400, f"{path} must be a picture (data:image/jpeg;base64,…)", parameter=path)
+    return VideoPart(None, pictures=(url,))
+
+
+def part_of(given: Any, path: str) -> VideoPart | str:
+    """A part of a message of /v1/chat/completions.
+
+    Raises:
+        Refused: it is of another type, or has another key.
+    """
+    kind = object_of(given, "a part of a message").get("type")
+    if not isinstance(kind, str) or kind not in PARTS:
+        raise Refused(
+            400,
+            "a part of a message must be text, video_url, input_video or image_url (consecutive "
+            "pictures are the frames of one video)",
+            parameter=path,
+        )
+    part = PARTS[kind].object(given, path)
+    if kind == "text":
+        return text_of(part.get("text"), f"{path}.text")
+    if kind == "image_url":
+        keys = IMAGE_URL.object(part.get(kind), f"{path}.{kind}")
+        return picture(keys.get("url"), f"{path}.{kind}.url")
+    read = _url if kind == "video_url" else _input_video
+    return VideoPart(read(part.get(kind), f"{path}.{kind}"), _uuid(part))
+
+
+def _message(given: Any, path: str) -> tuple[str, Parts]:
+    """The role of a message, and its parts."""
+    role = object_of(given, "a message").get("role")
+    if not isinstance(role, str) or role not in MESSAGES:
+        raise Refused(400, "the role of a message must be system, user or assistant")
+    content = MESSAGES[role].object(given, path).get("content")
+    path = f"{path}.content"
+    if content is None:
+        return role, []
+    if isinstance(content, str):
+        return role, [text_of(content, path)]
+    parts = enumerate(list_of(content, path))
+    return role, [part_of(part, f"{path}[{number}]") for number, part in parts]
+
+
+def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:
+    """Of `"video_url": "…"` or `{"url": "…"}`; null beside a uuid."""
+    if isinstance(given, Mapping):
+        given, path = keys.object(given, path).get("url"), f"{path}.url"
+    return None if given is None else text_of(given, path)
+
+
+def _input_video(given: Any, path: str) -> str | None:
+    """Of `"input_video": {"data": "BASE64"}` (llama.cpp), or with a url in place of data."""
+    if given is None:
+        return None
+    given = INPUT_VIDEO.object(given, path)
+    if given.get("data") is None:
+        return _url(given, path, INPUT_VIDEO)
+    if given.get("url") is not None:
+        raise Refused(400, f"{path} has data and a url: send one of them", parameter=path)
+    data = text_of(given["data"], f"{path}.data")
+    return data if data[:5].lower() == "data:" else f"data:video/mp4;base64,{data}"
+
+
+def _uuid(part: Mapping[str, Any]) -> str | None:
+    given = part.get("uuid")
+    if given is None:
+        return None
+    if not isinstance(given, str) or not 1 <= len(given) <= 200:
+        raise Refused(400, "uuid must be a text of 1 to 200 characters", parameter="uuid")
+    return given

@@ -1,0 +1,1 @@
+"""`/v1/responses`: OpenAI's newer protocol, whose replies are held for a while."""

@@ -1,0 +1,60 @@
+"""Conversations of earlier responses, by their ids; the least recently used are evicted."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.video.sampling import Sampling
+
+_MOST = 1000
+_MOST_BYTES = 16 * 1024**2
+
+
+@dataclass(frozen=True)
+class HeldResponse:
+    """A conversation up to a response.
+
+    Args:
+        turns: questions with their answers, without instructions.
+        videos: of all turns, by their handles.
+        sampling: by which frames of these were read.
+        times: of those that are pictures.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    videos: tuple[VideoPart, ...]
+    sampling: Sampling
+    times: FrameTimes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the texts."""
+        return sum(len(text.encode("utf-8", "replace")) for turn in self.turns for text in turn)
+
+
+class ResponseStore:
+    """Conversations by the ids of their last responses, within limits of number and bytes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, HeldResponse] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def find(self, response: str) -> HeldResponse | None:
+        """The conversation up to a response; None where it isn't held."""
+        with self._lock:
+            if response in self._held:
+                self._held.move_to_end(response)
+            return self._held.get(response)
+
+    def keep(self, response: str, held: HeldResponse) -> None:
+        """Hold a conversation."""
+        with self._lock:
+            self._held[response] = held
+            self._bytes += held.nbytes
+            while len(self._held) > _MOST or self._bytes > _MOST_BYTES:
+                self._bytes -= self._held.popitem(last=False)[1].nbytes

@@ -1,0 +1,170 @@
+"""Drawing, stop texts and log-probabilities: against stock `generate()` and whole forwards."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from dycoke_cli import DyCoke, VideoSession, load
+from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.stop_text import UntilStop
+from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.video_prompt import text_ids
+from tests.exactness import in_float64
+from tests.natural import Pictures, cut, pan
+
+QUESTION = "What happens?"
+PRUNED = DyCoke(prune_layer=2)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    loaded = load("mini", device="cpu", dtype="float32")
+    in_float64(loaded.model)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def session(loaded: LoadedModel) -> VideoSession:
+    return VideoSession(loaded, Pictures.of(pan(8, 64)))
+
+
+def test_a_text_up_to_a_stop_is_the_same_in_any_pieces() -> None:
+    """Against cutting all that has come, with texts of two letters, in which stops begin often."""
+    numbers = random.Random(5)
+    for _ in range(3000):
+        text = "".join(numbers.choices("ab", k=numbers.randrange(12)))
+        stops = ["".join(numbers.choices("ab", k=numbers.randrange(1, 4))) for _ in range(2)]
+        until, shown, come = UntilStop(stops), "", ""
+        while len(come) < len(text) and not any(stop in come for stop in stops):
+            piece = text[len(come) : len(come) + numbers.randrange(1, 4)]
+            come += piece
+            shown += until.add(piece)
+        shown += until.add("", last=True)
+        places = (n for n in range(len(come)) if come.startswith(tuple(stops), n))
+        assert shown == come[: next(places, len(come))]
+        assert until.add("more", last=True) == ("" if len(shown) < len(come) else "more")
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        TokenOptions(top_k=3),
+        TokenOptions(top_p=0.4),
+        TokenOptions(min_p=0.3),
+        TokenOptions(repetition_penalty=1.7, top_k=0),
+    ],
+    ids=str,
+)
+def test_answers_are_drawn_as_stock_generate_draws_them(
+    loaded: LoadedModel, tokens: TokenOptions
+) -> None:
+    options = GenerationOptions(temperature=3.0, seed=7, max_new_tokens=12, tokens=tokens)
+    ours = ask_without_video(loaded, QUESTION, options=options)
+    named = {name: value for name, value in vars(tokens).items() if value not in (None, ())}
+    torch.manual_seed(7)
+    ids = text_ids(loaded.processor, QUESTION)
+    stock = loaded.model.generate(
+        input_ids=ids, max_new_tokens=12, do_sample=True, temperature=3.0, **named
+    )
+    [text] = loaded.processor.tokenizer.batch_decode(
+        stock[:, ids.shape[1] :], skip_special_tokens=True
+    )
+    assert ours.answer == text.strip()
+    plain = GenerationOptions(temperature=3.0, seed=7, max_new_tokens=12)
+    assert ours.answer != ask_without_video(loaded, QUESTION, options=plain).answer
+
+
+def test_a_greedy_answer_is_penalised_for_what_it_repeats(loaded: LoadedModel) -> None:
+    options = GenerationOptions(max_new_tokens=12, tokens=TokenOptions(repetition_penalty=5.0))
+    words = ask_without_video(loaded, QUESTION, options=options).answer.split()
+    assert len(words) == len({*words})
+
+
+def test_an_answer_ends_at_a_stop_text(session: VideoSession) -> None:
+    whole = session.ask(QUESTION, PRUNED, max_new_tokens=20)
+    word = whole.answer.split()[2]
+    shown: list[str] = []
+    ended = session.ask(
+        QUESTION,
+        PRUNED,
+        max_new_tokens=20,
+        tokens=TokenOptions(stop=("nowhere", word[:2])),
+        on_text=shown.append,
+    )
+    assert ended.answer == whole.answer[: whole.answer.index(word[:2])].strip()
+    assert "".join(shown).strip() == ended.answer
+    assert ended.finish_reason == "stop"
+    assert ended.tokens.generated == 3  # the token that completes it is the last one
+    assert not [warning for warning in ended.warnings if "was cut" in warning]
+
+
+def test_each_answer_of_a_batch_stops_by_itself(loaded: LoadedModel) -> None:
+    sessions = [VideoSession(loaded, Pictures.of(video(8, 64))) for video in (pan, cut)]
+    options = GenerationOptions(max_new_tokens=20, tokens=TokenOptions(stop=("e",)))
+    asked = [Question(session, QUESTION) for session in sessions]
+    for session, answer in zip(sessions, ask_together(asked, PRUNED, options), strict=True):
+        alone = session.ask(QUESTION, PRUNED, **vars(options))
+        assert (answer.answer, answer.tokens.generated) == (alone.answer, alone.tokens.generated)
+        assert answer.finish_reason == "stop"
+
+
+def test_log_probabilities_are_those_of_a_whole_forward(loaded: LoadedModel) -> None:
+    options = GenerationOptions(max_new_tokens=6, tokens=TokenOptions(top_logprobs=3))
+    answer = ask_without_video(loaded, QUESTION, options=options)
+    assert answer.logprobs is not None
+    tokenizer = loaded.processor.tokenizer
+    ids = text_ids(loaded.processor, QUESTION)
+    with torch.inference_mode():
+        for one in answer.logprobs:
+            rows = loaded.model(input_ids=ids).logits[0, -1].double().log_softmax(-1)
+            values, likeliest = rows.topk(3)
+            assert one.logprob == pytest.approx(float(values[0]), abs=1e-5)
+            assert [p for _, p in one.likeliest] == pytest.approx(values.tolist(), abs=1e-5)
+            texts = [text.strip() for text, _ in one.likeliest]
+            assert texts == [tokenizer.decode([token]).strip() for token in likeliest.tolist()]
+            assert one.text == one.likeliest[0][0]
+            ids = torch.cat([ids, likeliest[None, :1]], dim=1)
+    assert "".join(one.text for one in answer.logprobs).strip() == answer.answer
+
+
+def test_log_probabilities_end_before_a_stop_text(session: VideoSession) -> None:
+    whole = session.ask(QUESTION, PRUNED, max_new_tokens=20)
+    stop = whole.answer.split()[2]
+    tokens = TokenOptions(stop=(stop,), top_logprobs=0)
+    ended = session.ask(QUESTION, PRUNED, max_new_tokens=20, tokens=tokens)
+    assert ended.logprobs is not None
+    assert "".join(one.text for one in ended.logprobs).strip() == ended.answer
+    assert len(ended.logprobs) == 2
+    assert whole.logprobs is None
+
+
+def test_a_later_question_reuses_the_video(loaded: LoadedModel) -> None:
+    session = VideoSession(loaded, Pictures.of(pan(8, 64)))
+    first, second = (session.ask(QUESTION, PRUNED, max_new_tokens=1) for _ in range(2))
+    assert first.tokens.reused == 0
+    assert second.tokens.visual_kept <= second.tokens.reused
+    assert second.tokens.reused < second.tokens.visual_kept + second.tokens.text
+    assert "reused" not in second.to_dict()["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"top_p": 0}, "top_p must be"),
+        ({"top_k": -1}, "top_k must be"),
+        ({"min_p": 2}, "min_p must be"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be"),
+        ({"top_logprobs": 21}, "top_logprobs must be"),
+        ({"stop": ("",)}, "1 to 1000 characters"),
+    ],
+)
+def test_what_is_out_of_range(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        TokenOptions(**given)

@@ -1,0 +1,249 @@
+"""The tools of `dycoke mcp` by the official client: in this process, and over stdin and stdout."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from base64 import b64decode
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from PIL import Image
+
+from dycoke_cli.server.agents.mcp_server import make_mcp_server
+from dycoke_cli.server.agents.video_tools import STAGES, VideoTools, progress_of
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.media import Media
+from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.start import ServiceLimits
+from tests import warm
+from tests.server.pretended import Pretended, make_service
+from tests.server.test_chat_request import DEFAULTS
+
+ROOT = Path(__file__).parents[3]
+VIDEOS = ROOT / "sample_videos"
+MOVE = VIDEOS / "move.mp4"
+PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+
+Called = Callable[..., Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Pretended]]:
+    """Tools whose model only pretends; videos are read, and probed as they are."""
+    pretended, metrics = Pretended(), Metrics()
+    for name, module in pretended.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    sessions = SessionCache(4, metrics)
+    engine = EngineThread(pretended.load, pretended.load(), sessions, metrics)
+    media = Media((VIDEOS,))
+    service = make_service(engine, sessions, metrics, media=media, read=pretended.read_file)
+    engine.start()
+    unloaded: Any = None
+    tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits(frames=16))
+    vars(tools)["_service"] = service  # as if it had been loaded
+    yield tools, pretended
+    engine.stop()
+
+
+def talk(tools: VideoTools, conversation: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    async def talking() -> None:
+        async with Client(make_mcp_server(tools, "sample_videos")) as client:
+            await conversation(client)
+
+    anyio.run(talking)
+
+
+def text_of(result: Any) -> str:
+    return str(result.content[0].text)
+
+
+def test_the_tools_are_described(pretended: tuple[VideoTools, Pretended]) -> None:
+    async def conversation(client: Client) -> None:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert {*tools} == {"ask_video", "probe_video", "frames"}
+        schema = tools["ask_video"].input_schema
+        assert schema["required"] == ["video", "question"]
+        assert "context" not in schema["properties"]
+        assert all(one.get("description") for one in schema["properties"].values())
+
+    talk(pretended[0], conversation)
+
+
+def test_a_question(pretended: tuple[VideoTools, Pretended]) -> None:
+    tools, model = pretended
+    progress: list[tuple[float, float | None, str | None]] = []
+
+    async def note(done: float, total: float | None, message: str | None) -> None:
+        progress.append((done, total, message))
+
+    async def conversation(client: Client) -> None:
+        given = {"video": "move.mp4", "question": "What happens?", "start": 1, "frames": 99}
+        result = await client.call_tool("ask_video", given, progress_callback=note)
+        assert not result.is_error
+        assert text_of(result) == "What happens? "
+        assert result.structured_content == {"answer": "What happens? ", "warnings": []}
+
+    talk(tools, conversation)
+    assert model.read == [16]
+    done = [one for one, _, _ in progress]
+    assert done == sorted(done)
+    assert {total for _, total, _ in progress} == {1.0}
+    assert progress[-1][2] == "Generating"
+
+
+def test_a_choice_goes_to_the_model_with_its_options(
+    pretended: tuple[VideoTools, Pretended],
+) -> None:
+    tools, model = pretended
+
+    async def conversation(client: Client) -> None:
+        given = {"video": str(MOVE), "question": "Which?", "choices": ["red", "blue"]}
+        assert not (await client.call_tool("ask_video", {**given, "method": "evs"})).is_error
+
+    talk(tools, conversation)
+    typed = model.options[0].typed
+    assert typed is not None
+    assert typed.texts == ("red", "blue")
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "sentence"),
+    [
+        ("ask_video", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
+        ("ask_video", {"video": "move.mp4", "question": " "}, "the question is empty"),
+        ("ask_video", {"video": "move.mp4", "question": "bug"}, "something went wrong"),
+        ("ask_video", {"video": "move.mp4", "question": "?", "method": "no"}, "there is no method"),
+        ("ask_video", {"video": "move.mp4", "question": "?", "choices": ["a"]}, "two options"),
+        ("ask_video", {"video": "move.mp4", "question": "?", "start": 5, "end": 2}, "end_s must"),
+        ("ask_video", {"video": "move.mp4"}, "question"),
+        ("probe_video", {"video": "../pyproject.toml"}, "there is no file ../pyproject.toml"),
+        ("frames", {"video": "move.mp4", "count": 99}, "count"),
+        ("frames", {"video": "move.mp4", "start": 1000}, "--start 1000 s lies beyond the end"),
+    ],
+)
+def test_an_error_is_a_sentence(
+    pretended: tuple[VideoTools, Pretended], tool: str, given: dict[str, Any], sentence: str
+) -> None:
+    async def conversation(client: Client) -> None:
+        result = await client.call_tool(tool, given)
+        assert result.is_error
+        assert sentence in text_of(result)
+        assert "Traceback" not in text_of(result)
+        if sentence not in ("question", "count"):  # which the official package refuses by itself
+            assert "Error executing" not in text_of(result)
+        assert "secret" not in text_of(result)
+
+    talk(pretended[0], conversation)
+
+
+def test_a_question_that_is_given_up_ends_its_answer(
+    pretended: tuple[VideoTools, Pretended],
+) -> None:
+    """The next question doesn't wait for the rest of it, which would take ten minutes."""
+    tools, model = pretended
+    model.pause_s = 0.3
+
+    async def conversation(client: Client) -> None:
+        scope = anyio.CancelScope()
+
+        async def give_up(done: float, total: float | None, message: str | None) -> None:
+            if message == "Generating":
+                scope.cancel()
+
+        given = {"video": "move.mp4", "question": " ".join(["word"] * 2000)}
+        with scope:
+            await client.call_tool("ask_video", given, progress_callback=give_up)
+        assert scope.cancelled_caught
+        given["question"] = "What?"
+        with anyio.fail_after(120):
+            assert not (await client.call_tool("ask_video", given)).is_error
+
+    talk(tools, conversation)
+
+
+def test_probing(pretended: tuple[VideoTools, Pretended]) -> None:
+    async def conversation(client: Client) -> None:
+        result = await client.call_tool("probe_video", {"video": "move.mp4", "end": 2})
+        found = json.loads(text_of(result))
+        assert found == result.structured_content
+        assert (found["width"], found["height"], found["codec"]) == (256, 256, "h264")
+        assert len(found["frames_read_at_s"]) == 8
+        assert max(found["frames_read_at_s"]) < 2
+
+    talk(pretended[0], conversation)
+    assert not pretended[1].batches
+
+
+def test_a_few_frames_are_the_pictures_of_the_video(
+    pretended: tuple[VideoTools, Pretended],
+) -> None:
+    """Against frames that PyAV decodes here."""
+    import av
+    import numpy as np
+
+    with av.open(str(MOVE)) as file:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        rate = file.streams.video[0].average_rate
+
+    async def conversation(client: Client) -> None:
+        result = await client.call_tool("frames", {"video": "move.mp4", "count": 3})
+        times, pictures = result.content[::2], result.content[1::2]
+        assert len(times) == len(pictures) == 3
+        for time, picture in zip(times, pictures, strict=True):
+            assert picture.mime_type == "image/jpeg"
+            shown = np.asarray(Image.open(io.BytesIO(b64decode(picture.data))), dtype=float)
+            number = round(float(time.text.removesuffix(" s")) * float(rate or 1))
+            assert np.abs(shown - decoded[number]).mean() < 8
+
+    talk(pretended[0], conversation)
+
+
+def test_progress_grows_over_the_stages() -> None:
+    steps = [progress_of(stage, done, 4) for stage in STAGES for done in range(5)]
+    assert steps == sorted(steps)
+    assert (steps[0], steps[-1]) == (0, 1)
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_over_stdin_and_stdout(tmp_path: Path) -> None:
+    """The command of the page, and the answer that `dycoke ask` has."""
+    [command] = re.findall(r"^```sh mcp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    [settings] = re.findall(r"^```json mcp\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert json.loads(settings)["mcpServers"]["dycoke"]["args"][0] == "mcp"
+    question = "What does the blue star do?"
+    environment = {
+        **os.environ,
+        "DYCOKE_CACHE": str(tmp_path),
+        "DYCOKE_SETTINGS": str(tmp_path / "settings.json"),
+        "DYCOKE_RUNTIME": str(tmp_path / "run"),
+    }
+    program = [sys.executable, "-m", "dycoke_cli"]
+    asking = [*program, "ask", str(MOVE), question, "--no-server", "--quiet"]
+    expected = warm.run(asking, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
+    started, *arguments = [*program, *command.split()[1:]]
+    server = StdioServerParameters(command=started, args=arguments, env=environment, cwd=str(ROOT))
+
+    async def talking() -> None:
+        async with Client(server) as client:
+            given = {"video": "move.mp4", "question": question}
+            for _ in range(2):
+                result = await client.call_tool("ask_video", given)
+                assert text_of(result) == expected.decode().strip()
+            outside = {**given, "video": str(ROOT / "README.md")}
+            refused = await client.call_tool("ask_video", outside)
+            assert refused.is_error
+            typed = {**given, "question": "Is there a star?", "choices": ["yes", "no"]}
+            found = (await client.call_tool("ask_video", typed)).structured_content
+            assert sum(found["probabilities"].values()) == pytest.approx(1)
+
+    anyio.run(talking)

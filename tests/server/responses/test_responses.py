@@ -1,0 +1,207 @@
+"""`/v1/responses` by OpenAI's client, with a pretended model: replies, events, conversations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai.types.responses import Response
+
+from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.responses import response_store
+from dycoke_cli.server.responses.response_store import HeldResponse, ResponseStore
+from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
+from dycoke_cli.video.sampling import Sampling
+from tests.server.pretended import VIDEO, Running, running
+from tests.server.test_chat_request import DEFAULTS, MOST
+
+PATH = "/v1/responses"
+SHOWN = {"type": "video_url", "video_url": {"url": VIDEO}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    with running(monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    url = f"http://127.0.0.1:{server.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def asked(question: str) -> list[Any]:
+    return [{"role": "user", "content": [SHOWN, {"type": "input_text", "text": question}]}]
+
+
+def read(given: Any, **more: Any) -> ResponsesRequest:
+    body = json.dumps({"input": given, **more}).encode()
+    return parse_responses(body, DEFAULTS, MOST, {}.get)
+
+
+def test_an_answer(client: openai.OpenAI) -> None:
+    reply = client.responses.create(
+        model="mini", input=asked("What happens?"), metadata={"a": "b"}, max_output_tokens=7
+    )
+    assert isinstance(reply, Response)
+    assert (reply.output_text, reply.status, reply.model) == ("What happens? ", "completed", "mini")
+    assert (reply.metadata, reply.max_output_tokens) == ({"a": "b"}, 7)
+    usage: Any = reply.usage
+    assert (usage.input_tokens, usage.output_tokens) == (8 * 4 + 5, 3)
+    assert usage.input_tokens_details.video_tokens == 8 * 4
+    assert usage.dycoke["method"]["name"] == "none"
+    assert client.responses.create(model="mini", input="Hello?").output_text == "Hello? "
+
+
+def test_a_stream(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="mini", input=asked("one two three")) as stream:
+        events = [*stream]
+        whole = stream.get_final_response()
+    assert whole.output_text == "one two three "
+    assert [event.delta for event in events if event.type == "response.output_text.delta"] == [
+        "one ", "two ", "three "
+    ]  # fmt: skip
+    kinds = [event.type for event in events if "delta" not in event.type]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    numbers = [event.sequence_number for event in events]
+    assert numbers == [*range(len(numbers))]
+    ids = {event.item_id for event in events if hasattr(event, "item_id")}
+    assert ids == {whole.output[0].id}
+
+
+def test_an_error_in_a_stream(client: openai.OpenAI) -> None:
+    *_, last = client.responses.create(model="mini", input=asked("bug"), stream=True)
+    assert last.type == "error"
+    assert (last.code, last.message[:20]) == ("failed", "something went wrong")
+
+
+def test_a_conversation_goes_on_with_its_video(server: Running, client: openai.OpenAI) -> None:
+    """The video is read once, with the first request's frames; instructions hold for one alone."""
+    first = client.responses.create(
+        model="mini",
+        input=asked("What?"),
+        instructions="Be brief.",
+        extra_body={"media_io_kwargs": {"video": {"num_frames": 4}}},
+    )
+    second = client.responses.create(
+        model="mini", input="Why?", previous_response_id=first.id, stream=True
+    )
+    created, *_, completed = second
+    assert created.type == "response.created"
+    assert created.response.previous_response_id == first.id
+    assert completed.type == "response.completed"
+    third = client.responses.create(
+        model="mini", input="Where?", previous_response_id=completed.response.id
+    )
+    assert third.output_text == "Where? "
+    assert [one[0] for one in server.pretended.batches] == ["Be brief.\n\nWhat?", "Why?", "Where?"]
+    assert server.pretended.histories[1:] == [
+        (("What?", "Be brief.\n\nWhat? "),),
+        (("What?", "Be brief.\n\nWhat? "), ("Why?", "Why? ")),
+    ]
+    assert server.pretended.read == [4]
+
+
+def test_what_is_not_held(server: Running, client: openai.OpenAI) -> None:
+    unheld = client.responses.create(model="mini", input="What?", store=False)
+    for previous in (unheld.id, "resp_nothing"):
+        with pytest.raises(openai.NotFoundError, match="isn't held") as caught:
+            client.responses.create(model="mini", input="Why?", previous_response_id=previous)
+        assert caught.value.param == "previous_response_id"
+    held = client.responses.create(model="mini", input=asked("What?"))
+    server.service.sessions.clear()
+    with pytest.raises(openai.NotFoundError, match="send it again"):
+        client.responses.create(model="mini", input="Why?", previous_response_id=held.id)
+
+
+def test_pictures_are_the_frames_of_one_video() -> None:
+    urls = [f"data:image/jpeg;base64,/9j/{number}" for number in range(3)]
+    pictures = [{"type": "input_image", "detail": "auto", "image_url": url} for url in urls]
+    text = {"type": "input_text", "text": "What?"}
+    request = read([{"type": "message", "role": "user", "content": [*pictures, text]}])
+    [video] = request.chat.videos
+    assert video.pictures == tuple(urls)
+    assert video.uuid == f"{request.id}/0"
+
+
+def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> None:
+    """Clients that hold a conversation themselves send the items of earlier replies."""
+    reply = client.responses.create(model="mini", input="What?")
+    given = [{"role": "user", "content": "What?"}, *(item.to_dict() for item in reply.output)]
+    request = read([*given, {"role": "user", "content": "Why?"}])
+    assert (request.chat.history, request.chat.question) == ((("What?", "What? "),), "Why?")
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "name"),
+    [
+        ("What?", {"tools": [{"type": "web_search"}]}, "tools"),
+        ("What?", {"background": True}, "background"),
+        ("What?", {"reasoning": {"effort": "low"}}, "reasoning"),
+        ("What?", {"max_tokens": 5}, "max_tokens"),
+        ("What?", {"n": 2}, "n"),
+        ("What?", {"include": ["file_search_call.results"]}, "include"),
+        ("What?", {"top_logprobs": 2}, "top_logprobs"),
+        ("What?", {"stream_options": {"include_usage": True}}, "stream_options.include_usage"),
+        ("What?", {"metadata": 3}, "metadata"),
+        ([{"type": "function_call", "name": "f"}], {}, "input[0]"),
+        ([{"role": "tool", "content": "x"}], {}, "input[0]"),
+        ([{"role": "user", "content": [{"type": "input_file"}]}], {}, "input[0].content[0]"),
+        ([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}], {}, "file_id"),
+        ([{"role": "user", "content": [{"type": "input_image"}]}], {}, "image_url"),
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_named(given: Any, more: dict[str, Any], name: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read(given, **more)
+    assert caught.value.status == 400
+    assert str(caught.value.parameter).endswith(name)
+
+
+def test_log_probabilities_are_asked_for_by_include() -> None:
+    include = ["message.output_text.logprobs"]
+    for more, likeliest in (({}, 0), ({"top_logprobs": 4}, 4)):
+        tokens = read("What?", include=include, **more).chat.generation.tokens
+        assert tokens is not None
+        assert tokens.top_logprobs == likeliest
+    assert read("What?").chat.generation.tokens is None
+
+
+def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number and by bytes; the least recently used go first."""
+
+    def held(size: int) -> HeldResponse:
+        video = VideoPart(None, "v")
+        return HeldResponse((("x" * size, ""),), (video,), Sampling(), FrameTimes())
+
+    monkeypatch.setattr(response_store, "_MOST", 3)
+    monkeypatch.setattr(response_store, "_MOST_BYTES", 100)
+    store = ResponseStore()
+    for number in range(3):
+        store.keep(f"r{number}", held(10))
+    assert store.find("r0") is not None
+    store.keep("r3", held(10))
+    assert [store.find(f"r{n}") is not None for n in range(4)] == [True, False, True, True]
+    store.keep("r4", held(85))
+    assert [store.find(f"r{n}") is not None for n in range(5)] == [False, False, False, True, True]
+    store.keep("r5", held(101))
+    assert store.find("r5") is None
+    store.keep("r6", held(100))
+    assert store.find("r6") is not None
