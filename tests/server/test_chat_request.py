@@ -286,6 +286,13 @@ def test_what_is_wrong_is_said(messages: Any, more: dict[str, Any], sentence: st
         read(messages, **more)
 
 
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("more", [{"stop": "x"}, {"logprobs": True}])
+def test_a_form_takes_no_stop_text_and_has_no_log_probabilities(more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="leave out stop and logprobs"):
+        about(response_format={"type": "json_object"}, **more)
+
+
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "temperature", "seed"])
 @pytest.mark.parametrize("value", ["x" * 10**5, [1] * 10**5, {"x": "y" * 10**5}])
 def test_what_is_long_is_not_repeated_whole(key: str, value: Any) -> None:
