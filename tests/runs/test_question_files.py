@@ -10,6 +10,7 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.question_files import read_questions
+from dycoke_cli.video import Sampling
 
 JSON = """{"video": "a.mp4", "question": "What, then?", "id": "1"}
 
@@ -37,6 +38,28 @@ def test_both_formats(text: str) -> None:
     assert a.questions == (JobQuestion("1", "What, then?"), JobQuestion(None, "Whö?"))
     (asked,) = b.questions
     assert (asked.id, asked.text.replace("\r", "")) == ("2", "Why?\nReally?")
+
+
+PARTS = """video,question,start,end
+a.mp4,Why?,,
+a.mp4,Why?,0:30,1:00
+b.mp4,Why?,30,60
+a.mp4,Who?,30,60
+a.mp4,Why?,,60
+"""
+
+
+def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
+    base = Sampling(frames=5, start_s=10.0)
+    jobs = read_questions(PARTS.encode(), "/clips", "questions", base)
+    found = [(job.video.name, [one.text for one in job.questions], job.sampling) for job in jobs]
+    half = Sampling(frames=5, start_s=30.0, end_s=60.0)
+    assert found == [
+        ("a.mp4", ["Why?"], None),
+        ("a.mp4", ["Why?", "Who?"], half),
+        ("b.mp4", ["Why?"], half),
+        ("a.mp4", ["Why?"], Sampling(frames=5, start_s=10.0, end_s=60.0)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +93,13 @@ def test_both_formats(text: str) -> None:
         (
             '{"video": "a", "question": "b", "id": "1"}\n{"video": "c", "question": "d", "id": 1}',
             "q, line 2: the id '1' is that of line 1, too",
+        ),
+        ("video,question,start\na,b,soon\n", 'q, line 2: "soon" isn\'t a time'),
+        ('{"video": "a", "question": "b", "end": true}', 'q, line 1: "true" isn\'t a time'),
+        ('{"video": "a", "question": "b", "end": -1}', 'q, line 1: "-1" isn\'t a time'),
+        (
+            "video,question,start,end\na,b,1:30,90\n",
+            "q, line 2: the end 1:30 must be later than the start 1:30",
         ),
         ('{"video":' + "[" * 100_000, "q, line 1: that is nested too deeply"),
         ("[" * 100_000, r"q, line 1: there is no column '\[{40}'; there are"),

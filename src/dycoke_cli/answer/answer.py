@@ -25,6 +25,7 @@ from dycoke_cli.answer.json_schema import (
 )
 from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.answer.token_logprobs import TokenLogprob
+from dycoke_cli.answer.time_range import TimeRange
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
 
@@ -53,6 +54,15 @@ Digest = Annotated[
         pattern="^[0-9a-f]{64}$",
     ),
 ]
+
+Start = Annotated[
+    Amount | Absent,
+    Doc(
+        "Start of the part that the question is about, in seconds from the first frame: with "
+        "--every, and in a batch where the question's file has it."
+    ),
+]
+End = Annotated[Amount | Absent, Doc("Its end, likewise.")]
 
 
 @dataclass(frozen=True)
@@ -233,8 +243,14 @@ class Answer:
     id: Id = ABSENT
     video: Annotated[str | Absent, Doc("As given; the first of several.")] = ABSENT
     question: Annotated[str, Doc("The question.")]
+    start: Start = ABSENT
+    end: End = ABSENT
     answer: Annotated[
-        str, Doc("The answer, without special tokens; of a typed question its choice.")
+        str,
+        Doc(
+            "The answer, without special tokens; of a typed question its choice; with --when the "
+            "ranges as text, or 'not found'."
+        ),
     ]
     choice: Annotated[
         str | Absent,
@@ -256,6 +272,13 @@ class Answer:
     scoring: Scoring | Absent = ABSENT
     parsed: Annotated[
         Any | Absent, Doc("With --schema or --fields of types: the JSON value of the answer.")
+    ] = ABSENT
+    when: Annotated[
+        tuple[TimeRange, ...] | Absent,
+        Doc(
+            "With --when: the time ranges in which the answer is yes, ascending; empty where none "
+            "was found. `choice` and `probabilities` are then of the whole video at once."
+        ),
     ] = ABSENT
     finish_reason: Annotated[
         Literal["stop", "length", "refused"],
@@ -355,6 +378,8 @@ class Failure:
     question: Annotated[str | Absent | None, Doc("As it was asked; null where it isn't known.")] = (
         ABSENT
     )
+    start: Start = ABSENT
+    end: End = ABSENT
     error: Error
     key: Key = ABSENT
     digest: Digest = ABSENT

@@ -11,6 +11,7 @@ from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.unicode import valid
+from dycoke_cli.video.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,18 @@ def reason(line: dict[str, Any]) -> str:
 
 def _about(job: Job, question: JobQuestion, plan: Plan) -> dict[str, Any]:
     """The keys by which a line identifies its question."""
+    part = {} if job.sampling is None else _part(job.sampling)
     return {
+        **part,
         "id": question.id,
         "video": valid(job.video.shown),  # a file name may have bytes that aren't UTF-8
         "question": question.text,
         "key": plan.key(job, question),
         "digest": job.digest,
     }
+
+
+def _part(sampling: Sampling) -> dict[str, float]:
+    """Start and end of a job's own sampling, where it has them."""
+    times = {"start": sampling.start_s, "end": sampling.end_s}
+    return {key: time for key, time in times.items() if time is not None}

@@ -52,6 +52,9 @@ class Plan(Request):
         another machine.
         """
         request = self if question.method is None else replace(self, method=question.method)
+        if job.sampling is not None:
+            own = replace(job.sampling, audio_rate=self.sampling.audio_rate)
+            request = replace(request, sampling=own)
         about = {
             # Hexadecimal, because a file name may hold bytes that aren't UTF-8, which JSON can't.
             "video": os.fsencode(job.video.name).hex(),

@@ -1,4 +1,8 @@
-"""Reads questions from a file: JSON Lines or CSV, with the keys video, question and id."""
+"""Reads questions from a file: JSON Lines or CSV.
+
+Keys: video, question, and optionally id, start and end (of the part of the video that is asked
+about).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dycoke_cli.errors import UsageError
@@ -15,8 +19,10 @@ from dycoke_cli.runs.discovery import named
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import is_valid
+from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 
-_KEYS = ("video", "question", "id")
+_KEYS = ("video", "question", "id", "start", "end")
+_TIMES = ("start", "end")
 _NEEDED = ("video", "question")
 _LONGEST_KEY = 40  # in a sentence
 
@@ -29,13 +35,16 @@ class _Row:
     values: dict[str, Any]
 
 
-def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
-    """The videos of a file, each with its questions, in the file's order.
+def read_questions(
+    content: bytes, folder: str, name: str, sampling: Sampling | None = None
+) -> list[Job]:
+    """The videos of a file, or parts of them, each with its questions, in the file's order.
 
     Args:
         content: JSON Lines or CSV with a header.
         folder: what the paths of videos are relative to.
         name: what to call the file in errors.
+        sampling: of the run; a part is sampled likewise, between its own start and end.
 
     Raises:
         UsageError: something in it is wrong; the sentence has the line.
@@ -49,7 +58,8 @@ def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
         raise UsageError(f"{name}, line {line}: that isn't UTF-8 text") from error
     rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
     videos: dict[str, Video] = {}
-    questions: dict[str, dict[JobQuestion, None]] = {}
+    # By video and sampling; each question once.
+    questions: dict[tuple[str, Sampling | None], dict[JobQuestion, None]] = {}
     seen: dict[str, int] = {}
     for row in rows(text, name):
         path, question = _checked(row, name)
@@ -62,10 +72,13 @@ def read_questions(content: bytes, folder: str, name: str) -> list[Job]:
             seen[question.id] = row.line
         video = named(path, folder)
         videos.setdefault(video.name, video)
-        questions.setdefault(video.name, {})[question] = None
+        part = _part(row, name, sampling or Sampling())
+        questions.setdefault((video.name, part), {})[question] = None
     if not videos:
         raise UsageError(f"{name} has no questions; it needs one per line, with video and question")
-    return [Job(video, tuple(questions[name])) for name, video in videos.items()]
+    return [
+        Job(videos[name], tuple(asked), sampling=part) for (name, part), asked in questions.items()
+    ]
 
 
 def _json_rows(text: str, name: str) -> Iterator[_Row]:
@@ -105,7 +118,8 @@ def _csv_rows(text: str, name: str) -> Iterator[_Row]:
                     "put quotes around a value with a comma"
                 )
             row = dict(zip(header, values, strict=True))
-            yield _Row(number, {key: value for key, value in row.items() if key != "id" or value})
+            optional = {key: value for key, value in row.items() if key in _NEEDED or value}
+            yield _Row(number, optional)
     except csv.Error as error:
         raise UsageError(f"{name}, line {reader.line_num}: that isn't CSV ({error})") from error
 
@@ -142,3 +156,27 @@ def _checked(row: _Row, name: str) -> tuple[str, JobQuestion]:
     return values["video"], JobQuestion(
         None if given is None else str(given), values["question"].strip()
     )
+
+
+def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:
+    """Sampling of the part that a row is about; None where it has no start and no end."""
+    given = {key: row.values[key] for key in _TIMES if row.values.get(key) is not None}
+    if not given:
+        return None
+    try:
+        times = {f"{key}_s": _time(value) for key, value in given.items()}
+    except UsageError as error:
+        raise UsageError(f"{name}, line {row.line}: {error}") from error
+    start_s = times.get("start_s", sampling.start_s)
+    end_s = times.get("end_s", sampling.end_s)
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise UsageError(
+            f"{name}, line {row.line}: the end {format_time(end_s)} must be later than the start "
+            f"{format_time(start_s or 0.0)}"
+        )
+    return replace(sampling, start_s=start_s, end_s=end_s)
+
+
+def _time(value: Any) -> float:
+    """Seconds of a value: a number, or a text as `--start` takes it."""
+    return parse_time(value if isinstance(value, str) else json.dumps(value))

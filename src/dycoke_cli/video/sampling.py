@@ -50,6 +50,21 @@ def parse_time(text: str) -> float:
     return time_s
 
 
+def format_time(seconds: float) -> str:
+    """Format a time so that `parse_time` reads it back, to the millisecond: `1:30`, `1:00:00.5`."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    whole, fraction = divmod(rest, 1000)
+    shown = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{shown}:{whole:02}" + (f".{fraction:03}".rstrip("0") if fraction else "")
+
+
+def format_part(start_s: float, end_s: float) -> str:
+    """Format a part of a video: `0:30-1:00`."""
+    return f"{format_time(start_s)}-{format_time(end_s)}"
+
+
 def exact(number: float) -> Fraction:
     """The decimal number that a float stands for: 3/10 for 0.3, which binary can't hold."""
     return Fraction(str(float(number)))

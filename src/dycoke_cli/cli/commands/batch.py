@@ -46,8 +46,9 @@ QuestionsFile = Annotated[
     typer.Option(
         "--questions",
         metavar="FILE",
-        help="JSON Lines or CSV with the columns video, question and optionally id; - is stdin. "
-        "Videos are relative to VIDEOS, or to the file's folder.",
+        help="JSON Lines or CSV with the columns video, question and optionally id, start and end "
+        "(seconds or mm:ss: that part alone is asked about); - is stdin. Videos are relative to "
+        "VIDEOS, or to the file's folder.",
         show_default=False,
     ),
 ]
@@ -167,7 +168,7 @@ def batch(
             "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
             f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
         )
-    inputs = collect(words or [], more, questions_file)
+    inputs = collect(words or [], more, questions_file, request.sampling)
     _check_subtitles(inputs.jobs, subtitles)
     check_memory(memory, estimate)
     if estimate:
@@ -176,7 +177,8 @@ def batch(
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    lines = Lines(fields, as_csv or is_table, request.generation)
+    parts = any(job.sampling is not None for job in inputs.jobs)
+    lines = Lines(fields, as_csv or is_table, request.generation, parts=parts)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:

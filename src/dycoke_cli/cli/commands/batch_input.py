@@ -17,6 +17,7 @@ from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.open_file import advice_on_address
+from dycoke_cli.video.sampling import Sampling
 
 _NOTHING = (
     'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '
@@ -32,13 +33,16 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> Given:
+def collect(
+    words: Sequence[str], more: list[str] | None, file: str | None, sampling: Sampling
+) -> Given:
     """Build the jobs from the arguments.
 
     Args:
         words: positional arguments: videos, and optionally a question.
         more: values of -q.
         file: value of --questions.
+        sampling: of the flags.
 
     Raises:
         UsageError: there are no videos or no questions, or they contradict each other.
@@ -49,7 +53,7 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
             raise UsageError("--questions has all questions; leave out QUESTION and -q")
         if len(videos) > 1:
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
-        return Given(_of_file(file, videos[0] if videos else None))
+        return Given(_of_file(file, videos[0] if videos else None, sampling))
     if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
@@ -68,14 +72,14 @@ def collect(words: Sequence[str], more: list[str] | None, file: str | None) -> G
     return Given([Job(video, asked) for video in files.videos], files.notes)
 
 
-def _of_file(file: str, videos: str | None) -> list[Job]:
+def _of_file(file: str, videos: str | None, sampling: Sampling) -> list[Job]:
     if videos is not None and not os.path.isdir(videos):
         raise UsageError(
             f"with --questions, VIDEOS is the folder that its videos are in, and "
             f"{display_name(videos)} isn't a folder"
         )
     if file == STDIN:
-        return read_questions(_stdin(), videos or "", "stdin")
+        return read_questions(_stdin(), videos or "", "stdin", sampling)
     name = f"--questions {display_name(file)}"
     try:
         content = Path(file).read_bytes()
@@ -83,7 +87,8 @@ def _of_file(file: str, videos: str | None) -> list[Job]:
         if (advice := advice_on_address(file)) is not None:
             raise UsageError(f"{name} {advice}") from error
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
-    return read_questions(content, os.path.dirname(file) if videos is None else videos, name)
+    folder = os.path.dirname(file) if videos is None else videos
+    return read_questions(content, folder, name, sampling)
 
 
 def _stdin() -> bytes:

@@ -27,17 +27,26 @@ class Lines:
         fields: value of `--fields`, or None.
         as_csv: write CSV rows in place of JSON objects.
         generation: options or fields of the answers, which by default are columns.
+        parts: whether parts of videos are asked about: start and end are columns by default.
 
     Raises:
         UsageError: an unknown field.
     """
 
     def __init__(
-        self, fields: str | None, as_csv: bool, generation: GenerationOptions = _FREE
+        self,
+        fields: str | None,
+        as_csv: bool,
+        generation: GenerationOptions = _FREE,
+        *,
+        parts: bool = False,
     ) -> None:
         self.fields = [] if fields is None else parse_fields(fields)
         if as_csv and fields is None:
             self.fields = table_fields(generation)
+            if parts:
+                behind = self.fields.index(("question",)) + 1
+                self.fields[behind:behind] = [("start",), ("end",)]
         self._as_csv = as_csv
         self._begun = False
         self.reasons: dict[str, str] = {}

@@ -65,6 +65,8 @@ def open_batch(
         stack.enter_context(connection)
         if request.subtitles is not None:
             return "--subtitles is for a model in this command"
+        if any(job.sampling is not None for job in jobs):
+            return "questions with a start or end of their own are for a model in this command"
         if not all(is_valid(text) for job in jobs for text in (job.video.path, job.video.shown)):
             return NOT_UTF_8
         batch = Batch(setup_of(request, cache), batch_size)

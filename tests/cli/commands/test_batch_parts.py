@@ -1,0 +1,72 @@
+"""`batch --questions` with the columns start and end: parts of videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.runs import local
+from tests.cli.harness import CLIP, run_here
+from tests.runs.pretended import Pretended, make_clips, valid
+
+FILE = """id,video,question,start,end
+all,clips/1.mp4,Why?,,
+half,clips/1.mp4,Why?,0:30,1:00
+tail,clips/1.mp4,Why?,30,
+"""
+
+
+@pytest.fixture
+def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(local, "answers", Pretended())
+    make_clips(tmp_path / "clips", "1.mp4")
+    path = tmp_path / "questions.csv"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_line_has_the_times_of_its_part(questions: Path) -> None:
+    run = run_here("batch", "--questions", questions, "--model", "mini")
+    lines = {line["id"]: valid(line) for line in run.objects}
+    assert {"start", "end"}.isdisjoint(lines["all"])
+    assert (lines["half"]["start"], lines["half"]["end"]) == (30, 60)
+    assert lines["tail"]["start"] == 30
+    assert "end" not in lines["tail"]
+    assert len({line["key"] for line in lines.values()}) == 3
+
+
+def test_a_table_has_their_columns(questions: Path) -> None:
+    run = run_here("batch", "--questions", questions, "--model", "mini", "--csv")
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(run.out))}
+    assert [*rows["half"]][:5] == ["id", "video", "question", "start", "end"]
+    assert (rows["half"]["start"], rows["half"]["end"], rows["all"]["end"]) == ("30.0", "60.0", "")
+
+
+def test_a_part_is_answered_once(questions: Path, tmp_path: Path) -> None:
+    command = ("batch", "--questions", questions, "--model", "mini", "--out", tmp_path / "o.jsonl")
+    assert run_here(*command).err.startswith("3 of 3 questions answered")
+    assert run_here(*command).err.startswith("3 of 3 done already")
+    # Another end is another question; the other two are done.
+    questions.write_text(FILE.replace("1:00", "0:59"))
+    assert run_here(*command).err.startswith("1 of 3 questions answered, 2 done")
+    # The same part by the flags is the same question.
+    questions.write_text("id,video,question\nhalf,clips/1.mp4,Why?\n")
+    assert run_here(*command, "--start", "30", "--end", "60").err.startswith("1 of 1 done already")
+
+
+@pytest.mark.slow
+def test_the_model_sees_the_part_alone(tmp_path: Path) -> None:
+    parts = [(0, 1.5), (2, 4)]
+    rows = [{"video": str(CLIP), "question": "What?", "start": a, "end": b} for a, b in parts]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = run_here("batch", "--questions", path, "--model", "mini", "--frames", "4")
+    assert len(run.objects) == 2
+    for line in run.objects:
+        times = line["frames"]["timestamps_s"]
+        assert len(times) == 4
+        assert all(line["start"] <= time < line["end"] for time in times)
