@@ -7,6 +7,9 @@ from typing import Annotated
 
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 
+LEAST_MASS = 0.5
+"""Below it other first tokens are likelier than those of all options together."""
+
 
 @dataclass(frozen=True)
 class Scoring:

@@ -87,10 +87,11 @@ class AnswerText:
 
     Args:
         single_line: replace newlines in the answer, for one line per answer.
+        label: written before the answer.
     """
 
-    def __init__(self, single_line: bool) -> None:
-        self._single_line = single_line
+    def __init__(self, single_line: bool, label: str = "") -> None:
+        self._single_line, self._label = single_line, label
         self._open = False
         self._at_line_start = True
 
@@ -102,13 +103,15 @@ class AnswerText:
             return
         if self._single_line:
             text = text.replace("\r", " ").replace("\n", " ")
-        write(text)
+        write(text if self._open else self._label + text)
         self._open = True
         self._at_line_start = text.endswith("\n")
 
     def end(self) -> None:
         """End the answer with a newline unless it has one; an empty answer is an empty line."""
-        if not self._open or not self._at_line_start:
+        if not self._open:
+            write(f"{self._label.rstrip()}\n")
+        elif not self._at_line_start:
             write("\n")
         self._open = False
 

@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.answer.option_scores import LEAST_MASS, Scoring
 from dycoke_cli.engine.attach import Attachment
 from dycoke_cli.engine.generation import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
@@ -23,9 +23,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.option_tokens import OptionTokens
 from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
-
-LEAST_MASS = 0.5
-"""Below it other first tokens are likelier than those of all options together."""
 
 
 def asked_alone(loaded: LoadedModel) -> bool:

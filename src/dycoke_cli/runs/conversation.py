@@ -60,6 +60,8 @@ class Conversation:
         compare: whether each is also asked without compression.
         cache: whether the encoded video is cached on disk.
         follow_up: whether each question sees the earlier ones and their answers.
+        part_s: start and end of the part of the video that the answers are labelled with; None for
+            no label. The part itself is sampled by `request`.
     """
 
     videos: tuple[str, ...]
@@ -68,6 +70,7 @@ class Conversation:
     compare: bool = False
     cache: bool = False
     follow_up: bool = False
+    part_s: tuple[float, float] | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -94,11 +97,33 @@ def converse(
         loaded: the model, if it is loaded already.
         decoders: see `open_session`.
     """
-    request, questions = conversation.request, conversation.questions
-    with advising(request):
+    with advising(conversation.request):
         session, method = open_session(
-            conversation, listener, loaded, decoders, reuse=len(questions) > 1
+            conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
         )
+        answer_each(session, conversation, method, listener)
+
+
+def answer_each(
+    session: VideoSession,
+    conversation: Conversation,
+    method: BoundMethod,
+    listener: Listener,
+    *,
+    first: bool = True,
+) -> list[Answer]:
+    """Answer all questions of a conversation, in order.
+
+    Args:
+        session: the videos.
+        conversation: questions and options.
+        method: the conversation's, bound to the model.
+        listener: receives progress and answers.
+        first: whether these are the first answers of this process. Only then are the memory
+            checked, a comparison warmed up and faster flags advised.
+    """
+    request, questions = conversation.request, conversation.questions
+    if first:
         # Before anything runs: a system without free memory kills a process without an error. The
         # longest question needs the most.
         if warning := session.memory_warning(max(questions, key=len), method):
@@ -107,14 +132,17 @@ def converse(
             # Else the first of the two timings would include what a process does only once.
             listener.stage("warm_up")
             _warm_up(session, request, method)
-        history: list[tuple[str, str]] = []
-        advice = None
-        for question in questions:
-            answer = answer_one(session, question, conversation, method, listener, history)
-            if advice is None and (advice := faster_flags(answer, request, session.loaded)):
-                listener.advise(advice)
-            if conversation.follow_up:
-                history.append((question, answer.answer))
+    history: list[tuple[str, str]] = []
+    answers: list[Answer] = []
+    advice = None
+    for question in questions:
+        answer = answer_one(session, question, conversation, method, listener, history)
+        answers.append(answer)
+        if first and advice is None and (advice := faster_flags(answer, request, session.loaded)):
+            listener.advise(advice)
+        if conversation.follow_up:
+            history.append((question, answer.answer))
+    return answers
 
 
 @contextmanager
@@ -148,9 +176,10 @@ def answer_one(
         listener: receives progress and the answer.
         history: earlier questions with their answers, which the model reads first.
     """
-    request, videos = conversation.request, conversation.names
+    request = conversation.request
     listener.begin(question)
-    answer = _named(_ask(session, question, request, method, listener.on_text, history), videos)
+    answer = ask_once(session, question, request, method, listener.on_text, history)
+    answer = _named(answer, conversation)
     if conversation.compare:
         listener.begin_comparison()
         # With the same sampling seed, so that only the compression differs.
@@ -158,14 +187,18 @@ def answer_one(
         plain = replace(request, generation=generation).with_method(Method())
         # And with the same history, that of the answers which were shown: with its own earlier
         # answers, the baseline would answer another question.
-        other = _ask(session, question, plain, BASELINE, None, history)
-        answer = replace(answer, compared_to=_named(other, videos))
+        other = ask_once(session, question, plain, BASELINE, None, history)
+        answer = replace(answer, compared_to=_named(other, conversation))
     listener.finish(answer)
     return answer
 
 
-def _named(answer: Answer, videos: Sequence[str]) -> Answer:
-    """The answer with the names of its videos, as they were given."""
+def _named(answer: Answer, conversation: Conversation) -> Answer:
+    """The answer with the names of its videos, as they were given, and the part of the video."""
+    videos = conversation.names
+    if conversation.part_s is not None:
+        start, end = conversation.part_s
+        answer = replace(answer, start=start, end=end)
     if answer.videos is not ABSENT:
         each = zip(answer.videos, videos, strict=True)
         answer = replace(answer, videos=tuple(replace(one, video=name) for one, name in each))
@@ -189,8 +222,8 @@ def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> No
     unmeasured = type(session)(session.loaded, short, reuse=False)
     generation = GenerationOptions(max_new_tokens=_WARM_UP)
     short_one = replace(request, generation=generation)
-    _ask(unmeasured, "?", short_one, method, None)
-    _ask(unmeasured, "?", short_one.with_method(Method()), BASELINE, None)
+    ask_once(unmeasured, "?", short_one, method, None)
+    ask_once(unmeasured, "?", short_one.with_method(Method()), BASELINE, None)
 
 
 def open_session(
@@ -422,7 +455,7 @@ def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedMod
     return UnloadedModel(source, local, stored, traits if traits and traits.listed else None)
 
 
-def _ask(
+def ask_once(
     session: VideoSession,
     question: str,
     request: Request,
@@ -430,6 +463,16 @@ def _ask(
     on_text: Callable[[str], None] | None,
     history: Sequence[tuple[str, str]] = (),
 ) -> Answer:
+    """Answer a question by a request's options; the answer has the request's cautions.
+
+    Args:
+        session: the videos.
+        question: plain text.
+        request: generation options, and the guard if there is one.
+        method: bound to the model.
+        on_text: called with each stretch of the answer as it is generated.
+        history: earlier questions with their answers, which the model reads first.
+    """
     if request.guard is not None:
         from dycoke_cli.engine.ask_together import Question
         from dycoke_cli.guard.asking import ask_guarded

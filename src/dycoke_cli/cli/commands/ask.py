@@ -18,6 +18,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.flags.window_flags import WindowFlags
 from dycoke_cli.cli.flags.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.file_names import is_video
@@ -27,8 +28,8 @@ BUNDLED_NOTE = (
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
 BRIEF = (
-    f"{request_flags.BRIEF} --temperature --seed --choices --yes-no --score --follow-up --compare "
-    "--stats --json"
+    f"{request_flags.BRIEF} --temperature --seed --choices --yes-no --score --every --until --when "
+    "--follow-up --compare --stats --json"
 )
 
 
@@ -40,6 +41,7 @@ def ask(
     more: options.Questions = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    windows: WindowFlags,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -66,6 +68,7 @@ def ask(
         dycoke ask holiday.mp4 "What happens?"
         dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
         dycoke ask clip.mp4 "Is it day? Answer yes or no." --yes-no --compare --json
+        dycoke ask hour.mp4 "Is a person there?" --yes-no --every 30s --until yes
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """
@@ -82,7 +85,8 @@ def ask(
             stack.enter_context(output.failures_as_json(SCHEMA, unanswered))
         names, question = apart([video, *(words or [])])
         videos = as_named(names)
-        batch_hint = _check(videos, [*([question] if question else []), *(more or [])])
+        asked = [*([question] if question else []), *(more or [])]
+        batch_hint = _check(videos, asked)
         single = {
             "--estimate": estimate,
             "--subtitles": subtitles,
@@ -97,11 +101,13 @@ def ask(
                 model, loading, sampling, generation, subtitles=subtitles, limits=limits
             )
         )
-        request = typed.applied(request, fields)
+        request = windows.typed(typed).applied(request, fields)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
+        whole = {"estimate": estimate, "server": server.server, "compare": compare}
+        windows.check(request, files, asked, **whole, follow_up=follow_up)
         if estimate:
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
@@ -135,7 +141,7 @@ def ask(
                 return
             from dycoke_cli.server.local.client import ask_running
 
-            in_process = no_server or request.is_local_only
+            in_process = no_server or request.is_local_only or windows.given is not None
             reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:
                 return
@@ -148,6 +154,9 @@ def ask(
             decoders = [stack.enter_context(Decoder(limits)) for _ in files]
             for decoder in decoders:
                 decoder.start()
+            if windows.given is not None:
+                windows.converse(conversation, presenter, decoders)
+                return
             converse(conversation, presenter, decoders=decoders)
 
 

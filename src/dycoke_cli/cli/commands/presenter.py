@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.cli import output, render
-from dycoke_cli.cli.render.typed_choice import likelihood
+from dycoke_cli.cli.render.typed_choice import likelihood, time_ranges
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
@@ -42,6 +43,7 @@ class AsText(View):
         self._several = questions > 1
         self._stats = stats
         self._answer = output.AnswerText(single_line=self._several)
+        self._in_windows = False
         self._warned: set[str] = set()
         self._waiting_since = time.monotonic()
         self._waited_s: float | None = None
@@ -82,6 +84,12 @@ class AsText(View):
             self._warming_since = time.monotonic()
         super().stage(stage, done, total)
 
+    def begin_window(self, start_s: float, end_s: float) -> None:
+        """Label the lines of the answers with the times of the window."""
+        self._in_windows = True
+        label = f"{format_part(start_s, end_s)}  "
+        self._answer = output.AnswerText(single_line=True, label=label)
+
     def begin(self, question: str) -> None:
         """Prepare to show the question, if there are several."""
         if self._warming_since is not None:
@@ -113,8 +121,10 @@ class AsText(View):
         self._line.prefix = ""
         if answer.compared_to is ABSENT:
             self._waited_s = time.monotonic() - self._waiting_since
+            if answer.when is not ABSENT:
+                self._answer.add(time_ranges(answer.when))
             # A choice alone would hide that another one was as likely.
-            if (likely := likelihood(answer)) is not None:
+            elif (likely := likelihood(answer)) is not None:
                 self._answer.add(f" ({likely})")
             self._answer.end()
         self._waiting_since = time.monotonic()
@@ -123,6 +133,9 @@ class AsText(View):
         for warning in answer.warnings:
             self.warning(warning)
         assert self._waited_s is not None
+        # A line of figures for each window would hide the answers.
+        if self._in_windows and not self._stats:
+            return
         render.statistics(answer, self._waited_s, self._warm_up_s, self._stats, self.more)
         self._warm_up_s = 0.0
 
@@ -142,10 +155,14 @@ class AsJson(View):
 
     def __init__(self, waiting: list[dict[str, Any]], quiet: bool, note: str | None = None) -> None:
         super().__init__(quiet, note)
-        self._waiting = waiting
+        self._waiting, self._each = waiting, [*waiting]
 
     def warning(self, sentence: str) -> None:
         """Ignored: the object has the warnings."""
+
+    def begin_window(self, start_s: float, end_s: float) -> None:
+        """Each window has an object for each question."""
+        self._waiting[:] = [{**one, "start": start_s, "end": end_s} for one in self._each]
 
     def finish(self, answer: Answer) -> None:
         """Write the object."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
+    from dycoke_cli.answer.time_range import TimeRange
 
 _MOST_SHOWN = 6
 
@@ -48,3 +51,13 @@ def scoring(answer: Answer) -> str:
     if how.prior is not None:
         parts.append("divided by those without the video")
     return "; ".join(parts)
+
+
+def time_ranges(ranges: Sequence[TimeRange]) -> str:
+    """A line for each range in which the answer is yes, with the probabilities of its check."""
+    return "\n".join(map(_time_range, ranges)) or "not found"
+
+
+def _time_range(one: TimeRange) -> str:
+    beside = "" if one.outside is None else f", outside {percent(one.outside)}"
+    return f"{format_part(one.start, one.end)} (inside {percent(one.inside)}{beside})"

@@ -8,6 +8,7 @@ from typing import Self
 from dycoke_cli.cli.render import console
 from dycoke_cli.cli.render.progress import Progress
 from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.video.sampling import format_part
 
 
 class View(Listener):
@@ -47,6 +48,10 @@ class View(Listener):
             # All checks are done by now: the note isn't followed by a usage error.
             self.announce()
         self._line.update(stage, done, total)
+
+    def look_at(self, start_s: float, end_s: float) -> None:
+        """Show the part of the video in front of each stage."""
+        self._line.prefix = f"{format_part(start_s, end_s)}: "
 
     def progress(self, counts: Counts) -> None:
         """Show the number of answered questions."""

@@ -1,0 +1,161 @@
+"""Flags of questions about parts of a video: each window, or the search for time ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.errors import UsageError
+from dycoke_cli.request import Request
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.file_names import STDIN, is_picture
+from dycoke_cli.video.sampling import parse_time
+
+if TYPE_CHECKING:
+    from dycoke_cli.runs.conversation import Conversation
+    from dycoke_cli.runs.listener import Listener
+    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.pictures import Source
+
+_PANEL = "Frame sampling"
+
+Every = Annotated[
+    str | None,
+    typer.Option(
+        "--every",
+        metavar="TIME",
+        help="Ask about each stretch of this length (30s, 1:30), one after the other, each with "
+        "frames of its own; a line for each.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="ANSWER",
+        help="With --every: stop at the first stretch with this answer, such as yes.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+When = Annotated[
+    bool,
+    typer.Option(
+        "--when",
+        help='Find when something happens, such as "A person enters": parts of the video are asked '
+        "about with yes or no (--every is their length), and each time range is checked.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class WindowFlags:
+    """Flags of questions about each window, and of the search for time ranges."""
+
+    every: Every = None
+    until: Until = None
+    when: When = False
+
+    @property
+    def given(self) -> str | None:
+        """The flag that asks about parts of the video; None where none does."""
+        return "--when" if self.when else "--every" if self.every is not None else None
+
+    @property
+    def every_s(self) -> float | None:
+        """Length of a window in seconds; None where the flag isn't given.
+
+        Raises:
+            UsageError: it isn't a time above 0.
+        """
+        if self.every is None:
+            return None
+        seconds = parse_time(self.every.strip().removesuffix("s"))
+        if seconds <= 0:
+            raise UsageError(f"--every must be longer than 0 s, not {self.every}")
+        return seconds
+
+    def typed(self, flags: TypedFlags) -> TypedFlags:
+        """The options of the question: with --when they are yes and no.
+
+        Raises:
+            UsageError: there are others.
+        """
+        if not self.when:
+            return flags
+        for name, value in {"--choices": flags.choices, "--score": flags.score}.items():
+            if value is not None:
+                raise UsageError(f"--when is for yes or no: leave {name} out")
+        return replace(flags, yes_no=True)
+
+    def check(
+        self, request: Request, videos: Sequence[Source], questions: Sequence[str], **whole: object
+    ) -> None:
+        """Check that nothing contradicts the flags.
+
+        Args:
+            request: of the command.
+            videos: each a path, or the paths of its pictures.
+            questions: all of them.
+            whole: flags that are for the whole video, by the name of their parameter.
+
+        Raises:
+            UsageError: something does.
+        """
+        if self.until is not None and (self.every is None or self.when):
+            raise UsageError("--until is for windows: add --every, as in --every 30s, not --when")
+        if (flag := self.given) is None:
+            return
+        if other := next((name for name, value in whole.items() if value), None):
+            other = f"--{other.replace('_', '-')}"
+            raise UsageError(f"{other} is for the whole video: leave it out, or {flag}")
+        if len(videos) > 1:
+            raise UsageError(f"{flag} takes one video")
+        if STDIN in videos:
+            raise UsageError(
+                f"{flag} opens the video again for each part, and stdin can be read once: save it "
+                "to a file"
+            )
+        [video] = videos
+        if self.when and isinstance(video, str) and is_picture(video):
+            raise UsageError(
+                f"{display_name(video)} is a still picture: --when needs a video; leave it out"
+            )
+        _ = self.every_s
+        if self.until is not None:
+            self._check_until(request, questions)
+
+    def _check_until(self, request: Request, questions: Sequence[str]) -> None:
+        from dycoke_cli.runs.windows import comparable
+
+        assert self.until is not None
+        if len(questions) > 1:
+            raise UsageError("--until takes one question")
+        if (typed := request.generation.typed) is None:
+            return
+        if comparable(self.until) not in map(comparable, typed.texts):
+            raise UsageError(
+                f"--until {self.until!r} is none of the options: {', '.join(typed.texts)}"
+            )
+
+    def converse(
+        self, conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]
+    ) -> None:
+        """Ask about the parts of the video; see `runs.windows` and `runs.when`."""
+        # Imported late: help and completion need the flags alone.
+        if self.when:
+            from dycoke_cli.runs.when import converse_when
+
+            converse_when(conversation, self.every_s, listener, decoders)
+            return
+        from dycoke_cli.runs.windows import Windows, converse_by_window
+
+        assert self.every_s is not None
+        converse_by_window(conversation, Windows(self.every_s, self.until), listener, decoders)

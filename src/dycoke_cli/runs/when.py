@@ -1,0 +1,140 @@
+"""When something happens in a video (`--when`): parts of it are asked about, with yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, cast
+
+from dycoke_cli.answer.answer import Answer, Seconds
+from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.answer.option_scores import LEAST_MASS
+from dycoke_cli.errors import UsageError
+from dycoke_cli.runs.conversation import Conversation, advising, ask_once, open_session
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.time_search import Part, TimeSearch
+from dycoke_cli.video.sampling import format_part
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video import Clip
+    from dycoke_cli.video.decoder import Decoder
+
+NOT_FOUND = "not found"
+_WINDOWS = 8
+_SHORTEST_S, _LONGEST_S = 2.0, 60.0
+
+
+def converse_when(
+    conversation: Conversation,
+    window_s: float | None,
+    listener: Listener,
+    decoders: Sequence[Decoder] = (),
+) -> None:
+    """Find the time ranges in which the answer to each question is yes.
+
+    Parts of the video are decoded, asked about and freed one after the other, each as
+    `dycoke ask --yes-no --start … --end …` does.
+
+    Args:
+        conversation: one video, and questions or statements; its options are yes and no.
+        window_s: length of the windows in seconds; None for `usual_window_s`.
+        listener: receives progress and answers.
+        decoders: see `open_session`; for the whole video.
+
+    Raises:
+        UsageError: the video is a still picture.
+    """
+    parts = _Parts(conversation, listener, decoders)
+    with advising(conversation.request):
+        for question in conversation.questions:
+            listener.begin(question)
+            answer = parts.search(question, window_s)
+            if answer.refused and listener.on_text is not None:
+                listener.on_text(answer.answer)
+            listener.finish(answer)
+
+
+def as_question(text: str) -> str:
+    """A statement as a question that yes or no answers; a question as it is."""
+    text = text.strip()
+    if text.endswith("?"):
+        return text
+    return f'Does this happen in the video: "{text.removesuffix(".")}"? Answer yes or no.'
+
+
+def probability_of_yes(answer: Answer) -> float:
+    """Probability of yes in a typed answer; 0 where the model would rather say neither."""
+    assert not isinstance(answer.probabilities, Absent)
+    assert not isinstance(answer.scoring, Absent)
+    return answer.probabilities["yes"] if answer.scoring.mass >= LEAST_MASS else 0.0
+
+
+def usual_window_s(length_s: float) -> float:
+    """Length of the windows that this length of a video is searched by, in seconds."""
+    return min(max(length_s / _WINDOWS, _SHORTEST_S), _LONGEST_S)
+
+
+class _Parts:
+    """Asks about parts of a video; at most one of them is in memory.
+
+    Args: see `converse_when`.
+    """
+
+    def __init__(
+        self, conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]
+    ) -> None:
+        self._conversation, self._listener, self._decoders = conversation, listener, decoders
+        self._loaded: LoadedModel | None = None
+        self._length_s = 0.0
+
+    def search(self, question: str, window_s: float | None) -> Answer:
+        """Find the ranges of a question; a refused one has none."""
+        asked = as_question(question)
+        answers = [self._ask(asked, None)]
+        whole = replace(answers[0], question=question, video=self._conversation.names[0])
+        if whole.refused:
+            return whole
+
+        def yes(start_s: float, end_s: float) -> float:
+            answers.append(self._ask(asked, (start_s, end_s)))
+            return probability_of_yes(answers[-1])
+
+        sampling = self._conversation.request.sampling
+        begin_s, end_s = sampling.part_s(self._length_s) or (0.0, self._length_s)
+        window_s = window_s or usual_window_s(end_s - begin_s)
+        ranges = TimeSearch(begin_s, end_s, window_s).ranges(yes)
+        shown = ", ".join(format_part(one.start, one.end) for one in ranges)
+        return replace(whole, answer=shown or NOT_FOUND, when=ranges, seconds=_in_all(answers))
+
+    def _ask(self, question: str, part: Part | None) -> Answer:
+        """Ask about a part of the video; None for the whole."""
+        request = self._conversation.request
+        if part is not None:
+            self._listener.look_at(*part)
+            sampling = replace(request.sampling, start_s=part[0], end_s=part[1])
+            request = replace(request, sampling=sampling)
+        session, method = open_session(
+            replace(self._conversation, request=request),
+            self._listener,
+            self._loaded,
+            self._decoders,
+            reuse=False,
+        )
+        self._loaded, self._decoders = session.loaded, ()
+        if part is None:
+            clip = cast("Clip", session.clip)
+            if len(clip.timestamps_s) == 1 and request.sampling.frames > 1:
+                name = self._conversation.names[0]
+                raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
+            assert clip.info.duration_s is not None, "it is measured"
+            self._length_s = clip.info.duration_s
+        return ask_once(session, question, request, method, None)
+
+
+def _in_all(answers: Sequence[Answer]) -> Seconds:
+    """Seconds of several answers together; the model was loaded for the first."""
+    each = [answer.seconds for answer in answers]
+    names = [one.name for one in fields(Seconds) if one.name not in ("load", "request")]
+    sums = {name: sum(getattr(one, name) for one in each) for name in names}
+    return replace(each[0], **sums)

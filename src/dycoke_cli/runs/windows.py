@@ -1,0 +1,125 @@
+"""Questions about a video window by window (`--every`): one model, and the memory of one window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from dycoke_cli.runs.conversation import Conversation, advising, answer_each, open_session
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.video.sampling import exact
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video import Clip
+    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.info import VideoInfo
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a video, one behind the other from `--start` to `--end`; the last may be shorter.
+
+    Args:
+        every_s: length of a window in seconds, above 0.
+        until: the answer at which to stop; None asks about all windows.
+    """
+
+    every_s: float
+    until: str | None = None
+
+    def start_s(self, number: int, begin_s: float) -> float:
+        """Start of a window in seconds.
+
+        Args:
+            number: of the window, from 0.
+            begin_s: start of the first.
+        """
+        return float(exact(begin_s) + number * exact(self.every_s))
+
+    def stops_at(self, answer: str) -> bool:
+        """Whether an answer is `until`, whatever its case and a full stop behind it."""
+        return self.until is not None and comparable(answer) == comparable(self.until)
+
+
+def comparable(answer: str) -> str:
+    """An answer without what `--until` ignores: case, outer spaces, and a full stop at the end."""
+    return answer.strip().removesuffix(".").casefold()
+
+
+def converse_by_window(
+    conversation: Conversation,
+    windows: Windows,
+    listener: Listener,
+    decoders: Sequence[Decoder] = (),
+) -> None:
+    """Ask all questions about each window: it is decoded, asked about, and freed.
+
+    Args:
+        conversation: one video and its questions; the sampling is that of each window.
+        windows: their length, and where to stop.
+        listener: receives progress and answers, each with its window.
+        decoders: see `open_session`; for the first window.
+
+    Raises:
+        VideoError: a window can't be decoded; earlier ones are answered.
+    """
+    request = conversation.request
+    begin_s, limit_s = request.sampling.start_s or 0.0, request.sampling.end_s
+    loaded: LoadedModel | None = None
+    number = 0
+    with advising(request):
+        while True:
+            start_s = windows.start_s(number, begin_s)
+            end_s = min(windows.start_s(number + 1, begin_s), limit_s or math.inf)
+            window = replace(
+                conversation,
+                request=replace(
+                    request, sampling=replace(request.sampling, start_s=start_s, end_s=end_s)
+                ),
+                part_s=(start_s, end_s),
+            )
+            loaded, info, found = _ask_window(window, windows, listener, loaded, decoders)
+            number, decoders = number + 1, ()
+            if found or _is_over(windows.start_s(number, begin_s), limit_s, info):
+                return
+
+
+def _ask_window(
+    window: Conversation,
+    windows: Windows,
+    listener: Listener,
+    loaded: LoadedModel | None,
+    decoders: Sequence[Decoder],
+) -> tuple[LoadedModel, VideoInfo, bool]:
+    """Ask about one window; its frames are freed on return.
+
+    Returns:
+        The model, what is known of the video, and whether an answer is the one to stop at.
+    """
+    assert window.part_s is not None
+    start_s, end_s = window.part_s
+    listener.look_at(start_s, end_s)
+    listener.begin_window(start_s, end_s)
+    session, method = open_session(
+        window, listener, loaded, decoders, reuse=len(window.questions) > 1
+    )
+    info = cast("Clip", session.clip).info
+    if info.duration_s is not None and info.duration_s < end_s:
+        window = replace(window, part_s=(start_s, info.duration_s))
+        listener.begin_window(start_s, info.duration_s)
+    answers = answer_each(session, window, method, listener, first=loaded is None)
+    found = any(windows.stops_at(answer.answer) for answer in answers)
+    return session.loaded, info, found
+
+
+def _is_over(start_s: float, limit_s: float | None, info: VideoInfo) -> bool:
+    """Whether no frame is left for a window that begins at `start_s`."""
+    if limit_s is not None and start_s >= limit_s:
+        return True
+    if info.duration_s is None:
+        return False
+    # The last frame begins one interval before the end.
+    return start_s > info.duration_s - (1 / info.fps if info.fps else 0.0) + 1e-6

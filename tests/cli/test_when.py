@@ -1,0 +1,130 @@
+"""`ask --when`: what comes out, and what is refused; answers are computed from the part asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.answer.answer import Answer, Seconds
+from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.runs.when import as_question
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import example, valid
+
+TRUE = (1.5, 2.25)  # of the four seconds of move.mp4
+FLAGS = ("--when", "--every", "1", "--frames", "2")
+
+
+@pytest.fixture
+def knowing(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
+    """Sessions that say yes where their part of the video overlaps with `TRUE`."""
+
+    def ask(self: FakeSession, question: str, method: Any, **options: Any) -> Answer:
+        start_s, end_s = self.clip.part_s or (0.0, 4.0)
+        yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
+        self.asked.append({"question": question, **options})
+        seconds = example(Seconds, load=2.0, video_decode=0.25, total=1.0)
+        return replace(
+            example(Answer, question=question, seconds=seconds, method={"name": "none"}),
+            choice="yes" if yes > 0.5 else "no",
+            probabilities={"yes": yes, "no": 1 - yes},
+            margin=0.75,
+            scoring=example(Scoring, mass=0.99),
+        )
+
+    monkeypatch.setattr(FakeSession, "ask", ask)
+    return fake
+
+
+def test_a_line_for_each_range(knowing: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "Is there a blue star?", *FLAGS, "--quiet")
+    assert (run.code, run.err) == (0, "")
+    assert run.out == "0:01.5-0:02.25 (inside 87.5 %, outside 12.5 %)\n"
+    assert {session.asked[0]["question"] for session in knowing} == {"Is there a blue star?"}
+    run = run_here("ask", CLIP, "A red star enters.", *FLAGS, "--quiet")
+    assert (run.code, run.out) == (0, "not found\n")
+
+
+def test_the_object_has_the_ranges_and_what_all_parts_took(knowing: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "-q", "A blue star", "-q", "A red one", *FLAGS, "--json")
+    found, missed = (valid(one, "answer", "answer") for one in run.objects)
+    [one] = found["when"]
+    assert (one["start"], one["end"]) == (
+        pytest.approx(1.5, abs=0.04),
+        pytest.approx(2.25, abs=0.04),
+    )
+    assert (one["inside"], one["outside"]) == (0.875, 0.125)
+    assert (found["question"], found["answer"]) == ("A blue star", "0:01.5-0:02.25")
+    assert (missed["when"], missed["answer"], missed["choice"]) == ([], "not found", "no")
+    # The windows (0 to 4 by halves are seven), and the whole video.
+    assert missed["seconds"]["total"] == 8.0
+    assert missed["seconds"]["load"] == 2.0
+    assert found["seconds"]["total"] > 8.0
+
+
+def test_a_part_of_the_video_is_searched(knowing: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "A blue star", *FLAGS, "--start", "2", "--json")
+    assert [one["start"] for one in run.object["when"]] == [2.0]
+    assert all(session.clip.part_s[0] >= 2 for session in knowing)
+
+
+def test_a_statement_becomes_a_question() -> None:
+    assert as_question(" Is it day? ") == "Is it day?"
+    expected = 'Does this happen in the video: "A person enters"? Answer yes or no.'
+    assert as_question("A person enters.") == as_question("A person enters") == expected
+
+
+def picture(folder: Any) -> str:
+    Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    return str(folder / "photo.png")
+
+
+@pytest.mark.parametrize("name", ["photo.png", ""])
+def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: list[FakeSession]) -> None:
+    picture(tmp_path)
+    run = run_here("ask", tmp_path / name, "A person enters", "--when")
+    assert (run.code, run.out) == (2, "")
+    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
+    assert line.endswith("is a still picture: --when needs a video; leave it out")
+
+
+WRONG: list[tuple[list[str], str]] = [
+    (["--choices", "a,b"], "--when is for yes or no: leave --choices out"),
+    (["--score", "1-5"], "--when is for yes or no: leave --score out"),
+    (["--until", "yes"], "--until is for windows"),
+    (["--every", "0"], "--every must be longer than 0 s"),
+    (["--compare"], "--compare is for the whole video: leave it out, or --when"),
+    (["--estimate"], "--estimate is for the whole video: leave it out, or --when"),
+    (["--temperature", "1"], "leave --temperature out"),
+    (["--server", "http://x/v1"], "--server is for the whole video: leave it out, or --when"),
+]
+
+
+@pytest.mark.parametrize(("flags", "sentence"), WRONG)
+def test_what_is_wrong_is_one_sentence(flags: list[str], sentence: str) -> None:
+    run = run_here("ask", CLIP, "What is it?", "--when", *flags)
+    assert (run.code, run.out) == (2, "")
+    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
+    assert sentence in line
+
+
+@pytest.mark.slow
+def test_a_probability_is_what_the_part_alone_is_answered_with() -> None:
+    asked = (
+        "ask",
+        "sample_videos/vanish.mp4",
+        "Is there a purple cross?",
+        "--json",
+        "--device",
+        "cpu",
+    )
+    [*found] = run_here(*asked, "--when").object["when"]
+    assert found
+    for one in found:
+        part = ("--start", str(one["start"]), "--end", str(one["end"]))
+        alone = run_here(*asked, "--yes-no", *part).object
+        assert alone["probabilities"]["yes"] == pytest.approx(one["inside"], abs=1e-4)

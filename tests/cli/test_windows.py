@@ -1,0 +1,138 @@
+"""`ask --every` and `--until`: which parts of a video are asked about, and what is refused."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.runs import windows
+from dycoke_cli.video.sampling import format_time, parse_time
+from tests.cli import fake_engine
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.documents import valid
+
+# move.mp4 is 4 s long and has 8 frames per second.
+
+
+def test_each_window_is_asked_about_with_frames_of_its_own(fake: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "What?", "--every", "1.5s", "--frames", "3", "--quiet")
+    assert run.code == 0
+    assert run.out.splitlines() == [
+        "0:00-0:01.5  a red circle moves right",
+        "0:01.5-0:03  a red circle moves right",
+        "0:03-0:04  a red circle moves right",
+    ]
+    assert [session.clip.part_s for session in fake] == [(0.0, 1.5), (1.5, 3.0), (3.0, 4.0)]
+    for session in fake:
+        start_s, end_s = session.clip.part_s
+        assert len(session.clip.timestamps_s) == 3
+        assert all(start_s <= time < end_s for time in session.clip.timestamps_s)
+
+
+def test_an_object_of_each_window_has_its_times(fake: list[FakeSession]) -> None:
+    flags = ["--every", "0:01", "--start", "0.5", "--end", "3", "--json"]
+    run = run_here("ask", CLIP, "-q", "What?", "-q", "Where?", *flags)
+    found = [(one["question"], one["start"], one["end"]) for one in run.objects]
+    parts = [(0.5, 1.5), (1.5, 2.5), (2.5, 3.0)]
+    assert found == [(question, *part) for part in parts for question in ("What?", "Where?")]
+    for document in run.objects:
+        valid(document, "answer", "answer")
+
+
+def test_the_model_is_loaded_once_and_windows_are_freed(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, clips = [], []
+    load, opened = fake_engine.load, windows.open_session
+
+    def counted(*given: Any, **more: Any) -> Any:
+        loads.append(given)
+        return load(*given, **more)
+
+    def noted(*given: Any, **more: Any) -> Any:
+        gc.collect()
+        # Of the window before, nothing is left when the next is opened.
+        assert [clip() for clip in clips] == [None] * len(clips)
+        session, method = opened(*given, **more)
+        fake.clear()  # the pretending engine's own list of sessions
+        clips.append(weakref.ref(session.clip))
+        return session, method
+
+    monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", counted)
+    monkeypatch.setattr(windows, "open_session", noted)
+    assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
+    assert (len(loads), len(clips)) == (1, 8)
+
+
+def test_until_stops_at_the_answer(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ANSWER", "Yes.")
+    run = run_here("ask", CLIP, "What?", "--every", "1", "--until", "yes", "--frames", "2")
+    assert run.out == "0:00-0:01  Yes.\n"
+    monkeypatch.setenv("FAKE_ANSWER", "Yes it is")
+    run = run_here("ask", CLIP, "What?", "--every", "1", "--until", "yes", "--frames", "2")
+    assert len(run.out.splitlines()) == 4
+
+
+def test_a_window_that_fails_ends_the_run_with_its_times(
+    fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = windows.open_session
+
+    def failing(conversation: Any, *given: Any, **more: Any) -> Any:
+        if conversation.part_s == (2.0, 3.0):
+            monkeypatch.setenv("FAKE_FAILURE", "torch_cpu")
+        return opened(conversation, *given, **more)
+
+    monkeypatch.setattr(windows, "open_session", failing)
+    run = run_here("ask", CLIP, "What?", "--every", "1", "--frames", "2", "--json")
+    assert run.code == 5
+    *answers, failure = run.objects
+    assert [one["start"] for one in answers] == [0.0, 1.0]
+    assert (failure["error"]["code"], failure["start"], failure["end"]) == ("out_of_memory", 2, 3)
+    valid(failure, "answer", "error")
+
+
+WRONG = [
+    (["--until", "yes"], "--until is for windows: add --every, as in --every 30s"),
+    (["--every", "0"], "--every must be longer than 0 s, not 0"),
+    (["--every", "soon"], '"soon" isn\'t a time'),
+    (["--every", "1", "--estimate"], "--estimate is for the whole video: leave it out, or --every"),
+    (
+        ["--every", "1", "--server", "http://x/v1"],
+        "--server is for the whole video: leave it out, or --every",
+    ),
+    (["--every", "1", CLIP], "--every takes one video"),
+    (["--every", "1", "--until", "yes", "-q", "Why?"], "--until takes one question"),
+    (
+        ["--every", "1", "--until", "maybe", "--yes-no"],
+        "--until 'maybe' is none of the options: yes, no",
+    ),
+    (["--every", "1", "--start", "9"], "--start 9 s lies beyond the end of the video"),
+]
+
+
+@pytest.mark.parametrize(("flags", "sentence"), WRONG)
+def test_what_is_wrong_is_one_sentence(flags: list[str | Path], sentence: str) -> None:
+    run = run_here("ask", CLIP, "What is it?", *flags)
+    assert (run.code, run.out) == (2, "")
+    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
+    assert sentence in line
+
+
+def test_stdin_has_no_windows() -> None:
+    run = run_here("ask", "-", "What is it?", "--every", "1", stdin=CLIP.read_bytes())
+    assert (run.code, run.out) == (2, "")
+    assert "stdin can be read once: save it to a file" in run.err
+
+
+@pytest.mark.parametrize("seconds", [0.0, 7.5, 59.999, 60.0, 3599.9996, 3661.25])
+def test_a_time_that_is_shown_can_be_typed(seconds: float) -> None:
+    assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=0.0005)
