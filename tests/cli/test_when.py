@@ -33,7 +33,7 @@ def knowing(fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch) -> list[Fa
             choice="yes" if yes > 0.5 else "no",
             probabilities={"yes": yes, "no": 1 - yes},
             margin=0.75,
-            scoring=example(Scoring, mass=0.99),
+            scoring=example(Scoring, mass=0.25 if "unclear" in question else 0.75),
         )
 
     monkeypatch.setattr(FakeSession, "ask", ask)
@@ -46,6 +46,13 @@ def test_a_line_for_each_range(knowing: list[FakeSession]) -> None:
     assert run.out == "0:01.5-0:02.25 (inside 87.5 %, outside 12.5 %)\n"
     assert {session.asked[0]["question"] for session in knowing} == {"Is there a blue star?"}
     run = run_here("ask", CLIP, "A red star enters.", *FLAGS, "--quiet")
+    assert (run.code, run.out) == (0, "not found\n")
+
+
+def test_where_the_model_would_say_neither_yes_nor_no_it_is_not_found(
+    knowing: list[FakeSession],
+) -> None:
+    run = run_here("ask", CLIP, "Is there an unclear blue star?", *FLAGS, "--quiet")
     assert (run.code, run.out) == (0, "not found\n")
 
 
@@ -95,7 +102,7 @@ def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: list[Fake
 WRONG: list[tuple[list[str], str]] = [
     (["--choices", "a,b"], "--when is for yes or no: leave --choices out"),
     (["--score", "1-5"], "--when is for yes or no: leave --score out"),
-    (["--until", "yes"], "--until is for windows"),
+    (["--until", "yes"], "--until is for parts of a video"),
     (["--every", "0"], "--every must be longer than 0 s"),
     (["--compare"], "--compare is for the whole video: leave it out, or --when"),
     (["--estimate"], "--estimate is for the whole video: leave it out, or --when"),

@@ -96,8 +96,8 @@ class Listener:
     def look_at(self, start_s: float, end_s: float) -> None:
         """The stages that follow are about this part of the video; times in seconds."""
 
-    def begin_window(self, start_s: float, end_s: float) -> None:
-        """The answers that follow are about this window of the video (`--every`)."""
+    def begin_part(self, start_s: float, end_s: float) -> None:
+        """The answers that follow are about this part of the video (`--every`)."""
 
     def begin(self, question: str) -> None:
         """A question is asked."""

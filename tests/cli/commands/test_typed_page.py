@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dycoke_cli.video.sampling import parse_time
 from tests.cli.harness import ROOT, run_here
 from tests.cli.test_readme import blocks
 from tests.documents import valid
@@ -103,3 +104,22 @@ def test_the_forms_in_python(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = blocks("python form", PAGE)
     exec(block, {})
     assert capsys.readouterr().out.startswith('{"type": "object", "properties": {"colour": ')
+
+
+def test_the_windows_of_the_page() -> None:
+    each, until = (run_here(*command) for command in typed("every"))
+    [shown, _] = blocks("text", PAGE)
+    assert re.sub(r"\([\d.]+ %\)", "", each.out) == re.sub(r"\([\d.]+ %\)", "", shown)
+    assert until.out.splitlines() == each.out.splitlines()[:3]
+
+
+def test_the_ranges_of_the_page() -> None:
+    [run] = (run_here(*command) for command in typed("when"))
+    [_, shown] = blocks("text", PAGE)
+    pattern = r"(\S+)-(\S+) \(inside [\d.]+ %, outside [\d.]+ %\)\n?"
+    found, expected = re.fullmatch(pattern, run.out), re.fullmatch(pattern, shown)
+    assert found is not None
+    assert expected is not None
+    # Rounding depends on the processor, and moves an edge by a 32nd of a window.
+    for own, of_page in zip(found.groups(), expected.groups(), strict=True):
+        assert parse_time(own) == pytest.approx(parse_time(of_page), abs=0.13)

@@ -15,10 +15,10 @@ from dycoke_cli.cli.flags import options, question_input, request_flags, typed_f
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
-from dycoke_cli.cli.flags.window_flags import WindowFlags
 from dycoke_cli.cli.flags.words import apart, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.file_names import is_video
@@ -41,7 +41,7 @@ def ask(
     more: options.Questions = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
-    windows: WindowFlags,
+    parts: PartFlags,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -101,13 +101,13 @@ def ask(
                 model, loading, sampling, generation, subtitles=subtitles, limits=limits
             )
         )
-        request = windows.typed(typed).applied(request, fields)
+        request = parts.typed(typed).applied(request, fields)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)
         whole = {"estimate": estimate, "server": server.server, "compare": compare}
-        windows.check(request, files, asked, **whole, follow_up=follow_up)
+        parts.check(request, files, asked, **whole, follow_up=follow_up)
         if estimate:
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
@@ -141,7 +141,7 @@ def ask(
                 return
             from dycoke_cli.server.local.client import ask_running
 
-            in_process = no_server or request.is_local_only or windows.given is not None
+            in_process = no_server or request.is_local_only or parts.given is not None
             reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:
                 return
@@ -154,8 +154,8 @@ def ask(
             decoders = [stack.enter_context(Decoder(limits)) for _ in files]
             for decoder in decoders:
                 decoder.start()
-            if windows.given is not None:
-                windows.converse(conversation, presenter, decoders)
+            if parts.given is not None:
+                parts.converse(conversation, presenter, decoders)
                 return
             converse(conversation, presenter, decoders=decoders)
 

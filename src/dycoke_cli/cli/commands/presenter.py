@@ -43,7 +43,7 @@ class AsText(View):
         self._several = questions > 1
         self._stats = stats
         self._answer = output.AnswerText(single_line=self._several)
-        self._in_windows = False
+        self._in_parts = False
         self._warned: set[str] = set()
         self._waiting_since = time.monotonic()
         self._waited_s: float | None = None
@@ -84,9 +84,9 @@ class AsText(View):
             self._warming_since = time.monotonic()
         super().stage(stage, done, total)
 
-    def begin_window(self, start_s: float, end_s: float) -> None:
-        """Label the lines of the answers with the times of the window."""
-        self._in_windows = True
+    def begin_part(self, start_s: float, end_s: float) -> None:
+        """Label the lines of the answers with the times of the part."""
+        self._in_parts = True
         label = f"{format_part(start_s, end_s)}  "
         self._answer = output.AnswerText(single_line=True, label=label)
 
@@ -133,8 +133,8 @@ class AsText(View):
         for warning in answer.warnings:
             self.warning(warning)
         assert self._waited_s is not None
-        # A line of figures for each window would hide the answers.
-        if self._in_windows and not self._stats:
+        # A line of figures for each part would hide the answers.
+        if self._in_parts and not self._stats:
             return
         render.statistics(answer, self._waited_s, self._warm_up_s, self._stats, self.more)
         self._warm_up_s = 0.0
@@ -160,8 +160,8 @@ class AsJson(View):
     def warning(self, sentence: str) -> None:
         """Ignored: the object has the warnings."""
 
-    def begin_window(self, start_s: float, end_s: float) -> None:
-        """Each window has an object for each question."""
+    def begin_part(self, start_s: float, end_s: float) -> None:
+        """Each part has an object for each question."""
         self._waiting[:] = [{**one, "start": start_s, "end": end_s} for one in self._each]
 
     def finish(self, answer: Answer) -> None:

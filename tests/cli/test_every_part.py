@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.runs import windows
+from dycoke_cli.runs import part_by_part
 from dycoke_cli.video.sampling import format_time, parse_time
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeSession
@@ -20,7 +20,7 @@ from tests.documents import valid
 # move.mp4 is 4 s long and has 8 frames per second.
 
 
-def test_each_window_is_asked_about_with_frames_of_its_own(fake: list[FakeSession]) -> None:
+def test_each_part_is_asked_about_with_frames_of_its_own(fake: list[FakeSession]) -> None:
     run = run_here("ask", CLIP, "What?", "--every", "1.5s", "--frames", "3", "--quiet")
     assert run.code == 0
     assert run.out.splitlines() == [
@@ -35,7 +35,7 @@ def test_each_window_is_asked_about_with_frames_of_its_own(fake: list[FakeSessio
         assert all(start_s <= time < end_s for time in session.clip.timestamps_s)
 
 
-def test_an_object_of_each_window_has_its_times(fake: list[FakeSession]) -> None:
+def test_an_object_of_each_part_has_its_times(fake: list[FakeSession]) -> None:
     flags = ["--every", "0:01", "--start", "0.5", "--end", "3", "--json"]
     run = run_here("ask", CLIP, "-q", "What?", "-q", "Where?", *flags)
     found = [(one["question"], one["start"], one["end"]) for one in run.objects]
@@ -45,11 +45,11 @@ def test_an_object_of_each_window_has_its_times(fake: list[FakeSession]) -> None
         valid(document, "answer", "answer")
 
 
-def test_the_model_is_loaded_once_and_windows_are_freed(
+def test_the_model_is_loaded_once_and_parts_are_freed(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, clips = [], []
-    load, opened = fake_engine.load, windows.open_session
+    load, opened = fake_engine.load, part_by_part.open_session
 
     def counted(*given: Any, **more: Any) -> Any:
         loads.append(given)
@@ -57,7 +57,7 @@ def test_the_model_is_loaded_once_and_windows_are_freed(
 
     def noted(*given: Any, **more: Any) -> Any:
         gc.collect()
-        # Of the window before, nothing is left when the next is opened.
+        # Of the part before, nothing is left when the next is opened.
         assert [clip() for clip in clips] == [None] * len(clips)
         session, method = opened(*given, **more)
         fake.clear()  # the pretending engine's own list of sessions
@@ -65,7 +65,7 @@ def test_the_model_is_loaded_once_and_windows_are_freed(
         return session, method
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", counted)
-    monkeypatch.setattr(windows, "open_session", noted)
+    monkeypatch.setattr(part_by_part, "open_session", noted)
     assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
     assert (len(loads), len(clips)) == (1, 8)
 
@@ -81,17 +81,17 @@ def test_until_stops_at_the_answer(
     assert len(run.out.splitlines()) == 4
 
 
-def test_a_window_that_fails_ends_the_run_with_its_times(
+def test_a_part_that_fails_ends_the_run_with_its_times(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = windows.open_session
+    opened = part_by_part.open_session
 
     def failing(conversation: Any, *given: Any, **more: Any) -> Any:
         if conversation.part_s == (2.0, 3.0):
             monkeypatch.setenv("FAKE_FAILURE", "torch_cpu")
         return opened(conversation, *given, **more)
 
-    monkeypatch.setattr(windows, "open_session", failing)
+    monkeypatch.setattr(part_by_part, "open_session", failing)
     run = run_here("ask", CLIP, "What?", "--every", "1", "--frames", "2", "--json")
     assert run.code == 5
     *answers, failure = run.objects
@@ -101,7 +101,7 @@ def test_a_window_that_fails_ends_the_run_with_its_times(
 
 
 WRONG = [
-    (["--until", "yes"], "--until is for windows: add --every, as in --every 30s"),
+    (["--until", "yes"], "--until is for parts of a video: add --every, as in --every 30s"),
     (["--every", "0"], "--every must be longer than 0 s, not 0"),
     (["--every", "soon"], '"soon" isn\'t a time'),
     (["--every", "1", "--estimate"], "--estimate is for the whole video: leave it out, or --every"),
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_one_sentence(flags: list[str | Path], sentence: str) -
     assert sentence in line
 
 
-def test_stdin_has_no_windows() -> None:
+def test_stdin_has_no_parts() -> None:
     run = run_here("ask", "-", "What is it?", "--every", "1", stdin=CLIP.read_bytes())
     assert (run.code, run.out) == (2, "")
     assert "stdin can be read once: save it to a file" in run.err

@@ -1,4 +1,4 @@
-"""Flags of questions about parts of a video: each window, or the search for time ranges."""
+"""Flags of questions about parts of a video: each part, or the search for time ranges."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ When = Annotated[
 
 
 @dataclass(frozen=True)
-class WindowFlags:
-    """Flags of questions about each window, and of the search for time ranges."""
+class PartFlags:
+    """Flags of questions about each part, and of the search for time ranges."""
 
     every: Every = None
     until: Until = None
@@ -70,7 +70,7 @@ class WindowFlags:
 
     @property
     def every_s(self) -> float | None:
-        """Length of a window in seconds; None where the flag isn't given.
+        """Length of a part in seconds; None where the flag isn't given.
 
         Raises:
             UsageError: it isn't a time above 0.
@@ -110,7 +110,9 @@ class WindowFlags:
             UsageError: something does.
         """
         if self.until is not None and (self.every is None or self.when):
-            raise UsageError("--until is for windows: add --every, as in --every 30s, not --when")
+            raise UsageError(
+                "--until is for parts of a video: add --every, as in --every 30s, not --when"
+            )
         if (flag := self.given) is None:
             return
         if other := next((name for name, value in whole.items() if value), None):
@@ -133,7 +135,7 @@ class WindowFlags:
             self._check_until(request, questions)
 
     def _check_until(self, request: Request, questions: Sequence[str]) -> None:
-        from dycoke_cli.runs.windows import comparable
+        from dycoke_cli.runs.part_by_part import comparable
 
         assert self.until is not None
         if len(questions) > 1:
@@ -148,14 +150,14 @@ class WindowFlags:
     def converse(
         self, conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]
     ) -> None:
-        """Ask about the parts of the video; see `runs.windows` and `runs.when`."""
+        """Ask about the parts of the video; see `runs.part_by_part` and `runs.when`."""
         # Imported late: help and completion need the flags alone.
         if self.when:
             from dycoke_cli.runs.when import converse_when
 
             converse_when(conversation, self.every_s, listener, decoders)
             return
-        from dycoke_cli.runs.windows import Windows, converse_by_window
+        from dycoke_cli.runs.part_by_part import Parts, converse_by_part
 
         assert self.every_s is not None
-        converse_by_window(conversation, Windows(self.every_s, self.until), listener, decoders)
+        converse_by_part(conversation, Parts(self.every_s, self.until), listener, decoders)

@@ -1,4 +1,4 @@
-"""Questions about a video window by window (`--every`): one model, and the memory of one window."""
+"""Questions about a video part by part (`--every`): one model, and the memory of one part."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Windows of a video, one behind the other from `--start` to `--end`; the last may be shorter.
+class Parts:
+    """Parts of a video, one behind the other from `--start` to `--end`; the last may be shorter.
 
     Args:
-        every_s: length of a window in seconds, above 0.
-        until: the answer at which to stop; None asks about all windows.
+        every_s: length of a part in seconds, above 0.
+        until: the answer at which to stop; None asks about all parts.
     """
 
     every_s: float
     until: str | None = None
 
     def start_s(self, number: int, begin_s: float) -> float:
-        """Start of a window in seconds.
+        """Start of a part in seconds.
 
         Args:
-            number: of the window, from 0.
+            number: of the part, from 0.
             begin_s: start of the first.
         """
         return float(exact(begin_s) + number * exact(self.every_s))
@@ -49,22 +49,22 @@ def comparable(answer: str) -> str:
     return answer.strip().removesuffix(".").casefold()
 
 
-def converse_by_window(
+def converse_by_part(
     conversation: Conversation,
-    windows: Windows,
+    parts: Parts,
     listener: Listener,
     decoders: Sequence[Decoder] = (),
 ) -> None:
-    """Ask all questions about each window: it is decoded, asked about, and freed.
+    """Ask all questions about each part: it is decoded, asked about, and freed.
 
     Args:
-        conversation: one video and its questions; the sampling is that of each window.
-        windows: their length, and where to stop.
-        listener: receives progress and answers, each with its window.
-        decoders: see `open_session`; for the first window.
+        conversation: one video and its questions; the sampling is that of each part.
+        parts: their length, and where to stop.
+        listener: receives progress and answers, each with its part.
+        decoders: see `open_session`; for the first part.
 
     Raises:
-        VideoError: a window can't be decoded; earlier ones are answered.
+        VideoError: a part can't be decoded; earlier ones are answered.
     """
     request = conversation.request
     begin_s, limit_s = request.sampling.start_s or 0.0, request.sampling.end_s
@@ -72,51 +72,49 @@ def converse_by_window(
     number = 0
     with advising(request):
         while True:
-            start_s = windows.start_s(number, begin_s)
-            end_s = min(windows.start_s(number + 1, begin_s), limit_s or math.inf)
-            window = replace(
+            start_s = parts.start_s(number, begin_s)
+            end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)
+            part = replace(
                 conversation,
                 request=replace(
                     request, sampling=replace(request.sampling, start_s=start_s, end_s=end_s)
                 ),
                 part_s=(start_s, end_s),
             )
-            loaded, info, found = _ask_window(window, windows, listener, loaded, decoders)
+            loaded, info, found = _ask_part(part, parts, listener, loaded, decoders)
             number, decoders = number + 1, ()
-            if found or _is_over(windows.start_s(number, begin_s), limit_s, info):
+            if found or _is_over(parts.start_s(number, begin_s), limit_s, info):
                 return
 
 
-def _ask_window(
-    window: Conversation,
-    windows: Windows,
+def _ask_part(
+    part: Conversation,
+    parts: Parts,
     listener: Listener,
     loaded: LoadedModel | None,
     decoders: Sequence[Decoder],
 ) -> tuple[LoadedModel, VideoInfo, bool]:
-    """Ask about one window; its frames are freed on return.
+    """Ask about one part; its frames are freed on return.
 
     Returns:
         The model, what is known of the video, and whether an answer is the one to stop at.
     """
-    assert window.part_s is not None
-    start_s, end_s = window.part_s
+    assert part.part_s is not None
+    start_s, end_s = part.part_s
     listener.look_at(start_s, end_s)
-    listener.begin_window(start_s, end_s)
-    session, method = open_session(
-        window, listener, loaded, decoders, reuse=len(window.questions) > 1
-    )
+    listener.begin_part(start_s, end_s)
+    session, method = open_session(part, listener, loaded, decoders, reuse=len(part.questions) > 1)
     info = cast("Clip", session.clip).info
     if info.duration_s is not None and info.duration_s < end_s:
-        window = replace(window, part_s=(start_s, info.duration_s))
-        listener.begin_window(start_s, info.duration_s)
-    answers = answer_each(session, window, method, listener, first=loaded is None)
-    found = any(windows.stops_at(answer.answer) for answer in answers)
+        part = replace(part, part_s=(start_s, info.duration_s))
+        listener.begin_part(start_s, info.duration_s)
+    answers = answer_each(session, part, method, listener, first=loaded is None)
+    found = any(parts.stops_at(answer.answer) for answer in answers)
     return session.loaded, info, found
 
 
 def _is_over(start_s: float, limit_s: float | None, info: VideoInfo) -> bool:
-    """Whether no frame is left for a window that begins at `start_s`."""
+    """Whether no frame is left for a part that begins at `start_s`."""
     if limit_s is not None and start_s >= limit_s:
         return True
     if info.duration_s is None:
