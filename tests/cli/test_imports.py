@@ -30,7 +30,7 @@ EVERY_PAGE = (
 
 DOCUMENTS = (
     "answer.answer", "answer.answer_trace", "answer.guarantee", "answer.option_scores",
-    "answer.token_logprobs",
+    "answer.token_logprobs", "answer.time_range",
 )  # fmt: skip
 
 ALSO = {

@@ -28,7 +28,7 @@ BUNDLED_NOTE = (
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
 BRIEF = (
-    f"{request_flags.BRIEF} --temperature --seed --choices --yes-no --score --every --until --when "
+    f"{request_flags.BRIEF} --temperature --choices --yes-no --score --every --when "
     "--follow-up --compare --stats --json"
 )
 
@@ -67,8 +67,7 @@ def ask(
     Examples:
         dycoke ask holiday.mp4 "What happens?"
         dycoke ask talk.mkv -q "Who speaks?" -q "What about?" --follow-up --end 5:00
-        dycoke ask clip.mp4 "Is it day? Answer yes or no." --yes-no --compare --json
-        dycoke ask hour.mp4 "Is a person there?" --yes-no --every 30s --until yes
+        dycoke ask hour.mp4 "Is a person there?" --yes-no --every 30s --json
 
     The answer goes to stdout as it is generated; progress, statistics and warnings go to stderr.
     """

@@ -46,9 +46,8 @@ QuestionsFile = Annotated[
     typer.Option(
         "--questions",
         metavar="FILE",
-        help="JSON Lines or CSV with the columns video, question and optionally id, start and end "
-        "(seconds or mm:ss: that part alone is asked about); - is stdin. Videos are relative to "
-        "VIDEOS, or to the file's folder.",
+        help="JSON Lines or CSV with the columns video, question and optionally id, start, end; - "
+        "is stdin. Videos are relative to VIDEOS, or to the file's folder.",
         show_default=False,
     ),
 ]

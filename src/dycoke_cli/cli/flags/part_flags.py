@@ -28,8 +28,7 @@ Every = Annotated[
     typer.Option(
         "--every",
         metavar="TIME",
-        help="Ask about each stretch of this length (30s, 1:30), one after the other, each with "
-        "frames of its own; a line for each.",
+        help="Ask about each part of this length, such as 30s.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -39,7 +38,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="ANSWER",
-        help="With --every: stop at the first stretch with this answer, such as yes.",
+        help="With --every: stop at the first part with this answer, such as yes.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -48,8 +47,7 @@ When = Annotated[
     bool,
     typer.Option(
         "--when",
-        help='Find when something happens, such as "A person enters": parts of the video are asked '
-        "about with yes or no (--every is their length), and each time range is checked.",
+        help='Find when something happens, such as "A person enters", and check each time range.',
         rich_help_panel=_PANEL,
     ),
 ]
