@@ -100,7 +100,7 @@ def ask(
                 model, loading, sampling, generation, subtitles=subtitles, limits=limits
             )
         )
-        request = parts.typed(typed).applied(request, fields)
+        request = parts.typed(typed, fields).applied(request, fields)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")

@@ -80,7 +80,7 @@ class PartFlags:
             raise UsageError(f"--every must be longer than 0 s, not {self.every}")
         return seconds
 
-    def typed(self, flags: TypedFlags) -> TypedFlags:
+    def typed(self, flags: TypedFlags, fields: str | None) -> TypedFlags:
         """The options of the question: with --when they are yes and no.
 
         Raises:
@@ -88,7 +88,9 @@ class PartFlags:
         """
         if not self.when:
             return flags
-        for name, value in {"--choices": flags.choices, "--score": flags.score}.items():
+        others = {"--choices": flags.choices, "--score": flags.score}
+        others |= {"--schema": flags.schema, "--fields": fields}
+        for name, value in others.items():
             if value is not None:
                 raise UsageError(f"--when is for yes or no: leave {name} out")
         return replace(flags, yes_no=True)
