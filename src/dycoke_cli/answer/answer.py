@@ -24,8 +24,8 @@ from dycoke_cli.answer.json_schema import (
     to_dict,
 )
 from dycoke_cli.answer.option_scores import Scoring
-from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.answer.time_range import TimeRange
+from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
 
