@@ -13,6 +13,7 @@ from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags.param_flags import in_flags, option, speaking_of_flags, value_of
 from dycoke_cli.cli.flags.spread import Each
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
 from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter
@@ -23,10 +24,6 @@ _OWNERS = owners()
 
 AUTO = "auto"
 """Value of `--method` for the choice of `dycoke tune`."""
-
-_FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
-"""Parameters that leave it open whether the KV cache is pruned; who gives any other, or names the
-method, gets the paper's two stages."""
 
 MethodName = Annotated[
     str | None,
@@ -156,8 +153,9 @@ class MethodFlags:
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
         flags = [name for name, value in self.parameters.items() if value is not None]
-        if self.method is None and not {*flags} - _FIRST_STAGE:
-            given["kv_prune"] = False  # docs/defaults.md: why
+        if self.method is None and not {*flags} - FIRST_STAGE:
+            # Who names neither the method nor a parameter of stage 2: docs/defaults.md says why.
+            given |= METHODS[DEFAULT].ablations["ttm"].parameters
         for name, flagged in self.parameters.items():
             if flagged is None:
                 continue

@@ -37,6 +37,8 @@ PAYS_FROM = 2960
 """Visual tokens of the shortest prompt at which stage 2 was measured to be faster than without.
 
 Of half as many the gain is no more than noise (docs/speed.md)."""
+FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
+"""Parameters that leave it open whether the KV cache is pruned (docs/defaults.md)."""
 
 
 @dataclass(frozen=True)
