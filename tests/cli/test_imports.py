@@ -20,7 +20,8 @@ finally:
 
 EVERY_PAGE = (
     "answer.json_bounds", "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
-    "engine.generation_options", "engine.structured_output", "engine.token_options",
+    "engine.generation_options", "engine.memory.fit", "engine.structured_output",
+    "engine.token_options",
     "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
     "runs.listener", "stock.importing", "storage.output_file", "storage.private_file",

@@ -139,6 +139,11 @@ class Target:
             memory = max(gpus, default=None) if kind == "cuda" else main
         return cls(kind, memory)
 
+    @property
+    def most(self) -> int | None:
+        """Bytes that an answer may take, on the device or its alternative; None if unknown."""
+        return None if self.free is None else max(self.free, self.other or 0)
+
     def fits(self, needed: int) -> str | None:
         """Where a number of bytes fits: "gpu", "ram" or "no"; None if unknown."""
         if self.free is None:

@@ -83,6 +83,9 @@ class Listener:
     def warning(self, sentence: str) -> None:
         """Warning for the user, shown at once."""
 
+    def note(self, sentence: str) -> None:
+        """Note for the user, shown at once."""
+
     def failed(self, reason: str) -> None:
         """A question failed."""
 

@@ -8,7 +8,6 @@ means: transpose or not, then mirror each axis or not.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
@@ -17,6 +16,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideData
 
+from dycoke_cli.video.limits import size_within
 from dycoke_cli.video.transparency import has_alpha, is_opaque, over_white
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
@@ -103,12 +103,7 @@ def shrunk(frame: av.VideoFrame, pixels: int) -> av.VideoFrame:
     """Scale a frame of more than `pixels` pixels down to that, in RGB; return others unchanged."""
     if frame.width * frame.height <= pixels:
         return frame
-    return _rgb_frame(frame, *_within(frame.width, frame.height, pixels))
-
-
-def _within(width: int, height: int, pixels: int) -> tuple[int, int]:
-    scale = math.sqrt(pixels / (width * height))
-    return max(1, int(scale * width)), max(1, int(scale * height))
+    return _rgb_frame(frame, *size_within(frame.width, frame.height, pixels))
 
 
 def _rgb_frame(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
@@ -223,9 +218,7 @@ class Geometry:
 
     def within(self, pixels: int) -> Geometry:
         """Geometry scaled down to at most a number of pixels."""
-        if self.width * self.height <= pixels:
-            return self
-        width, height = _within(self.width, self.height, pixels)
+        width, height = size_within(self.width, self.height, pixels)
         return replace(self, width=width, height=height)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -117,6 +118,14 @@ def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> N
         f"{count} frames of {name} ({picture_size(size)}) take {needed / 1024**3:.1f} GiB, above "
         f"the limit of {MAX_CLIP_BYTES / 1024**3:g} GiB: lower {advice}"
     )
+
+
+def size_within(width: int, height: int, pixels: int) -> tuple[int, int]:
+    """Width and height of a frame, scaled down if it has more than a number of pixels."""
+    if width * height <= pixels:
+        return width, height
+    scale = math.sqrt(pixels / (width * height))
+    return max(1, int(scale * width)), max(1, int(scale * height))
 
 
 def picture_size(size: tuple[int, int]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import typer
 
-from dycoke_cli.cli import output, pages
+from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
+from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
@@ -54,6 +55,7 @@ def ask(
     server: ServerFlags,
     follow_up: options.FollowUp = False,
     compare: options.Compare = False,
+    fit: Fit = None,
     estimate: Estimate = False,
     memory: Memory = None,
     stats: options.Stats = False,
@@ -73,6 +75,7 @@ def ask(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
+    from dycoke_cli.cli.commands.fitted import fitting_of
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
     from dycoke_cli.video.pictures import as_named, sources
 
@@ -86,7 +89,9 @@ def ask(
         videos = as_named(names)
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
+        budget = budget_of(fit)
         single = {
+            "--fit": budget,
             "--estimate": estimate,
             "--subtitles": subtitles,
             "--server": server.server,
@@ -107,9 +112,24 @@ def ask(
         check_memory(memory, estimate)
         whole = {"estimate": estimate, "server": server.server, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
+        apart_from = {
+            "--compare": compare,
+            "--server": remote is not None,
+            f"--{parts.given}": parts.given is not None,
+        }
+        if budget is not None and any(apart_from.values()):
+            other = next(flag for flag, value in apart_from.items() if value)
+            raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
+        free_method = not method.is_given and request.tuned is None
         if estimate:
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
+            if budget is not None:
+                planned = fitting_of(files, request, budget, free_method=free_method, memory=memory)
+                choice = planned.choice()
+                request = planned.applied(choice)
+                if not quiet:
+                    render.note(planned.report(choice).reason)
             show_cost(cost_of_video(files[0], request, memory), as_json)
             return
         questions = question_input.collect(question, more, *videos)
@@ -127,6 +147,10 @@ def ask(
         )
         # The progress display starts before torch is imported, which takes seconds.
         presenter.stage("start")
+        loaded = None
+        if budget is not None:
+            planned = fitting_of(files, request, budget, free_method=free_method)
+            request, loaded = planned.settled(presenter)
         from dycoke_cli.runs.conversation import Conversation, converse
 
         conversation = Conversation(
@@ -140,7 +164,12 @@ def ask(
                 return
             from dycoke_cli.server.local.client import ask_running
 
-            in_process = no_server or request.is_local_only or parts.given is not None
+            in_process = (
+                no_server
+                or budget is not None
+                or request.is_local_only
+                or parts.given is not None
+            )
             reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:
                 return
@@ -156,7 +185,7 @@ def ask(
             if parts.given is not None:
                 parts.converse(conversation, presenter, decoders)
                 return
-            converse(conversation, presenter, decoders=decoders)
+            converse(conversation, presenter, loaded, decoders)
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:

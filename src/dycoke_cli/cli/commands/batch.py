@@ -14,6 +14,7 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
+from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
@@ -120,6 +121,7 @@ def batch(
     no_server: NoServer = False,
     server: ServerFlags,
     requests: Requests = REQUESTS,
+    fit: Fit = None,
     estimate: Estimate = False,
     memory: Memory = None,
     fields: Fields = None,
@@ -170,6 +172,18 @@ def batch(
     inputs = collect(words or [], more, questions_file, request.sampling)
     _check_subtitles(inputs.jobs, subtitles)
     check_memory(memory, estimate)
+    budget = budget_of(fit)
+    if budget is not None:
+        clash = {
+            "--estimate": estimate,
+            "--server": remote is not None,
+            "--engine": engine.engine != "local",
+            "--workers": (engine.workers or 1) > 1,
+            "--batch-size": group_size not in (None, 1),
+        }
+        if flag := next((one for one in clash if clash[one]), None):
+            raise UsageError(f"--fit plans one answer at a time on this machine; leave out {flag}")
+        group_size = 1
     if estimate:
         _estimate(inputs.jobs, request, memory)
         return
@@ -185,10 +199,17 @@ def batch(
         for sentence in inputs.notes:
             view.note(sentence)
         view.stage("start")
+        if budget is not None:
+            from dycoke_cli.cli.commands.fitted import fitting_of
+
+            videos = dict.fromkeys(job.video.path for job in inputs.jobs)
+            free_method = not method.is_given and request.tuned is None
+            planned = fitting_of(videos, request, budget, free_method=free_method)
+            request, _ = planned.settled(view)
         backend: Engine
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
-            in_process = no_server or request.is_local_only
+            in_process = no_server or budget is not None or request.is_local_only
             on_server: tuple[Plan, Engine] | str = ""
             if not in_process and engine.is_alone:
                 from dycoke_cli.server.local.batch_client import open_batch

@@ -23,6 +23,7 @@ from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
+    from dycoke_cli.video.clip import Plan
     from dycoke_cli.video.pictures import Source
 
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
@@ -47,6 +48,21 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
     if request.sampling.audio:
         raise UsageError("--estimate can't count the tokens of audio; leave out --audio")
+    plan = plan_of_video(video, request)
+    name = video if isinstance(video, str) else video[0]
+    return cost_of_frames(
+        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s
+    )
+
+
+def plan_of_video(video: Source, request: Request) -> Plan:
+    """Plan the frames of a video, without decoding them.
+
+    Raises:
+        VideoError: the video can't be read.
+        ModelError: there is no such model.
+        UsageError: the sampling doesn't fit the video.
+    """
     from dycoke_cli.video.decoder import Decoder
 
     entry = find(request.model).entry  # an unknown model is reported before the video is opened
@@ -57,11 +73,7 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
         Decoder(request.limits) as decoder,
         decoder.open(video, request.sampling, fitted=fitted) as opened,
     ):
-        plan = opened.plan
-    name = video if isinstance(video, str) else video[0]
-    return cost_of_frames(
-        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s
-    )
+        return opened.plan
 
 
 def cost_of_frames(
@@ -184,8 +196,10 @@ def _verdict(estimated: Cost) -> str:
         )
     if estimated.fits == "no":
         assert estimated.free is not None, "else it isn't known"
+        taken = estimated.bytes
         problems.append(
-            f"{size(estimated.bytes.peak)} don't fit the {size(estimated.free)} of memory"
+            f"{size(taken.peak)} and a reserve of {size(taken.reserve)} don't fit the "
+            f"{size(estimated.free)} of memory"
         )
     if problems:
         ways = " or ".join(estimated.would_fit)

@@ -13,11 +13,17 @@ from dycoke_cli.answer.answer import Audio, Frames, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
+from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, share
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.memory.fit import FitChoice
 from dycoke_cli.models import settings
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__
 from dycoke_cli.video.info import VideoInfo
@@ -36,6 +42,7 @@ def probe(
     sampling: request_flags.Frames,
     model: request_flags.Model,
     limits: request_flags.Limiting,
+    fit: Fit = None,
     as_json: options.Json = False,
 ) -> None:
     """Show which frames of a video are sampled, their visual tokens, and what audio it has.
@@ -44,11 +51,12 @@ def probe(
         dycoke probe holiday.mp4
         dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
         dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
+        dycoke probe talk.mkv --model llava-onevision-0.5b --fit 8GB
 
     No model is loaded.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.models.load_options import LoadOptions
+    from dycoke_cli.cli.commands.fitted import fitting_of
     from dycoke_cli.models.prompts.audio_rate import listening
     from dycoke_cli.models.resolve import find
     from dycoke_cli.video.decoder import Decoder
@@ -57,10 +65,16 @@ def probe(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"video": video}]))
         name = model.named or settings.BUNDLED
-        source = find(name)
+        source, budget = find(name), budget_of(fit)
+        chosen: FitChoice | Absent = ABSENT
+        if budget is not None:
+            options = (LoadOptions(), sampling, Method(), GenerationOptions())
+            request = Request(name, *options, limits=limits)
+            planned = fitting_of([video], request, budget, free_method=True)
+            chosen = planned.report(planned.choice())
         with Decoder(limits) as decoder:
             clip = decoder.read(video, listening(sampling, name, LoadOptions()))
-        probed = _probed(video, name, clip, _clip_tokens(source, clip))
+        probed = _probed(video, name, clip, _clip_tokens(source, clip), chosen)
         if as_json:
             output.write_json(to_dict(probed))
             return
@@ -92,6 +106,7 @@ class Probed:
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
     audio: Annotated[Audio | Absent, Doc("What the model is given of it, where it takes audio.")]
+    fit: Annotated[FitChoice | Absent, Doc("With --fit.")] = ABSENT
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
 
@@ -106,7 +121,9 @@ def _clip_tokens(source: ModelRef, clip: Clip) -> ClipTokens:
     return count_tokens(source, clip)
 
 
-def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
+def _probed(
+    video: str, model: str, clip: Clip, tokens: ClipTokens, fit: FitChoice | Absent
+) -> Probed:
     method = DyCoke()
     return Probed(
         video=video,
@@ -121,6 +138,7 @@ def _probed(video: str, model: str, clip: Clip, tokens: ClipTokens) -> Probed:
             merge_ratio=method.merge_ratio,
         ),
         audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        fit=fit,
         warnings=tuple(clip.warnings),
     )
 
@@ -151,6 +169,7 @@ def _rows(probed: Probed) -> list[tuple[str, str]]:
             f" → {count(kept)} after TTM at K={tokens.merge_ratio:g}"
             f" ({share(kept, tokens.visual)})",
         ),
+        *([] if isinstance(probed.fit, Absent) else [("Fit", one_line(probed.fit.reason))]),
     ]
 
 

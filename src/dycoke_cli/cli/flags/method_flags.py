@@ -104,6 +104,12 @@ class MethodFlags:
     guard_mean: GuardMean = None
     parameters: Annotated[dict[str, Any], Each(options(), _refuse)] = field(default_factory=dict)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether a flag sets the method, one of its parameters, or a guard."""
+        flags = (self.method, self.guard, self.guard_mean, *self.parameters.values())
+        return any(value is not None for value in flags)
+
     def applied(self, request: Request) -> Request:
         """Add the chosen method to a request.
 

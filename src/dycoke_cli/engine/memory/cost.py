@@ -63,6 +63,9 @@ class EstimatedBytes:
         Doc("Peak memory of an answer or of loading, weights included; on a CPU of the process."),
     ]
     peak_uncompressed: Count
+    reserve: Annotated[
+        Count, Doc("That has to be free beside the peak: 5 %, and on CUDA its context.")
+    ]
 
 
 @dataclass(frozen=True)
@@ -135,21 +138,13 @@ def estimate_cost(
         UsageError: the model doesn't have a layer that a parameter names, or its vision tower
             doesn't give what the method needs.
     """
-    stored = _stored(source, loading.revision)
+    stored = config_of(source, loading.revision)
     method = bind(method, stored.traits(source.name))
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
     kept = method.kept_tokens(clip.frames, clip.per_frame)
-    attended = method.attended_tokens(kept)
-    pruning = method.inside or method.decode_pruning
-    # Layers in front of the selection attend to all that is kept, those behind it to its tokens.
-    below = pruning.layer if pruning else answer.sizes.layers
-    read = (below * kept + (answer.sizes.layers - below) * attended) / answer.sizes.layers
-    frames = len(times_s) or clip.frames
-
-    loading = answer.loading
-    compressed = answer.memory(loading, method, clip, kept)
-    plain = answer.memory(loading, BASELINE, clip, clip.visual)
-    peak = answer.peak(loading, method, clip, kept)
+    compressed = answer.memory(method, clip, kept)
+    plain = answer.memory(BASELINE, clip, clip.visual)
+    peak = answer.peak(method, clip, kept)
     sizes = answer.sizes
     flops, whole = (
         visual_flops(
@@ -164,16 +159,21 @@ def estimate_cost(
     )
     fits, context = answer.fits(peak), answer.context(clip, kept)
     weights = answer.facts.weights
-    seconds = answer.seconds(method, clip, kept, read if method.inside else kept, read)
+    seconds = answer.seconds(method, clip, kept)
     return Cost(
         video=video,
         model=source.name,
-        dtype=loading.quantize or answer.facts.dtype,
+        dtype=answer.loading.quantize or answer.facts.dtype,
         method=described(method.method),
         max_new_tokens=max_new_tokens,
         device=target.device,
         tokens=EstimatedTokens(
-            clip.frames, clip.per_frame, clip.visual, kept, read, answer.text(clip)
+            clip.frames,
+            clip.per_frame,
+            clip.visual,
+            kept,
+            answer.read(method, kept),
+            answer.text(clip),
         ),
         context=context,
         bytes=EstimatedBytes(
@@ -182,15 +182,18 @@ def estimate_cost(
             kv_cache=compressed.kv,
             kv_cache_uncompressed=plain.kv,
             peak=peak,
-            peak_uncompressed=answer.peak(loading, BASELINE, clip, clip.visual),
+            peak_uncompressed=answer.peak(BASELINE, clip, clip.visual),
+            reserve=answer.reserve(peak),
         ),
         flops=EstimatedFlops(flops.prefill, whole.prefill, flops.decode, whole.decode),
         seconds=seconds,
-        seconds_uncompressed=answer.seconds(BASELINE, clip, clip.visual, clip.visual, clip.visual),
+        seconds_uncompressed=answer.seconds(BASELINE, clip, clip.visual),
         no_seconds=answer.no_seconds(seconds),
         free=target.free,
         fits=fits,
-        would_fit=answer.ways(clip, frames) if fits == "no" or not context.fits else (),
+        would_fit=(
+            () if fits != "no" and context.fits else answer.ways(clip, len(times_s) or clip.frames)
+        ),
         warnings=answer.warnings(clip, kept, times_s),
     )
 
@@ -222,7 +225,7 @@ def clip_tokens(
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 
 
-def _stored(source: ModelRef, revision: str | None) -> StoredConfig:
+def config_of(source: ModelRef, revision: str | None) -> StoredConfig:
     """The configuration as it is stored: on this machine, in the package, or on the hub.
 
     Raises:

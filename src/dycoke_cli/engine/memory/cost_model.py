@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Annotated
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
 
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.bound import BoundMethod
@@ -20,7 +21,10 @@ from dycoke_cli.engine.memory.expected_bytes import (
     patches_together,
     with_margin,
 )
-from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts
+from dycoke_cli.engine.memory.fit import Budget, Setting, StageCosts, choose
+from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
+from dycoke_cli.engine.memory.stage_times import StageTimes, read_stage_times
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
@@ -28,6 +32,7 @@ from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.stock.sizes import Sizes
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 _KEPT_WHOLE = (
@@ -37,6 +42,12 @@ TEXT_TOKENS = 64
 """Of a prompt beside the video: a chat template and a question of one or two sentences.
 
 What the prompt has for the frames, such as their times, comes on top: `ClipTokens.text`."""
+_LOSS = {"bfloat16": 0.0, "int8": 0.1, "int4": 1.5}
+"""Points of accuracy lost by smaller weights.
+
+int8 measured none (docs/speed.md). int4 wasn't measured here: the value only has to be above that
+of int8, since the error of its layers is seven times as large, and below that of half the frames.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,13 +79,12 @@ class EstimatedSeconds:
 
 
 class CostModel:
-    """The answer that is estimated: how much it takes by method, clip and weights.
+    """The answer that is estimated: how much it takes by method and clip.
 
     Args: as of `estimate_cost`; `stored` is the configuration of the model.
 
     Attributes:
         loading: with the dtype that loading will choose in place of "auto".
-        sizes: of the model.
     """
 
     def __init__(
@@ -87,35 +97,61 @@ class CostModel:
         target: Target,
         frame_bytes: int,
     ) -> None:
-        self._source, self._method = source, method
+        self._source, self._stored, self._method = source, stored, method
         self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._family = stored.family or UNLISTED
         # As `frame_fit.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
-        self._stored_quantized = stored.values.get("quantization_config") is not None
         dtype = dtype_here(source, stored, loading, target)
         self._emulated = dtype.emulated
-        self.loading = loading = loading.with_dtype(dtype.name)
+        self.loading = loading.with_dtype(dtype.name)
+        self._like: CostModel | None = None
 
-        @cache
-        def facts(loading: LoadOptions) -> ModelFacts:
-            return model_facts(source, stored, loading, target.device)
+    def loaded_as(self, loading: LoadOptions) -> CostModel:
+        """The same answer of the same model, loaded otherwise.
 
-        # `ways` asks for the same model with other quantizations, each several times.
-        self._facts = facts
-        self.sizes = facts(loading).sizes
+        Until its stages are measured, its seconds are corrected by those of this one.
+        """
+        given = (self._source, self._stored, self._method, loading)
+        other = CostModel(*given, self._new, self._target, self._frame_bytes)
+        other._like = self
+        return other
 
-    @property
+    @cached_property
     def facts(self) -> ModelFacts:
         """What is known of the model."""
-        return self._facts(self.loading)
+        return model_facts(self._source, self._stored, self.loading, self._target.device)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes of the model."""
+        return self.facts.sizes
+
+    @property
+    def stage_times_file(self) -> Path:
+        """Where the times of its stages are kept, once they are measured on this machine."""
+        return stage_times_file(self._stored, self.loading)
+
+    @cached_property
+    def stage_times(self) -> StageTimes | None:
+        """Measured times of its stages; None before `calibrate`, and on other devices."""
+        on_cpu = self._target.device == "cpu"
+        return read_stage_times(self.stage_times_file) if on_cpu else None
+
+    @property
+    def _corrections(self) -> tuple[float, float, float]:
+        """Measured over predicted seconds of vision, prefill and decode."""
+        if self.stage_times is not None and self.facts.rates is not None:
+            return self.stage_times.corrections(self.facts.rates)
+        return (1.0, 1.0, 1.0) if self._like is None else self._like._corrections
 
     @staticmethod
     def text(clip: ClipTokens) -> int:
         """Tokens of text of the prompt."""
         return TEXT_TOKENS + clip.text
 
-    def _work(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
+    def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
+        """Sizes of a prompt that has so many visual tokens left."""
         on_cpu = self._target.device == "cpu"
         text = self.text(clip)
         length = kept + text
@@ -126,23 +162,21 @@ class CostModel:
             text=text,
             chunk_len=length
             if whole
-            else chunk_length(length, on_cpu and loading.kernels == "fast"),
+            else chunk_length(length, on_cpu and self.loading.kernels == "fast"),
             spare=self._new,
             patches=patches_together(
                 method, self.sizes.vision, clip.frames, clip.per_frame, on_cpu=on_cpu
             ),
         )
 
-    def memory(
-        self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int
-    ) -> ExpectedBytes:
+    def memory(self, method: BoundMethod, clip: ClipTokens, kept: int) -> ExpectedBytes:
         """What an answer takes that reads so many visual tokens."""
-        facts, work = self._facts(loading), self._work(loading, method, clip, kept)
-        return ExpectedBytes.of(self.sizes, work, facts.weights.loaded, facts.dtype_bytes)
+        facts, work = self.facts, self.work(method, clip, kept)
+        return ExpectedBytes.of(facts.sizes, work, facts.weights.loaded, facts.dtype_bytes)
 
-    def peak(self, loading: LoadOptions, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
+    def peak(self, method: BoundMethod, clip: ClipTokens, kept: int) -> int:
         """Bytes at the worst moment of loading or answering."""
-        needed, weights = self.memory(loading, method, clip, kept), self._facts(loading).weights
+        needed, weights = self.memory(method, clip, kept), self.facts.weights
         frames = pixels = process = 0
         if self._target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
@@ -157,8 +191,15 @@ class CostModel:
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
-        context = CUDA_CONTEXT if self._target.device == "cuda" else 0
-        return self._target.fits(with_margin(peak, context))
+        return self._target.fits(peak + self.reserve(peak))
+
+    def reserve(self, peak: int) -> int:
+        """Bytes that have to be free beside a peak: a margin, and what the device takes itself."""
+        return with_margin(peak, self._of_device) - peak
+
+    @property
+    def _of_device(self) -> int:
+        return CUDA_CONTEXT if self._target.device == "cuda" else 0
 
     def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
@@ -178,21 +219,51 @@ class CostModel:
         sentences = (frames_warning(times_s), beyond, emulated, kept_whole)
         return tuple(sentence for sentence in sentences if sentence)
 
-    def seconds(
-        self, method: BoundMethod, clip: ClipTokens, kept: int, tokens: float, attended: float
-    ) -> EstimatedSeconds | None:
-        """How long an answer takes whose layers read so many visual tokens, mean over layers."""
+    def read(self, method: BoundMethod, kept: int) -> float:
+        """Visual tokens that a decoding step reads, mean over layers."""
+        pruning, layers = method.inside or method.decode_pruning, self.sizes.layers
+        # Layers in front of the selection attend to all that is kept, those behind to its tokens.
+        below = pruning.layer if pruning else layers
+        return (below * kept + (layers - below) * method.attended_tokens(kept)) / layers
+
+    def seconds(self, method: BoundMethod, clip: ClipTokens, kept: int) -> EstimatedSeconds | None:
+        """How long an answer takes that reads so many visual tokens; None without timed kernels.
+
+        Corrected by the times of the model's stages, where those were measured on this machine.
+        """
         rates = self.facts.rates
         if rates is None:
             return None
-        work = self._work(self.loading, method, clip, kept)
+        read, work = self.read(method, kept), self.work(method, clip, kept)
         patches = self.sizes.vision.patches_of_frame(clip.per_frame)
         # How much of the tower runs depends on the video there: on how much of it moves.
         early = method.in_tower
+        vision = None if early else rates.vision(clip.frames, patches, work.patches)
+        prefill = rates.prefill((read if method.inside else kept) + work.text, work.chunk_len)
+        decode = rates.decode(self._new - 1, read + work.text + self._new / 2)
+        of_vision, of_prefill, of_decode = self._corrections
         return EstimatedSeconds(
-            vision=None if early else rates.vision(clip.frames, patches, work.patches),
-            prefill=rates.prefill(tokens + work.text, work.chunk_len),
-            decode=rates.decode(self._new - 1, attended + work.text + self._new / 2),
+            vision=None if vision is None else vision * of_vision,
+            prefill=prefill * of_prefill,
+            decode=decode * of_decode,
+        )
+
+    def costs(self, method: BoundMethod, clip: ClipTokens) -> StageCosts | None:
+        """What an answer takes, for `choose`; None if the method doesn't work with these frames."""
+        try:
+            kept = method.kept_tokens(clip.frames, clip.per_frame)
+        except UsageError:
+            return None
+        return self._stage_costs(method, clip, kept)
+
+    def _stage_costs(self, method: BoundMethod, clip: ClipTokens, kept: int) -> StageCosts:
+        peak, seconds = self.peak(method, clip, kept), self.seconds(method, clip, kept)
+        return StageCosts(
+            bytes=peak + self.reserve(peak),
+            vision_s=None if seconds is None else seconds.vision,
+            prefill_s=None if seconds is None else seconds.prefill,
+            decode_s=None if seconds is None else seconds.decode,
+            in_context=self.context(clip, kept).fits,
         )
 
     def no_seconds(self, seconds: EstimatedSeconds | None) -> str | None:
@@ -202,18 +273,49 @@ class CostModel:
         return NO_VISION if seconds.vision is None else None
 
     def ways(self, clip: ClipTokens, frames: int) -> tuple[str, ...]:
-        """The flags with each of which an answer would fit both memory and context."""
+        """Flags with each of which an answer would fit both memory and context.
+
+        Where no single one is enough, those that lose least together, by `choose`.
+
+        Args:
+            clip: the visual tokens of all frames.
+            frames: of the video, as they were sampled.
+        """
+        held, method = Budget(self._target.most), self._method
 
         def of_tokens(kept: int, shown: int) -> bool:
-            return self._both(self.loading, clip.of_frames(shown), kept)
+            return held.holds(self._stage_costs(method, clip.of_frames(shown), kept))
 
-        ways = ways_to_fit(clip, frames, self._method, of_tokens)
-        kept = self._method.kept_tokens(clip.frames, clip.per_frame)
-        if not self.context(clip, kept).fits:
-            return tuple(ways)
-        ways += [flag for flag, other in self._smaller_weights() if self._both(other, clip, kept)][
-            :1
-        ]
+        def costs(setting: Setting, shown: int) -> StageCosts | None:
+            encoded = max(1, shown * clip.frames // frames)
+            return models[setting.loading].costs(method, clip.of_frames(encoded))
+
+        ways = ways_to_fit(clip, frames, method, of_tokens)
+        smaller = self.smaller_weights()
+        models = {one: self.loaded_as(one) for one in smaller}
+        settings = [Setting(method.method, one, loss) for one, loss in smaller.items()]
+        in_context = self.context(clip, method.kept_tokens(clip.frames, clip.per_frame)).fits
+        if in_context:  # else they alone don't help
+            whole = (one for one in settings if (found := costs(one, frames)) and held.holds(found))
+            ways += [_flag(one.loading) for one in whole][:1]
+        if not ways and (choice := choose(settings, frames, costs, held)) is not None:
+            ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
+        return (*ways, *(self.smaller_model() if in_context else ()))
+
+    def smaller_weights(self) -> dict[LoadOptions, float]:
+        """Options that make weights smaller, the least first, with the points that they lose."""
+        loading = self.loading
+        stored_quantized = self._stored.values.get("quantization_config") is not None
+        if loading.quantize is not None or stored_quantized or self._target.device == "mps":
+            return {}
+        smaller: dict[LoadOptions, float] = {}
+        if self.facts.dtype_bytes == 4:
+            smaller[replace(loading, dtype="bfloat16")] = _LOSS["bfloat16"]
+        names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
+        return smaller | {replace(loading, quantize=name): _LOSS[name] for name in names}
+
+    def smaller_model(self) -> list[str]:
+        """The flag of the family's largest smaller model that fits the device; or none."""
         entry = self._source.entry
         smaller = [
             other
@@ -225,20 +327,9 @@ class CostModel:
             and self._target.fits(int(HEADROOM * 2 * (other.parameters or 0))) in ("gpu", "ram")
         ]
         largest = max(smaller, key=lambda other: other.parameters or 0, default=None)
-        return (*ways, *([f"--model {largest.name}"] if largest else ()))
+        return [f"--model {largest.name}"] if largest else []
 
-    def _both(self, loading: LoadOptions, clip: ClipTokens, kept: int) -> bool:
-        peak = self.peak(loading, self._method, clip, kept)
-        return self.fits(peak) in ("gpu", "ram") and self.context(clip, kept).fits
 
-    def _smaller_weights(self) -> list[tuple[str, LoadOptions]]:
-        """Flags that make weights smaller, the least first, with all options."""
-        loading = self.loading
-        if loading.quantize is not None or self._stored_quantized or self._target.device == "mps":
-            return []
-        smaller = [
-            (f"--quantize {name}", replace(loading, quantize=name)) for name in ("int8", "int4")
-        ]
-        if self.facts.dtype_bytes == 4:
-            smaller.insert(0, ("--dtype bfloat16", replace(loading, dtype="bfloat16")))
-        return smaller
+def _flag(loading: LoadOptions) -> str:
+    """The flag of options that `smaller_weights` returns."""
+    return f"--quantize {loading.quantize}" if loading.quantize else f"--dtype {loading.dtype}"

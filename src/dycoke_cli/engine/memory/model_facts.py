@@ -79,24 +79,41 @@ def model_facts(
     return made
 
 
+def stage_times_file(stored: StoredConfig, loading: LoadOptions) -> Path:
+    """Where the times of a model's stages on this machine's CPU are kept (`stage_times.py`).
+
+    Args:
+        stored: its configuration.
+        loading: with the dtype that is loaded.
+    """
+    return cache_folder() / "stages" / _named(_of_this_machine(stored, loading))
+
+
 def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
     timed = (cache_folder() / "kernels").glob("*.json")
-    parts = [
+    times = sorted((path.name, path.stat().st_mtime_ns) for path in timed)
+    parts = [*_of_this_machine(stored, loading), device, times]
+    return cache_folder() / "estimates" / _named(parts)
+
+
+def _of_this_machine(stored: StoredConfig, loading: LoadOptions) -> list[Any]:
+    return [
         # Of a checkout, whose version stays while its code changes. All of them: of two times, the
         # later one may be the smaller one, after the clock was set back.
         sorted(path.stat().st_mtime_ns for path in _PACKAGE.rglob("*.py")),
         *map(version, ("torch", "transformers")),
         stored.values,
         asdict(replace(loading, revision=None, device="auto")),
-        device,
-        sorted((path.name, path.stat().st_mtime_ns) for path in timed),
         processor_name(),
         usable_cpus(),
         os.environ.get("OMP_NUM_THREADS"),
     ]
+
+
+def _named(parts: list[Any]) -> str:
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "estimates" / f"{digest[:24]}.json"
+    return f"{digest[:24]}.json"
 
 
 def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: str) -> ModelFacts:

@@ -1,0 +1,65 @@
+"""`--fit` of a command: its videos are opened, and the choice is applied to its request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dycoke_cli.cli.commands.estimate import plan_of_video
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.request import Request
+from dycoke_cli.resources import parse_size
+from dycoke_cli.video.file_names import STDIN
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.memory.fit import Budget
+    from dycoke_cli.runs.fitting import Fitting
+    from dycoke_cli.video.clip import Plan
+    from dycoke_cli.video.pictures import Source
+
+
+def fitting_of(
+    videos: Iterable[Source],
+    request: Request,
+    budget: Budget,
+    *,
+    free_method: bool,
+    memory: str | None = None,
+) -> Fitting:
+    """The settings to choose from for videos, of which the largest counts.
+
+    Args:
+        videos: at least one; those that can't be read are passed over.
+        request: of the command.
+        budget: of `--fit`.
+        free_method: whether no flag sets the method.
+        memory: memory of the device, as `--memory` takes it; None for the free memory.
+
+    Raises:
+        VideoError: none can be read.
+        UsageError: an option that `--fit` doesn't go with.
+        ModelError: see `fitting`.
+    """
+    from dycoke_cli.runs.fit_settings import fitting
+    from dycoke_cli.runs.fitting import AskedFrames
+
+    if request.guard is not None:
+        raise UsageError("--fit plans one answer, and --guard may ask again; leave one of them out")
+    plans: list[Plan] = []
+    unreadable: VideoError | None = None
+    for video in videos:
+        if video == STDIN:
+            raise UsageError("--fit opens the video twice, and stdin can't be; name a file")
+        try:
+            plans.append(plan_of_video(video, request))
+        except VideoError as error:
+            unreadable = unreadable or error
+    if unreadable is not None and not plans:
+        raise unreadable
+    counts = [min(len(one.times_s), one.info.frame_count or len(one.times_s)) for one in plans]
+    largest = max(plans, key=lambda one: one.height * one.width)
+    asked = AskedFrames(max(counts), largest.height, largest.width)
+    device_memory = None if memory is None else parse_size(memory)
+    with speaking_of_flags():
+        return fitting(request, budget, asked, free_method=free_method, memory=device_memory)

@@ -1,0 +1,76 @@
+"""Measures the stages of a loaded model once, with short answers about blank frames.
+
+A budget of seconds (`--fit 20s`) needs times that are right within a few percent. Kernels that are
+timed one by one aren't: what lies between them is up to a third of a small model's time.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.engine.memory.cost_model import CostModel
+from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.video_prompt import ShownFrames
+
+MOST_FRAMES = 32
+LIMIT_S = 2.0
+"""Predicted seconds of one answer, above which it is asked about fewer frames."""
+RUNS = 3
+_QUESTION = "What happens in the video?"
+_NEW_TOKENS = 9
+
+
+def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -> StageTimes | None:
+    """Measure the stages of uncompressed answers, and store their medians.
+
+    The first answer isn't counted: libraries prepare kernels at their first use.
+
+    Args:
+        loaded: the model, on a CPU.
+        answer: what is predicted of it, with timed kernels.
+        height: of a frame, in pixels.
+        width: of a frame, in pixels.
+
+    Returns:
+        None if the model refuses the question, because it only knows another domain.
+    """
+    frames, predicted_s = MOST_FRAMES, 0.0
+    while True:
+        session = _session(loaded, frames, height, width)
+        costs = answer.costs(BASELINE, session.video.tokens)
+        assert costs is not None, "the baseline works with any number of frames"
+        predicted_s = (costs.vision_s or 0.0) + (costs.prefill_s or 0.0)
+        if predicted_s <= LIMIT_S or frames == 1:
+            break
+        frames //= 2
+    runs = []
+    # A model that is slow with a single frame has little overhead, and is measured once.
+    for _ in range(1 + (RUNS if predicted_s <= LIMIT_S else 1)):
+        session = _session(loaded, frames, height, width)
+        runs.append(session.ask(_QUESTION, BASELINE, max_new_tokens=_NEW_TOKENS))
+    first = runs[0]
+    if first.tokens is None or first.decode is None:  # refused
+        return None
+    clip, timed = session.video.tokens, [run.seconds for run in runs[1:] if run.seconds]
+    work = answer.work(BASELINE, clip, clip.visual)
+    times = StageTimes(
+        frames=clip.frames,
+        patches=answer.sizes.vision.patches_of_frame(clip.per_frame),
+        patches_together=work.patches,
+        tokens=clip.visual + first.tokens.text,
+        chunk_len=work.chunk_len,
+        steps=first.decode.steps,
+        vision_s=median(each.vision or 0.0 for each in timed),
+        prefill_s=median(each.prefill or 0.0 for each in timed),
+        decode_s=median(each.decode or 0.0 for each in timed),
+    )
+    write_stage_times(answer.stage_times_file, times)
+    return times
+
+
+def _session(loaded: LoadedModel, frames: int, height: int, width: int) -> VideoSession:
+    resize = loaded.fit(frames, height, width)
+    return VideoSession(loaded, ShownFrames.blank(frames, height, width, resize), reuse=False)
