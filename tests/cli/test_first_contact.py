@@ -155,7 +155,8 @@ def test_an_estimate_for_another_machine() -> None:
     assert small["would_fit"] == ["--quantize int8", "--model llava-onevision-0.5b"]
     told = run_here(*ask, "--memory", "12GB").out
     assert re.search(
-        r"Doesn't fit: 16\.\d GB don't fit the 12 GB of memory; --quantize int8 or --model "
+        r"Doesn't fit: 16\.\d GB and a reserve of 1\.\d\d GB don't fit the 12 GB of memory; "
+        r"--quantize int8 or --model "
         r"llava-onevision-0\.5b would\.",
         " ".join(told.split()),
     )

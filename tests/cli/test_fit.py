@@ -53,12 +53,12 @@ def test_what_is_no_budget(given: list[str], sentence: str) -> None:
 def test_probe_says_the_choice_without_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "free_main_memory", lambda: 10**11)
     monkeypatch.setattr(free_memory, "_gpus", lambda: ())
-    arguments = ("probe", CLIP, "--model", "llava-onevision-7b", "--fit", "16GB")
+    arguments = ("probe", CLIP, "--model", "llava-onevision-7b", "--fit", "22GB")
     fit = run_here(*arguments, "--json").object["fit"]
     assert fit["asked"] == fit["frames"] == 32
-    assert fit["bytes"] <= 16 * 10**9
-    assert fit["dtype"] == "int8"
-    assert fit["reason"].startswith("--fit 16GB: 32 frames, baseline, int8 weights (")
+    assert fit["bytes"] <= 22 * 10**9
+    assert fit["dtype"] == "bfloat16"
+    assert fit["reason"].startswith("--fit 22GB: 32 frames, baseline, bfloat16 weights (")
     assert "fit" not in run_here(*arguments[:-2], "--json").object
     text = " ".join(run_here(*arguments).out.split())
     assert f"Fit {fit['reason']}" in text

@@ -1,4 +1,4 @@
-"""Measures the stages of a loaded model once, with short answers about blank frames.
+"""Measures the stages of a loaded model once, with short answers about frames of noise.
 
 A budget of seconds (`--fit 20s`) needs times that are right within a few percent. Kernels that are
 timed one by one aren't: what lies between them is up to a third of a small model's time.
@@ -7,6 +7,8 @@ timed one by one aren't: what lies between them is up to a third of a small mode
 from __future__ import annotations
 
 from statistics import median
+
+import numpy as np
 
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.memory.cost_model import CostModel
@@ -72,5 +74,9 @@ def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -
 
 
 def _session(loaded: LoadedModel, frames: int, height: int, width: int) -> VideoSession:
+    # Noise, since equal frames would be encoded once (`frame_dedup.py`).
     resize = loaded.fit(frames, height, width)
-    return VideoSession(loaded, ShownFrames.blank(frames, height, width, resize), reuse=False)
+    size = (height, width) if resize is None else resize.size
+    pixels = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
+    shown = ShownFrames(pixels, tuple(map(float, range(frames))), resize=resize)
+    return VideoSession(loaded, shown, reuse=False)

@@ -13,6 +13,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_bytes import (
+    BITSANDBYTES,
     CUDA_CONTEXT,
     LIBRARIES,
     TOKENIZER_ENTRY,
@@ -185,6 +186,7 @@ class CostModel:
             if self._resizes:  # at the model's size, but for the one that arrives
                 frames = min(frames, pixels + self._frame_bytes)
             process = LIBRARIES + TOKENIZER_ENTRY * self.sizes.vocabulary
+            process += BITSANDBYTES if self.loading.quantize == "int4" else 0
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(frames, needed.working + pixels)
         return max(weights.loading, weights.loaded + working) + frames + process

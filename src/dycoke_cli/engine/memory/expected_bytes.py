@@ -23,6 +23,8 @@ MARGIN = 1.05
 CUDA_CONTEXT = 600_000_000
 # Main memory of Python, torch and transformers on a CPU, once a model has answered.
 LIBRARIES = 850_000_000
+# What the package bitsandbytes adds to it.
+BITSANDBYTES = 200_000_000
 # Of a token in the vocabulary: a tokenizer of 152,000 takes 46 MB of main memory.
 TOKENIZER_ENTRY = 300
 # Of one token, at the widest point of an MLP: gate, up, and their product.
