@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.cli.flags.fit_flags import budget_of
+from dycoke_cli.engine.memory import kernel_rates, model_facts
 from dycoke_cli.engine.memory.fit import Budget
 from dycoke_cli.errors import UsageError
+from dycoke_cli.kernels import choice
 from dycoke_cli.models import free_memory
-from tests.cli.harness import CLIP, run_here
+from dycoke_cli.runs import fitting
+from tests.cli.harness import CLIP, ROOT, run_here
 
 WORDS = ("What", "does", "the", "blue", "star", "do?")
 QUESTION = "What does the blue star do?"
@@ -140,6 +144,31 @@ def test_a_batch_is_planned_one_answer_at_a_time(flags: list[str]) -> None:
     run = run_here("batch", CLIP, QUESTION, "--fit", "8GB", *flags)
     assert (run.code, run.out) == (2, "")
     assert f"leave out {flags[0]}" in " ".join(run.err.split())
+
+
+PAGE = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+TYPED = re.findall(r"^\$ dycoke (.*--fit .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TYPED, ids=lambda command: command.split()[0])
+def test_what_the_page_says_to_type(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The kernels and stages of the bundled model are timed, however busy the machine is."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
+    monkeypatch.setattr(free_memory, "free_main_memory", lambda: 10**11)
+    for module in (choice, kernel_rates, model_facts, fitting):
+        monkeypatch.setattr(module, "is_overloaded", lambda: False)
+    run = run_here(*shlex.split(command))
+    assert run.code == 0, run.err
+    assert "--fit " in run.out + run.err
+    assert "wasn't timed" not in run.err
+
+
+def test_the_page_has_commands() -> None:
+    assert [command.split()[0] for command in TYPED] == ["probe", "ask"]
 
 
 @pytest.mark.slow

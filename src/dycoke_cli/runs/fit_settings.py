@@ -14,6 +14,7 @@ from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory.cost import clip_tokens, config_of
 from dycoke_cli.engine.memory.cost_model import CostModel
+from dycoke_cli.engine.memory.expected_time import UNFINISHED
 from dycoke_cli.engine.memory.fit import Budget, Setting
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import Entry
@@ -36,6 +37,7 @@ docs/tune.md, the bundled model)."""
 RESOLUTIONS = ((1.0, 0.0), (0.5, 4.7), (0.25, 9.3))
 """Shares of the pixels that a model of dynamic resolution reads of a frame, with the points lost
 (`downsample` in docs/methods.md; a half is half of a quarter's)."""
+_TRIES = 10
 
 
 def fitting(
@@ -80,6 +82,8 @@ def fitting(
         target,
         asked.height * asked.width * 3,
     )
+    if budget.seconds is not None:
+        as_is = _timed(as_is)
     size = (asked.count, asked.height, asked.width)
     whole = clip_tokens(source, *size, loading.revision)
     smaller = as_is.smaller_weights()
@@ -109,6 +113,15 @@ def fitting(
         settings,
         cache(partial(_tokens, source.entry, asked, whole)),
     )
+
+
+def _timed(model: CostModel) -> CostModel:
+    """The same model, once its kernels are timed; an estimate times them for a second only."""
+    for _ in range(_TRIES):
+        if model.facts.untimed != UNFINISHED:
+            break
+        model = model.loaded_as(model.loading)
+    return model
 
 
 def _is_possible(loading: LoadOptions, device: str) -> bool:
