@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
@@ -122,6 +122,7 @@ def ask(
             raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
         free_method = not method.is_given and request.tuned is None
         if estimate:
+            from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
             if budget is not None:
