@@ -17,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.page import ROOT, put, where
+from dycoke_cli.resources import usable_cpus
 
 NAME = "budgets"
 EACH, SEED = 10, 55
@@ -66,11 +68,25 @@ def answered(request: Any, loaded: Any = None) -> Any:
     return session.ask("What happens in the video?", request.method, **given)
 
 
-def of_memory(bound: int) -> dict[str, Any]:
+def drawn(number: int, values: list[float]) -> float:
+    """A random budget between the least and a tenth more than the most of some costs."""
+    return random.Random(SEED + number).uniform(min(values), ALLOWED * max(values))
+
+
+def costs_of_all(planned: Any) -> list[Any]:
+    """Costs of every setting with one frame and with all, where they fit into the context."""
+    each = ((setting, frames) for setting in planned.settings for frames in (1, ASKED))
+    costs = [planned.costs(*one) for one in each]
+    return [one for one in costs if one is not None and one.in_context]
+
+
+def of_memory(number: int) -> dict[str, Any]:
     """Peak of this process, which should be a fresh one, with a budget of memory."""
     from benchmarks.resident import peak
     from dycoke_cli.engine.memory.fit import Budget
 
+    every = fitted(Budget())
+    bound = int(drawn(number, [costs.bytes for costs in costs_of_all(every)]))
     planned = fitted(Budget(bytes=bound))
     choice = planned.choice()
     answered(planned.applied(choice))
@@ -80,36 +96,18 @@ def of_memory(bound: int) -> dict[str, Any]:
     return {"bound": bound, "taken": reached, "reason": planned.report(choice).reason}
 
 
-def bounds() -> tuple[list[int], list[float]]:
-    """Random budgets of both kinds; times the model first, by processor time."""
-    from dycoke_cli.engine.memory.fit import Budget
-    from dycoke_cli.runs.listener import Listener
-
-    planned = fitted(Budget(seconds=3600.0))
-    planned.settled(Listener())
-    all_costs = [
-        costs
-        for setting in planned.settings
-        for frames in (1, ASKED)
-        if (costs := planned.costs(setting, frames)) is not None and costs.in_context
-    ]
-    drawn = random.Random(SEED)
-
-    def some(values: list[float]) -> list[float]:
-        return [drawn.uniform(min(values), ALLOWED * max(values)) for _ in range(EACH)]
-
-    times = [costs.seconds * ALLOWED for costs in all_costs if costs.seconds is not None]
-    return [*map(int, some([costs.bytes for costs in all_costs]))], some(times)
-
-
-def of_seconds(seconds: list[float]) -> list[dict[str, Any]]:
-    """What answers took in this process, with budgets of seconds."""
+def of_seconds() -> list[dict[str, Any]]:
+    """What answers took in this process, with budgets of seconds; first the model is timed."""
     from dycoke_cli import load
     from dycoke_cli.engine.memory.fit import Budget
     from dycoke_cli.runs.listener import Listener
 
+    every = fitted(Budget(seconds=3600.0))
+    every.settled(Listener())
+    all_times = [one.seconds * ALLOWED for one in costs_of_all(every) if one.seconds is not None]
     rows, models = [], {}
-    for bound in seconds:
+    for number in range(EACH):
+        bound = drawn(number, all_times)
         planned = fitted(Budget(seconds=bound))
         request, _ = planned.settled(Listener())
         loading = request.loading
@@ -145,8 +143,7 @@ def main() -> None:
             print(json.dumps(of_memory(int(value))))
             return
         by_processor_time()
-        sizes, seconds = bounds()
-        print(json.dumps({"sizes": sizes, "rows": of_seconds(seconds)}))
+        print(json.dumps(of_seconds()))
         return
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "DYCOKE_CACHE": cache}
@@ -158,9 +155,10 @@ def main() -> None:
             )
             return json.loads(done.stdout.splitlines()[-1])
 
-        timed = part("seconds")
-        rows = [("GB", 1e-9, part(f"memory {size}")) for size in timed["sizes"]]
-        rows += [("s", 1.0, row) for row in timed["rows"]]
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            words = ["seconds", *(f"memory {number}" for number in range(EACH))]
+            timed, *sizes = pool.map(part, words)
+        rows = [("GB", 1e-9, row) for row in sizes] + [("s", 1.0, row) for row in timed]
     lines = ["| budget | taken | of it | choice |", "|---|---|---|---|"]
     for unit, scale, row in rows:
         chosen = row["reason"].partition(": ")[2].partition(" (")[0]

@@ -215,7 +215,7 @@ def test_measured_stages_correct_the_seconds() -> None:
     slow = StageTimes(
         frames=8, patches=16, patches_together=64, tokens=200, chunk_len=200, steps=10,
         vision_s=2 * (RATES.vision(8, 16, 64) or 0), prefill_s=2 * RATES.prefill(200, 200),
-        decode_s=2 * RATES.decode(10, 205),
+        decode_s=2 * RATES.decode(10, 205), selection_s=0.05, visual=128,
     )  # fmt: skip
     write_stage_times(model.stage_times_file, slow)
     again = planned("mini", Budget(seconds=0.8))
@@ -224,6 +224,12 @@ def test_measured_stages_correct_the_seconds() -> None:
     assert corrected is not None
     assert of_all.seconds is not None
     assert corrected.seconds == pytest.approx(2 * of_all.seconds)
+    plus = next(one for one in given.settings if one.method.name == "dycoke-plus")
+    of_all, corrected = given.costs(plus, 8), again.costs(plus, 8)
+    assert of_all is not None
+    assert corrected is not None
+    assert of_all.prefill_s is not None
+    assert corrected.prefill_s == pytest.approx(2 * of_all.prefill_s + 0.05)  # of 128 tokens
     assert again.choice().frames < before
     assert again.report(again.choice()).measured
 

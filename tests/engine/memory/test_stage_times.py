@@ -32,6 +32,8 @@ def timed(factors: tuple[float, float, float]) -> StageTimes:
         vision_s=factors[0] * (RATES.vision(8, 16, 64) or 0),
         prefill_s=factors[1] * RATES.prefill(200, 128),
         decode_s=factors[2] * RATES.decode(10, 205),
+        selection_s=0.5,
+        visual=128,
     )
 
 

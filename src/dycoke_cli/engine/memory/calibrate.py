@@ -6,27 +6,33 @@ timed one by one aren't: what lies between them is up to a third of a small mode
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 
-from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.video_prompt import ShownFrames
 
-MOST_FRAMES = 32
+MOST_FRAMES = 128
 LIMIT_S = 2.0
 """Predicted seconds of one answer, above which it is asked about fewer frames."""
 RUNS = 3
 _QUESTION = "What happens in the video?"
 _NEW_TOKENS = 9
+_SELECTING = DyCokePlus(retain=0.5)
+"""Method whose selection is timed: with half of the tokens kept, it takes longest."""
 
 
 def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -> StageTimes | None:
-    """Measure the stages of uncompressed answers, and store their medians.
+    """Measure the stages of uncompressed answers, and a selection; store their medians.
 
     The first answer isn't counted: libraries prepare kernels at their first use.
 
@@ -45,18 +51,23 @@ def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -
         costs = answer.costs(BASELINE, session.video.tokens)
         assert costs is not None, "the baseline works with any number of frames"
         predicted_s = (costs.vision_s or 0.0) + (costs.prefill_s or 0.0)
-        if predicted_s <= LIMIT_S or frames == 1:
+        if (costs.in_context and predicted_s <= LIMIT_S) or frames == 1:
             break
         frames //= 2
-    runs = []
     # A model that is slow with a single frame has little overhead, and is measured once.
-    for _ in range(1 + (RUNS if predicted_s <= LIMIT_S else 1)):
-        session = _session(loaded, frames, height, width)
-        runs.append(session.ask(_QUESTION, BASELINE, max_new_tokens=_NEW_TOKENS))
+    count = 1 + (RUNS if predicted_s <= LIMIT_S else 1)
+
+    def asked(method: Method | BoundMethod) -> list[Answer]:
+        """Answers, without the first one."""
+        sessions = (_session(loaded, frames, height, width) for _ in range(count))
+        answers = [one.ask(_QUESTION, method, max_new_tokens=_NEW_TOKENS) for one in sessions]
+        return answers[1:]
+
+    runs = asked(BASELINE)
     first = runs[0]
     if first.tokens is None or first.decode is None:  # refused
         return None
-    clip, timed = session.video.tokens, [run.seconds for run in runs[1:] if run.seconds]
+    clip, timed = session.video.tokens, [run.seconds for run in runs if run.seconds]
     work = answer.work(BASELINE, clip, clip.visual)
     times = StageTimes(
         frames=clip.frames,
@@ -68,7 +79,15 @@ def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -
         vision_s=median(each.vision or 0.0 for each in timed),
         prefill_s=median(each.prefill or 0.0 for each in timed),
         decode_s=median(each.decode or 0.0 for each in timed),
+        selection_s=0.0,
+        visual=clip.visual,
     )
+    if (rates := answer.facts.rates) is not None:
+        selected = [run for run in asked(_SELECTING) if run.seconds and run.tokens]
+        read = selected[0].tokens.visual_kept + selected[0].tokens.text
+        prefill_s = median(run.seconds.prefill for run in selected)
+        alone_s = rates.prefill(read, min(read, work.chunk_len)) * times.corrections(rates)[1]
+        times = replace(times, selection_s=max(0.0, prefill_s - alone_s))
     write_stage_times(answer.stage_times_file, times)
     return times
 

@@ -244,9 +244,13 @@ class CostModel:
         prefill = rates.prefill((read if method.inside else kept) + work.text, work.chunk_len)
         decode = rates.decode(self._new - 1, read + work.text + self._new / 2)
         of_vision, of_prefill, of_decode = self._corrections
+        times = self.stage_times
+        selecting = 0.0
+        if times is not None and kept < clip.visual:
+            selecting = times.selection_s * clip.visual / times.visual
         return EstimatedSeconds(
             vision=None if vision is None else vision * of_vision,
-            prefill=prefill * of_prefill,
+            prefill=prefill * of_prefill + selecting,
             decode=decode * of_decode,
         )
 

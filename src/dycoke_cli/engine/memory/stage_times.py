@@ -32,6 +32,8 @@ class StageTimes:
         vision_s: seconds of the vision tower.
         prefill_s: seconds of the prefill.
         decode_s: seconds of all steps.
+        selection_s: seconds for which a method selects and merges that many visual tokens.
+        visual: visual tokens that it selects from.
     """
 
     frames: int
@@ -43,6 +45,8 @@ class StageTimes:
     vision_s: float
     prefill_s: float
     decode_s: float
+    selection_s: float
+    visual: int
 
     def corrections(self, rates: Rates) -> tuple[float, float, float]:
         """Measured over predicted seconds of vision, prefill and decode; 1 if not measured."""
