@@ -48,7 +48,6 @@ def probe(
     """Show which frames of a video are sampled, their visual tokens, and what audio it has.
 
     Examples:
-        dycoke probe holiday.mp4
         dycoke probe talk.mkv --fps 1 --end 5:00 --model qwen2.5-vl-3b --json
         dycoke probe talk.mkv --audio --model Qwen/Qwen2.5-Omni-3B
         dycoke probe talk.mkv --model llava-onevision-0.5b --fit 8GB

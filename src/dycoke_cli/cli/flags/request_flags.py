@@ -25,8 +25,8 @@ Generation = Annotated[GenerationOptions, FromParams("Generation")]
 
 BRIEF = """
     --question --model --frames --fps --start --end --subtitles --device --quantize --method
-    --merge-ratio --prune-ratio --prune-layer --retain --merge-stage --max-new-tokens --fit
-    --estimate --quiet
+    --merge-ratio --prune-ratio --prune-layer --retain --merge-stage --max-new-tokens --estimate
+    --quiet
 """
 """Flags on the short help pages of ask and batch."""
 
