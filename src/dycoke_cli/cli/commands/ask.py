@@ -115,7 +115,7 @@ def ask(
         apart_from = {
             "--compare": compare,
             "--server": remote is not None,
-            f"--{parts.given}": parts.given is not None,
+            parts.given or "--every": parts.given is not None,
         }
         if budget is not None and any(apart_from.values()):
             other = next(flag for flag, value in apart_from.items() if value)
@@ -166,10 +166,7 @@ def ask(
             from dycoke_cli.server.local.client import ask_running
 
             in_process = (
-                no_server
-                or budget is not None
-                or request.is_local_only
-                or parts.given is not None
+                no_server or budget is not None or request.is_local_only or parts.given is not None
             )
             reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:
