@@ -181,8 +181,9 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
     """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
         "model", "loading", "sampling", "method", "generation", "subtitles", "limits", "tuned",
-        "guard", "cautions",
+        "guard", "cautions", "max_tokens",
     }  # fmt: skip
+    assert replace(PLAN, max_tokens=100).key(JOB, ASKED) != PLAN.key(JOB, ASKED)
     same = replace(PLAN, loading=LoadOptions(device="cpu"), batch_size=3, cache=True)
     assert same.key(JOB, ASKED) == PLAN.key(JOB, ASKED)
 

@@ -39,6 +39,7 @@ class Request:
         tuned: the tuning that chose the method; None if the user chose it.
         guard: budgets that are tried until the answer is certain; None generates once.
         cautions: warnings about the tuning and the guard.
+        max_tokens: see `compression.pool.TokenBudget`.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Request:
     tuned: Tuned | None = field(default=None, kw_only=True)
     guard: Guard | None = field(default=None, kw_only=True)
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
+    max_tokens: int | None = field(default=None, kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
         """Part of an answer's key that this request determines (all but the model)."""
@@ -59,6 +61,7 @@ class Request:
             "sampling": key_part(self.sampling),
             "generation": key_part(self.generation),
             **({} if self.guard is None else {"guard": self.guard.key_part()}),
+            **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
         }
 
     def noted(self, answer: Answer) -> Answer:
@@ -69,8 +72,8 @@ class Request:
 
     @property
     def is_local_only(self) -> bool:
-        """Whether only this machine can answer it: a server has neither the tuning nor guards."""
-        return self.tuned is not None or self.guard is not None
+        """Whether only this machine can answer it: a server has no tuning, guards or windows."""
+        return self.tuned is not None or self.guard is not None or self.max_tokens is not None
 
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the tuning and guard of this one."""

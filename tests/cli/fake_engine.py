@@ -94,6 +94,7 @@ class FakeSession:
         seconds_video_decode: float = 0.0,
         reuse: bool = True,
         cache: object = None,
+        windowed: object = None,
     ) -> None:
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
         self.clips = [clip, *others]

@@ -70,7 +70,8 @@ def test_every_choice_answers(flags: list[str]) -> None:
 @pytest.mark.slow
 def test_what_fits_the_context_is_told_for_the_flag_that_was_given() -> None:
     minute = ROOT / "sample_videos" / "minute.mp4"
-    ask = ("ask", minute, "What happens?", "--method", "none", "--fps", "7")
+    # A method that selects from windows would read them.
+    ask = ("ask", minute, "What happens?", "--method", "maxmin", "--retain", "1", "--fps", "7")
     run = run_here(*ask)
     assert (run.code, run.out) == (2, "")
     found = re.search(r"use --max-frames (\d+) or fewer", run.err)

@@ -113,6 +113,20 @@ class Subtitles:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The windows that a video was read in, one by one, and the pool of the tokens they kept."""
+
+    count: Annotated[Count, Doc("Windows.")]
+    frames: Annotated[int, Doc("Frames per window; the last one may have fewer.", minimum=1)]
+    visual_kept: Annotated[
+        Count, Doc("Visual tokens that the windows kept; of these, the pool `tokens.visual_kept`.")
+    ]
+    max_tokens: Annotated[
+        Count, Doc("Cap of the pool: --max-tokens, or what fits the model's context.")
+    ]
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Tokens of the prompt and of the answer.
 
@@ -306,6 +320,7 @@ class Answer:
     audio: Annotated[
         Audio | Absent, Doc("Where the model takes audio, the video has any, and not --no-audio.")
     ] = ABSENT
+    windows: Annotated[Windows | Absent, Doc("Where the video was read in windows.")] = ABSENT
     tokens: Tokens | Unreported
     decode: Decode | Unreported
     flops: Annotated[Flops | Unreported, Doc("Of the language model, by the paper's formula.")]

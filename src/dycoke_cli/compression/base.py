@@ -166,6 +166,8 @@ class Method:
         paper: where it was published; None where it wasn't.
         ablations: by their name in `dycoke eval --methods`.
         needs: inputs of `choose` other than the features.
+        windowed: whether it may select from each window of frames alone. Each class says so for
+            itself: what holds for a method needn't hold for one that is made from it.
         attach: applies a method to a model; set by `dycoke_cli`, since methods don't depend on the
             engine.
 
@@ -179,6 +181,7 @@ class Method:
     paper: ClassVar[str | None] = None
     ablations: ClassVar[Mapping[str, Ablation]] = {}
     needs: ClassVar[tuple[Need, ...]] = ()
+    windowed: ClassVar[bool] = True
     attach: ClassVar[Callable[[Any, Method], AbstractContextManager[Any]]]
 
     def __post_init__(self) -> None:

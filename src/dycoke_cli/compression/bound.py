@@ -57,6 +57,11 @@ class BoundMethod:
         return self.method.needs
 
     @cached_property
+    def windowed(self) -> bool:
+        """Whether it may select from each window of frames alone; see `Method.windowed`."""
+        return is_windowed(type(self.method))
+
+    @cached_property
     def before_vision(self) -> BeforeVision | None:
         """The selection inside the vision tower; None without one."""
         return self.method.before_vision()
@@ -139,6 +144,11 @@ class BoundMethod:
     def attended_tokens(self, kept: int) -> int:
         """How many of the kept visual tokens layers behind the method's selection attend to."""
         return self.method.attended_tokens(kept)
+
+
+def is_windowed(method: type[Method]) -> bool:
+    """Whether a method may select from each window of frames alone; see `Method.windowed`."""
+    return bool(vars(method).get("windowed"))
 
 
 @dataclass(frozen=True)

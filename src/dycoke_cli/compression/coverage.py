@@ -6,7 +6,7 @@ its best value (Nemhauser, Wolsey and Fisher 1978).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.selection import Selection
@@ -44,12 +44,33 @@ def similarities(
     """
     import torch
 
+    lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
+    return alike_in(tokens, frames.float() / window, lengths)
+
+
+def alike_in(
+    tokens: torch.Tensor, times: torch.Tensor, lengths: Sequence[int]
+) -> list[torch.Tensor]:
+    """How well tokens represent each other, in each part of them.
+
+    Of unit vectors u and their times t, `exp(-d_ij / m - |t_i - t_j|)`, where `d_ij` and m are
+    those of `similarities`.
+
+    Args:
+        tokens: `[V, D]`, float.
+        times: `[V]`, float32.
+        lengths: tokens of each part; they sum to V.
+
+    Returns:
+        For each part `[n, n]`, float32, symmetric, 0-1.
+    """
+    import torch
+
     units = torch.nn.functional.normalize(tokens.float(), dim=-1)
     # The mean of 1 - u_i · u_j over all pairs is 1 - |mean u|²: no matrix of all pairs is needed.
     center = units.mean(0)
     spread = (1 - center @ center).clamp_min(LEAST_SPREAD)
-    times = frames.to(units)[:, None] / window
-    lengths = torch.unique_consecutive(frames // window, return_counts=True)[1].tolist()
+    times = times[:, None]
     alike_by_window = []
     for unit, time in zip(units.split(lengths), times.split(lengths), strict=True):
         cosines = unit @ unit.T
@@ -61,7 +82,9 @@ def similarities(
     return alike_by_window
 
 
-def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
+def most_covering(
+    alike: list[torch.Tensor], count: int, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Select greedily: each time the token whose selection adds most to the coverage.
 
     The coverage is the sum, over all tokens, of the similarity to the selected token that
@@ -70,6 +93,7 @@ def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
     Args:
         alike: of `similarities`.
         count: how many, at most as many as there are.
+        weights: `[V]`, int64: how often each token counts in the coverage; None is once.
 
     Returns:
         `[count]`, int64, in order of selection; among equal gains the lower index comes first.
@@ -77,8 +101,10 @@ def most_covering(alike: list[torch.Tensor], count: int) -> torch.Tensor:
     import torch
 
     # Each step reads a few rows of one matrix, and is known before the next: work for a CPU.
-    windows = [_Window(matrix.cpu()) for matrix in alike]
-    firsts = torch.tensor([0, *(len(matrix) for matrix in alike)]).cumsum(0).tolist()
+    lengths = [len(matrix) for matrix in alike]
+    each = [None] * len(alike) if weights is None else weights.cpu().double().split(lengths)
+    windows = [_Window(matrix.cpu(), of) for matrix, of in zip(alike, each, strict=True)]
+    firsts = torch.tensor([0, *lengths]).cumsum(0).tolist()
     # The best token of a window changes only when one of that window is selected. So each selection
     # updates one window, and compares one number of each of the others.
     gains = [window.most for window in windows]
@@ -97,12 +123,15 @@ class _Window:
         most: the largest gain that one more would bring.
     """
 
-    def __init__(self, alike: torch.Tensor) -> None:
+    def __init__(self, alike: torch.Tensor, weights: torch.Tensor | None) -> None:
         import torch
 
-        self._alike = alike
+        self._alike, self._weights = alike, weights
         self._covered = alike.new_zeros(len(alike))
-        self._gains = alike.sum(0, dtype=torch.float64)
+        # Sums of weighted similarities are exact in float64.
+        self._gains = (
+            alike.sum(0, dtype=torch.float64) if weights is None else weights @ alike.double()
+        )
         self._find()
 
     def _find(self) -> None:
@@ -122,7 +151,10 @@ class _Window:
             # What another token would have added to these, and no longer can.
             others = self._alike.index_select(0, better)
             torch.minimum(others, now[:, None], out=others)
-            self._gains -= others.sub_(before[:, None]).clamp_min_(0).sum(0)
+            lost = others.sub_(before[:, None]).clamp_min_(0)
+            self._gains -= (
+                lost.sum(0) if self._weights is None else self._weights[better] @ lost.double()
+            )
             self._covered[better] = now
         # Below every gain, which are 0 or more: it isn't selected twice.
         self._gains[taken] = -1.0
@@ -157,7 +189,7 @@ def cover_and_merge(
     """
     alike = similarities(tokens, frames, window)
     kept = most_covering(alike, count).sort().values.to(tokens.device)
-    return _merged(tokens, alike, kept)
+    return merged(tokens, alike, kept)
 
 
 def merge_into(
@@ -171,10 +203,15 @@ def merge_into(
         kept: `[M]`, int64.
         window: frames per window.
     """
-    return _merged(tokens, similarities(tokens, frames, window), kept.sort().values)
+    return merged(tokens, similarities(tokens, frames, window), kept.sort().values)
 
 
-def _merged(tokens: torch.Tensor, alike: list[torch.Tensor], kept: torch.Tensor) -> Selection:
+def merged(
+    tokens: torch.Tensor,
+    alike: list[torch.Tensor],
+    kept: torch.Tensor,
+    weights: torch.Tensor | None = None,
+) -> Selection:
     """Each kept token as the mean of itself and of those that it represents, float32.
 
     Of float64 tokens float64; ties go to the lower index. Tokens of a window of which nothing is
@@ -184,6 +221,7 @@ def _merged(tokens: torch.Tensor, alike: list[torch.Tensor], kept: torch.Tensor)
         tokens: `[V, D]`, float.
         alike: of `similarities`.
         kept: `[M]`, int64, ascending.
+        weights: `[V]`, int64: how often each token counts in a mean; None is once.
     """
     import torch
 
@@ -195,6 +233,8 @@ def _merged(tokens: torch.Tensor, alike: list[torch.Tensor], kept: torch.Tensor)
         kept_here = kept[(kept >= first) & (kept < first + len(owner))]
         # A product, since adding by index has no fixed order on an accelerator.
         belongs = (owner == kept_here[:, None]).to(exact)
+        if weights is not None:
+            belongs *= weights[first : first + len(owner)].to(belongs)
         means.append(belongs @ of_window / belongs.sum(1, keepdim=True))
         first += len(owner)
     return Selection(kept, torch.cat(means), torch.cat(into))

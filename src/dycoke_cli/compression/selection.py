@@ -71,11 +71,14 @@ class Selection:
         into: `[F*N]`, int64: for each token the kept one that represents it: itself where it is
             kept, -1 where none does; of several that it is merged into, the one most like it. None
             of a method that merges nothing.
+        counts: `[M]`, int64: how many tokens each kept one stands for, where it is known without
+            `into`; else None.
     """
 
     kept: torch.Tensor
     features: torch.Tensor | None = None
     into: torch.Tensor | None = None
+    counts: torch.Tensor | None = None
 
     @property
     def sizes(self) -> torch.Tensor | None:
@@ -83,6 +86,8 @@ class Selection:
 
         None where nothing is merged. What was merged into several counts for the one most like it.
         """
+        if self.counts is not None:
+            return self.counts
         if self.features is None or self.into is None:
             return None
         into = self.into.cpu()

@@ -100,6 +100,7 @@ def ask_together(
     # Inputs of a stock processor can't be batched: which of their rows belongs to which prompt is
     # known to that model alone.
     alone = loaded.family.stock_inputs or (typed is not None and asked_alone(loaded))
+    alone = alone or any(item.session.windowed is not None for item in questions)
     if alone and len(questions) > 1:
         return [
             ask_together([one], method, options, observers[number : number + 1])[0]
@@ -144,6 +145,8 @@ def ask_together(
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)
+        whole = None if batch.shortened is None else batch.shortened.length
+        windows = questions[0].session.windows_of(batch)
         answers: dict[int, Answer] = {}
         scored: dict[int, tuple[OptionScores, OptionScores | None]] = {}
 
@@ -160,12 +163,13 @@ def ask_together(
                 item.session.clips,
                 generated,
                 [video.visual for video in item.session.videos],
-                prompt_tokens=int(batch.mask[number].sum()),
+                prompt_tokens=whole or int(batch.mask[number].sum()),
                 seconds={"load": item.session.seconds_load, **seconds[number]},
                 total=watch.read(),
                 peak=peak.read(),
                 session_warnings=item.session.warnings(item.question, method, item.history),
                 reused=prefix.reused if prefix is not None else 0,
+                windows=windows,
             )
             if typed is not None:
                 on_text = item.receiver.on_text
@@ -339,7 +343,8 @@ def _applied(
         # A trace is recorded by an attachment, and options are read by one: that of the baseline
         # keeps all tokens.
         reads_options = options.typed is not None and not family.only_none
-        if method.name != "none" or options.trace is not None or reads_options:
+        shortened = batch.shortened
+        if method.name != "none" or options.trace is not None or reads_options or shortened:
             attachment = attach(
                 model,
                 method,
@@ -348,6 +353,7 @@ def _applied(
                 videos=batch.videos if family.encoded_once else (),
                 flat=fast,
                 frames=session.video.frames if family.needs_frame_count else None,
+                shortened=shortened,
             )
             yield stack.enter_context(attachment)
             return

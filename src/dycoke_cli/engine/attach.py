@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
@@ -28,6 +29,7 @@ from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
+from dycoke_cli.engine.prompt_batch import Shortened
 from dycoke_cli.engine.scoring_attention import AttentionSwitch, scoring_attention
 from dycoke_cli.engine.selecting import Prompts, kept_of_each, select
 from dycoke_cli.engine.supported import (
@@ -44,7 +46,7 @@ from dycoke_cli.engine.trace import DecodeStats, Recorder
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.families import family_of
+from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.traits import DecodeAttention, traits_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.stock.private_api import attention_implementation
@@ -59,6 +61,7 @@ def attach(
     videos: Sequence[Sequence[Encoded]] = (),
     flat: bool = True,
     frames: int | None = None,
+    shortened: Shortened | None = None,
 ) -> Attachment:
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
@@ -76,6 +79,8 @@ def attach(
             modules, which give the same numbers.
         frames: of the only video, as the model has them, where that is known: of some families
             neither prompt nor positions tell.
+        shortened: of the only prompt, where its video was selected from before: then nothing is
+            selected here.
 
     Raises:
         UsageError: a family without a layout, a prune layer that the model doesn't have, a method
@@ -101,7 +106,7 @@ def attach(
             f"the method {method.name} is for a VideoSession, which encodes the video itself; here "
             "scale the frames that the processor is given"
         )
-    return Attachment(model, method, trace, prefix, videos, flat, frames)
+    return Attachment(model, method, trace, prefix, videos, flat, frames, shortened)
 
 
 class Attachment:
@@ -123,6 +128,7 @@ class Attachment:
         videos: Sequence[Sequence[Encoded]],
         flat: bool,
         frames: int | None,
+        shortened: Shortened | None,
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.kept: list[torch.Tensor] = []
@@ -133,6 +139,7 @@ class Attachment:
         self._trace = trace
         self._videos = videos
         self._flat, self._shown_frames = flat, frames
+        self._shortened = shortened
         # Videos that were encoded before bring their attention and merged frames along.
         records = "attention" in method.needs and not videos
         self._tower = TowerRecorder(model) if records else None
@@ -216,12 +223,13 @@ class Attachment:
         check_cache(cache)
         # Taken, not read: a later call of the decoder alone must not find ids of this prompt.
         inputs, self._inputs = self._inputs, None
-        placeholders = [[len(video.embeddings) for video in shown] for shown in self._videos]
-        layouts = (
-            []
-            if inputs is None
-            else inputs.layouts(self._model.config, kwargs, placeholders, self._shown_frames)
-        )
+        before, layouts = self._shortened, list[list[Layout]]()
+        if before is not None:
+            layouts = [[before.layout]]
+            kwargs = kwargs | {"position_ids": before.positions.to(self._model.device)}
+        elif inputs is not None:
+            placeholders = [[len(video.embeddings) for video in shown] for shown in self._videos]
+            layouts = inputs.layouts(self._model.config, kwargs, placeholders, self._shown_frames)
         # Likewise: what the tower recorded of this prompt must not count for the next one.
         recorded = None if self._tower is None else self._tower.take()
         merged = None
@@ -237,7 +245,10 @@ class Attachment:
         prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
         # The method selects before anything is computed from the dropped tokens: of S embeddings
         # the decoder reads the R that are kept.
-        selections = select(self._method, prompts, self._videos, recorded, merged)
+        if before is not None:
+            selections = [before.selection]
+        else:
+            selections = select(self._method, prompts, self._videos, recorded, merged)
         kwargs, call = shorten(
             kwargs,
             prompts,
@@ -249,10 +260,12 @@ class Attachment:
         call.flat = self._flat
         self.recorder = None
         if self._trace is not None:
-            first = selections[0]
+            first = selections[0] if before is None else Selection(before.kept)
             self.recorder = call.recorder = Recorder(self._trace, first.kept, first.into)
         for sequence, shown, selection in zip(call.sequences, layouts, selections, strict=True):
             sequence.stats.kept_by_video = kept_of_each(selection.kept, shown)
+        if before is not None:
+            call.sequences[0].stats.visual = before.visual
         # All chunks but the last run here, and the decoder's own forward gets the last one. So its
         # output has only that chunk's positions, which will do where the last logits are wanted.
         # In-LLM pruning needs the attention of the last token before layer L drops any: one pass.
@@ -262,6 +275,8 @@ class Attachment:
         self._calls[cache_of(kwargs)] = call
         self.stats = [sequence.stats for sequence in call.sequences]
         self.kept = [selection.kept.cpu() for selection in selections]
+        if before is not None:
+            self.kept = [before.kept]
         return args, kwargs
 
     def _own_mask(

@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.answer.answer import Windows
+from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.cached_encoding import encode_cached, encoded_for
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.context import check_context, check_several
-from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
+from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.expected_bytes import expected_bytes, memory_warning
-from dycoke_cli.engine.prompt_batch import Prompt
-from dycoke_cli.engine.visual_cache import VisualCache, key_of
-from dycoke_cli.errors import OutputError
+from dycoke_cli.engine.prompt_batch import Batch, Prompt
+from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.windowed_video import WindowedVideo
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt, show
@@ -55,6 +58,7 @@ class EncodedVideo:
         reuse: whether keys and values of the video are kept for the next question, which then
             costs only its own text; one that comes alone has no use for them.
         cache: of encoded videos on disk, or None.
+        windowed: what is left of the video, where it was read in windows; `clip` has no frames.
 
     Raises:
         UsageError: several videos, and the prompt of the model shows one.
@@ -71,11 +75,13 @@ class EncodedVideo:
         seconds_video_decode: float = 0.0,
         reuse: bool = True,
         cache: VisualCache | None = None,
+        windowed: WindowedVideo | None = None,
     ) -> None:
         self.loaded = loaded
         self.clip, self.clips = clip, (clip, *others)
         self.seconds_load = loaded.seconds_load if seconds_load is None else seconds_load
         self._seconds_video_decode = seconds_video_decode
+        self.windowed = windowed
         self.on_progress = on_progress or (lambda stage, done, total: None)
         if others:
             check_several(loaded.name, loaded.family, loaded.domain)
@@ -91,6 +97,7 @@ class EncodedVideo:
         # Without an identity (weights that nothing names) a file could be of other weights.
         self._cache = cache if loaded.identity else None
         self._cache_warning: str | None = None
+        self._reported = {} if windowed is None else windowed.seconds
 
     def prompt(
         self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
@@ -103,6 +110,9 @@ class EncodedVideo:
         # What is kept of other videos counts as text does: `check_context` proposes flags for the
         # first one.
         ids = self._ids(question, history)
+        if self.windowed is not None:
+            self.windowed.check(method)
+            return self.windowed.prompt(self.loaded, self.video, ids, options.max_new_tokens)
         text = ids.shape[1] - self.visual
         kept_of_others = sum(
             method.kept_tokens(video.frames, video.tokens_per_frame) for video in self.videos[1:]
@@ -123,10 +133,10 @@ class EncodedVideo:
             if isinstance(self.video, StockPrompt):
                 inputs = self.video.text_inputs(question, history)
                 places = family.placeholders(config, inputs.pop("input_ids"), inputs)
-                return Prompt(ids, inputs, places, self._encoded.get(_encoded_for(method), ()))
+                return Prompt(ids, inputs, places, self._encoded.get(encoded_for(method), ()))
             inputs = extra_inputs(self.videos, ids, family.rope)
             placeholders = family.placeholders(config, ids, inputs)
-            return Prompt(ids, inputs, placeholders, self._encoded[_encoded_for(method)])
+            return Prompt(ids, inputs, placeholders, self._encoded[encoded_for(method)])
 
         return make
 
@@ -149,14 +159,17 @@ class EncodedVideo:
             methods: of the questions that follow.
         """
         self._attention_for.update(
-            _encoded_for(method) for method in methods if "attention" in method.needs
+            encoded_for(method) for method in methods if "attention" in method.needs
         )
 
     def encode(self, watch: Stopwatch, method: BoundMethod) -> dict[str, float]:
         """Encode the video unless that is done; return its seconds, by keys of `result.Seconds`."""
+        if self.windowed is not None:  # encoded already: the first answer reports it
+            seconds, self._reported = self._reported, {"video_decode": 0.0, "vision": 0.0}
+            return seconds
         if not self.loaded.family.encoded_once:  # generate() encodes it
             return {"video_decode": self._seconds_video_decode, "vision": 0.0}
-        encoded = self._encoded.get(_encoded_for(method), ())
+        encoded = self._encoded.get(encoded_for(method), ())
         # One that was encoded without the tower's attention is encoded again with it, for methods
         # that need it and weren't expected; the other way round it serves as it is.
         if encoded and (encoded[0].tower is not None or "attention" not in method.needs):
@@ -164,41 +177,18 @@ class EncodedVideo:
         self.expect([method])
         started = watch.read()
         encoded = tuple(self._encode(video, method) for video in self.videos)
-        self._encoded[_encoded_for(method)] = encoded
+        self._encoded[encoded_for(method)] = encoded
         return {"video_decode": self._seconds_video_decode, "vision": watch.read() - started}
 
     def _encode(self, video: VideoPrompt, method: BoundMethod) -> Encoded:
-        loaded = self.loaded
-        merging = method.in_tower
-        with_attention = _encoded_for(method) in self._attention_for
-
-        def encode() -> Encoded:
-            if isinstance(video, StockPrompt):
-                self.on_progress("vision", 0, video.frames)
-                return encode_by_stock(loaded.model, loaded.family, video.latest_inputs)
-            return encode_video(
-                loaded.model,
-                loaded.family,
-                video,
-                lambda done, total: self.on_progress("vision", done, total),
-                merging,
-                with_attention,
-                method.shrink,
-            )
-
-        # What a method changes of a video isn't kept on disk: it depends on the method as well.
-        if self._cache is None or _encoded_for(method):
-            return encode()
-        inputs = video.video_inputs if isinstance(video, StockPrompt) else video.inputs
-        key = key_of(loaded.identity or {}, inputs)
-        encoded = self._cache.get(key, loaded.input_device, with_attention)
-        if encoded is None:
-            encoded = encode()
-            try:
-                self._cache.put(key, encoded)
-                self._cache_warning = None
-            except OutputError as error:  # the answer doesn't depend on it
-                self._cache_warning = f"the encoded video isn't kept: {error}"
+        encoded, self._cache_warning = encode_cached(
+            self.loaded,
+            video,
+            method,
+            with_attention=encoded_for(method) in self._attention_for,
+            cache=self._cache,
+            on_frames=lambda done, total: self.on_progress("vision", done, total),
+        )
         return encoded
 
     def prefix_for(self, method: BoundMethod) -> PrefixCache | None:
@@ -209,7 +199,9 @@ class EncodedVideo:
 
     def warnings(self, question: str, method: BoundMethod, history: Turns = ()) -> list[str]:
         """Warnings for an answer: about memory, and about the disk that `cache` is on."""
-        warnings = (self.memory_warning(question, method, history), self._cache_warning)
+        of_windows = () if self.windowed is None else self.windowed.warnings
+        memory = self.memory_warning(question, method, history)
+        warnings = (*of_windows, memory, self._cache_warning)
         return [sentence for sentence in warnings if sentence]
 
     def memory_warning(self, question: str, method: BoundMethod, history: Turns = ()) -> str | None:
@@ -220,7 +212,7 @@ class EncodedVideo:
         # What is read of other videos counts as text does.
         with faults_of(self.loaded):
             read = self._ids(question, history).shape[1] - self.video.visual
-            return memory_warning(self.loaded, self.video, method, read)
+            return memory_warning(self.loaded, self.video, method, read, self._pooled)
 
     def fitting(self, question: str, method: BoundMethod, history: Turns = ()) -> int:
         """Number of such questions about such videos that fit into the free memory together.
@@ -231,11 +223,16 @@ class EncodedVideo:
         if free is None:
             return 1
         text = self._ids(question, history).shape[1] - self.video.visual
-        one = expected_bytes(self.loaded, self.video, method, text)
+        one = expected_bytes(self.loaded, self.video, method, text, self._pooled)
         return max(1, int(_SHARE * free) // one.working)
 
+    def windows_of(self, batch: Batch) -> Windows | Absent:
+        """What an answer reports of the windows that the video was read in."""
+        if self.windowed is None or batch.shortened is None:
+            return ABSENT
+        return self.windowed.reported(batch.shortened)
 
-def _encoded_for(method: BoundMethod) -> tuple[Any, ...]:
-    """Key of a way of encoding, by which methods share an encoded video; () for whole frames."""
-    merging = () if method.in_tower is None else method.in_tower.parameters
-    return merging if method.shrink is None else (*merging, method.shrink)
+    @property
+    def _pooled(self) -> int | None:
+        """Visual tokens that are left of a video that was read in windows; None of another one."""
+        return None if self.windowed is None else len(self.windowed.tokens)

@@ -15,6 +15,7 @@ from dycoke_cli.answer.answer import (
     Seconds,
     Subtitles,
     Tokens,
+    Windows,
 )
 from dycoke_cli.answer.answer import Frames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
@@ -49,6 +50,7 @@ def make_answer(
     peak: tuple[int | None, int | None],
     session_warnings: Sequence[str] = (),
     reused: int = 0,
+    windows: Windows | Absent = ABSENT,
 ) -> Answer:
     """Make the answer object from what the stages measured.
 
@@ -65,6 +67,7 @@ def make_answer(
         peak: bytes (working, total).
         session_warnings: see `EncodedVideo.warnings`.
         reused: tokens of the prompt that an earlier question had prefilled.
+        windows: that the video was read in.
     """
     clip, shown = clips[0], sum(visual)
     stats = generated.stats or DecodeStats(
@@ -78,6 +81,9 @@ def make_answer(
     text_config = loaded.model.get_decoder().config
     sizes = Sizes.of(loaded.model.config)
     decode = generated.seconds["decode"]
+    # The watch started when the question was asked, after the frames had been decoded; those that
+    # were read in windows had been encoded, too.
+    before = seconds["video_decode"] + (0.0 if windows is ABSENT else seconds["vision"])
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
     renumbers = method.renumbers if loaded.family.counts_tokens else None
     if beyond := positions_warning(
@@ -110,6 +116,7 @@ def make_answer(
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
         audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        windows=windows,
         tokens=Tokens(
             reused=reused,
             visual=shown,
@@ -137,14 +144,10 @@ def make_answer(
             prune_layer=in_layers.layer if in_layers else text_config.num_hidden_layers,
             generated=len(generated.tokens) + generated.scored,
         ),
-        # The watch started when the question was asked, after the frames had been decoded.
         seconds=Seconds(
             **seconds
             | generated.seconds
-            | {
-                "first_token": seconds["video_decode"] + generated.seconds["first_token"],
-                "total": seconds["video_decode"] + total,
-            }
+            | {"first_token": before + generated.seconds["first_token"], "total": before + total}
         ),
         tokens_per_second=steps / decode if steps and decode > 0 else None,
         bytes=Bytes(

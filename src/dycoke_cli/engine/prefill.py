@@ -58,7 +58,7 @@ def shorten(
     stays, layouts = prompts.stays, prompts.joined
     # Indices are made on the CPU: their lengths decide shapes, and each would wait for the device.
     kept = [selection.kept.cpu() for selection in selections]
-    read = [_tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
+    read = [tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     # Each prompt loses as many tokens as its own selection drops, so that the shortest gets the
     # most padding in front. There it repeats token 0, which `keep` masks.
     length = max(len(tokens) for tokens, _ in read)
@@ -169,7 +169,7 @@ def _bias(
     return bias
 
 
-def _tokens_to_read(
+def tokens_to_read(
     stays: torch.Tensor, layout: Layout | None, kept: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens of one shortened sequence in reading order, and which of them are visual.

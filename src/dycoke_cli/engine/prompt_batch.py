@@ -9,10 +9,40 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
+from dycoke_cli.models.families import Layout
 from dycoke_cli.models.families.arguments import with_video
 from dycoke_cli.models.families.family import TYPES
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """What a short prompt doesn't tell of the whole one.
+
+    Args:
+        layout: of its M visual tokens: `index` is their place in the short prompt.
+        kept: `[M]`, int64: which of the video's tokens they are.
+        counts: `[M]`, int64: how many of them each stands for; None where nothing was merged.
+        positions: `[..., 1, R]`, int64: of its R tokens in the whole prompt.
+        visual: V, visual tokens of the whole prompt.
+        length: S, tokens of the whole prompt.
+        cap: visual tokens that it may have at most.
+    """
+
+    layout: Layout
+    kept: torch.Tensor
+    counts: torch.Tensor | None
+    positions: torch.Tensor
+    visual: int
+    length: int
+    cap: int
+
+    @property
+    def selection(self) -> Selection:
+        """Of the visual tokens that the short prompt has: all."""
+        return Selection(torch.arange(len(self.kept)), counts=self.counts)
 
 
 @dataclass(frozen=True)
@@ -26,12 +56,15 @@ class Prompt:
         placeholders: `[1, S]`, bool: where the videos are.
         videos: their embeddings, in their order; none where `extra_inputs` has pixels, which
             `generate()` encodes.
+        shortened: what it doesn't tell of the whole prompt, where its video was selected from
+            before; else None.
     """
 
     input_ids: torch.Tensor
     extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
     videos: tuple[Encoded, ...]
+    shortened: Shortened | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,7 @@ class Batch:
         extra_inputs: what goes with the ids.
         placeholders: `[B, S]`, bool.
         videos: those of each prompt that shows any.
+        shortened: of the only prompt, where its video was selected from before; else None.
     """
 
     input_ids: torch.Tensor
@@ -51,6 +85,7 @@ class Batch:
     extra_inputs: dict[str, torch.Tensor]
     placeholders: torch.Tensor
     videos: list[tuple[Encoded, ...]]
+    shortened: Shortened | None = None
 
 
 def without_video(input_ids: torch.Tensor) -> Batch:
@@ -91,6 +126,7 @@ def together(prompts: Sequence[Prompt], pad: int) -> Batch:
         extra_inputs=extra_inputs,
         placeholders=padded([p.placeholders for p in prompts], 0),
         videos=[p.videos for p in prompts],
+        shortened=prompts[0].shortened,
     )
 
 

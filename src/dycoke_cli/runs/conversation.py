@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from dycoke_cli.answer.answer import Answer
@@ -30,8 +29,10 @@ from dycoke_cli.models.resolve import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags
+from dycoke_cli.runs.in_windows import read_in_windows, reads_in_windows, windows_for
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.kept_frames import Fit, known
 from dycoke_cli.video.pictures import Source, sources
 from dycoke_cli.video.subtitles import find_source
@@ -269,17 +270,35 @@ def open_session(
             subtitles = None if wanted is None else find_source(name, wanted)
             one = decoder.open(video, sampling, subtitles=subtitles, fitted=fitted)
             opened.append(stack.enter_context(one))
+
+        def check_whole(plan: Plan) -> None:
             if unloaded is not None:
-                check_plan(unloaded, opened[-1].plan, None, request.generation.max_new_tokens)
+                check_plan(unloaded, plan, None, request.generation.max_new_tokens)
+
+        plans = [one.plan for one in opened]
+        windows = windows_for(request, plans, check_whole, whole=decoded or conversation.compare)
+        unasked: tuple[str, ...] = ()
+        if windows is not None and request.max_tokens is None:
+            unasked = (reads_in_windows(len(plans[0].times_s), windows),)
+            listener.warning(*unasked)
+
+        def on_frame(done: int, total: int) -> None:
+            if windows is None or not windows.began:  # from then on encoding is shown
+                listener.stage("video", done, total)
 
         def read() -> tuple[list[Clip], float]:
-            clips = [one.read(partial(listener.stage, "video"), fit) for one in opened]
+            try:
+                clips = [one.read(on_frame, fit, windows) for one in opened]
+            finally:
+                if windows is not None:
+                    windows.end()
             seconds = time.perf_counter() - started
             # Reported from this thread: until now the terminal's one line showed the decoding.
-            listener.stage("load" if unloaded is None or unloaded.local else "fetch")
+            if windows is None or not windows.began:
+                listener.stage("load" if unloaded is None or unloaded.local else "fetch")
             return clips, seconds
 
-        with background_read(read, decoders, fit) as reading:
+        with background_read(read, decoders, fit, windows) as reading:
             # Imported here: torch and transformers take seconds, while the decoders work.
             with uncollected():
                 from dycoke_cli.engine.session import VideoSession
@@ -297,6 +316,12 @@ def open_session(
                     fit.set_result(loaded.fit)
             # A method that the loaded model doesn't support is refused before waiting for frames.
             method = bind_loaded(loaded, request.method, unloaded)
+            windowed = None
+            if windows is not None:
+                windowed = read_in_windows(
+                    loaded, method, plans[0], windows, request, listener, cache
+                )
+                windowed = replace(windowed, warnings=(*unasked, *windowed.warnings))
             (clip, *others), seconds_video_decode = reading.result()
     session = VideoSession(
         loaded,
@@ -307,6 +332,7 @@ def open_session(
         seconds_video_decode=seconds_video_decode,
         reuse=reuse,
         cache=cache,
+        windowed=windowed,
     )
     return session, method
 
@@ -395,7 +421,10 @@ def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | N
 
 @contextmanager
 def background_read(
-    read: Callable[[], T], decoders: Sequence[Decoder], fit: Future[Fit] | None = None
+    read: Callable[[], T],
+    decoders: Sequence[Decoder],
+    fit: Future[Fit] | None = None,
+    windows: WindowQueue | None = None,
 ) -> Iterator[Future[T]]:
     """Run `read` in a background thread, which ends with the block.
 
@@ -406,6 +435,7 @@ def background_read(
         read: runs in the thread, and reads from `decoders`.
         decoders: stopped at the end of the block.
         fit: that `read` may wait for; if the block fails before it is known, so does `read`.
+        windows: that `read` may wait for the block to take.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="video") as pool:
         try:
@@ -415,9 +445,14 @@ def background_read(
             except Exception as error:
                 if fit is not None and not fit.done():
                     fit.set_exception(error)
-                future.result()
+                if windows is not None:
+                    windows.close()
+                with suppress(ClosedError):
+                    future.result()
                 raise
         finally:
+            if windows is not None:
+                windows.close()
             if fit is not None:  # after an interrupt nobody sets it
                 fit.cancel()
             # Ends `read` as well: after an interrupt the pool would wait for the whole video.

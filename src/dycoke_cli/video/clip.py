@@ -71,6 +71,8 @@ class Clip:
         part_s: start and end of the sampled part (`--start`, `--end`), in seconds from the video's
             first frame; None for the whole video.
         resize: of the model that the frames are for; None if they are as decoded.
+        window: frames per window, where they were handed on in windows: then `frames` has their
+            shape alone. None for a clip that has its frames.
     """
 
     frames: np.ndarray
@@ -81,3 +83,4 @@ class Clip:
     audio: Audio | None = None
     part_s: tuple[float, float] | None = None
     resize: FrameResize | None = None
+    window: int | None = None

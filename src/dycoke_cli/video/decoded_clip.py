@@ -18,7 +18,7 @@ from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import shown
 from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Audio, Clip, Plan
-from dycoke_cli.video.kept_frames import Fit, KeptFrames
+from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
 from dycoke_cli.video.subtitles import Line, Subtitles, SubtitleSource
@@ -133,6 +133,7 @@ class OpenClip:
         self,
         on_progress: Callable[[int, int], None] | None = None,
         fit: Future[Fit] | None = None,
+        windows: Windows | None = None,
     ) -> Clip:
         """Read the frames, once.
 
@@ -141,6 +142,7 @@ class OpenClip:
                 planned (fewer may come).
             fit: resize of the model that the frames are for, as soon as that is known; None keeps
                 them as decoded.
+            windows: where frames are handed on, so that the clip has only their shape; or None.
 
         Raises:
             VideoError: no frame can be decoded, or not within the time limit; or the frames that
@@ -149,7 +151,7 @@ class OpenClip:
             OutOfMemoryError: they take more memory than the limit.
         """
         count = len(self.plan.times_s)
-        clip = self._read(count, on_progress, fit)
+        clip = self._read(count, on_progress, fit, windows)
         while clip is None:
             # Fewer frames came than planned, and this model reads so few at another size.
             count = self._came
@@ -165,11 +167,12 @@ class OpenClip:
         count: int,
         on_progress: Callable[[int, int], None] | None,
         fit: Future[Fit] | None,
+        windows: Windows | None = None,
     ) -> Clip | None:
         """Read `count` frames; None if so many don't come, and fewer have another size."""
-        plan = self.plan
+        plan, size = self.plan, (self.plan.height, self.plan.width)
         by_rate = self._sampling.fps is not None
-        kept = KeptFrames(self._name, count, (plan.height, plan.width), fit, by_rate=by_rate)
+        kept = KeptFrames(self._name, count, size, fit, by_rate=by_rate, windows=windows)
         times: list[float] = []
         self._settle(kept, count)
         with self._checked():
@@ -195,7 +198,8 @@ class OpenClip:
             return None
         frames, resize = finished
         part = self._sampling.part_s(plan.info.duration_s)
-        return Clip(frames, tuple(times), plan.info, warnings, lines, audio, part, resize)
+        window = None if windows is None else windows.size
+        return Clip(frames, tuple(times), plan.info, warnings, lines, audio, part, resize, window)
 
     def _settle(self, kept: KeptFrames, count: int) -> None:
         """Let the size of the frames be known, and check their memory."""

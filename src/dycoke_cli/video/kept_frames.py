@@ -1,5 +1,7 @@
 """Frames of a clip as they are kept: at the size that the model reads, or as they were decoded.
 
+All are kept, or they are handed on in windows, of which no more than a few are in memory.
+
 A vision tower reads a 4K frame at 384 × 384 or so. So each frame is resized as soon as it arrives,
 and the decoded one is dropped. The resize is that of the model's stock processor
 (`models/prompts/frame_fit.py`). It runs in this process and not in the one that decodes, because
@@ -8,10 +10,10 @@ importing torch there takes ten times as long and as much memory as decoding a c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dycoke_cli.video.limits import check_clip
 
@@ -60,6 +62,25 @@ class FrameResize:
         return resized[0].permute(1, 2, 0).numpy()
 
 
+WINDOWS_HELD = 3
+"""Windows in memory: one that is decoded, one that waits, one that is encoded."""
+
+
+class Windows(Protocol):
+    """Takes the frames of a clip in windows."""
+
+    @property
+    def size(self) -> int:
+        """Frames per window; the last one may have fewer."""
+
+    def put(self, frames: np.ndarray, resize: FrameResize | None) -> None:
+        """Take the next window `[W, h, w, 3]`, uint8, and the resize that was applied to it.
+
+        Raises:
+            ClosedError: nobody takes windows any more.
+        """
+
+
 Fit = Callable[[int, int, int], FrameResize | None]
 """Resize for a number of frames of a height and width; None keeps them as they are."""
 
@@ -80,6 +101,7 @@ class KeptFrames:
         size: height and width of a decoded frame.
         fit: resize of the model's processor, once that is loaded; None keeps decoded frames.
         by_rate: whether the count follows from `--fps`, for the advice in errors.
+        windows: where frames are handed on; None to keep all.
     """
 
     def __init__(
@@ -90,23 +112,26 @@ class KeptFrames:
         fit: Future[Fit] | None,
         *,
         by_rate: bool,
+        windows: Windows | None = None,
     ) -> None:
         self._name, self._planned, self._size = name, count, size
-        self._fit, self._by_rate = fit, by_rate
+        self._fit, self._by_rate, self._windows = fit, by_rate, windows
+        # Frames in memory: all of a clip, or those of the window that is being filled.
+        self._most = count if windows is None else min(count, windows.size)
         self._resize: FrameResize | None = None
         self._frames: np.ndarray | None = None
         self._waiting: list[np.ndarray] = []
         self._room: np.ndarray | None = None
-        self._count = 0
+        self._count = self._handed_on = 0
 
     def __len__(self) -> int:
-        return self._count + len(self._waiting)
+        return self._handed_on + self._count + len(self._waiting)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames; before `settle`, of those that wait for it at most."""
+        """Bytes of all frames in memory; before `settle`, of those that wait for it at most."""
         if self._frames is not None:
-            return self._frames.nbytes
+            return self._frames.nbytes * (1 if self._windows is None else WINDOWS_HELD)
         decoded = self._planned * self._size[0] * self._size[1] * 3
         return decoded if self._fit is None else min(decoded, BACKLOG_BYTES)
 
@@ -114,30 +139,50 @@ class KeptFrames:
     def waits(self) -> bool:
         """Whether `settle` has to be called before the next frame."""
         if self._frames is not None:
-            return False
+            return self._windows is not None and self._count == self._most
         held = sum(frame.nbytes for frame in self._waiting)
         return self._fit is None or self._fit.done() or held >= BACKLOG_BYTES
 
     def settle(self) -> None:
         """Wait until the size is known, and resize the frames that waited for it.
 
+        Later on, wait until a full window can be handed on.
+
         Raises:
             VideoError: the frames take more memory than a clip may.
+            ClosedError: nobody takes windows any more.
             Exception: the model's processor couldn't be loaded.
         """
-        import numpy as np
-
         if self._frames is not None:
+            if self.waits:
+                self._hand_on()
             return
         if self._fit is not None:
             self._resize = self._fit.result()(self._planned, *self._size)
         height, width = self._size if self._resize is None else self._resize.size
-        check_clip(self._name, (width, height), self._planned, self._by_rate)
-        self._frames = np.empty((self._planned, height, width, 3), np.uint8)
-        for frame in self._waiting:
+        check_clip(self._name, (width, height), self._most, self._by_rate)
+        self._frames = self._buffer()
+        waiting, self._waiting = self._waiting, []
+        for frame in waiting:
+            if self.waits:
+                self._hand_on()
             self._frames[self._count] = frame if self._resize is None else self._resize(frame)
             self._count += 1
-        self._waiting.clear()
+        if self.waits:
+            self._hand_on()
+
+    def _buffer(self) -> np.ndarray:
+        import numpy as np
+
+        height, width = self._size if self._resize is None else self._resize.size
+        return np.empty((self._most, height, width, 3), np.uint8)
+
+    def _hand_on(self) -> None:
+        assert self._windows is not None, "checked before"
+        assert self._frames is not None, "settled"
+        self._windows.put(self._frames[: self._count], self._resize)
+        self._handed_on += self._count
+        self._frames, self._count = self._buffer(), 0
 
     def room(self) -> np.ndarray:
         """Array `[H, W, 3]`, uint8, that the next frame is written to; then call `keep`."""
@@ -165,6 +210,7 @@ class KeptFrames:
         """The frames `[F, h, w, 3]`, uint8, and their resize; None if it is that of another count.
 
         There may be fewer frames than planned, and some models read fewer frames at a larger size.
+        Of frames that were handed on only the shape is left.
 
         Raises:
             VideoError: see `settle`.
@@ -172,12 +218,28 @@ class KeptFrames:
         """
         self.settle()
         assert self._frames is not None, "settled"
+        if self._windows is not None:
+            if self._count:
+                self._hand_on()
+            return shape_alone(self._handed_on, self._frames.shape[1:3]), self._resize
         of_fewer = self._resize
         if self._fit is not None and self._count < self._planned:
             of_fewer = self._fit.result()(self._count, *self._size)
         if of_fewer != self._resize:
             return None
         return self._frames[: self._count], self._resize
+
+
+def shape_alone(frames: int, size: Sequence[int]) -> np.ndarray:
+    """An array of frames `[F, h, w, 3]`, uint8, that takes no memory: all are the same number.
+
+    Args:
+        frames: F.
+        size: h and w.
+    """
+    import numpy as np
+
+    return np.broadcast_to(np.uint8(0), (frames, *size, 3))
 
 
 def decoded_size(clip: Any) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
-from dycoke_cli.video.kept_frames import Fit, KeptFrames
+from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
 from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling, exact, wanted_times, window
@@ -215,12 +215,18 @@ class PictureReader:
         self,
         on_progress: Callable[[int, int], None] | None = None,
         fit: Future[Fit] | None = None,
+        windows: Windows | None = None,
     ) -> Clip:
         """Read the frames, once. Arguments and errors are those of `OpenClip.read`."""
         plan, count, decoded = self.plan, len(self._numbers), self._first.frames
         size = (plan.width, plan.height)
         kept = KeptFrames(
-            self._pictures.name, count, (plan.height, plan.width), fit, by_rate=self._by_rate
+            self._pictures.name,
+            count,
+            (plan.height, plan.width),
+            fit,
+            by_rate=self._by_rate,
+            windows=windows,
         )
         if kept.waits:
             kept.settle()
@@ -256,7 +262,13 @@ class PictureReader:
         assert finished is not None, "as many pictures as planned"
         frames, resize = finished
         return Clip(
-            frames, plan.times_s, plan.info, tuple(warnings), part_s=self._part_s, resize=resize
+            frames,
+            plan.times_s,
+            plan.info,
+            tuple(warnings),
+            part_s=self._part_s,
+            resize=resize,
+            window=None if windows is None else windows.size,
         )
 
 

@@ -43,6 +43,7 @@ def ask(
     model: request_flags.Model,
     sampling: request_flags.Frames,
     parts: PartFlags,
+    budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -89,9 +90,9 @@ def ask(
         videos = as_named(names)
         asked = [*([question] if question else []), *(more or [])]
         batch_hint = _check(videos, asked)
-        budget = budget_of(fit)
+        bound = budget_of(fit)
         single = {
-            "--fit": budget,
+            "--fit": bound,
             "--estimate": estimate,
             "--subtitles": subtitles,
             "--server": server.server,
@@ -102,7 +103,13 @@ def ask(
         server.check(context)
         request = method.applied(
             request_flags.request(
-                model, loading, sampling, generation, subtitles=subtitles, limits=limits
+                model,
+                loading,
+                sampling,
+                generation,
+                subtitles=subtitles,
+                limits=limits,
+                budget=budget,
             )
         )
         request = parts.typed(typed, fields).applied(request, fields)
@@ -116,17 +123,20 @@ def ask(
             "--compare": compare,
             "--server": remote is not None,
             parts.given or "--every": parts.given is not None,
+            "--max-tokens": budget.max_tokens is not None,
         }
-        if budget is not None and any(apart_from.values()):
+        if bound is not None and any(apart_from.values()):
             other = next(flag for flag, value in apart_from.items() if value)
             raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
         free_method = not method.is_given and request.tuned is None
+        if estimate and budget.max_tokens is not None:
+            raise UsageError("--estimate can't count what --max-tokens keeps; leave it out")
         if estimate:
             from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
-            if budget is not None:
-                planned = fitting_of(files, request, budget, free_method=free_method, memory=memory)
+            if bound is not None:
+                planned = fitting_of(files, request, bound, free_method=free_method, memory=memory)
                 choice = planned.choice()
                 request = planned.applied(choice)
                 if not quiet:
@@ -149,8 +159,8 @@ def ask(
         # The progress display starts before torch is imported, which takes seconds.
         presenter.stage("start")
         loaded = None
-        if budget is not None:
-            planned = fitting_of(files, request, budget, free_method=free_method)
+        if bound is not None:
+            planned = fitting_of(files, request, bound, free_method=free_method)
             request, loaded = planned.settled(presenter)
         from dycoke_cli.runs.conversation import Conversation, converse
 
@@ -166,7 +176,7 @@ def ask(
             from dycoke_cli.server.local.client import ask_running
 
             in_process = (
-                no_server or budget is not None or request.is_local_only or parts.given is not None
+                no_server or bound is not None or request.is_local_only or parts.given is not None
             )
             reason = "" if in_process else ask_running(conversation, presenter)
             if reason is None:

@@ -52,6 +52,7 @@ def chat(
     videos: Videos,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -77,7 +78,13 @@ def chat(
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
     request = method.applied(
         request_flags.request(
-            model, loading, sampling, generation, subtitles=subtitles, limits=limits
+            model,
+            loading,
+            sampling,
+            generation,
+            subtitles=subtitles,
+            limits=limits,
+            budget=budget,
         )
     )
     request = typed.applied(request, fields)

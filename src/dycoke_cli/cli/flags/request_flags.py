@@ -8,6 +8,7 @@ from typing import Annotated
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.spread import FromParams
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
@@ -18,6 +19,7 @@ from dycoke_cli.video.sampling import Sampling
 Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
 ]
+Budget = Annotated[TokenBudget, FromParams("Frame sampling")]
 Limiting = Annotated[Limits, FromParams("Limits")]
 Loading = Annotated[LoadOptions, FromParams("Model")]
 Generation = Annotated[GenerationOptions, FromParams("Generation")]
@@ -56,6 +58,7 @@ def request(
     subtitles: str | None = None,
     *,
     limits: Limits,
+    budget: TokenBudget | None = None,
 ) -> Request:
     """Build the request from the flags of a command.
 
@@ -70,4 +73,5 @@ def request(
         generation=generation,
         subtitles=subtitles,
         limits=limits,
+        max_tokens=None if budget is None else budget.max_tokens,
     )

@@ -67,6 +67,7 @@ class DyCoke(SelectionHooks, Method):
     title: ClassVar[str] = "DyCoke"
     summary: ClassVar[str] = "merges tokens over time, prunes the KV cache"
     paper: ClassVar[str | None] = "arXiv 2411.15024, CVPR 2025"
+    windowed: ClassVar[bool] = True
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "ttm": Ablation("stage 1 alone", {"kv_prune": False}),
         "kv": Ablation("stage 2 alone", {"ttm": False}),

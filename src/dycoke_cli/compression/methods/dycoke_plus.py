@@ -49,6 +49,7 @@ class DyCokePlus(MergingEarly):
     name: ClassVar[str] = "dycoke-plus"
     title: ClassVar[str] = "DyCoke-plus"
     summary: ClassVar[str] = "coverage; in decode each layer for itself"
+    windowed: ClassVar[bool] = True
     ablations: ClassVar[Mapping[str, Ablation]] = {
         "coverage": Ablation("stage 1 alone", {"kv_prune": False}),
         "kv-own": Ablation("stage 2 alone", {"retain": 1.0, "prune_from": 0}),

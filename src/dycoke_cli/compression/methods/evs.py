@@ -29,6 +29,7 @@ class EVS(MergingEarly):
     title: ClassVar[str] = "EVS"
     summary: ClassVar[str] = "tokens that changed most from frame to frame"
     paper: ClassVar[str | None] = "arXiv 2510.14624"
+    windowed: ClassVar[bool] = True
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""

@@ -43,6 +43,7 @@ class PruMerge(FrameByFrame):
     title: ClassVar[str] = "PruMerge"
     summary: ClassVar[str] = "attended tokens, each with those most alike"
     paper: ClassVar[str | None] = "arXiv 2403.15388, ICCV 2025"
+    windowed: ClassVar[bool] = True
 
     def reduced(
         self, tokens: torch.Tensor, attention: torch.Tensor, keys: torch.Tensor, count: int
@@ -108,6 +109,7 @@ class PruMergePlus(PruMerge):
     name: ClassVar[str] = "prumerge+"
     title: ClassVar[str] = "PruMerge+"
     summary: ClassVar[str] = "as prumerge, most tokens evenly spaced"
+    windowed: ClassVar[bool] = True
 
     def _kept(self, attention: torch.Tensor, count: int) -> torch.Tensor:
         """A quarter of them, rounded up, by attention."""

@@ -25,6 +25,7 @@ class UniformSpatial(MergingEarly):
     name: ClassVar[str] = "uniform-spatial"
     title: ClassVar[str] = "Uniform spatial"
     summary: ClassVar[str] = "an even stride over each frame (a control)"
+    windowed: ClassVar[bool] = True
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""

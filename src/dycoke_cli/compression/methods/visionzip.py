@@ -37,6 +37,7 @@ class VisionZip(FrameByFrame):
     title: ClassVar[str] = "VisionZip"
     summary: ClassVar[str] = "attended tokens; the others merged into some"
     paper: ClassVar[str | None] = "arXiv 2412.04467, CVPR 2025"
+    windowed: ClassVar[bool] = True
 
     contextual: Annotated[
         float,

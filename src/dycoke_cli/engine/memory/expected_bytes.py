@@ -120,7 +120,11 @@ def with_margin(needed: int, context: int = 0) -> int:
 
 
 def expected_bytes(
-    loaded: LoadedModel, video: VideoPrompt, method: BoundMethod, text: int
+    loaded: LoadedModel,
+    video: VideoPrompt,
+    method: BoundMethod,
+    text: int,
+    pooled: int | None = None,
 ) -> ExpectedBytes:
     """What the answer to one question takes of a loaded model's device.
 
@@ -129,6 +133,8 @@ def expected_bytes(
         video: what its processor made of the video.
         method: what is dropped.
         text: tokens of the prompt that aren't visual.
+        pooled: visual tokens that are left of a video that was read in windows; None of another
+            one.
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
@@ -137,14 +143,14 @@ def expected_bytes(
 
     model = loaded.model
     decoder = model.get_decoder()
-    read = method.kept_tokens(video.frames, video.tokens_per_frame)
+    read = method.kept_tokens(video.frames, video.tokens_per_frame) if pooled is None else pooled
     whole = (
         method.inside is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
     )
     sizes = Sizes.of(model.config)
     on_cpu = input_device(model).type == "cpu"
     work = Work(
-        visual=video.visual,
+        visual=video.visual if pooled is None else pooled,
         kept=read,
         text=text,
         chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
@@ -177,7 +183,11 @@ def patches_together(
 
 
 def memory_warning(
-    loaded: LoadedModel, video: VideoPrompt, method: BoundMethod, text: int
+    loaded: LoadedModel,
+    video: VideoPrompt,
+    method: BoundMethod,
+    text: int,
+    pooled: int | None = None,
 ) -> str | None:
     """A sentence where a question will hardly fit on the device; None where it will, or who knows.
 
@@ -188,7 +198,8 @@ def memory_warning(
     from dycoke_cli.models.devices import input_device
 
     on_cuda = input_device(loaded.model).type == "cuda"
-    total = expected_bytes(loaded, video, method, text).total(CUDA_CONTEXT if on_cuda else 0)
+    context = CUDA_CONTEXT if on_cuda else 0
+    total = expected_bytes(loaded, video, method, text, pooled).total(context)
     if total <= loaded.free_bytes:
         return None
     return (

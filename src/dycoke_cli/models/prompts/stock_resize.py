@@ -66,6 +66,17 @@ class _Intercepted(TorchFunctionMode):
         return self._answer(resize, frames)
 
 
+class _WithoutData(_Intercepted):
+    """The same where the run goes on: some processors read the size of a frame from an array."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.cpu and args[0].is_meta:
+            return torch.zeros((), dtype=args[0].dtype).expand(args[0].shape)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
 def found_resize(
     process: Callable[[torch.Tensor], object], frames: int, height: int, width: int
 ) -> FrameResize | None:
@@ -95,6 +106,10 @@ def found_resize(
     return None
 
 
+class OtherResizeError(Exception):
+    """A processor resizes frames in another way than they were."""
+
+
 @contextmanager
 def as_video(frames: np.ndarray, resize: FrameResize | None) -> Iterator[torch.Tensor]:
     """Frames as a stock processor takes them; within the block they count as not resized.
@@ -105,6 +120,9 @@ def as_video(frames: np.ndarray, resize: FrameResize | None) -> Iterator[torch.T
 
     Yields:
         `[F, 3, H, W]`, uint8, H and W before the resize.
+
+    Raises:
+        OtherResizeError: the processor resizes frames in another way than `resize`.
     """
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if resize is None:
@@ -112,8 +130,34 @@ def as_video(frames: np.ndarray, resize: FrameResize | None) -> Iterator[torch.T
         return
 
     def resized(requested: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
-        assert requested == resize, "the processor resizes frames in another way than before"
+        if requested != resize:
+            raise OtherResizeError
         return video.float() if requested.in_float else video
 
     with _Intercepted(resized):
         yield torch.empty(len(frames), 3, *resize.source, dtype=torch.uint8, device="meta")
+
+
+@contextmanager
+def without_data(
+    frames: int, size: tuple[int, int], resize: FrameResize | None
+) -> Iterator[torch.Tensor]:
+    """A stand-in of frames; within the block a stock processor makes a prompt of it, and no pixels.
+
+    Args:
+        frames: F.
+        size: H and W, before the resize.
+        resize: of the frames; None for the processor's own.
+
+    Yields:
+        `[F, 3, H, W]`, uint8, without any data. Made from it, pixels have none either.
+    """
+
+    def resized(requested: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
+        # A processor may resize in two steps, of which one was made.
+        first = resize is not None and requested.source == resize.source
+        height, width = resize.size if resize is not None and first else requested.size
+        return stand_in.new_empty(*stand_in.shape[:-2], height, width)
+
+    with _WithoutData(resized):
+        yield torch.empty(frames, 3, *size, dtype=torch.uint8, device="meta")

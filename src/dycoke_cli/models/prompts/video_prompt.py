@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,8 +14,9 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.collapsed_text import CollapsedTokenizer, collapsing
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.prompts.stock_resize import as_video
+from dycoke_cli.models.prompts.stock_resize import as_video, without_data
 from dycoke_cli.processes.process_limits import memory_limited
 from dycoke_cli.video.kept_frames import FrameResize, decoded_size
 
@@ -131,6 +132,7 @@ class VideoPrompt:
         tokens_per_frame: N.
         token_types: whether the model needs `mm_token_type_ids`.
         subtitles: text between the video and the first question.
+        long_runs_of: the placeholder, where runs of it are very long; "" where they aren't.
     """
 
     processor: Any
@@ -143,6 +145,13 @@ class VideoPrompt:
     tokens_per_frame: int
     token_types: bool
     subtitles: str = ""
+    long_runs_of: str = ""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The stock tokenizer, or one that takes long runs of placeholders."""
+        tokenizer = self.processor.tokenizer
+        return CollapsedTokenizer(tokenizer, self.long_runs_of) if self.long_runs_of else tokenizer
 
     @property
     def visual(self) -> int:
@@ -197,7 +206,7 @@ def input_ids(videos: Sequence[VideoPrompt], question: str, history: Turns = ())
     if len(after) < len(videos):
         raise UsageError(ONE_VIDEO)
     expanded = (video.expanded + text for video, text in zip(videos, after, strict=True))
-    ids = first.processor.tokenizer([before + "".join(expanded)], return_tensors="pt")["input_ids"]
+    ids = first.tokenizer([before + "".join(expanded)], return_tensors="pt")["input_ids"]
     return torch.cat([first.prefix, ids], dim=1)
 
 
@@ -233,12 +242,21 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         processor: of the model.
         family: of the model.
         config: of the model.
-        clip: the frames with their times.
+        clip: the frames with their times. Of one that was handed on in windows the prompt has no
+            pixels: tensors without data are in their place.
     """
     frames, times = _padded(clip, family.least_frames)
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
     metadata = frames_metadata(size, times, Length.of(clip))
-    with processor_memory_limited(frames.nbytes), as_video(frames, resize) as video:
+    long_runs_of = ""
+    with ExitStack() as stack:
+        stack.enter_context(processor_memory_limited(frames.nbytes))
+        if getattr(clip, "window", None) is None:
+            video = stack.enter_context(as_video(frames, resize))
+        else:
+            video = stack.enter_context(without_data(len(frames), size, resize))
+            long_runs_of = processor.tokenizer.convert_ids_to_tokens(family.token(config))
+            stack.enter_context(collapsing(processor, long_runs_of))
         outputs = run_processor(processor, family, config, empty_chat(processor), video, metadata)
     [[replaced]] = outputs.pop("text_replacement_offsets")
     for name in ("attention_mask", "video_metadata"):
@@ -260,6 +278,7 @@ def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> Vi
         placeholders=placeholders,
         tokens_per_frame=(placeholders - family.tail) // count,
         token_types=token_types,
+        long_runs_of=long_runs_of,
     )
     # The tokenizer alone doesn't add what the processor puts first (a second start token, in some
     # families): what is missing at the front is the prefix. The assertion rules out that anything

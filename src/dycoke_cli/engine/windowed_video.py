@@ -1,0 +1,211 @@
+"""A video that is read in windows: each is encoded, selected from and forgotten, one by one.
+
+So the memory that a video takes doesn't grow with its length. What the windows keep goes into a
+pool with a cap (`compression/pool.py`); what is left there is all that is known of the video.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+
+from dycoke_cli.answer.answer import Windows as ReportedWindows
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.pool import Pool, PooledTokens
+from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.engine.cached_encoding import encode_cached
+from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
+from dycoke_cli.engine.prompt_batch import Prompt, Shortened
+from dycoke_cli.engine.short_prompt import short_prompt
+from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.stock_prompt import show
+from dycoke_cli.models.prompts.video_prompt import Frames, VideoPrompt
+from dycoke_cli.models.prompts.window_prompt import window_prompt
+from dycoke_cli.video.frame_windows import FrameWindow
+
+
+@dataclass(frozen=True)
+class WindowedVideo:
+    """What is left of a video that was read in windows.
+
+    Args:
+        tokens: that windows kept and the pool has.
+        tail: what stands behind the last frame.
+        method: that selected.
+        count: windows.
+        size: frames per window.
+        kept: visual tokens that all windows kept, before the pool.
+        max_tokens: visual tokens that a prompt may have at most; None for as many as fit.
+        seconds: reading and encoding, by keys of `result.Seconds`.
+        warnings: one sentence each.
+    """
+
+    tokens: PooledTokens
+    tail: Encoded
+    method: BoundMethod
+    count: int
+    size: int
+    kept: int
+    max_tokens: int | None
+    seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+    _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
+
+    def check(self, method: BoundMethod) -> None:
+        """Check that a question is asked by the method that selected.
+
+        Raises:
+            UsageError: it isn't.
+        """
+        if method.method != self.method.method:
+            raise UsageError(
+                f"this video was read in windows, by the method {self.method.name}, and its frames "
+                "are gone; ask again with the other --method"
+            )
+
+    def prompt(
+        self, loaded: LoadedModel, video: VideoPrompt, ids: torch.Tensor, max_new_tokens: int
+    ) -> Callable[[], Prompt]:
+        """The prompt of a question, made when it is called for.
+
+        Args:
+            loaded: the model.
+            video: the whole video, without pixels.
+            ids: `[1, S]`, int64: the whole prompt.
+            max_new_tokens: of the answer.
+
+        Raises:
+            UsageError: the text alone is longer than the model's context.
+        """
+        room = loaded.context_length - max_new_tokens - (ids.shape[1] - video.visual)
+        if room < 1:
+            raise UsageError(
+                f"without any visual token, {video.frames} frames make a prompt longer than the "
+                f"model's context of {loaded.context_length} tokens; use fewer frames or lower "
+                f"--max-new-tokens ({max_new_tokens})"
+            )
+        cap = min(room, self.max_tokens or room)
+
+        def make() -> Prompt:
+            if cap not in self._at_most:
+                self._at_most[cap] = self.tokens.at_most(cap, video.tokens_per_frame)
+            tokens = self._at_most[cap]
+            return short_prompt(loaded.model, loaded.family, video, ids, tokens, self.tail, cap)
+
+        return make
+
+    def reported(self, shortened: Shortened) -> ReportedWindows:
+        """As an answer reports it."""
+        return ReportedWindows(self.count, self.size, self.kept, shortened.cap)
+
+
+def read_windows(
+    loaded: LoadedModel,
+    method: BoundMethod,
+    planned: Frames,
+    windows: Iterable[FrameWindow],
+    size: int,
+    *,
+    max_tokens: int | None = None,
+    cache: VisualCache | None = None,
+    on_frames: Callable[[int, int], None] = lambda done, total: None,
+) -> WindowedVideo:
+    """Encode a video window by window, as they come.
+
+    Args:
+        loaded: the model.
+        method: selects from each window.
+        planned: the frames that are about to come: their times, and their shape alone.
+        windows: the frames.
+        size: frames per window; the last one may have fewer.
+        max_tokens: visual tokens that are kept at most; None for as many as the model's context.
+        cache: of encoded windows on disk, or None.
+        on_frames: called with (frames done, frames in total).
+
+    Raises:
+        UsageError: the model's processor needs the whole video.
+        OutOfMemoryError: with the flag that helps.
+    """
+    if loaded.family.stock_inputs:
+        raise UsageError(
+            f"{loaded.name} can't be shown a video in windows: its processor reads all frames at "
+            "once; use fewer --frames, without --max-tokens"
+        )
+    began, encoding = time.perf_counter(), 0.0
+    with faults_of(loaded), memory_faults(Stage(), method, loaded.model):
+        whole = show(loaded.processor, loaded.family, loaded.model.config, planned)
+        per_frame = whole.tokens_per_frame
+        cap = min(loaded.context_length, max_tokens or loaded.context_length)
+        pool, frames, count, kept, warning = Pool(cap, per_frame), 0, 0, 0, None
+        for window in windows:
+            started = time.perf_counter()
+            video = window_prompt(whole, loaded.family, loaded.model.config, window)
+            encoded, warning = encode_cached(
+                loaded,
+                video,
+                method,
+                with_attention="attention" in method.needs,
+                cache=cache if loaded.identity else None,
+                on_frames=partial(_report, on_frames, frames, whole.frames),
+            )
+            tokens = video.frames * per_frame
+            selection = select_from_window(method, encoded, video.frames, per_frame)
+            pool.add(
+                PooledTokens.of_window(
+                    selection, encoded.embeddings, encoded.deepstack, frames * per_frame
+                )
+            )
+            kept, frames, count = kept + len(selection.kept), frames + video.frames, count + 1
+            tail = Encoded(
+                encoded.embeddings[tokens:].clone(),
+                tuple(layer[tokens:].clone() for layer in encoded.deepstack),
+            )
+            encoding += time.perf_counter() - started
+    waiting = time.perf_counter() - began - encoding
+    return WindowedVideo(
+        tokens=pool.tokens(),
+        tail=tail,
+        method=method,
+        count=count,
+        size=size,
+        kept=kept,
+        max_tokens=max_tokens,
+        seconds={"video_decode": waiting, "vision": encoding},
+        warnings=() if warning is None else (warning,),
+    )
+
+
+def _report(
+    on_frames: Callable[[int, int], None], before: int, frames: int, done: int, _: int
+) -> None:
+    """Count on from the windows before."""
+    on_frames(before + done, frames)
+
+
+@torch.inference_mode()
+def select_from_window(
+    method: BoundMethod, encoded: Encoded, frames: int, per_frame: int
+) -> Selection:
+    """A method's selection from one window, as from a video of its own.
+
+    Args:
+        method: that needs no question.
+        encoded: the window.
+        frames: of it.
+        per_frame: N, tokens of a frame.
+    """
+    features = encoded.embeddings[: frames * per_frame].view(frames, per_frame, -1)
+    inputs = SelectionInputs(features, encoded=encoded.kept, merged=encoded.merged)
+    if "attention" in method.needs:
+        tower, device = encoded.tower, features.device
+        assert tower is not None, "encoded with it, for the method needs it"
+        attention, keys = tower.attention.to(device), tower.keys.to(device)
+        inputs = replace(inputs, attention=attention, keys=keys)
+    return method.select(inputs)

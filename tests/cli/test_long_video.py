@@ -1,0 +1,141 @@
+"""Videos that are read in windows, with the bundled model: from a file to what is printed."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.runs.in_windows import windows_for
+from dycoke_cli.storage.cache_folder import encoded_videos
+from dycoke_cli.video import Sampling, plan
+from tests.cli.harness import CLIP, ROOT, run_here
+from tests.documents import valid
+
+pytestmark = pytest.mark.slow
+MINUTE = ROOT / "sample_videos" / "minute.mp4"
+LONG = ("ask", MINUTE, "What happens?", "--fps", "10", "--max-new-tokens", "6", "--json")
+PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
+
+
+def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    [block] = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    command, *arguments = shlex.split(block)
+    run = run_here(*arguments)
+    assert (command, run.code) == ("dycoke", 0), run.err
+    assert run.out.strip()
+
+
+@pytest.mark.parametrize("method", ["none", "dycoke", "dycoke-plus", "evs", "visionzip"])
+def test_a_budget_of_tokens_is_kept(method: str) -> None:
+    run = run_here(*LONG, "--max-tokens", "300", "--method", method)
+    assert run.code == 0, run.err
+    document = valid(run.object, "answer", "answer")
+    windows, tokens = document["windows"], document["tokens"]
+    frames = document["frames"]["count"]
+    assert frames > 500
+    assert windows["frames"] == 32
+    assert windows["count"] == math.ceil(frames / windows["frames"])
+    assert tokens["visual"] == 16 * frames
+    assert tokens["visual_kept"] == windows["max_tokens"] == 300 < windows["visual_kept"]
+    assert windows["visual_kept"] == tokens["visual"] or method != "none"
+    assert document["seconds"]["total"] > document["seconds"]["vision"] > 0
+
+
+def test_rate_frames_and_tokens_are_limited_at_once() -> None:
+    run = run_here(*LONG, "--max-frames", "100", "--max-tokens", "60")
+    assert run.code == 0, run.err
+    assert run.object["frames"]["count"] == 100
+    assert run.object["tokens"]["visual_kept"] == 60
+
+
+def test_without_a_budget_what_fits_the_context_is_read() -> None:
+    """Which is 2,048 tokens; a method that compares all frames is told what to do."""
+    run = run_here(*LONG)
+    assert run.code == 0
+    document = run.object
+    tokens = document["tokens"]
+    assert tokens["visual_kept"] == document["windows"]["max_tokens"] == 2048 - tokens["text"] - 6
+    assert re.search(r"\d+ frames are read in windows of 32", " ".join(document["warnings"]))
+    whole = run_here(*LONG, "--method", "maxmin", "--retain", "0.9")
+    assert whole.code == 2
+    assert "make a prompt longer than the model's context" in whole.object["error"]["message"]
+
+
+def test_a_video_of_one_window_is_answered_as_without() -> None:
+    short = ("ask", CLIP, "What happens?", "--json")
+    whole, windowed = run_here(*short).object, run_here(*short, "--max-tokens", "4096").object
+    assert windowed["windows"]["count"] == 1
+    for key in ("answer", "tokens", "decode", "flops", "frames", "method"):
+        assert windowed[key] == whole[key]
+    assert "windows" not in whole
+
+
+def test_several_questions_and_a_conversation() -> None:
+    """The second prompt is longer, and still fits."""
+    run = run_here(*LONG, "-q", "How many objects are there?", "--follow-up")
+    assert run.code == 0, run.err
+    first, second = run.objects
+    assert second["seconds"]["vision"] == 0 < first["seconds"]["vision"]
+    assert second["tokens"]["visual_kept"] < first["tokens"]["visual_kept"]
+
+
+def test_a_typed_question() -> None:
+    run = run_here(*LONG[:-3], "--json", "--max-tokens", "200", "--yes-no")
+    assert run.code == 0, run.err
+    assert set(run.object["probabilities"]) == {"yes", "no"}
+
+
+def test_windows_are_cached_one_by_one() -> None:
+    first = run_here(*LONG, "--max-tokens", "300", "--cache").object
+    files = [path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]
+    assert len(files) >= first["windows"]["count"]
+    again = run_here(*LONG, "--max-tokens", "300", "--cache").object
+    assert (again["answer"], again["tokens"]) == (first["answer"], first["tokens"])
+    assert len([path for path in Path(encoded_videos().folder).iterdir() if path.is_file()]) == len(
+        files
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--method", "flashvid"], "the method flashvid needs the whole video at once"),
+        (["--method", "cdpruner"], r"use one of --method none, dycoke, dycoke-plus, .*evs"),
+        (["--compare"], "--compare asks about all tokens"),
+        (["--estimate"], "--estimate can't count what --max-tokens keeps"),
+        (["--server", "http://localhost:1"], "--max-tokens is for a model on this machine"),
+    ],
+)
+def test_what_windows_cannot_do_is_refused(flags: list[str], error: str) -> None:
+    run = run_here("ask", CLIP, "What?", "--max-tokens", "100", *flags)
+    assert (run.code, run.out) == (2, "")
+    assert re.search(error, run.err)
+    assert len(run.err.strip().splitlines()) <= 3
+
+
+def test_several_videos_are_refused() -> None:
+    sampling = Sampling(frames=4)
+    request = Request(
+        "mini", LoadOptions(), sampling, Method(), GenerationOptions(), max_tokens=100
+    )
+    plans = [plan(CLIP, sampling), plan(MINUTE, sampling)]
+    with pytest.raises(UsageError, match="max_tokens takes one video"):
+        windows_for(request, plans, lambda one: None, whole=False)
+
+
+def test_a_damaged_video_is_told_as_without_windows(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(CLIP.read_bytes()[:3000])
+    run = run_here("ask", broken, "What?", "--max-tokens", "100")
+    assert run.code == 3
+    assert "broken.mp4" in run.err
