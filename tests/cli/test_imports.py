@@ -36,7 +36,9 @@ DOCUMENTS = (
 
 ALSO = {
     "ask": (),
-    "chat": ("video.clip", "video.info", "video.kept_frames", "video.pictures"),
+    "chat": (
+        "video.clip", "video.info", "video.kept_frames", "video.pictures", "video.rendered",
+    ),
     "serve": ("storage.cache_folder",),
     "mcp": (),
     "batch": (),
