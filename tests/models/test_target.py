@@ -58,8 +58,3 @@ def test_devices(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(sys, "platform", "linux")
     assert Target.of(device, memory, machine) == target
-
-
-def test_no_such_device() -> None:
-    with pytest.raises(UsageError, match="--device must be auto, cpu, cuda, cuda:N or mps, not"):
-        Target.of("gpu", None, HERE)

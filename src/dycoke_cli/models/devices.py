@@ -21,21 +21,16 @@ _OUT_OF_MEMORY = (
 
 
 def named_device(name: str) -> torch.device:
-    """Parse `--device`; "auto" is CUDA, then MPS, then the CPU.
+    """The device that `LoadOptions.device` names; "auto" is CUDA, then MPS, then the CPU.
 
     Raises:
-        UsageError: it isn't a device, or this machine doesn't have it.
+        UsageError: this machine doesn't have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}")
+    device = torch.device(name)
     devices = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= devices:
         raise UsageError(f"--device {name}: CUDA devices on this machine: {devices}")
