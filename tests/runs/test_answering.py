@@ -28,7 +28,7 @@ from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan, identity
+from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import read_here
 from dycoke_cli.video import Sampling, read
 from tests.runs.parts import CLIPS, PLAN, jobs_in
@@ -51,7 +51,7 @@ def plan() -> Plan:
         loading=EXACT,
         sampling=Sampling(frames=4),
         generation=GenerationOptions(max_new_tokens=12),
-        identity=identity(choose("mini", EXACT)),
+        identity=choose("mini", EXACT).identity,
         batch_size=4,
     )
 

@@ -111,22 +111,43 @@ class ResolvedModel:
         """What a method is bound by."""
         return traits_of(self.config, self.name, self.family)
 
-    def describe(self) -> dict[str, Any]:
-        """Identity of the model, for reports and caches.
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See `identity`."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return identity(
+            self.source, self.revision, self.config.model_type, dtype, self.options.quantize
+        )
 
-        Name, revision, weights, dtype and device; and the plug-in that defines its family, if any.
-        The dtype of a quantized model is, e.g., "int8/bfloat16": its activations and the layers
-        that aren't quantized have the second one.
-        """
-        code = plugins.version("family", self.config.model_type)
-        dtype, quantize = str(self.dtype).removeprefix("torch."), self.options.quantize
-        return {
-            "name": self.source.name,
-            "revision": self.revision,
-            "weights": fingerprint(self.source, self.revision),
-            "dtype": f"{quantize}/{dtype}" if quantize else dtype,
-            "device": str(self.device),
-        } | ({} if code is None else {"plugin": code})
+    def describe(self) -> dict[str, Any]:
+        """Identity of the model and its device, for reports and caches."""
+        return {**self.identity, "device": str(self.device)}
+
+
+def identity(
+    source: ModelRef, revision: str | None, model_type: str, dtype: str, quantize: str | None
+) -> dict[str, Any]:
+    """Identity of a model without the device, on which answers don't depend.
+
+    Args:
+        source: the model.
+        revision: commit of a hub model, or None.
+        model_type: of its configuration.
+        dtype: of its loaded weights, such as "bfloat16".
+        quantize: see `LoadOptions`.
+
+    Returns:
+        Name, revision, weights and dtype; and the plug-in that defines its family, if any. The
+        dtype of a quantized model is, e.g., "int8/bfloat16": its activations and the layers that
+        aren't quantized have the second one.
+    """
+    code = plugins.version("family", model_type)
+    return {
+        "name": source.name,
+        "revision": revision,
+        "weights": fingerprint(source, revision),
+        "dtype": f"{quantize}/{dtype}" if quantize else dtype,
+    } | ({} if code is None else {"plugin": code})
 
 
 def find(name: str) -> ModelRef:
@@ -291,8 +312,8 @@ def family_in(source: ModelRef, config: Any) -> Family:
         return UNLISTED
     if config.model_type not in FAMILIES:
         raise ModelError(
-            f"{source.name} is of the family {config.model_type!r}, which isn't supported "
-            f"(supported: {', '.join(FAMILIES)})"
+            f"{source.name} is of the family {config.model_type!r}, which isn't supported; "
+            "`dycoke models` lists models that are"
         )
     return family_of(config)
 

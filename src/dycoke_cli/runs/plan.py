@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.files.on_disk import dtype_here, stored_config
+from dycoke_cli.models.free_memory import Target, this_machine
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.audio_rate import listening
+from dycoke_cli.models.resolve import ModelRef, commit_here, find, identity
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job, JobQuestion
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
+    from dycoke_cli.models.traits import ModelTraits
 
 
 @dataclass(frozen=True)
@@ -82,22 +87,50 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
         UsageError: a parameter of the method names a layer that the model doesn't have, the vision
             tower lacks what the method needs, or audio is requested of a model without audio input.
     """
+    # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
+    return _plan(request, model.traits, model.source, model.options, model.identity, **more)
+
+
+def stored_plan(request: Request) -> Plan | None:
+    """The same by the model's stored configuration, without torch; None where that isn't certain.
+
+    Raises:
+        UsageError: see `plan_of`.
+        ModelError: there is no such model.
+    """
+    loading, source = request.loading, find(request.model)
+    stored = None if loading.random_weights or loading.revision else stored_config(source)
+    revision = None if source.local else commit_here(source, None)
+    if stored is None or stored.layers is None or not (source.local or revision):
+        return None
+    traits = stored.traits(source.name)
+    target = Target.of(loading.device, None, this_machine())
+    dtype = dtype_here(source, stored, loading, target).name
+    if dtype == "auto" or not traits.listed:
+        return None
+    options = loading.with_dtype(dtype)
+    about = identity(source, revision, traits.model_type, dtype, options.quantize)
+    return _plan(request, traits, source, options, about)
+
+
+def _plan(
+    request: Request,
+    traits: ModelTraits,
+    source: ModelRef,
+    loading: LoadOptions,
+    about: dict[str, Any],
+    **more: Any,
+) -> Plan:
     options = {field.name: getattr(request, field.name) for field in fields(Request)}
     # Bound here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. An unlisted family can be bound only once it is loaded.
-    if model.traits.listed:
-        options["method"] = bind(request.method, model.traits).method
-    options["sampling"] = listening(request.sampling, model.source, request.loading)
-    # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
-    options["loading"] = model.options
-    return Plan(**options, identity=identity(model), **more)
+    if traits.listed:
+        options["method"] = bind(request.method, traits).method
+    options["sampling"] = listening(request.sampling, source, request.loading)
+    options["loading"] = loading
+    return Plan(**options, identity=about, **more)
 
 
 def common_dtype(plan: Plan) -> str:
     """Sentence about the dtype of a run on several machines, whose processors may differ."""
     return f"all workers load the weights in {plan.identity['dtype']}; --dtype sets another"
-
-
-def identity(model: ResolvedModel) -> dict[str, Any]:
-    """Identity of a model, without the device, which may change when a run is resumed."""
-    return {name: value for name, value in model.describe().items() if name != "device"}

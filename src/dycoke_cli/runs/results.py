@@ -52,6 +52,11 @@ class ResultsFile(Journal):
         self._replaced = False
         super().__init__(path)
 
+    @property
+    def questions(self) -> int:
+        """Number of questions that have a line."""
+        return len(self._states)
+
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
         return self._states.get(key)

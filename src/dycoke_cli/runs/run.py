@@ -16,7 +16,7 @@ from dycoke_cli.runs.jobs import Job, digest_of
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.results import Results
+from dycoke_cli.runs.results import Results, ResultsFile
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are shown.
@@ -71,6 +71,20 @@ def run(
                     listener.stopping = True
         listener.progress(counts)
     return counts
+
+
+def finished(
+    jobs: Sequence[Job], plan: Plan, results: ResultsFile, *, retry_failed: bool = False
+) -> Counts | None:
+    """Counts of a run whose questions all have a result, or failed and aren't retried; else None.
+
+    Args: as of `run`.
+    """
+    progress = _Progress(jobs, plan, results, retry_failed, 0)
+    # First what takes no time: `left` hashes the videos.
+    if results.questions < progress.counts.questions or any(progress.left()):
+        return None
+    return progress.counts
 
 
 @contextmanager

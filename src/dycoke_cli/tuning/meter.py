@@ -13,7 +13,6 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.runs.jobs import digest_of
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.plan import identity
 from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
 from dycoke_cli.tuning.search import Measured
 from dycoke_cli.tuning.tune_request import Tune
@@ -54,7 +53,7 @@ class Meter:
         self.cut = False
         self._tuning, self._loaded, self._settings = tuning, loaded, settings
         self._journal, self._listener, self._clock = journal, listener, clock
-        self._decoder, self._model = decoder, identity(resolved)
+        self._decoder, self._model = decoder, resolved.identity
         self._started = clock()
         self._digests: dict[str, str | None] = {}
         self._seconds_each: list[float] = []

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,32 @@ def test_a_file_that_the_next_run_goes_on_from(
     run = batch(clips, "What?", "--out", out, "--frames", "8")
     assert run.err.splitlines()[0] == "4 of 4 questions answered"
     assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+@pytest.mark.parametrize("flags", [(), ("--method", "evs:retain=0.5", "--quantize", "int8")])
+def test_a_finished_run_says_so_without_torch(
+    clips: Path, tmp_path: Path, name: str, flags: tuple[str, ...]
+) -> None:
+    make_clips(clips, "bad.mp4")
+    words = ("batch", clips, "What?", "--out", tmp_path / name, *flags, *MINI)
+    first = run_here(*words)
+    assert first.code == 1
+    program = (
+        "import sys\n"
+        "from dycoke_cli.cli.main import main\n"
+        "code = main()\n"
+        "sys.exit(99 if {'torch', 'transformers'} & {*sys.modules} else code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
+    )
+    assert "3 of 4 done already, 1 failed earlier" in done.stderr
+    assert done.returncode == 1
+    # What isn't finished is asked: a new video, and a failure that is to be retried.
+    assert "1 failed; retry" in run_here(*words, "--retry-failed").err
+    make_clips(clips, "3.mp4")
+    assert run_here(*words).err.startswith("1 of 5 questions answered, 3 done already")
 
 
 def test_a_run_in_another_dtype_says_how_to_continue_the_earlier_one(

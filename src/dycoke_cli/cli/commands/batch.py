@@ -20,6 +20,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.flags.words import quoted
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import uncollected
@@ -144,9 +145,10 @@ def batch(
     from dycoke_cli.cli.commands.batch_input import collect
     from dycoke_cli.cli.commands.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
+    from dycoke_cli.runs.plan import stored_plan
     from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
     from dycoke_cli.runs.results_table import table_of
-    from dycoke_cli.runs.run import run
+    from dycoke_cli.runs.run import finished, run
 
     engine.check()
     server.check(context)
@@ -168,6 +170,13 @@ def batch(
         raise UsageError(
             "--fields and --csv are for stdout and for tables: JSON Lines keep whole lines; "
             f"--out {display_name(str(out.with_suffix('.csv')))} is a table"
+        )
+    if out is not None and out.suffix.lower() == ".parquet":
+        lines_file = out.with_suffix(".jsonl")
+        raise UsageError(
+            f"--out {display_name(str(out))}: a Parquet file is written at once; give --out "
+            f"{display_name(str(lines_file))}, and then `dycoke convert {quoted(str(lines_file))} "
+            f"{quoted(str(out))}`"
         )
     inputs = collect(words or [], more, questions_file, request.sampling)
     _check_subtitles(inputs.jobs, subtitles)
@@ -206,6 +215,18 @@ def batch(
             free_method = not method.is_given and request.tuned is None
             planned = fitting_of(videos, request, budget, free_method=free_method)
             request, _ = planned.settled(view)
+        file = None
+        kind = table_of(lines.fields) if is_table else ResultsFile
+        if out is not None and out.exists() and remote is None and engine.is_alone:
+            # A run that is complete says so before torch is imported, which takes seconds.
+            file = stack.enter_context(open_results(out, kind))
+            with speaking_of_flags():
+                stored = stored_plan(request)
+            if stored is not None and (
+                done := finished(inputs.jobs, stored, file, retry_failed=retry_failed)
+            ):
+                view.finished(done, out)
+                raise typer.Exit(1 if done.standing else 0)
         backend: Engine
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
@@ -233,8 +254,7 @@ def batch(
             plan, backend = served_model.plan(request), RemoteEngine(served_model)
         results: Results = lines
         if out is not None:
-            kind = table_of(lines.fields) if is_table else ResultsFile
-            results = file = stack.enter_context(open_results(out, kind))
+            results = file = file or stack.enter_context(open_results(out, kind))
             if file.damaged:
                 view.warning(
                     f"the last line of {out} was half written; its question is asked again"
