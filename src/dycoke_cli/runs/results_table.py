@@ -27,9 +27,9 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
     """A class of results files that are tables.
 
     Args:
-        fields: columns; those that are `NEEDED` and missing are added at the end.
+        fields: see `columns_of`.
     """
-    columns = [*fields, *(field for field in NEEDED if field not in fields)]
+    columns = columns_of(fields)
     named = header(columns)
 
     class ResultsTable(ResultsFile):
@@ -69,6 +69,11 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             return (torn and self._size > len(line)) or super()._is_begun(line)
 
     return ResultsTable
+
+
+def columns_of(fields: Sequence[Field]) -> list[Field]:
+    """The columns of a table with these fields: those that are `NEEDED` are added at the end."""
+    return [*fields, *(field for field in NEEDED if field not in fields)]
 
 
 def header(fields: Sequence[Field]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
@@ -96,18 +97,30 @@ def table_fields(generation: GenerationOptions) -> list[Field]:
 
     Of typed ones the choice, and a column for each option; of objects one for each field.
     """
-    before, _, after = CSV_FIELDS.partition("answer,")
     typed, structured = generation.typed, generation.structured
-    # Names are added as they are: an option or a field may have a dot or a comma in it.
     if typed is not None:
-        mean = ",mean" if typed.is_score else ""
-        own = parse_fields(f"{before}choice,margin{mean}")
-        each = [("probabilities", text) for text in typed.texts]
-        return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
+        return typed_fields(typed.texts, typed.is_score)
     if structured is not None and structured.properties:
-        each = [("parsed", name) for name in structured.properties]
-        return [*parse_fields(before.removesuffix(",")), *each, *parse_fields(after)]
+        return object_fields(structured.properties)
     return parse_fields(CSV_FIELDS)
+
+
+# Names are added as they are: an option or a field may have a dot or a comma in it.
+
+
+def typed_fields(options: Iterable[str], is_score: bool) -> list[Field]:
+    """Key paths of the columns of typed answers; those of scores have a mean."""
+    before, _, after = CSV_FIELDS.partition("answer,")
+    own = parse_fields(f"{before}choice,margin{',mean' if is_score else ''}")
+    each = [("probabilities", text) for text in options]
+    return [*own, *each, *parse_fields(f"scoring.mass,{after}")]
+
+
+def object_fields(names: Iterable[str]) -> list[Field]:
+    """Key paths of the columns of answers that are objects with these fields."""
+    before, _, after = CSV_FIELDS.partition("answer,")
+    each = [("parsed", name) for name in names]
+    return [*parse_fields(before.removesuffix(",")), *each, *parse_fields(after)]
 
 
 def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""`dycoke convert`: the table is that of `dycoke batch --out`, and a batch resumes from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli import extras
+from dycoke_cli.runs import local
+from tests.cli.harness import ROOT, Outcome, run_here
+from tests.runs.pretended import Pretended, make_clips
+
+MINI = ("--model", "mini", "--device", "cpu", "--quiet")
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended()
+    monkeypatch.setattr(local, "answers", pretended)
+    return pretended
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """Answers and a failure."""
+    clips = make_clips(tmp_path / "clips", "1.mp4", "2.mp4", "bad.mp4")
+    out = tmp_path / "answers.jsonl"
+    assert run_here("batch", clips, "What, exactly?", "-q", "=Why?", "--out", out, *MINI).code == 1
+    return out
+
+
+def convert(*arguments: str | Path) -> Outcome:
+    return run_here("convert", *arguments)
+
+
+@pytest.mark.parametrize("fields", [(), ("--fields", "id,answer,tokens.visual,method")])
+def test_the_table_is_that_of_batch_which_resumes_from_it(
+    answers: Path, engine: Pretended, fields: tuple[str, ...]
+) -> None:
+    table, expected = answers.with_suffix(".csv"), answers.with_name("expected.csv")
+    run = convert(answers, table, *fields)
+    assert (run.code, run.out, run.err) == (0, "", f"6 answers in {table}\n")
+    clips = answers.with_name("clips")
+    command = ("batch", clips, "What, exactly?", "-q", "=Why?", *fields, "--device", "cpu")
+    run_here(*command, "--out", expected, *MINI)
+    assert table.read_bytes() == expected.read_bytes()
+    before = len(engine.asked)
+    again = run_here(*command, "--model", "mini", "--out", table)
+    assert again.err.startswith("4 of 6 done already, 2 failed earlier")
+    assert len(engine.asked) == before
+
+
+def test_a_question_that_was_asked_again_has_one_row(answers: Path) -> None:
+    lines = answers.read_text().splitlines(keepends=True)
+    (failed, *_) = [line for line in lines if "error" in json.loads(line)]
+    first = json.loads(failed)
+    answered = {**json.loads(lines[0]), "key": first["key"], "answer": "at last"}
+    answers.write_text("".join(lines) + json.dumps(answered) + "\n")
+    table = answers.with_suffix(".csv")
+    convert(answers, table)
+    rows = [line for line in table.read_text().splitlines() if first["key"] in line]
+    assert len(rows) == 1
+    assert "at last" in rows[0]
+
+
+def test_parquet_keeps_types(answers: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow isn't installed")
+    table = answers.with_suffix(".parquet")
+    assert convert(answers, table, "--fields", "answer,tokens.visual,frames.timestamps_s").code == 0
+    found = parquet.read_table(table).to_pylist()
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [row["answer"] for row in found] == [line.get("answer") for line in lines]
+    tokens = [line.get("tokens", {}).get("visual") for line in lines]
+    assert [row["tokens.visual"] for row in found] == tokens
+    assert any(isinstance(number, int) for number in tokens)
+    codes = [line.get("error", {}).get("code") for line in lines]
+    assert [row["error.code"] for row in found] == codes
+    assert isinstance(found[0]["frames.timestamps_s"], list)
+
+
+def test_typed_answers_have_a_column_for_each_option(tmp_path: Path) -> None:
+    line: dict[str, Any] = {
+        "schema": "dycoke.answer/1", "video": "a.mp4", "question": "Day?", "key": "0" * 32,
+        "choice": "day, bright", "margin": 0.5, "scoring": {"mass": 1.0},
+        "probabilities": {"day, bright": 0.75, "night": 0.25},
+    }  # fmt: skip
+    lines, table = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    lines.write_text(json.dumps(line) + "\n")
+    assert convert(lines, table, "--quiet").err == ""
+    head, row = table.read_text().splitlines()
+    assert 'choice,margin,"probabilities.day, bright",probabilities.night,scoring.mass' in head
+    assert '"day, bright",0.5,0.75,0.25,1.0' in row
+
+
+def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign, empty, table = tmp_path / "f.jsonl", tmp_path / "e.jsonl", tmp_path / "there.csv"
+    foreign.write_text('{"a": 1}\n')
+    empty.touch()
+    table.write_text("mine")
+    new = tmp_path / "new.csv"
+    for words, code, sentence in (
+        ((answers, tmp_path / "a.xlsx"), 2, "name a file that ends in .csv or .parquet"),
+        ((answers, table), 6, "there.csv exists, and stays as it is"),
+        ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
+        ((empty, new), 2, "e.jsonl has no answers yet"),
+        ((tmp_path / "none.jsonl", new), 2, "none.jsonl can't be read (No such file"),
+        ((answers, tmp_path / "no" / "a.csv"), 6, "there is no folder"),
+        ((answers, new, "--fields", "nothing"), 2, "no key 'nothing'"),
+    ):
+        run = convert(*words)
+        assert (run.code, run.out) == (code, "")
+        assert sentence in run.err
+        assert not new.exists()
+    assert table.read_text() == "mine"
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    run = convert(answers, tmp_path / "a.parquet")
+    assert run.code == 4
+    assert "needs the package pyarrow, which isn't installed: " in run.err
+    batch = run_here("batch", tmp_path / "clips", "What?", "--out", "a.parquet", *MINI)
+    assert batch.code == 2
+    assert "`dycoke convert a.jsonl a.parquet`" in batch.err
+
+
+def test_the_commands_of_the_page(
+    answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow isn't installed")
+    page = (ROOT / "docs" / "batch.md").read_text("utf-8")
+    (block,) = re.findall(r"^```sh convert\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    answers.rename(tmp_path / "results.jsonl")
+    monkeypatch.chdir(tmp_path)
+    for command in block.splitlines():
+        assert run_here(*shlex.split(command)[1:]).code == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"results.csv", "results.parquet"}
