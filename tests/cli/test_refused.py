@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item, Split
-from dycoke_cli.runs import answering
+from dycoke_cli.models import load
+from dycoke_cli.runs import answering, conversation
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -40,6 +41,20 @@ def test_ask_says_so_and_shows_no_figures() -> None:
     document = valid(run_here("ask", CLIP, BEYOND, *SMALL, "--compare", "--json").object, "answer")
     for one in (document, document["compared_to"]):
         assert (one["finish_reason"], one["tokens"], one["seconds"]) == ("refused", None, None)
+
+
+@pytest.mark.parametrize("flags", [(), ("--json", "--compare"), ("--method", "evs", "--fps", "2")])
+def test_no_model_is_loaded_to_say_so(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """What is shown is what the loaded model's refusal shows."""
+    command = ("ask", CLIP, BEYOND, "-q", "Is the parrot a fishmonger?", *SMALL[2:], *flags)
+    monkeypatch.setattr(conversation, "refusals", lambda *_: None)
+    loaded = run_here(*command)
+    monkeypatch.undo()
+    monkeypatch.setattr(load, "load", None)
+    assert run_here(*command) == loaded
+    assert "parrot" in loaded.out + loaded.err
 
 
 def test_lines_of_a_batch(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
+from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
@@ -182,23 +183,10 @@ def refusal(loaded: LoadedModel, question: str, method: BoundMethod, clip: Frame
     unknown = unknown_words(loaded.processor.tokenizer, question)
     if not mostly_unknown(question, unknown):
         return None
-    reason = f"it only knows {loaded.domain}, and its vocabulary lacks: {', '.join(unknown)}"
-    return Answer(
-        question=question,
-        answer=f"I only know {loaded.domain}.",
-        finish_reason="refused",
-        seed=None,
-        model=_model(loaded),
-        method=described(method.method),
-        frames=_frames(clip),
-        subtitles=_subtitles(clip),
-        tokens=None,
-        decode=None,
-        flops=None,
-        seconds=None,
-        tokens_per_second=None,
-        bytes=None,
-        warnings=(*_input_warnings(loaded, [clip]), f"the model wasn't asked: {reason}"),
+    warnings = _input_warnings(loaded, [clip])
+    frames, subtitles = _frames(clip), _subtitles(clip)
+    return refused_answer(
+        question, loaded.domain, unknown, _model(loaded), method, frames, warnings, subtitles
     )
 
 

@@ -31,6 +31,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.in_windows import read_in_windows, reads_in_windows, windows_for
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.refusing import refusals, refuse
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.kept_frames import Fit, known
@@ -99,6 +100,8 @@ def converse(
         decoders: see `open_session`.
     """
     with advising(conversation.request):
+        if loaded is None and _refused(conversation, listener, decoders):
+            return
         session, method = open_session(
             conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
         )
@@ -144,6 +147,21 @@ def answer_each(
         if conversation.follow_up:
             history.append((question, answer.answer))
     return answers
+
+
+def _refused(conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]) -> bool:
+    """Answer without the model if it understands none of the questions; whether that was so."""
+    if len(conversation.sources) > 1:
+        return False
+    from dycoke_cli.video.decoder import Decoder
+
+    request, (video,), (name,) = conversation.request, conversation.sources, conversation.names
+    decoder = decoders[0] if decoders else Decoder(request.limits)
+    answers = refusals(request, conversation.questions, video, listener, decoder)
+    if answers is None:
+        return False
+    refuse(answers, name, conversation.compare, listener)
+    return True
 
 
 @contextmanager

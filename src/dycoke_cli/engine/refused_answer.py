@@ -1,0 +1,52 @@
+"""The answer to a question that a model of one domain can't understand. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dycoke_cli.answer.answer import Answer, Frames, Model, Subtitles
+from dycoke_cli.answer.json_schema import ABSENT, Absent
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.registry import described
+
+
+def refused_answer(
+    question: str,
+    domain: str,
+    unknown: Sequence[str],
+    model: Model,
+    method: BoundMethod,
+    frames: Frames,
+    warnings: Sequence[str],
+    subtitles: Subtitles | Absent = ABSENT,
+) -> Answer:
+    """Make the answer in place of the model's, which isn't asked.
+
+    Args:
+        question: as asked.
+        domain: the only one that the model knows.
+        unknown: words of the question that its vocabulary lacks.
+        model: as answers have it.
+        method: that was chosen.
+        frames: of the video.
+        warnings: about the model and the video.
+        subtitles: of the video.
+    """
+    reason = f"it only knows {domain}, and its vocabulary lacks: {', '.join(unknown)}"
+    return Answer(
+        question=question,
+        answer=f"I only know {domain}.",
+        finish_reason="refused",
+        seed=None,
+        model=model,
+        method=described(method.method),
+        frames=frames,
+        subtitles=subtitles,
+        tokens=None,
+        decode=None,
+        flops=None,
+        seconds=None,
+        tokens_per_second=None,
+        bytes=None,
+        warnings=(*warnings, f"the model wasn't asked: {reason}"),
+    )
