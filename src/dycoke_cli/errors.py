@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import ClassVar
 
 DEBUG = "DYCOKE_DEBUG"
@@ -63,6 +64,14 @@ _BY_CODE = {kind.code: kind for kind in _KINDS}
 def error_of(code: str, message: str) -> DycokeError:
     """Rebuild the exception from an `error` object of `--json`; other codes give the base."""
     return _BY_CODE.get(code, DycokeError)(message)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """End of an error about an unknown name: the closest known one, or `otherwise`."""
+    import difflib  # imported late: for errors alone
+
+    near = difflib.get_close_matches(name, [*known], n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def debugging() -> bool:

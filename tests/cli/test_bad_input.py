@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,8 @@ def test_text(tmp_path: Path) -> None:
 def test_url(address: str) -> None:
     run, _ = both_ways(address)
     assert run.code == 3
-    assert run.err == f"Error: {address} is an address, not a file: download it first\n"
+    line = f"yt-dlp -o clip.mp4 {shlex.quote(address)}"
+    assert run.err == f"Error: {address} is an address, not a file: download it first (`{line}`)\n"
 
 
 def test_name_with_everything_in_it(tmp_path: Path) -> None:

@@ -42,11 +42,13 @@ ALSO = {
     "serve": ("storage.cache_folder",),
     "mcp": (),
     "batch": (),
+    "convert": (),
     "inspect": (*DOCUMENTS, "inspect.inspection", "video.kept_frames"),
     "probe": (*DOCUMENTS, "video.info"),
     "models": (),
     "models pull": (),
     "methods": (*DOCUMENTS, "models.families.*"),
+    "methods check": (),
     # The pages list benchmarks and ablations.
     "eval": (
         "evaluation.annotations", "evaluation.dataset", "evaluation.datasets",

@@ -41,7 +41,16 @@ CASES = [
     (["--recall-threshold", "inf"], r"--recall-threshold must be 0 or more, not inf"),
     (["--method", "fastv", "--recall"], r"--method fastv has no --recall"),
     (["--method", "dycoke", "--draw-seed", "1"], r"--method dycoke has no --draw-seed"),
-    (["--method", "dicoke"], r"no method 'dicoke'.*did you mean dycoke\?"),
+    (["--method", "dicoke"], r"no method 'dicoke'; did you mean dycoke\?"),
+    (["--method", "zzz"], r"no method 'zzz'; `dycoke methods` lists them"),
+    (["--retain", "0.5"], r"--retain isn't a flag of dycoke: add --method dycoke-plus"),
+    (
+        ["--method", "dycoke", "--retain", "0.5"],
+        r"dycoke has no --retain; dycoke-plus has it",
+    ),
+    (["--device", "gpu"], r"--device must be auto, .* or mps, not 'gpu': did you mean cuda\?"),
+    (["--device", "GPU:1"], r"--device must be .* not 'GPU:1': did you mean cuda:1\?"),
+    (["--device", "tpu"], r"--device must be auto, cpu, cuda, cuda:N or mps, not 'tpu'"),
     (["--method", "none", "--merge-ratio", "0.5"], r"--method none has no --merge-ratio"),
     (["--method", "fastv", "--merge-ratio", "0.5"], r"--method fastv has no --merge-ratio"),
     (["--method", "fastv", "--prune-layer", "0"], r"--prune-layer must be 1 or more, not 0"),
@@ -85,6 +94,7 @@ CASES = [
     (["-q", "-", "-q", "-"], r"stdin can be read for one thing only"),
     (["-q", "-"], r"no question came from stdin"),
     (["--no-such-flag"], r"No such option: --no-such-flag.*dycoke ask --help"),
+    (["--framez", "3"], r"No such option: --framez; did you mean --frames\? \(see `dycoke ask"),
 ]
 
 
@@ -320,7 +330,16 @@ def test_a_video_in_place_of_a_command_is_asked_about(
 
 @pytest.mark.parametrize(
     ("word", "sentence"),
-    [("askk", "Did you mean 'ask'"), ("model", "Did you mean 'models'"), ("xyz", "'xyz'")],
+    [
+        ("askk", "Did you mean 'ask'?"),
+        ("model", "Did you mean 'models'?"),
+        ("metods", "Did you mean 'methods'?"),
+        ("xyz", "'xyz'"),
+        ("list", "there is no command list: `dycoke models` lists models"),
+        ("pull", "there is no command pull: `dycoke models pull NAME` downloads a model"),
+        ("run", "there is no command run: `dycoke ask VIDEO QUESTION` asks"),
+        ("ps", "there is no command ps: a model is loaded while a command runs; `dycoke serve`"),
+    ],
 )
 def test_a_misspelt_command_is_none(word: str, sentence: str) -> None:
     run = run_here(word, "What?", "--json")

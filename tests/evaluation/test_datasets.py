@@ -20,7 +20,8 @@ def test_a_benchmark_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_wrong_name(name: str) -> None:
     with pytest.raises(UsageError, match=f"there is no benchmark '{name}'") as error:
         open_dataset(name)
-    assert ("did you mean shapes?" in str(error.value)) == (name != "nothing")
+    hint = "`dycoke eval --list` lists them" if name == "nothing" else "did you mean shapes?"
+    assert str(error.value).endswith(f"; {hint}")
 
 
 def test_tasks_are_found_by_their_names(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_one_method_may_be_an_ablation() -> None:
         ("dycoke,evs", r"takes one method, not dycoke,evs; `dycoke bench` and"),
         ("all", r"takes one method, not all;"),
         ("no-video", r"no-video is a row of `dycoke eval`"),
-        ("dicoke", r"there is no method 'dicoke' \(there are none, dycoke,.*m\); did you mean"),
+        ("dicoke", r"there is no method 'dicoke'; did you mean dycoke\?$"),
         ("dycoke:merge_ratio=7", r"merge_ratio must be at least 0 and below 1, not 7"),
         ("dycoke,prune_layer=nine", r"prune_layer must be a whole number, not 'nine'"),
     ],
@@ -145,7 +145,7 @@ def test_a_budget_that_was_given_stays() -> None:
         ("evs", "0.5,25", r"--retain must be above 0 and at most 1, not 25"),
         ("evs", "0.5,0.5", r"--methods has evs:retain=0.5 twice"),
         ("all,evs", None, r"--methods has evs twice"),
-        ("none,dycoke", "0.5", r"--retain is for methods that take a budget \(dycoke-plus, .*evs"),
+        ("none,dycoke", "0.5", r"--retain is for methods that take a b.*; add dycoke-plus"),
     ],
 )
 def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: str) -> None:
@@ -156,13 +156,13 @@ def test_budgets_that_are_refused(methods: str, budgets: str | None, sentence: s
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("dicoke", r"there is no method 'dicoke' \(there are none, dycoke,.*did you mean dycoke\?"),
-        ("", r"there is no method ''"),
+        ("dicoke", r"there is no method 'dicoke'; did you mean dycoke\?$"),
+        ("", r"there is no method ''; `dycoke methods` lists them$"),
         ("none,,dycoke", r"there is no method ''"),
-        ("none:merge_ratio=0.3", r"none has no 'merge_ratio' \(it has none\)"),
-        ("dycoke:merge-rate=0.3", r"dycoke has no 'merge-rate' \(it has ttm, merge_ratio,"),
+        ("none:merge_ratio=0.3", r"none has no 'merge_ratio'; `dycoke methods none` lists"),
+        ("dycoke:merge-rate=0.3", r"dycoke has no 'merge-rate'; did you mean merge_ratio\?$"),
         ("merge_ratio=0.3,dycoke", r"merge_ratio=0.3: name the method first, as in dycoke:merge_"),
-        ("none,merge_ratio=0.3", r"none has no 'merge_ratio' \(it has none\)"),
+        ("none,merge_ratio=0.3", r"none has no 'merge_ratio'; `dycoke methods none`"),
         ("evs,all,retain=0.5", r"all takes no parameters"),
         ("dycoke:merge_ratio", r"write a parameter as name=value, not 'merge_ratio'"),
         ("dycoke:merge_ratio=much", r"merge_ratio must be a number, not 'much'"),

@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from dycoke_cli import plugins
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags.words import has_suffix
+from dycoke_cli.errors import UsageError
 from dycoke_cli.version import __version__
 from dycoke_cli.video.file_names import STDIN
 
@@ -34,6 +35,10 @@ _COMMANDS = {
         "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.",
     ),
     "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
+    "convert": (
+        "dycoke_cli.cli.commands.convert:convert",
+        "Convert answers from JSON Lines to a table: CSV or Parquet.",
+    ),
     "inspect": (
         "dycoke_cli.cli.commands.inspect:inspect",
         "Show which visual tokens a method keeps, and what each word of the answer attends to.",
@@ -46,6 +51,10 @@ _COMMANDS = {
     "methods": (
         "dycoke_cli.cli.commands.methods:methods",
         "List compression methods, or show the parameters of one.",
+    ),
+    "methods check": (
+        "dycoke_cli.cli.commands.methods_check:check",
+        "Check the methods of a plug-in file.",
     ),
     "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
     "eval report": (
@@ -85,6 +94,19 @@ The list of commands prints the sentences, and imports no command. The module of
 """
 
 
+_ELSEWHERE = {
+    "list": "`dycoke models` lists models",
+    "ls": "`dycoke models` lists models",
+    "pull": "`dycoke models pull NAME` downloads a model",
+    "show": "`dycoke models info NAME` shows a model",
+    "rm": "`dycoke models rm NAME` deletes a model",
+    "run": "`dycoke ask VIDEO QUESTION` asks, and `dycoke chat VIDEO` keeps the model loaded",
+    "ps": "a model is loaded while a command runs; `dycoke serve` keeps one loaded",
+    "version": "`dycoke --version` prints it",
+}
+"""Commands of other programs, and the one that does the same here."""
+
+
 class _Root(pages.Group):
     """Root command. Its `commands` have a name and a sentence; resolving one imports it."""
 
@@ -96,10 +118,12 @@ class _Root(pages.Group):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the subcommand; `dycoke VIDEO …` is `dycoke ask VIDEO …`."""
-        # `eval` takes a positional argument, so Typer can't give it a subcommand.
-        if args[:2] == ["eval", "report"]:
-            args = ["eval report", *args[2:]]
+        # These take a positional argument, so Typer can't give them a subcommand.
+        if args[:2] in (["eval", "report"], ["methods", "check"]):
+            args = [" ".join(args[:2]), *args[2:]]
         word = command_of(args[0])
+        if (ours := _ELSEWHERE.get(word)) is not None:
+            raise UsageError(f"there is no command {word}: {ours}")
         args = args if word == args[0] else [word, *args]
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and _load(word), rest

@@ -6,6 +6,7 @@ Top-level imports must not import a registry, which reads the plug-ins: `--plugi
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import stat
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:  # nohup sets SIG_IGN
             signal.signal(hang_up, _terminate)
         files, arguments = plugins.split(arguments)
-        plugins.name_files([*files, *_named_while_typing()])
+        plugins.name_files([*files, *_to_check(arguments), *_named_while_typing()])
         from dycoke_cli.cli.app import app, meant, prepare
 
         arguments = meant(arguments)
@@ -85,6 +86,12 @@ def run() -> None:
     os._exit(code)
 
 
+def _to_check(arguments: list[str]) -> list[str]:
+    """Plug-in that `dycoke methods check FILE` is about: it is loaded like one of --plugin."""
+    words = arguments[2:] if arguments[:2] == ["methods", "check"] else []
+    return [word for word in words if word.endswith(".py")][:1]
+
+
 def _named_while_typing() -> list[str]:
     """Plug-ins of the command line that a shell is completing, from the completion's variables."""
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
@@ -123,7 +130,12 @@ def _usage(error: typer.TyperException) -> UsageError:
     """Convert Typer's usage error to one sentence that names the help page."""
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context else ""
-    return UsageError(f"{error.format_message().rstrip('.')}{hint}")
+    near = getattr(error, "possibilities", None)
+    if near:  # of a misspelt flag, the closest first
+        return UsageError(f"{error.message.rstrip('.')}; did you mean {near[0]}?{hint}")
+    # Of several commands that are close, the closest is named first.
+    message = re.sub(r"(Did you mean '[^']*').*\?$", r"\1?", error.format_message())
+    return UsageError(f"{message.rstrip('.')}{hint}")
 
 
 def _prepare_streams() -> None:

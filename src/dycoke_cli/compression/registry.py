@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from dycoke_cli import plugins
 from dycoke_cli.compression import methods
 from dycoke_cli.compression.base import Method
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.param import Parameter, parameters_of
 
 _LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
@@ -21,6 +20,9 @@ DEFAULT = methods.DyCoke.name
 OTHER_ROWS = ("all", "no-video", "one-frame")
 """Names of `--methods` that are no method's: every method, and the controls of the baseline."""
 
+
+LIST = "`dycoke methods` lists them"
+"""End of an error about an unknown method."""
 
 PLACES = {
     "inside the vision tower": ("before_vision", "merge_frames"),
@@ -39,9 +41,7 @@ def find(name: str) -> type[Method]:
     """
     hyphenated = name.replace("_", "-")
     if hyphenated not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no method {name[:60]!r} (there are {', '.join(METHODS)}){hint}")
+        raise UsageError(f"there is no method {name[:60]!r}; {did_you_mean(name, METHODS, LIST)}")
     return METHODS[hyphenated]
 
 
@@ -54,10 +54,8 @@ def create(name: str, **parameters: Any) -> Method:
     method = find(name)
     unknown = [parameter for parameter in parameters if parameter not in parameters_of(method)]
     if unknown:
-        others = owners().get(unknown[0])
-        hint = (
-            f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} it)" if others else ""
-        )
+        other = owner_near(unknown[0], name)
+        hint = f"; {other} has it" if other else ""
         raise UsageError(f"method {name} has no parameter {unknown[0]}{hint}")
     return method(**parameters)
 
@@ -105,6 +103,17 @@ def owners() -> dict[str, dict[str, Parameter]]:
         for name, parameter in parameters_of(method).items():
             owners_of.setdefault(name, {})[method.name] = parameter
     return owners_of
+
+
+def owner_near(parameter: str, method: str) -> str | None:
+    """The method that is proposed to somebody who gave a parameter to one that lacks it.
+
+    Args:
+        parameter: its name; None is returned if no method has it.
+        method: name of the one that was chosen: a method that extends it (`dycoke-plus`) is first.
+    """
+    names = owners().get(parameter, {})
+    return max(names, key=lambda name: name.startswith(method), default=None)
 
 
 def places(method: type[Method]) -> list[str]:

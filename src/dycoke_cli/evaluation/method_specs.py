@@ -7,7 +7,6 @@ may have hyphens or underscores. `--retain` adds a row per budget for each metho
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.budget import Budgeted
-from dycoke_cli.compression.registry import DEFAULT, METHODS, create
-from dycoke_cli.errors import UsageError
+from dycoke_cli.compression.registry import DEFAULT, LIST, METHODS, create, owner_near
+from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
@@ -233,10 +232,9 @@ def _at_budgets(specs: list[Spec], values: list[str]) -> list[Spec]:
         else:
             rows.append(spec)
     if rows == specs:
-        takers = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
         raise UsageError(
-            f"--retain is for methods that take a budget ({', '.join(takers)}); --methods names "
-            "none that hasn't got one"
+            "--retain is for methods that take a budget, and --methods names none without one; "
+            f"add {owner_near('retain', DEFAULT)} to --methods"
         )
     return rows
 
@@ -250,10 +248,8 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
     if name == ALL:
         raise UsageError(f"{flag} {text}: {ALL} takes no parameters; name a method")
     if name not in _NAMES:
-        close = difflib.get_close_matches(name, _NAMES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        available = ", ".join([*_NAMES, ALL] if flag == "--methods" else METHODS)
-        raise UsageError(f"{flag}: there is no method {typed_name!r} (there are {available}){hint}")
+        hint = did_you_mean(name, _NAMES, LIST)
+        raise UsageError(f"{flag}: there is no method {typed_name!r}; {hint}")
     named_spec = _NAMES[name]
     parameters = parameters_of(METHODS[named_spec.method])
     given, parts = dict(named_spec.fixed), [name]
@@ -263,10 +259,8 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
         if not equals:
             raise UsageError(f"{flag} {text}: write a parameter as name=value, not {pair!r}")
         if parameter not in parameters:
-            available = ", ".join(parameters) or "none"
-            raise UsageError(
-                f"{flag} {text}: {name} has no {typed_parameter!r} (it has {available})"
-            )
+            hint = did_you_mean(parameter, parameters, f"`dycoke methods {name}` lists what it has")
+            raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")
         with _naming(text, flag):

@@ -5,7 +5,6 @@ The data are in presets.toml, with a source for each figure.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.evaluation.dataset import Dataset
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.request import Request
@@ -186,11 +185,8 @@ def preset_named(name: str) -> Preset:
     """
     all_presets = presets()
     if name not in all_presets:
-        near = difflib.get_close_matches(name, all_presets, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(
-            f"--preset: there is no {name!r} (there are {', '.join(all_presets)}){hint}"
-        )
+        hint = did_you_mean(name, all_presets, "`dycoke eval --list` lists them")
+        raise UsageError(f"--preset: there is no {name!r}; {hint}")
     return all_presets[name]
 
 

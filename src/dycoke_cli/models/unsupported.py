@@ -56,7 +56,7 @@ def check_known(name: str, folder: Path) -> None:
         )
     raise ModelError(
         f"{name} is of the family {brief(kind)}, which transformers {installed} doesn't know and "
-        f"which isn't supported (supported: {', '.join(FAMILIES)})"
+        "which isn't supported; `dycoke models` lists models that are"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import stat
 from typing import BinaryIO
 
@@ -60,7 +61,10 @@ def advice_on_address(path: str) -> str | None:
         )
     if path.lower().startswith("file:/"):
         return "is an address, not a path: leave out the file:// in front"
-    return "is an address, not a file: download it first" if _ADDRESS.match(path) else None
+    if not _ADDRESS.match(path):
+        return None
+    address = shlex.quote(display_name(path))
+    return f"is an address, not a file: download it first (`yt-dlp -o clip.mp4 {address}`)"
 
 
 def _open_at_once(path: str, flags: int) -> int:

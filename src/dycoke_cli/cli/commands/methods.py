@@ -51,6 +51,8 @@ def methods(
         dycoke methods
         dycoke methods dycoke
         dycoke methods --json
+
+    `dycoke methods check FILE.py` checks those of a plug-in.
     """
     with contextlib.ExitStack() as stack:
         if as_json:

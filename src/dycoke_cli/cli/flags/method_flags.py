@@ -10,11 +10,11 @@ import typer
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import completion
-from dycoke_cli.cli.flags.param_flags import in_flags, option, speaking_of_flags, value_of
+from dycoke_cli.cli.flags.param_flags import flag, in_flags, option, speaking_of_flags, value_of
 from dycoke_cli.cli.flags.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
-from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owners
+from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owner_near, owners
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
@@ -152,13 +152,17 @@ class MethodFlags:
                 parameter, or an invalid combination.
         """
         if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
-            flag, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
-            raise UsageError(f"{flag} is for ask, chat, batch and {last}; name a method here")
+            what, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
+            raise UsageError(f"{what} is for ask, chat, batch and {last}; name a method here")
         from dycoke_cli.evaluation.method_specs import parse_spec  # imported late, as above
 
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
         flags = [name for name, value in self.parameters.items() if value is not None]
+        alien = next((name for name in flags if spec.method not in _OWNERS[name]), None)
+        if alien is not None and self.method is None:
+            other = owner_near(alien, DEFAULT)
+            raise UsageError(f"{flag(alien)} isn't a flag of {DEFAULT}: add --method {other}")
         if self.method is None and not {*flags} - FIRST_STAGE:
             # Who names neither the method nor a parameter of stage 2: docs/defaults.md says why.
             given |= METHODS[DEFAULT].ablations["ttm"].parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import UsageError, did_you_mean
 from dycoke_cli.evaluation.annotations import ROW_FILES
 from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
 
@@ -131,12 +130,8 @@ def _named(name: str) -> tuple[str, str | None]:
         if task != name and task in tasks_of(benchmark):
             return benchmark, task
     tasks = [f"{benchmark}_{task}" for benchmark in DATASETS for task in tasks_of(benchmark)]
-    near = difflib.get_close_matches(name.lower(), [*DATASETS, *tasks], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(
-        f"there is no benchmark {name!r} (there are {', '.join(DATASETS)}; or name a file of your "
-        f"own questions, such as questions.jsonl){hint}"
-    )
+    hint = did_you_mean(name.lower(), [*DATASETS, *tasks], "`dycoke eval --list` lists them")
+    raise UsageError(f"there is no benchmark {name!r} and no file of questions; {hint}")
 
 
 def _is_file(name: str) -> bool:

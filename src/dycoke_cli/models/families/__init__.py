@@ -48,8 +48,8 @@ def family_of(config: Any) -> Family:
     family = FAMILIES.get(config.model_type) or _discovered.get(id(config))
     if family is None:
         raise UsageError(
-            f"models of the family {config.model_type!r} have no layout yet "
-            f"(there is one for {', '.join(FAMILIES)})"
+            f"models of the family {config.model_type!r} have no layout yet; "
+            "`dycoke models` lists models that have one"
         )
     return family
 
