@@ -17,6 +17,20 @@ from pathlib import Path
 
 from dycoke_cli.errors import ModelError
 
+PURPOSES = {
+    "big": "--device-map auto, and --quantize int4",
+    "eval": "benchmarks in Parquet, and `dycoke convert` to it",
+    "evidence": "`python -m benchmarks.decode_rules` in a clone",
+    "judge": "--judge-model",
+    "perception": "models of PerceptionLM",
+    "plot": "--plot",
+    "ray": "--engine ray",
+    "serve": "`dycoke serve`",
+    "server": "--server",
+    "smolvlm": "models of SmolVLM",
+}
+"""What each extra for users is for."""
+
 _CHECKOUT = Path(__file__).parents[2]
 
 

@@ -28,14 +28,15 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
     first = next(jobs, None)
     if first is None:
         return
+    loading = "build" if plan.loading.random_weights else "load"
     if plan.workers > 1:
         with ReadAhead(chain([first], jobs), plan.sampling, plan.limits) as ahead:
-            listener.stage("load")
+            listener.stage(loading)
             yield from answers_of_workers(ahead, plan, listener)
         return
     fit = Future[Fit]()
     with ReadAhead(chain([first], jobs), plan.sampling, plan.limits, fit=fit) as ahead:
-        listener.stage("load")
+        listener.stage(loading)
         # Imported here: with workers, only they import torch and transformers.
         from dycoke_cli.runs.answering import answer_all, load_answerer
 

@@ -69,6 +69,8 @@ def test_a_new_conversation_about_the_same_video(fake: list[FakeSession]) -> Non
 
 def test_another_method(fake: list[FakeSession]) -> None:
     run = chat("/method", "What?", "/method evs:retain=0.5", "Why?", "/method evs:retain=2", "Who?")
+    typed = chat("/method ttm", "/method").err
+    assert typed.count("Method: ttm (") == 2
     assert run.code == 1
     # What was chosen in one word, which can be pasted; the rest breaks at spaces.
     assert re.search(r"Method: dycoke:\S+ \(ttm=True, ", run.err)

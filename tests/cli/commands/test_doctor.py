@@ -110,7 +110,9 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "version", missing)
     found = run_here("doctor", "--json").object["extras"]
     assert found == dict.fromkeys(found, True) | {"perception": False}
-    assert "perception (no)" in run_here("doctor").out
+    shown = " ".join(run_here("doctor").out.split())
+    assert "Not installed perception, for models of PerceptionLM: " in shown
+    assert extras.how_to_install("perception") in shown
 
 
 @pytest.mark.extended

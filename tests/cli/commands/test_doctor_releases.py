@@ -37,6 +37,14 @@ def test_newer_and_older_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_patch_release_is_a_tested_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = doctor._newest_tested()["filelock"]
+    patch = f"{newest.major}.{newest.minor}.{newest.micro + 1}"
+    assert warnings(monkeypatch, filelock=patch) == []
+    minor = f"{newest.major}.{newest.minor + 1}"
+    assert len(warnings(monkeypatch, filelock=minor)) == 1
+
+
 def test_a_build_of_a_tested_release(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's index has 2.15.0+cpu."""
     newest = doctor._newest_tested()["torch"]

@@ -49,7 +49,7 @@ def test_the_tables(runs: list[Path]) -> None:
     # Four answers that didn't change are no surprise.
     assert "changed none" not in text.err
     # With one degree of freedom, 14 standard errors of 75 points.
-    shown = "4 questions about 2 videos show none (80 % power at the 5 % level"
+    shown = "4 questions about 2 videos are too few to tell a difference."
     assert shown in " ".join(text.out.split())
     # One model has no column of its own.
     alone = report(runs[0])

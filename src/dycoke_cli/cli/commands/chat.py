@@ -215,6 +215,7 @@ class _Commands:
 
     def __init__(self, chat: Chat, view: _ChatView) -> None:
         self.chat, self.view = chat, view
+        self._typed = ""
 
     def run(self, line: str) -> None:
         """Ask a question, or run a command.
@@ -235,12 +236,12 @@ class _Commands:
 
     def method(self, text: str) -> None:
         """Set the method, or print the current one."""
-        method = self.chat.conversation.request.method
         if text:
             from dycoke_cli.evaluation.method_specs import parse_spec
 
-            method = self.chat.use(parse_spec(text).create())
-        render.note(f"Method: {_describe(method)}")
+            self.chat.use(parse_spec(text).create())
+            self._typed = text
+        render.note(f"Method: {_describe(self.chat.conversation.request.method, self._typed)}")
 
     def compare(self, text: str) -> None:
         """Answer a question, or the last one, with and without compression."""
@@ -329,10 +330,15 @@ def _writing(path: str) -> Iterator[None]:
         raise DycokeError(why) from error
 
 
-def _describe(method: Method) -> str:
-    """Format a method as `/method` takes it, with parameters at their default in parentheses.
+def _describe(method: Method, typed: str) -> str:
+    """Format a method as it was typed, or as `/method` takes it; the rest is in parentheses.
 
-    Those are separated by spaces, so that a narrow terminal can break the line.
+    The rest are parameters at their default, separated by spaces, so that a narrow terminal can
+    break the line.
+
+    Args:
+        method: bound to the model.
+        typed: argument of `/method`; empty for the method of the command line.
     """
     defaults = type(method)().parameters()
     values = {name: value for name, value in method.parameters().items() if value is not None}
@@ -341,7 +347,8 @@ def _describe(method: Method) -> str:
     unchanged = ", ".join(
         word for name, word in assignments.items() if values[name] == defaults[name]
     )
-    return ":".join(filter(None, [method.name, changed])) + (f" ({unchanged})" if unchanged else "")
+    spec = typed or ":".join(filter(None, [method.name, changed]))
+    return spec + (f" ({unchanged})" if unchanged else "")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.extras import installed_extras
+from dycoke_cli.extras import PURPOSES, how_to_install, installed_extras
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
@@ -179,7 +179,10 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
     for name, release in found.packages.items():
         yield name, release or "not installed"
     yield from zip(["Untested", *[""] * len(found.untested)], found.untested, strict=False)
-    yield "Extras", ", ".join(f"{n}{'' if here else ' (no)'}" for n, here in found.extras.items())
+    yield "Extras", ", ".join(name for name, here in found.extras.items() if here) or "none"
+    missing = [name for name, here in found.extras.items() if not here]
+    for heading, name in zip(["Not installed", *[""] * len(missing)], missing, strict=False):
+        yield heading, f"{name}, for {PURPOSES[name]}: {how_to_install(name)}"
     yield "Device", found.device + "".join(f", {name}" for name in found.gpus)
     yield "Processor", found.processor
     yield "Instructions", ", ".join(found.instructions) or "unknown"
@@ -224,7 +227,8 @@ def untested() -> Iterator[str]:
             allowed = requirements.get(name)
             if allowed and not allowed.specifier.contains(installed, prereleases=True):
                 yield f"{name} {installed} isn't supported: {allowed.specifier}"
-            elif installed > newest:
+            # A patch release changes no behaviour that is depended on.
+            elif (installed.major, installed.minor) > (newest.major, newest.minor):
                 yield f"{name} {installed} is newer than {newest}, the newest that was tested"
 
 

@@ -113,10 +113,17 @@ def _power(report: EvalReport) -> str:
         return ""
     of = f" {count(questions)} questions about {count(report.videos)} videos"
     shown = [row.detectable for row in compared if row.detectable is not None]
-    if shown:
-        least = " to ".join(dict.fromkeys(map(points, (min(shown), max(shown)))))
-        show = f"show a difference from about {least} points on" if min(shown) < 1 else "show none"
-        return f"{of} {show} (80 % power at the 5 % level: (t0.975 + t0.8) × standard error)."
+    # Accuracies differ by 100 points at most.
+    possible = [one for one in shown if one < 1]
+    if shown and not possible:
+        return f"{of} are too few to tell a difference."
+    if possible:
+        least = " to ".join(dict.fromkeys(map(points, (min(possible), max(possible)))))
+        rest = "" if possible == shown else "; of some rows they are too few to tell any"
+        return (
+            f"{of} show a difference from about {least} points on{rest} (80 % power at the 5 % "
+            "level: (t0.975 + t0.8) × standard error)."
+        )
     if report.videos == 1:
         return " One video has no standard error: it says nothing of others."
     # Exact binomial bound for zero events, by video.

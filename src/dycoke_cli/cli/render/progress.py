@@ -22,6 +22,7 @@ _LABELS = {
     "check": "Checking video {done}/{total}",
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
+    "build": "Building the model with random weights, which takes minutes for billions of them",
     "fetch": "Loading the model, downloading it first if needed",
     "pack": "Quantizing layer {done}/{total}, for this start and later ones",
     "warm_up": "Warming up",
@@ -32,10 +33,13 @@ _LABELS = {
     "verdicts": "Verdicts {done:,}/{total:,}",
 }
 _COUNTED = ("answers", "verdicts")
+_LOADING = ("load", "build", "fetch", "pack")
+_TIMED = "tune: "
+"""Beginning of stages that have the time left in their own label."""
 
 
-def _determinate_bar() -> Any:
-    """Bar column that is empty while the total is unknown."""
+def _bar_and_time() -> tuple[Any, Any]:
+    """Two columns: a bar, empty while the total is unknown, and the time that is left."""
     from rich import progress as rich_progress  # slow to import
     from rich.text import Text
 
@@ -43,7 +47,11 @@ def _determinate_bar() -> Any:
         def render(self, task: rich_progress.Task) -> Any:
             return Text() if task.total is None else super().render(task)
 
-    return Determinate(bar_width=24)
+    class Remaining(rich_progress.TimeRemainingColumn):
+        def render(self, task: rich_progress.Task) -> Any:
+            return Text() if task.description.startswith(_TIMED) else super().render(task)
+
+    return Determinate(bar_width=24), Remaining(compact=True)
 
 
 class Progress:
@@ -67,7 +75,7 @@ class Progress:
         self.hidden = hidden
         self.prefix = ""
         self._first: tuple[float, int] | None = None
-        self._counted = ""
+        self._counted, self._loading_said = "", self._quiet
         self._printed_at = 0.0
         self._bar: rich_progress.Progress | None = None
         self._task: tuple[str, rich_progress.TaskID] | None = None
@@ -80,6 +88,10 @@ class Progress:
         if not self._enabled:
             if stage in _COUNTED and not self._quiet:
                 self._say(stage, done, total)
+            # Of many questions it is said at once, for the first answer may take minutes.
+            elif stage in _LOADING and self._counted and not self._loading_said:
+                self._loading_said = True
+                note(_LABELS[stage].format(done=done, total=total))
             return
         if stage in self.hidden:
             self.stop()
@@ -132,8 +144,7 @@ class Progress:
         self._bar = rich_progress.Progress(
             rich_progress.SpinnerColumn(),
             rich_progress.TextColumn("{task.description}", markup=False),
-            _determinate_bar(),
-            rich_progress.TimeRemainingColumn(compact=True),
+            *_bar_and_time(),
             console=stderr_console(),
             transient=True,
             redirect_stdout=False,
