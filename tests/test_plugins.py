@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dycoke_cli import plugins
 from dycoke_cli.compression import registry
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import datasets, method_specs
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
 
 STRIDE = '''
@@ -86,7 +90,7 @@ Load = Callable[..., dict[str, list[str]]]
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Load]:
     """Extends copies of the registries by files and packages; returns what each got."""
     caches = plugins.files, plugins._imported, plugins._installed
-    for name in ("problems", "_loaded_offers", "_versions", "_by_flag"):
+    for name in ("problems", "_loaded_offers", "_versions", "_by_flag", "_homes"):
         monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
     for module, name in REGISTRIES.values():
         monkeypatch.setattr(module, name, dict(getattr(module, name)))
@@ -144,6 +148,30 @@ def test_a_file_offers_all_kinds(load: Load) -> None:
     assert registry.create("stride", stride=2).kept_tokens(5, 10) == 30
     assert datasets.class_of("yesno").about.title == "Yes or no"
     assert table.FAMILIES["my_vl"] is table.FAMILIES["llava_onevision"]
+
+
+def test_an_error_in_a_plug_in_names_it_with_file_and_line(load: Load, tmp_path: Path) -> None:
+    first = "        frames, per_frame"
+    load(STRIDE.replace(first, f"        features.nothing\n{first}", 1))
+    features = torch.rand(2, 3, 4)
+    with pytest.raises(AttributeError) as error:
+        BoundMethod(registry.create("stride")).select(SelectionInputs(features))
+    sentence = str(explain(error.value))
+    line = STRIDE[: STRIDE.index(first)].count("\n") + 1
+    place = f"select of the plug-in plug-0.py ({tmp_path / 'plug-0.py'}, line {line})"
+    assert sentence == (
+        f"{place} failed: AttributeError: 'Tensor' object has no attribute 'nothing'"
+    )
+    memory = MemoryError()
+    memory.__traceback__ = error.value.__traceback__
+    assert "memory ran out" in str(explain(memory))
+    assert "something unexpected went wrong" in str(explain(ValueError("elsewhere")))
+
+
+def test_what_a_file_offers(load: Load, tmp_path: Path) -> None:
+    load(STRIDE, BENCHMARK)
+    assert plugins.names_of("method", tmp_path / "plug-0.py") == ["stride"]
+    assert plugins.names_of("method", tmp_path / "plug-1.py") == []
 
 
 def test_what_is_recorded_of_a_method_changes_with_its_file(load: Load, tmp_path: Path) -> None:

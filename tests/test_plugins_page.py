@@ -97,6 +97,61 @@ def test_the_first_example_is_as_short_as_the_page_says() -> None:
     assert sum(bool(line) for line in FILES["stride.py"].splitlines()) <= 20
 
 
+def test_the_first_example_passes_every_check(tmp_path: Path) -> None:
+    outcome = dycoke("methods", "check", put("stride.py", tmp_path))
+    assert (outcome.code, outcome.out) == (0, "stride: ok\n")
+    shown = re.search(r"methods check stride.py\n(.*?)^stride: ok$", PAGE, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    # Rounding differs between processors.
+    digits = re.compile(r"[\d.]+e-\d+")
+    assert digits.sub("", outcome.err) == digits.sub("", shown[1])
+
+
+def test_the_row_that_the_page_ends_in(tmp_path: Path) -> None:
+    command = re.search(r"^\$ dycoke (eval shapes .*--limit \d+)$", PAGE, re.MULTILINE)
+    assert command is not None
+    put("stride.py", tmp_path)
+    words = command[1].replace("stride.py", str(tmp_path / "stride.py")).split()
+    outcome = dycoke(*words, "--out", tmp_path / "run", "--quiet")
+    assert outcome.code == 0, outcome.err
+    # What depends on the machine: seconds.
+    rows = [line.split() for line in outcome.out.splitlines() if "stride:stride=8" in line]
+    shown = [line.split() for line in PAGE.splitlines() if line.strip().startswith("3 ")]
+    assert rows[0] == shown[0]
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (("-(-frames //", "-(frames //"), "returned 1 indices; promised: "),
+        ((".flatten()", ".flatten().flip(0)"), "promised: ascending indices, each once"),
+        (("return tokens.view", "raise ValueError('no')\n        return tokens.view"), "line 20"),
+        (("tokens.view(", "(tokens + frames).view("), "promised: indices from 0 to"),
+    ],
+)
+def test_what_a_check_finds(edit: tuple[str, str], sentence: str, tmp_path: Path) -> None:
+    path = put("stride.py", tmp_path)
+    before = path.read_text()
+    path.write_text(before.replace(*edit))
+    assert path.read_text() != before
+    outcome = dycoke("methods", "check", path)
+    assert (outcome.code, outcome.out) == (1, "stride: 4 of 5 checks failed\n")
+    assert sentence in outcome.err
+    assert "stride.py" in outcome.err
+    for command in (["ask", CLIP, QUESTION, "--frames", "5"],):
+        wrong = dycoke(*command, "--plugin", path, "--method", "stride", "--quiet")
+        assert wrong.code == 1
+        assert sentence in wrong.err
+
+
+def test_a_file_without_methods(tmp_path: Path) -> None:
+    outcome = dycoke("methods", "check", put("yesno.py", tmp_path))
+    assert outcome.code == 2
+    assert "yesno.py offers no method; a Python file needs METHODS" in outcome.err
+    assert dycoke("methods", "check", tmp_path / "none.py").code == 2
+
+
 @pytest.mark.extended
 def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path: Path) -> None:
     path = {"PYTHONPATH": sources_and(site)}

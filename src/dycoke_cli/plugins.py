@@ -89,6 +89,7 @@ problems: list[Problem] = []
 
 _loaded_offers: dict[tuple[Kind, str], _Offer] = {}
 _versions: dict[tuple[Kind, str], str] = {}
+_homes: dict[str, str] = {}  # origin of each file that defines an object in use
 _by_flag: set[Path] = set()
 _pending: deque[tuple[Kind, MutableMapping[str, Any], Callable[[str, Any], None]]] = deque()
 _extending = False
@@ -155,6 +156,20 @@ def version(kind: Kind, name: str) -> str | None:
     return _versions.get((kind, name))
 
 
+def names_of(kind: Kind, file: Path) -> list[str]:
+    """Names of the objects of a kind that a plug-in file offers, and that are in use."""
+    offers = _loaded_offers.items()
+    return [name for (of, name), offer in offers if of == kind and offer.origin == file.name]
+
+
+def place_of(error: BaseException) -> str | None:
+    """Plug-in, function, file and line that an error came from; None if no plug-in was running."""
+    for at in reversed(extract_tb(error.__traceback__)):
+        if (origin := _homes.get(at.filename)) is not None:
+            return f"{at.name} of the plug-in {origin} ({at.filename}, line {at.lineno})"
+    return None
+
+
 def add_problem(kind: Kind, name: str, sentence: str) -> None:
     """Add a problem of an object that stays in use.
 
@@ -206,7 +221,9 @@ def _extend(
         else:
             registry[offer.name] = target
             _loaded_offers[kind, offer.name] = offer
-            _versions[kind, offer.name] = f"{offer.origin} {_hash(Path(module.__file__ or ''))}"
+            home = module.__file__ or ""
+            _versions[kind, offer.name] = f"{offer.origin} {_hash(Path(home))}"
+            _homes[home] = offer.origin
 
 
 def _offers(kind: Kind) -> Iterator[_Offer]:

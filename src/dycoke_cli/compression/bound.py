@@ -18,6 +18,7 @@ from dycoke_cli.compression.base import (
     Method,
     Pruning,
 )
+from dycoke_cli.compression.promises import check_selection, is_foreign
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.selection_hooks import SelectionHooks, hooks_of
 from dycoke_cli.param import check_layer, parameters_of
@@ -106,6 +107,10 @@ class BoundMethod:
         return self._hooks.adds_bias()
 
     @cached_property
+    def _is_foreign(self) -> bool:
+        return is_foreign(self.method)
+
+    @cached_property
     def _hooks(self) -> SelectionHooks:
         return hooks_of(self.method)
 
@@ -130,8 +135,14 @@ class BoundMethod:
 
         Args:
             inputs: the features, and what `needs` names.
+
+        Raises:
+            DycokeError: a method of a plug-in breaks a promise, see `check_selection`.
         """
-        return self._hooks.finish(inputs, self.method.choose(inputs))
+        selection = self.method.choose(inputs)
+        if self._is_foreign:
+            check_selection(self.method, inputs, selection)
+        return self._hooks.finish(inputs, selection)
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """What is added to attention logits: `[M]`, float64, on the CPU; None where nothing is."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dycoke_cli import plugins
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DEBUG, DycokeError, ModelError, OutOfMemoryError
 from dycoke_cli.models.devices import input_device, is_out_of_memory
@@ -35,7 +36,8 @@ _PASSED_ON = (DycokeError, OSError, KeyboardInterrupt, SystemExit, GeneratorExit
 def faults_of(loaded: LoadedModel) -> Iterator[None]:
     """Turn what libraries raise about a model's configuration or weights into one sentence.
 
-    Not of the bundled model: its files are part of this package, so an error there is a bug.
+    Not of the bundled model: its files are part of this package, so an error there is a bug. Nor of
+    a plug-in: `explain` says where in it.
 
     Args:
         loaded: the model.
@@ -50,7 +52,7 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
         raise
     except BaseException as error:  # a panic of a library in Rust is no Exception
         bundled = loaded.entry is not None and loaded.entry.repo is None
-        if bundled or is_out_of_memory(error):
+        if bundled or is_out_of_memory(error) or plugins.place_of(error) is not None:
             raise
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         if isinstance(error, ImportError):

@@ -6,7 +6,9 @@ import errno
 import os
 import sys
 
+from dycoke_cli import plugins
 from dycoke_cli.errors import DEBUG, DycokeError, OutOfMemoryError, OutputError, UsageError
+from dycoke_cli.unicode import display_name
 
 # Error of `tempfile`, which torch calls at import.
 _NO_TEMPORARY_FOLDER = "No usable temporary directory"
@@ -37,6 +39,8 @@ def explain(error: BaseException) -> DycokeError:
     if isinstance(error, FileNotFoundError) and not has_current_folder():
         return UsageError("the current folder was deleted: `cd` to another one, and run it again")
     text = " ".join(str(error).split())[:300]
+    if (place := plugins.place_of(error)) is not None:
+        return DycokeError(f"{display_name(place)} failed: {type(error).__name__}: {text}")
     return DycokeError(
         f"something unexpected went wrong ({type(error).__name__}: {text}); "
         f"run it again with {DEBUG}=1 in the environment to see where"

@@ -5,7 +5,7 @@ Each check yields a step; a failed one doesn't stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -64,12 +64,20 @@ def checks(session: VideoSession) -> Iterator[Step]:
         stock,
     )
     default = replace(default, kv_prune=prunes)
-    yield _compare_with_masked(session, prompts, default)
+    does, reference = "pruned", "the masked reference"
+    if not prunes:  # layers that don't keep every token have nothing to mask
+        does, reference = "merged", "stock generate() on a shorter prompt"
+
+    def masked(method: DyCoke) -> Step:
+        name = f"{does}, positions {method.positions}: same answers as {reference}"
+        return compare_with_masked(name, session, prompts, method)
+
+    yield masked(default)
     if loaded.family.counts_tokens:
         # The positions that aren't the family's default are supported as well.
         other: Literal["kept", "renumbered"] = "kept" if default.renumbers() else "renumbered"
-        yield _compare_with_masked(session, prompts, replace(default, positions=other))
-    yield _compare_batch(session, default)
+        yield masked(replace(default, positions=other))
+    yield compare_batch(session, default)
 
 
 def _compare_with_stock(
@@ -85,16 +93,22 @@ def _compare_with_stock(
     return _step(name, pairs)
 
 
-def _compare_with_masked(session: VideoSession, prompts: list[Prompt], method: DyCoke) -> Step:
+def compare_with_masked(
+    name: str, session: VideoSession, prompts: Sequence[Prompt], method: Method
+) -> Step:
+    """Compare answers with those of stock `generate()` in which dropped tokens are masked.
+
+    Args:
+        name: of the step.
+        session: the video.
+        prompts: of the questions.
+        method: with the model's defaults; it merges no tokens.
+    """
     pairs = []
     for prompt in prompts:
         run = attached_run(session, prompt, method, NEW_TOKENS)
         reference = masked_run(session, prompt, run, method)
         pairs.append(compare(run, reference, session.loaded.model.dtype))
-    does, reference_is = "pruned", "the masked reference"
-    if not method.kv_prune:  # layers that don't keep every token have nothing to mask
-        does, reference_is = "merged", "stock generate() on a shorter prompt"
-    name = f"{does}, positions {method.positions}: same answers as {reference_is}"
     return _step(name, pairs)
 
 
@@ -110,7 +124,7 @@ def _step(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
     return Step(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
 
 
-def _compare_batch(session: VideoSession, method: Method) -> Step:
+def compare_batch(session: VideoSession, method: Method) -> Step:
     """Compare a batch with the same questions one by one; only in float32 must they be equal."""
     options = GenerationOptions(NEW_TOKENS)
     together = ask_together([Question(session, q) for q in QUESTIONS], method, options)

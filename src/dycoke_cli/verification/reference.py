@@ -17,7 +17,6 @@ import torch
 from transformers import LogitsProcessor
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.encode import Encoded, at_decoder
 from dycoke_cli.engine.model_inputs import take
@@ -153,7 +152,7 @@ class _Forced(LogitsProcessor):
 
 
 @torch.inference_mode()
-def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) -> Run:
+def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: Method) -> Run:
     """Compute reference logits for the tokens and selections of a pruned run.
 
     Args:
@@ -163,7 +162,8 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) 
         method: the method of the run, with the model's defaults.
     """
     assert run.kept is not None
-    assert method.prune_layer is not None
+    pruning = method.pruning()
+    layer = 1 if pruning is None else pruning.layer  # without pruning nothing is masked
     model = session.loaded.model
     full = _decoder_inputs(model, prompt)
     visual = prompt.placeholders[0].nonzero().flatten()[: session.video.visual]
@@ -182,7 +182,7 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: DyCoke) 
     inputs = {"input_ids": prompt.input_ids[:, indices], "position_ids": positions}
     if TYPES in prompt.extra_inputs:
         inputs[TYPES] = prompt.extra_inputs[TYPES][:, indices]
-    masked = _with_evicted_masked(model, method.prune_layer, len(indices), visual_slots, run.active)
+    masked = _with_evicted_masked(model, layer, len(indices), visual_slots, run.active)
     shortened = _with_tokens(model, full | {"position_ids": positions}, indices, next_position)
     with _sdpa(model), masked, shortened:
         return generate(model, inputs, len(run.tokens), [_Forced(run.tokens)])

@@ -1,0 +1,104 @@
+"""What a method of a plug-in promises of its selection, checked as it is made.
+
+Tests check bundled methods; nothing is checked of these while they run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dycoke_cli import plugins
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.selection import Selection, SelectionInputs
+from dycoke_cli.errors import DycokeError
+
+_HOME = __name__.rpartition(".")[0]
+
+
+def is_foreign(method: Method) -> bool:
+    """Whether a class outside this package defines how a method selects, or how many it keeps."""
+    return any(
+        not next(kind for kind in type(method).__mro__ if name in vars(kind)).__module__.startswith(
+            f"{_HOME}."
+        )
+        for name in ("select", "choose", "kept_tokens")
+    )
+
+
+def check_selection(method: Method, inputs: SelectionInputs, selection: Any) -> None:
+    """Check a selection against what `Selection` and `kept_tokens` promise of it.
+
+    Args:
+        method: that made it.
+        inputs: those of `choose`.
+        selection: what `choose` returned: any object, of a method that is wrong.
+
+    Raises:
+        DycokeError: it breaks a promise; the sentence says which, and what came.
+    """
+    broken = _broken(method, inputs, selection)
+    if broken is not None:
+        came, promised = broken
+        code = plugins.version("method", method.name)
+        origin = "" if code is None else f" ({code.rpartition(' ')[0]})"
+        raise DycokeError(f"the method {method.name}{origin} returned {came}; promised: {promised}")
+
+
+def check_indices(indices: Any, tokens: int, count: int, by: str) -> tuple[str, str] | None:
+    """What indices are, and what was promised of them; None where the promise is kept.
+
+    Args:
+        indices: `[M]`, int64, ascending, or any object.
+        tokens: number of tokens that they choose from.
+        count: M.
+        by: call that promised the count.
+    """
+    import torch
+
+    if not torch.is_tensor(indices) or indices.dtype != torch.int64 or indices.ndim != 1:
+        return _kind(indices), "indices [M], int64"
+    if not len(indices):
+        return (f"{0} indices", f"{count}, by {by}") if count else None
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= tokens:
+        return f"the index {low if low < 0 else high}", f"indices from 0 to {tokens - 1}"
+    behind = (indices[1:] <= indices[:-1]).nonzero()
+    if len(behind):
+        at = int(behind[0])
+        pair = indices[at : at + 2].tolist()
+        return f"the index {pair[1]} behind {pair[0]}", "ascending indices, each once"
+    if len(indices) != count:
+        return f"{len(indices)} indices", f"{count}, by {by}"
+    return None
+
+
+def _broken(method: Method, inputs: SelectionInputs, selection: Any) -> tuple[str, str] | None:
+    import torch
+
+    frames, per_frame, width = inputs.features.shape
+    if not isinstance(selection, Selection):
+        return f"{_kind(selection)} from choose", "a Selection"
+    count, call = method.kept_tokens(frames, per_frame), f"kept_tokens({frames}, {per_frame})"
+    if type(count) is not int:
+        return f"{count!r} from {call}", "an int"
+    tokens = frames * per_frame
+    broken = check_indices(selection.kept, tokens, count, call)
+    if broken is not None:
+        return broken
+    features, into = selection.features, selection.into
+    if features is not None:
+        if not torch.is_tensor(features) or features.shape != (count, width):
+            return f"features that are {_kind(features)}", f"features [{count}, {width}]"
+        lost = int((~features.isfinite()).any(-1).sum())
+        if lost:
+            return f"NaN or infinite features for {lost} of {count} tokens", "finite features"
+    if into is not None and (not torch.is_tensor(into) or into.shape != (tokens,)):
+        return f"`into` that is {_kind(into)}", f"`into` [{tokens}], int64"
+    return None
+
+
+def _kind(value: Any) -> str:
+    """A value in words: the dtype and shape of a tensor, the type of anything else."""
+    if not hasattr(value, "shape"):
+        return f"a {type(value).__name__}"
+    return f"a {type(value).__name__} {[*value.shape]} of {value.dtype}"

@@ -1,0 +1,103 @@
+"""A method of a plug-in that breaks a promise: the sentence has what was promised and came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from dycoke_cli import Selection, SelectionInputs
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.promises import is_foreign
+from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.errors import DycokeError
+
+FEATURES = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class Foreign(Method):
+    """A method with a selection that a test gives it."""
+
+    name: ClassVar[str] = "foreign"
+    made: ClassVar[Callable[[torch.Tensor], Any]]
+    count: ClassVar[Any] = 2
+
+    def choose(self, inputs: SelectionInputs) -> Any:
+        return type(self).made(inputs.features)
+
+    def kept_tokens(self, frames: int, per_frame: int) -> Any:
+        return self.count
+
+
+def select(made: Any, count: Any = 2) -> Selection:
+    kind = type("Kind", (Foreign,), {"made": staticmethod(lambda features: made), "count": count})
+    return BoundMethod(kind()).select(SelectionInputs(FEATURES))
+
+
+def kept(*indices: int, **more: Any) -> Selection:
+    return Selection(torch.tensor(indices, dtype=torch.int64), **more)
+
+
+@pytest.mark.parametrize(
+    ("made", "came", "promised"),
+    [
+        ([0, 1], "a list from choose", "a Selection"),
+        (Selection([0, 1]), "a list", "indices [M], int64"),  # type: ignore[arg-type]
+        (Selection(torch.tensor([0.0, 1.0])), "a Tensor [2] of torch.float32", "indices [M], int6"),
+        (kept(0, 6), "the index 6", "indices from 0 to 5"),
+        (kept(-1, 5), "the index -1", "indices from 0 to 5"),
+        (kept(3, 1), "the index 1 behind 3", "ascending indices, each once"),
+        (kept(1, 1), "the index 1 behind 1", "ascending indices, each once"),
+        (kept(0, 1, 2), "3 indices", "2, by kept_tokens(2, 3)"),
+        (kept(), "0 indices", "2, by kept_tokens(2, 3)"),
+        (kept(0, 1, features=torch.rand(2, 5)), "features that are a Tensor [2, 5]", "features [2"),
+        (
+            kept(0, 1, features=torch.tensor([[1.0] * 4, [float("nan")] * 4])),
+            "NaN or infinite features for 1 of 2 tokens",
+            "finite features",
+        ),
+        (kept(0, 1, into=torch.zeros(5)), "`into` that is a Tensor [5]", "`into` [6], int64"),
+    ],
+)
+def test_a_broken_promise(made: Any, came: str, promised: str) -> None:
+    with pytest.raises(DycokeError) as error:
+        select(made)
+    sentence = str(error.value)
+    assert sentence.startswith(f"the method foreign returned {came}")
+    assert f"; promised: {promised}" in sentence
+
+
+def test_a_count_that_is_no_number() -> None:
+    with pytest.raises(DycokeError, match=r"returned 2\.0 from kept_tokens\(2, 3\); promised: an"):
+        select(kept(0, 1), 2.0)
+
+
+def test_a_promise_that_is_kept() -> None:
+    assert select(kept(0, 5)).kept.tolist() == [0, 5]
+    merged = kept(1, 2, features=torch.ones(2, 4), into=torch.tensor([1, 1, 2, 2, 2, -1]))
+    assert select(merged) is merged
+    assert select(kept(), 0).kept.tolist() == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_is_checked_of_bundled_methods(name: str) -> None:
+    assert not is_foreign(METHODS[name]())
+
+
+def test_a_subclass_is_checked_where_it_selects_itself() -> None:
+    @dataclass(frozen=True)
+    class Renamed(METHODS["evs"]):  # type: ignore[misc]
+        name: ClassVar[str] = "renamed"
+
+    @dataclass(frozen=True)
+    class Own(Renamed):
+        def select(self, features: torch.Tensor) -> torch.Tensor:
+            return super().select(features)
+
+    assert not is_foreign(Renamed())
+    assert is_foreign(Own())
