@@ -69,13 +69,18 @@ def _table(panel: Panel) -> str:
     return "\n".join([f"| {panel.title} | |", "|---|---|", *rows])
 
 
-def _exit_codes() -> str:
+def exit_codes() -> list[tuple[int, str]]:
+    """Every exit code with its meaning, ascending."""
     kinds = (kind for kind in vars(errors).values() if isinstance(kind, type))
     codes = {kind.exit_code: _first_line(kind) for kind in kinds if issubclass(kind, DycokeError)}
     codes |= {0: "Done; of a batch, all questions are answered.", **dict(_SIGNALS)}
     codes |= {DycokeError.exit_code: "Anything else; of a batch, some questions failed."}
     codes[Interrupted.exit_code] = _first_line(Interrupted)
-    rows = [f"| {code} | {meaning} |" for code, meaning in sorted(codes.items())]
+    return sorted(codes.items())
+
+
+def _exit_codes() -> str:
+    rows = [f"| {code} | {meaning} |" for code, meaning in exit_codes()]
     return "\n".join(["## Exit codes", "", "| code | meaning |", "|---|---|", *rows, ""])
 
 

@@ -1,0 +1,1 @@
+complete --command dycoke --no-files --arguments "(env _DYCOKE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) dycoke)" --condition "env _DYCOKE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) dycoke"
