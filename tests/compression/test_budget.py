@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -107,13 +106,10 @@ def test_shares_and_numbers_are_spread_evenly() -> None:
     assert evenly(5, 5).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_method_without_a_budget_says_which_have_one() -> None:
-    others = re.escape(", ".join(BUDGETED))
-    with pytest.raises(UsageError, match=rf"dycoke has no parameter retain \({others} have it\)"):
+def test_a_method_without_a_budget_names_one_that_has_it() -> None:
+    with pytest.raises(UsageError, match=r"dycoke has no parameter retain; dycoke-plus has it$"):
         create("dycoke", retain=0.5)
-    with pytest.raises(
-        UsageError, match=r"uniform-frames has no parameter draw_seed \(random has it\)"
-    ):
+    with pytest.raises(UsageError, match=r"frames has no parameter draw_seed; random has it$"):
         create("uniform-frames", draw_seed=1)
 
 

@@ -152,7 +152,7 @@ def test_a_list_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     documents.valid(document, "models")
     run = run_here("models", "list", "--family", "qwen")
     assert (run.code, run.out) == (2, "")
-    assert "--family: no model in the list is of 'qwen' (there are " in run.err
+    assert "--family: no model in the list is of 'qwen'; did you mean qwen" in run.err
 
 
 def test_notes_are_there_at_every_width() -> None:

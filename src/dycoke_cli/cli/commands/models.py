@@ -15,7 +15,7 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.estimate_flags import Memory
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import ModelError, UsageError, did_you_mean
 from dycoke_cli.models import settings
 from dycoke_cli.unicode import one_line
 
@@ -116,8 +116,8 @@ def list_models(
     document = all_models()
     families = {model.family for model in document.models if model.family is not None}
     if family is not None and family not in families:
-        known = ", ".join(sorted(families))
-        raise UsageError(f"--family: no model in the list is of {family!r} (there are {known})")
+        hint = did_you_mean(family, sorted(families), "`dycoke models --json` has that of each")
+        raise UsageError(f"--family: no model in the list is of {family!r}; {hint}")
     chosen = [
         model
         for model in document.models
