@@ -173,3 +173,18 @@ def test_changed_answers_are_chosen_and_stepped_through(browser: Any, tmp_path: 
     for key, expected in (("ArrowRight", 0), ("ArrowRight", 1), ("End", 2), ("ArrowLeft", 1)):
         shown.keyboard.press(key)
         assert cards.nth(expected).evaluate("card => card === document.activeElement")
+
+
+def test_changed_answers_are_readable_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    spec = "dycoke-plus:retain=0.25,prune_from=6272,positions=renumbered"
+    said = "The blue star moves to the right and then it vanishes behind the red square."
+    change = example(Change, model="m", spec=spec, said=said, uncompressed=said, answer=said)
+    rows = (example(ScoredRow, model="m", spec=spec, changed=1),)
+    report = example(EvalReport, rows=rows, changes=(change,))
+    size = {"width": 390, "height": 844}
+    shown = opened(browser, page({"report": to_dict(report)}), tmp_path, viewport=size)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    # A column of words, not of letters: of the row's name, and of each answer.
+    assert shown.locator("#numbers th").nth(6).bounding_box()["width"] >= 120
+    for answer in shown.locator(".change dd").all():
+        assert answer.bounding_box()["width"] >= 250

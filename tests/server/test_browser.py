@@ -89,6 +89,18 @@ def test_a_video_is_asked_about_and_the_answer_inspected(browser: Any, address: 
     assert "Token 1 of" in shown.locator("article .step").first.text_content()
 
 
+def test_it_says_what_the_bundled_model_knows_and_names_its_fields(
+    browser: Any, address: str
+) -> None:
+    shown = opened(browser, address)
+    about = shown.locator("#about").text_content()
+    assert about.endswith(
+        "This model only knows moving shapes: it can't answer about other videos."
+    )
+    for label in ("Question", "Method", "Compare with", "Frames"):
+        assert shown.get_by_label(label, exact=True).count() == 1
+
+
 def test_a_file_is_dropped(browser: Any, address: str) -> None:
     shown = opened(browser, address, refused=True)
     shown.evaluate("""() => {

@@ -46,12 +46,13 @@ async function framesOf(files) {
   return frames.join(",");
 }
 
-function showServer({ model, methods, method, frames, most_frames, most_bytes, needs_key }) {
+function showServer({ model, domain, methods, method, frames, most_frames, most_bytes, needs_key }) {
   document.title = "dycoke serve";
   document.getElementById("title").textContent = "Ask about a video";
   document.getElementById("about").textContent =
     `${model ? `${model} answers` : "The model of this server answers"}, under one or two methods; ` +
-    "what each of them kept of the video is shown with the answer.";
+    "what each of them kept of the video is shown with the answer." +
+    (domain ? ` This model only knows ${domain}: it can't answer about other videos.` : "");
   main.append(template("of-server"));
   const at = (id) => document.getElementById(id);
   const form = at("ask");

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
+from dycoke_cli.models.files.on_disk import stored_config
+from dycoke_cli.models.resolve import find
 from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.refused import Refused
@@ -60,6 +62,7 @@ def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: 
     most = min(most_frames, MOST_FRAMES)
     form = {
         "model": None if needs_key else defaults.model,
+        "domain": None if needs_key else _domain(defaults),
         "methods": [{"name": name, "summary": one.summary} for name, one in METHODS.items()],
         "method": defaults.method.name,
         "frames": min(defaults.sampling.frames, most),
@@ -68,6 +71,14 @@ def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: 
         "needs_key": needs_key,
     }
     return page({"server": form}, served=True)
+
+
+def _domain(defaults: Request) -> str | None:
+    """The only domain that the model knows, as the bundled one does; None of any other."""
+    if defaults.loading.random_weights:
+        return None
+    stored = stored_config(find(defaults.model))
+    return stored.domain if stored is not None else None
 
 
 HEADERS = {
