@@ -1,5 +1,6 @@
-# make demo     set up .venv, then watch a question being answered (CPU=1: with PyTorch's CPU build)
-# make test     lint and the tests, in about ten minutes on two cores
+# make demo     set up .venv with what answering needs, then watch a question being answered (CPU=1: with
+#               PyTorch's CPU build)
+# make test     lint and the tests, in about ten minutes on two cores; sets up what they need as well
 # make test-all    the same and the extended ones (an hour): Ray, the wheel, training, lmms-eval, rehearsals of
 #               the tools, whole runs of commands, all pairs of parameters; PART=2/6: one in six of those
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
@@ -28,7 +29,7 @@
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
 #               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
 #               `make smollm2-first`: its first 200 steps, checked (an hour on CPUs; resumes)
-# make docs     write docs/cli.md from the code
+# make docs     write docs/cli.md, the manual page and the scripts of completion from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
@@ -67,8 +68,11 @@ QWEN_STEPS := 900
 SMOLLM2_STEPS := 12000
 DEVICE := cpu
 VIDEOS := 60
+# What answering needs, and with it what tests and lint need.
+RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
+UV := $(shell command -v uv)
 
 # On every push one cell a family is enough: the newest transformers runs the whole matrix.
 CELLS := tests/families
@@ -86,7 +90,7 @@ TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
 .PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept long qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
-demo: $(INSTALLED)
+demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
 
 test: $(INSTALLED)
@@ -138,6 +142,7 @@ methods: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
+	$(BIN)/python -m benchmarks.man_page
 
 pictures: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pictures
@@ -224,19 +229,30 @@ clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info results.jsonl .results.jsonl.lock
 	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Once, and again when the dependencies change. The index of PyTorch's CPU builds has only some
-# releases of what they need: that comes with the rest.
-$(INSTALLED): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
+# Installs what is named into .venv: with uv where it is, else (or where uv fails) with pip, whose lines
+# are shown as one on a terminal.
+LINE = if [ -t 1 ]; then while IFS= read -r line; do printf "\r\033[K%.72s" "$$line"; done; \
+	printf "\r\033[K"; else cat >/dev/null; fi
+with_pip = $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt $(1) | { $(LINE); }
+with_uv = $(UV) pip install --python $(BIN)/python --constraint constraints.txt $(1)
+install = { $(if $(UV),$(with_uv) || )$(with_pip); }
+
+# The index of PyTorch's CPU builds has only some releases of what they need: that comes with the rest.
+define set_up
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed, and $(PYTHON) isn't there: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3" % sys.version_info[:2])'
-ifdef CPU
-	@echo "Setting up .venv: downloads about 0.5 GB. Afterwards nothing is downloaded."
-else
-	@echo "Setting up .venv: downloads about 3 GB, nearly all of it PyTorch with its CUDA libraries (6 GB on disk)."
-	@echo "No GPU? CPU=1 takes PyTorch's CPU build and makes that 0.5 GB. Afterwards nothing is downloaded."
-endif
-	$(PYTHON) -m venv .venv
-	$(if $(CPU),$(BIN)/pip install --disable-pip-version-check --no-deps --constraint constraints.txt torch torchvision --index-url $(CPU_BUILDS))
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --disable-pip-version-check --no-deps --editable plugins/lmms_eval
+	@echo "Setting up .venv: $(2)"
+	@$(PYTHON) -m venv .venv
+	@bash -c 'set -o pipefail; $(if $(CPU),$(call install,--no-deps --index-url $(CPU_BUILDS) torch torchvision) && )$(call install,--editable "$(1)") && echo "Set up in $$SECONDS s."'
+endef
+SIZE := $(if $(CPU),0.5 GB,3 GB (nearly all of it PyTorch with its CUDA libraries; without a GPU, CPU=1 takes 0.5 GB))
+
+# Once, and again when the dependencies change.
+$(RUNNABLE): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
+	$(call set_up,.,downloads about $(SIZE). Afterwards nothing is downloaded.)
 	@touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt src/dycoke_cli/tested.txt
+	$(call set_up,.[dev],downloads about $(SIZE) unless it is there and 0.5 GB for tests and lint.)
+	@bash -c 'set -o pipefail; $(call install,--no-deps --editable plugins/lmms_eval)'
+	@touch $@ $(RUNNABLE)
