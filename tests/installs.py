@@ -162,20 +162,20 @@ class Environment:
         """Do what a user does first."""
         for command in (["demo"], ["ask", VIDEO, "What does the blue star do?"], ["doctor"]):
             with timed(command[0]):
-                run(self._program("dycoke"), *command, cwd=self.folder / "empty")
+                run(self.program("dycoke"), *command, cwd=self.folder / "empty")
 
     def test(self, wheel: Path, tests: Sequence[str]) -> None:
         """Run tests of the checkout against the package that is installed here."""
         with timed("install dev"):
             self._install(f"dycoke-cli[dev] @ {wheel.as_uri()}")
         where = "import dycoke_cli, sys; sys.exit(not dycoke_cli.__file__.startswith(sys.prefix))"
-        run(self._program("python"), "-c", where, cwd=ROOT)
+        run(self.program("python"), "-c", where, cwd=ROOT)
         with timed("test"):
             pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(os.cpu_count())]
             # Tests that run a program look for it as a shell would.
-            path = os.pathsep.join((str(self._program("python").parent), os.environ["PATH"]))
+            path = os.pathsep.join((str(self.program("python").parent), os.environ["PATH"]))
             environment = {**os.environ, "PATH": path}
-            run(self._program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
+            run(self.program("python"), *pytest, *tests, cwd=ROOT, environment=environment)
 
     def _make(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -183,17 +183,17 @@ class Environment:
         (self.folder / "empty").mkdir()
 
     def _install(self, *what: str | Path) -> None:
-        uv("pip", "install", "--quiet", "--python", self._program("python"), *what)
+        uv("pip", "install", "--quiet", "--python", self.program("python"), *what)
 
     def _releases(self) -> dict[str, Version]:
         code = (
             "from importlib.metadata import distributions\n"
             "for one in distributions(): print(one.name.lower().replace('_', '-'), one.version)"
         )
-        text = subprocess.check_output([self._program("python"), "-c", code], text=True)
+        text = subprocess.check_output([self.program("python"), "-c", code], text=True)
         return {name: Version(release) for name, release in map(str.split, text.splitlines())}
 
-    def _program(self, name: str) -> Path:
+    def program(self, name: str) -> Path:
         return self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / name
 
 

@@ -1,15 +1,18 @@
 """What a release is: a source distribution and a wheel, checked and installed on each Python.
 
 `make release` builds both into `dist` from a copy of the tracked files, and ends at the first thing
-that is wrong: a file too many or too few, a wheel of the source distribution that differs from one
-of the tree, metadata that an index would refuse, a size over the limit. Then each answers in empty
-environments (`tests/installs.py`), on each Python that is here, with the newest release of
-everything and with the oldest that is allowed. Nothing is uploaded.
+that is wrong: a file too many or too few, a wheel that isn't, byte for byte, the one that is built
+again from the tree, metadata that an index would refuse, a size over the limit. Then each answers
+in empty environments (`tests/installs.py`), on each Python that is here, with the newest release of
+everything and with the oldest that is allowed. Beside them lies a bill of materials: what the wheel
+brought with it on the newest Python. Nothing is uploaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -59,6 +62,8 @@ def main() -> None:
                 here = Environment(PLACE / f"release-{version}", python)
                 (here.install_oldest if oldest else here.install_newest)(file)
                 here.answer()
+                if file is wheel and not oldest:
+                    list_materials(here, wheel)
                 shutil.rmtree(here.folder)
     print(f"In {DIST}: {sdist.name}, {wheel.name}")
 
@@ -66,6 +71,9 @@ def main() -> None:
 def build_both() -> tuple[Path, Path]:
     """The source distribution, and the wheel that is built from it."""
     shutil.rmtree(DIST, ignore_errors=True)
+    # Times in archives are that of the commit, wherever and whenever they are built.
+    committed = subprocess.check_output(["git", "log", "-1", "--format=%ct"], cwd=ROOT, text=True)
+    os.environ["SOURCE_DATE_EPOCH"] = committed.strip()
     with tempfile.TemporaryDirectory() as copy:
         for name in tracked():
             (Path(copy) / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,14 +102,26 @@ def check(sdist: Path, wheel: Path) -> None:
     if different := ours ^ {*_BESIDE, *tracked("src")}:
         raise SystemExit(f"{sdist.name} has too much or too little: {sorted(different)}")
     other = build(PLACE / "wheel")
-    if _content(other) != _content(wheel):
-        raise SystemExit(f"{wheel.name}, built from {sdist.name}, differs from one of the tree")
+    if other.read_bytes() != wheel.read_bytes():
+        different = {name for name, _ in _content(other).items() ^ _content(wheel).items()}
+        raise SystemExit(
+            f"{wheel.name}, built from {sdist.name}, differs from one of the tree: "
+            f"{sorted(different) or 'in its times, modes or order'}"
+        )
+    print(f"{wheel.name}: SHA-256 {hashlib.sha256(wheel.read_bytes()).hexdigest()}, built twice")
     for file in (sdist, wheel):
         size = file.stat().st_size
         print(f"{file.name}: {size / 1e6:.1f} MB")
         if size > LARGEST_BYTES:
             raise SystemExit(f"{file.name} is larger than {LARGEST_BYTES / 1e6:.0f} MB")
     uv("tool", "run", "--quiet", "twine", "check", "--strict", sdist, wheel)
+
+
+def list_materials(here: Environment, wheel: Path) -> None:
+    """Write a bill of materials (CycloneDX) beside the wheel: all that is installed with it."""
+    file = DIST / f"{wheel.name.removesuffix('-py3-none-any.whl')}.cdx.json"
+    command = ("cyclonedx-py", "environment", "--output-reproducible", "--output-file", file)
+    uv("tool", "run", "--quiet", "--from", "cyclonedx-bom", *command, here.program("python"))
 
 
 def _content(wheel: Path) -> dict[str, bytes]:

@@ -1,0 +1,104 @@
+"""`.github/`, CITATION.cff: they name targets, Pythons and a version that are there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dycoke_cli.version import __version__
+from tests.installs import PYTHONS, ROOT
+
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config")
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def steps(workflow: Path) -> list[dict[str, Any]]:
+    return [step for job in read(workflow)["jobs"].values() for step in job["steps"]]
+
+
+def tool(name: str) -> str:
+    """A checker's program: of the environment, or on the PATH."""
+    own = Path(sys.executable).with_name(name)
+    path = str(own) if own.exists() else shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} isn't installed: pip install {name}")
+    return path
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_each_target_of_make_is_there(workflow: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = {
+        target
+        for step in steps(workflow)
+        for target in re.findall(r"^make ([\w-]+)", step.get("run", ""), re.MULTILINE)
+    }
+    assert targets
+    assert all(re.search(rf"^{target}[ :]", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_code_of_strangers_and_no_more_rights_than_needed(workflow: Path) -> None:
+    for step in steps(workflow):
+        assert step.get("uses", "actions/").startswith("actions/")
+        if step.get("uses", "").startswith("actions/checkout"):
+            assert step["with"]["persist-credentials"] is False
+    assert read(workflow)["permissions"] == {"contents": "read"}
+
+
+def test_every_python_that_is_supported_is_tested() -> None:
+    jobs = read(GITHUB / "workflows" / "ci.yml")["jobs"]
+    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == PYTHONS
+    setup = steps(GITHUB / "workflows" / "release.yml")[1]
+    assert setup["with"]["python-version"].split() == PYTHONS
+
+
+def test_only_the_job_that_publishes_may_ask_for_an_identity() -> None:
+    jobs = read(GITHUB / "workflows" / "release.yml")["jobs"]
+    assert {name: job.get("permissions") for name, job in jobs.items()} == {
+        "build": None,
+        "publish": {"id-token": "write"},
+    }
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert read(ROOT / "CITATION.cff")["version"] == __version__
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_a_form_asks_for_something(form: Path) -> None:
+    fields = read(form)["body"]
+    assert any(field.get("validations", {}).get("required") for field in fields)
+    assert len({field["id"] for field in fields}) == len(fields)
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.github-issue-forms", FORMS),
+        ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
+    ],
+)
+def test_the_schemas_of_their_readers(schema: str, files: list[Path]) -> None:
+    command = [tool("check-jsonschema"), "--builtin-schema", schema, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_scanner_finds_nothing_in_the_workflows() -> None:
+    command = [tool("zizmor"), "--offline", "--no-progress", *map(str, WORKFLOWS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
