@@ -82,6 +82,10 @@ def test_a_promise_that_is_kept() -> None:
     merged = kept(1, 2, features=torch.ones(2, 4), into=torch.tensor([1, 1, 2, 2, 2, -1]))
     assert select(merged) is merged
     assert select(kept(), 0).kept.tolist() == []
+    backwards = kept(2, 1, features=torch.ones(2, 4))
+    assert select(backwards) is backwards
+    with pytest.raises(DycokeError, match="the index 1 behind 1; promised: ascending"):
+        select(kept(1, 1, features=torch.ones(2, 4)))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -54,7 +54,7 @@ _COMMANDS = {
     ),
     "methods check": (
         "dycoke_cli.cli.commands.methods_check:check",
-        "Check the methods of a plug-in file.",
+        "Check the methods of a plug-in file: what they promise, and answers of the bundled model.",
     ),
     "eval": ("dycoke_cli.cli.commands.eval:evaluate", "Compare methods on a benchmark."),
     "eval report": (

@@ -44,14 +44,17 @@ def check_selection(method: Method, inputs: SelectionInputs, selection: Any) -> 
         raise DycokeError(f"the method {method.name}{origin} returned {came}; promised: {promised}")
 
 
-def check_indices(indices: Any, tokens: int, count: int, by: str) -> tuple[str, str] | None:
+def check_indices(
+    indices: Any, tokens: int, count: int, by: str, *, ascending: bool = True
+) -> tuple[str, str] | None:
     """What indices are, and what was promised of them; None where the promise is kept.
 
     Args:
-        indices: `[M]`, int64, ascending, or any object.
+        indices: `[M]`, int64, each once, or any object.
         tokens: number of tokens that they choose from.
         count: M.
         by: call that promised the count.
+        ascending: whether their order was promised.
     """
     import torch
 
@@ -62,10 +65,11 @@ def check_indices(indices: Any, tokens: int, count: int, by: str) -> tuple[str, 
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= tokens:
         return f"the index {low if low < 0 else high}", f"indices from 0 to {tokens - 1}"
-    behind = (indices[1:] <= indices[:-1]).nonzero()
+    ordered = indices if ascending else indices.sort().values
+    behind = (ordered[1:] <= ordered[:-1]).nonzero()
     if len(behind):
         at = int(behind[0])
-        pair = indices[at : at + 2].tolist()
+        pair = ordered[at : at + 2].tolist()
         return f"the index {pair[1]} behind {pair[0]}", "ascending indices, each once"
     if len(indices) != count:
         return f"{len(indices)} indices", f"{count}, by {by}"
@@ -82,10 +86,11 @@ def _broken(method: Method, inputs: SelectionInputs, selection: Any) -> tuple[st
     if type(count) is not int:
         return f"{count!r} from {call}", "an int"
     tokens = frames * per_frame
-    broken = check_indices(selection.kept, tokens, count, call)
+    features, into = selection.features, selection.into
+    # Merged tokens may be read in another order, for each has features of its own.
+    broken = check_indices(selection.kept, tokens, count, call, ascending=features is None)
     if broken is not None:
         return broken
-    features, into = selection.features, selection.into
     if features is not None:
         if not torch.is_tensor(features) or features.shape != (count, width):
             return f"features that are {_kind(features)}", f"features [{count}, {width}]"
