@@ -221,7 +221,11 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     quiet = types.ModuleType("dycoke_cli.stock.quiet")
     quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
     quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
-    return {**modules(), keeping.__name__: keeping, quiet.__name__: quiet}
+    refusing = types.ModuleType("dycoke_cli.runs.refusing")
+    refusing.refusals = lambda *_: None  # type: ignore[attr-defined]
+    refusing.refuse = None  # type: ignore[attr-defined]
+    others = (keeping, quiet, refusing)
+    return {**modules(), **{module.__name__: module for module in others}}
 
 
 if __name__ == "__main__":

@@ -88,8 +88,12 @@ class PretendedModel(fake_engine.FakeLoaded):
     def source(self) -> ModelRef:
         return find(self.name)
 
-    def describe(self) -> dict[str, Any]:
+    @property
+    def identity(self) -> dict[str, Any]:
         return {"name": self.name, "revision": None, "weights": "none", "dtype": "float32"}
+
+    def describe(self) -> dict[str, Any]:
+        return self.identity
 
 
 def _module(name: str, **content: Any) -> types.ModuleType:

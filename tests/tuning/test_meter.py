@@ -91,7 +91,7 @@ class World:
 
     @contextmanager
     def meter(self, minutes: float) -> Iterator[Meter]:
-        found: Any = SimpleNamespace(describe=lambda: {"name": "mini", "device": "cpu"})
+        found: Any = SimpleNamespace(identity={"name": "mini"})
         decoder: Any = SimpleNamespace(read=self.read)
         tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
         loaded: Any = SimpleNamespace(fit=None, traits=None)
