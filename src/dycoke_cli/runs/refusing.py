@@ -67,7 +67,8 @@ def refusals(
     Raises:
         VideoError: the video can't be read.
     """
-    source, plain = find(request.model), request.generation.typed is None
+    generation = request.generation
+    source, plain = find(request.model), generation.typed is None and generation.structured is None
     if source.entry is None or source.entry.repo is not None or request.loading.random_weights:
         return None
     on_cpu = Target.of(request.loading.device, None, this_machine()).device == "cpu"
