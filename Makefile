@@ -23,7 +23,8 @@
 #               BEGIN=runs/control/checkpoint: the control in its place; SEED=3: another draw of clips);
 #               `make tokens-64-kept`: the weights of one such run, from the history, in runs/tokens-64-kept
 # make long     train the bundled model on, on videos of 2 to 60 minutes (DEVICE=cuda: it wants a GPU, an
-#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes)
+#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes); `make long-kept`: the weights of docs/long-video.md,
+#               from the history
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something; it imitates the bundled one (QWEN_STEPS=900; an hour; an interrupted run resumes)
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
@@ -88,7 +89,7 @@ WORKERS := $(shell nproc)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept long qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -159,7 +160,7 @@ tokens-64: $(INSTALLED)
 		--steps $(WIDE_STEPS) --seed $(SEED)
 	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
 
-tokens-64-kept: runs/tokens-64-kept/model.safetensors
+tokens-64-kept long-kept: %-kept: runs/%-kept/model.safetensors
 
 long: $(INSTALLED)
 	$(BIN)/python -m training train --begin $(BEGIN) --run runs/$@ --long --device $(DEVICE) \
@@ -194,6 +195,11 @@ runs/second/model.safetensors:
 runs/tokens-64-kept/model.safetensors:
 	mkdir -p $(@D)
 	git archive 9166f296 training/tokens-64 | tar -x -m -C $(@D) --strip-components 2
+
+# `make long LONG_STEPS=552` on an H100, stopped about 40 steps before its end.
+runs/long-kept/model.safetensors:
+	mkdir -p $(@D)
+	git archive 32b1b105 training/long | tar -x -m -C $(@D) --strip-components 2
 
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutations
