@@ -83,9 +83,10 @@ BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.p
 	tests/models/test_load_memory.py tests/models/test_devices.py tests/runs/test_faster_flags.py \
 	tests/cli/commands/test_doctor.py tests/benchmarks/test_kernels.py
 
-# One per core, each on one thread: tiny models gain nothing from more. Sources are compiled once, and
-# not by each of some hundred processes.
-WORKERS := $(shell nproc)
+# One more than there are cores, each on one thread: tests of servers and interrupts wait as often as they
+# compute, and tiny models gain nothing from more threads. Sources are compiled once, and not by each of some
+# hundred processes.
+WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
@@ -98,9 +99,8 @@ test: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) -m "not extended"; }'
 
 # Whoever runs it (CI) may have a slow machine, or a busy one: there a test may take five times its time.
-# PART=2/6: one in six of the extended ones, as CI does. Tests of servers and interrupts wait as often as they compute: a worker more than there are cores.
+# PART=2/6: one in six of the extended ones, as CI does.
 PART := 1/1
-test-all: WORKERS := $(shell expr $(WORKERS) + 1)
 test-all: $(INSTALLED)
 	@bash -c '$(TIMED) { $(MAKE) --no-print-directory lint && $(PYTEST) --cpu-limit=10 --part $(PART); }'
 
