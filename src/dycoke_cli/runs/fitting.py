@@ -180,9 +180,9 @@ class Fitting:
         asked, ideal = self.asked.count, min(self.settings, key=lambda one: one.loss)
         chosen = f"--fit {self.given}: {self._named(choice)} ({self._taken(choice.costs)})"
         if self.given.seconds is not None and not self._is_timed(choice):
-            chosen += ", from kernels alone, for the model wasn't timed here yet"
+            chosen += ", estimated: the model wasn't timed here yet"
         if (choice.setting, choice.frames) == (ideal, asked):
-            return f"{chosen}, for nothing has to be reduced"
+            return f"{chosen}; nothing has to be reduced"
         costs = self.costs(ideal, asked)
         if costs is None:
             return chosen
