@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
 from typing import Any
 
 from dycoke_cli.answer.json_schema import to_dict
@@ -189,9 +188,12 @@ class LocalEngine:
 
 
 def _sent(job: Job) -> BatchJob:
-    video = replace(job.video, path=os.path.abspath(job.video.path))
     return BatchJob(
-        video, tuple((question.id, question.text) for question in job.questions), job.digest
+        path=os.path.abspath(job.video.path),
+        shown=job.video.shown,
+        name=job.video.name,
+        questions=tuple((question.id, question.text) for question in job.questions),
+        digest=job.digest,
     )
 
 

@@ -16,7 +16,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.runs.jobs import Job, JobQuestion
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan, plan_of
@@ -57,8 +57,9 @@ class BatchRun:
                 self._jobs.put(None if sent == END else _job(sent))
         except (Refused, ValueError, KeyError):
             stream.fail(UsageError("a line of the batch isn't a video with its questions"))
-        self._listener.stopping = True
-        self._jobs.put(None)
+        finally:  # whatever ends the lines: the engine waits for another video
+            self._listener.stopping = True
+            self._jobs.put(None)
 
     def answer(self, stream: EventStream) -> None:
         """Answer the videos as they arrive.
@@ -93,7 +94,8 @@ class BatchRun:
 
 def _job(sent: Any) -> Job:
     line: BatchJob = from_dict(BatchJob, sent)
-    return Job(line.video, tuple(JobQuestion(*one) for one in line.questions), line.digest)
+    video = Video(line.path, line.shown, line.name)
+    return Job(video, tuple(JobQuestion(*one) for one in line.questions), line.digest)
 
 
 class _InTurns(Answerer):

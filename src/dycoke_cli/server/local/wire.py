@@ -24,7 +24,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.conversation import Conversation
-from dycoke_cli.runs.jobs import Video
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
@@ -86,12 +85,16 @@ class BatchJob:
     """A video with its questions, see `Job`.
 
     Args:
-        video: with an absolute path.
+        path: of the video, absolute.
+        shown: its path as the user gave it.
+        name: see `Video`.
         questions: id and text of each.
         digest: of the file's content.
     """
 
-    video: Video
+    path: str
+    shown: str
+    name: str
     questions: tuple[tuple[str | None, str], ...]
     digest: str | None
 
