@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.page import ROOT
 from benchmarks.shapes_long import export, measured
 from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, Chosen, shows_card
 from benchmarks.shapes_long_tables import DATA, PAGE, read_measured, tables, verdict
@@ -109,6 +110,12 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     assert "| random | 100 ± 0 | 0 ± 0 |" in text
     assert "| rule | 1/10 | 2/10 |" in text
     assert "24 videos (6 of 2 min, 6 of 10 min, 6 of 30 min, 6 of 60 min), 192 questions" in text
+
+
+def test_the_readme_has_the_figure_of_the_page() -> None:
+    (shipped,) = re.findall(r"\*\*shipped: .*: (\S+ ± \S+ points)\.", PAGE.read_text())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"answers {shipped} more than 32 uniform frames (30 rendered videos" in readme
 
 
 def test_the_page_has_the_tables_of_the_data() -> None:
