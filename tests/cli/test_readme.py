@@ -116,7 +116,7 @@ def test_the_way_without_a_gpu_takes_what_is_pinned() -> None:
     planned = subprocess.run(
         ["make", "-n", "-B", "demo", "CPU=1"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    torch = r"--no-deps --constraint constraints.txt torch torchvision --index-url \S+/cpu"
+    torch = r"--constraint constraints.txt --no-deps --index-url \S+/cpu torch torchvision"
     assert re.search(torch, planned)
     assert "--no-deps --constraint" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     pins = (ROOT / "src/dycoke_cli/tested.txt").read_text(encoding="utf-8")
