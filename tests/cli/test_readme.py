@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -22,8 +23,9 @@ VENV = ROOT / ".venv"
 
 
 def blocks(language: str, page: str = README) -> list[str]:
-    """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    """The fenced blocks of a language, also those of list items."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    return [dedent(block) for block in found]
 
 
 def in_shell(
