@@ -19,8 +19,10 @@ SOURCE = ROOT / "src" / "dycoke_cli"
 DATES = {
     "evaluation/run_record.py": "date of a run",
     "evaluation/scoring/judge.py": "date of a verdict",
+    "models/files/fingerprint.py": "whether a file's last change is old",
     "server/replies.py": "`created` of OpenAI's replies",
-    "server/routes.py": "`created` of OpenAI's list of models",
+    "server/responses/responses_reply.py": "`created_at` of OpenAI's responses",
+    "server/service.py": "`created` of OpenAI's list of models",
     "storage/cache_folder.py": "time of a file's last use, which is later than all others",
     "tuning/reporting.py": "date of a tuning",
 }

@@ -15,7 +15,7 @@ import pytest
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.visionzip import VisionZip
-from dycoke_cli.engine import encoded_video
+from dycoke_cli.engine import cached_encoding, encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
@@ -108,9 +108,9 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
-    encode, ask = encoded_video.encode_video, answering.ask_together
+    encode, ask = cached_encoding.encode_video, answering.ask_together
     monkeypatch.setattr(
-        encoded_video, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+        cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     monkeypatch.setattr(
         answering,
@@ -134,9 +134,9 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[Any] = []
-    encode = encoded_video.encode_video
+    encode = cached_encoding.encode_video
     monkeypatch.setattr(
-        encoded_video, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
+        cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     (job,) = jobs_in(CLIPS, QUESTIONS[0])[:1]
     # VisionZip needs the attention of the vision tower; what comes first doesn't.

@@ -101,7 +101,8 @@ def test_names_that_no_file_can_have() -> None:
     "address", ["http://example.org/a.mp4", "https://example.org/a", "s3://b/k"]
 )
 def test_address(address: str) -> None:
-    assert refused(address) == f"{address} is an address, not a file: download it first"
+    line = "" if address.startswith("s3") else f" (`yt-dlp -o clip.mp4 {address}`)"
+    assert refused(address) == f"{address} is an address, not a file: download it first{line}"
     assert "download it first" in refused(Path(address))  # type: ignore[arg-type]
 
 

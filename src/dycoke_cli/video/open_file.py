@@ -63,8 +63,10 @@ def advice_on_address(path: str) -> str | None:
         return "is an address, not a path: leave out the file:// in front"
     if not _ADDRESS.match(path):
         return None
-    address = shlex.quote(display_name(path))
-    return f"is an address, not a file: download it first (`yt-dlp -o clip.mp4 {address}`)"
+    advice = "is an address, not a file: download it first"
+    if "://" in path and not path.lower().startswith("http"):
+        return advice  # as that of a bucket
+    return f"{advice} (`yt-dlp -o clip.mp4 {shlex.quote(display_name(path))}`)"
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -205,7 +205,7 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
     """And with it the frames and their encoding, under all methods."""
     _, items = opened("mvbench", tmp_path)
     rows = [
-        KeptRow(spec, spec.create().parameters(), setup=None)  # type: ignore[arg-type]
+        KeptRow(spec, spec.create().parameters(), Setup("", "mvbench", "1", "test", {}, {}, None))
         for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}

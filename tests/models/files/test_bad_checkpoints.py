@@ -71,7 +71,7 @@ def test_an_index_that_cannot_be_read(content: str, folder: Path) -> None:
         ),
         (
             {"model_type": "frodo", "transformers_version": "4.2.0"},
-            r"'frodo', which transformers \d.* doesn't know and which isn't supported \(suppo",
+            r"'frodo', which transformers \d.* doesn't know and which isn't supported; `dycoke",
         ),
         ({"model_type": "frodo", "transformers_version": "?"}, "'frodo', which transformers"),
         (
