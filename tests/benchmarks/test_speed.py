@@ -172,7 +172,7 @@ def test_the_command_on_the_bundled_model(tmp_path: Path) -> None:
     flags = ["--model", "mini", "--frames", "8x1", "--language", "8x1", "--no-int8"]
     done = CliRunner().invoke(app, [*flags, "--tokens", "3", "--journal", str(journal)])
     assert done.exit_code == 0, done.output
-    assert "| 8 frames, language model alone, 1 run | prefill, s |" in done.output
+    assert "| 8 frames, language model alone, 1 run | loading, s | prefill, s |" in done.output
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {line["part"] for line in lines} == {"whole", "language"}
     assert len(lines) == 13
