@@ -9,10 +9,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks.cells import Document, baseline, by_spec, correct, difference, head, line, points
+from benchmarks.cells import (
+    Document,
+    baseline,
+    by_spec,
+    correct,
+    difference,
+    head,
+    line,
+    percent,
+    points,
+)
 from benchmarks.rival_tables import label
-
-_BUDGET = "retain="
 
 
 def seeds_table(documents: Mapping[str, Document]) -> str:
@@ -40,19 +48,13 @@ def seeds_table(documents: Mapping[str, Document]) -> str:
         lines.append(
             line(
                 label(spec),
-                _budget(spec),
+                percent(rows[0]["parameters"].get("retain")),
                 *map(difference, rows),
                 points(statistics.mean(found)),
                 _spread(found),
             )
         )
     return "\n".join(lines)
-
-
-def _budget(spec: str) -> str:
-    """The share of tokens that a row was given; empty where the method has its own."""
-    given = [one for one in spec.split(":") if one.startswith(_BUDGET)]
-    return f"{100 * float(given[0].removeprefix(_BUDGET)):.0f} %" if given else ""
 
 
 def _spread(found: Sequence[float]) -> str:

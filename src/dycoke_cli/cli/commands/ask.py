@@ -76,7 +76,6 @@ def ask(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
-    from dycoke_cli.cli.commands.fitted import fitting_of
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
     from dycoke_cli.video.pictures import as_named, sources
 
@@ -136,6 +135,8 @@ def ask(
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
             if bound is not None:
+                from dycoke_cli.cli.commands.fitted import fitting_of
+
                 planned = fitting_of(files, request, bound, free_method=free_method, memory=memory)
                 choice = planned.choice()
                 request = planned.applied(choice)
@@ -160,6 +161,8 @@ def ask(
         presenter.stage("start")
         loaded = None
         if bound is not None:
+            from dycoke_cli.cli.commands.fitted import fitting_of
+
             planned = fitting_of(files, request, bound, free_method=free_method)
             request, loaded = planned.settled(presenter)
         from dycoke_cli.runs.conversation import Conversation, converse

@@ -55,7 +55,6 @@ def probe(
     No model is loaded.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.cli.commands.fitted import fitting_of
     from dycoke_cli.models.prompts.audio_rate import listening
     from dycoke_cli.models.resolve import find
     from dycoke_cli.video.decoder import Decoder
@@ -67,6 +66,8 @@ def probe(
         source, budget = find(name), budget_of(fit)
         chosen: FitChoice | Absent = ABSENT
         if budget is not None:
+            from dycoke_cli.cli.commands.fitted import fitting_of
+
             options = (LoadOptions(), sampling, Method(), GenerationOptions())
             request = Request(name, *options, limits=limits)
             planned = fitting_of([video], request, budget, free_method=True)
