@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -42,6 +46,40 @@ def test_a_real_pipe(make_clip: MakeClip) -> None:
     with os.fdopen(reading, "rb") as stdin, spooled(stdin) as file:
         file.seek(0)
         assert file.read() == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a thread can't be signalled there")
+def test_a_signal_that_does_not_interrupt_the_read_is_handled() -> None:
+    """One that another thread received: Python's handler waits for this thread to wake up."""
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        raise InterruptedError("the handler ran")
+
+    def send() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        handled.wait(20)
+        os.close(writing)
+
+    handled = threading.Event()
+    reading, writing = os.pipe()
+    before = signal.signal(signal.SIGUSR1, handle)
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        began = time.monotonic()
+        with (
+            os.fdopen(reading, "rb") as stdin,
+            pytest.raises(VideoError) as error,
+            spooled(stdin),
+        ):
+            pytest.fail("the stream ended")
+        assert isinstance(error.value.__cause__, InterruptedError)
+        assert time.monotonic() - began < 15
+    finally:
+        handled.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file there has a name until it is closed")
@@ -85,7 +123,7 @@ def test_terminal() -> None:
 
 def test_unreadable_stdin(temporary: Path) -> None:
     class Broken(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
+        def read1(self, size: int | None = -1) -> bytes:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(VideoError, match=r"on stdin can't be read \(Input/output error\)"):

@@ -6,10 +6,13 @@ however this process ends.
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from dycoke_cli.errors import OutputError, UsageError, VideoError
@@ -17,6 +20,7 @@ from dycoke_cli.video.file_names import STDIN_NAME
 
 MAX_SPOOLED_BYTES = 8 * 1024**3
 _CHUNK_BYTES = 1024**2
+_SIGNAL_CHECK_S = 1.0
 
 
 @contextmanager
@@ -77,6 +81,19 @@ def _chunks(stdin: BinaryIO, limit_bytes: int) -> Iterator[bytes]:
 
 def _read(stdin: BinaryIO) -> bytes:
     try:
-        return stdin.read(_CHUNK_BYTES)
+        _wait(stdin)
+        return stdin.read1(_CHUNK_BYTES)  # type: ignore[attr-defined]
     except OSError as error:
         raise VideoError(f"{STDIN_NAME} can't be read ({error.strerror}): name a file") from error
+
+
+def _wait(stdin: BinaryIO) -> None:
+    """Wait until a stream has data or ends, so that a signal is handled within a second.
+
+    A signal that arrives after Python's last check and before `read` has begun doesn't interrupt
+    it: the command would end only when the pipe's other end writes or closes.
+    """
+    if os.name == "posix":  # Windows can wait for sockets alone
+        with suppress(io.UnsupportedOperation):  # a stream without a file descriptor never blocks
+            while not select.select([stdin], [], [], _SIGNAL_CHECK_S)[0]:
+                pass
