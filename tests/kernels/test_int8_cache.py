@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,33 @@ def test_the_second_start_computes_the_same_from_the_cache_alone(
     assert {layer.weight.dtype for layer in map(second.model.get_submodule, layers)} == {
         getattr(torch, dtype)
     }
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values())
+def test_threads_restore_the_same_layers(
+    model: Path, kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dycoke_cli.kernels.choice.int8_kernels", lambda: {"int8": kernel})
+    monkeypatch.setattr(int8_linear, "_FBGEMM_OUTPUTS", 100)  # parts, which threads pack as well
+    options = {"device": "cpu", "dtype": "float32", "quantize": "int8"}
+    first = load(str(model), **options)
+    together, threads = threading.Barrier(3), []
+    read = Int8Cache.read
+
+    def wait(*arguments: Any) -> Any:
+        if len(threads) < 3:
+            threads.append(threading.get_ident())
+            together.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(Int8Cache, "read", wait)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    filters = list(warnings.filters)
+    second = load(str(model), **options)
+    assert len({*threads}) == 3
+    assert torch.equal(logits(first), logits(second))
+    assert warnings.filters == filters
+    assert second.warnings == first.warnings
 
 
 @pytest.mark.skipif(Int8Linear not in KERNELS.values(), reason="oneDNN has no int8 product here")

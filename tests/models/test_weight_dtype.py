@@ -13,8 +13,10 @@ import torch
 
 from dycoke_cli import load
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models import load as load_module
 from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.devices import bfloat16_warning
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, choose_dtype
@@ -210,3 +212,33 @@ def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
     for has, expected in ((EMULATES, torch.float32), (COMPUTES, torch.bfloat16)):
         on(has)
         assert choose(str(folder), LoadOptions(device="cpu")).dtype == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "capability", "hip", "warns"),
+    [
+        ("cuda", torch.bfloat16, (7, 5), None, True),  # T4
+        ("cuda", torch.bfloat16, (7, 0), None, True),  # V100
+        ("cuda", torch.bfloat16, (8, 0), None, False),  # A100
+        ("cuda", torch.bfloat16, (12, 0), None, False),
+        ("cuda", torch.float16, (7, 5), None, False),
+        ("cuda", torch.bfloat16, (7, 5), "7.1", False),  # an AMD GPU
+        ("cpu", torch.bfloat16, (7, 5), None, False),
+    ],
+)
+def test_a_gpu_without_bfloat16(
+    device: str, dtype: torch.dtype, capability: tuple[int, int], hip: str | None, warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    warning = bfloat16_warning(torch.device(device), dtype)
+    assert (warning is not None) is warns
+    if warning:
+        assert warning.startswith("Tesla T4 has no bfloat16 instructions: --dtype float16 is")
+
+
+def test_loading_warns_of_such_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_module, "bfloat16_warning", lambda device, dtype: f"{device}, {dtype}")
+    assert "cpu, torch.float32" in load("mini", device="cpu", dtype="float32").warnings

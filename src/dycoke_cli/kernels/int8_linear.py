@@ -7,8 +7,10 @@ measured to be faster.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -32,6 +34,7 @@ _BLOCK = 64
 _FBGEMM_OUTPUTS = 8192
 # Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
+_FILTERS = threading.Lock()
 
 
 Tensors = dict[str, torch.Tensor]
@@ -185,12 +188,10 @@ class FbgemmInt8Linear(RoundedLinear):
         self._restore(self.rounded(weight))
 
     def _restore(self, kept: Tensors) -> None:
-        parts = zip(
-            kept["weight"].split(_FBGEMM_OUTPUTS),
-            kept["scales"].split(_FBGEMM_OUTPUTS),
-            strict=True,
-        )
-        self._packed = [_pack_for_fbgemm(*part) for part in parts]
+        parts = [kept[name].split(_FBGEMM_OUTPUTS) for name in ("weight", "scales")]
+        # Packing runs on one thread, and an output layer can have a fifth of a model's weights.
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            self._packed = list(threads.map(_pack_for_fbgemm, *parts))
 
     def kept(self) -> Tensors:
         """See `RoundedLinear`: weights and scales; packed ones can't be had as bytes."""
@@ -325,7 +326,10 @@ def _pack_for_fbgemm(weight: torch.Tensor, scales: torch.Tensor) -> Any:
 
 @contextmanager
 def _undeprecated() -> Iterator[None]:
-    """Hide that torch 2.13 and later warn of quantized tensors, which are deprecated."""
-    with warnings.catch_warnings():
+    """Hide that torch 2.13 and later warn of quantized tensors, which are deprecated.
+
+    Filters of warnings are those of the whole process: one thread at a time may change them.
+    """
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import itertools
 from collections.abc import Callable, Collection, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ Routers and gates of mixtures of experts are smaller, too; rounding could select
 """
 MIN_PACKED_WEIGHTS = 512 * 512
 """Minimum weights of a layer that is packed by default; smaller ones only if measured faster."""
+_RESTORED_AT_ONCE = 4
+"""Maximum layers that are restored at the same time: their copies have to fit beside the model."""
 _TRIM_BYTES = 64 * 1024**2
 """Bytes of freed weights after which the C library returns free memory to the system."""
 # Activations for which oneDNN has the formula of transformers.
@@ -43,6 +46,8 @@ _EPILOGUES: dict[type[nn.Module], Epilogue] = {
     type(ACT2FN["gelu"]): GELU,
     type(ACT2FN["gelu_pytorch_tanh"]): GELU_TANH,
 }
+
+_Replacement = Callable[[nn.Linear], PackedLinear | None]
 
 
 def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
@@ -65,6 +70,7 @@ def use_int8(
     kernels: Mapping[str, type[RoundedLinear]] | None = None,
     cache: Int8Cache | None = None,
     on_rounded: Callable[[int, int], None] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Quantize the linear layers of the decoder, output and vision tower to int8, in place.
 
@@ -75,22 +81,29 @@ def use_int8(
         cache: rounded weights of earlier loads. The stock weights of a layer that it has aren't
             read, and those that it lacks are added.
         on_rounded: called with (layers done, layers in total) for each layer that the cache lacks.
+        dtype: that all else is converted to, and that has every value of the model's own; None
+            leaves it.
     """
     if kernels is None:
         kernels = dict.fromkeys(to_round(model), next(iter(int8_kernels().values())))
-    done = itertools.count(1)
 
-    def rounding(name: str, kind: type[RoundedLinear]) -> Callable[[nn.Linear], PackedLinear]:
-        def pack(linear: nn.Linear) -> PackedLinear:
-            number = next(done)
+    def restoring(name: str, kind: type[RoundedLinear]) -> _Replacement:
+        def restore(linear: nn.Linear) -> PackedLinear | None:
             stored = cache and cache.read(name, kind.__name__, kind.layout(linear))
-            if cache and stored:
-                try:
-                    return kind(linear, stored)
-                except ValueError:
-                    cache.refuse()
+            if not (cache and stored):
+                return None
+            try:
+                return kind(linear, stored)
+            except ValueError:
+                cache.refuse()
+                return None
+
+        return restore
+
+    def rounding(name: str, kind: type[RoundedLinear]) -> _Replacement:
+        def pack(linear: nn.Linear) -> PackedLinear:
             if on_rounded is not None:
-                on_rounded(number, len(kernels))
+                on_rounded(next(done), len(kernels))
             layer = kind(linear)
             if cache is not None:
                 cache.write(name, kind.__name__, layer.kept())
@@ -98,7 +111,15 @@ def use_int8(
 
         return pack
 
-    _replace(model, {name: rounding(name, kind) for name, kind in kernels.items()})
+    restored: Set[str] = frozenset()
+    if cache is not None and cache.folder.exists():
+        # A core checks and packs a third of a GB/s, which is most of a later start's time.
+        restorable = {name: restoring(name, kind) for name, kind in kernels.items()}
+        restored = _replace(model, restorable, min(_RESTORED_AT_ONCE, torch.get_num_threads()))
+    done = itertools.count(len(restored) + 1)
+    missing = {n: rounding(n, kind) for n, kind in kernels.items() if n not in restored}
+    _replace(model, missing)
+    _copy_others(model, dtype)
 
 
 def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
@@ -120,27 +141,13 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
     for _, activation in epilogues.values():
         model.set_submodule(activation, nn.Identity())
 
-    def pack(name: str) -> Callable[[nn.Linear], PackedLinear]:
+    def pack(name: str) -> _Replacement:
         return lambda linear: Bfloat16Linear(linear, epilogues.get(name, (NO_EPILOGUE, ""))[0])
 
     _replace(model, {name: pack(name) for name in packed})
+    if packed:
+        _copy_others(model)
     return bool(packed)
-
-
-def widen(model: Any, dtype: torch.dtype) -> None:
-    """Convert a model with int8 layers to a wider dtype, in place.
-
-    Args:
-        model: a stock model, of which `use_int8` replaced layers.
-        dtype: that has every value of the model's own.
-    """
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    for part in model.modules():
-        if isinstance(part, PackedLinear):
-            part.set_dtype(dtype)
-        if hasattr(part, "config"):
-            part.config.dtype = dtype
 
 
 def to_round(model: Any) -> list[str]:
@@ -194,28 +201,58 @@ def packed_bytes(model: Any) -> int:
     return sum(part.packed_bytes for part in model.modules() if isinstance(part, PackedLinear))
 
 
-def _replace(model: Any, replacements: Mapping[str, Callable[[nn.Linear], PackedLinear]]) -> None:
+def _replace(
+    model: Any, replacements: Mapping[str, _Replacement], at_once: int = 1
+) -> frozenset[str]:
     """Replace layers one by one, freeing the stock weights of each before the next is packed.
 
     The peak of memory is a whole model plus the copy of one layer. The largest layer comes last,
     when quantized copies of the others have already freed memory; `load_memory._replacing` predicts
-    the peak from this order. All other tensors are copied, because they may be mapped from the
-    model's file: a single view would keep the whole mapping, with the stock weights, in memory.
+    the peak from this order.
+
+    Args:
+        model: a stock model.
+        replacements: of each layer, by layer name; one that returns None leaves it.
+        at_once: number of layers that are replaced at the same time, in threads.
+
+    Returns:
+        Names of the layers that were replaced.
     """
-    if not replacements:
-        return
-    freed = 0
-    for name in sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel()):
-        layer = model.get_submodule(name)
-        model.set_submodule(name, replacements[name](layer))
-        freed += layer.weight.nbytes
-        del layer  # the last reference to the stock weights
-        if freed >= _TRIM_BYTES:
-            freed = 0
-            _trim()
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()
+    freed, replaced = 0, []
+    names = sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel())
+    with ThreadPoolExecutor(at_once) as threads:
+        for first in range(0, len(names), at_once):
+            some = names[first : first + at_once]
+            made = threads.map(lambda name: replacements[name](model.get_submodule(name)), some)
+            for name, layer in zip(some, made, strict=True):
+                if layer is not None:
+                    freed += model.get_submodule(name).weight.nbytes
+                    model.set_submodule(name, layer)
+                    replaced.append(name)
+            if freed >= _TRIM_BYTES:
+                freed = 0
+                _trim()
+    return frozenset(replaced)
+
+
+def _copy_others(model: Any, dtype: torch.dtype | None = None) -> None:
+    """Copy all tensors that weren't replaced, converting the parameters to a dtype.
+
+    They may be mapped from the model's file: a single view would keep the whole mapping, with the
+    stock weights, in memory.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype or parameter.dtype, copy=True)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.clone()
     _trim()
+    if dtype is None:
+        return
+    for part in model.modules():
+        if isinstance(part, PackedLinear):
+            part.set_dtype(dtype)
+        if hasattr(part, "config"):
+            part.config.dtype = dtype
 
 
 def _trim() -> None:

@@ -31,11 +31,16 @@ from dycoke_cli.kernels.replacing import (
     use_custom_attention,
     use_int8,
     use_packed,
-    widen,
 )
 from dycoke_cli.kernels.timing import bfloat16_factor
 from dycoke_cli.models.catalog import Entry
-from dycoke_cli.models.devices import device_names, has_device_map, input_device, working_devices
+from dycoke_cli.models.devices import (
+    bfloat16_warning,
+    device_names,
+    has_device_map,
+    input_device,
+    working_devices,
+)
 from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
@@ -239,16 +244,16 @@ def load(
     warnings = [MEANINGLESS] if options.random_weights else []
     if resolved.emulated is not None:
         warnings.append(resolved.emulated.warning(bfloat16_factor()))
+    warnings += filter(None, [bfloat16_warning(resolved.device, resolved.dtype)])
     # int8 first: it replaces stock linear layers, and `use_packed` packs those that are left.
     if own_int8:
         cache = None
         if identity is not None:
             cache = _int8_cache(source.name, identity["weights"], model, kernels.int8)
         on_rounded = None if on_stage is None else partial(on_stage, "pack")
-        use_int8(model, kernels.int8, cache, on_rounded)
+        converted = resolved.dtype if wider else None
+        use_int8(model, kernels.int8, cache, on_rounded, converted)
         warnings += cache.problems if cache else []
-    if wider:
-        widen(model, resolved.dtype)
     if fast:
         use_custom_attention(model, kernels.attention)
     if fast and one_device:
