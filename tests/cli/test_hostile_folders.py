@@ -17,7 +17,7 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files import tokenizer_trial
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_process
 from tests.cli.hostile_folders import FOLDERS, WROTE, copy_of_bundled
 

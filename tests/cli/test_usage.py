@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.runs import conversation
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here

@@ -24,7 +24,7 @@ from dycoke_cli.compression.methods import (
 from dycoke_cli.engine import binding
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import resolve
+from dycoke_cli.models import reference, resolve
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig
@@ -68,7 +68,7 @@ def test_a_file_and_a_stock_configuration_have_the_same_traits(name: str) -> Non
 
 def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
     loaded = load("mini", device="cpu")
-    found = resolve.find("mini")
+    found = reference.find("mini")
     known = StoredConfig({**loaded.model.config.to_dict()}).traits("mini")
     assert loaded.traits == known == resolve.choose("mini").traits == resolve.choose(found).traits
     expected = DyCoke().parameters() | {"prune_layer": 9, "positions": "kept"}
@@ -189,7 +189,7 @@ def test_in_one_ask_a_method_is_bound_once_and_a_model_found_once(
         return counting
 
     monkeypatch.setattr(binding, "settle", counted("settle", bound.settle))
-    find = counted("find", resolve.find)
+    find = counted("find", reference.find)
     for module in (resolve, conversation, audio_rate):
         monkeypatch.setattr(module, "find", find)
     monkeypatch.setattr(DyCoke, "__post_init__", counted("DyCoke", DyCoke.__post_init__))

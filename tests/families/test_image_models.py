@@ -18,7 +18,7 @@ from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.reference import ModelRef
 from tests.covering import covered
 from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
 from tests.families.stock import QUESTION, Masked, clip

@@ -7,7 +7,8 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.resolve import find, fingerprint
+from dycoke_cli.models.reference import find
+from dycoke_cli.models.resolve import fingerprint
 
 
 def test_a_catalog_name():

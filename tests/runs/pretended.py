@@ -16,7 +16,7 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed

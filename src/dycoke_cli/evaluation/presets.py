@@ -134,7 +134,7 @@ class Preset:
         from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.memory.flops import visual_flops
         from dycoke_cli.models.files.on_disk import stored_config
-        from dycoke_cli.models.resolve import find
+        from dycoke_cli.models.reference import find
 
         source = find(self.model)
         stored = stored_config(source)

@@ -24,7 +24,7 @@ from dycoke_cli.guard.calibration import Attempt
 from dycoke_cli.models.families import CHECKPOINT_KEY
 from dycoke_cli.models.files.on_disk import config_in, folder_of
 from dycoke_cli.models.files.weight_files import loaded_files
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from dycoke_cli.models.settings import settings_file
 from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__

@@ -43,20 +43,15 @@ from dycoke_cli.models.devices import (
 )
 from dycoke_cli.models.discovery.layout_cache import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
+from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
 from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_fit import fit_of
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
-from dycoke_cli.models.resolve import (
-    ModelRef,
-    ResolvedModel,
-    choose,
-    commit_here,
-    explained,
-    stored_dtype,
-)
+from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.resolve import ResolvedModel, choose, commit_here, stored_dtype
 from dycoke_cli.models.traits import DecodeAttention, ModelTraits, traits_of
 from dycoke_cli.stock.model_class import auto_class
 from dycoke_cli.stock.quiet import quiet_libraries
@@ -194,7 +189,7 @@ def load(
     """Load a model by catalog name, folder or hub id.
 
     Args:
-        name: what `--model` takes, or what `resolve.find` found by that.
+        name: what `--model` takes, or what `reference.find` found by that.
         on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
             the first time.
         fit: receives `LoadedModel.fit` before the weights are read; not with random weights.

@@ -1,25 +1,20 @@
-"""Resolves a catalog name, folder or hub id to a model that can be loaded.
+"""Resolves a reference to a model that can be loaded.
 
-`find` needs no torch, `read_config` reads or downloads config.json, and `choose` makes all checks
-that don't need the weights.
+`read_config` reads or downloads config.json, and `choose` makes all checks that don't need the
+weights.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, CONFIGURATIONS, Entry, published
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, published
 from dycoke_cli.models.families import (
     CHECKPOINT_KEY,
     FAMILIES,
@@ -29,16 +24,16 @@ from dycoke_cli.models.families import (
     family_of,
 )
 from dycoke_cli.models.files.fingerprint import folder_fingerprint
-from dycoke_cli.models.files.hub_client import check_hub_answers
+from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.files.small_files import CONFIG, check_small_files
 from dycoke_cli.models.files.weight_files import (
-    check_folder,
     check_references,
     hub_reader,
     missing_parts,
     stored_bytes,
 )
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
@@ -46,27 +41,6 @@ from dycoke_cli.stock.importing import uncollected
 
 if TYPE_CHECKING:
     import torch
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Part of the error of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
-_NO_SAFETENSORS = "file named model.safetensors"
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """Reference to a model: its name and the location of its files.
-
-    Args:
-        name: for reports and errors.
-        location: a local folder, or a hub id.
-        entry: of the catalog, or None.
-        local: whether `location` is a folder.
-    """
-
-    name: str
-    location: str
-    entry: Entry | None
-    local: bool
 
 
 @dataclass(frozen=True)
@@ -150,35 +124,6 @@ def identity(
     } | ({} if code is None else {"plugin": code})
 
 
-def find(name: str) -> ModelRef:
-    """Find a model by catalog name, folder or hub id; nothing is downloaded.
-
-    Raises:
-        ModelError: nothing has this name, or the folder has no weights that can be loaded.
-    """
-    # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
-    # doesn't change the meaning of a script. `./mini` is always the folder.
-    entry = CATALOG.get(name)
-    if entry is not None:
-        location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
-        return ModelRef(name, location, entry, local=entry.repo is None)
-    if os.path.isdir(name):
-        check_folder(Path(name))
-        return ModelRef(name, name, None, local=True)
-    if os.path.exists(name):
-        raise ModelError(f"{name!r} is a file; give the folder that holds the model")
-    if "://" in name:
-        raise ModelError(
-            f"{name!r} is an address; give the model's hub id (--model OWNER/NAME) or a folder"
-        )
-    # "./model" and "../model" look like hub ids, but are misspelt folders.
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
-        return ModelRef(name, name, None, local=False)
-    matches = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
-    hint = f"did you mean {matches[0]}?" if matches else "`dycoke models` lists all names"
-    raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
-
-
 def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str | None]:
     """Read a model's configuration; downloads the file of a hub model if necessary.
 
@@ -211,13 +156,6 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
         check_references(source.name, hub_reader(source.location, path.parent.name))
         config = AutoConfig.from_pretrained(path.parent, trust_remote_code=False)
         return text_part(config), path.parent.name
-
-
-def hub_folder(repo: str) -> Path:
-    """Folder of a model in the hub client's cache; it may be incomplete or not exist."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def commit_here(source: ModelRef, revision: str | None) -> str | None:
@@ -412,91 +350,3 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
             "drop one of them"
         )
     need("accelerate", EXTRA, "--device-map auto")
-
-
-@contextmanager
-def explained(source: ModelRef, part: str) -> Iterator[None]:
-    """Convert errors of the hub client and the loaders to a `ModelError` with one sentence.
-
-    Responses of the hub are validated from here on, too.
-
-    Args:
-        source: the model.
-        part: that is being read, for the message.
-
-    Raises:
-        ModelError: in place of any other error.
-    """
-    if not source.local:
-        check_hub_answers()
-    try:
-        yield
-    except (DycokeError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # a panic in a Rust library isn't an Exception
-        raise ModelError(_sentence(source, part, error)) from error
-
-
-def unreachable(error: BaseException) -> bool:
-    """Whether an error of the hub client means that the hub can't be reached."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    # An HTTP status is an answer, even if the client then reports that the file isn't cached.
-    if isinstance(error.__cause__, HfHubHTTPError):
-        return False
-    if isinstance(error, (LocalEntryNotFoundError, ConnectionError, TimeoutError)):
-        return True
-    # By name, because the HTTP package of the client depends on its version.
-    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
-
-
-def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
-    """Text of the `ModelError` for an error, from the most specific cause to the least."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    name = source.location
-    # Downloads of a single file report "not in the cache"; the hub's status is the cause of that.
-    if isinstance(error.__cause__, HfHubHTTPError):
-        error = error.__cause__
-    if isinstance(error, GatedRepoError):
-        return f"{name} is gated: accept its licence on the hub and run `hf auth login`"
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"the hub has no model {name!r}, or shows it to others alone (`hf auth login`); "
-            "`dycoke models` lists all names"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return f"{name} has no such revision; give a branch, tag or commit, or none for the newest"
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        if status == 401:
-            return f"the hub refuses this machine's login; run `hf auth login` again for {name}"
-        if status == 429 or status >= 500:
-            return f"the hub doesn't serve {name} now (HTTP status {status}); try again later"
-    if "CAS Client Error" in str(error) or type(error).__module__ == "hf_xet":
-        return (
-            f"{name} can't be downloaded from Xet, the hub's storage; try again later, or set "
-            "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
-        )
-    if not source.local and unreachable(error):
-        begun = hub_folder(name).exists()
-        return (
-            f"{name} isn't{' all' if begun else ''} on this machine and the hub can't be reached; "
-            "connect once, or give a local folder with --model"
-        )
-    if _NO_SAFETENSORS in str(error):
-        return (
-            f"{name} has no safetensors weights, the only format that is loaded; use a "
-            "repository that has them, or convert them"
-        )
-    return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
-
-
-def _first_sentence(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0].rstrip(":. ")[:200]

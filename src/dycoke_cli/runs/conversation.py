@@ -25,7 +25,7 @@ from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.files.hub import first_download
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
 from dycoke_cli.models.prompts.audio_rate import listening
-from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.runs.faster_flags import faster_flags

@@ -21,7 +21,7 @@ from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, KeptShape
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs.fitting import AskedFrames, Fitting
 

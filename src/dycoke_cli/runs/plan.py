@@ -14,7 +14,8 @@ from dycoke_cli.models.files.on_disk import dtype_here, stored_config
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.audio_rate import listening
-from dycoke_cli.models.resolve import ModelRef, commit_here, find, identity
+from dycoke_cli.models.reference import ModelRef, find
+from dycoke_cli.models.resolve import commit_here, identity
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job, JobQuestion
 

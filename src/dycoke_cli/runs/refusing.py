@@ -18,7 +18,7 @@ from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.models.files.small_files import read_json
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import Plan, stored_plan

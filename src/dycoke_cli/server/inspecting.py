@@ -10,7 +10,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
 from dycoke_cli.models.files.on_disk import stored_config
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.refused import Refused

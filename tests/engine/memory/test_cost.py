@@ -40,7 +40,8 @@ from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.video_prompt import ShownFrames, make_prompt
-from dycoke_cli.models.resolve import ModelRef, choose, find
+from dycoke_cli.models.reference import ModelRef, find
+from dycoke_cli.models.resolve import choose
 from tests.families.tiny import make
 
 CLIP = ClipTokens(32, 196)

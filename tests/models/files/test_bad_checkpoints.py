@@ -18,7 +18,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load import load
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_a_repository_with_weights_in_another_format(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A repository is read file by file: that there is none of these is known at the end only.
-    from dycoke_cli.models import resolve
+    from dycoke_cli.models import reference
 
-    monkeypatch.setattr(resolve, "check_folder", lambda folder: None)
+    monkeypatch.setattr(reference, "check_folder", lambda folder: None)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(
         ModelError, match="has no safetensors weights, the only format that is loaded"

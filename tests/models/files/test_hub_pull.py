@@ -10,7 +10,7 @@ from huggingface_hub import DryRunFileInfo
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.files import hub
 from dycoke_cli.models.files.hub import Plan, check_space, pull
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 
 
 def file(name, size, here):

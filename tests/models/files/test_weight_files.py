@@ -17,7 +17,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.load import load
-from dycoke_cli.models.resolve import find
+from dycoke_cli.models.reference import find
 from tests.cli.harness import ROOT, run_process
 from tests.hub import COMMIT, Hub, Repo
 

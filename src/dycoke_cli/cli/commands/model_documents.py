@@ -30,7 +30,7 @@ from dycoke_cli.models.free_memory import (
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
-from dycoke_cli.models.resolve import ModelRef, find
+from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.weight_dtype import StoredWeights, weight_dtype
 from dycoke_cli.version import __version__
 

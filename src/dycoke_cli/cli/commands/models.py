@@ -21,7 +21,7 @@ from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
-    from dycoke_cli.models.resolve import ModelRef
+    from dycoke_cli.models.reference import ModelRef
 
 SHOWN = 16
 """Length of the short list: it fits on a terminal of 24 lines, including the legend."""
@@ -185,7 +185,7 @@ def default(
     if name is None:
         output.line(settings.default_model() or settings.BUNDLED)
         return
-    from dycoke_cli.models.resolve import find
+    from dycoke_cli.models.reference import find
 
     source = find(name)
     # Absolute, since the next command may run in another folder.
@@ -248,7 +248,7 @@ def info(
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.model_documents import one_model
     from dycoke_cli.cli.commands.model_tables import model_table
-    from dycoke_cli.models.resolve import find
+    from dycoke_cli.models.reference import find
 
     document = one_model(find(name))
     if as_json:
@@ -279,7 +279,7 @@ def pull(
     Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
     was at.
     """
-    from dycoke_cli.models.resolve import find
+    from dycoke_cli.models.reference import find
 
     source = find(name)
     if source.local:
@@ -311,7 +311,7 @@ def remove(
         dycoke models rm llava-onevision-0.5b
         dycoke models rm llava-onevision-0.5b --yes
     """
-    from dycoke_cli.models.resolve import find
+    from dycoke_cli.models.reference import find
 
     source = find(name)
     if source.local:

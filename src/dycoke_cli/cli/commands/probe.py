@@ -30,7 +30,7 @@ from dycoke_cli.video.info import VideoInfo
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-    from dycoke_cli.models.resolve import ModelRef
+    from dycoke_cli.models.reference import ModelRef
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -56,7 +56,7 @@ def probe(
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.models.prompts.audio_rate import listening
-    from dycoke_cli.models.resolve import find
+    from dycoke_cli.models.reference import find
     from dycoke_cli.video.decoder import Decoder
 
     with contextlib.ExitStack() as stack:

@@ -28,7 +28,7 @@ from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_conf
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.version import __version__
 
 SCHEMA = "dycoke.estimate/1"

@@ -32,7 +32,7 @@ from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.stock.sizes import Sizes
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"

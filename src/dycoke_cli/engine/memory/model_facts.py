@@ -21,7 +21,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ModelRef
+from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import cache_folder, write_whole

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.files.read_errors import explained, hub_folder, unreachable
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
 from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
 from dycoke_cli.models.files.weight_files import READ_SUFFIXES
-from dycoke_cli.models.resolve import ModelRef, explained, hub_folder, unreachable
+from dycoke_cli.models.reference import ModelRef
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -288,7 +289,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _pull_explained(source: ModelRef) -> Iterator[None]:
-    """Convert errors of the hub client to one sentence; see `resolve.explained`.
+    """Convert errors of the hub client to one sentence; see `read_errors.explained`.
 
     Raises:
         OutputError: the disk is full.

@@ -28,7 +28,8 @@ from dycoke_cli.models.files.small_files import (
 from dycoke_cli.models.files.weight_files import loaded_files
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ModelRef, download_bytes
+from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.resolve import download_bytes
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.models.weight_dtype import StoredWeights, WeightDtype, weight_dtype
 

@@ -14,10 +14,11 @@ from transformers import AutoProcessor
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
 from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
 from dycoke_cli.models.prompts.chat_template import check_template
-from dycoke_cli.models.resolve import ModelRef, explained
+from dycoke_cli.models.reference import ModelRef
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
 

@@ -17,6 +17,7 @@ from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.pixels import Inputs
+from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.prompts.chat_template import render
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import (
@@ -37,7 +38,8 @@ from dycoke_cli.models.prompts.video_prompt import (
     processor_memory_limited,
     text_ids,
 )
-from dycoke_cli.models.resolve import ModelRef, explained, family_in, read_config
+from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.kept_frames import decoded_size
 

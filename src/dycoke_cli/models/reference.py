@@ -1,0 +1,61 @@
+"""Finds a model by catalog name, folder or hub id; needs no torch, and downloads nothing."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
+from dycoke_cli.models.files.weight_files import check_folder
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Reference to a model: its name and the location of its files.
+
+    Args:
+        name: for reports and errors.
+        location: a local folder, or a hub id.
+        entry: of the catalog, or None.
+        local: whether `location` is a folder.
+    """
+
+    name: str
+    location: str
+    entry: Entry | None
+    local: bool
+
+
+def find(name: str) -> ModelRef:
+    """Find a model by catalog name, folder or hub id; nothing is downloaded.
+
+    Raises:
+        ModelError: nothing has this name, or the folder has no weights that can be loaded.
+    """
+    # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
+    # doesn't change the meaning of a script. `./mini` is always the folder.
+    entry = CATALOG.get(name)
+    if entry is not None:
+        location = str(BUNDLED_CHECKPOINT) if entry.repo is None else entry.repo
+        return ModelRef(name, location, entry, local=entry.repo is None)
+    if os.path.isdir(name):
+        check_folder(Path(name))
+        return ModelRef(name, name, None, local=True)
+    if os.path.exists(name):
+        raise ModelError(f"{name!r} is a file; give the folder that holds the model")
+    if "://" in name:
+        raise ModelError(
+            f"{name!r} is an address; give the model's hub id (--model OWNER/NAME) or a folder"
+        )
+    # "./model" and "../model" look like hub ids, but are misspelt folders.
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return ModelRef(name, name, None, local=False)
+    matches = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]}?" if matches else "`dycoke models` lists all names"
+    raise ModelError(f"there is no model {name!r} and no such folder; {hint}")
