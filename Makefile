@@ -30,14 +30,14 @@
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
 #               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
 #               `make smollm2-first`: its first 200 steps, checked (an hour on CPUs; resumes)
-# make docs     write docs/cli.md, the manual page and the scripts of completion from the code
+# make docs     write docs/reference.md, the manual page and the scripts of completion from the code
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
-#               and what other code was tried with is tried again (half an hour); writes docs/fuzz.md
+#               and what other code was tried with is tried again (half an hour); writes docs/dev/fuzz.md
 # make soak     a server under the worst bodies and 2,000 idle connections for five minutes; 500 questions in
 #               one process; 1,000 clips, broken ones among them, in a run that is killed ten times (half an
-#               hour; docs/batch.md has the long run)
+#               hour; docs/dev/testing.md has the long run)
 # make kills    kill batch, eval, tune and pull with SIGKILL at 200 random moments, run each again, and compare
 #               what is left with an undisturbed run (MOMENTS="--batch 80 --eval 50"; an hour; Linux)
 # make rehearsal  first contact with four published models, in their layout and at their true size, with

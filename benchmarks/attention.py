@@ -3,7 +3,7 @@
 `python -m benchmarks.attention` asks what happens in some videos of `shapes` (validation split)
 under DyCoke's defaults, writes what `dycoke inspect` does of each (JSON and a picture) into
 `--out`, and prints how often the KV selection was updated over all of them. `--write` makes the
-first picture that of docs/engine.md.
+first picture that of docs/dev/engine.md.
 """
 
 from __future__ import annotations

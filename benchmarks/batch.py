@@ -35,7 +35,7 @@ BATCHES = {
 }
 LOOP = "shell loop of `dycoke ask`"
 ONE_BY_ONE, LOCAL, _ = BATCHES
-PAGE, PICTURE = ROOT / "docs" / "batch.md", ROOT / "docs" / "batch.png"
+PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "batch.png"
 SAMPLE_EVERY_S = 0.25
 
 

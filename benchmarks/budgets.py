@@ -4,7 +4,7 @@ Each is drawn between the least that an answer takes and a tenth more than the m
 seed. Memory is the peak of a fresh process (VmHWM). Seconds are processor time of one thread, of
 calibration as well as of answers, medians of three: on a machine that is shared, what else runs
 hardly changes it. Prints a Markdown table; exit status 1 if a budget is exceeded by more than 10 %.
-`--write` also puts the table into docs/memory.md.
+`--write` also puts the table into docs/models.md.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--part", help=argparse.SUPPRESS)
-    parser.add_argument("--write", action="store_true", help="also write it into docs/memory.md")
+    parser.add_argument("--write", action="store_true", help="also write it into docs/models.md")
     arguments = parser.parse_args()
     if arguments.part:
         kind, _, value = arguments.part.partition(" ")
@@ -173,7 +173,7 @@ def main() -> None:
     table = "\n".join([*lines, "", f"{notes} {where()}"])
     print(table)
     if arguments.write:
-        put(table, NAME, Path(ROOT) / "docs" / "memory.md")
+        put(table, NAME, Path(ROOT) / "docs" / "models.md")
     if max(shares) > ALLOWED:
         raise SystemExit(1)
 

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md: every command's help page and the exit codes, as the code has them.
+"""Writes into docs/reference.md every command's help and the exit codes, as the code has them.
 
 `python -m benchmarks.cli_page` writes it; a test holds the page to the code.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from benchmarks.page import ROOT
+from benchmarks.page import ROOT, put
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
@@ -21,14 +21,7 @@ from dycoke_cli.cli.page import Page, Panel
 from dycoke_cli.cli.pages import page_of
 from dycoke_cli.errors import DycokeError
 
-PAGE = ROOT / "docs" / "cli.md"
-_HEAD = """\
-# The command line
-
-Written by `make docs` from the code: what `dycoke COMMAND --help` says of every command. `dycoke
-methods` and [methods.md](methods.md) have more on the compression methods, `dycoke schema` the JSON
-Schema of every output.
-"""
+PAGE = ROOT / "docs" / "reference.md"
 _SIGNALS = (
     (129, "Hung up (SIGHUP)."),
     (141, "The reader of stdout left (SIGPIPE), as in `| head`."),
@@ -37,10 +30,10 @@ _SIGNALS = (
 
 
 def text() -> str:
-    """The whole page, as Markdown."""
+    """The sections of all commands, and the exit codes, as Markdown."""
     root: Any = typer.main.get_command(app)
-    parts = [_HEAD, *(_section(page) for page in _pages(root, root.make_context("dycoke", [])))]
-    return "\n".join([*parts, _exit_codes()])
+    pages = _pages(root, root.make_context("dycoke", []))
+    return "\n".join([*map(_section, pages), _exit_codes()])
 
 
 def _pages(command: Any, context: Any) -> Iterator[Page]:
@@ -54,7 +47,7 @@ def _pages(command: Any, context: Any) -> Iterator[Page]:
 
 def _section(page: Page) -> str:
     name = page.usage.split(" [")[0].split(" COMMAND")[0]
-    blocks = [f"## {name}", page.summary, f"```console\n$ {page.usage}\n```"]
+    blocks = [f"### {name}", page.summary, f"```console\n$ {page.usage}\n```"]
     if page.examples:
         blocks.append(
             "Examples:\n\n```console\n" + "\n".join(f"$ {e}" for e in page.examples) + "\n```"
@@ -81,7 +74,7 @@ def exit_codes() -> list[tuple[int, str]]:
 
 def _exit_codes() -> str:
     rows = [f"| {code} | {meaning} |" for code, meaning in exit_codes()]
-    return "\n".join(["## Exit codes", "", "| code | meaning |", "|---|---|", *rows, ""])
+    return "\n".join(["### Exit codes", "", "| code | meaning |", "|---|---|", *rows])
 
 
 def _first_line(kind: type[DycokeError]) -> str:
@@ -101,8 +94,8 @@ def _escaped(text: str) -> str:
 
 
 def main(path: Path = PAGE) -> None:
-    """Write the page."""
-    path.write_text(text(), encoding="utf-8")
+    """Write them between the markers of the page."""
+    put(text(), "cli", path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What might make coverage better, as a plug-in: variants of stage 1 of `dycoke-plus`.
 
-Asked of a model with more tokens per frame, on its validation split (docs/dycoke-plus.md):
+Asked of a model with more tokens per frame, on its validation split (docs/results.md):
 
     DYCOKE_PLUGINS=benchmarks/coverage_leads.py python -m benchmarks.methods \
         --model runs/tokens-64/checkpoint --name tokens-64 --tables leads

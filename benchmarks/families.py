@@ -1,4 +1,4 @@
-"""Writes the table of docs/families.md: each family, how its layout is known, what it can serve.
+"""Writes the table of docs/models.md: each family, how its layout is known, what it can serve.
 
 `python -m benchmarks.families --write` writes it; without the flag it is printed. What isn't in the
 table of families is found here, on the tiny models of the tests.
@@ -15,7 +15,7 @@ from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import FAMILIES, Family
 from tests.families.tiny import UNLISTED_MAKERS, make
 
-PAGE = ROOT / "docs" / "families.md"
+PAGE = ROOT / "docs" / "models.md"
 _TESTS = {"listed": "tests/families/test_matrix.py", "found": "tests/families/test_unlisted.py"}
 
 

@@ -2,7 +2,7 @@
 
 The stages: `tests` runs the tests that need a CUDA device; `speed-32` and `speed-128` answer about
 so many frames with a model of 7 B and random weights; `vllm` has vLLM serve that model under load,
-and is skipped where vLLM and the plug-in for it (docs/vllm.md) aren't installed; `smollm2` trains
+and is skipped where vLLM and the plug-in for it (docs/serve.md) aren't installed; `smollm2` trains
 the first 200 steps of a model on SmolLM2 (training/README.md), and is skipped where that, or what
 training takes, isn't there. Each runs in a process of its own, for nine minutes at most. What is
 done is kept in `runs/gpu`, for one commit, device and version of the libraries: a stage that was
@@ -47,7 +47,7 @@ CUDA_TESTS = (
 TESTS = "tests.json"
 SERVING, TRAINING, DONE = "vllm", "smollm2", "done"
 APART = {
-    SERVING: ("benchmarks.serving", "docs/vllm.md", ("vllm", "dycoke_vllm")),
+    SERVING: ("benchmarks.serving", "docs/serve.md", ("vllm", "dycoke_vllm")),
     TRAINING: (
         "training.tests.first_steps",
         "training/README.md",
@@ -74,7 +74,7 @@ class Plan:
         training: the same of `training.tests.first_steps`.
         language: the language model that it takes.
         state: folder of what is done.
-        pages: folder with speed.md and memory.md.
+        pages: folder with speed.md and models.md.
         seconds: of a stage, at most.
         seconds_in_all: of all of them, at most.
         commit: of these sources; None asks git.
@@ -161,7 +161,7 @@ def write(plan: Plan) -> None:
     said = "The CUDA tests weren't run." if tests is None else f"CUDA tests: {tests['summary']}."
     for name, stages, page in (
         ("gpu speed", OF_GPU_SPEED, "speed.md"),
-        ("gpu memory", OF_GPU_MEMORY, "memory.md"),
+        ("gpu memory", OF_GPU_MEMORY, "models.md"),
     ):
         text = f"{course.page('{} frames', stages, heats)} {said}"
         put(text, name, plan.pages / page)

@@ -59,10 +59,7 @@ PAGES = [
     for page in (
         "README.md",
         "docs/methods.md",
-        "docs/dycoke-plus.md",
-        "docs/mini.md",
-        "docs/shapes.md",
-        "docs/speed.md",
+        "docs/results.md",
     )
 ]
 PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
@@ -291,8 +288,8 @@ _HEADINGS = {
     "at 25 % 60 videos don't tell from `dycoke-plus` (less than two standard errors) and the table "
     "of most videos hasn't: asked about all, by themselves and with proportional attention.\n\n",
     "positions": "### Original and contiguous positions\n\nAt 25 % kept. Authors' code for Qwen-VL "
-    "keeps positions, that for LLaVA-OneVision closes the gaps ([above](#positions)); these models "
-    "were trained on original ones alone.\n\n",
+    "keeps positions, that for LLaVA-OneVision closes the gaps "
+    "([positions](methods.md#positions)); these models were trained on original ones alone.\n\n",
 }
 """What stands above a table whose place is empty until a model was asked."""
 

@@ -1,4 +1,4 @@
-"""The table of docs/shapes.md: DyCoke at several budgets, by kind of question and of video."""
+"""The table of docs/results.md: DyCoke at several budgets, by kind of question and of video."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 second, keeps 512 tokens of each by several rules, and writes which of the needle's tokens are kept
 and what is answered into docs/data; an interrupted run resumes. `--model FOLDER --name NAME`
 measures another checkpoint of that world. `--report` makes the tables without a model, and
-`--write` puts them into docs/long-video.md.
+`--write` puts them into docs/results.md.
 """
 
 from __future__ import annotations

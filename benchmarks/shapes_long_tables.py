@@ -15,7 +15,7 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
 from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
 
-DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "long-video.md"
+DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
 SUFFIX = ".jsonl.xz"
 AT_LEAST = (1, 4)
 """Of recall: so many of the tokens that show the card are kept."""

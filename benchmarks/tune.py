@@ -1,10 +1,10 @@
-"""The evidence of docs/tune.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
+"""The evidence of docs/results.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
 
 `python -m benchmarks.tune` asks what isn't answered yet (an interrupted run resumes) and writes
 `docs/data/tune-MODEL.jsonl.xz`, of `--split test` `tune-MODEL-test.jsonl.xz`; `--export` writes
 what an interrupted run has. `--model` and `--name` measure another checkpoint of that world.
 `--report` makes the tables of docs/data, without a model; `--write` puts them and the picture into
-docs/tune.md.
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main() -> None:
     if arguments.report:
         for name, text in tables(arguments.data, arguments.name, LADDERS).items():
             if arguments.write:
-                put(text, name, ROOT / "docs" / "tune.md")
+                put(text, name, ROOT / "docs" / "results.md")
             else:
                 print(f"{name}\n\n{text}\n")
         if arguments.write:

@@ -1,4 +1,4 @@
-"""The tables of docs/tune.md, from kept answers alone: random draws of the videos asked."""
+"""The tables of docs/results.md, from kept answers alone: random draws of the videos asked."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.fuzzing.subjects import SUBJECTS
 from tests.fuzzing.trying import outcomes
 
 PLACE = ROOT / "runs" / "fuzz"
-PAGE = ROOT / "docs" / "fuzz.md"
+PAGE = ROOT / "docs" / "dev" / "fuzz.md"
 BLOCK = 250
 """Cases between two lines of the record."""
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the cases that are due")
     parser.add_argument("--case", type=int, help="one alone, in this process")
     parser.add_argument("--place", type=Path, default=PLACE, help="of the record and the findings")
-    parser.add_argument("--write", action="store_true", help="write docs/fuzz.md")
+    parser.add_argument("--write", action="store_true", help="write docs/dev/fuzz.md")
     given = parser.parse_args()
     os.nice(15)
     chosen = [s for s in SUBJECTS if not given.subject or any(n in s.name for n in given.subject)]

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from dycoke_cli import extras
+from tests.pages import section
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRAS = {name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "dev"}
@@ -30,7 +31,7 @@ def test_the_packages_of_an_extra(extra: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_page_has_each_extra_with_the_releases_that_were_tested() -> None:
     root = Path(__file__).parents[1]
-    page = (root / "docs" / "install.md").read_text(encoding="utf-8")
+    page = section("models.md", "Extras")
     rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE))
     assert {*rows} == {*EXTRAS}
     tested = (root / "src" / "dycoke_cli" / "tested.txt").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The examples of docs/plugins.md, as they stand there: as files, and as a package of their own."""
+"""The plug-ins of docs/reference.md, as they stand there: as files, and as a package."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from jsonschema import Draft202012Validator
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from tests import warm
 from tests.cli.harness import CLIP, PATIENCE_S, REAL, ROOT, Outcome
+from tests.pages import section
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+PAGE = section("reference.md", "Plug-ins")
 FILES = dict(re.findall(r"^`([\w.-]+)`:\n\n```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 # The bundled model's weights as a checkpoint of the page's family.
 STORE = """

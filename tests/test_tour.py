@@ -1,4 +1,4 @@
-"""docs/tour.md: a question takes the way that the page shows, file by file."""
+"""docs/dev/tour.md: a question takes the way that the page shows, file by file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "dycoke_cli"
-PAGE = (ROOT / "docs" / "tour.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "dev" / "tour.md").read_text("utf-8")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The file of docs/vlmevalkit.md as it stands there, in a stand-in of VLMEvalKit.
+"""The file of docs/evaluate.md for VLMEvalKit as it stands there, in a stand-in of it.
 
 The stand-in has the interface that the page relies on: `supported_VLM`, whose entries make a model;
 its `generate(message, dataset)`, which runs the stock processor and the stock `generate()`.
@@ -18,9 +18,10 @@ import torch
 
 from dycoke_cli import DyCoke, Sampling, Uncompressed, VideoSession, load, read
 from dycoke_cli.models.load import LoadedModel
-from tests.cli.harness import CLIP, ROOT
+from tests.cli.harness import CLIP
+from tests.pages import section
 
-PAGE = ROOT / "docs" / "vlmevalkit.md"
+PAGE = section("evaluate.md", "In VLMEvalKit")
 QUESTION = "What does the blue star do?"
 STOCK, OURS = "llava-onevision-qwen2-7b-ov-hf", "onevision-7b-dycoke"
 # What the stand-in's `run.py` does with each model that it is asked to run.
@@ -70,7 +71,7 @@ class Kit:
 def test_the_file_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    (file,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (file,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert STOCK in file
     assert OURS in file
     loaded = load("mini", device="cpu", dtype="float32")
@@ -85,7 +86,7 @@ def test_the_file_of_the_page(
     run = RUN.format(clip=str(CLIP), question=QUESTION, names=[STOCK, OURS])
     (tmp_path / "run.py").write_text(run)
 
-    exec(compile(file, str(PAGE), "exec"), {"__name__": "__main__"})
+    exec(compile(file, "docs/evaluate.md", "exec"), {"__name__": "__main__"})
 
     session = VideoSession(loaded, read(CLIP, Sampling(frames=8)))
     monkeypatch.setattr(loaded.model, "generate", generate)

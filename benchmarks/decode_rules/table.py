@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.page import ROOT
 from dycoke_cli.evaluation.scoring.statistics import clustered_mean
 
-DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "evidence.md"
+DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
 _PAPERS = ("dycoke", 3)
 """The rule and layer that others are compared with, at the same P."""
 _NAMES = {

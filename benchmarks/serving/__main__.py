@@ -5,7 +5,7 @@
 then with a model of LLaVA-OneVision 0.5B's shape and random weights. Nothing is cached: the video
 of each request is encoded. Methods take turns, so that other work on the machine hits all alike. An
 interrupted run resumes; what is measured goes to docs/data/serving.jsonl.xz. `--report` makes the
-tables of that file, without vLLM; `--write` puts them into docs/vllm.md.
+tables of that file, without vLLM; `--write` puts them into docs/serve.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.serving.measuring import Course, measure
 from benchmarks.serving.rows import add_rows, read_rows
 from benchmarks.serving.table import BASELINE, circumstances, table
 
-PAGE = ROOT / "docs" / "vllm.md"
+PAGE = ROOT / "docs" / "serve.md"
 RUN = ROOT / "runs" / "serving"
 RAW = DATA / f"serving{SUFFIX}"
 SPECS = (
@@ -50,7 +50,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of what is measured.")] = RUN,
     raw: Annotated[Path, typer.Option(help="File that the rows are put into.")] = RAW,
     report: Annotated[bool, typer.Option("--report", help="Measure nothing.")] = False,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/vllm.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/serve.md.")] = False,
 ) -> None:
     """Measure, and print the tables."""
     if not report:

@@ -26,6 +26,7 @@ from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from tests.pages import section
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 
@@ -261,8 +262,7 @@ def test_a_row_counted_by_hand() -> None:
 def test_figures_in_sentences_are_those_of_a_table() -> None:
     tables = re.compile(r"<!-- (decode-rules-\d+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
     figure = re.compile(r"\d+\.\d ± \d+\.\d")
-    # What comes behind it is of other tables (test_published_tables).
-    page = PAGE.read_text(encoding="utf-8").partition("\n## What multiple choice")[0]
+    page = section("results.md", "Rules of decode pruning on a published language model")
     known = {one for _, text in tables.findall(page) for one in figure.findall(text)}
     told = {*figure.findall(tables.sub("", page))}
     assert told

@@ -21,7 +21,7 @@ from benchmarks.speed.measured import Measured
 from training.architectures.smollm2 import FILE
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000, 4.0)
-PAGES = ("speed.md", "memory.md")
+PAGES = ("speed.md", "models.md")
 # Of what `pip install dycoke-cli` brings, all that transformers can do without, and pytest.
 ABSENT = ("av", "typer", "rich", "pytest", "psutil", "matplotlib", "skimage", "ray", "accelerate")
 
@@ -91,7 +91,7 @@ def test_all_stages_run_and_write_both_pages_and_none_is_run_again(
     assert capfd.readouterr().err.splitlines() == [
         "tests: done before",
         "speed-5: done before",
-        f"vllm: skipped, for {sys.executable} has no vllm (docs/vllm.md)",
+        f"vllm: skipped, for {sys.executable} has no vllm (docs/serve.md)",
         f"smollm2: skipped, for {sys.executable} has no typer (training/README.md)",
     ]
 

@@ -22,10 +22,9 @@ from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.param import parameters_of
 
-EVIDENCE = ROOT / "docs" / "evidence.md"
-RULES = re.compile(r"<!-- (decode-rules-\d+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
-"""Of test_decode_rules."""
-LONG = re.compile(r"<!-- long-evidence: .*? -->\n(.*?)\n<!-- /long-evidence -->", re.DOTALL)
+RESULTS = ROOT / "docs" / "results.md"
+MADE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+"""Every table. Those that aren't of TABLE are compared with the answers in tests of their own."""
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
 TABLE = re.compile(r"<!-- (headline|readme|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
@@ -52,17 +51,14 @@ def test_tables_are_made_of_the_answers(page: Path, texts: Mapping[str, str]) ->
         assert text == on_page(name, texts[name], page), f"`make tables` writes {name} anew"
 
 
-@pytest.mark.parametrize("page", [*PAGES, EVIDENCE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[str, str]) -> None:
     known = {figure for text in texts.values() for figure in FIGURE.findall(text)}
-    known |= {*FIGURE.findall("".join(two for _, two in RULES.findall(EVIDENCE.read_text())))}
-    # Made of kept answers, too: tests/benchmarks/test_shapes_long.py.
-    known |= {*FIGURE.findall(LONG.findall((ROOT / "docs" / "long-video.md").read_text())[0])}
-    sentences = TABLE.sub("", page.read_text(encoding="utf-8"))
-    if page == EVIDENCE:
-        sentences = sentences.partition("\n## What multiple choice")[2]
+    made = (text for _, text in MADE.findall(RESULTS.read_text(encoding="utf-8")))
+    known |= {figure for text in made for figure in FIGURE.findall(text)}
+    sentences = MADE.sub("", page.read_text(encoding="utf-8"))
     told = {figure.lstrip("−+") for figure in FIGURE.findall(sentences)}
-    assert told or page != EVIDENCE
+    assert told
     assert told <= {figure.lstrip("−+") for figure in known}
 
 
@@ -87,7 +83,7 @@ def test_the_nearest_rivals_are_those_that_few_videos_dont_tell_apart(
 def test_the_bundled_model_is_said_to_answer_what_it_answered(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    page = (ROOT / "docs" / "mini.md").read_text(encoding="utf-8").replace("\n", " ")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").replace("\n", " ")
     whole = models["shipped"]["whole"]
     base, own, paper = (
         f"{100 * row['accuracy']:.1f} %"
@@ -115,7 +111,7 @@ def test_a_letter_is_decided_before_anything_is_pruned() -> None:
     assert (
         f"the same letter for all {len(letters)} multiple-choice questions, while {len(differs):,} "
         f"of the other {len(one) - len(letters):,} answers differ"
-    ) in EVIDENCE.read_text(encoding="utf-8")
+    ) in RESULTS.read_text(encoding="utf-8")
 
 
 def test_the_nearest_with_proportional_attention_and_their_p_values(
@@ -135,7 +131,7 @@ def test_the_nearest_with_proportional_attention_and_their_p_values(
     first, second, *_ = sorted(p, key=lambda spec: -p[spec])
     assert (first.partition(":")[0], second.partition(":")[0]) == ("vidcom2", "maxmin")
     behind = (f"{100 * pairs[spec]['difference']:.1f} ± " for spec in (first, second))
-    page = (ROOT / "docs" / "dycoke-plus.md").read_text(encoding="utf-8")
+    page = RESULTS.read_text(encoding="utf-8")
     found = re.search(r"The nearest are VidCom2 .*? behind \(p = (.*?)\) and .*?= (.*?)\)", page)
     assert found is not None
     assert found.groups() == (f"{p[first]:.3f}", f"{p[second]:.3f}")
@@ -152,7 +148,7 @@ def test_a_row_may_change_less_than_a_tenth_of_what_it_drops(
     spec = "dycoke-plus:proportional=true:retain=0.25"
     (row,) = (one for one in models["tokens-64"]["whole"]["rows"] if one["spec"] == spec)
     dropped, changed = 1 - row["kept_before_llm"], row["changed"] / row["questions"]
-    page = " ".join((ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8").split())
     assert f"dropped {100 * dropped:.0f} % of the tokens and changed {100 * changed:.1f} %" in page
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/tune.md are made of the kept answers."""
+"""The tables of docs/results.md are made of the kept answers."""
 
 import re
 
@@ -9,7 +9,7 @@ from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.tune import LADDERS
 from benchmarks.tune_tables import read, signals, tables
 
-PAGE = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 TABLE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 
 

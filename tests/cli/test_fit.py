@@ -16,6 +16,7 @@ from dycoke_cli.kernels import choice
 from dycoke_cli.models import free_memory
 from dycoke_cli.runs import fitting
 from tests.cli.harness import CLIP, ROOT, run_here
+from tests.pages import section
 
 WORDS = ("What", "does", "the", "blue", "star", "do?")
 QUESTION = "What does the blue star do?"
@@ -146,7 +147,7 @@ def test_a_batch_is_planned_one_answer_at_a_time(flags: list[str]) -> None:
     assert f"leave out {flags[0]}" in " ".join(run.err.split())
 
 
-PAGE = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+PAGE = section("models.md", "Memory")
 TYPED = re.findall(r"^\$ dycoke (.*--fit .*)$", PAGE, re.MULTILINE)
 
 

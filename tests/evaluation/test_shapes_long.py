@@ -18,7 +18,7 @@ from tests.shapes.oracle import Oracle
 from training.world import long_benchmark
 from training.world.scripts import content, split_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "long-video.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 VIDEOS = [json.loads(line) for line in gzip.decompress(FILE.read_bytes()).splitlines()]
 SCRIPTS = {video["id"]: from_json(video["script"]) for video in VIDEOS}
 

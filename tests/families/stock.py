@@ -19,7 +19,7 @@ from tests.engine.reference import cosine, merge, top
 from tests.natural import Pictures
 
 QUESTION = "What is it?"
-# What a checkpoint's processor is told, beside the video; see docs/families.md.
+# What a checkpoint's processor is told, beside the video; see docs/models.md.
 OPTIONS: dict[str, dict[str, Any]] = {
     "video_llama_3": {"use_token_compression": False},
     "cosmos3_edge": {"return_metadata": True},

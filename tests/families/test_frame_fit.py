@@ -27,7 +27,7 @@ from tests.families.tiny import EVERY_MAKER, MAKERS, kind
 CLIPS = ((4, 450, 631), (5, 300, 97), (3, 24, 32), (1, 720, 406), (9, 121, 160))
 # Published processors read up to 768 × 28 × 28 pixels.
 LARGE_CLIPS = ((2, 1080, 1920), (1, 1279, 719), (3, 90, 160))
-# What the table sets beside the checkpoint's own settings; see docs/families.md.
+# What the table sets beside the checkpoint's own settings; see docs/models.md.
 SET: dict[str, dict[str, Any]] = {
     "qwen2-vl-2b": {"size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}},
     "qwen2.5-vl-3b": {"size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}},

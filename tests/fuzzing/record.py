@@ -92,7 +92,7 @@ def _name(subject: Subject) -> tuple[str, str]:
 
 
 def page(record: Record, subjects: Sequence[Subject], where: str) -> str:
-    """The part of docs/fuzz.md that the command writes: a table, and what was found.
+    """The part of docs/dev/fuzz.md that the command writes: a table, and what was found.
 
     Args:
         record: of all runs.

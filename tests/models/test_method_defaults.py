@@ -19,8 +19,8 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from tests.families.stock import NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
+from tests.pages import section
 
-ROOT = Path(__file__).parents[2]
 # Rotary positions in time, height and width: a gap that is closed would be another place.
 PLACED = {
     *("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"),
@@ -65,7 +65,7 @@ def test_what_is_listed_is_what_loading_takes():
 
 
 def test_the_page_on_families_says_the_same():
-    page = " ".join((ROOT / "docs" / "families.md").read_text(encoding="utf-8").split())
+    page = " ".join(section("models.md", "Positions").split())
     for positions in ("renumbered", "kept"):
         (named,) = re.findall(rf"`{positions}` by default: (.+?)\.", page)
         expected = {name for name in FAMILIES if FAMILIES[name].positions == positions}
@@ -73,8 +73,7 @@ def test_the_page_on_families_says_the_same():
 
 
 def test_the_page_on_families_has_the_releases_that_cannot_run_them():
-    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
-    page = page.split("## Releases of transformers")[1]
+    page = section("models.md", "Releases of transformers")
     listed = {
         name: releases
         for names, releases in re.findall(r"^\| (`.+`) \| (.+?) \| .+ \|$", page, re.MULTILINE)

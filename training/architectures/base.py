@@ -20,7 +20,7 @@ VISION_WIDTH = 128
 TEXT_WIDTH, TEXT_LAYERS = 256, 10
 MEAN = STD = [0.5, 0.5, 0.5]
 METHOD_DEFAULTS = {"prune_layer": 9, "positions": "kept"}
-"""What suits these models, by the validation split (docs/shapes.md): they look their answers up in
+"""What suits these models, by the validation split (docs/results.md): they look their answers up in
 their last layers, and never saw contiguous positions behind dropped tokens."""
 
 

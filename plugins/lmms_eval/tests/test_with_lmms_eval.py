@@ -19,7 +19,7 @@ from dycoke_cli.evaluation.datasets.shapes import Shapes
 from tests.cli.harness import run_here
 from tests.evaluation.miniatures import put
 
-pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/lmms-eval.md)")
+pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/evaluate.md)")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.extended,

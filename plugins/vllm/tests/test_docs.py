@@ -1,4 +1,4 @@
-"""The commands of docs/vllm.md, as they stand; the bundled model has the published one's name."""
+"""The commands of docs/serve.md for vLLM, as they stand, with the bundled model under its name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from mini_engine import SAMPLES
 
 from benchmarks.serving.checkpoints import export
 from benchmarks.serving.server import ON_CPU, VllmServer
+from tests.pages import section
 
-PAGE = SAMPLES.parent / "docs" / "vllm.md"
-BLOCKS = re.findall(r"```(console|python)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PAGE = section("serve.md", "In vLLM") + section("serve.md", "From `dycoke`: `--server`")
+BLOCKS = re.findall(r"```(console|python)\n(.*?)```", PAGE, re.DOTALL)
 INSTALLED = ["pip install vllm", "pip install . ./plugins/vllm", 'pip install "dycoke-cli[server]"']
 """By `environment.py`, with a CPU build of vLLM."""
 WITHOUT_COMPILER = {"TORCH_COMPILE_DISABLE": "1"}

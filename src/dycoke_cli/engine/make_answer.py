@@ -232,7 +232,7 @@ def _early_pruning(pruning: Pruning | None, steps: int, visual: int, layers: int
     """The sentence for an answer whose details one layer's selection may have lost.
 
     On a published language model a selection by a layer of the lower half finds few of the facts
-    that the full cache finds, and one of the upper half nearly all (docs/defaults.md).
+    that the full cache finds, and one of the upper half nearly all (docs/methods.md).
     """
     if pruning is None or pruning.selector is None or visual < pruning.least:
         return None

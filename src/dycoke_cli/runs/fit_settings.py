@@ -32,11 +32,11 @@ METHODS: tuple[tuple[Method, float], ...] = (
     (DyCokePlus(retain=0.25), 2.8),
     (DyCokePlus(retain=0.1), 3.9),
 )
-"""Methods with the points of accuracy that they lose (docs/methods.md, model tokens-64; at 50 %
-docs/tune.md, the bundled model)."""
+"""Methods with the points of accuracy that they lose (docs/results.md, model tokens-64; at 50 %
+docs/results.md, the bundled model)."""
 RESOLUTIONS = ((1.0, 0.0), (0.5, 4.7), (0.25, 9.3))
 """Shares of the pixels that a model of dynamic resolution reads of a frame, with the points lost
-(`downsample` in docs/methods.md; a half is half of a quarter's)."""
+(`downsample` in docs/results.md; a half is half of a quarter's)."""
 _TRIES = 10
 
 

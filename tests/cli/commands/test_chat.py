@@ -17,21 +17,21 @@ from tests.cli.harness import (
     CLIP,
     FAKE,
     REAL,
-    ROOT,
     Outcome,
     run_here,
     run_in_terminal,
     run_process,
 )
+from tests.pages import section
 
 ANSWER = "a red circle moves right"
 TOOK = re.compile(r"^([\d.]+) (m?s) · ", re.MULTILINE)
 
 
 class PAGE:
-    """What docs/chat.md says."""
+    """What docs/guide.md says of it."""
 
-    text = (ROOT / "docs" / "chat.md").read_text(encoding="utf-8")
+    text = section("guide.md", "Chat")
     block = re.search(r"```console\n\$ printf '%s\\n' (.*) \| dycoke (.*)\n((?:.*\n)*?)```", text)
     assert block is not None
     questions = shlex.split(block[1])

@@ -130,7 +130,7 @@ def test_the_commands_of_the_page(
     answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow isn't installed")
-    page = (ROOT / "docs" / "batch.md").read_text("utf-8")
+    page = (ROOT / "docs" / "guide.md").read_text("utf-8")
     (block,) = re.findall(r"^```sh convert\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     answers.rename(tmp_path / "results.jsonl")
     monkeypatch.chdir(tmp_path)

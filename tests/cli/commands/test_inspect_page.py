@@ -1,4 +1,4 @@
-"""docs/inspect.md: each command that it shows runs, and leaves what it says."""
+"""docs/guide.md, "Inspect": each command that it shows runs, and leaves what it says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.harness import ROOT, run_here
+from tests.pages import section
 
-PAGE = (ROOT / "docs" / "inspect.md").read_text(encoding="utf-8")
+PAGE = section("guide.md", "Inspect")
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""docs/tune.md: what it tells a user to type works as it stands, on the sample clips."""
+"""docs/evaluate.md, "Tuning, and a guard": its commands work as they stand, on the sample clips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dycoke_cli.models.settings import ENVIRONMENT as SETTINGS
 from dycoke_cli.storage.cache_folder import ENVIRONMENT as CACHE
 from tests.cli.harness import ROOT
 from tests.cli.test_readme import VENV, blocks, in_shell
+from tests.pages import section
 
-PAGE = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8")
+PAGE = section("evaluate.md", "Tuning, and a guard: `tune`")
 
 
 @pytest.mark.extended

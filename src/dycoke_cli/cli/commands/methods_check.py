@@ -16,9 +16,7 @@ from dycoke_cli.unicode import display_name
 
 File = Annotated[
     Path,
-    typer.Argument(
-        metavar="FILE.py", help="A plug-in file with METHODS (docs/plugins.md).", show_default=False
-    ),
+    typer.Argument(metavar="FILE.py", help="A plug-in file with METHODS.", show_default=False),
 ]
 FRAMES = 8
 

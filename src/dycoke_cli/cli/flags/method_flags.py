@@ -164,7 +164,7 @@ class MethodFlags:
             other = owner_near(alien, DEFAULT)
             raise UsageError(f"{flag(alien)} isn't a flag of {DEFAULT}: add --method {other}")
         if self.method is None and not {*flags} - FIRST_STAGE:
-            # Who names neither the method nor a parameter of stage 2: docs/defaults.md says why.
+            # Who names neither the method nor a parameter of stage 2: docs/methods.md says why.
             given |= METHODS[DEFAULT].ablations["ttm"].parameters
         for name, flagged in self.parameters.items():
             if flagged is None:

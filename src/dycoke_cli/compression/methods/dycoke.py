@@ -38,7 +38,7 @@ PAYS_FROM = 2960
 
 Of half as many the gain is no more than noise (docs/speed.md)."""
 FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
-"""Parameters that leave it open whether the KV cache is pruned (docs/defaults.md)."""
+"""Parameters that leave it open whether the KV cache is pruned (docs/methods.md)."""
 
 
 @dataclass(frozen=True)

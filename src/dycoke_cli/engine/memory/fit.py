@@ -18,7 +18,7 @@ SECONDS_RESERVE = 1.1
 """Factor over predicted seconds: repeated runs of the same answer differ by about as much."""
 HALVED_FRAMES = 6.2
 """Points of accuracy lost by half the frames: 12.4 by a quarter (`uniform-frames` at 25 %,
-docs/methods.md, model tokens-64)."""
+docs/results.md, model tokens-64)."""
 
 
 @dataclass(frozen=True)

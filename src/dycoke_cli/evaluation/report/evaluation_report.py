@@ -25,7 +25,7 @@ from dycoke_cli.version import __version__
 
 _CHANGES = 0.1
 """Lower bound of the share of changed answers, per share of dropped tokens: it holds in every row
-of docs/methods.md."""
+of docs/results.md."""
 _UNLIKELY = 0.05
 
 

@@ -2,7 +2,7 @@
 
 They are exact reimplementations, including oddities, so that figures are comparable. Letters are
 ASCII and word ends those of `re`, as in lmms-eval.
-docs/benchmarks.md lists the oddities that affect figures.
+docs/evaluate.md lists the oddities that affect figures.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Discovered:
 
 @dataclass(frozen=True)
 class Family:
-    """Layout of a model family, as data for the engine; docs/families.md says how to fill it in.
+    """Layout of a model family, as data for the engine; how to fill it in: docs/dev/families.md.
 
     Args:
         pixels: how the processor's output is cut into frames.

@@ -1,4 +1,4 @@
-"""Table of model families, by `model_type` of the configuration. To add one: docs/families.md."""
+"""Model families, by `model_type` of the configuration. To add one: docs/dev/families.md."""
 
 from __future__ import annotations
 

@@ -1,0 +1,48 @@
+"""Every link of a page to another file of the repository, or to a heading, leads there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.pages import ROOT, anchors, links
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "training").glob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_heading_is_there_once(page: Path) -> None:
+    """The second of a name would be linked by a number, which changes with the page's order."""
+    if page.name == "CHANGELOG.md":  # "Fixed", of each release
+        return
+    seen = Counter(anchors(page.read_text(encoding="utf-8")))
+    assert [name for name, count in seen.items() if count > 1] == []
+
+
+def test_all_pages_are_linked() -> None:
+    """From README or CONTRIBUTING, or from a page that is."""
+    left, reached = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], set[Path]()
+    while left:
+        page = left.pop().resolve()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            linked = (link.partition("#")[0] for link in links(page.read_text(encoding="utf-8")))
+            left += [page.parent / name for name in linked if name]
+    assert {*(ROOT / "docs").rglob("*.md")} <= reached
