@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmarks.page import ROOT, put
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
-from dycoke_cli.cli.page import Page, Panel
+from dycoke_cli.cli.page import Page, Panel, Row
 from dycoke_cli.cli.pages import page_of
 from dycoke_cli.errors import DycokeError
 
@@ -32,8 +33,11 @@ _SIGNALS = (
 def text() -> str:
     """The sections of all commands, and the exit codes, as Markdown."""
     root: Any = typer.main.get_command(app)
-    pages = _pages(root, root.make_context("dycoke", []))
-    return "\n".join([*map(_section, pages), _exit_codes()])
+    pages = [*_pages(root, root.make_context("dycoke", []))]
+    first = {
+        row: _name(page) for page in pages[::-1] for panel in page.panels for row in panel.rows
+    }
+    return "\n".join([*(_section(page, first) for page in pages), _exit_codes()])
 
 
 def _pages(command: Any, context: Any) -> Iterator[Page]:
@@ -45,15 +49,35 @@ def _pages(command: Any, context: Any) -> Iterator[Page]:
             yield from _pages(inner, type(context)(inner, info_name=name, parent=context))
 
 
-def _section(page: Page) -> str:
-    name = page.usage.split(" [")[0].split(" COMMAND")[0]
+def _name(page: Page) -> str:
+    return page.usage.split(" [")[0].split(" COMMAND")[0]
+
+
+def _section(page: Page, first: Mapping[Row, str]) -> str:
+    """A command. What an earlier one has in the same words is named, and told there.
+
+    Args:
+        page: of the command.
+        first: for each flag and argument, the first command that has it.
+    """
+    name = _name(page)
     blocks = [f"### {name}", page.summary, f"```console\n$ {page.usage}\n```"]
     if page.examples:
         blocks.append(
             "Examples:\n\n```console\n" + "\n".join(f"$ {e}" for e in page.examples) + "\n```"
         )
     blocks += [_escaped(paragraph) for paragraph in page.details]
-    blocks += [_table(panel) for panel in page.panels if panel.rows]
+    told: dict[str, list[str]] = {}
+    for panel in page.panels:
+        own = tuple(row for row in panel.rows if first[row] == name)
+        blocks += [_table(replace(panel, rows=own))] if own else []
+        for row in panel.rows:
+            if first[row] != name:
+                told.setdefault(first[row], []).append(f"`{row.name}`")
+    blocks += [
+        f"As of [{command}](#{command.replace(' ', '-')}): {', '.join(names)}."
+        for command, names in told.items()
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
