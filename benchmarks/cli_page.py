@@ -72,7 +72,7 @@ def _section(page: Page, first: Mapping[Row, str]) -> str:
         own = tuple(row for row in panel.rows if first[row] == name)
         blocks += [_table(replace(panel, rows=own))] if own else []
         for row in panel.rows:
-            if first[row] not in (name, "dycoke"):  # --help is every command's
+            if first[row] != name and row.name != "-h, --help":  # which all have
                 told.setdefault(first[row], []).append(f"`{row.name}`")
     blocks += [
         f"As of [{command}](#{command.replace(' ', '-')}): {', '.join(names)}."
