@@ -39,8 +39,8 @@ from benchmarks.method_tables import (
     int8_table,
     layers_table,
     models_table,
+    one_model_table,
     positions_table,
-    readme_table,
     rows_table,
     short_table,
     vision_table,
@@ -210,7 +210,9 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         notes = [settings(whole), *map(contiguous, [*of_run("plus").values()][:1])]
         notes += [*_settings_of(of_run, shown), between_models(whole)]
         last = " ".join([under(shown.values()), *_known(of_run("knows"), shown)])
-        texts["readme"] = f"{readme_table(shown)}\n\n{' '.join(filter(None, notes))}\n\n{last}"
+        texts["methods-one"] = (
+            f"{one_model_table(shown)}\n\n{' '.join(filter(None, notes))}\n\n{last}"
+        )
         told = [*_known(of_run("knows"), whole), settings(whole), between_models(whole)]
         texts["methods-whole"] = " ".join(filter(None, [texts["methods-whole"], *told]))
         if SHIPPED in whole:
@@ -339,7 +341,7 @@ def write_pages(folder: Path, write: bool) -> None:
 
 def places(page: Path) -> list[str]:
     """The names of the texts that a page has markers of."""
-    marker = r"<!-- (headline|readme|methods[\w-]*): "
+    marker = r"<!-- (headline|methods[\w-]*): "
     return re.findall(marker, page.read_text(encoding="utf-8"))
 
 

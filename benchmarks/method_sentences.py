@@ -103,7 +103,7 @@ def contiguous(document: Document) -> str:
         f"LLaVA-OneVision's own default is contiguous (`renumbered`): with those `{OWN}` at 25 % "
         f"costs {_model(document)} {_cost(rows[spec])} points, with original ones "
         f"{_cost(rows[spec.removesuffix(_CONTIGUOUS)])} ({document['videos']} videos; "
-        f"[docs/results.md](docs/results.md#dycoke-plus))."
+        f"[DyCoke-plus](#dycoke-plus))."
     )
 
 

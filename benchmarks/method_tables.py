@@ -343,7 +343,7 @@ def _headings(documents: Iterable[str], parts: Sequence[str]) -> list[str]:
     return [part if len(names) == 1 else f"{name}: {part}" for name in names for part in parts]
 
 
-def readme_table(documents: Mapping[str, Document]) -> str:
+def one_model_table(documents: Mapping[str, Document]) -> str:
     """For a first look: each method's points at each budget, or as it is, model by model."""
     cells: dict[str, dict[tuple[str, float | None], str]] = {}
     for model, document in documents.items():

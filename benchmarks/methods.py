@@ -3,9 +3,9 @@
 `python -m benchmarks.methods --out FOLDER` asks what isn't answered yet (an interrupted run
 resumes), and writes the answers into `docs/data` (`raw_answers`). `--model` and `--name` measure
 another checkpoint of that world beside the shipped one: first what is chosen for it on the
-validation split (`method_choice`), then what README needs, then the rest. `--tables` asks only some
-of the tables, `--export` writes what an interrupted run has: the videos of which all rows are
-answered.
+validation split (`method_choice`), then the rows asked of all videos, then the rest. `--tables`
+asks only some of the tables, `--export` writes what an interrupted run has: the videos of which all
+rows are answered.
 `--report` makes tables and pictures of `docs/data`, without a model; `--write` puts them into the
 pages.
 """
@@ -75,7 +75,7 @@ UNDECIDED = (
 """Rivals that merge, or were told to, which `whole` hasn't and `fair`'s 60 videos don't tell from
 dycoke-plus at a quarter: it is ahead by less than two standard errors."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "near", "int8", "budgets", "positions")
-"""The tables of another checkpoint, what README needs first."""
+"""The tables of another checkpoint, the rows asked of all videos first."""
 
 
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
@@ -310,7 +310,7 @@ def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 
 
 def seeds() -> list[Run]:
-    """What README shows of the project's methods and their controls, to be asked of several models.
+    """The rows of the project's methods and their controls, to be asked of several models.
 
     They are trained alike but for the seed: what lies between them is the error that one model's
     questions don't show.

@@ -59,7 +59,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]
     parts += ["-proportional"]
-    names = [f"methods{part}" for part in parts] + ["headline", "readme"]
+    names = [f"methods{part}" for part in parts] + ["headline", "methods-one"]
     names += [f"methods-{part}" for part in ("int8", "fair", "equal-cost", "equal-cost-kinds")]
     names += ["methods-fair-ahead"]
     names += ["methods-choice", "methods-by-kind"]
@@ -127,7 +127,7 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     assert "| `dycoke:prune_layer=3` | 44 % |" in rows
     assert table_of(ahead)[0][0] == "dycoke-plus minus"
     assert table_of(ahead)[1]["`evs`"][1] == told(document["ahead"]["evs:retain=0.25"])
-    headings, cells = table_of(pages["readme"])
+    headings, cells = table_of(pages["methods-one"])
     parts = ("as it is", "25 % kept", "10 % kept")
     assert headings == [
         "method", *(f"{name}: {part}" for name in ("shipped", "control") for part in parts),
@@ -167,7 +167,7 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
     whole = {name: models[name]["whole"] for name in ("shipped", "control")}
     drawn = [points(rows_of(one)["random:retain=0.25"]["difference"]) for one in whole.values()]
     ahead = [points(one["ahead"]["evs:retain=0.1"]["difference"]) for one in whole.values()]
-    for name in ("readme", "methods-whole"):
+    for name in ("methods-one", "methods-whole"):
         assert "The same row on the bundled model and `control`: `random`" in pages[name]
         assert f"at 25 % {' and '.join(drawn)}; `dycoke-plus` minus" in pages[name]
         assert f"at 10 % {' and '.join(ahead)}." in pages[name]
@@ -179,7 +179,7 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
         )
     ]  # fmt: skip
     said = f"costs the bundled model {costs[0]} points, with original ones {costs[1]} (2 videos;"
-    assert said in pages["readme"]
+    assert said in pages["methods-one"]
     fair = rows_of(models["shipped"]["fair"])
     own = [fair[f"dycoke-plus:{one}retain=0.1"]["accuracy"] for one in ("", "merge_dropped=false:")]
     assert f"and {points(own[0] - own[1])} ± " in pages["methods-merging"].partition("(")[0]
@@ -299,10 +299,10 @@ def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
     models = method_pages.read_documents(tmp_path)
     assert [*models] == ["tokens-64", "shipped"]
     pages = method_pages.pages_of(models)
-    assert table_of(pages["readme"])[0] == [
+    assert table_of(pages["methods-one"])[0] == [
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
-    assert "`tokens-64`: 64 tokens per frame, the shipped one, trained on" in pages["readme"]
+    assert "`tokens-64`: 64 tokens per frame, the shipped one, trained on" in pages["methods-one"]
     assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)
@@ -316,7 +316,7 @@ def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
         assert next(iter(method_pages.read_documents(tmp_path))) == first
     pages = method_pages.pages_of(method_pages.read_documents(tmp_path))
     told = "Without compression `tokens-64` answers 0.0 ± 0.0 % of 17 questions about 2 videos"
-    assert told not in pages["readme"]
+    assert told not in pages["methods-one"]
     assert told in pages["methods-whole"]
 
 

@@ -26,7 +26,7 @@ RESULTS = ROOT / "docs" / "results.md"
 MADE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 """Every table. Those that aren't of TABLE are compared with the answers in tests of their own."""
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
-TABLE = re.compile(r"<!-- (headline|readme|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+TABLE = re.compile(r"<!-- (headline|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
 
 
