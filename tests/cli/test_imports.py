@@ -39,6 +39,7 @@ ALSO = {
     "chat": (
         "video.clip", "video.info", "video.kept_frames", "video.pictures", "video.rendered",
     ),
+    "watch": (),
     "serve": ("storage.cache_folder",),
     "mcp": (),
     "batch": (),

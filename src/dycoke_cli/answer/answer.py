@@ -59,10 +59,14 @@ Start = Annotated[
     Amount | Absent,
     Doc(
         "Start of the part that the question is about, in seconds from the first frame: with "
-        "--every, and in a batch where the question's file has it."
+        "--every, of `watch`, and in a batch where the question's file has it."
     ),
 ]
 End = Annotated[Amount | Absent, Doc("Its end, likewise.")]
+Dropped = Annotated[
+    Count | Absent,
+    Doc("Of `watch`: windows before this one that were dropped, because asking took too long."),
+]
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,7 @@ class Answer:
     question: Annotated[str, Doc("The question.")]
     start: Start = ABSENT
     end: End = ABSENT
+    dropped: Dropped = ABSENT
     answer: Annotated[
         str,
         Doc(

@@ -26,6 +26,10 @@ _COMMANDS = {
         "dycoke_cli.cli.commands.chat:chat",
         "Talk about a video: the model stays loaded, and each question sees the earlier ones.",
     ),
+    "watch": (
+        "dycoke_cli.cli.commands.watch:watch",
+        "Answer questions about a video while it comes, window by window.",
+    ),
     "serve": (
         "dycoke_cli.cli.commands.serve:serve",
         "Answer OpenAI-compatible requests about videos, with compression chosen per request.",
@@ -144,7 +148,7 @@ def _load(name: str) -> Any:
 app = pages.App(_Root)
 
 # JSON document of each command's --json.
-_DOCUMENTS = {"ask": "answer"} | {
+_DOCUMENTS = {"ask": "answer", "watch": "answer"} | {
     name: name
     for name in (
         "bench",

@@ -64,6 +64,7 @@ class Conversation:
         follow_up: whether each question sees the earlier ones and their answers.
         part_s: start and end of the part of the video that the answers are labelled with; None for
             no label. The part itself is sampled by `request`.
+        dropped: number of parts of a live source that were skipped before this one; else None.
     """
 
     videos: tuple[str, ...]
@@ -73,6 +74,7 @@ class Conversation:
     cache: bool = False
     follow_up: bool = False
     part_s: tuple[float, float] | None = None
+    dropped: int | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -218,6 +220,8 @@ def _named(answer: Answer, conversation: Conversation) -> Answer:
     if conversation.part_s is not None:
         start, end = conversation.part_s
         answer = replace(answer, start=start, end=end)
+    if conversation.dropped is not None:
+        answer = replace(answer, dropped=conversation.dropped)
     if answer.videos is not ABSENT:
         each = zip(answer.videos, videos, strict=True)
         answer = replace(answer, videos=tuple(replace(one, video=name) for one, name in each))

@@ -96,6 +96,9 @@ class Listener:
         """Receives the text of an answer as it is generated; None if only the whole is needed."""
         return None
 
+    def begin_video(self, name: str) -> None:
+        """The answers that follow are about another video (`watch` of a folder)."""
+
     def look_at(self, start_s: float, end_s: float) -> None:
         """The stages that follow are about this part of the video; times in seconds."""
 

@@ -54,7 +54,8 @@ def converse_by_part(
     parts: Parts,
     listener: Listener,
     decoders: Sequence[Decoder] = (),
-) -> None:
+    loaded: LoadedModel | None = None,
+) -> tuple[LoadedModel, bool]:
     """Ask all questions about each part: it is decoded, asked about, and freed.
 
     Args:
@@ -62,13 +63,16 @@ def converse_by_part(
         parts: their length, and where to stop.
         listener: receives progress and answers, each with its part.
         decoders: see `open_session`; for the first part.
+        loaded: the model, if it is loaded already.
+
+    Returns:
+        The model, and whether an answer is the one to stop at.
 
     Raises:
         VideoError: a part can't be decoded; earlier ones are answered.
     """
     request = conversation.request
     begin_s, limit_s = request.sampling.start_s or 0.0, request.sampling.end_s
-    loaded: LoadedModel | None = None
     number = 0
     with advising(request):
         while True:
@@ -81,13 +85,13 @@ def converse_by_part(
                 ),
                 part_s=(start_s, end_s),
             )
-            loaded, info, found = _ask_part(part, parts, listener, loaded, decoders)
+            loaded, info, found = ask_part(part, parts, listener, loaded, decoders)
             number, decoders = number + 1, ()
             if found or _is_over(parts.start_s(number, begin_s), limit_s, info):
-                return
+                return loaded, found
 
 
-def _ask_part(
+def ask_part(
     part: Conversation,
     parts: Parts,
     listener: Listener,
@@ -96,21 +100,28 @@ def _ask_part(
 ) -> tuple[LoadedModel, VideoInfo, bool]:
     """Ask about one part; its frames are freed on return.
 
+    Args:
+        part: a conversation about the part, with its times; without them, its decoder knows them.
+        parts: where to stop.
+        listener: receives progress and answers.
+        loaded: the model, if it is loaded already.
+        decoders: see `open_session`.
+
     Returns:
         The model, what is known of the video, and whether an answer is the one to stop at.
     """
-    assert part.part_s is not None
-    start_s, end_s = part.part_s
-    listener.look_at(start_s, end_s)
-    listener.begin_part(start_s, end_s)
+    if part.part_s is not None:
+        listener.look_at(*part.part_s)
+        listener.begin_part(*part.part_s)
     session, method = open_session(part, listener, loaded, decoders, reuse=len(part.questions) > 1)
-    info = cast("Clip", session.clip).info
-    if info.duration_s is not None and info.duration_s < end_s:
-        part = replace(part, part_s=(start_s, info.duration_s))
-        listener.begin_part(start_s, info.duration_s)
+    clip = cast("Clip", session.clip)
+    # The last part of a video may be shorter, and a live source knows its parts alone.
+    if clip.part_s is not None and clip.part_s != part.part_s:
+        listener.begin_part(*clip.part_s)
+    part = replace(part, part_s=clip.part_s or part.part_s, dropped=clip.dropped)
     answers = answer_each(session, part, method, listener, first=loaded is None)
     found = any(parts.stops_at(answer.answer) for answer in answers)
-    return session.loaded, info, found
+    return session.loaded, clip.info, found
 
 
 def _is_over(start_s: float, limit_s: float | None, info: VideoInfo) -> bool:

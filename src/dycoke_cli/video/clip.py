@@ -73,6 +73,7 @@ class Clip:
         resize: of the model that the frames are for; None if they are as decoded.
         window: frames per window, where they were handed on in windows: then `frames` has their
             shape alone. None for a clip that has its frames.
+        dropped: of a live source, the parts that were skipped before this one; else None.
     """
 
     frames: np.ndarray
@@ -84,3 +85,4 @@ class Clip:
     part_s: tuple[float, float] | None = None
     resize: FrameResize | None = None
     window: int | None = None
+    dropped: int | None = None

@@ -39,7 +39,7 @@ _WITHOUT_VIDEO = (
     "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
     "webvtt", "srt", "ass",
 )  # fmt: skip
-_FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
@@ -63,22 +63,8 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
             f"{name} is an animated WebP, which FFmpeg can't read: convert it to GIF or MP4 first"
         )
     file.seek(0)
-    # PyAV 18 refuses a file whose title isn't UTF-8, unless this option is set. PyAV 19 keeps the
-    # bytes and has no such option.
-    has_option = hasattr(av.container.Container, "metadata_errors")
-    tags: dict[str, Any] = {"metadata_errors": "surrogateescape"} if has_option else {}
     try:
-        container = av.open(
-            "fd:",
-            options={
-                "fd": str(file.fileno()),
-                # No demuxer may open a URL or a path, whatever the file refers to.
-                "protocol_whitelist": "fd",
-                "format_whitelist": _FORMATS,
-                "max_pixels": str(max_pixels),
-            },
-            **tags,
-        )
+        container = open_descriptor(file.fileno(), max_pixels)
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -87,6 +73,27 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         container.close()
         raise VideoError(cause)
     return container
+
+
+def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputContainer:
+    """Open the container that a file descriptor reads; see `open_container`."""
+    options = {
+        "fd": str(descriptor),
+        # No demuxer may open a URL or a path, whatever the file refers to.
+        "protocol_whitelist": "fd",
+        "format_whitelist": FORMATS,
+        "max_pixels": str(max_pixels),
+    }
+    return av.open("fd:", options=options, **tag_options())
+
+
+def tag_options() -> dict[str, Any]:
+    """Arguments of `av.open` that accept a title that isn't UTF-8.
+
+    PyAV 18 refuses one, unless this option is set. PyAV 19 keeps the bytes and has no such option.
+    """
+    has_option = hasattr(av.container.Container, "metadata_errors")
+    return {"metadata_errors": "surrogateescape"} if has_option else {}
 
 
 def most_pictures(container: av.container.InputContainer) -> int | None:

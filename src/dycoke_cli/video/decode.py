@@ -104,7 +104,7 @@ class Reader:
         self._transparent = False
         # Planning has read packets to the end.
         source.rewind()
-        for found in nearest_frames(source, self._wanted, self._part):
+        for found in nearest_frames(Seeker(source), self._wanted, self._part):
             picture = _opaque(source, found)
             self._transparent |= picture.transparent
             self._changes = self._changes or _size_change(source.name, geometry, picture)
@@ -244,23 +244,20 @@ def read(
         return reader.read(on_progress)
 
 
-def nearest_frames(
-    source: VideoSource, wanted: Sequence[Seconds], part: Window
-) -> Iterator[Picture]:
+def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> Iterator[Picture]:
     """Yield the frame nearest to each wanted time; of two equally near ones the earlier.
 
     Only frames of the part count. If it has none (it lies between two frames), the frame that is
     displayed at its start is used.
 
     Args:
-        source: an open, described video, at its beginning.
+        seeker: of an open, described video, at or before the part.
         wanted: times in seconds from the first frame, ascending.
         part: sampled part of the video.
 
     Yields:
         Frames in ascending order of time, each once, so there may be fewer than wanted times.
     """
-    seeker = _Seeker(source)
     last_s: Seconds | None = None
     fallback: Picture | None = None
     for time in wanted:
@@ -278,13 +275,16 @@ def nearest_frames(
         yield fallback
 
 
-class _Seeker:
+class Seeker:
     """Finds the two frames around a wanted time, by seeking and decoding forward.
 
     Example with keyframes every 2 s: after wanted time 0 s comes 5 s. The gap is wide, so it seeks
     to the keyframe at 4 s and decodes to 5 s. For wanted times 0, 1, 2, … s a seek to 1 s would
     land on the keyframe at 0 s, where decoding has already been; from then on gaps of 1 s are
     decoded through.
+
+    Attributes:
+        ended: whether the last frame has been decoded.
     """
 
     def __init__(self, source: VideoSource) -> None:
@@ -292,7 +292,7 @@ class _Seeker:
         self._pictures = source.pictures()
         self._before: Picture | None = None
         self._after: Picture | None = None
-        self._ended = False
+        self.ended = False
         self._decode_through_s = _SHORT_GAP_S
 
     def around(self, time_s: Seconds) -> tuple[Picture | None, Picture | None]:
@@ -318,7 +318,7 @@ class _Seeker:
     def _seek(self, time_s: float) -> float | None:
         """Seek if the gap is wide enough; returns the keyframe's time, or None without a seek."""
         position = float(self._after.time_s) if self._after else 0.0
-        if self._ended or not self._source.seekable or time_s - position <= self._decode_through_s:
+        if self.ended or not self._source.seekable or time_s - position <= self._decode_through_s:
             return None
         if not self._source.leads_on(time_s, position):
             return None
@@ -342,16 +342,16 @@ class _Seeker:
     def _decode_from_here(self) -> None:
         self._pictures = self._source.pictures()
         self._before = self._after = None
-        self._ended = False
+        self.ended = False
 
     def _advance(self, time_s: Seconds) -> None:
         """Decode until `_after` is at or after a time, or the file ends."""
-        while not self._ended and (self._after is None or self._after.time_s < time_s):
+        while not self.ended and (self._after is None or self._after.time_s < time_s):
             self._before = self._after or self._before
             # Dropped first, so that only two decoded frames are in memory while the next is made.
             self._after = None
             self._after = _scaled(self._source, next(self._pictures, None))
-            self._ended = self._after is None
+            self.ended = self._after is None
 
 
 def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:

@@ -92,8 +92,12 @@ class OpenClip:
         subtitles: SubtitleSource | None,
         *,
         fitted: bool = False,
+        **more: Any,
     ) -> None:
-        """Open the video in the process, and plan its frames. Raises what `Decoder.open` does."""
+        """Open the video in the process, and plan its frames. Raises what `Decoder.open` does.
+
+        `more` is what else the process needs to know.
+        """
         process = self._process
         self._sampling, self._fitted = sampling, fitted
         self._files, self._subtitle_source = files, subtitles
@@ -112,11 +116,12 @@ class OpenClip:
                 "sampling": asdict(sampling),
                 "subtitles": subtitle_source,
                 "fitted": fitted,
+                **more,
             }
             process.send({**request, "paths": paths}, files)
             needs = self._receive()
             self._needed = _parse_count(needs.get("needs"), _MAX_NEEDED)
-            width, height = _parse(tuple[Count, Count], needs.get("size"))
+            width, height = parsed(tuple[Count, Count], needs.get("size"))
             self._is_paused = True
         # The process has only read headers so far. It decodes nothing before its need for memory
         # is known, allowed by the limits, and free.
@@ -190,7 +195,7 @@ class OpenClip:
             warnings = _parse_warnings(message.get("warnings"))
             if not times:
                 raise MismatchError("no frame")
-            audio = self._audio(_parse(int | None, message.get("samples")))
+            audio = self._audio(parsed(int | None, message.get("samples")))
             self._is_done = True
         self._came = len(times)
         finished = kept.finish()
@@ -219,7 +224,7 @@ class OpenClip:
     ) -> dict[str, Any] | None:
         """Receive frames; returns the message behind the last, or None where `kept` waits."""
         while "time_s" in (message := self._receive()):
-            time_s = _parse(float, message["time_s"])
+            time_s = parsed(float, message["time_s"])
             # The decoder isn't trusted: more frames would overflow the array.
             if len(times) == count or (times and time_s <= times[-1]):
                 raise MismatchError("more frames, or others")
@@ -260,7 +265,7 @@ class OpenClip:
             Line(start, end, one) for (start, end), one in zip(times.tolist(), texts, strict=True)
         )
         return Subtitles(
-            _parse(str, head.get("source")), lines, _parse_warnings(head.get("warnings"))
+            parsed(str, head.get("source")), lines, _parse_warnings(head.get("warnings"))
         )
 
     def _audio(self, count: int | None) -> Audio | None:
@@ -297,7 +302,7 @@ class OpenClip:
             error = message["error"]
             if not isinstance(error, dict) or error.get("code") not in _CODES:
                 raise MismatchError("no error, or one that isn't the video's")
-            sentence = _parse(str, error.get("message"))[: _MAX_SENTENCE + len(self._name)]
+            sentence = parsed(str, error.get("message"))[: _MAX_SENTENCE + len(self._name)]
             if not sentence.strip():
                 raise MismatchError("no sentence")
             self._is_done = True
@@ -318,7 +323,7 @@ class OpenClip:
         without_times = message.get("plan")
         if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
             raise MismatchError("no plan, or no times")
-        plan: Plan = _parse(Plan, {**without_times, "times_s": []})
+        plan: Plan = parsed(Plan, {**without_times, "times_s": []})
         _parse_warnings(without_times.get("warnings"))
         plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height
@@ -356,20 +361,20 @@ class OpenClip:
             self.left_s -= time.monotonic() - started
 
 
-def _parse(kind: Any, value: Any) -> Any:
+def parsed(kind: Any, value: Any) -> Any:
     """Validate a value from the process against a type; texts are escaped for a terminal."""
     return from_dict(kind, value, _escaped)
 
 
 def _parse_count(value: Any, most: int) -> int:
-    count: int = _parse(Count, value)
+    count: int = parsed(Count, value)
     if count > most:
         raise MismatchError(f"more than {most}")
     return count
 
 
 def _parse_warnings(value: Any) -> tuple[str, ...]:
-    warnings: tuple[str, ...] = _parse(tuple[str, ...], value)
+    warnings: tuple[str, ...] = parsed(tuple[str, ...], value)
     if len(warnings) > limits.MAX_WARNINGS:
         raise MismatchError("more warnings than any video gives cause for")
     return warnings

@@ -29,12 +29,12 @@ from dycoke_cli.video.stdin import spooled
 from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
-_PREPARE = "dycoke_cli.video.decoder_process:prepare"
+PREPARE = "dycoke_cli.video.decoder_process:prepare"
 
 
 def prepare_decoders() -> None:
     """Import in the background what all decoders need, before the first video comes."""
-    start_zygote(_PREPARE)
+    start_zygote(PREPARE)
 
 
 class Decoder:
@@ -59,7 +59,7 @@ class Decoder:
     def start(self) -> Isolated:
         """Start the process ahead of the next video, so that its imports run in parallel."""
         if self._process is None:
-            self._process = Isolated(PROCESS, _PREPARE)
+            self._process = Isolated(PROCESS, PREPARE)
         return self._process
 
     def stop(self) -> None:

@@ -6,7 +6,8 @@ the first byte of a video.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cache
 from importlib import import_module
@@ -48,15 +49,26 @@ def serve(channel: Channel) -> None:
     channel.send({})
     while True:
         request, files = channel.receive()
-        try:
-            with ExitStack() as stack:
-                _read(channel, request, files, stack)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except MemoryError:
-            channel.send({"out_of_memory": True})
-        except Exception as error:
-            channel.send({"error": _error_message(request["name"], error)})
+        with errors_sent(channel, request["name"]), ExitStack() as stack:
+            _read(channel, request, files, stack)
+
+
+@contextmanager
+def errors_sent(channel: Channel, name: str) -> Iterator[None]:
+    """Send what fails in the block to the parent.
+
+    Args:
+        channel: to the parent.
+        name: of the video, for errors.
+    """
+    try:
+        yield
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except MemoryError:
+        channel.send({"out_of_memory": True})
+    except Exception as error:
+        channel.send({"error": _error_message(name, error)})
 
 
 def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: ExitStack) -> None:
@@ -68,13 +80,13 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     # Twice the parent decides whether to continue, because only it knows how much memory is free:
     # before the first frame is decoded, and before all are read.
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
-    if not _continues(channel):
+    if not continues(channel):
         return
     reader = Reader(source, sampling, subtitles, *opened[1:], fitted=request["fitted"])
     plan = asdict(reader.plan)
     times = np.array(plan.pop("times_s"), np.float64)
     channel.send({"plan": plan, "times": len(times)}, times)
-    if not _continues(channel):
+    if not continues(channel):
         return
     for time_s, frame in reader.frames():
         channel.send({"time_s": time_s}, np.ascontiguousarray(frame))
@@ -107,7 +119,8 @@ def _send_subtitles(channel: Channel, subtitles: Subtitles | None, name: str) ->
     channel.send({"subtitles": message}, times.tobytes() + lengths.tobytes() + text)
 
 
-def _continues(channel: Channel) -> bool:
+def continues(channel: Channel) -> bool:
+    """Whether the parent, which knows how much memory is free, lets this process continue."""
     return bool(channel.receive()[0]["go"])
 
 

@@ -70,9 +70,13 @@ class VideoSource:
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
         seekable: False once seeking has failed.
+        failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
         without_alpha: whether the stream has transparency that can't be decoded.
     """
+
+    container: av.container.InputContainer
+    _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
         self.name = name
@@ -80,10 +84,10 @@ class VideoSource:
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self.seekable = True
+        self.failure: Exception | None = None
         self.index: PacketIndex | None = None
         self._file = file
-        self.layout = layout_of(file)
-        self.container = open_container(file, name, limits.MAX_PICTURE_PIXELS)
+        self._begin()
         self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
@@ -100,6 +104,10 @@ class VideoSource:
         self._starts_untimed = False
         self._is_sought = False
 
+    def _begin(self) -> None:
+        self.layout = layout_of(self._file)
+        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
+
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
         self.without_alpha = has_separate_alpha(self.container, self.stream)
@@ -113,7 +121,8 @@ class VideoSource:
             self._decoder = self._alpha_decoder(context)
         # Decoding times of frames are right only if each packet returns its frame at once, without
         # the delay of frame threads.
-        threads = 1 if self._by_decoding_time else threads_for(context)
+        is_prompt = self._by_decoding_time or not self._delays_frames
+        threads = 1 if is_prompt else threads_for(context)
         self._decoder.thread_type = "AUTO" if threads > 1 else "SLICE"
         if threads > 1:
             self._decoder.thread_count = threads
@@ -224,7 +233,8 @@ class VideoSource:
                     yield packet if clock is None else clock.apply(packet, number or 0)
         except MemoryError:
             raise
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError) as error:
+            self.failure = error
             return
         except IndexError:
             # After the last packet, PyAV fails on streams that appeared while reading (as in

@@ -62,7 +62,7 @@ class AsText(View):
             self._answer.abandon()
 
     @property
-    def on_text(self) -> Callable[[str], None]:
+    def on_text(self) -> Callable[[str], None] | None:
         """Callback for the text of an answer as it is generated."""
         return self._add
 

@@ -1,0 +1,173 @@
+"""Questions about a video while it comes (`dycoke watch`), in the memory of a few windows.
+
+Windows of a stream or a growing file are parts of one video; the clips of a folder are videos, each
+asked about part by part. Always the newest is asked about: what comes meanwhile is dropped, but for
+the newest of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from dycoke_cli.errors import VideoError
+from dycoke_cli.runs.conversation import Conversation, advising
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
+from dycoke_cli.unicode import display_name
+from dycoke_cli.video.file_names import is_video
+from dycoke_cli.video.live.live_address import LiveAddress
+from dycoke_cli.video.live.live_stream import EndedError, LiveStream
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video.decoder import Decoder
+
+LOOK_S = 1.0
+"""Seconds between two looks into a folder; a clip is complete where its size stays the same."""
+
+
+class _Tally:
+    """What was asked about, and what was dropped.
+
+    Args:
+        what: a word for one of it.
+        advice: what helps where many are dropped.
+        listener: receives one sentence about the first that is dropped.
+    """
+
+    def __init__(self, what: str, advice: str, listener: Listener) -> None:
+        self._what, self._advice, self._listener = what, advice, listener
+        self.asked = self._dropped = 0
+
+    def drop(self, dropped: int) -> None:
+        """Count what was dropped in all."""
+        if dropped and not self._dropped:
+            self._listener.note(
+                f"Asking takes longer than a {self._what} lasts: the newest {self._what} is asked "
+                f"about, and others are dropped; {self._advice}"
+            )
+        self._dropped = dropped
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Tell the numbers at the end of the block, whatever ends it."""
+        try:
+            yield
+        finally:
+            asked, dropped = (
+                f"{count} {self._what}{'s' * (count != 1)}" for count in (self.asked, self._dropped)
+            )
+            lost = f", {dropped} dropped" if self._dropped else ""
+            self._listener.note(f"Asked about {asked}{lost}")
+
+
+def watch_stream(
+    conversation: Conversation,
+    parts: Parts,
+    address: LiveAddress,
+    timeout_s: float,
+    listener: Listener,
+) -> None:
+    """Ask about each window of a growing file, a device or a stream, until it ends.
+
+    Args:
+        conversation: questions, under the name of the source; the sampling is that of each window.
+        parts: length of a window, and where to stop.
+        address: of the source.
+        timeout_s: seconds without data after which it counts as ended.
+        listener: receives progress and answers, each with its window.
+
+    Raises:
+        VideoError: the source can't be opened, breaks off or stalls (a file ends instead).
+    """
+    request = conversation.request
+    # Audio isn't read of what comes.
+    sampling = replace(request.sampling, start_s=0.0, end_s=parts.every_s, audio=False)
+    conversation = replace(conversation, request=replace(request, sampling=sampling))
+    stream = LiveStream(address, sampling, request.limits, timeout_s)
+    tally = _Tally("window", "a longer --every or fewer --frames help", listener)
+    loaded: LoadedModel | None = None
+    found = False
+    with advising(request), tally.told(), stream:
+        while not found:
+            decoder = cast("Decoder", stream.next_window())
+            try:
+                loaded, _, found = ask_part(conversation, parts, listener, loaded, [decoder])
+            except EndedError as ended:
+                if str(ended):
+                    listener.note(str(ended))
+                return
+            tally.asked += 1
+            tally.drop(stream.dropped)
+
+
+def watch_folder(
+    conversation: Conversation,
+    parts: Parts,
+    folder: str,
+    timeout_s: float | None,
+    listener: Listener,
+) -> None:
+    """Ask about each clip that comes into a folder, part by part.
+
+    A clip that can't be read is reported, and the watch goes on.
+
+    Args:
+        conversation: questions; each clip gives its name and the sampling of its parts.
+        parts: length of a part, and where to stop.
+        folder: its path.
+        timeout_s: seconds without a new clip after which the watch ends; None for no end.
+        listener: receives progress and answers, each with its part.
+
+    Raises:
+        VideoError: the folder can't be read.
+    """
+    tally = _Tally("clip", f"`dycoke batch {folder} …` asks about all", listener)
+    loaded: LoadedModel | None = None
+    found, dropped = False, 0
+    with advising(conversation.request), tally.told():
+        done = {*_clips(folder)}
+        before = dict[str, int]()
+        since_s = time.monotonic()
+        while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):
+            sizes = _clips(folder)
+            done.intersection_update(sizes)
+            complete = [n for n, size in sizes.items() if n not in done and before.get(n) == size]
+            before = {name: size for name, size in sizes.items() if name not in done}
+            if not complete:
+                time.sleep(LOOK_S)
+                continue
+            done.update(complete)
+            dropped += len(complete) - 1
+            tally.drop(dropped)
+            clip = os.path.join(folder, complete[-1])
+            listener.begin_video(clip)
+            try:
+                about = replace(conversation, videos=(clip,))
+                loaded, found = converse_by_part(about, parts, listener, loaded=loaded)
+                tally.asked += 1
+            except VideoError as error:
+                listener.failed(str(error))
+            since_s = time.monotonic()
+
+
+def _clips(folder: str) -> dict[str, int]:
+    """Size of each video of a folder, by name; in the order in which they were written."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for one in entries:
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    if is_video(one.name) and one.is_file():
+                        status = one.stat()
+                        found.append((status.st_mtime_ns, one.name, status.st_size))
+    except OSError as error:
+        raise VideoError(
+            f"{display_name(folder)} can't be read ({error.strerror}): name a folder that can"
+        ) from error
+    return {name: size for _, name, size in sorted(found)}

@@ -1,0 +1,357 @@
+"""Windows of a live source: the newest that is complete, in the memory of three.
+
+A thread receives frames from the decoder process. One window is being filled, one waits, one is
+asked about. A complete window replaces one that still waits, which is counted as dropped. What was
+in a file when the watch began isn't dropped: until that is read, the decoder process waits.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from threading import Condition, Thread
+from typing import Any, BinaryIO, Self
+
+from dycoke_cli.answer.json_reader import MismatchError
+from dycoke_cli.answer.json_schema import Count
+from dycoke_cli.errors import VideoError
+from dycoke_cli.processes.isolated import Isolated, LateError
+from dycoke_cli.processes.process_limits import limit_cpu
+from dycoke_cli.resources import usable_cpus
+from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.decoded_clip import OpenClip, parsed
+from dycoke_cli.video.decoder import PREPARE
+from dycoke_cli.video.frame_windows import ClosedError
+from dycoke_cli.video.kept_frames import Fit, FrameResize, KeptFrames, Windows, shape_alone
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.live.feeder import Feeder
+from dycoke_cli.video.live.live_address import LiveAddress
+from dycoke_cli.video.sampling import Sampling
+
+PROCESS = "dycoke_cli.video.live.live_process:serve"
+_GRACE_S = 10.0  # that the feeder has to report a stall itself
+_UNLIMITED_S = 1e6  # each message has its own limit
+_LOOK_S = 0.2
+_OPENINGS: dict[str, dict[str, Any]] = {
+    "rtsp": {
+        "format": "rtsp",
+        "options": {
+            # One connection, to the address that was named; with UDP anybody could send packets.
+            "rtsp_transport": "tcp",
+            "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto",
+        },
+    },
+    "device": {"format": "v4l2", "options": {}},
+}
+
+
+class EndedError(Exception):
+    """The source has ended, and all of its windows were read. The message may be empty."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Frames of a window.
+
+    Args:
+        kept: frames as they came, resized where the size was known.
+        times_s: theirs, in seconds from the first frame of the source.
+        part_s: start and end of the window.
+        position: bytes of the source that were read by then.
+    """
+
+    kept: KeptFrames
+    times_s: tuple[float, ...]
+    part_s: tuple[float, float]
+    position: int
+
+
+class LiveStream:
+    """Live source. A context manager, which ends its process.
+
+    Args:
+        address: of a file, a device or a stream.
+        sampling: frames of a window, which is from `start_s` 0 to `end_s`.
+        limits: of memory, and of processor time for a window.
+        timeout_s: seconds without data after which the source counts as ended.
+
+    Attributes:
+        dropped: number of windows that were dropped so far.
+    """
+
+    def __init__(
+        self, address: LiveAddress, sampling: Sampling, limits: Limits, timeout_s: float
+    ) -> None:
+        self.dropped = 0
+        self._address, self._sampling, self._limits = address, sampling, limits
+        self._timeout_s = timeout_s
+        self._clip: _LiveClip | None = None
+        self._feeder: Feeder | None = None
+        self._fit = Future[Fit]()
+        self._waiting: _Window | None = None
+        self._dropped_before = 0
+        self._failure: BaseException | None = None
+        self._changed = Condition()
+        self._thread = Thread(target=self._receive, name="live", daemon=True)
+        self._backlog = 0
+        if address.kind == "file":
+            with suppress(OSError, ValueError):  # reported when it is opened
+                self._backlog = os.path.getsize(address.given)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._failure = self._failure or ClosedError()
+            self._changed.notify_all()
+        self._fit.cancel()
+        if self._clip is not None:
+            self._clip.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def begin(self) -> Plan:
+        """Open the source, once; returns the plan of a whole window.
+
+        Raises:
+            VideoError: it can't be opened, or has no video.
+        """
+        if self._clip is None:
+            self._clip = clip = _LiveClip(self._address, self._limits, self._timeout_s)
+            opening: dict[str, Any] | None = None
+            files: list[BinaryIO] = []
+            if self._address.kind in _OPENINGS:
+                opening = {**_OPENINGS[self._address.kind], "address": self._address.given}
+            else:
+                self._feeder = Feeder(self._address, self._timeout_s)
+                files = [self._feeder.reader]
+            more = {"opening": opening, "is_device": self._address.kind == "device"}
+            try:
+                clip.begin(files, self._sampling, None, fitted=True, **more)
+            except VideoError as error:
+                raise self._cause(error) from error
+            finally:
+                for file in files:  # the process has its own
+                    file.close()
+        return self._clip.plan
+
+    def next_window(self) -> NextWindow:
+        """Decoder of the next window, for `open_session`."""
+        return NextWindow(self)
+
+    def take(
+        self,
+        fit: Future[Fit],
+        is_stopped: Callable[[], bool],
+        on_progress: Callable[[int, int], None],
+    ) -> tuple[_Window, int]:
+        """Wait for the newest window that is complete.
+
+        Args:
+            fit: of the model that reads the frames.
+            is_stopped: ends the wait.
+            on_progress: called with the number of frames so far of the window that is filled.
+
+        Returns:
+            The window, and the number of windows dropped before it.
+
+        Raises:
+            EndedError: there is none any more.
+            VideoError: the source broke off or stalled.
+            ClosedError: the wait was ended.
+        """
+        assert self._clip is not None, "`begin` is called first"
+        if self._thread.ident is None:
+            plan = self._clip.plan
+            fit.add_done_callback(lambda done: _settle(done, self._fit, plan))
+            self._thread.start()
+        with self._changed:
+            while self._waiting is None and self._failure is None:
+                if is_stopped():
+                    raise ClosedError
+                on_progress(self._clip.frames_so_far, len(self._clip.plan.times_s))
+                self._changed.wait(_LOOK_S)
+            if self._waiting is None:
+                assert self._failure is not None
+                raise self._failure
+            taken, self._waiting = self._waiting, None
+            dropped, self._dropped_before = self._dropped_before, 0
+            self._changed.notify_all()
+            return taken, dropped
+
+    def _receive(self) -> None:
+        """Receive windows until the source ends; runs in the thread."""
+        assert self._clip is not None
+        failure: BaseException
+        try:
+            while (window := self._clip.next_window(self._fit)) is not None:
+                with self._changed:
+                    while self._waiting is not None and window.position < self._backlog:
+                        if self._failure is not None:
+                            return
+                        self._changed.wait()
+                    if self._waiting is not None:
+                        self.dropped += 1
+                        self._dropped_before += 1
+                    self._waiting = window
+                    self._changed.notify_all()
+            failure = self._cause(EndedError())
+        except VideoError as error:
+            failure = self._cause(error)
+        except BaseException as error:
+            failure = error
+        with self._changed:
+            self._failure = self._failure or failure
+            self._changed.notify_all()
+
+    def _cause(self, error: Exception) -> Exception:
+        """What the feeder noticed comes first: the process sees the end of a pipe."""
+        if self._feeder is None:
+            return error
+        if isinstance(error, EndedError) and self._feeder.note is not None:
+            return EndedError(self._feeder.note)
+        return self._feeder.failure or error
+
+
+class NextWindow:
+    """What `open_session` needs of a decoder, for the next window of a live source.
+
+    Attributes:
+        plan: frames of a whole window.
+    """
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream, self._is_stopped = stream, False
+        self.plan: Plan
+
+    def stop(self) -> None:
+        """End a `read` that waits."""
+        self._is_stopped = True
+
+    @contextmanager
+    def open(self, *_: object, **__: object) -> Iterator[Self]:
+        """Open the source, with its own sampling; see `LiveStream.begin`."""
+        self.plan = self._stream.begin()
+        yield self
+
+    def read(
+        self,
+        on_progress: Callable[[int, int], None],
+        fit: Future[Fit],
+        windows: Windows | None = None,
+    ) -> Clip:
+        """Wait for the window, and read its frames; see `OpenClip.read` and `LiveStream.take`."""
+        window, dropped = self._stream.take(fit, lambda: self._is_stopped, on_progress)
+        finished = window.kept.finish()
+        assert finished is not None, "one size for any number of frames"
+        frames, resize = finished
+        if windows is not None:
+            for first in range(0, len(frames), windows.size):
+                windows.put(frames[first : first + windows.size], resize)
+            frames = shape_alone(len(frames), frames.shape[1:3])
+        return Clip(
+            frames,
+            window.times_s,
+            # As long as what has come so far.
+            replace(self.plan.info, duration_s=window.part_s[1]),
+            (),
+            part_s=window.part_s,
+            resize=resize,
+            window=None if windows is None else windows.size,
+            dropped=dropped,
+        )
+
+
+class _LiveClip(OpenClip):
+    """Client of the process that decodes a live source; receives windows without end."""
+
+    def __init__(self, address: LiveAddress, limits: Limits, timeout_s: float) -> None:
+        process = Isolated(PROCESS, PREPARE)
+        super().__init__(process, process.stop, address.name, limits, lambda needed: None)
+        self._timeout_s = timeout_s
+        self._patience_s = timeout_s + (0.0 if address.kind in _OPENINGS else _GRACE_S)
+        self._is_file = address.kind == "file"
+        self.frames_so_far = 0
+
+    def stop(self) -> None:
+        """End the process; a thread that receives gets an error."""
+        self._stop()
+
+    def next_window(self, fit: Future[Fit]) -> _Window | None:
+        """Receive a window; None at the end of the source.
+
+        Args:
+            fit: resize of the model, which may not be known yet; the same for any number of frames.
+        """
+        if self._is_paused:
+            with self._checked():
+                self._process.send({"go": True})
+            self._is_paused = False
+        count, size = len(self.plan.times_s), (self.plan.height, self.plan.width)
+        by_rate = self._sampling.fps is not None
+        kept = KeptFrames(self._name, count, size, fit, by_rate=by_rate)
+        times: list[float] = []
+        with suppress(OSError):  # some systems don't permit it
+            limit_cpu(self._process.pid, self._limits.time_limit * usable_cpus())
+        with self._checked():
+            while "time_s" in (message := self._receive()):
+                time_s: float = parsed(float, message["time_s"])
+                if len(times) == count or (times and time_s <= times[-1]):
+                    raise MismatchError("more frames, or others")
+                with self._process.within(self._patience_s):
+                    self._process.receive_into(kept.room().reshape(-1).data)
+                kept.keep()
+                times.append(time_s)
+                self.frames_so_far = len(times)
+                # A file waits until the model is loaded; a stream would break off meanwhile.
+                if kept.waits and (fit.done() or self._is_file):
+                    kept.settle()
+            if "ended" in message:
+                if (reason := parsed(str | None, message["ended"])) is not None:
+                    raise VideoError(f"{self._name} broke off ({reason}): its answers end here")
+                return None
+            start_s, end_s = parsed(tuple[float, float], message.get("window"))
+            position = parsed(Count, message.get("position"))
+            if not times or not 0 <= start_s < end_s < math.inf:
+                raise MismatchError("no window")
+        return _Window(kept, tuple(times), (start_s, end_s), position)
+
+    def _receive(self) -> dict[str, Any]:
+        while True:
+            with self._process.within(self._patience_s):
+                message = super()._receive()
+            if "alive" not in message:
+                return message
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        self.left_s = _UNLIMITED_S
+        with super()._checked():
+            try:
+                yield
+            except LateError as error:
+                raise VideoError(
+                    f"{self._name} has sent nothing for {self._timeout_s:g} s (--timeout)"
+                ) from error
+
+
+def _settle(done: Future[Fit], fit: Future[Fit], plan: Plan) -> None:
+    """Make one resize of a model's, for windows of any number of frames.
+
+    Some processors read few frames at another size; then frames are kept as decoded.
+    """
+    if done.cancelled() or done.exception() is not None:
+        fit.cancel()
+        return
+    size = plan.height, plan.width
+    whole, single = (done.result()(count, *size) for count in (len(plan.times_s), 1))
+
+    def of_any(*_: int) -> FrameResize | None:
+        return whole if whole == single else None
+
+    fit.set_result(of_any)

@@ -1,0 +1,333 @@
+"""`dycoke watch`: growing files, folders and streams, with the engine that only pretends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from dycoke_cli.runs import watching
+from dycoke_cli.video.live.live_stream import LiveStream
+from tests import warm
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, FAKE, Outcome, run_here
+from tests.documents import valid
+from tests.video.live.sources import Served, growing, recorded, rtsp, up_to
+
+WINDOWS = ("--every", "3s", "--frames", "3")
+LIVE = ("--timeout", "1", "--json", "--allow-network")
+
+
+def windows_of(run: Outcome) -> list[tuple[float, float, list[float]]]:
+    return [(one["start"], one["end"], one["frames"]["timestamps_s"]) for one in run.objects]
+
+
+def parts_of(path: Path) -> list[tuple[float, float, list[float]]]:
+    """What `ask --every` asks about in the finished file."""
+    return windows_of(run_here("ask", path, "What?", *WINDOWS, "--json"))
+
+
+def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> None:
+    """Call `before` with the number of each question that is asked."""
+    ask = FakeSession.ask
+    count = iter(range(10**6))
+
+    def noted(*given: Any, **more: Any) -> Any:
+        before(next(count))
+        FakeSession.made.clear()
+        return ask(*given, **more)
+
+    monkeypatch.setattr(FakeSession, "ask", noted)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
+def test_a_growing_file_has_the_windows_of_the_finished_one(
+    fake: list[FakeSession], tmp_path: Path, suffix: str
+) -> None:
+    recording = recorded(tmp_path, suffix)
+    path = tmp_path / f"growing{suffix}"
+    expected = parts_of(recording)
+    with growing(recording, path):
+        run = run_here("watch", path, "What?", *WINDOWS, "--timeout", "1", "--json")
+    assert (run.code, len(expected)) == (0, 4), run.err
+    assert "hasn't grown for 1 s (--timeout)" in run.err
+    found = windows_of(run)
+    for one in run.objects:
+        valid(one, "answer", "answer")
+    # Only the last is shorter than anybody could know before: its frames are those of a whole one.
+    assert found[:3] == expected[:3]
+    assert found[3][:2] == pytest.approx(expected[3][:2])
+    assert run.objects[0]["video"] == str(path)
+
+
+def test_what_a_file_has_when_the_watch_begins_is_asked_about_whole(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_PAUSE_S", "0.02")
+    run = run_here("watch", recorded(tmp_path), "What?", *WINDOWS, "--timeout", "0.5")
+    assert [line[:9] for line in run.out.splitlines()] == [
+        "0:00-0:03", "0:03-0:06", "0:06-0:09", "0:09-0:10",
+    ]  # fmt: skip
+    assert "Asked about 4 windows\n" in run.err
+
+
+def test_the_newest_window_where_asking_is_slow(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = recorded(tmp_path)
+    content, first = recording.read_bytes(), up_to(recording, 4.5)
+    asking, sent = threading.Event(), threading.Event()
+
+    def send(write: Callable[[bytes], object]) -> None:
+        write(content[:first])
+        asking.wait(20)
+        write(content[first:])
+        sent.set()
+
+    streams: list[LiveStream] = []
+    begin = LiveStream.begin
+    monkeypatch.setattr(LiveStream, "begin", lambda self: (streams.append(self), begin(self))[1])
+
+    def slow(number: int) -> None:
+        asking.set()
+        deadline = time.monotonic() + 20
+        while number == 0 and streams[0].dropped < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    during_asks(monkeypatch, slow)
+    with Served(send) as server:
+        run = run_here("watch", server.url, "What?", *WINDOWS, *LIVE)
+    assert run.code == 0, run.err
+    assert [(one["start"], one["dropped"]) for one in run.objects] == [(0, 0), (9, 2)]
+    assert run.err.count("Asking takes longer than a window lasts") == 1
+    assert "Asked about 2 windows, 2 windows dropped\n" in run.err
+
+
+def test_an_address_is_opened_with_the_flag_alone(fake: list[FakeSession], tmp_path: Path) -> None:
+    content = recorded(tmp_path).read_bytes()
+    with Served(lambda write: write(content)) as server:
+        refused = run_here("watch", server.url, "What?")
+        assert (refused.code, refused.out, server.requests) == (2, "", [])
+        assert refused.err.startswith(f"Error: {server.url} needs the network: add --allow-network")
+        run = run_here("watch", server.url, "What?", *WINDOWS, *LIVE)
+    assert (run.code, server.requests) == (0, ["/live"])
+    assert len(run.objects) + sum(one["dropped"] for one in run.objects) == 4
+    assert run.objects[-1]["start"] == 9
+
+
+def test_no_other_address_is_contacted(fake: list[FakeSession]) -> None:
+    with Served(lambda write: None) as other:
+        place = [("Location", other.url)]
+        with Served(lambda write: None, place, status=302) as server:
+            run = run_here("watch", server.url, "What?", *LIVE)
+        assert (run.code, other.requests) == (3, [])
+    assert f"redirects to {other.url}: watch that address" in run.err
+    assert run.object["error"]["code"] == "video_unreadable"
+
+
+def test_a_stream_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
+    content = recorded(tmp_path).read_bytes()
+    end = threading.Event()
+
+    def send(write: Callable[[bytes], object]) -> None:
+        write(content[: len(content) // 2])
+        end.wait(20)
+
+    with Served(send) as server:
+        run = run_here("watch", server.url, "What?", *WINDOWS, *LIVE)
+        end.set()
+    *answers, failure = run.objects
+    assert (run.code, bool(answers)) == (3, True)
+    assert failure["error"]["message"] == f"{server.url} has sent nothing for 1 s (--timeout)"
+    assert failure["question"] == "What?"
+    valid(failure, "answer", "error")
+
+
+def test_a_stream_that_breaks_off(fake: list[FakeSession], tmp_path: Path) -> None:
+    content = recorded(tmp_path).read_bytes()
+    length = [("Content-Length", str(len(content)))]
+    with Served(lambda write: write(content[: len(content) // 2]), length) as server:
+        run = run_here("watch", server.url, "What?", *WINDOWS, "--allow-network")
+    assert run.code == 3
+    assert run.out.splitlines()[-1].endswith("a red circle moves right")
+    assert f"Error: {server.url} broke off: its answers end here" in run.err
+    assert "Traceback" not in run.err
+
+
+def test_rtsp(fake: list[FakeSession], tmp_path: Path) -> None:
+    content = recorded(tmp_path).read_bytes()
+    with rtsp(content) as url:
+        run = run_here("watch", url, "What?", *WINDOWS, *LIVE)
+    answers = [one for one in run.objects if "answer" in one]
+    assert answers, run.err
+    assert sum(1 + one["dropped"] for one in answers) in (3, 4)
+    assert "secret" not in run.out + run.err
+    assert answers[0]["video"].startswith("rtsp://127.0.0.1:")
+
+
+def test_rtsp_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
+    with rtsp(recorded(tmp_path).read_bytes(), threading.Event()) as url:
+        run = run_here("watch", url, "What?", *WINDOWS, *LIVE)
+    assert run.code == 3
+    assert "has sent nothing for 1 s (--timeout)" in run.err
+
+
+def test_clips_of_a_folder(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_S", 0.05)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(CLIP, folder / "before.mp4")
+    (folder / "notes.txt").write_text("no clip")
+
+    def fill() -> None:
+        time.sleep(0.3)
+        (folder / "broken.mp4").write_text("no video")
+        time.sleep(0.5)
+        shutil.copy(CLIP, folder / "new.mp4")
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    flags = ("--every", "2", "--frames", "2", "--timeout", "3", "--json")
+    run = run_here("watch", folder, "What?", *flags)
+    thread.join()
+    assert run.code == 0, run.err
+    failure, *answers = run.objects
+    assert failure["video"] == str(folder / "broken.mp4")
+    assert failure["error"]["code"] == "video_unreadable"
+    found = [(one["video"], one["start"], one["end"]) for one in answers]
+    assert found == [(str(folder / "new.mp4"), 0, 2), (str(folder / "new.mp4"), 2, 4)]
+    assert "Asked about 1 clip\n" in run.err
+
+
+def test_of_several_clips_the_newest(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([{}, {"a.mp4": 1, "b.mp4": 1, "c.mp4": 1}])
+    last = {"a.mp4": 1, "b.mp4": 1, "c.mp4": 1}
+    monkeypatch.setattr(watching, "_clips", lambda folder: next(looks, last))
+    monkeypatch.setattr(watching, "LOOK_S", 0.01)
+    shutil.copy(CLIP, tmp_path / "c.mp4")
+    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "0.3")
+    assert run.out == "0:00-0:04  a red circle moves right\n"
+    assert "Asked about 1 clip, 2 clips dropped\n" in run.err
+
+
+def test_until_ends_the_watch(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["no", "no", "Yes.", "no"]
+    during_asks(monkeypatch, lambda number: monkeypatch.setenv("FAKE_ANSWER", answers[number]))
+    run = run_here("watch", recorded(tmp_path), "What?", *WINDOWS, "--until", "yes", "--quiet")
+    assert (run.code, run.err) == (0, "")
+    assert run.out.splitlines() == ["0:00-0:03  no", "0:03-0:06  no", "0:06-0:09  Yes."]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_changes_alone(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    answers = ["no", "No.", "yes", "yes"]
+    during_asks(monkeypatch, lambda number: monkeypatch.setenv("FAKE_ANSWER", answers[number]))
+    flags = (*WINDOWS, "--changes", "--timeout", "0.5", *form)
+    run = run_here("watch", recorded(tmp_path), "What?", *flags)
+    if form:
+        assert [(one["start"], one["answer"]) for one in run.objects] == [(0, "no"), (6, "yes")]
+    else:
+        assert run.out.splitlines() == ["0:00-0:03  no", "0:06-0:09  yes"]
+    assert "Asked about 4 windows\n" in run.err
+
+
+WRONG = [
+    (["-"], 2, "watch can't read stdin"),
+    (["none.ts"], 3, "none.ts doesn't exist"),
+    (["srt://camera"], 2, "srt:// can't be watched"),
+    (["http://me:secret@camera/x", "--allow-network"], 2, "with a user or a password"),
+    (["http://[camera", "--allow-network"], 2, "the address of the stream isn't valid"),
+    (["/dev/null"], 3, "/dev/null can't be opened"),
+    ([CLIP, "--every", "0"], 2, "--every must be longer than 0 s"),
+    ([CLIP, "--timeout", "0"], 2, "--timeout must be longer than 0 s"),
+    ([CLIP, "--until", "maybe", "--yes-no"], 2, "--until 'maybe' is none of the options"),
+    ([__file__, "--timeout", "0.5"], 3, "isn't a video that can be read while it comes"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "sentence"), WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_is_one_sentence(
+    fake: list[FakeSession], arguments: list[str | Path], code: int, sentence: str
+) -> None:
+    source, *flags = arguments
+    run = run_here("watch", source, "What?", *flags)
+    assert (run.code, run.out) == (code, "")
+    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
+    assert sentence in line
+    assert "secret" not in run.err
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_was_answered(tmp_path: Path) -> None:
+    arguments = ("watch", recorded(tmp_path), "What?", *WINDOWS, "--timeout", "100", "--json")
+    process = warm.Popen(
+        [*FAKE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert all(b'"answer": "a red circle moves right"' in line for line in lines)
+    assert b'"code": "interrupted"' in out
+    assert re.search(rb"Asked about [23] windows\n", err)  # the signal may come before the count
+    assert err.endswith(b"Interrupted\n")
+
+
+def write_large(path: Path, frames: int) -> Path:
+    """A recording at 25 frames a second, of which a frame takes 230 kB."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        frame = av.VideoFrame(320, 240, "yuv420p")
+        for number in range(frames):
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.slow
+def test_memory_of_two_hundred_windows(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_large(tmp_path / "long.ts", 4 * 200)
+    streams: list[LiveStream] = []
+    begin = LiveStream.begin
+    monkeypatch.setattr(LiveStream, "begin", lambda self: (streams.append(self), begin(self))[1])
+    sizes: list[tuple[int, int]] = []
+
+    def resident(pid: int | str) -> int:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def measure(number: int) -> None:
+        clip: Any = streams[-1]._clip
+        streams[:] = streams[-1:]
+        sizes.append((resident("self"), resident(clip._process.pid)))
+
+    during_asks(monkeypatch, measure)
+    run = run_here("watch", path, "What?", "--every", "0.16", "--frames", "4", "--timeout", "0.3")
+    assert (run.code, len(sizes)) == (0, 200), run.err
+    for early, late in zip(sizes[50], sizes[-1], strict=True):
+        assert late < 1.05 * early

@@ -1,0 +1,1 @@
+"""Tests of dycoke_cli.video."""

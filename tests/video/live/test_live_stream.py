@@ -1,0 +1,114 @@
+"""Live sources: how they are named, what their process may do, and their clock."""
+
+from __future__ import annotations
+
+import platform
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.video.kept_frames import Fit, FrameResize, known
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.live.live_address import parse_address
+from dycoke_cli.video.live.live_stream import EndedError, LiveStream
+from dycoke_cli.video.sampling import Sampling
+from tests.video.clips import numbers_in
+from tests.video.live.sources import RATE, SECONDS, recorded, rtsp
+
+AS_DECODED: Future[Fit] = known(lambda *_: None)
+
+
+def stream_of(source: str | Path, every_s: float = 3, frames: int = 3) -> LiveStream:
+    sampling = Sampling(frames=frames, start_s=0, end_s=every_s)
+    return LiveStream(parse_address(str(source)), sampling, Limits(), timeout_s=1)
+
+
+def next_clip(stream: LiveStream, fit: Future[Fit] = AS_DECODED) -> Any:
+    with stream.next_window().open() as window:
+        return window.read(lambda done, total: None, fit)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "name", "network"),
+    [
+        ("rtsp://me:secret@camera:554/1?x=2", "rtsp", "rtsp://camera:554/1?x=2", True),
+        ("RTSPS://camera/1", "rtsp", "rtsps://camera/1", True),
+        ("https://host/live.ts", "http", "https://host/live.ts", True),
+        ("/dev/null", "device", "/dev/null", False),
+        ("/tmp", "folder", "/tmp", False),
+        ("C:/clips/one.ts", "file", "C:/clips/one.ts", False),
+        ("a\x1b[1m.ts", "file", r"a\x1b[1m.ts", False),
+    ],
+)
+def test_what_an_address_names(given: str, kind: str, name: str, network: bool) -> None:
+    address = parse_address(given)
+    assert (address.kind, address.name, address.needs_network) == (kind, name, network)
+
+
+@pytest.mark.parametrize("given", ["udp://@:1234", "file:///etc/passwd", "concat://a|b"])
+def test_other_protocols_are_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="can't be watched"):
+        parse_address(given)
+
+
+def test_each_window_has_the_nearest_frames(tmp_path: Path) -> None:
+    with stream_of(recorded(tmp_path), every_s=2.5, frames=3) as stream:
+        clips = [next_clip(stream) for _ in range(4)]
+        with pytest.raises(EndedError, match="hasn't grown for 1 s"):
+            next_clip(stream)
+    # Three times of each 20 frames: the first, the one in the middle (the earlier), the last.
+    assert [numbers_in(clip.frames) for clip in clips] == [
+        [first, first + 9, first + 19] for first in range(0, RATE * SECONDS, 20)
+    ]
+    assert [clip.part_s for clip in clips] == [(0, 2.5), (2.5, 5), (5, 7.5), (7.5, 10)]
+    assert [clip.info.duration_s for clip in clips] == [2.5, 5, 7.5, 10]
+
+
+def test_the_clock_goes_on_where_time_stamps_begin_again(tmp_path: Path) -> None:
+    recording = recorded(tmp_path, seconds=4)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * recording.read_bytes())
+    with stream_of(joined, every_s=4, frames=2) as stream:
+        clips = [next_clip(stream), next_clip(stream)]
+    assert [clip.part_s for clip in clips] == [(0, 4), (4, 8)]
+    assert [numbers_in(clip.frames) for clip in clips] == [[0, 31], [0, 31]]
+
+
+def test_frames_are_resized_where_any_number_has_one_size(tmp_path: Path) -> None:
+    def fit(count: int, height: int, width: int) -> FrameResize:
+        return FrameResize((height, width), (24, 32), "bilinear", False, False, in_float=True)
+
+    def by_count(count: int, height: int, width: int) -> FrameResize:
+        return FrameResize((height, width), (24, 32 * count), "bilinear", False, False, True)
+
+    path = recorded(tmp_path)
+    for size, one in (((24, 32), fit), ((48, 64), by_count)):
+        with stream_of(path) as stream:
+            clip = next_clip(stream, known(one))
+        assert clip.frames.shape == (3, *size, 3)
+        assert numbers_in(clip.frames) == [0, 11, 23]
+
+
+def sealed(stream: LiveStream) -> bool:
+    clip: Any = stream._clip
+    lines = Path(f"/proc/{clip._process.pid}/status").read_text().splitlines()
+    status = {name: value.strip() for name, _, value in (one.partition(":") for one in lines)}
+    if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("no filter for this kernel, or for this architecture")
+    return status["Seccomp"] == "2"
+
+
+def test_the_process_is_sealed_before_it_reads(tmp_path: Path) -> None:
+    with stream_of(recorded(tmp_path)) as stream:
+        stream.begin()
+        assert sealed(stream)
+
+
+def test_the_process_of_an_rtsp_stream_is_sealed_once_it_is_open(tmp_path: Path) -> None:
+    with rtsp(recorded(tmp_path).read_bytes()) as url, stream_of(url) as stream:
+        stream.begin()
+        assert sealed(stream)
+        assert next_clip(stream).frames.shape[0] == 3
