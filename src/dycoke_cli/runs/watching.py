@@ -59,11 +59,10 @@ class _Tally:
         try:
             yield
         finally:
-            asked, dropped = (
-                f"{count} {self._what}{'s' * (count != 1)}" for count in (self.asked, self._dropped)
-            )
-            lost = f", {dropped} dropped" if self._dropped else ""
-            self._listener.note(f"Asked about {asked}{lost}")
+            if self.asked:
+                count = f"{self.asked} {self._what}{'s' * (self.asked != 1)}"
+                lost = f", {self._dropped} dropped" if self._dropped else ""
+                self._listener.note(f"Asked about {count}{lost}")
 
 
 def watch_stream(

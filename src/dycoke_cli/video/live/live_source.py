@@ -18,6 +18,10 @@ from dycoke_cli.video.source import Picture, VideoSource
 
 # Steps back of time stamps up to this are left alone: some cameras have such jitter.
 _JITTER_S = 1
+_UNREADABLE = (
+    "can't be read while it comes: record MPEG-TS (`ffmpeg -i SOURCE -c copy recording.ts`), "
+    "Matroska or fragmented MP4; `dycoke ask --every` reads a finished file"
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,11 @@ class LiveSource(VideoSource):
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(source, FileIO):
-                why = (
-                    "isn't a video that can be read while it comes: record MPEG-TS, as in "
-                    "`ffmpeg -i SOURCE -c copy recording.ts`, or Matroska, or fragmented MP4"
-                )
-            else:
-                reason = getattr(error, "strerror", None) or type(error).__name__
-                why = f"can't be opened ({reason}): check the address, and that it is switched on"
-            raise VideoError(f"{self.name} {why}") from error
+                raise VideoError(f"{self.name} {_UNREADABLE}") from error
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise VideoError(
+                f"{self.name} can't be opened ({reason}): check the address, and that it is on"
+            ) from error
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         """See `VideoSource`."""
@@ -98,12 +99,16 @@ class LiveSource(VideoSource):
             self._on_packet()
             yield packet
 
-    def first_picture(self) -> Picture | None:
-        """See `VideoSource`; `pictures` begins with this frame as well."""
+    def first_picture(self) -> Picture:
+        """See `VideoSource`; `pictures` begins with this frame as well.
+
+        Raises:
+            VideoError: there is none, as in a plain MP4, whose index comes last.
+        """
         self._decoded = super().pictures()
         first = next(self._decoded, None)
         if first is None or self._last is None:
-            return None
+            raise VideoError(f"{self.name} {_UNREADABLE}")
         self.origin, self._last = self._last, Fraction(0)
         first = replace(first, time_s=Fraction(0))
         self._decoded = chain((first,), self._decoded)
