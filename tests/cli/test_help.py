@@ -56,7 +56,7 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
-SHORTENED = ("ask", "batch", "bench", "chat", "eval", "mcp", "serve")
+SHORTENED = ("ask", "batch", "bench", "chat", "eval", "mcp", "serve", "watch")
 """The commands whose whole page is shown by --help-all."""
 
 
@@ -144,7 +144,9 @@ def panels(*words: str) -> dict[str, str]:
     return dict(found)
 
 
-@pytest.mark.parametrize(("command", "lines"), [("ask", 90), ("batch", 90), ("eval", 90)])
+@pytest.mark.parametrize(
+    ("command", "lines"), [("ask", 90), ("watch", 90), ("batch", 90), ("eval", 90)]
+)
 def test_a_short_page_is_short(command: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert len(run_here(command, "--help").out.splitlines()) <= lines

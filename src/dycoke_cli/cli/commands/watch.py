@@ -130,7 +130,7 @@ def watch(
 
     Examples:
         dycoke watch recording.ts "What happens?" --every 30s
-        dycoke watch rtsp://camera/1 "Is a person there?" --yes-no --until yes --allow-network
+        dycoke watch rtsp://camera/1 "Is a person there?" --yes-no --allow-network
         dycoke watch clips/ "What happens?" --json
 
     One line per window, with its start and end. Where asking takes longer than a window lasts, the
