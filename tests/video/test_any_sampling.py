@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.decode import nearest_frames
+from dycoke_cli.video.decode import Seeker, nearest_frames
 from dycoke_cli.video.sampling import Sampling, Window, parse_time, wanted_times, window
 from tests.properties import QUICK
 
@@ -131,7 +131,7 @@ def test_frames_are_the_nearest_of_the_part(
     wanted = sorted(wanted)
     part = Window(wanted[0], wanted[-1], max(wanted[-1], wanted[0] + length / 2) + 1 / GRID)
     film = Film(times, [key for key in keys if key < len(times)], seekable, index)
-    found = [p.time_s for p in nearest_frames(film, wanted, part)]  # type: ignore[arg-type]
+    found = [p.time_s for p in nearest_frames(Seeker(film), wanted, part)]  # type: ignore[arg-type]
     inside = [time for time in times if part.first_s <= time < part.end_s]
     if not inside:  # the one that is shown when the part begins
         assert found == [max(time for time in times if time <= part.first_s)]

@@ -39,7 +39,7 @@ _WITHOUT_VIDEO = (
     "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
     "webvtt", "srt", "ass",
 )  # fmt: skip
-FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+_FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
@@ -81,7 +81,7 @@ def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputConta
         "fd": str(descriptor),
         # No demuxer may open a URL or a path, whatever the file refers to.
         "protocol_whitelist": "fd",
-        "format_whitelist": FORMATS,
+        "format_whitelist": _FORMATS,
         "max_pixels": str(max_pixels),
     }
     return av.open("fd:", options=options, **tag_options())
