@@ -98,8 +98,7 @@ def watch_stream(
             try:
                 loaded, _, found = ask_part(conversation, parts, listener, loaded, [decoder])
             except EndedError as ended:
-                if str(ended):
-                    listener.note(str(ended))
+                listener.note(str(ended) or f"{address.name} has ended")
                 return
             tally.asked += 1
             tally.drop(stream.dropped)

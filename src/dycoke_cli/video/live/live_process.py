@@ -89,8 +89,7 @@ def _send_windows(
         channel.send({"window": times, "position": source.position})
         source.damaged.clear()
         begin += every
-    failure = source.failure
-    channel.send({"ended": None if failure is None else str(failure)[:200]})
+    channel.send({"ended": source.ending})
 
 
 def _part(source: LiveSource, sampling: Sampling, begin: Fraction) -> Window:

@@ -24,6 +24,11 @@ _UNREADABLE = (
 )
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of FFmpeg says, without the address, which may have a password in it."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
 @dataclass(frozen=True)
 class Opening:
     """How FFmpeg opens a source itself, in place of reading a pipe.
@@ -87,9 +92,9 @@ class LiveSource(VideoSource):
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(source, FileIO):
                 raise VideoError(f"{self.name} {_UNREADABLE}") from error
-            reason = getattr(error, "strerror", None) or type(error).__name__
             raise VideoError(
-                f"{self.name} can't be opened ({reason}): check the address, and that it is on"
+                f"{self.name} can't be opened ({reason_of(error)}): check its name, and that it is "
+                "on"
             ) from error
 
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
@@ -113,6 +118,15 @@ class LiveSource(VideoSource):
         first = replace(first, time_s=Fraction(0))
         self._decoded = chain((first,), self._decoded)
         return first
+
+    @property
+    def ending(self) -> str | None:
+        """Why the packets ended before their time; None where they didn't, or nobody here knows."""
+        if self.failure is not None:
+            return reason_of(self.failure)
+        # FFmpeg takes a connection that is closed for the end; a camera declares none.
+        is_cut = isinstance(self._source, Opening) and self.container.duration is None
+        return "the connection was closed" if is_cut else None
 
     def pictures(self) -> Iterator[Picture]:
         """Decoded frames, each once. Where time stamps begin again, the clock goes on."""
