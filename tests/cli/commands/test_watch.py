@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,8 @@ from tests.documents import valid
 from tests.video.live.sources import Served, growing, recorded, rtsp, up_to
 
 WINDOWS = ("--every", "3s", "--frames", "3")
-LIVE = ("--timeout", "1", "--json", "--allow-network")
+LIVE = ("--json", "--allow-network")
+STALL = (*LIVE, "--timeout", "1")
 
 
 def windows_of(run: Outcome) -> list[tuple[float, float, list[float]]]:
@@ -49,6 +51,19 @@ def during_asks(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]
         return ask(*given, **more)
 
     monkeypatch.setattr(FakeSession, "ask", noted)
+
+
+def after_looks(monkeypatch: pytest.MonkeyPatch, then: dict[int, Callable[[], object]]) -> None:
+    """Call functions after so many looks into a folder."""
+    look, count = watching._clips, iter(range(1, 10**6))
+
+    def noted(folder: str) -> dict[str, int]:
+        found = look(folder)
+        then.get(next(count), lambda: None)()
+        return found
+
+    monkeypatch.setattr(watching, "_clips", noted)
+    monkeypatch.setattr(watching, "LOOK_S", 0.02)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4", ".mkv"])
@@ -146,7 +161,7 @@ def test_a_stream_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
         end.wait(20)
 
     with Served(send) as server:
-        run = run_here("watch", server.url, "What?", *WINDOWS, *LIVE)
+        run = run_here("watch", server.url, "What?", *WINDOWS, *STALL)
         end.set()
     *answers, failure = run.objects
     assert (run.code, bool(answers)) == (3, True)
@@ -181,7 +196,7 @@ def test_rtsp(fake: list[FakeSession], tmp_path: Path) -> None:
 
 def test_rtsp_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
     with rtsp(recorded(tmp_path).read_bytes(), threading.Event()) as url:
-        run = run_here("watch", url, "What?", *WINDOWS, *LIVE)
+        run = run_here("watch", url, "What?", *WINDOWS, *STALL)
     assert run.code == 3
     assert "has sent nothing for 1 s (--timeout)" in run.err
 
@@ -189,23 +204,16 @@ def test_rtsp_that_stalls(fake: list[FakeSession], tmp_path: Path) -> None:
 def test_clips_of_a_folder(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "LOOK_S", 0.05)
     folder = tmp_path / "clips"
     folder.mkdir()
     shutil.copy(CLIP, folder / "before.mp4")
     (folder / "notes.txt").write_text("no clip")
 
-    def fill() -> None:
-        time.sleep(0.3)
-        (folder / "broken.mp4").write_text("no video")
-        time.sleep(0.5)
-        shutil.copy(CLIP, folder / "new.mp4")
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    flags = ("--every", "2", "--frames", "2", "--timeout", "3", "--json")
+    broken, new = folder / "broken.mp4", folder / "new.mp4"
+    fill = {1: lambda: broken.write_text("no video"), 6: lambda: shutil.copy(CLIP, new)}
+    after_looks(monkeypatch, fill)
+    flags = ("--every", "2", "--frames", "2", "--timeout", "2", "--json")
     run = run_here("watch", folder, "What?", *flags)
-    thread.join()
     assert run.code == 0, run.err
     failure, *answers = run.objects
     assert failure["video"] == str(folder / "broken.mp4")
@@ -251,6 +259,26 @@ def test_changes_alone(
     else:
         assert run.out.splitlines() == ["0:00-0:03  no", "0:06-0:09  yes"]
     assert "Asked about 4 windows\n" in run.err
+
+
+def test_what_the_page_tells_to_type_works(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ dycoke (watch .*)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAKE_ANSWER", "yes")
+    content = recorded(tmp_path).rename("recording.ts").read_bytes()
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    after_looks(monkeypatch, {1: lambda: shutil.copy(CLIP, clips / "new.mp4")})
+    with rtsp(content) as url:
+        for command in commands:
+            words = shlex.split(command.replace("rtsp://camera/1", url))
+            run = run_here(*words, "--timeout", "2")
+            assert run.code == 0, run.err
+            assert "yes" in run.out
 
 
 WRONG = [

@@ -67,8 +67,8 @@ class Feeder:
             while os.path.getsize(path) == 0 and time.monotonic() < deadline:
                 time.sleep(_LOOK_S)
         with open_file(path, name) as file:
-            while time.monotonic() < deadline:
-                if chunk := file.read(_CHUNK_BYTES):
+            while (chunk := file.read(_CHUNK_BYTES)) or time.monotonic() < deadline:
+                if chunk:
                     yield chunk
                     deadline = time.monotonic() + self._timeout_s
                 else:
