@@ -72,7 +72,7 @@ class Request:
 
     @property
     def is_local_only(self) -> bool:
-        """Whether only this machine can answer it: a server has no tuning, guards or windows."""
+        """Whether this process has to answer it: your server has no tuning, guards or windows."""
         return self.tuned is not None or self.guard is not None or self.max_tokens is not None
 
     def with_method(self, method: Method) -> Request:

@@ -17,6 +17,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.in_windows import windows_for
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling, plan
+from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.documents import valid
 
@@ -80,6 +81,46 @@ def test_a_video_of_one_window_is_answered_as_without() -> None:
     assert "windows" not in whole
 
 
+@pytest.mark.parametrize("method", ["none", "dycoke", "dycoke-plus"])
+def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) -> None:
+    """Although the checkpoint asks for original ones; the panel and the object say which."""
+    flags = (*LONG[:-1], "--max-tokens", "100", "--method", method)
+    run = run_here(*flags, "--stats")
+    assert re.search(r"Windows .* of 32 frames, [\d,]+ tokens kept; contiguous positions", run.err)
+    found = run_here(*flags, "--json").object
+    assert found["windows"]["positions"] == "renumbered"
+    assert found["method"].get("positions", "renumbered") == "renumbered"
+    if method == "none":
+        return
+    chosen = run_here(*flags, "--json", "--positions", "renumbered").object
+    kept = run_here(*flags, "--json", "--positions", "kept").object
+    assert chosen["answer"] == found["answer"] == run.out.strip()
+    assert kept["windows"]["positions"] == kept["method"]["positions"] == "kept"
+
+
+def test_one_window_has_the_positions_of_the_checkpoint() -> None:
+    """Which was trained on frames of one window, with gaps."""
+    found = run_here("ask", CLIP, "What happens?", "--max-tokens", "100", "--json").object
+    assert found["windows"]["count"] == 1
+    assert found["windows"]["positions"] == found["method"]["positions"] == "kept"
+
+
+@pytest.mark.parametrize("budget", [(), ("--max-tokens", "100")])
+def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
+    budget: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("frames are decoded")
+
+    monkeypatch.setattr(OpenClip, "read", read)
+    run = run_here(*LONG[:-2], "2048", *budget, "--json")
+    assert run.code == 2
+    sentence = "--max-new-tokens 2048 leaves no room for the video in the model's context of 2048"
+    message = run.object["error"]["message"]
+    assert message.startswith(sentence)
+    assert message.endswith("use --max-new-tokens 1024 or lower")
+
+
 def test_several_questions_and_a_conversation() -> None:
     """The second prompt is longer, and still fits."""
     run = run_here(*LONG, "-q", "How many objects are there?", "--follow-up")
@@ -112,8 +153,6 @@ def test_windows_are_cached_one_by_one() -> None:
         (["--method", "flashvid"], "the method flashvid needs the whole video at once"),
         (["--method", "cdpruner"], r"use one of --method none, dycoke, dycoke-plus, .*evs"),
         (["--compare"], "--compare asks about all tokens"),
-        (["--estimate"], "--estimate can't count what --max-tokens keeps"),
-        (["--server", "http://localhost:1"], "--max-tokens is for a model on this machine"),
     ],
 )
 def test_what_windows_cannot_do_is_refused(flags: list[str], error: str) -> None:

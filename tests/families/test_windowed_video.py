@@ -19,10 +19,11 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import is_windowed
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs, counted_on
+from dycoke_cli.engine import windowed_video
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.windowed_video import read_windows
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
 from dycoke_cli.models.families import Discovered, Family, family_of
 from dycoke_cli.models.load import LoadedModel
@@ -84,6 +85,7 @@ def session_in_windows(
     method: Method,
     size: int = SIZE,
     max_tokens: int | None = None,
+    **more: Any,
 ) -> VideoSession:
     """As `dycoke ask` makes it, from frames that are decoded already."""
     parts = [video.frames[i : i + size] for i in range(0, len(video.frames), size)]
@@ -96,6 +98,7 @@ def session_in_windows(
         [FrameWindow(part, video.resize) for part in parts],
         size,
         max_tokens=max_tokens,
+        **more,
     )
     return VideoSession(loaded, blank, windowed=windowed, reuse=False)
 
@@ -226,6 +229,43 @@ def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     # Of families that count tokens there, the first of four numbers is none of a place.
     places = {tuple(row[-3:].tolist()) for row in of_all}
     assert all(tuple(row[-3:].tolist()) in places for row in positions)
+
+
+def test_a_pool_may_close_the_gaps_of_a_method_that_drops_nothing() -> None:
+    """As if the tokens that are read were the whole prompt."""
+    loaded, video, method = loaded_of("llava_onevision"), shown(FRAMES), create("none")
+    kept, contiguous = (
+        session_in_windows(loaded, video, method, max_tokens=40, contiguous=one)
+        for one in (False, True)
+    )
+    with_gaps, read_with = asked(kept, method)
+    without, read_without = asked(contiguous, method)
+    positions = read_without["position_ids"]
+    assert torch.equal(positions, torch.arange(positions.shape[-1])[None])
+    assert torch.equal(read_with["inputs_embeds"], read_without["inputs_embeds"])
+    assert read_with["position_ids"].max() > positions.max()
+    assert with_gaps.windows.positions == "kept"
+    assert without.windows.positions == "renumbered"
+
+
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))
+def test_an_answer_that_leaves_no_room_is_refused_before_anything_is_encoded(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the text that every prompt has; one more token of context is enough to begin."""
+    loaded, video, method = loaded_of(family), shown(FRAMES), create("none")
+
+    def encode(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a window is encoded")
+
+    monkeypatch.setattr(windowed_video, "encode_cached", encode)
+    whole = VideoSession(loaded, video, reuse=False)
+    room = loaded.context_length - (whole.video.input_ids("").shape[1] - whole.visual)
+    sentence = rf"--max-new-tokens {room} leaves no room .* use --max-new-tokens {room // 2} or"
+    with pytest.raises(UsageError, match=sentence):
+        session_in_windows(loaded, video, method, max_new_tokens=room)
+    with pytest.raises(ModelError, match="a window is encoded"):
+        session_in_windows(loaded, video, method, max_new_tokens=room - 1)
 
 
 def test_another_method_is_refused() -> None:

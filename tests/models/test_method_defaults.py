@@ -12,11 +12,13 @@ from transformers import AutoConfig
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.cli.commands.model_documents import all_models
 from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
 from dycoke_cli.models.families import FAMILIES, defaults_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.traits import ModelTraits
 from tests.families.stock import NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
 from tests.pages import section
@@ -34,6 +36,20 @@ def test_positions_follow_the_published_code_where_they_can(family):
         "prune_layer": 3,
         "positions": "kept" if family in PLACED else "renumbered",
     }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("own", ["kept", None])
+def test_several_windows_have_contiguous_positions_where_they_count_tokens(family, own):
+    """Whatever the checkpoint asks for, which the bundled one does; not where they are places."""
+    given = defaults_of(FAMILIES[family], None if own is None else {"positions": own})
+    traits = ModelTraits("x", FAMILIES[family], given, 10)
+    expected = "kept" if family in PLACED else "renumbered"
+    assert traits.in_windows.defaults == {**given, "positions": expected}
+    assert bind(DyCoke(), traits.in_windows).method.positions == expected
+    assert bind(DyCoke(), traits.before_windows).method.positions is None
+    if family not in PLACED:  # the user's choice wins
+        assert bind(DyCoke(positions="kept"), traits.in_windows).method.positions == "kept"
 
 
 def test_a_model_of_few_layers_is_pruned_in_its_last():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.inspecting import checked
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video.sampling import Sampling
@@ -94,6 +96,27 @@ def test_frames_that_the_client_chose_are_all_read() -> None:
     jpegs = {"type": "video_url", "video_url": "data:video/jpeg;base64,/9j/,/9j/"}
     assert about(jpegs).sampling.frames == MOST
     assert about(jpegs, media_io_kwargs={"video": {"num_frames": 3}}).sampling.frames == 3
+
+
+def test_a_budget_of_visual_tokens() -> None:
+    """Under `dycoke`, for max_tokens of the body is the length of the answer; null is none."""
+    body = json.dumps({"messages": [{"role": "user", "content": "What?"}]}).encode()
+    limited = replace(DEFAULTS, max_tokens=64)
+    assert about().max_tokens is None
+    assert about(dycoke={"max_tokens": 448}, max_tokens=5).max_tokens == 448
+    assert parse(body, limited, MOST).max_tokens == 64
+    body = body[:-1] + b', "dycoke": {"max_tokens": null}}'
+    assert parse(body, limited, MOST).max_tokens is None
+    for value in (0, -1, 2.0, True, "448"):
+        with pytest.raises(Refused, match=r"dycoke\.max_tokens must be 1 or more"):
+            about(dycoke={"max_tokens": value})
+    with pytest.raises(Refused, match=r"the whole video at once, and dycoke\.max_tokens reads it"):
+        about(dycoke={"max_tokens": 448, "method": "flashvid"})
+    part = {"type": "video_url", "video_url": URL}
+    with pytest.raises(Refused, match=r"dycoke\.max_tokens takes one video"):
+        about(part, part, dycoke={"max_tokens": 448})
+    with pytest.raises(Refused, match=r"leave out dycoke\.max_tokens"):
+        checked(about(part, dycoke={"max_tokens": 448}))
 
 
 def test_compression_and_generation_of_one_request() -> None:

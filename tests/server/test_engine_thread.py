@@ -89,6 +89,7 @@ def test_answers_of_two_forms_are_not_one_batch() -> None:
     [
         {"generation": GenerationOptions(temperature=0.5)},
         {"generation": GenerationOptions(tokens=TokenOptions(repetition_penalty=1.1))},
+        {"max_tokens": 64},
         {"method": "fastv"},  # prunes inside the language model, for one sequence
         {"method": "holitom:inner_layer=2"},
     ],

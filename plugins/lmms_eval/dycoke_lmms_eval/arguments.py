@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import DEFAULT, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 # A task says itself which part of a video it asks about.
 _OF_THE_TASK = ("start_s", "end_s")
-_GROUPS = (LoadOptions, Sampling, GenerationOptions)
+_GROUPS = (LoadOptions, Sampling, TokenBudget, GenerationOptions)
 _SHARED: dict[str, Parameter] = {
     name: parameter
     for group in _GROUPS
@@ -50,6 +51,7 @@ class Arguments:
         sampling: which frames are read, where the method doesn't say otherwise.
         generation: how answers are generated, where the task doesn't say.
         spec: the method, before the model is known.
+        budget: of a video's tokens, which is read in windows then.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Arguments:
     sampling: Sampling
     generation: GenerationOptions
     spec: Spec
+    budget: TokenBudget
 
 
 def split(text: str) -> dict[str, str]:
@@ -106,6 +109,7 @@ def parse(given: Mapping[str, Any]) -> Arguments:
             _group(Sampling, given),
             _group(GenerationOptions, given),
             _spec(given),
+            _group(TokenBudget, given),
         )
 
 

@@ -28,6 +28,7 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.answering import Answerer, answer_all
+from dycoke_cli.runs.in_windows import check_windows
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.plan import plan_of
@@ -35,7 +36,7 @@ from dycoke_cli.video import Sampling, plan
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_lmms_eval.generation import read_generation, up_to
 from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat
-from dycoke_lmms_eval.reading import AHEAD, Reading
+from dycoke_lmms_eval.reading import videos_of
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,17 @@ class DycokeChat(lmms):
             found = choose(arguments.model, arguments.loading)
             sampling = arguments.spec.sampled(arguments.sampling)
             self._blind = sampling is None
+            most, spec = arguments.budget.max_tokens, arguments.spec
             request = Request(
                 model=arguments.model,
                 loading=arguments.loading,
                 sampling=sampling or arguments.sampling,
-                method=arguments.spec.for_model(found),
+                # In windows the default of positions depends on each video.
+                method=spec.for_model(found) if most is None else spec.create(),
                 generation=arguments.generation,
+                max_tokens=most,
             )
+            check_windows(request)
             self._plan = plan_of(request, found, batch_size=_together(batch_size))
             method = bind(self._plan.method, self._loaded.traits)
             check_decoder(self._loaded.model.get_decoder(), method)
@@ -245,8 +250,7 @@ class DycokeChat(lmms):
                 asked.setdefault(chat.video, []).append(one)
         jobs = [self._job(video, tuple(all_)) for video, all_ in asked.items()]
         found: dict[int, dict[str, Any]] = {}
-        with ThreadPoolExecutor(AHEAD) as threads:
-            videos = Reading(jobs, self._plan.sampling, threads)
+        with videos_of(jobs, self._plan, answerer.fit) as videos:
             for outcomes in answer_all(videos, answerer, Listener()):
                 for outcome in outcomes:
                     number = int(outcome.line["id"])

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
+from dycoke_cli.runs.answering import Videos
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import DecodedJob, read_here
+from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead, read_here
 from dycoke_cli.video import Sampling
+from dycoke_cli.video.kept_frames import Fit
 
 AHEAD = 4
 """Videos that are read, or being read, before they are wanted."""
+
+
+@contextmanager
+def videos_of(jobs: Iterable[Job], plan: Plan, fit: Future[Fit]) -> Iterator[Videos]:
+    """The videos of jobs, as they are read within the block.
+
+    Args:
+        jobs: the videos.
+        plan: of the run; with `max_tokens` videos come in windows, from a process each.
+        fit: resize of the model.
+    """
+    if plan.max_tokens is not None:
+        with ReadAhead(jobs, plan.sampling, plan.limits, fit=fit, in_windows=True) as ahead:
+            yield ahead
+        return
+    with ThreadPoolExecutor(AHEAD) as threads:
+        yield Reading(jobs, plan.sampling, threads)
 
 
 class Reading:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import METHODS, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
@@ -30,6 +31,13 @@ def test_model_method_frames_loading_and_generation() -> None:
     assert found.sampling == Sampling(frames=64)
     assert found.generation == GenerationOptions(max_new_tokens=16, seed=7)
     assert found.spec.create() == METHODS["dycoke"](merge_ratio=0.5, prune_layer=5, ttm=True)
+
+
+def test_a_budget_of_tokens() -> None:
+    assert parse(split("max_tokens=448,fps=1")).budget == TokenBudget(448)
+    assert parse({}).budget == TokenBudget()
+    with pytest.raises(UsageError, match="max_tokens must be 1 or more, not 0"):
+        parse(split("max_tokens=0"))
 
 
 def test_without_any_it_is_what_the_commands_do(
@@ -68,7 +76,8 @@ def test_every_parameter_of_every_method(method: str) -> None:
 
 
 def test_every_flag_of_loading_sampling_and_generation_is_an_argument() -> None:
-    shared = {name for kind in (LoadOptions, GenerationOptions) for name in parameters_of(kind)}
+    groups = (LoadOptions, TokenBudget, GenerationOptions)
+    shared = {name for kind in groups for name in parameters_of(kind)}
     shared |= {*parameters_of(Sampling)} - {"start_s", "end_s"}
     assert {*NAMES} == {"model", "method", *shared, *owners()}
     assert len(NAMES) == len(set(NAMES))  # or one would hide another

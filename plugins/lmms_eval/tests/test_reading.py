@@ -9,12 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.jobs import Job, Video
+from dycoke_cli.models.load import load
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.models.resolve import choose
+from dycoke_cli.request import Request
+from dycoke_cli.runs.answering import Answerer, answer_all
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.plan import plan_of
 from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.video import Sampling
 from dycoke_lmms_eval import reading
-from dycoke_lmms_eval.reading import AHEAD, Reading
+from dycoke_lmms_eval.reading import AHEAD, Reading, videos_of
+from tests.cli.harness import CLIP, run_here
 
 SAMPLING = Sampling(frames=2)
 
@@ -66,3 +76,30 @@ def test_a_video_that_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> No
         read = Reading([job], SAMPLING, threads).take(60.0)
     assert read is not None
     assert isinstance(read.clip, VideoError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [60, None])
+def test_videos_come_in_windows_with_a_budget_of_tokens(budget: int | None) -> None:
+    """Answered as by `dycoke ask` with --max-tokens; without one all frames come at once."""
+    given = LoadOptions(device="cpu")
+    request = Request(
+        "mini", given, Sampling(fps=10), DyCokePlus(), GenerationOptions(max_new_tokens=6),
+        max_tokens=budget,
+    )  # fmt: skip
+    plan = plan_of(request, choose("mini", given))
+    questions = ("What happens?", "How many objects are there?")
+    job = Job(Video(*[str(CLIP)] * 3), tuple(JobQuestion(q, q) for q in questions))
+    answerer = Answerer(load("mini", device="cpu"), plan)
+    with videos_of([job], plan, answerer.fit) as videos:
+        lines = [one.line for some in answer_all(videos, answerer, Listener()) for one in some]
+    flags = ["--fps", "10", "--method", "dycoke-plus", "--max-new-tokens", "6", "--device", "cpu"]
+    more = [] if budget is None else ["--max-tokens", str(budget)]
+    asked = [word for question in questions for word in ("-q", question)]
+    found = run_here("ask", CLIP, *asked, "--model", "mini", *flags, *more, "--json").objects
+    assert [line["question"] for line in lines] == [*questions]
+    for line, own in zip(lines, found, strict=True):
+        assert line["answer"] == own["answer"]
+        assert line.get("windows") == own.get("windows")
+        assert line["tokens"]["visual_kept"] == own["tokens"]["visual_kept"]
+    assert ("windows" in lines[0]) == (budget is not None)

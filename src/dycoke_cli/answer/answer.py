@@ -128,6 +128,10 @@ class Windows:
     max_tokens: Annotated[
         Count, Doc("Cap of the pool: --max-tokens, or what fits the model's context.")
     ]
+    positions: Annotated[
+        Literal["kept", "renumbered"],
+        Doc("Of the tokens that are read: those of the whole video, or contiguous ones."),
+    ]
 
 
 @dataclass(frozen=True)

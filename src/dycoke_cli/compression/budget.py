@@ -27,7 +27,8 @@ Positions = Annotated[
     Param(
         "Positions of the remaining tokens: kept (original) or renumbered (contiguous).",
         default="renumbered; kept for models whose positions are time, height and width, and "
-        "where the checkpoint says so (`dycoke models info`)",
+        "where the checkpoint says so (`dycoke models info`), unless a video is read in several "
+        "windows",
     ),
 ]
 

@@ -69,6 +69,28 @@ def check_context(
     )
 
 
+def room_for_video(context: int, text: int, max_new_tokens: int) -> int:
+    """Visual tokens that a prompt has room for, 1 or more.
+
+    Args:
+        context: tokens that the model was made for.
+        text: tokens of the prompt that aren't visual, or the least that they can be.
+        max_new_tokens: of the answer.
+
+    Raises:
+        UsageError: there is none; with a number of new tokens that leaves as many for the video.
+    """
+    room = context - text - max_new_tokens
+    if room >= 1:
+        return room
+    half = (context - text) // 2
+    way = f"use --max-new-tokens {half} or lower" if half > 0 else "use fewer --frames"
+    raise UsageError(
+        f"--max-new-tokens {max_new_tokens} leaves no room for the video in the model's context of "
+        f"{context} tokens; {way}"
+    )
+
+
 def check_several(model: str, family: Family, domain: str | None) -> None:
     """Check that a model can be shown several videos in one prompt.
 

@@ -31,6 +31,7 @@ from dycoke_cli.models.prompts.video_prompt import (
     extra_inputs,
     input_ids,
 )
+from dycoke_cli.models.traits import ModelTraits
 
 Progress = Callable[[str, int, int], None]
 
@@ -149,6 +150,12 @@ class EncodedVideo:
     def visual(self) -> int:
         """V: visual tokens of all videos before any compression."""
         return sum(video.visual for video in self.videos)
+
+    @property
+    def traits(self) -> ModelTraits:
+        """The traits by which a method is bound that this video is asked about by."""
+        several = self.windowed is not None and self.windowed.count > 1
+        return self.loaded.traits.in_windows if several else self.loaded.traits
 
     def expect(self, methods: Iterable[BoundMethod]) -> None:
         """Record the vision tower's attention from the first encoding on, if a method needs it.

@@ -86,7 +86,8 @@ def make_answer(
     # were read in windows had been encoded, too.
     before = seconds["video_decode"] + (0.0 if windows is ABSENT else seconds["vision"])
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
-    renumbers = method.renumbers if loaded.family.counts_tokens else None
+    contiguous = method.renumbers if windows is ABSENT else windows.positions == "renumbered"
+    renumbers = contiguous if loaded.family.counts_tokens else None
     if beyond := positions_warning(
         stats.next_position + steps - 1, loaded.context_length, loaded.name, renumbers
     ):

@@ -25,7 +25,7 @@ class Shortened:
         layout: of its M visual tokens: `index` is their place in the short prompt.
         kept: `[M]`, int64: which of the video's tokens they are.
         counts: `[M]`, int64: how many of them each stands for; None where nothing was merged.
-        positions: `[..., 1, R]`, int64: of its R tokens in the whole prompt.
+        positions: `[..., 1, R]`, int64: of its R tokens in the whole prompt, or contiguous ones.
         visual: V, visual tokens of the whole prompt.
         length: S, tokens of the whole prompt.
         cap: visual tokens that it may have at most.

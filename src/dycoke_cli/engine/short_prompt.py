@@ -32,6 +32,8 @@ def short_prompt(
     tokens: PooledTokens,
     tail: Encoded,
     cap: int,
+    *,
+    contiguous: bool = False,
 ) -> Prompt:
     """The prompt of a question with those visual tokens alone that are read.
 
@@ -43,6 +45,7 @@ def short_prompt(
         tokens: that are read.
         tail: what stands behind the last frame.
         cap: see `Shortened`.
+        contiguous: whether positions close the gaps; they must count tokens then.
     """
     config = model.config
     inputs = extra_inputs([video], ids, family.rope)
@@ -57,11 +60,12 @@ def short_prompt(
         video.frames,
     )
     at, places = tokens_to_read(torch.ones_like(ids[0], dtype=torch.bool), layout, tokens.kept)
+    counted = torch.arange(len(at)) if contiguous else at
     shortened = Shortened(
         layout=Layout(places, layout.frame[tokens.kept], layout.position[tokens.kept]),
         kept=tokens.kept,
         counts=tokens.counts,
-        positions=at[None] if positions is None else positions[..., at.to(positions.device)],
+        positions=counted[None] if positions is None else positions[..., at.to(positions.device)],
         visual=video.visual,
         length=ids.shape[1],
         cap=cap,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import torch
 
@@ -18,6 +19,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.cached_encoding import encode_cached
+from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.prompt_batch import Prompt, Shortened
@@ -43,6 +45,7 @@ class WindowedVideo:
         size: frames per window.
         kept: visual tokens that all windows kept, before the pool.
         max_tokens: visual tokens that a prompt may have at most; None for as many as fit.
+        contiguous: whether the positions of the tokens that are read close the gaps.
         seconds: reading and encoding, by keys of `result.Seconds`.
         warnings: one sentence each.
     """
@@ -54,6 +57,7 @@ class WindowedVideo:
     size: int
     kept: int
     max_tokens: int | None
+    contiguous: bool
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
@@ -84,26 +88,30 @@ class WindowedVideo:
         Raises:
             UsageError: the text alone is longer than the model's context.
         """
-        room = loaded.context_length - max_new_tokens - (ids.shape[1] - video.visual)
-        if room < 1:
-            raise UsageError(
-                f"without any visual token, {video.frames} frames make a prompt longer than the "
-                f"model's context of {loaded.context_length} tokens; use fewer frames or lower "
-                f"--max-new-tokens ({max_new_tokens})"
-            )
+        room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_new_tokens)
         cap = min(room, self.max_tokens or room)
 
         def make() -> Prompt:
             if cap not in self._at_most:
                 self._at_most[cap] = self.tokens.at_most(cap, video.tokens_per_frame)
             tokens = self._at_most[cap]
-            return short_prompt(loaded.model, loaded.family, video, ids, tokens, self.tail, cap)
+            return short_prompt(
+                loaded.model,
+                loaded.family,
+                video,
+                ids,
+                tokens,
+                self.tail,
+                cap,
+                contiguous=self.contiguous,
+            )
 
         return make
 
     def reported(self, shortened: Shortened) -> ReportedWindows:
         """As an answer reports it."""
-        return ReportedWindows(self.count, self.size, self.kept, shortened.cap)
+        positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
+        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions)
 
 
 def read_windows(
@@ -114,6 +122,8 @@ def read_windows(
     size: int,
     *,
     max_tokens: int | None = None,
+    max_new_tokens: int = 1,
+    contiguous: bool = False,
     cache: VisualCache | None = None,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
 ) -> WindowedVideo:
@@ -126,11 +136,13 @@ def read_windows(
         windows: the frames.
         size: frames per window; the last one may have fewer.
         max_tokens: visual tokens that are kept at most; None for as many as the model's context.
+        max_new_tokens: of an answer.
+        contiguous: whether positions close the gaps, of a method that has no parameter for them.
         cache: of encoded windows on disk, or None.
         on_frames: called with (frames done, frames in total).
 
     Raises:
-        UsageError: the model's processor needs the whole video.
+        UsageError: the model's processor needs the whole video, or an answer leaves no room for it.
         OutOfMemoryError: with the flag that helps.
     """
     if loaded.family.stock_inputs:
@@ -142,6 +154,9 @@ def read_windows(
     with faults_of(loaded), memory_faults(Stage(), method, loaded.model):
         whole = show(loaded.processor, loaded.family, loaded.model.config, planned)
         per_frame = whole.tokens_per_frame
+        # Any question is longer, so that no video is read for which there is no room.
+        text = whole.input_ids("").shape[1] - whole.visual
+        room_for_video(loaded.context_length, text, max_new_tokens)
         cap = min(loaded.context_length, max_tokens or loaded.context_length)
         pool, frames, count, kept, warning = Pool(cap, per_frame), 0, 0, 0, None
         for window in windows:
@@ -177,6 +192,7 @@ def read_windows(
         size=size,
         kept=kept,
         max_tokens=max_tokens,
+        contiguous=contiguous or method.renumbers,
         seconds={"video_decode": waiting, "vision": encoding},
         warnings=() if warning is None else (warning,),
     )

@@ -294,7 +294,9 @@ def _plan(
     workers = 1
     if evaluation.engine is None:
         cores = min(torch.get_num_threads(), usable_cpus())
-        suitable = evaluation.workers or _suitable_workers(chosen, cores, missing)
+        in_windows = evaluation.request.max_tokens is not None  # one process reads them
+        usual = 1 if in_windows else _suitable_workers(chosen, cores, missing)
+        suitable = evaluation.workers or usual
         workers = max(1, min(suitable, jobs))
         if workers > 1:  # each loads the model; a single one checks its memory while loading
             check_room(chosen, free_memory(chosen.device), workers)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create, identity
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
@@ -16,6 +15,7 @@ from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.param import key_part
+from dycoke_cli.request import Request
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
@@ -114,6 +114,8 @@ def kept_rows(
     if code := plugin_of(dataset.name):
         edition = f"{edition}, {code}"
     rows, warnings = rows_on(chosen, evaluation.specs)
+    if request.max_tokens is not None:
+        rows = [_open_positions(row) for row in rows]
     guarded = [(MethodRow(_spec_of(guard), {}), guard) for guard in evaluation.guards]
     kept = []
     for row, guard in [*((row, None) for row in rows), *guarded]:
@@ -129,7 +131,7 @@ def kept_rows(
             method={**identity(method), **key_part(method), **with_guard},
             frames=_frames(sampling),
             max_new_tokens=request.generation.max_new_tokens,
-            options=_options(sampling, request.generation),
+            options=_options(sampling, request),
         )
         kept.append(KeptRow(row.spec, row.parameters, setup, evaluation.preset, guard))
     return kept, warnings
@@ -145,8 +147,18 @@ def _frames(sampling: Sampling | None) -> int | None:
     return None if sampling.fps else sampling.frames
 
 
-def _options(sampling: Sampling | None, generation: GenerationOptions) -> dict[str, Any]:
+def _open_positions(row: MethodRow) -> MethodRow:
+    """The row without the model's default of positions; see `ModelTraits.before_windows`."""
+    if "positions" not in row.parameters or "positions" in row.spec.given:
+        return row
+    method = replace(row.method, **{"positions": None})
+    return replace(row, parameters=method.parameters())
+
+
+def _options(sampling: Sampling | None, request: Request) -> dict[str, Any]:
     """Options of sampling and generation, except those with a field of their own in `Setup`."""
     options = {} if sampling is None else key_part(sampling)
-    options |= key_part(generation)
+    options |= key_part(request.generation)
+    if sampling is not None and request.max_tokens is not None:
+        options["max_tokens"] = request.max_tokens
     return {k: v for k, v in options.items() if k not in ("frames", "max_new_tokens")}

@@ -103,6 +103,7 @@ def record_of(
         conditions={
             "sampling": asdict(request.sampling),
             "generation": key_part(request.generation),
+            "budget": {"max_tokens": request.max_tokens},
         },
         metric=about.metric,
         macro=about.macro,

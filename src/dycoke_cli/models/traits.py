@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.models.families import (
@@ -90,6 +90,26 @@ class ModelTraits:
     def listed(self) -> bool:
         """Whether the layout is known, so that a method can be bound."""
         return self.family is not UNLISTED
+
+    @property
+    def in_windows(self) -> ModelTraits:
+        """The traits for a video of several windows, whose tokens form a pool.
+
+        Its positions are the family's default, contiguous where positions count tokens, whatever
+        the checkpoint asks for: gaps of an hour are longer than any that it was trained with
+        (docs/long-video.md has the measurement). Positions in time, height and width stay: they
+        are places of the video, which have no contiguous numbering.
+        """
+        return replace(self, defaults={**self.defaults, "positions": self.family.positions})
+
+    @property
+    def before_windows(self) -> ModelTraits:
+        """The traits for videos of unknown lengths: `in_windows` or not, each decides by its own.
+
+        Without a default of positions, which a method that is bound by these therefore lacks.
+        """
+        others = {name: value for name, value in self.defaults.items() if name != "positions"}
+        return replace(self, defaults=others)
 
 
 def traits_of(

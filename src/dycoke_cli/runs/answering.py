@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.binding import bind
@@ -15,16 +17,19 @@ from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.engine.visual_cache import VisualCache
+from dycoke_cli.engine.windowed_video import WindowedVideo
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.prompts.frame_fit import fitted
+from dycoke_cli.runs.in_windows import read_in_windows
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob
+from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob, InWindows
+from dycoke_cli.video.frame_windows import ClosedError
 from dycoke_cli.video.kept_frames import Fit, known
 
 # Larger batches are no faster on a CPU, and hardly faster on an accelerator.
@@ -72,8 +77,8 @@ class Answerer:
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
         self._loaded, self._traits = loaded, loaded.traits
-        self._bound = {plan.method: bind(plan.method, self._traits)}
-        check_decoder(loaded.model.get_decoder(), self._bound[plan.method])
+        self._bound: dict[tuple[Method, bool], BoundMethod] = {}
+        check_decoder(loaded.model.get_decoder(), self._bind(plan.method))
         self._cache = VisualCache() if plan.cache else None
         self._plan = plan
         self._groups: dict[_Group, list[_Waiting]] = {}
@@ -111,26 +116,14 @@ class Answerer:
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
-            clip = session = None
-            if read.clip is not None:
-                # Those of other processes come as decoded: only here is the model known.
-                clip = fitted(read.clip, self._loaded.fit)
-                session = VideoSession(
-                    self._loaded,
-                    clip,
-                    seconds_video_decode=read.seconds,
-                    reuse=len(read.job.questions) > 1,
-                    cache=self._cache,
-                )
-            shape = () if clip is None else clip.frames.shape
+            session = self._session(read)
+            shape = () if session is None else session.clip.frames.shape
             for question in read.job.questions:
                 waiting = _Waiting(read.job, question, session)
                 guard = question.guard or self._plan.guard
-                method = question.method or self._plan.method
-                if method not in self._bound:
-                    self._bound[method] = bind(method, self._traits)
+                method = self._bind(question.method or self._plan.method, read.clip)
                 typed = question.typed or self._plan.generation.typed
-                group = shape, self._bound[method], guard, typed
+                group = shape, method, guard, typed
                 if session is not None:
                     session.expect(self._methods(group))
                 # Estimated once per group: its videos have one shape, and so about one size.
@@ -145,6 +138,49 @@ class Answerer:
             self._groups = {group: left for group, left in self._groups.items() if left}
             return all_failed(read.job, self._plan, error)
         return []
+
+    def _session(self, read: DecodedJob) -> VideoSession | None:
+        """The video of a job with the model; None of a blind job."""
+        if read.clip is None or isinstance(read.clip, DycokeError):
+            return None
+        windowed = None
+        if isinstance(read.clip, InWindows):
+            windowed = self._windowed(read.job, read.clip)
+            clip = read.clip.clip.result()
+        else:
+            # Those of other processes come as decoded: only here is the model known.
+            clip = fitted(read.clip, self._loaded.fit)
+        return VideoSession(
+            self._loaded,
+            clip,
+            seconds_video_decode=read.seconds,
+            reuse=len(read.job.questions) > 1,
+            cache=self._cache,
+            windowed=windowed,
+        )
+
+    def _windowed(self, job: Job, video: InWindows) -> WindowedVideo:
+        """Encode a video window by window; its error comes first, as in `background_read`."""
+        plan = self._plan if job.sampling is None else replace(self._plan, sampling=job.sampling)
+        method = self._bind(job.questions[0].method or plan.method, video)
+        windows, listener = video.windows, Listener()
+        try:
+            return read_in_windows(
+                self._loaded, method, video.plan, windows, plan, listener, self._cache
+            )
+        except Exception:
+            windows.close()
+            with suppress(ClosedError):
+                video.clip.result()
+            raise
+
+    def _bind(self, method: Method, video: object = None) -> BoundMethod:
+        """The method bound to the model, for a video that may come in several windows."""
+        several = isinstance(video, InWindows) and video.windows.several(len(video.plan.times_s))
+        if (method, several) not in self._bound:
+            traits = self._traits.in_windows if several else self._traits
+            self._bound[method, several] = bind(method, traits)
+        return self._bound[method, several]
 
     def answer(self) -> list[Outcome]:
         """Answer one batch: of a full group, or else of the largest."""
@@ -205,10 +241,10 @@ class Answerer:
         ]
 
     def _together(self, group: _Group) -> int:
-        # Asked one by one: questions without a video, those of a model whose stock processor makes
-        # the prompts, and those of a method that prunes inside the language model, which selects
-        # tokens for a single sequence.
-        if not group[0] or self._traits.family.stock_inputs:
+        # Asked one by one: questions without a video, those about what windows left of one, those
+        # of a model whose stock processor makes the prompts, and those of a method that prunes
+        # inside the language model, which selects tokens for a single sequence.
+        if not group[0] or self._plan.max_tokens is not None or self._traits.family.stock_inputs:
             return 1
         if any(one.inside is not None for one in self._methods(group)):
             return 1

@@ -33,6 +33,7 @@ class Chat:
     def __init__(self, conversation: Conversation, listener: Listener) -> None:
         with advising(conversation.request):
             session, method = open_session(conversation, listener, reuse=True)
+        self._given = conversation.request.method
         self.conversation = _with_method(method, conversation)
         self.method = method
         self.answers: list[Answer] = []
@@ -71,17 +72,20 @@ class Chat:
         Raises:
             UsageError: the model doesn't support it.
         """
-        self.method = bind(method, self.session.loaded.traits)
+        self._given, self.method = method, bind(method, self.session.traits)
         request = self.conversation.request.with_method(self.method.method)
         self.conversation = replace(self.conversation, request=request)
         return self.method.method
 
     def show(self, videos: tuple[str, ...], listener: Listener) -> None:
         """Begin a new conversation about other videos; the old one stays if they can't be read."""
-        conversation = replace(self.conversation, videos=videos)
-        with advising(conversation.request):
-            session, _ = open_session(conversation, listener, self.session.loaded, reuse=True)
-        self.session, self.conversation, self.answers = session, conversation, []
+        # By the method as it was given: its positions depend on whether a video has windows.
+        request = replace(self.conversation.request, method=self._given)
+        conversation = replace(self.conversation, videos=videos, request=request)
+        with advising(request):
+            session, method = open_session(conversation, listener, self.session.loaded, reuse=True)
+        self.conversation = _with_method(method, conversation)
+        self.session, self.method, self.answers = session, method, []
 
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""

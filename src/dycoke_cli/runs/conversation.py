@@ -18,7 +18,7 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.context import check_context, check_several
+from dycoke_cli.engine.context import check_context, check_several, room_for_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.explaining import explain
@@ -41,6 +41,7 @@ from dycoke_cli.video.subtitles import find_source
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
     from dycoke_cli.video import Clip, Plan
     from dycoke_cli.video.decoder import Decoder
 
@@ -299,6 +300,8 @@ def open_session(
 
         plans = [one.plan for one in opened]
         windows = windows_for(request, plans, check_whole, whole=decoded or conversation.compare)
+        if windows is not None and unloaded is not None:
+            check_room(unloaded, plans[0], request.generation.max_new_tokens)
         unasked: tuple[str, ...] = ()
         if windows is not None and request.max_tokens is None:
             unasked = (reads_in_windows(len(plans[0].times_s), windows),)
@@ -337,7 +340,8 @@ def open_session(
                 if fit is not None and not fit.done():
                     fit.set_result(loaded.fit)
             # A method that the loaded model doesn't support is refused before waiting for frames.
-            method = bind_loaded(loaded, request.method, unloaded)
+            several = windows is not None and windows.several(len(plans[0].times_s))
+            method = bind_loaded(loaded, request.method, unloaded, in_windows=several)
             windowed = None
             if windows is not None:
                 windowed = read_in_windows(
@@ -414,19 +418,47 @@ def check_plan(
     Raises:
         UsageError: they can't fit; with the flags that help.
     """
-    entry = unloaded.source.entry if isinstance(unloaded.source, ModelRef) else None
-    context = unloaded.stored and unloaded.stored.text.get("max_position_embeddings")
-    # At a variable rate, two wanted times may be those of one frame, which is read once.
-    method = method or unloaded.method
-    if entry is None or not context or method is None or plan.info.variable_rate:
-        return
-    count = min(len(plan.times_s), plan.info.frame_count or len(plan.times_s))
-    clip = entry.clip_tokens(count, plan.height, plan.width)
-    if clip is not None:
+    method, known = method or unloaded.method, _tokens_of(unloaded, plan)
+    if known is not None and method is not None:
+        context, count, clip = known
         check_context(context, clip, count, method, clip.text, max_new_tokens)
 
 
-def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | None) -> BoundMethod:
+def check_room(unloaded: UnloadedModel, plan: Plan, max_new_tokens: int) -> None:
+    """Refuse windows of a video for which an answer leaves no room, before they are decoded.
+
+    Only what is certain counts, as in `check_plan`.
+
+    Args: as of `check_plan`.
+
+    Raises:
+        UsageError: there is no room; with what could be set.
+    """
+    known = _tokens_of(unloaded, plan)
+    if known is not None:
+        context, _, clip = known
+        room_for_video(context, clip.text, max_new_tokens)
+
+
+def _tokens_of(unloaded: UnloadedModel, plan: Plan) -> tuple[int, int, ClipTokens] | None:
+    """A model's context, the frames of a plan and their tokens; None where they aren't known."""
+    entry = unloaded.source.entry if isinstance(unloaded.source, ModelRef) else None
+    context = unloaded.stored and unloaded.stored.text.get("max_position_embeddings")
+    # At a variable rate, two wanted times may be those of one frame, which is read once.
+    if entry is None or not context or plan.info.variable_rate:
+        return None
+    count = min(len(plan.times_s), plan.info.frame_count or len(plan.times_s))
+    clip = entry.clip_tokens(count, plan.height, plan.width)
+    return None if clip is None else (context, count, clip)
+
+
+def bind_loaded(
+    loaded: LoadedModel,
+    method: Method,
+    unloaded: UnloadedModel | None,
+    *,
+    in_windows: bool = False,
+) -> BoundMethod:
     """Bind a method to a loaded model.
 
     Args:
@@ -434,8 +466,11 @@ def bind_loaded(loaded: LoadedModel, method: Method, unloaded: UnloadedModel | N
         method: as the user gave it.
         unloaded: the model as it was known before loading. Its bound method is used, unless the
             loaded files differ (another revision, a newer configuration).
+        in_windows: whether it selects from several windows; see `ModelTraits.in_windows`.
     """
     traits = loaded.traits
+    if in_windows:
+        return bind(method, traits.in_windows)
     if unloaded is not None and unloaded.method is not None and unloaded.traits == traits:
         return bind(unloaded.method, traits)
     return bind(method, traits)

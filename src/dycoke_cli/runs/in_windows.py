@@ -6,14 +6,15 @@ context, so that it could only be refused otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import WindowQueue, window_size
+from dycoke_cli.video.frame_windows import FrameWindow, WindowQueue, window_size
 from dycoke_cli.video.kept_frames import shape_alone
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ def windows_for(
     Raises:
         UsageError: the request can't be answered from windows, or from all frames.
     """
+    check_windows(request, len(plans), whole=whole)
     why_not = _why_not(request, len(plans), whole=whole)
-    if request.max_tokens is not None and why_not is not None:
-        raise UsageError(why_not)
     if request.max_tokens is None:
         try:
             for plan in plans:
@@ -57,6 +57,22 @@ def windows_for(
         else:
             return None
     return WindowQueue(window_size(len(plans[0].times_s)))
+
+
+def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
+    """Check that a request with `max_tokens` can be answered from windows.
+
+    Args:
+        request: how videos are asked about.
+        videos: that are shown together.
+        whole: see `windows_for`.
+
+    Raises:
+        UsageError: it can't.
+    """
+    why_not = _why_not(request, videos, whole=whole)
+    if request.max_tokens is not None and why_not is not None:
+        raise UsageError(why_not)
 
 
 def _why_not(request: Request, videos: int, *, whole: bool) -> str | None:
@@ -104,8 +120,6 @@ def read_in_windows(
         listener: receives progress.
         cache: of encoded windows on disk, or None.
     """
-    from dycoke_cli.engine.windowed_video import read_windows
-
     count = len(plan.times_s)
     resize = loaded.fit(count, plan.height, plan.width)
     size = (plan.height, plan.width) if resize is None else resize.size
@@ -118,15 +132,89 @@ def read_in_windows(
         resize=resize,
         window=windows.size,
     )
+    return _encoded(
+        loaded,
+        method,
+        planned,
+        windows,
+        max_tokens=request.max_tokens,
+        max_new_tokens=request.generation.max_new_tokens,
+        cache=cache,
+        on_frames=lambda done, total: listener.stage("vision", done, total),
+    )
+
+
+def read_clip_in_windows(
+    loaded: LoadedModel,
+    method: BoundMethod,
+    clip: Clip,
+    *,
+    max_tokens: int,
+    max_new_tokens: int,
+    cache: VisualCache | None,
+    on_frames: Callable[[int, int], None],
+) -> tuple[WindowedVideo, Clip]:
+    """Encode a video in windows whose frames are all decoded, as a server has them.
+
+    Args:
+        loaded: the model.
+        method: bound to it.
+        clip: the frames, at the size that the model reads.
+        max_tokens: see `Request`.
+        max_new_tokens: of an answer.
+        cache: of encoded windows on disk, or None.
+        on_frames: called with (frames done, frames in total).
+
+    Returns:
+        What is left of the video, and its clip without frames.
+    """
+    count, size = len(clip.frames), window_size(len(clip.frames))
+    planned = replace(clip, frames=shape_alone(count, clip.frames.shape[1:3]), window=size)
+    starts = range(0, count, size)
+    windows = (FrameWindow(clip.frames[start : start + size], clip.resize) for start in starts)
+    windowed = _encoded(
+        loaded,
+        method,
+        planned,
+        windows,
+        max_tokens=max_tokens,
+        max_new_tokens=max_new_tokens,
+        cache=cache,
+        on_frames=on_frames,
+    )
+    return windowed, planned
+
+
+def _encoded(
+    loaded: LoadedModel,
+    method: BoundMethod,
+    planned: Clip,
+    windows: Iterable[FrameWindow],
+    *,
+    max_tokens: int | None,
+    max_new_tokens: int,
+    cache: VisualCache | None,
+    on_frames: Callable[[int, int], None],
+) -> WindowedVideo:
+    """Encode windows as they come; `planned` has the shape of all their frames."""
+    from dycoke_cli.engine.windowed_video import read_windows
+
+    assert planned.window is not None, "frames are handed on in windows"
+    several = len(planned.timestamps_s) > planned.window
+    traits = loaded.traits.in_windows if several else loaded.traits
+    # Methods that drop nothing before the language model have no parameter for what the pool does.
+    positions = method.parameters().get("positions", traits.defaults["positions"])
     return read_windows(
         loaded,
         method,
         planned,
         windows,
-        windows.size,
-        max_tokens=request.max_tokens,
+        planned.window,
+        max_tokens=max_tokens,
+        max_new_tokens=max_new_tokens,
+        contiguous=positions == "renumbered",
         cache=cache,
-        on_frames=lambda done, total: listener.stage("vision", done, total),
+        on_frames=on_frames,
     )
 
 

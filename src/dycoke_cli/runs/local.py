@@ -35,7 +35,8 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
             yield from answers_of_workers(ahead, plan, listener)
         return
     fit = Future[Fit]()
-    with ReadAhead(chain([first], jobs), plan.sampling, plan.limits, fit=fit) as ahead:
+    given = (chain([first], jobs), plan.sampling, plan.limits)
+    with ReadAhead(*given, fit=fit, in_windows=plan.max_tokens is not None) as ahead:
         listener.stage(loading)
         # Imported here: with workers, only they import torch and transformers.
         from dycoke_cli.runs.answering import answer_all, load_answerer

@@ -50,6 +50,11 @@ class Plan(Request):
             raise UsageError(f"--batch-size must be 1 or more, not {self.batch_size}")
         if self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
+        if self.workers > 1 and self.max_tokens is not None:
+            raise UsageError(
+                "--max-tokens reads a video in the process that answers, so there is one: leave "
+                "out --workers"
+            )
 
     def key(self, job: Job, question: JobQuestion) -> str:
         """Hash of everything that the answer depends on: a run resumes by it.
@@ -126,7 +131,8 @@ def _plan(
     # Bound here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. An unlisted family can be bound only once it is loaded.
     if traits.listed:
-        options["method"] = bind(request.method, traits).method
+        known = traits if request.max_tokens is None else traits.before_windows
+        options["method"] = bind(request.method, known).method
     options["sampling"] = listening(request.sampling, source, request.loading)
     options["loading"] = loading
     return Plan(**options, identity=about, **more)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +20,10 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.video import Clip, Sampling, read
+from dycoke_cli.video import Clip, Plan, Sampling, read
 from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
+from dycoke_cli.video.frame_windows import WindowQueue, window_size
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 
@@ -40,6 +42,21 @@ _UNKNOWN_FREE = 8 * 1024**3
 
 
 @dataclass(frozen=True)
+class InWindows:
+    """A video that is handed on in windows, while it is decoded.
+
+    Args:
+        plan: its frames.
+        windows: of frames.
+        clip: without frames, once the last window is taken; or why there is none.
+    """
+
+    plan: Plan
+    windows: WindowQueue
+    clip: Future[Clip] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
 class DecodedJob:
     """A job whose video was decoded, or couldn't be.
 
@@ -50,7 +67,7 @@ class DecodedJob:
     """
 
     job: Job
-    clip: Clip | DycokeError | None
+    clip: Clip | InWindows | DycokeError | None
     seconds: float
 
     @property
@@ -77,6 +94,7 @@ class ReadAhead:
         limits: for each video.
         decoders: number of videos decoded at once; None chooses it by CPUs and memory.
         fit: see `OpenClip.read`.
+        in_windows: whether videos are handed on in windows: one at a time, for each method anew.
     """
 
     def __init__(
@@ -86,6 +104,8 @@ class ReadAhead:
         limits: Limits | None = None,
         decoders: int | None = None,
         fit: Future[Fit] | None = None,
+        *,
+        in_windows: bool = False,
     ) -> None:
         self._jobs = iter(jobs)
         self._sampling = sampling
@@ -100,7 +120,11 @@ class ReadAhead:
         self._changed = threading.Condition()
         self._drawing = threading.Lock()
         self._closing = False
-        count = decoders or usual_decoders()
+        self._in_windows = in_windows
+        self._windows: WindowQueue | None = None  # of the video that is handed on
+        # Of two videos in windows one would wait for memory that the other has, whose windows
+        # nobody takes before.
+        count = 1 if in_windows else decoders or usual_decoders()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         self._working = count
 
@@ -117,6 +141,8 @@ class ReadAhead:
     ) -> None:
         with self._changed:
             self._closing = True
+            if self._windows is not None:
+                self._windows.close()
             self._changed.notify_all()
             # The threads aren't joined: one may be blocked in `next(jobs)`. Without its decoder a
             # thread that decodes ends soon.
@@ -157,7 +183,11 @@ class ReadAhead:
                     self._put(DecodedJob(job, None, 0.0))
                     continue
                 decoder = decoder or self._decoder()  # blind jobs alone start no process
-                self._put(self._read_one(decoder, job))
+                if self._in_windows:
+                    for one in _by_method(job):
+                        self._hand_on(decoder, one)
+                else:
+                    self._put(self._read_one(decoder, job))
         except _ClosingError:
             pass
         except BaseException as error:
@@ -219,6 +249,39 @@ class ReadAhead:
             self._busy[decoder] = 0
         return DecodedJob(job, clip, time.monotonic() - started - waited)
 
+    def _hand_on(self, decoder: Decoder, job: Job) -> None:
+        """Open a video, and hand its frames on as they are decoded."""
+        sampling = _with_rate(job.sampling or self._sampling, self._sampling)
+        began = time.monotonic()
+        try:
+            with decoder.open(
+                job.video.source,
+                sampling,
+                subtitles=job.subtitles,
+                admit=partial(self._wait_for_memory, decoder),
+                fitted=self._fit is not None,
+            ) as opened:
+                windows = WindowQueue(window_size(len(opened.plan.times_s)))
+                with self._changed:
+                    if self._closing:
+                        raise _ClosingError
+                    self._windows = windows
+                video = InWindows(opened.plan, windows)
+                self._put(DecodedJob(job, video, 0.0))
+                try:
+                    video.clip.set_result(opened.read(fit=self._fit, windows=windows))
+                except Exception as error:
+                    video.clip.set_exception(error)
+                finally:
+                    windows.end()
+        except (_ClosingError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            self._put(DecodedJob(job, explain(error), time.monotonic() - began))
+        finally:
+            with self._changed:
+                self._busy[decoder] = 0
+
     def _wait_for_memory(self, decoder: Decoder, needed: int) -> None:
         """Wait until a decoder may use this much memory, first come, first served.
 
@@ -250,6 +313,13 @@ class ReadAhead:
 
     def _full(self) -> bool:
         return len(self._read) >= AHEAD_VIDEOS or self._buffered_bytes >= AHEAD_BYTES
+
+
+def _by_method(job: Job) -> Iterator[Job]:
+    """The job in parts, the questions of each by one method, whose windows they share."""
+    for method in dict.fromkeys(question.method for question in job.questions):
+        asked = tuple(question for question in job.questions if question.method == method)
+        yield replace(job, questions=asked)
 
 
 def _with_rate(sampling: Sampling, of_plan: Sampling) -> Sampling:

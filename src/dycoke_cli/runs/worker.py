@@ -209,7 +209,8 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     decoders = max(1, threads - 1)
 
     def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
-        with ReadAhead(jobs, plan.sampling, plan.limits, decoders, answerer.fit) as ahead:
+        given = (jobs, plan.sampling, plan.limits, decoders, answerer.fit)
+        with ReadAhead(*given, in_windows=plan.max_tokens is not None) as ahead:
             return list(chain.from_iterable(answer_all(ahead, answerer, Listener())))
 
     return answer_slice

@@ -158,7 +158,7 @@ class Inspecting(Answering):
     def read(cls, body: bytes, service: Service) -> ChatRequest:
         """See `Answering.read`."""
         most = min(service.most_frames, MOST_FRAMES)
-        return checked(parse(body, service.defaults, most))
+        return checked(parse(body, replace(service.defaults, max_tokens=None), most))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
+from dycoke_cli.runs.in_windows import check_windows
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation
 from dycoke_cli.server.media_options import FrameTimes, read_media
@@ -27,6 +29,7 @@ from dycoke_cli.server.request_keys import (
 from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
+_MAX_TOKENS = "dycoke.max_tokens"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class ChatRequest:
         against: the method that is shown beside it, where both are inspected.
         times: of the videos that are pictures or lists of JPEGs.
         answers: how many are generated, one behind the other.
+        max_tokens: see `compression.pool.TokenBudget`.
     """
 
     videos: tuple[VideoPart, ...]
@@ -58,6 +62,7 @@ class ChatRequest:
     against: Method | None = None
     times: FrameTimes = field(default_factory=FrameTimes)
     answers: int = 1
+    max_tokens: int | None = None
 
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
@@ -79,6 +84,8 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     sampling, times = frames_of(given, videos, defaults.sampling, most_frames)
     method, against = methods(given)
     options = generation(given, defaults.generation)
+    most = max_tokens(given, defaults.max_tokens)
+    check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
     return ChatRequest(
         videos=videos,
         question=question,
@@ -91,6 +98,7 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         against=against,
         times=times,
         answers=answers(given, options),
+        max_tokens=most,
     )
 
 
@@ -146,6 +154,34 @@ def methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
             parameter="mm_processor_kwargs.dycoke",
         )
     return method or vllm, _method(own, "against", "dycoke.against")
+
+
+def max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
+    """Visual tokens that the language model reads at most; null is no limit.
+
+    Raises:
+        Refused: it isn't a number of tokens.
+    """
+    options = options_of(given, DYCOKE)
+    if "max_tokens" not in options:
+        return default
+    found = options["max_tokens"]
+    if found is not None and (type(found) is not int or found < 1):
+        raise Refused(400, f"{_MAX_TOKENS} must be 1 or more", parameter=_MAX_TOKENS)
+    return found
+
+
+def check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
+    """Refuse what can't be answered from the windows of a video.
+
+    Raises:
+        Refused: the method needs all frames, or there are several videos.
+    """
+    try:
+        check_windows(request, max(1, len(videos)))
+    except UsageError as error:
+        sentence = str(error).replace("max_tokens", _MAX_TOKENS)
+        raise Refused(400, sentence, parameter=_MAX_TOKENS) from error
 
 
 def _method(options: Mapping[str, Any], key: str, path: str) -> Method | None:

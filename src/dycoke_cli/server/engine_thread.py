@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, TypeVar
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.generation_options import LARGEST_SEED, GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.runs.in_windows import read_clip_in_windows
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.inspecting import InspectionResult, inspected
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Task
 from dycoke_cli.video.kept_frames import Fit, known
@@ -31,8 +33,10 @@ from dycoke_cli.video.kept_frames import Fit, known
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.engine.windowed_video import WindowedVideo
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.models.traits import ModelTraits
+    from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
@@ -301,13 +305,40 @@ class EngineThread:
         if session is not None and session.loaded is loaded:
             self._metrics.add("videos_reused_total")
             return session
+        if session is not None and session.windowed is not None:  # its frames are gone
+            raise Refused(503, "the model was unloaded; send the request again", "unloaded")
         clip, *others = task.clips if session is None else session.clips
+        windowed = None
+        if task.request.max_tokens is not None:
+            windowed, clip = self._windowed(task, task.clips[0], loaded)
         return VideoSession(
             loaded,
             clip,
             others=others,
             seconds_video_decode=task.seconds_read,
             cache=self._cache,
+            windowed=windowed,
+        )
+
+    def _windowed(self, task: Task, clip: Clip, loaded: LoadedModel) -> tuple[WindowedVideo, Clip]:
+        """A video that was read for its windows, and its clip without frames."""
+        from dycoke_cli.models.prompts.frame_fit import fitted
+
+        def on_frames(done: int, total: int) -> None:
+            if task.cancelled.is_set():
+                raise _CancelledError
+            task.on_progress("vision", done, total)
+
+        most = task.request.max_tokens
+        assert most is not None, "else it isn't read in windows"
+        return read_clip_in_windows(
+            loaded,
+            task.method,
+            fitted(clip, loaded.fit),
+            max_tokens=most,
+            max_new_tokens=task.request.generation.max_new_tokens,
+            cache=self._cache,
+            on_frames=on_frames,
         )
 
     def _count(self, answer: Answer | InspectionResult) -> None:

@@ -92,8 +92,14 @@ def checked(request: ChatRequest) -> ChatRequest:
     """A request whose answers can be inspected.
 
     Raises:
-        Refused: it isn't one question about one video.
+        Refused: it isn't one question about one video, or that isn't shown whole.
     """
+    if request.max_tokens is not None:
+        raise Refused(
+            400,
+            "an inspection shows the tokens of all frames; leave out dycoke.max_tokens",
+            parameter="dycoke.max_tokens",
+        )
     if len(request.videos) != 1 or request.history:
         raise Refused(400, "an inspection is of one question about one video")
     generation = request.generation

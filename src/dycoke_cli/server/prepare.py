@@ -17,6 +17,7 @@ from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
+from dycoke_cli.video.frame_windows import window_size
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.sampling import Sampling
 
@@ -103,7 +104,7 @@ def prepare(
     )
 
     def check(plan: Plan) -> None:
-        for method in methods:
+        for method in methods if request.max_tokens is None else ():
             fits(plan, method, request.generation.max_new_tokens)
 
     with ExitStack() as stack:
@@ -111,12 +112,18 @@ def prepare(
         pairs = [*zip(request.videos, files, strict=True)]
         digests = tuple(_digest(part, file, sessions) for part, file in pairs)
         key: Hashable = (digests, request.sampling, request.times, inspect)
+        if request.max_tokens is not None:  # what is left of a video depends on these
+            key = (key, request.method, request.max_tokens)
         session = sessions.find(key) if digests else None
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
             clips = tuple(_clip(part, file, request, read, check, fit) for part, file in pairs)
         seconds_read = time.perf_counter() - began
+        if request.max_tokens is not None and digests:
+            frames = len((clips if session is None else session.clips)[0].timestamps_s)
+            if frames > window_size(frames):
+                methods = (bind(request.method, model.in_windows),)
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
                 sessions.name(part.uuid, digest)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
 from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.unicode import to_json
 
@@ -109,6 +109,7 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
             "frames": first.frames.count,
             "tokens": to_dict(tokens),
             "visual_dropped": tokens.visual - tokens.visual_kept,
+            **({} if isinstance(first.windows, Absent) else {"windows": to_dict(first.windows)}),
             "seconds": to_dict(first.seconds),
             "seed": first.seed,
             "warnings": list(first.warnings),

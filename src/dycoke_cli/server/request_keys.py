@@ -129,8 +129,8 @@ STREAM_OPTIONS = Keys(
 )
 DYCOKE = Keys(
     "dycoke",
-    frozenset(("method", "against", "calibrate")),
-    advice="dycoke takes method and calibrate, not {key}",
+    frozenset(("method", "against", "calibrate", "max_tokens")),
+    advice="dycoke takes method, max_tokens and calibrate, not {key}",
 )
 STRUCTURED = Keys(
     "structured_outputs",

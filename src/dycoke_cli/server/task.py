@@ -77,6 +77,7 @@ class Task:
         alone = (
             self.inspect
             or len(self.clips) != 1
+            or self.request.max_tokens is not None
             or self.request.generation.temperature > 0
             or self.method.inside is not None
         )

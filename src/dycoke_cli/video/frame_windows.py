@@ -70,6 +70,10 @@ class WindowQueue:
         self._waiting: FrameWindow | None = None
         self._ended = self._closed = False
 
+    def several(self, frames: int) -> bool:
+        """Whether a video of so many frames is more than one window."""
+        return frames > self.size
+
     def put(self, frames: np.ndarray, resize: FrameResize | None) -> None:
         """Put a window, once the one before it was taken.
 

@@ -51,6 +51,39 @@ def test_questions_are_asked_in_turn_and_answers_are_shown_as_they_come() -> Non
     assert not endpoint.probes
 
 
+WINDOWS = {
+    "count": 2, "frames": 32, "visual_kept": 160, "max_tokens": 60, "positions": "renumbered"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("windows", [WINDOWS, None, {**WINDOWS, "count": -1}, "two"])
+def test_a_budget_of_tokens_is_sent_to_a_server_that_reads_windows(windows: Any) -> None:
+    """Of what it says of them, what can be true is reported."""
+
+    def reply(body: dict[str, Any]) -> Reply:
+        if body.get("dycoke", {}).get("max_tokens") == 0:
+            return 400, {"error": {"message": "dycoke.max_tokens must be 1 or more"}}
+        status, answer = said(body)
+        answer["usage"]["dycoke"] = TOLD | {"windows": windows}
+        return status, answer
+
+    with serving(reply) as endpoint:
+        run = ask(endpoint, "What?", "--max-tokens", "60", "--json")
+    assert run.code == 0, run.err
+    assert endpoint.bodies[-1]["dycoke"] == {"max_tokens": 60}
+    documents.valid(run.object, "answer", "remote")
+    assert run.object.get("windows") == (WINDOWS if windows == WINDOWS else None)
+
+
+@pytest.mark.parametrize("flags", [(), ("--as-images",)])
+def test_another_server_is_not_asked_for_windows(flags: tuple[str, ...]) -> None:
+    """It would read all that the method keeps, and say nothing of the budget."""
+    with serving() as endpoint:
+        run = ask(endpoint, "What?", "--max-tokens", "60", *flags)
+    assert (run.code, run.out) == (2, "")
+    assert "can't keep --max-tokens, for only `dycoke serve` reads" in run.err
+
+
 @pytest.mark.parametrize("streams", [True, False])
 def test_json_has_the_keys_of_ask_and_null_for_what_the_server_doesnt_say(streams: bool) -> None:
     with serving(streams=streams) as endpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import pytest
@@ -58,6 +59,22 @@ def test_an_answer(client: openai.OpenAI) -> None:
     assert usage.input_tokens_details.video_tokens == 8 * 4
     assert usage.dycoke["method"]["name"] == "none"
     assert client.responses.create(model="mini", input="Hello?").output_text == "Hello? "
+
+
+def test_a_budget_of_visual_tokens_holds_for_the_conversation() -> None:
+    first = read(asked("What?"), dycoke={"max_tokens": 448})
+    assert first.chat.max_tokens == 448
+    held = first.held(Mock(answer="A star."))
+    assert held.max_tokens == 448
+
+    def next_one(**more: Any) -> ResponsesRequest:
+        body = {"input": "Why?", "previous_response_id": "r1", **more}
+        return parse_responses(json.dumps(body).encode(), DEFAULTS, MOST, {"r1": held}.get)
+
+    assert next_one().chat.max_tokens == 448
+    assert next_one(dycoke={"max_tokens": None}).chat.max_tokens is None
+    with pytest.raises(Refused, match=r"the whole video at once, and dycoke\.max_tokens"):
+        read(asked("What?"), dycoke={"max_tokens": 448, "method": "maxmin"})
 
 
 def test_a_stream(client: openai.OpenAI) -> None:

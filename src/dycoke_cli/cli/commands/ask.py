@@ -77,6 +77,7 @@ def ask(
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
+    from dycoke_cli.runs.in_windows import check_windows
     from dycoke_cli.video.pictures import as_named, sources
 
     # With --json a failure prints an error object for each unanswered question. Until the questions
@@ -112,6 +113,8 @@ def ask(
             )
         )
         request = parts.typed(typed, fields).applied(request, fields)
+        with speaking_of_flags():
+            check_windows(request, len(files), whole=compare)
         remote = server.chosen(context, request.method)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
@@ -128,8 +131,6 @@ def ask(
             other = next(flag for flag, value in apart_from.items() if value)
             raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
         free_method = not method.is_given and request.tuned is None
-        if estimate and budget.max_tokens is not None:
-            raise UsageError("--estimate can't count what --max-tokens keeps; leave it out")
         if estimate:
             from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost

@@ -108,6 +108,7 @@ def batch(
     out: Out = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     fail_fast: FailFast = False,
     retry_failed: RetryFailed = False,
@@ -145,6 +146,7 @@ def batch(
     from dycoke_cli.cli.commands.batch_input import collect
     from dycoke_cli.cli.commands.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
+    from dycoke_cli.runs.in_windows import check_windows
     from dycoke_cli.runs.plan import stored_plan
     from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
     from dycoke_cli.runs.results_table import table_of
@@ -155,12 +157,20 @@ def batch(
     group_size = engine_flags.batch_size(batch_size)
     request = method.applied(
         request_flags.request(
-            model, loading, sampling, generation, subtitles=subtitles, limits=limits
+            model,
+            loading,
+            sampling,
+            generation,
+            subtitles=subtitles,
+            limits=limits,
+            budget=budget,
         )
     )
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
     request = typed.applied(request, types)
+    with speaking_of_flags():
+        check_windows(request)
     fields = None if types is not None else fields
     remote = server.chosen(context, request.method)
     if out is None and retry_failed:
@@ -181,14 +191,15 @@ def batch(
     inputs = collect(words or [], more, questions_file, request.sampling)
     _check_subtitles(inputs.jobs, subtitles)
     check_memory(memory, estimate)
-    budget = budget_of(fit)
-    if budget is not None:
+    bound = budget_of(fit)
+    if bound is not None:
         clash = {
             "--estimate": estimate,
             "--server": remote is not None,
             "--engine": engine.engine != "local",
             "--workers": (engine.workers or 1) > 1,
             "--batch-size": group_size not in (None, 1),
+            "--max-tokens": budget.max_tokens is not None,
         }
         if flag := next((one for one in clash if clash[one]), None):
             raise UsageError(f"--fit plans one answer at a time on this machine; leave out {flag}")
@@ -208,12 +219,12 @@ def batch(
         for sentence in inputs.notes:
             view.note(sentence)
         view.stage("start")
-        if budget is not None:
+        if bound is not None:
             from dycoke_cli.cli.commands.fitted import fitting_of
 
             videos = dict.fromkeys(job.video.path for job in inputs.jobs)
             free_method = not method.is_given and request.tuned is None
-            planned = fitting_of(videos, request, budget, free_method=free_method)
+            planned = fitting_of(videos, request, bound, free_method=free_method)
             request, _ = planned.settled(view)
         file = None
         kind = table_of(lines.fields) if is_table else ResultsFile
@@ -230,7 +241,7 @@ def batch(
         backend: Engine
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
-            in_process = no_server or budget is not None or request.is_local_only
+            in_process = no_server or bound is not None or request.is_local_only
             on_server: tuple[Plan, Engine] | str = ""
             if not in_process and engine.is_alone:
                 from dycoke_cli.server.local.batch_client import open_batch

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.answer import Windows
+from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
@@ -102,11 +103,13 @@ def cost_of_frames(
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.models.free_memory import Target, this_machine
+    from dycoke_cli.runs.in_windows import check_windows
 
     source, loading = find(request.model), request.loading
     device_memory = None if memory is None else parse_size(memory)
     target = Target.of(loading.device, device_memory, this_machine())
     with speaking_of_flags():
+        check_windows(request)
         # `frame_bytes`: a decoded frame is RGB, one byte per channel.
         return estimate_cost(
             source,
@@ -118,6 +121,7 @@ def cost_of_frames(
             video,
             times_s=times_s,
             frame_bytes=height * width * 3,
+            max_tokens=request.max_tokens,
         )
 
 
@@ -173,6 +177,8 @@ def _table(estimated: Cost) -> Group:
         f"model, decode of {count(estimated.max_new_tokens)} tokens; memory and context with "
         f"{count(tokens.text)} text tokens."
     )
+    if not isinstance(estimated.windows, Absent):
+        notes += f" {_windows(estimated.windows)}"
     if after is not None:
         notes += " Time from this machine's measured kernels, without loading."
     if estimated.no_seconds is not None:
@@ -184,6 +190,12 @@ def _table(estimated: Cost) -> Group:
         Text(_verdict(estimated)),
         Text(notes, style="dim"),
     )
+
+
+def _windows(windows: Windows) -> str:
+    kept, most = count(windows.visual_kept), count(windows.max_tokens)
+    read = f"{count(windows.count)} windows of {count(windows.frames)} frames"
+    return f"Read in {read}, which keep {kept} tokens; of these at most {most} are read."
 
 
 def _verdict(estimated: Cost) -> str:

@@ -18,6 +18,7 @@ from dycoke_cli.cli.flags import (
     request_flags,
     row_flags,
 )
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
@@ -58,6 +59,7 @@ def evaluate(
     guard_mean: method_flags.GuardMean = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    budget: request_flags.Budget,
     split: eval_flags.SplitName = None,
     limit: eval_flags.Limit = None,
     rule: eval_flags.RuleName = "dycoke",
@@ -91,6 +93,7 @@ def evaluate(
     from dycoke_cli.evaluation.presets import preset_named
     from dycoke_cli.evaluation.run_record import check_folder
     from dycoke_cli.evaluation.shard import parse_shard
+    from dycoke_cli.runs.in_windows import check_windows
 
     with contextlib.ExitStack() as stack:
         if as_json:
@@ -117,7 +120,9 @@ def evaluate(
         engine.check()
         server.check(context)
         together = engine_flags.batch_size(batch_size)
-        request = request_flags.request(model, loading, sampling, generation, limits=limits)
+        request = request_flags.request(
+            model, loading, sampling, generation, limits=limits, budget=budget
+        )
         if chosen is not None:
             given = options.given(context)
             chosen.prepare(dataset)
@@ -125,6 +130,11 @@ def evaluate(
             methods = methods if "methods" in given else chosen.methods
         specs = row_flags.rows_of(methods, retain, request.model)
         guards, cautions = row_flags.guards_of(request, methods, guard, guard_mean)
+        with speaking_of_flags():
+            for one in guards:
+                check_windows(replace(request, guard=one))
+            for spec in specs:
+                check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
         remote, served, answers = server.chosen(context), None, engine.other()
         if remote is not None:

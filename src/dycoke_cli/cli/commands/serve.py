@@ -144,6 +144,7 @@ def serve(
     hold: Hold = 8,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    budget: request_flags.Budget,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     method: MethodFlags,
@@ -172,6 +173,7 @@ def serve(
     os.getcwd()
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
+    from dycoke_cli.runs.in_windows import check_windows
     from dycoke_cli.server.access import KEY
     from dycoke_cli.server.media import Media
 
@@ -182,8 +184,10 @@ def serve(
             "--guard is for ask, chat and batch; a server answers as each request says"
         )
     request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits=limits)
+        request_flags.request(model, loading, sampling, generation, limits=limits, budget=budget)
     )
+    with speaking_of_flags():
+        check_windows(request)
     note = BUNDLED_NOTE if model.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
     key = os.environ.get(KEY) or None

@@ -66,7 +66,7 @@ _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
     "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
     "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server", "plot",
-    "choices", "yes_no", "score", "calibrate", "schema", "by", "max_tokens",
+    "choices", "yes_no", "score", "calibrate", "schema", "by",
 )  # fmt: skip
 
 
@@ -124,6 +124,7 @@ class ServerFlags:
             context.params.get("requests", 1),
             names_method=method is None or not parts.isdisjoint(options.given(context)),
             as_images=self.as_images,
+            max_tokens=context.params.get("max_tokens"),
         )
 
 

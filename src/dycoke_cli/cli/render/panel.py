@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds
+from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds, Windows
 from dycoke_cli.answer.guarantee import Guarded
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
@@ -87,6 +87,8 @@ def _title(answer: Answer) -> str:
 def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tuple[str, str]]:
     # Short enough for a terminal of 80 columns.
     rows = [("Visual tokens", _tokens(answer))]
+    if not isinstance(answer.windows, Absent):
+        rows.append(("Windows", _windows(answer.windows)))
     typed = not isinstance(answer.choice, Absent)
     if typed:
         rows += [("Options", one_line(odds(answer))), ("Scored", scoring(answer))]
@@ -129,6 +131,12 @@ def _tokens(answer: Answer) -> str:
     merging = hooks_of(restore(answer.method)).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
+
+
+def _windows(windows: Windows) -> str:
+    positions = "contiguous" if windows.positions == "renumbered" else "original"
+    read = f"{count(windows.count)} of {_counted(windows.frames, 'frame')}"
+    return f"{read}, {count(windows.visual_kept)} tokens kept; {positions} positions"
 
 
 def _guard(guard: Guarded) -> str:

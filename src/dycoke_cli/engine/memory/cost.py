@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.answer import Version, Windows
+from dycoke_cli.answer.json_schema import ABSENT, Absent, Amount, Count, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
@@ -20,16 +20,19 @@ from dycoke_cli.engine.memory.cost_model import (
     CostModel,
     EstimatedContext,
     EstimatedSeconds,
+    ReadInWindows,
 )
 from dycoke_cli.engine.memory.flops import visual_flops
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.version import __version__
+from dycoke_cli.video.frame_windows import window_size
 
 SCHEMA = "dycoke.estimate/1"
 
@@ -106,6 +109,7 @@ class Cost:
         tuple[str, ...], Doc("Flags with each of which it would fit, where it doesn't.")
     ]
     warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
+    windows: Annotated[Windows | Absent, Doc("With --max-tokens: as the video is read.")] = ABSENT
 
 
 def estimate_cost(
@@ -119,6 +123,7 @@ def estimate_cost(
     *,
     times_s: Sequence[float] = (),
     frame_bytes: int = 0,
+    max_tokens: int | None = None,
 ) -> Cost:
     """What an answer would cost.
 
@@ -132,6 +137,7 @@ def estimate_cost(
         video: as it was given.
         times_s: of the frames that are sampled; none where there is no video.
         frame_bytes: of a frame, as it is decoded.
+        max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
 
     Raises:
         ModelError: its configuration can't be read or fetched, or isn't supported.
@@ -139,13 +145,26 @@ def estimate_cost(
             doesn't give what the method needs.
     """
     stored = config_of(source, loading.revision)
-    method = bind(method, stored.traits(source.name))
+    traits, frames = stored.traits(source.name), len(times_s) or clip.frames
+    if max_tokens is not None and not traits.listed:
+        raise UsageError(
+            f"{source.name} can't be shown a video in windows: its processor reads all frames at "
+            "once; leave out --max-tokens"
+        )
+    if max_tokens is not None and frames > window_size(frames):
+        traits = traits.in_windows
+    method = bind(method, traits)
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
-    kept = method.kept_tokens(clip.frames, clip.per_frame)
-    compressed = answer.memory(method, clip, kept)
+    sizes, video_in_windows, held = answer.sizes, None, clip
+    if max_tokens is None:
+        kept = method.kept_tokens(clip.frames, clip.per_frame)
+        peak = answer.peak(method, clip, kept)
+    else:
+        video_in_windows = answer.in_windows(method, clip, frames, max_tokens)
+        kept, held = video_in_windows.read, video_in_windows.clip
+        peak = answer.peak_in_windows(method, video_in_windows)
+    compressed = answer.memory(method, held, kept)
     plain = answer.memory(BASELINE, clip, clip.visual)
-    peak = answer.peak(method, clip, kept)
-    sizes = answer.sizes
     flops, whole = (
         visual_flops(
             chosen,
@@ -154,8 +173,9 @@ def estimate_cost(
             layers=sizes.layers,
             hidden=sizes.hidden,
             mlp=sizes.mlp,
+            kept=read,
         )
-        for chosen in (method, BASELINE)
+        for chosen, read in ((method, kept), (BASELINE, clip.visual))
     )
     fits, context = answer.fits(peak), answer.context(clip, kept)
     weights = answer.facts.weights
@@ -192,10 +212,21 @@ def estimate_cost(
         free=target.free,
         fits=fits,
         would_fit=(
-            () if fits != "no" and context.fits else answer.ways(clip, len(times_s) or clip.frames)
+            ()
+            if fits != "no" and context.fits
+            else answer.ways(clip, frames)
+            if video_in_windows is None
+            else answer.ways_in_windows(video_in_windows)
         ),
         warnings=answer.warnings(clip, kept, times_s),
+        windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, traits),
     )
+
+
+def _reported(video: ReadInWindows, method: BoundMethod, traits: ModelTraits) -> Windows:
+    """The windows as an answer reports them."""
+    positions = method.parameters().get("positions", traits.defaults["positions"])
+    return Windows(video.count, video.size, video.kept, video.cap, positions)
 
 
 def clip_tokens(

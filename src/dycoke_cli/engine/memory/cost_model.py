@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.pool import HELD
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_bytes import (
@@ -34,6 +36,8 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.video.frame_windows import window_size
+from dycoke_cli.video.kept_frames import WINDOWS_HELD
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 _KEPT_WHOLE = (
@@ -77,6 +81,48 @@ class EstimatedSeconds:
     def total(self) -> float | None:
         """Of all stages, where all are known."""
         return None if self.vision is None else self.vision + self.answering
+
+
+@dataclass(frozen=True)
+class ReadInWindows:
+    """A video that is read in windows, and the pool of what they keep.
+
+    Args:
+        count: windows.
+        size: frames per window, as they are sampled.
+        clip: the tokens of one window, with the text of the whole prompt.
+        kept: visual tokens that all windows keep.
+        cap: visual tokens that are read at most.
+    """
+
+    count: int
+    size: int
+    clip: ClipTokens
+    kept: int
+    cap: int
+
+    @classmethod
+    def of(cls, clip: ClipTokens, frames: int, method: BoundMethod, cap: int) -> ReadInWindows:
+        """How a video is read.
+
+        Args:
+            clip: the visual tokens of all frames.
+            frames: of the video, as they were sampled.
+            method: selects from each window.
+            cap: see `ReadInWindows`.
+        """
+        size = window_size(frames)
+        count = math.ceil(frames / size)
+        encoded = min(clip.frames, math.ceil(size * clip.frames / frames))
+        last = clip.frames - (count - 1) * encoded
+        kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
+        kept += method.kept_tokens(last, clip.per_frame)
+        return cls(count, size, replace(clip, frames=encoded), kept, cap)
+
+    @property
+    def read(self) -> int:
+        """Visual tokens that the language model reads."""
+        return min(self.kept, self.cap)
 
 
 class CostModel:
@@ -190,6 +236,30 @@ class CostModel:
         # The processor has a copy of the frames, which is gone by the time that they are encoded.
         working = max(frames, needed.working + pixels)
         return max(weights.loading, weights.loaded + working) + frames + process
+
+    def in_windows(
+        self, method: BoundMethod, clip: ClipTokens, frames: int, max_tokens: int
+    ) -> ReadInWindows:
+        """How a video is read in windows.
+
+        Args:
+            method: selects from each window.
+            clip: the visual tokens of all frames.
+            frames: of the video, as they were sampled.
+            max_tokens: visual tokens that are read at most, if the context has room for them.
+        """
+        length = self.sizes.context
+        room = max_tokens if length is None else length - self.text(clip) - self._new
+        return ReadInWindows.of(clip, frames, method, max(1, min(max_tokens, room)))
+
+    def peak_in_windows(self, method: BoundMethod, video: ReadInWindows) -> int:
+        """Bytes at the worst moment, of a video that is read in windows."""
+        vision, window = self.sizes.vision, video.clip
+        pool = min(video.kept, HELD * video.cap) * self.sizes.hidden * self.facts.dtype_bytes
+        waiting = window.frames * vision.patches_of_frame(window.per_frame) * vision.patch
+        on_cpu = self._target.device == "cpu"
+        more = (WINDOWS_HELD - 1) * waiting if on_cpu and video.count > 1 else 0
+        return self.peak(method, window, video.read) + (1 + vision.stacked) * pool + more
 
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
@@ -307,6 +377,18 @@ class CostModel:
         if not ways and (choice := choose(settings, frames, costs, held)) is not None:
             ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
         return (*ways, *(self.smaller_model() if in_context else ()))
+
+    def ways_in_windows(self, video: ReadInWindows) -> tuple[str, ...]:
+        """The same of a video that is read in windows: its frames hardly matter."""
+        if not self.context(video.clip, video.read).fits:
+            return ()
+        smaller = ((one, self.loaded_as(one)) for one in self.smaller_weights())
+        ways = [
+            _flag(one)
+            for one, model in smaller
+            if model.fits(model.peak_in_windows(self._method, video)) in ("gpu", "ram")
+        ]
+        return (*ways[:1], *self.smaller_model())
 
     def smaller_weights(self) -> dict[LoadOptions, float]:
         """Options that make weights smaller, the least first, with the points that they lose."""

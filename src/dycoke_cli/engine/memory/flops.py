@@ -49,6 +49,7 @@ def visual_flops(
     layers: int,
     hidden: int,
     mlp: int,
+    kept: int | None = None,
 ) -> Flops:
     """Those of the visual tokens alone, as in the paper, of a clip that isn't encoded yet.
 
@@ -59,8 +60,9 @@ def visual_flops(
         layers: of the language model.
         hidden: d.
         mlp: m.
+        kept: visual tokens that are read; None for those that the method keeps.
     """
-    kept = method.kept_tokens(clip.frames, clip.per_frame)
+    kept = method.kept_tokens(clip.frames, clip.per_frame) if kept is None else kept
     attended = method.attended_tokens(kept)
     pruning = method.inside or method.decode_pruning
     return paper_flops(

@@ -13,7 +13,7 @@ from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import ReadAhead
+from dycoke_cli.runs.read_ahead import InWindows, ReadAhead
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
 from dycoke_cli.runs.remote.served_model import ServedModel
@@ -50,6 +50,7 @@ class RemoteEngine:
                         if isinstance(read.clip, DycokeError):
                             yield from all_failed(read.job, plan, read.clip)
                             continue
+                        assert not isinstance(read.clip, InWindows), "nor asked for"
                         video = NO_VIDEO
                         if read.clip is not None:
                             video = model.send(read.clip, read.seconds)

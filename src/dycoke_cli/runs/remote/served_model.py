@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens
+from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens, Windows
 from dycoke_cli.answer.json_reader import read_or_none, reported
-from dycoke_cli.answer.json_schema import Count
+from dycoke_cli.answer.json_schema import ABSENT, Count
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
@@ -47,6 +47,7 @@ class Server:
         concurrency: requests in flight.
         names_method: whether requests name their method; else the server has its own.
         as_images: whether frames are sent as pictures, to servers that take no videos.
+        max_tokens: visual tokens that are read at most, see `compression.pool.TokenBudget`.
 
     Raises:
         UsageError: the URL isn't one, no request may be in flight, or openai isn't installed.
@@ -57,6 +58,7 @@ class Server:
     concurrency: int = 8
     names_method: bool = True
     as_images: bool = False
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -85,7 +87,7 @@ class Server:
 
         Raises:
             ModelError: the server can't be reached, refuses the key, or has no model or several.
-            UsageError: it knows nothing of our methods, and one is asked for.
+            UsageError: it knows nothing of our methods or windows, and one is asked for.
         """
         from dycoke_cli.runs.remote.remote_client import RemoteClient
 
@@ -98,6 +100,11 @@ class Server:
                 "--model"
             )
         model = ServedModel(self, named or models[0], client)
+        if self.max_tokens is not None and (self.as_images or not model.reads_windows()):
+            raise UsageError(
+                f"the server at {self.url} can't keep --max-tokens, for only `dycoke serve` reads "
+                "videos in windows, without --as-images; leave it out"
+            )
         compressing = next((method.name for method in methods if method.name != "none"), None)
         if compressing is not None and self.as_images:
             raise UsageError(
@@ -187,7 +194,8 @@ class ServedModel:
             DycokeError: see `RemoteClient.ask`.
         """
         spec = name_of(method) if method is not None and self.sends_method else None
-        reply = self.client.ask(self._body(question, video, options, spec), on_text)
+        body = self._body(question, video, options, spec, self.server.max_tokens)
+        reply = self.client.ask(body, on_text)
         # Everything from here on is untrusted: read value by value, with null for what doesn't fit.
         details = reply.usage.get("dycoke")
         details = details if isinstance(details, dict) else {}
@@ -209,6 +217,7 @@ class ServedModel:
             ),
             method=applied,
             frames=video.frames,
+            windows=read_or_none(Windows, details.get("windows")) or ABSENT,
             tokens=_tokens(reply.usage, details.get("tokens")),
             decode=None,
             flops=None,
@@ -226,6 +235,14 @@ class ServedModel:
         """
         return self.client.refuses(self._probe(_PROBE), _PROBE)
 
+    def reads_windows(self) -> bool:
+        """Whether the server reads a video in windows, for as many tokens as a request says.
+
+        Raises:
+            ModelError: see `RemoteClient.ask`.
+        """
+        return self.client.refuses(self._probe(None, max_tokens=0), "dycoke.max_tokens")
+
     def check(self, method: Method) -> None:
         """Refuse a method that the server refuses.
 
@@ -236,23 +253,34 @@ class ServedModel:
         if self.sends_method and method.name != "none":
             self.client.ask(self._probe(name_of(method)))
 
-    def _probe(self, spec: str) -> dict[str, Any]:
-        """A small request by some method."""
+    def _probe(self, spec: str | None, max_tokens: int | None = None) -> dict[str, Any]:
+        """A small request by some method, or for so many visual tokens."""
         import numpy as np
 
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
         video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
-        return self._body(JobQuestion(None, "?"), video, GenerationOptions(max_new_tokens=1), spec)
+        options = GenerationOptions(max_new_tokens=1)
+        return self._body(JobQuestion(None, "?"), video, options, spec, max_tokens)
 
     def _body(
-        self, question: JobQuestion, video: SentVideo, options: GenerationOptions, spec: str | None
+        self,
+        question: JobQuestion,
+        video: SentVideo,
+        options: GenerationOptions,
+        spec: str | None,
+        max_tokens: int | None = None,
     ) -> dict[str, Any]:
         extra: dict[str, Any] = {}
         if video.about is not None:
             extra["media_io_kwargs"] = {"video": video.about}
+            own: dict[str, Any] = {}  # of dycoke serve
             if spec is not None:
                 extra["mm_processor_kwargs"] = {"dycoke": spec}  # vLLM with our plug-in
-                extra["dycoke"] = {"method": spec}  # dycoke serve
+                own["method"] = spec
+            if max_tokens is not None:
+                own["max_tokens"] = max_tokens
+            if own:
+                extra["dycoke"] = own
         return {
             "model": self.name,
             "messages": _messages(question, video),

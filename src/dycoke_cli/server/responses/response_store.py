@@ -23,12 +23,14 @@ class HeldResponse:
         videos: of all turns, by their handles.
         sampling: by which frames of these were read.
         times: of those that are pictures.
+        max_tokens: visual tokens that were read of them at most; None for no limit.
     """
 
     turns: tuple[tuple[str, str], ...]
     videos: tuple[VideoPart, ...]
     sampling: Sampling
     times: FrameTimes
+    max_tokens: int | None = None
 
     @property
     def nbytes(self) -> int:

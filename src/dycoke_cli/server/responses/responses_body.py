@@ -12,9 +12,11 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.chat_request import (
     ChatRequest,
+    check_in_windows,
     check_model,
     frames_of,
     last_question,
+    max_tokens,
     methods,
 )
 from dycoke_cli.server.generation_request import generation
@@ -73,6 +75,7 @@ class ResponsesRequest:
             videos=tuple(VideoPart(None, part.uuid) for part in self.chat.videos),
             sampling=self.chat.sampling,
             times=self.chat.times,
+            max_tokens=self.chat.max_tokens,
         )
 
 
@@ -107,6 +110,8 @@ def parse_responses(
     method, against = methods(given)
     if against is not None:
         raise Refused(400, "dycoke.against is for POST /inspect")
+    most = max_tokens(given, defaults.max_tokens if earlier is None else earlier.max_tokens)
+    check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
     chat = ChatRequest(
         videos=videos,
         question=question,
@@ -117,6 +122,7 @@ def parse_responses(
         stream=flag_of(given, "stream"),
         include_usage=True,
         times=times,
+        max_tokens=most,
     )
     options_of(given, RESPONSES_STREAM)
     store = given.get("store") is None or flag_of(given, "store")

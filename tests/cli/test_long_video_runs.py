@@ -1,0 +1,193 @@
+"""`--max-tokens` in batch, eval, serve and estimates: what `ask` does, with the bundled model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.cli.commands.estimate import cost_of_frames
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.evaluation.datasets import DATASETS
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.video import Sampling
+from tests.cli.harness import CLIP, Outcome, run_here
+from tests.documents import valid
+from tests.evaluation.samples import WHERE
+
+pytestmark = pytest.mark.slow
+MINI = ("--model", "mini", "--device", "cpu")
+LONG = ("--fps", "10", "--max-new-tokens", "6", *MINI)  # 40 frames: windows of 32 and of 8
+BUDGET = ("--max-tokens", "60")
+QUESTION = "What happens?"
+SAME = ("answer", "windows", "frames", "method", "decode", "flops", "finish_reason", "model")
+
+
+def ask(*flags: str) -> dict[str, Any]:
+    return run_here("ask", CLIP, QUESTION, *LONG, *flags, "--json").object
+
+
+def same(line: dict[str, Any], asked: dict[str, Any]) -> None:
+    for key in SAME:
+        assert line[key] == asked[key], key
+    assert line["tokens"] | {"reused": 0} == asked["tokens"] | {"reused": 0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two videos, and one that is broken."""
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(CLIP, tmp_path / name)
+    (tmp_path / "broken.mp4").write_bytes(CLIP.read_bytes()[:3000])
+    return tmp_path
+
+
+def batch(folder: Path, *flags: str) -> Outcome:
+    return run_here("batch", folder, QUESTION, *LONG, *flags)
+
+
+@pytest.mark.parametrize("method", ["none", "dycoke-plus"])
+def test_batch_answers_as_ask_does(folder: Path, method: str) -> None:
+    run = batch(folder, *BUDGET, "--method", method, "-q", "How many objects are there?")
+    assert run.code == 1
+    lines = {(Path(one["video"]).name, one["question"]): one for one in run.objects}
+    assert len(lines) == 6
+    asked = ask(*BUDGET, "--method", method)
+    assert asked["windows"]["count"] == 2
+    assert asked["windows"]["positions"] == "renumbered"
+    for name in ("a.mp4", "b.mp4"):
+        same(valid(lines[name, QUESTION], "answer", "answer"), asked)
+        other = lines[name, "How many objects are there?"]
+        assert other["seconds"]["vision"] == 0 < lines[name, QUESTION]["seconds"]["vision"]
+    assert lines["broken.mp4", QUESTION]["error"]["code"] == "video_unreadable"
+
+
+def test_a_shorter_video_of_a_run_has_the_positions_of_the_checkpoint(folder: Path) -> None:
+    """Each video by its own length: of one window here, of two there."""
+    questions = folder / "questions.jsonl"
+    rows = [
+        {"video": "a.mp4", "question": QUESTION},
+        {"video": "b.mp4", "question": QUESTION, "start": 1, "end": 3},
+    ]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = run_here("batch", "--questions", questions, *LONG, *BUDGET)
+    found = {Path(one["video"]).name: one for one in run.objects}
+    for name, count, positions in (("a.mp4", 2, "renumbered"), ("b.mp4", 1, "kept")):
+        assert found[name]["windows"]["count"] == count
+        assert found[name]["windows"]["positions"] == positions
+        assert found[name]["method"]["positions"] == positions
+
+
+def test_a_run_resumes_with_the_same_budget_alone(folder: Path) -> None:
+    out = folder / "answers.jsonl"
+    (folder / "broken.mp4").unlink()
+
+    def said(*flags: str) -> str:
+        return batch(folder, *flags, "--out", str(out), "--frames", "4").err.splitlines()[0]
+
+    assert said(*BUDGET) == "2 of 2 questions answered"
+    assert said(*BUDGET) == "2 of 2 done already"
+    assert said("--max-tokens", "40") == "2 of 2 questions answered"
+    assert said() == "2 of 2 questions answered"
+    assert said(*BUDGET, "--positions", "kept") == "2 of 2 questions answered"
+    assert said("--max-tokens", "40") == "2 of 2 done already"
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "error"),
+    [
+        ("batch", ["--method", "flashvid"], "the method flashvid needs the whole video at once"),
+        ("batch", ["--workers", "2"], "--max-tokens reads a video in the process that answers"),
+        ("batch", ["--fit", "8GB"], "--fit plans one answer at a time .* leave out --max-tokens"),
+        ("batch", ["--max-tokens", "0"], "--max-tokens must be 1 or more, not 0"),
+        ("eval", ["--methods", "none,maxmin"], "the method maxmin needs the whole video at once"),
+        ("eval", ["--workers", "2"], "--max-tokens reads a video in the process that answers"),
+        ("serve", ["--method", "fastv"], "the method fastv needs the whole video at once"),
+        ("ask", ["--estimate", "--method", "maxmin"], "the method maxmin needs the whole video"),
+    ],
+)
+def test_what_windows_cannot_do_is_refused(command: str, flags: list[str], error: str) -> None:
+    about = {"batch": [CLIP, "?"], "ask": [CLIP, "?"], "eval": ["shapes", "--limit", "2"]}
+    run = run_here(command, *about.get(command, []), *BUDGET, *flags, *MINI)
+    assert (run.code, run.out) == (2, "")
+    assert re.search(error, run.err), run.err
+    assert "Traceback" not in run.err
+
+
+@pytest.fixture
+def samples() -> Iterator[None]:
+    """The sample clips as a benchmark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "samples", WHERE)
+        yield
+
+
+def test_eval_asks_each_row_of_the_windows_that_it_keeps(samples: None, tmp_path: Path) -> None:
+    flags = ("--split", "validation", "--limit", "2", *LONG, "--json", "--out", tmp_path)
+    methods = ("--methods", "none,dycoke-plus,no-video")
+
+    def rows(*budget: str) -> dict[str, Any]:
+        run = run_here("eval", "samples", *flags, *methods, *budget)
+        assert run.code == 0, run.err
+        return {row["name"]: row for row in run.object["rows"]}
+
+    found = rows(*BUDGET)
+    answers = (tmp_path / "answers.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in answers]
+    kept = [line["visual_kept"] for line in lines if line.get("visual")]
+    assert len(kept) == 4  # two videos by two methods
+    assert set(kept) == {60}
+    assert found["no-video"]["questions"] == found["none"]["questions"] == 2
+    again = rows(*BUDGET)
+    assert (tmp_path / "answers.jsonl").read_text().splitlines() == answers
+    assert again["none"] == found["none"]
+    rows("--max-tokens", "40")
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) > len(answers)
+
+
+@pytest.mark.parametrize("method", ["none", "dycoke", "dycoke-plus", "evs"])
+def test_an_estimate_has_the_windows_and_tokens_of_the_answer(method: str) -> None:
+    asked = ask(*BUDGET, "--method", method)
+    run = run_here(
+        "ask", CLIP, QUESTION, *LONG, *BUDGET, "--method", method, "--estimate", "--json"
+    )
+    estimated = valid(run.object, "estimate", "estimate")
+    assert estimated["windows"] == asked["windows"]
+    assert estimated["method"] == asked["method"]
+    for key in ("visual", "visual_kept"):
+        assert estimated["tokens"][key] == asked["tokens"][key]
+    assert estimated["context"]["needed"] < 200
+    shown = run_here("ask", CLIP, QUESTION, *LONG, *BUDGET, "--method", method, "--estimate").out
+    kept = asked["windows"]["visual_kept"]
+    assert f"Read in 2 windows of 32 frames, which keep {kept} tokens; of these at most 60" in (
+        " ".join(shown.split())
+    )
+
+
+def test_the_estimated_peak_hardly_grows_with_the_length() -> None:
+    """An hour takes what two windows take, where all frames at once take far more."""
+
+    def peaks(seconds: int) -> tuple[int, int]:
+        request = Request(
+            "llava-onevision-7b",
+            LoadOptions(device="cpu", dtype="bfloat16"),
+            Sampling(),
+            DyCokePlus(),
+            GenerationOptions(),
+            max_tokens=4096,
+        )
+        times = tuple(map(float, range(seconds)))
+        found = cost_of_frames(request, seconds, 720, 1280, memory="80GB", times_s=times)
+        assert found.tokens.visual_kept == 4096
+        return found.bytes.peak, found.bytes.peak_uncompressed
+
+    (short, _), (hour, at_once) = peaks(128), peaks(3600)
+    assert short < hour < 1.05 * short
+    assert at_once > 2 * hour
