@@ -24,6 +24,7 @@ from dycoke_cli.server import session_cache
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
 from dycoke_cli.video.sampling import Sampling
@@ -273,7 +274,7 @@ def test_a_session_of_an_unloaded_model_is_made_anew(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("dycoke_cli.engine.session.VideoSession", session)
     thread, model, other = engine(), *(SimpleNamespace() for _ in range(2))
-    old: Any = SimpleNamespace(loaded=other, clips=("clip", "second"))
+    old: Any = SimpleNamespace(loaded=other, clips=("clip", "second"), windowed=None)
     assert thread._session(replace(task(), session=old, seconds_read=0.5), model).loaded is model  # type: ignore[arg-type]
     assert made == [("clip", ["second"], 0.5)]
     current: Any = SimpleNamespace(loaded=model, clips=("clip",))
@@ -282,6 +283,10 @@ def test_a_session_of_an_unloaded_model_is_made_anew(monkeypatch: pytest.MonkeyP
     thread._sessions.keep("key", current)
     assert thread._session(task(), model) is current  # type: ignore[arg-type]
     assert len(made) == 1
+    # The frames of one that was read in windows are gone.
+    gone: Any = SimpleNamespace(loaded=other, clips=("clip",), windowed=object())
+    with pytest.raises(Refused, match="send the request again"):
+        thread._session(replace(task(), session=gone, key="gone"), model)  # type: ignore[arg-type]
     assert "videos_reused_total 2" in thread._metrics.text()
 
 

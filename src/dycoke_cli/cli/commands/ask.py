@@ -115,7 +115,7 @@ def ask(
         request = parts.typed(typed, fields).applied(request, fields)
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
-        remote = server.chosen(context, request.method)
+        remote = server.chosen(context, request.method, budget)
         if compare and request.method.name == "none":
             raise UsageError("--compare compares with --method none; choose another method")
         check_memory(memory, estimate)

@@ -172,7 +172,7 @@ def batch(
     with speaking_of_flags():
         check_windows(request)
     fields = None if types is not None else fields
-    remote = server.chosen(context, request.method)
+    remote = server.chosen(context, request.method, budget)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
     is_table = out is not None and out.suffix.lower() == ".csv"

@@ -136,7 +136,7 @@ def evaluate(
             for spec in specs:
                 check_windows(replace(request, method=spec.create()))
         client = judge.client(dataset)
-        remote, served, answers = server.chosen(context), None, engine.other()
+        remote, served, answers = server.chosen(context, budget=budget), None, engine.other()
         if remote is not None:
             from dycoke_cli.runs.remote.remote_run import RemoteEngine
 

@@ -14,6 +14,7 @@ from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.pool import TokenBudget
     from dycoke_cli.runs.remote.served_model import Server
 
 _PANEL = "Server (--server)"
@@ -101,13 +102,19 @@ class ServerFlags:
                 f"--method {AUTO} is for a model on this machine: name a method, or leave it out"
             )
 
-    def chosen(self, context: typer.Context, method: Method | None = None) -> Server | None:
+    def chosen(
+        self,
+        context: typer.Context,
+        method: Method | None = None,
+        budget: TokenBudget | None = None,
+    ) -> Server | None:
         """The chosen server; None without one.
 
         Args:
             context: of the command.
             method: sent to the server if a flag sets it or one of its parameters; None if each row
                 of a table has its own method.
+            budget: of visual tokens, which is sent along.
 
         Raises:
             UsageError: an invalid value.
@@ -124,7 +131,7 @@ class ServerFlags:
             context.params.get("requests", 1),
             names_method=method is None or not parts.isdisjoint(options.given(context)),
             as_images=self.as_images,
-            max_tokens=context.params.get("max_tokens"),
+            max_tokens=None if budget is None else budget.max_tokens,
         )
 
 
