@@ -19,12 +19,12 @@ from unittest import mock
 from lmms_eval.evaluator import simple_evaluate
 from lmms_eval.tasks import TaskManager
 
-from dycoke_cli.engine import encoded_video
+from dycoke_cli.engine import cached_encoding
 
 
 def evaluated(tasks: TaskManager, arguments: dict[str, Any]) -> dict[str, Any] | None:
     with mock.patch.object(
-        encoded_video, "encode_video", wraps=encoded_video.encode_video
+        cached_encoding, "encode_video", wraps=cached_encoding.encode_video
     ) as encoded:
         try:
             found = simple_evaluate(model="dycoke", task_manager=tasks, **arguments)
@@ -36,8 +36,9 @@ def evaluated(tasks: TaskManager, arguments: dict[str, Any]) -> dict[str, Any] |
     samples = sorted(found["samples"][task], key=lambda one: one["doc_id"])
     return {
         "answers": [one["filtered_resps"][0] for one in samples],
-        "scores": [one["exact"] for one in samples],
-        "score": found["results"][task]["exact,none"],
+        "scores": [one.get("exact") for one in samples],
+        "score": found["results"][task].get("exact,none"),
+        "metrics": [name for name in found["results"][task] if name.endswith(",none")],
         "tokens": [one["token_counts"][0] for one in samples],
         "throughput": found.get("throughput"),
         "encoded": encoded.call_count,

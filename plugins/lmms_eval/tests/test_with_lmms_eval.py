@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from tests.cli.harness import run_here
+from tests.cli.harness import CLIP, run_here
 from tests.evaluation.miniatures import put
 
 pytest.importorskip("lmms_eval", reason="lmms-eval isn't installed (docs/evaluate.md)")
@@ -311,6 +312,103 @@ def test_two_processes_share_the_questions(tasks: Tasks, clips: list[str]) -> No
     assert shared["score"] == alone["score"]
     assert alone["encoded"] == 2  # videos, whose questions come in turns
     assert len(alone["answers"]) == len(rows)
+
+
+SURE = "What does the blue star do? Does the blue star move left, or does it move right?"
+CHOICES = ("The blue star moves right.", "The blue star moves left.")
+LETTERED = "\n".join(f"({letter}) {text}" for letter, text in zip("AB", CHOICES, strict=True))
+DOTTED = "\n".join(f"{letter}. {text}" for letter, text in zip("AB", CHOICES, strict=True))
+# So many words that the bundled model knows that it doesn't refuse the long prompt around them.
+CAPTION = (
+    "blue circle cross green orange purple red square star triangle yellow bounces enters grows "
+    "happens hides hits leaves moves shrinks spins starts stays turns top bottom middle left right "
+    "side scene scenes picture card letter digit colour shape shapes object objects event events "
+    "order direction next first last three four five six two look tell describe show shown nothing "
+    "start end begin behind before after anna ben cleo dan moving written option choices answer"
+)
+LONG_TASKS = {  # file of the task, where its videos are, a row, and the prompt by its own rule
+    "mlvu_dev": (
+        "mlvu/mlvu_dev.yaml",
+        "mlvu",
+        {"video_name": "{}", "question": SURE, "answer": "A", "task_type": "needle"},
+        f"{SURE}\nOnly give the best option.\nBest option: (",
+    ),
+    "lvbench": (
+        "lvbench/lvbench.yaml",
+        "lvbench",
+        {"video_path": "{}", "question": SURE, "options": [*CHOICES], "answer": "A"},
+        f"{SURE}\n{LETTERED}\nAnswer the question with the option letter",
+    ),
+    "longvideobench_val_v": (
+        "longvideobench/longvideobench_val_v.yaml",
+        "datasets/longvideobench/videos",
+        {
+            "video_path": "{}", "question": SURE, "correct_choice": 0, "id": "1",
+            "option0": CHOICES[0], "option1": CHOICES[1], "option2": "N/A", "option3": "N/A",
+            "option4": "N/A", "duration_group": 60, "question_category": "S2E",
+        },
+        f"{SURE}\n{DOTTED}\nAnswer with the option's letter from the given choices directly.\n",
+    ),
+    "longtimescope": (
+        "longtimescope/longtimescope.yaml",
+        "longtimescope",
+        {"video": "{}", "input": SURE, "answer": "A", "type": "QA", "length": 60, "id": 1},
+        SURE,
+    ),
+    "temporal_grounding_charades": (
+        "charades_sta/charades.yaml",
+        "charades_sta/Charades_v1_480",
+        {"video": "{}", "caption": CAPTION, "timestamp": [0.0, 2.0]},
+        None,  # ten lines of its own
+    ),
+}  # fmt: skip
+IMPORTS = {"longvideobench_val_v": "decord"}
+
+
+@pytest.fixture(scope="module")
+def long_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    """What each gives, of two rows in the form of its data; their videos are two windows long."""
+    spec = find_spec("lmms_eval")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    of_lmms_eval = Path(spec.submodule_search_locations[0]) / "tasks"
+    tasks, runs = Tasks(tmp_path_factory.mktemp("long")), []
+    for task, (file, folder, row, _) in LONG_TASKS.items():
+        if find_spec(IMPORTS.get(task, "json")) is None:
+            continue
+        videos = tasks.folder / "hub" / folder
+        videos.mkdir(parents=True)
+        lines = []
+        for name in ("a.mp4", "b.mp4"):
+            shutil.copy(CLIP, videos / name)
+            lines.append({key: name if value == "{}" else value for key, value in row.items()})
+        rows = tasks.folder / f"{task}.jsonl"
+        rows.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        (tasks.tasks / f"{task}.yaml").write_text(
+            f"include: {of_lmms_eval / file}\ntask: {task}\ntest_split: test\n"
+            f"dataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {rows}\n"
+        )
+        given = "model=mini,method=dycoke-plus,fps=10,max_tokens=60"
+        runs.append({"tasks": [task], "model_args": given, "device": "cpu"})
+    return {run["tasks"][0]: found for run, found in zip(runs, tasks.answers(*runs), strict=True)}
+
+
+@pytest.mark.parametrize("task", LONG_TASKS)
+def test_long_tasks_of_lmms_eval_run_in_windows(task: str, long_tasks: dict[str, Row]) -> None:
+    """By their own prompts and scores; of 40 frames 60 tokens are read, and answers are ask's."""
+    if task not in long_tasks:
+        pytest.skip(f"the task imports {IMPORTS[task]}, which isn't installed")
+    found, prompt = long_tasks[task], LONG_TASKS[task][-1]
+    assert len(found["answers"]) == 2
+    assert found["metrics"]
+    assert found["throughput"]["avg_visual_tokens"] == 40 * 16
+    assert found["throughput"]["avg_visual_tokens_kept"] == 60
+    if prompt is None:
+        return
+    longest = {"longvideobench_val_v": 32}.get(task, 16)
+    flags = ("--fps", "10", "--max-tokens", "60", "--max-new-tokens", str(longest), "--json")
+    given = ("--method", "dycoke-plus", "--model", "mini", "--device", "cpu", *flags)
+    assert found["answers"] == [run_here("ask", CLIP, "-q", prompt, *given).object["answer"]] * 2
 
 
 def test_the_command_line_finds_the_plugin(tasks: Tasks, clips: list[str]) -> None:
