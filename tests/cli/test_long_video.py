@@ -29,11 +29,12 @@ PAGE = (ROOT / "docs" / "long-video.md").read_text(encoding="utf-8")
 
 def test_what_the_page_tells_to_type_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    [block] = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    command, *arguments = shlex.split(block)
-    run = run_here(*arguments)
-    assert (command, run.code) == ("dycoke", 0), run.err
-    assert run.out.strip()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    for line in "".join(blocks).splitlines():
+        command, *arguments = shlex.split(line)
+        run = run_here(*arguments)
+        assert (command, run.code) == ("dycoke", 0), run.err
+        assert run.out.strip()
 
 
 @pytest.mark.parametrize("method", ["none", "dycoke", "dycoke-plus", "evs", "visionzip"])
