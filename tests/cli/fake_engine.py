@@ -97,6 +97,7 @@ class FakeSession:
         windowed: object = None,
     ) -> None:
         self.loaded, self.clip, self.on_progress = loaded, clip, on_progress
+        self.traits = loaded.traits
         self.clips = [clip, *others]
         self.seconds_load, self.seconds_video_decode = seconds_load, seconds_video_decode
         self.reuse, self.cache = reuse, cache

@@ -10,16 +10,21 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
+from dycoke_cli.runs.chat_state import Chat
+from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.in_windows import windows_for
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling, plan
 from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
 from tests.documents import valid
+from tests.evaluation.miniatures import put
 
 pytestmark = pytest.mark.slow
 MINUTE = ROOT / "sample_videos" / "minute.mp4"
@@ -129,6 +134,28 @@ def test_several_questions_and_a_conversation() -> None:
     first, second = run.objects
     assert second["seconds"]["vision"] == 0 < first["seconds"]["vision"]
     assert second["tokens"]["visual_kept"] < first["tokens"]["visual_kept"]
+
+
+def test_each_video_of_a_chat_has_the_positions_of_its_length(tmp_path: Path) -> None:
+    """Two windows, then one; a method that is chosen anew is the one that read the windows."""
+    put(tmp_path / "short.mp4")
+    request = Request(
+        "mini",
+        LoadOptions(device="cpu"),
+        Sampling(fps=10),
+        DyCokePlus(),
+        GenerationOptions(max_new_tokens=4),
+        max_tokens=60,
+    )
+    chat = Chat(Conversation((str(CLIP),), [], request), Listener())
+    found = []
+    for video in (str(CLIP), str(tmp_path / "short.mp4"), str(CLIP)):
+        chat.show((video,), Listener())
+        chat.use(DyCokePlus())
+        answer = chat.ask("What happens?", Listener())
+        found.append((answer.windows.count, answer.windows.positions))  # type: ignore[union-attr]
+        assert answer.method["positions"] == answer.windows.positions  # type: ignore[union-attr]
+    assert found == [(2, "renumbered"), (1, "kept"), (2, "renumbered")]
 
 
 def test_a_typed_question() -> None:
