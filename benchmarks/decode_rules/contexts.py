@@ -6,7 +6,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-_TIMES = (
+TIMES = (
     "In the morning", "At noon", "Later that day", "In the evening", "On Monday", "Last summer",
     "After the rain", "Before dinner", "In early spring", "On a cold day",
 )  # fmt: skip
@@ -58,7 +58,7 @@ def context(number: int, sentences: int) -> Context:
         sentences: how many it has beside the fact, none of them twice.
     """
     drawn = random.Random(number)
-    every = itertools.product(_TIMES, _PEOPLE, _DEEDS, _PLACES)
+    every = itertools.product(TIMES, _PEOPLE, _DEEDS, _PLACES)
     prose = [f"{time}, {who} {did} {place}." for time, who, did, place in every]
     text = drawn.sample(prose, sentences)
     if number % 2:

@@ -4,12 +4,13 @@ The rows share a prompt, a part of which may be pruned. From the first pruned la
 step attends to the part that its rule selects and to all other tokens. Nothing is moved or evicted:
 a mask hides what isn't selected, so that what is measured is the selection alone. Keys and values
 of the prompt are stored once for all rows, and several steps whose tokens are given are one forward
-pass: each selects by its own query, as it would alone.
+pass: each selects by its own query, as it would alone. Layers with a sliding window attend to their
+window, and are never pruned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,9 +55,11 @@ class Decode:
 
     Args:
         rules: of the rows.
-        prompt: by layer keys and values of the prompt, `[1, H, T, D]` each.
+        prompt: by layer keys and values of the prompt, `[1, H, T, D]` each; of a layer with a window
+            those of the last tokens alone.
         prunable: which tokens of it may be pruned.
         seed: of random selections.
+        windows: by layer how many tokens it attends to, of those with a sliding window.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Decode:
         prompt: Sequence[tuple[torch.Tensor, torch.Tensor]],
         prunable: slice,
         seed: int,
+        windows: Mapping[int, int],
     ) -> None:
         self.rules, self._prompt, self._prunable = rules, prompt, prunable
+        self._windows, self._length = windows, max(keys.shape[2] for keys, _ in prompt)
         self._count = prunable.stop - prunable.start
         self._selectors = {
             row: VisualSelector(rule.prune_ratio, RECALL_THRESHOLD)
@@ -75,7 +80,11 @@ class Decode:
         }
         self._drawn = [torch.Generator().manual_seed(seed) for _ in rules]
         self._shared: dict[int, torch.Tensor] = {}
-        self._indexes = [KeyIndex.of(keys[0, :, prunable]) for keys, _ in prompt]
+        self._indexes = {
+            layer: KeyIndex.of(keys[0, :, prunable])
+            for layer, (keys, _) in enumerate(prompt)
+            if layer not in windows
+        }
 
     def attend(
         self,
@@ -104,10 +113,11 @@ class Decode:
         many = grouped.transpose(0, 1).flatten(1, 2)
         asked = (many @ keys[0].mT).unflatten(1, (batch, -1)).transpose(0, 1)
         scores = torch.cat([asked, grouped @ key.mT], -1).unflatten(2, (-1, steps)).flatten(1, 2)
-        later = torch.ones(steps, key.shape[2], dtype=torch.bool).triu(key.shape[2] - steps + 1)
-        scores[..., keys.shape[2] :].masked_fill_(later, -torch.inf)
+        visible = self._visible(layer, keys.shape[2], key.shape[2], steps)
+        scores.masked_fill_(~visible, -torch.inf)
+        earlier = visible[:, keys.shape[2] :]
         for row, rule in enumerate(self.rules):
-            kept = self._kept(row, rule, layer, query[row], key[row], scores[row], ~later, scaling)
+            kept = self._kept(row, rule, layer, query[row], key[row], scores[row], earlier, scaling)
             if kept is not None:
                 scores[row, :, :, self._prunable].masked_fill_(~kept, -torch.inf)
         weights = scores.softmax(-1).unflatten(1, (key.shape[1], -1)).flatten(2, 3)
@@ -115,6 +125,13 @@ class Decode:
         many = own.transpose(0, 1).flatten(1, 2) @ values[0]
         out = many.unflatten(1, (batch, -1)).transpose(0, 1) + generated @ value
         return out.unflatten(2, (-1, steps)).flatten(1, 2).transpose(1, 2)
+
+    def _visible(self, layer: int, stored: int, generated: int, steps: int) -> torch.Tensor:
+        """What the last steps may attend to without any rule: `[S, stored + G]`, bool."""
+        there = torch.arange(self._length - stored, self._length + generated)
+        here = there[-steps:, None]
+        window = self._windows.get(layer, len(there))
+        return (there <= here) & (there > here - window)
 
     def _kept(
         self,
@@ -136,18 +153,18 @@ class Decode:
         """
         left = tokens_left(self._count, rule.prune_ratio)
         if rule.kind == "dycoke" and layer == rule.layer - 1:
-            attention = scores.softmax(-1)[..., self._prunable].mean(0)
+            attention = self._attention(scores, earlier.shape[1])
             selector = self._selectors[row]
             self._shared[row] = self._marked(torch.stack([selector.step(one) for one in attention]))
         if rule.kind == "random" and layer == rule.layer:
             orders = [torch.randperm(self._count, generator=self._drawn[row]) for _ in query[0]]
             self._shared[row] = self._marked(torch.stack(orders)[:, :left])
-        if rule.kind == "full" or layer < rule.layer:
+        if rule.kind == "full" or layer < rule.layer or layer in self._windows:
             return None
         if rule.kind in ("dycoke", "random"):
             return self._shared[row][None]
         if rule.kind == "exact":
-            attention = scores.softmax(-1)[..., self._prunable].mean(0)
+            attention = self._attention(scores, earlier.shape[1])
             return self._marked(torch.stack([top(one, left) for one in attention]))[None]
         groups = len(query) // len(key)
         if rule.kind == "pages":
@@ -172,6 +189,15 @@ class Decode:
         )
         kept = self._marked(chosen.transpose(0, 1))
         return kept if len(kept) == 1 else kept.repeat_interleave(groups, 0)
+
+    def _attention(self, scores: torch.Tensor, generated: int) -> torch.Tensor:
+        """The heads' mean attention to the prunable tokens, `[S, V]`, of scores `[Hq, S, …]`.
+
+        Tokens before a layer's window get none.
+        """
+        unseen = self._length + generated - scores.shape[-1]
+        seen = scores.softmax(-1).mean(0)
+        return torch.nn.functional.pad(seen, (unseen, 0))[..., self._prunable]
 
     def _marked(self, chosen: torch.Tensor) -> torch.Tensor:
         """Indices `[…, A]` as `[…, V]`, bool."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import lzma
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -26,33 +24,34 @@ _NAMES = {
 }
 
 
-def table(file: Path) -> str:
-    """Agreement, divergence and exact match by rule, as Markdown.
+def table(answers: bytes) -> str:
+    """First token, agreement, divergence and exact match by rule, as Markdown.
 
     Args:
-        file: of answers, compressed.
+        answers: lines of JSON, the header first.
     """
-    with lzma.open(file, "rt", encoding="utf-8") as lines:
-        header, *contexts = map(json.loads, lines)
+    header, *contexts = map(json.loads, answers.splitlines())
+    pruned = {*range(header["layers"])} - {*header.get("windows", ())}
     by_rule: dict[tuple[float, str, int], list[dict[str, Any]]] = defaultdict(list)
     for one in contexts:
         for row in one["rows"]:
             by_rule[row["prune_ratio"], row["kind"], row["layer"]].append(row)
     whole = by_rule.pop((0.0, "full", 0))
     made = [
-        "| P | rule | first pruned layer | retention at decode | same next token, % "
-        "| more than DyCoke's at L = 3 | divergence, nats per token | fact found, % "
-        "| difference from the full cache |",
-        "| --- " * 9 + "|",
-        f"| – | full cache | – | 100 % | 100 | | 0 | {_percent(_found(whole))} | |",
+        "| P | rule | first pruned layer | retention at decode | same first token, % "
+        "| same next token, % | more than DyCoke's at L = 3 | divergence, nats per token "
+        "| fact in a sentence, % | difference from the full cache |",
+        "| --- " * 10 + "|",
+        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {_percent(_found(whole))} | |",
     ]
     for (ratio, kind, layer), rows in by_rule.items():
-        read = 1 - ratio * (header["layers"] - layer) / header["layers"]
+        read = 1 - ratio * sum(one >= layer for one in pruned) / header["layers"]
         paper = by_rule.get((ratio, *_PAPERS))
         more = _difference(_same(rows), _same(paper)) if paper and paper is not rows else ""
-        lost = _mean([row["divergence"] / row["steps"] for row in rows], 3)
+        lost = mean([row["divergence"] / row["steps"] for row in rows], 3)
         made.append(
-            f"| {ratio} | {_NAMES[kind]} | {layer} | {100 * read:.0f} % | {_percent(_same(rows))} "
+            f"| {ratio} | {_NAMES[kind]} | {layer} | {100 * read:.0f} % | 100 "
+            f"| {_percent(_same(rows))} "
             f"| {more} | {lost} | {_percent(_found(rows))} "
             f"| {_difference(_found(rows), _found(whole))} |"
         )
@@ -62,10 +61,16 @@ def table(file: Path) -> str:
         f"{len(contexts)} contexts of {tokens:,.0f} prunable tokens on average, "
         f"{fmean(row['steps'] for row in whole):.1f} decoding steps each. ± is one standard error "
         "over contexts; differences are paired by context, in points. "
-        f"`{header['model']}` ({header['layers']} layers) in float32. {header['machine']}, commit "
+        f"The first token is the prefill's. `{header['model']}` ({_layers(header)}) in float32. {header['machine']}, commit "
         f"{header['commit']}.",
     ]
     return "\n".join(made)
+
+
+def _layers(header: dict[str, Any]) -> str:
+    windows = len(header.get("windows", ()))
+    sliding = f", {windows} of them with a sliding window and never pruned" if windows else ""
+    return f"{header['layers']} layers{sliding}"
 
 
 def _same(rows: Sequence[dict[str, Any]]) -> list[float]:
@@ -76,15 +81,16 @@ def _found(rows: Sequence[dict[str, Any]]) -> list[float]:
     return [float(row["right"]) for row in rows]
 
 
-def _mean(values: Sequence[float], digits: int, plus: str = "") -> str:
+def mean(values: Sequence[float], digits: int, plus: str = "") -> str:
+    """The mean of independent values and its standard error, with a sign if `plus` is one."""
     mean, error = clustered_mean(values, [*map(str, range(len(values)))])
     return f"{mean:{plus}.{digits}f} ± {error or 0:.{digits}f}".replace("-", "−")
 
 
 def _percent(values: Sequence[float]) -> str:
-    return _mean([100 * value for value in values], 1)
+    return mean([100 * value for value in values], 1)
 
 
 def _difference(values: Sequence[float], others: Sequence[float]) -> str:
     paired = zip(values, others, strict=True)
-    return _mean([100 * (value - other) for value, other in paired], 1, "+")
+    return mean([100 * (value - other) for value, other in paired], 1, "+")

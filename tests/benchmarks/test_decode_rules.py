@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    DynamicCache,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from benchmarks.decode_rules.__main__ import (
     MOST_TOKENS,
@@ -23,9 +29,11 @@ from benchmarks.decode_rules.__main__ import (
     rules,
 )
 from benchmarks.decode_rules.contexts import context
+from benchmarks.decode_rules.decoder import Decoder, load, of_model
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from tests.families.tiny import make
 from tests.pages import section
 
 FIRST, COUNT, LENGTH = 3, 40, 50
@@ -38,16 +46,26 @@ def model() -> Any:
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
     )  # fmt: skip
-    made = LlamaForCausalLM(config).eval()
-    made.set_attn_implementation(NAME)
-    return made
+    return of_model(LlamaForCausalLM(config).eval()).model
+
+
+@pytest.fixture(scope="module")
+def windowed() -> Any:
+    """Gemma 3 in small: its first and last layer attend to sixteen tokens."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=3, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3, sliding_window=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )  # fmt: skip
+    return of_model(Gemma3ForCausalLM(config).eval()).model
 
 
 def decoding(model: Any, *each: Rule) -> Decode:
     """Of a prompt of fifty tokens, forty of which may be pruned."""
     read = cache_of(model(torch.arange(LENGTH)[None] % 60, use_cache=True))
     layers = [(layer.keys, layer.values) for layer in read.layers]
-    return Decode(each, layers, slice(FIRST, FIRST + COUNT), 0)
+    return Decode(each, layers, slice(FIRST, FIRST + COUNT), 0, of_model(model).windows)
 
 
 @torch.inference_mode()
@@ -76,19 +94,90 @@ def test_nothing_pruned_is_the_stock_model(model: Any) -> None:
     with torch.inference_mode():
         stock = model(ids).logits[0, -1]
     model.set_attn_implementation(NAME)
-    each = [Rule("full"), *(Rule(one.kind, 1, 0.0) for one in rules()[1:11])]
+    each = [Rule("full"), *(Rule(one.kind, 1, 0.0) for one in rules(of_model(model))[1:11])]
     for logits in step(model, *each, tokens=[7, 9], together=2):
         torch.testing.assert_close(logits, stock, atol=1e-5, rtol=1e-4)
 
 
 def test_steps_together_are_the_steps_one_by_one(model: Any) -> None:
     """Every rule, where steps select by themselves and where a selection lasts."""
-    each = [*{replace(one, layer=min(one.layer, 1)): None for one in rules()}]
+    rows = rules(of_model(model))
+    each = [*{replace(one, layer=min(one.layer, 1)): None for one in rows}]
     tokens = [7, 9, 30, 2, 7]
     together = step(model, *each, tokens=tokens, together=5)
     alone = step(model, *each, tokens=tokens)
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
     assert not torch.allclose(alone[0], alone[1:], atol=1e-3)
+
+
+def test_a_sliding_window_is_kept_to_and_never_pruned(windowed: Any) -> None:
+    """The stock model with all steps given at once; then the full layer without what is dropped."""
+    ids = torch.cat([torch.arange(LENGTH) % 60, torch.tensor([7, 9])])[None]
+    windowed.set_attn_implementation("sdpa")
+    with torch.inference_mode():
+        stock = windowed(ids).logits[0, -1]
+    full, none, pruned = step(
+        windowed, Rule("full"), Rule("dycoke", 1, 0.0), Rule("dycoke", 1, 0.7), tokens=[7, 9],
+        together=2,
+    )  # fmt: skip
+    torch.testing.assert_close(full, stock, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(none, stock, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(pruned, stock, atol=1e-3)
+    decode = decoding(windowed, Rule("exact", 0, 0.7))
+    query, key, earlier = torch.randn(4, 1, 8), torch.randn(2, 1, 8), torch.ones(1, 1).bool()
+    layers = [(0, 16), (1, LENGTH + 1), (2, 16)]
+    kept = [
+        decode._kept(0, decode.rules[0], layer, query, key, torch.randn(4, 1, n), earlier, 0.3)
+        for layer, n in layers
+    ]
+    assert [one is None for one in kept] == [True, False, True]
+
+
+@torch.inference_mode()
+def test_what_a_window_does_not_show_gets_no_attention(windowed: Any) -> None:
+    """DyCoke's selection by a layer with a window is of what that layer sees."""
+    decode = decoding(windowed, Rule("dycoke", 1, 0.7))
+    query, key, earlier = torch.randn(4, 1, 8), torch.randn(2, 1, 8), torch.ones(1, 1).bool()
+    decode._kept(0, decode.rules[0], 0, query, key, torch.randn(4, 1, 16), earlier, 0.3)
+    kept = decode._shared[0][0].nonzero().flatten() + FIRST
+    # Of the fifty tokens it sees the last fifteen, of which eight may be pruned.
+    assert {*range(LENGTH - 15, FIRST + COUNT)} <= {*kept.tolist()}
+
+
+def test_rows_that_are_the_same_rule_stand_once() -> None:
+    """The shapes of SmolLM2-135M (30 layers) and of Gemma 3 270M (18, of which 15 slide)."""
+    plain = rules(Decoder(None, 30, 3, {}, frozenset()))
+    assert len(plain) == 1 + 3 * (4 + 2 + 4)
+    assert [one.layer for one in plain[1:5]] == [3, 5, 10, 20]
+    gemma = Decoder(None, 18, 1, {n: 512 for n in range(18) if n not in (5, 11, 17)}, frozenset())
+    assert [(one.kind, one.layer) for one in rules(gemma)[1:8]] == [
+        ("dycoke", 3), ("dycoke", 6), ("dycoke", 12), ("random", 0), ("index", 0), ("exact", 0),
+        ("pages", 0),
+    ]  # fmt: skip
+
+
+def test_a_folder_of_a_language_model_and_of_a_video_model(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video model is asked with its language model, whose attention has the rules."""
+    monkeypatch.setattr("benchmarks.decode_rules.decoder.AutoTokenizer", FakeTokenizers)
+    for name, stored in (("text", model), ("video", make("llava_onevision", torch.float32)[0])):
+        stored.save_pretrained(tmp_path / name)
+        decoder, _ = load(tmp_path / name)
+        text = decoder.model.config.get_text_config()
+        assert decoder.layers == text.num_hidden_layers
+        each = [Rule("full"), Rule("dycoke", 1, 0.0), Rule("random", 1, 0.9)]
+        full, none, pruned = step(decoder.model, *each)
+        torch.testing.assert_close(full, none)
+        assert not torch.allclose(full, pruned, atol=1e-4)
+
+
+class FakeTokenizers:
+    """In place of AutoTokenizer: these folders have no tokenizer."""
+
+    @staticmethod
+    def from_pretrained(**_: Any) -> Characters:
+        return Characters()
 
 
 @pytest.mark.parametrize("kind", ["dycoke", "exact"])
@@ -160,6 +249,8 @@ def test_contexts_have_one_answer() -> None:
 class Characters:
     """A tokenizer of one token per character, with a template of its own."""
 
+    chat_template = "its own"
+
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
         return f"U:{messages[0]['content']} A:"
 
@@ -177,7 +268,7 @@ def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
     assert prompt.prunable == slice(2, 2 + len(asked.text))
     model.generation_config.eos_token_id = 63
     with torch.inference_mode():
-        rows = [*asked_by_all(model, Characters(), asked, 0)]
+        rows = [*asked_by_all(of_model(model), Characters(), asked, 0)]
         stock = model.generate(prompt.ids, max_new_tokens=MOST_TOKENS, do_sample=False)[0]
     answer = Characters().decode(stock[prompt.ids.shape[1] :].tolist())
     assert rows[0]["text"] == answer
@@ -188,14 +279,14 @@ def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
     # Where the fact is named at once, an answer is known as far as given tokens tell.
     named = replace(asked, answer=" ".join(answer.split()[:2]))
     with torch.inference_mode():
-        begun = [*asked_by_all(model, Characters(), named, 0)]
+        begun = [*asked_by_all(of_model(model), Characters(), named, 0)]
     assert any(known["text"] != row["text"] for known, row in zip(begun, rows, strict=True))
     for known, row in zip(begun, rows, strict=True):
         assert row["text"].split()[: len(known["text"].split())] == known["text"].split()
         assert known["right"] == row["text"].startswith(named.answer)
 
 
-def test_the_table(tmp_path: Path) -> None:
+def test_the_table() -> None:
     rows = [
         {"kind": "full", "layer": 0, "prune_ratio": 0.0, "steps": 4, "same": 4, "divergence": 0.0,
          "right": True},
@@ -208,20 +299,22 @@ def test_the_table(tmp_path: Path) -> None:
         header,
         *({"context": n, "prunable": 280, "rows": one} for n, one in enumerate((rows, better))),
     ]
-    file = tmp_path / "x.jsonl.xz"
-    file.write_bytes(lzma.compress("\n".join(map(json.dumps, lines)).encode()))
-    made = table(file)
-    row = "50.0 ± 25.0 |  | 0.500 ± 0.000 | 0.0 ± 0.0 | −100.0 ± 0.0 |"
+    made = table("\n".join(map(json.dumps, lines)).encode())
+    row = "100 | 50.0 ± 25.0 |  | 0.500 ± 0.000 | 0.0 ± 0.0 | −100.0 ± 0.0 |"
     assert f"| 0.7 | DyCoke's | 3 | 37 % | {row}" in made
     assert "2 contexts of 280 prunable tokens on average, 4.0 decoding steps each" in made
+    lines[0] = header | {"layers": 6, "windows": [0, 1, 2, 4]}
+    made = table("\n".join(map(json.dumps, lines)).encode())
+    assert f"| 0.7 | DyCoke's | 3 | 77 % | {row}" in made  # layers 3 and 5 of six
+    assert "(6 layers, 4 of them with a sliding window and never pruned)" in made
 
 
-@pytest.mark.parametrize("run", SENTENCES)
-def test_the_page_is_made_of_the_answers(run: str) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    _, _, rest = page.partition(f"<!-- decode-rules-{run}: ")
-    shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /decode-rules-{run} -->")[0]
-    assert shown == table(DATA / f"decode-rules-{run}.jsonl.xz")
+@pytest.mark.parametrize("file", sorted(DATA.glob("decode-rules-*")), ids=lambda file: file.name)
+def test_the_page_is_made_of_the_answers(file: Path) -> None:
+    page, name = PAGE.read_text(encoding="utf-8"), file.name.removesuffix(".jsonl.xz")
+    _, _, rest = page.partition(f"<!-- {name}: ")
+    shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
+    assert shown == table(lzma.decompress(file.read_bytes()))
 
 
 def test_a_row_counted_by_hand() -> None:
@@ -250,13 +343,16 @@ def test_a_row_counted_by_hand() -> None:
     lost = [row["divergence"] / row["steps"] for row in own]
     differs = shown([a - b for a, b in zip(*found, strict=True)]).replace("-", "−")
     expected = (
-        f"| 0.7 | own index of each layer | 0 | 30 % | {shown(same[0])} "
+        f"| 0.7 | own index of each layer | 0 | 30 % | 100 | {shown(same[0])} "
         f"| +{shown([a - b for a, b in zip(*same, strict=True)])} "
         f"| {fmean(lost):.3f} ± {stdev(lost) / len(lost) ** 0.5:.3f} | {shown(found[0])} | "
     )
     (line,) = [one for one in PAGE.read_text().splitlines() if one.startswith(expected)]
     assert line.removeprefix(expected).lstrip("+").startswith(differs)
-    assert f"| – | full cache | – | 100 % | 100 | | 0 | {shown(found[1])} | |" in PAGE.read_text()
+    assert (
+        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {shown(found[1])} | |"
+        in PAGE.read_text()
+    )
 
 
 def test_figures_in_sentences_are_those_of_a_table() -> None:
