@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dycoke_cli.shapes.random_scripts import Limits, draw_script, long_limits
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
+from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
+from dycoke_cli.shapes.wording import Question, told
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
@@ -27,9 +30,6 @@ from training.thinning import thinned
 from training.tokenizer import Codec
 from training.visual_targets import facts_of, out_of_domain_facts
 from training.world.out_of_domain import out_of_domain_clip
-from training.world.questions import ask, ask_the_unknown
-from training.world.scripts import Limits, draw_script, long_limits
-from training.world.wording import Question, told
 
 # Shares of clips that went through an encoder.
 ENCODED = 0.5

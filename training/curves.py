@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.errors import UsageError
-from training.world.wording import KINDS
+from dycoke_cli.shapes.wording import KINDS
 
 _SMALL = 7.5
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dycoke_cli.shapes.wording import KINDS, Question
 from training.text_targets import NOT_CHOSEN, UNNAMED, chosen, namings, placed, sought
 from training.tokenizer import Codec
-from training.world.wording import KINDS, Question
 
 IGNORED = -100
 # How much a word of a true claim counts, beside one word of an answer of one word.

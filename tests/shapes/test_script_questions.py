@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from dycoke_cli.shapes.random_scripts import Limits, draw_script
 from dycoke_cli.shapes.script import Script
+from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
+from dycoke_cli.shapes.wording import KINDS, Question
 from tests.shapes.oracle import THING, Oracle
-from training.world.questions import ask, ask_the_unknown
-from training.world.scripts import Limits, draw_script
-from training.world.wording import KINDS, Question
 
 CLIPS = 150
 CLAUSE = r"(?:after|before) [^?,]*"

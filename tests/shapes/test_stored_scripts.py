@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from dycoke_cli.shapes.random_scripts import DECIMALS, content, draw_script, long_limits, to_json
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import from_json
-from training.world.questions import ask
-from training.world.scripts import DECIMALS, content, draw_script, to_json
-from training.world.wording import question_to_json
+from dycoke_cli.shapes.script_questions import ask
+from dycoke_cli.shapes.wording import question_to_json
 
 
 def test_a_script_comes_back_to_the_last_decimal() -> None:
@@ -44,3 +45,27 @@ def test_a_question_is_stored_without_its_claims() -> None:
         earlier = tuple((q, a) for q, a in stored.pop("earlier", ()))
         assert earlier == question.earlier
         assert stored == {"kind": question.kind, "text": question.text, "answer": question.answer}
+
+
+@pytest.mark.parametrize(
+    ("split", "clip", "long"),
+    [
+        ("train", "02309fe2f5f40991", "9573d59d76c5cacd"),
+        ("validation", "cf735ed81e7dd65e", "707a5304e124e42d"),
+        ("test", "f649003d85616411", "93a80ee8d11ba3d7"),
+        ("samples", "406d61851a2dbcbf", "5c23a2b2275f43b1"),
+    ],
+)
+def test_a_seed_gives_the_scripts_and_questions_that_it_gave(
+    split: str, clip: str, long: str
+) -> None:
+    """As in `training/` before this was in the package: the bundled model learned from those."""
+    for limits, expected in ((None, clip), (long_limits(600), long)):
+        drawn = [draw_script([7, n], split, limits) for n in range(3)]
+        asked = [
+            question_to_json(question)
+            for script in drawn
+            for question in ask(script, np.random.default_rng(1))
+        ]
+        stored = json.dumps([[to_json(script) for script in drawn], asked])
+        assert hashlib.sha256(stored.encode()).hexdigest()[:16] == expected

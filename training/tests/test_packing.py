@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dycoke_cli.shapes.random_scripts import draw_script
+from dycoke_cli.shapes.script_questions import ask
+from dycoke_cli.shapes.wording import Claim, Question
 from training.packing import FALSE, IGNORED, TRUE, Row, in_turns, pack
-from training.world.questions import ask
-from training.world.scripts import draw_script
-from training.world.wording import Claim, Question
 
 from .parts import parts
 

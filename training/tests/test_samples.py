@@ -9,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from dycoke_cli.shapes.random_scripts import split_of
 from dycoke_cli.shapes.recording import Recording, frame_seconds
 from dycoke_cli.shapes.render import render
+from dycoke_cli.shapes.wording import KINDS
 from training.world import samples
 from training.world.samples import (
     DEMO,
@@ -21,8 +23,6 @@ from training.world.samples import (
     sample_script,
     write_samples,
 )
-from training.world.scripts import split_of
-from training.world.wording import KINDS
 
 FOLDER = Path(__file__).parents[2] / "sample_videos"
 MOST_BYTES = 1_500_000

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.script_questions import ask
 from training import checkpoints
 from training.architectures import ARCHITECTURES, BUNDLED, smollm2
 from training.architectures.smollm2 import RANK, SmolLM2
@@ -23,8 +25,6 @@ from training.lora import LoraLinear
 from training.objective import embed, run_layers
 from training.tokenizer import CLOSE
 from training.trainer import Progress, Trainer, optimizers
-from training.world.questions import ask
-from training.world.scripts import Limits, draw_script
 
 from .first_steps import first_steps
 from .parts import batch_of, parts

@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
+from dycoke_cli.shapes.script_questions import ask
+from dycoke_cli.shapes.wording import Claim, Question, told
 from training.batches import Shape
 from training.packing import pack
 from training.text_targets import NAMED, namings, placed, sought
-from training.world.questions import ask
-from training.world.scripts import draw_script
-from training.world.wording import Claim, Question, told
 
 from .parts import batch_of, parts
 from .test_packing import asked, of

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
+from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
+from dycoke_cli.shapes.wording import WORDINGS, Question
 from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
-from training.world.questions import ask, ask_the_unknown
-from training.world.scripts import draw_script
-from training.world.wording import WORDINGS, Question
 
 
 @pytest.fixture(scope="module")

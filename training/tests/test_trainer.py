@@ -10,6 +10,7 @@ import torch
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.shapes.random_scripts import Limits
 from training import curriculum as recipes
 from training.auxiliary_losses import PROBES, SEEING, verdict_loss
 from training.batches import Batch, Shape
@@ -18,7 +19,6 @@ from training.curriculum import Recipe, Stage
 from training.imitation import IMITATING, IMITATIONS
 from training.objective import loss_of
 from training.trainer import Progress, Trainer, log_line
-from training.world.scripts import Limits
 
 from .parts import batch_of
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dycoke_cli.shapes.random_scripts import Limits, draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES, TONES, Event
 from tests.shapes.pixels import mask, one_thing
@@ -35,7 +36,6 @@ from training.visual_targets import (
     out_of_domain_facts,
     seen_facts,
 )
-from training.world.scripts import Limits, draw_script
 
 from .parts import batch_of, parts
 

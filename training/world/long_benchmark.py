@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, FILE, LENGTHS_S, depth_of
+from dycoke_cli.shapes.random_scripts import draw_script, long_limits, to_json
 from dycoke_cli.shapes.script import Script, from_json
-from training.world.benchmark import LETTERS
-from training.world.questions import ask
-from training.world.scripts import draw_script, long_limits, to_json
-from training.world.wording import Question, question_to_json, sentence, told
+from dycoke_cli.shapes.script_questions import ask
+from dycoke_cli.shapes.wording import OPTIONS, Question, question_to_json, sentence, told
 
 VIDEOS = {"validation": 40, "test": 80}
 SEED = 20_261_126
@@ -51,7 +50,7 @@ def draw(index: int, number: int, split: str) -> Script:
 def choose(script: Script, number: int, rng: np.random.Generator) -> list[Question]:
     """One question of each kind: three about the needle, the others about all that happens."""
     (card,) = (told(script, event) for event in script.events if event.deed == "show")
-    letter = LETTERS[number % len(LETTERS)]
+    letter = OPTIONS[number % len(OPTIONS)]
     found: dict[str, Question] = {}
     while len(found) < len(KINDS):
         for question in ask(script, rng):

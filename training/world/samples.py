@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from dycoke_cli.models import mini
+from dycoke_cli.shapes.random_scripts import Limits, draw_script
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
-from training.world.questions import ask
-from training.world.scripts import Limits, draw_script
-from training.world.wording import (
+from dycoke_cli.shapes.script_questions import ask
+from dycoke_cli.shapes.wording import (
     Question,
     deeds_of,
     in_order,

@@ -1,4 +1,4 @@
-"""Renderer of the bundled benchmark: scripts of moving shapes become video files.
+"""World of moving shapes: scripts drawn at random, questions about them, and their video files.
 
-The generator of scripts and questions is in `training/world/`.
+The bundled model is trained on these scripts (`training/`), and the benchmark `shapes` has more.
 """

@@ -14,7 +14,7 @@ from dycoke_cli.shapes.script import (
     SIDES,
     Script,
 )
-from training.world.wording import (
+from dycoke_cli.shapes.wording import (
     INSTRUCTION,
     OPTIONS,
     PLACES,

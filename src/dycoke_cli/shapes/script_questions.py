@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dycoke_cli.shapes.multiple_choice import letter_questions
 from dycoke_cli.shapes.script import COLOURS, DIGITS, SHAPES, Event, Script
-from training.world.multiple_choice import letter_questions
-from training.world.wording import (
+from dycoke_cli.shapes.wording import (
     NOUNS,
     NUMBERS,
     PLACES,

@@ -141,6 +141,26 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert (tmp_path / "cache" / "evaluation" / "samples-validation-mini" / FILE).exists()
 
 
+@pytest.mark.usefixtures("known_answers")
+def test_new_videos_of_a_seed(tmp_path: Path) -> None:
+    """With a split, a seed is that of sampling, as for any other benchmark."""
+    asked = ("eval", "shapes", "--limit", "1", "--frames", "2", "--methods", "none", "--json")
+    asked = (*asked, "--device", "cpu", "--quiet", "--out", tmp_path)
+    new = run_here(*asked, "--seed", "4").object
+    valid(new, "eval", "report")
+    assert (new["split"], new["edition"]) == ("new", "1, seed 4")
+    assert new["videos"] == 1
+    text = run_here(*(one for one in asked if one != "--json"), "--seed", "4").out
+    assert text.startswith("shapes, new videos: ")
+    assert "Benchmark version 1, seed 4; " in text
+    stored = run_here(*asked, "--split", "validation", "--seed", "4", "--temperature", "1").object
+    assert (stored["split"], stored["edition"]) == ("validation", "1")
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    setups = [line["about"] for line in lines if "about" in line]
+    assert [setup["split"] for setup in setups] == ["new", "validation"]
+    assert [setup["options"]["seed"] for setup in setups] == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word", "sentence"),
     [
@@ -157,6 +177,19 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
         (["samples", "--frames", "2", "--fps", "1"], 2, "usage", r"--frames and --fps exclude"),
         (["samples", "--max-new-tokens", "0"], 2, "usage", r"--max-new-tokens must be 1 or more"),
         (["samples", "--split", "train"], 2, "usage", r"'train' is not one of"),
+        (
+            ["shapes", "--split", "test", "--seed", "3"],
+            2,
+            "usage",
+            r"in no split: leave out --split",
+        ),
+        (["shapes", "--seed", "-1"], 2, "usage", r"--seed must be from 0 to"),
+        (
+            ["shapes", "--seed", str(2**32)],
+            2,
+            "usage",
+            r"--seed of new videos must be from 0 to 42",
+        ),
         (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
         (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
         (["samples", "--out", "/dev/null/x"], 6, "output_failed", r"can't be written.*--out"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,8 +15,8 @@ from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.errors import VideoError
-from dycoke_cli.evaluation.dataset import Split
-from dycoke_cli.evaluation.datasets import DATASETS, class_of, open_dataset, plugin_of, tasks_of
+from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.evaluation.datasets import DATASETS, class_of, plugin_of, tasks_of
 from dycoke_cli.evaluation.presets import Preset, presets
 from dycoke_cli.version import __version__
 from dycoke_cli.video.limits import Limits
@@ -166,8 +165,7 @@ def _lines(each: Benchmark) -> list[str]:
 
 
 def check_benchmark(
-    name: str,
-    data: Path | None,
+    dataset: Dataset,
     split: Split | None,
     limit: int | None,
     limits: Limits,
@@ -177,8 +175,7 @@ def check_benchmark(
     """Print the faults of a benchmark's files.
 
     Args:
-        name: name of the benchmark.
-        data: its folder.
+        dataset: the benchmark.
         split: split of the benchmark; None for the first.
         limit: number of videos; None for all.
         limits: limits of decoding a video.
@@ -186,10 +183,9 @@ def check_benchmark(
         quiet: show no progress.
 
     Raises:
-        UsageError: there is no such benchmark, or its annotations are malformed.
+        UsageError: its annotations are malformed.
         Exit: a video is missing or damaged.
     """
-    dataset = open_dataset(name, data)
     progress = render.Progress(quiet)
     progress.update("start", 0, 0)
     from dycoke_cli.evaluation.check import check

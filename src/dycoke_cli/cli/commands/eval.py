@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +25,8 @@ from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
-from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, rule_of
+from dycoke_cli.evaluation.dataset import Dataset, Split
+from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
 from dycoke_cli.stock.importing import uncollected
 
 Benchmark = Annotated[
@@ -39,7 +41,7 @@ Benchmark = Annotated[
 ]
 BRIEF = """
     --list --data --check --preset --methods --retain --guard --model --frames --split --limit
-    --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
+    --seed --shard --batch-size --workers --device --quantize --max-new-tokens --judge-model --out
     --show-changed --json --quiet
 """
 
@@ -62,6 +64,7 @@ def evaluate(
     budget: request_flags.Budget,
     split: eval_flags.SplitName = None,
     limit: eval_flags.Limit = None,
+    seed: eval_flags.Seed = None,
     rule: eval_flags.RuleName = "dycoke",
     by: eval_flags.By = "letters",
     shard: eval_flags.ShardName = None,
@@ -69,7 +72,7 @@ def evaluate(
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     cache: options.Cache = False,
-    generation: request_flags.Generation,
+    generation: eval_flags.Generation,
     engine: engine_flags.EngineFlags,
     server: ServerFlags,
     requests: Requests = REQUESTS,
@@ -84,6 +87,7 @@ def evaluate(
 
     Examples:
         dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
+        dycoke eval shapes --seed 7 --limit 20
         dycoke eval videomme --data VideoMME --preset table-1-7b --limit 100
         dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
 
@@ -111,11 +115,14 @@ def evaluate(
         if check:
             from dycoke_cli.cli.commands.benchmarks import check_benchmark
 
-            check_benchmark(name, data, split, limit, limits, as_json, quiet)
+            dataset = _opened(name, data, split, seed)
+            check_benchmark(dataset, split, limit, limits, as_json, quiet)
             return
         if out is not None:
             check_folder(out)
-        dataset = open_dataset(name, data)
+        with speaking_of_flags():
+            generation = replace(generation, seed=seed)
+        dataset = _opened(name, data, split, seed, sampled=generation.temperature > 0)
         rule_of(dataset.name, rule)  # raises before torch is imported, which takes seconds
         engine.check()
         server.check(context)
@@ -182,6 +189,22 @@ def evaluate(
             raise
         view.stop()
         write_report(report, "json" if as_json else "text", show_changed)
+
+
+def _opened(
+    name: str, data: Path | None, split: Split | None, seed: int | None, *, sampled: bool = False
+) -> Dataset:
+    """The benchmark; with a seed and no split that of new videos, where there is one.
+
+    Raises:
+        UsageError: see `open_dataset`; or the seed has no use, since a split's videos are stored
+            and nothing is sampled.
+    """
+    if seed is not None and split is not None and name in NEW_VIDEOS and not sampled:
+        raise UsageError(
+            f"--seed draws new videos of {name}, which are in no split: leave out --split or --seed"
+        )
+    return open_dataset(name, data, seed if split is None else None)
 
 
 def _failures_as_json(

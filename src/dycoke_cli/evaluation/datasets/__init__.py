@@ -27,16 +27,20 @@ DATASETS: dict[str, tuple[str, str] | type] = {
 }
 """Module and class (imported on demand), or the class of a plug-in. Names are lmms-eval's."""
 
+NEW_VIDEOS = {"shapes": ("dycoke_cli.evaluation.datasets.new_shapes", "NewShapes")}
+"""Module and class of the benchmarks that draw new videos from a seed."""
+
 OWN_QUESTIONS = ("dycoke_cli.evaluation.datasets.questions", "Questions")
 """Benchmark for a file with the user's own questions."""
 
 
-def open_dataset(name: str, folder: Path | None = None) -> Dataset:
+def open_dataset(name: str, folder: Path | None = None, seed: int | None = None) -> Dataset:
     """Open a benchmark, or one of its tasks, such as `mvbench_action_count`.
 
     Args:
         name: key of `DATASETS`, optionally with a task appended; or a file of the user's questions.
         folder: folder of its files, unless it is bundled.
+        seed: of new videos, in place of the stored ones; for those of `NEW_VIDEOS` alone.
 
     Raises:
         UsageError: there is no such benchmark, or its folder is missing.
@@ -50,7 +54,8 @@ def open_dataset(name: str, folder: Path | None = None) -> Dataset:
     if not dataset_class.about.needs:
         if folder is not None:
             raise UsageError(f"{name} is bundled: it takes no --data")
-        dataset = dataset_class()
+        drawn = seed is not None and name in NEW_VIDEOS
+        dataset = _class(NEW_VIDEOS[name])(seed) if drawn else dataset_class()
     elif folder is None:
         raise UsageError(
             f"{name} needs the folder of its files: --data DIR, with {dataset_class.about.needs}"

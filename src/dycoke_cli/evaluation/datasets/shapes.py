@@ -48,9 +48,8 @@ class StoredShapes(Dataset):
 
     @override
     def items(self, split: Split, limit_videos: int | None = None) -> list[Item]:
-        of_split = [v for v in stored_videos(self.questions_file) if v["split"] == split]
         items = []
-        for video in of_split[:limit_videos]:
+        for video in self.videos(split, limit_videos):
             for i, data in enumerate(video["questions"]):
                 items.append(
                     Item(
@@ -68,8 +67,16 @@ class StoredShapes(Dataset):
 
     def script(self, video: str) -> Script:
         """The script of a video."""
-        stored = stored_videos(self.questions_file)
-        return from_json(next(v["script"] for v in stored if v["id"] == video))
+        return from_json(self.video(video)["script"])
+
+    def videos(self, split: Split, limit: int | None) -> list[dict[str, Any]]:
+        """The first videos of a split as `stored_videos` has them, all without a limit."""
+        of_split = [v for v in stored_videos(self.questions_file) if v["split"] == split]
+        return of_split[:limit]
+
+    def video(self, name: str) -> dict[str, Any]:
+        """The video of a name."""
+        return next(v for v in stored_videos(self.questions_file) if v["id"] == name)
 
     @override
     def notes(self) -> list[str]:
