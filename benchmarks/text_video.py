@@ -1,8 +1,8 @@
 """What compression costs a language model with published weights, on a "video of text".
 
 A frame is a passage: the same one in all frames, but for one sentence of one frame, which has a
-fact that is asked for. What changes from frame to frame is kept, as EVS keeps it, and of all the
-other tokens those of the first frame alone.
+fact that is asked for. What changes from frame to frame is kept, as EVS keeps it in windows of
+eight frames, and of all other tokens those of a window's first frame alone.
 
 `python -m benchmarks.text_video --model PATH` asks what isn't answered yet (an interrupted run
 resumes) and prints the table; `--keep NAME` keeps the answers in `docs/data`. `--report` makes the
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from benchmarks.decode_rules.contexts import TIMES, context
+from benchmarks.decode_rules.contexts import PEOPLE, TIMES, context
 from benchmarks.decode_rules.decoder import Decoder, around_text, digest, load
 from benchmarks.decode_rules.table import DATA, PAGE, mean
 from benchmarks.json_lines import append_line, read_lines
@@ -43,7 +43,7 @@ from dycoke_cli.version import running_commit
 OUT = Path("runs/text_video")
 SENTENCES = 7
 FRAMES = (2, 4, 16)
-MOST_TOKENS = 12
+WINDOW, MOST_TOKENS = 8, 12
 ROWS = tuple(
     (kind, positions)
     for kind in ("kept", "merged", "weighed", "random")
@@ -76,8 +76,12 @@ class TextVideo:
 
     @property
     def changing(self) -> int:
-        """Tokens of the first frame, and those that differ from the frame before."""
-        return self.frames.shape[1] + int((self.frames[1:] != self.frames[:-1]).sum())
+        """Tokens of the first frame of each window, and those that differ from the frame before."""
+        return sum(map(_changing, self.frames.split(WINDOW)))
+
+
+def _changing(window: torch.Tensor) -> int:
+    return window.shape[1] + int((window[1:] != window[:-1]).sum())
 
 
 def text_video(tokenizer: Any, number: int, frames: int) -> TextVideo:
@@ -94,7 +98,9 @@ def text_video(tokenizer: Any, number: int, frames: int) -> TextVideo:
     (fact,) = (place for place, one in enumerate(told) if asked.answer in one)
     plain = [one for place, one in enumerate(passage) if place != fact]
     # The sentence in whose place the fact is told has as many tokens, so that frames are equal.
-    facts = (f" {time}, t{told[fact][1:]}" for time in drawn.sample(TIMES, len(TIMES)))
+    said = ("", *(f"{who} said that " for who in PEOPLE))
+    begins = [f" {time}, {who}" for time, who in itertools.product(TIMES, said)]
+    facts = (f"{begin}t{told[fact][1:]}" for begin in drawn.sample(begins, len(begins)))
     lengths = {len(one): place for place, one in enumerate(plain)}
     fitting = (tokenizer(one, add_special_tokens=False)["input_ids"] for one in facts)
     chosen = next((one for one in fitting if len(one) in lengths), None)
@@ -134,23 +140,17 @@ def compressed(decoder: Decoder, video: TextVideo, number: int) -> Prompts:
     embed = decoder.model.get_input_embeddings()
     features = embed(video.frames)
     frames, per_frame = video.frames.shape
-    retain = (video.changing + 0.5) / (frames * per_frame)
-    methods = {
-        "kept": EVS(retain=retain),
-        "merged": EVS(retain=retain, merge_dropped=True),
-        "weighed": EVS(retain=retain, merge_dropped=True, proportional=True),
-        "random": RandomMerge(retain=retain, draw_seed=number),
-    }
+    counts = [*map(_changing, video.frames.split(WINDOW))]
     before, after = (embed(torch.tensor(part)) for part in (video.before, video.after))
     rows = []
     for kind, positions in ROWS:
-        method = BoundMethod(methods[kind])
-        selection = method.select(SelectionInputs(features))
-        kept = selection.kept
-        tokens = features.flatten(0, 1)[kept] if selection.features is None else selection.features
-        bias = method.attention_bias(selection)
+        parts = [
+            _selected(kind, frames * number + begin, features[begin : begin + WINDOW], count)
+            for begin, count in zip(range(0, frames, WINDOW), counts, strict=True)
+        ]
+        tokens, own = (torch.cat([part[n] for part in parts]) for n in (1, 2))
+        kept = torch.cat([part[0] + n * WINDOW * per_frame for n, part in enumerate(parts)])
         ends = torch.zeros(len(before)), torch.zeros(len(after))
-        own = torch.zeros(len(kept)) if bias is None else bias.float()
         behind = len(before) + frames * per_frame + torch.arange(len(after))
         places = torch.cat([torch.arange(len(before)), len(before) + kept, behind])
         if positions == "renumbered":
@@ -159,6 +159,25 @@ def compressed(decoder: Decoder, video: TextVideo, number: int) -> Prompts:
             (torch.cat([before, tokens, after]), places, torch.cat([ends[0], own, ends[1]]))
         )
     return Prompts(*map(torch.stack, zip(*rows, strict=True)))
+
+
+def _selected(
+    kind: str, seed: int, features: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is kept of a window: indices, features, and what is added to attention logits."""
+    retain = (count + 0.5) / (features.shape[0] * features.shape[1])
+    merges, weighs = kind in ("merged", "weighed"), kind == "weighed"
+    drawn = RandomMerge(retain=retain, draw_seed=seed)
+    evs = EVS(retain=retain, merge_dropped=merges, proportional=weighs)
+    method = BoundMethod(drawn if kind == "random" else evs)
+    selection = method.select(SelectionInputs(features))
+    kept, tokens = selection.kept, features.flatten(0, 1)[selection.kept]
+    bias = method.attention_bias(selection)
+    return (
+        kept,
+        tokens if selection.features is None else selection.features,
+        torch.zeros(len(kept)) if bias is None else bias.float(),
+    )
 
 
 def whole(decoder: Decoder, video: TextVideo) -> Prompts:
@@ -184,7 +203,7 @@ class Answering:
     def behind(self, tokens: torch.Tensor) -> torch.Tensor:
         """The logits `[B, S, vocabulary]` behind each of S given tokens `[B, S]`."""
         logits = self._of_tokens(tokens)
-        self._cache.crop(self._length)
+        self._forget()
         return logits
 
     def generated(self) -> list[list[int]]:
@@ -197,12 +216,17 @@ class Answering:
                 row.append(token)
             if all(ends & {*row} for row in rows):
                 break
-        self._cache.crop(self._length)
+        self._forget()
         found = []
         for row in rows:
             stop = next((n for n, token in enumerate(row) if token in ends), len(row) - 1)
             found.append(row[: stop + 1])
         return found
+
+    def _forget(self) -> None:
+        """Leave only the prompt in the cache."""
+        if generated := self._cache.get_seq_length() - self._length:
+            self._cache.crop(-generated)
 
     def _of_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         begun = self._cache.get_seq_length() - self._length

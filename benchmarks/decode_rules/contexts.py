@@ -10,7 +10,7 @@ TIMES = (
     "In the morning", "At noon", "Later that day", "In the evening", "On Monday", "Last summer",
     "After the rain", "Before dinner", "In early spring", "On a cold day",
 )  # fmt: skip
-_PEOPLE = (
+PEOPLE = (
     "the baker", "a teacher", "the old farmer", "a young doctor", "the driver", "a sailor",
     "the gardener", "a painter", "the neighbour", "a carpenter", "the librarian", "a student",
     "the cook", "a singer", "the postman", "a nurse",
@@ -58,7 +58,7 @@ def context(number: int, sentences: int) -> Context:
         sentences: how many it has beside the fact, none of them twice.
     """
     drawn = random.Random(number)
-    every = itertools.product(TIMES, _PEOPLE, _DEEDS, _PLACES)
+    every = itertools.product(TIMES, PEOPLE, _DEEDS, _PLACES)
     prose = [f"{time}, {who} {did} {place}." for time, who, did, place in every]
     text = drawn.sample(prose, sentences)
     if number % 2:

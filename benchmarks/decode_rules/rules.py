@@ -55,8 +55,8 @@ class Decode:
 
     Args:
         rules: of the rows.
-        prompt: by layer keys and values of the prompt, `[1, H, T, D]` each; of a layer with a window
-            those of the last tokens alone.
+        prompt: by layer keys and values of the prompt, `[1, H, T, D]` each; where a layer has a
+            window, those of the last tokens alone.
         prunable: which tokens of it may be pruned.
         seed: of random selections.
         windows: by layer how many tokens it attends to, of those with a sliding window.

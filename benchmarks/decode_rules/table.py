@@ -61,7 +61,8 @@ def table(answers: bytes) -> str:
         f"{len(contexts)} contexts of {tokens:,.0f} prunable tokens on average, "
         f"{fmean(row['steps'] for row in whole):.1f} decoding steps each. ± is one standard error "
         "over contexts; differences are paired by context, in points. "
-        f"The first token is the prefill's. `{header['model']}` ({_layers(header)}) in float32. {header['machine']}, commit "
+        "The first token is the prefill's, the same by construction. "
+        f"`{header['model']}` ({_layers(header)}) in float32. {header['machine']}, commit "
         f"{header['commit']}.",
     ]
     return "\n".join(made)
