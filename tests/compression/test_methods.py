@@ -117,8 +117,10 @@ def test_defaults_are_the_papers():
     assert defaults.items() <= settle(create("dycoke"), paper).method.parameters().items()
 
 
-def test_dycoke_plus_prunes_by_default_where_that_was_measured_to_be_faster():
-    plus = create("dycoke-plus")
+def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_faster():
+    assert create("dycoke-plus").pruning() is None
+    assert create("dycoke-plus").attended_tokens(10**5) == 10**5
+    plus = create("dycoke-plus", kv_prune=True)
     assert plus.parameters()["prune_from"] is None  # until a loaded model says from where
     assert PAYS_FROM == 6272
     # A quarter of the 32 frames that a model reads: of the bundled one, and of a 0.5B.
@@ -126,8 +128,20 @@ def test_dycoke_plus_prunes_by_default_where_that_was_measured_to_be_faster():
     assert plus.attended_tokens(6272) == int(6272 * 0.15)
     assert plus.pruning().least == 6272
     alone = DyCokePlus.ablations["kv-own"].parameters
+    # Whoever names a parameter of stage 2 asks for it.
+    assert create("dycoke-plus", prune_ratio=0.5).attended_tokens(6272) == 3136
+    assert create("dycoke-plus", per_head=True).kv_prune
+    assert not create("dycoke-plus", per_head=True, kv_prune=False).kv_prune
     for always in ({"prune_from": 0}, {"dp_cache": "host"}, alone):
         assert create("dycoke-plus", **always).attended_tokens(128) == int(128 * 0.15)
+
+
+def test_merged_tokens_of_dycoke_plus_have_weights_unless_that_means_nothing():
+    """None is settled by the model's attention, once it is loaded."""
+    assert create("dycoke-plus").proportional is None
+    for without in ({"merge_dropped": False}, {"scorer": "layer"}, {"proportional": False}):
+        assert create("dycoke-plus", **without).proportional is False
+    assert create("dycoke-plus", scorer="layer", kv_prune=False).proportional is None
 
 
 @pytest.mark.parametrize(

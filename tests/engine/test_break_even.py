@@ -58,7 +58,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
 
 
 def test_auto_is_the_break_even_of_the_loaded_model(times) -> None:
-    for method in (DyCoke(prune_from=None), DyCokePlus()):
+    for method in (DyCoke(prune_from=None), DyCokePlus(kv_prune=True)):
         assert bind(method, TRAITS).method.prune_from is None
         bound = bind(method, replace(TRAITS, decode=SIZES))
         assert bound.method.prune_from == MANY
@@ -74,7 +74,7 @@ def test_a_number_and_what_is_not_pruned_need_no_times(times) -> None:
     traits = replace(TRAITS, decode=SIZES)
     assert bind(DyCoke(), traits).method.prune_from == 0
     assert bind(DyCokePlus(prune_from=77), traits).method.prune_from == 77
-    assert bind(DyCokePlus(kv_prune=False), traits).method.prune_from is None
+    assert bind(DyCokePlus(), traits).method.prune_from is None
     assert not times
 
 

@@ -183,13 +183,13 @@ def test_a_sequence_with_too_few_tokens_attends_to_all() -> None:
             assert_same(one, other)
 
 
-def test_by_default_decode_is_pruned_from_the_break_even_on(monkeypatch) -> None:
+def test_where_that_is_auto_decode_is_pruned_from_the_break_even_on(monkeypatch) -> None:
     model, inputs = make_model(SHAPES[0], seed=3), make_inputs(SHAPES[0], 8)
-    _, [stats] = answer(model, DyCokePlus(retain=1.0), inputs)
+    _, [stats] = answer(model, DyCokePlus(retain=1.0, kv_prune=True), inputs)
     assert (stats.visual_kept, stats.mean_active) == (32, 32)
     for least, active in ((32, int(32 * 0.15)), (33, 32)):
         monkeypatch.setattr(dycoke_plus, "PAYS_FROM", least)
-        _, [stats] = answer(model, DyCokePlus(retain=1.0), inputs)
+        _, [stats] = answer(model, DyCokePlus(retain=1.0, kv_prune=True), inputs)
         assert stats.mean_active == active
 
 

@@ -14,12 +14,15 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.scoring_attention import _biased, attention_to_keys
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.traits import DecodeAttention, traits_of
 from dycoke_cli.param import parameters_of
+from dycoke_cli.stock.weighted_attention import takes_weights
 from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
@@ -28,7 +31,7 @@ from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 
 SHAPE, FRAMES = SHAPES[0], 8
-Plus = partial(DyCokePlus, retain=0.3, positions="kept")
+Plus = partial(DyCokePlus, retain=0.3, positions="kept", proportional=False)
 WEIGHTED = [
     Plus(proportional=True),
     Plus(proportional=True, positions="renumbered"),
@@ -214,12 +217,26 @@ def test_sizes_by_hand() -> None:
     assert Selection(kept).sizes is None
 
 
+def test_by_default_dycoke_plus_has_weights_where_the_attention_takes_them() -> None:
+    by_default = DyCokePlus(retain=0.3)
+    windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
+    flash = make_model(SHAPE)
+    for model, takes in ((make_model(SHAPE), True), (windows, False), (flash, False)):
+        decode = DecodeAttention.of(model)
+        if model is flash:
+            decode = replace(decode, takes_weights=takes_weights("flash_attention_2"))
+        traits = traits_of(model.config, decode=decode)
+        assert bind(by_default, traits).method.proportional is takes
+        assert bind(by_default, traits).adds_bias is takes
+    assert not bind(Plus(), traits_of(flash.config, decode=DecodeAttention.of(flash))).adds_bias
+
+
 def test_refusals() -> None:
     model = make_model(SHAPE)
     for name, parameters, sentence in (
         ("evs", {}, "proportional is for merged tokens"),
         ("flashvid", {"inner_layer": 2}, "isn't supported with inner_layer"),
-        ("dycoke-plus", {"scorer": "layer", "prune_layer": 2}, "is for the scorer own"),
+        ("dycoke-plus", {"scorer": "layer", "kv_prune": True}, "is for the scorer own"),
     ):
         with pytest.raises(UsageError, match=sentence):
             create(name, **{"proportional": True, **parameters})
@@ -230,7 +247,8 @@ def test_refusals() -> None:
     windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
     with pytest.raises(UsageError, match="layers that don't keep every token"):
         attach(windows, Plus(proportional=True))
-    layer = replace(WEIGHTED[0], scorer="layer", proportional=False, prune_layer=2, prune_from=0)
+    model.get_decoder().config._attn_implementation = "sdpa"
+    layer = Plus(scorer="layer", prune_layer=2, prune_from=0)
     object.__setattr__(layer, "proportional", True)  # as a plug-in might
     with pytest.raises(UsageError, match="selection that later layers get of an earlier one"):
         attach(model, layer)

@@ -6,7 +6,7 @@ recalled at any later step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import tokens_left, top
 from dycoke_cli.param import Param
@@ -14,23 +14,17 @@ from dycoke_cli.param import Param
 if TYPE_CHECKING:
     import torch
 
-KVPrune = Annotated[
-    bool,
-    Param(
-        "Stage 2, dynamic KV-cache pruning: each decoding step attends only to the visual "
-        "tokens that matter to it.",
-    ),
-]
-PruneRatio = Annotated[
-    float,
-    Param(
-        "Fraction of the visual tokens that is pruned (not the fraction kept).",
-        symbol="P",
-        at_least=0,
-        below=1,
-        switch="kv_prune",
-    ),
-]
+KV_PRUNE = Param(
+    "Stage 2, dynamic KV-cache pruning: each decoding step attends only to the visual tokens that "
+    "matter to it."
+)
+PRUNE_RATIO = Param(
+    "Fraction of the visual tokens that is pruned (not the fraction kept).",
+    symbol="P",
+    at_least=0,
+    below=1,
+    switch="kv_prune",
+)
 PRUNE_LAYER = Param(
     "First pruned layer; the layer before it scores the tokens.",
     symbol="L",

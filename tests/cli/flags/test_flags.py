@@ -73,7 +73,8 @@ def test_a_word_means_what_it_means_for_the_method(fake: list[FakeSession]) -> N
     """None is auto, and not a flag that wasn't given: without it dycoke prunes always."""
     assert asked(fake)["method"].prune_from == 0
     for name, usual in (("dycoke", PAYS_FROM), ("dycoke-plus", dycoke_plus.PAYS_FROM)):
-        method = asked(fake, "--method", name, "--prune-from", "auto")["method"]
+        flags = ("--method", name, "--kv-prune", "--prune-from", "auto")
+        method = asked(fake, *flags)["method"]
         assert method.prune_from is None
         assert method.pruning().least == usual
 

@@ -18,10 +18,10 @@ from dycoke_cli.compression.base import (
 from dycoke_cli.compression.budget import Positions
 from dycoke_cli.compression.kv_pruning import (
     DP_CACHE,
+    KV_PRUNE,
     PRUNE_FROM,
     PRUNE_LAYER,
-    KVPrune,
-    PruneRatio,
+    PRUNE_RATIO,
     VisualSelector,
 )
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
@@ -98,8 +98,8 @@ class DyCoke(SelectionHooks, Method):
             "Frames per window of TTM; the first of each is kept whole.", at_least=2, switch="ttm"
         ),
     ] = 4
-    kv_prune: KVPrune = True
-    prune_ratio: PruneRatio = 0.7
+    kv_prune: Annotated[bool, KV_PRUNE] = True
+    prune_ratio: Annotated[float, PRUNE_RATIO] = 0.7
     prune_layer: Annotated[int | None, PRUNE_LAYER] = None
     recall: Annotated[
         bool | None,

@@ -11,23 +11,27 @@ from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, fram
 from dycoke_cli.compression.key_index import KeySelector
 from dycoke_cli.compression.kv_pruning import (
     DP_CACHE,
+    KV_PRUNE,
     PRUNE_FROM,
     PRUNE_LAYER,
-    KVPrune,
-    PruneRatio,
+    PRUNE_RATIO,
     VisualSelector,
 )
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.proportional import PROPORTIONAL
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
-from dycoke_cli.param import Param
+from dycoke_cli.param import Param, parameters_of
 
 PAYS_FROM = 6272
 """Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
 
 In a 0.5B model, which has the smallest heads, on a CPU without bfloat16 instructions; a 7B model
 and a CPU that has them gain from 1,480 on (docs/speed.md)."""
+
+USUAL_RATIO = 0.85
+"""P of stage 2, where it is on."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,12 @@ class DyCokePlus(MergingEarly):
     ranks the visual tokens by its own query and a low-rank index of its own keys
     (`compression/key_index.py`, after Loki, arXiv 2406.02542), from the first layer on, where
     DyCoke scores tokens at one layer for all behind it (`scorer="layer"`). There is no threshold,
-    and nothing is moved: a step copies the entries that it selects. Stage 2 is for very long
-    contexts: with fewer visual tokens than `prune_from`, decode attends to all that stage 1 kept.
+    and nothing is moved: a step copies the entries that it selects. Stage 2 is off unless
+    `kv_prune` or a parameter of it is given, and for very long contexts: with fewer visual tokens
+    than `prune_from`, decode attends to all that stage 1 kept.
+
+    Where the model's attention takes weights of tokens, a merged token counts as those that it
+    represents (`proportional`), unless that is switched off.
 
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
@@ -61,8 +69,15 @@ class DyCokePlus(MergingEarly):
     merge_dropped: Annotated[
         bool, Param("Merge each dropped token into the kept one that represents it.")
     ] = True
-    kv_prune: KVPrune = True
-    prune_ratio: PruneRatio = 0.85
+    proportional: Annotated[  # type: ignore[assignment]  # a bool in a method that is bound
+        bool | None,
+        replace(PROPORTIONAL, default="on where the model's attention takes weights, as SDPA"),
+    ] = None
+    kv_prune: Annotated[
+        bool | None,
+        replace(KV_PRUNE, default="off, unless another parameter of stage 2 isn't as by default"),
+    ] = None
+    prune_ratio: Annotated[float | None, replace(PRUNE_RATIO, default=f"{USUAL_RATIO}")] = None
     scorer: Annotated[
         Literal["own", "layer"],
         Param(
@@ -103,6 +118,13 @@ class DyCokePlus(MergingEarly):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.kv_prune is None:
+            object.__setattr__(self, "kv_prune", self._names_second_stage())
+        if self.prune_ratio is None:
+            object.__setattr__(self, "prune_ratio", USUAL_RATIO)
+        scored_by_a_layer = self.kv_prune and self.scorer == "layer"
+        if self.proportional is None and (scored_by_a_layer or not self.merge_dropped):
+            object.__setattr__(self, "proportional", False)
         if self.scorer == "own" and self.prune_layer is None:
             object.__setattr__(self, "prune_layer", 0)
         if self.scorer == "layer" and self.prune_layer == 0:
@@ -117,7 +139,7 @@ class DyCokePlus(MergingEarly):
                 "dp_cache discard is for the scorer layer: with own, each step may select any "
                 "token; use device or host"
             )
-        if self.scorer == "layer" and self.kv_prune and self.proportional:
+        if scored_by_a_layer and self.proportional:
             raise UsageError("proportional is for the scorer own; drop it, or the scorer layer")
         if self.prune_from is None and self.dp_cache != "device":
             object.__setattr__(self, "prune_from", 0)
@@ -125,6 +147,15 @@ class DyCokePlus(MergingEarly):
             raise UsageError(
                 f"prune_from is for speed, and dp_cache {self.dp_cache} for memory; drop one"
             )
+
+    def _names_second_stage(self) -> bool:
+        """Whether a parameter of stage 2 isn't what it is where none is given."""
+        usual = {name: p.default for name, p in parameters_of(type(self)).items()}
+        return any(
+            getattr(self, name) != usual[name]
+            for name, parameter in parameters_of(type(self)).items()
+            if parameter.spec.switch == "kv_prune"
+        )
 
     def has_effect(self, switch: str, kept: int) -> bool:
         """Whether decode is pruned: that needs enough visual tokens, too."""
@@ -137,7 +168,7 @@ class DyCokePlus(MergingEarly):
     def attended_tokens(self, kept: int) -> int:
         """What a decoding step attends to."""
         pruned = self.has_effect("kv_prune", kept)
-        return tokens_left(kept, self.prune_ratio) if pruned else kept
+        return tokens_left(kept, settled(self.prune_ratio)) if pruned else kept
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens with the best coverage."""
@@ -158,5 +189,5 @@ class DyCokePlus(MergingEarly):
             of_each_layer = KeySelector(self.per_head)
             return Pruning(layer, None, self.dp_cache, self._least, of_each_layer)
         recall = self.dp_cache != "discard"
-        selector = VisualSelector(self.prune_ratio, DyCoke.recall_threshold, recall)
+        selector = VisualSelector(settled(self.prune_ratio), DyCoke.recall_threshold, recall)
         return Pruning(layer, selector, self.dp_cache, self._least)
