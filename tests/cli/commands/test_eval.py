@@ -19,6 +19,7 @@ from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
 from tests.evaluation.samples import WHERE, Samples
+from tests.pages import ROOT
 
 SMALL = ("--split", "validation", "--limit", "2", "--frames", "2", "--device", "cpu")
 
@@ -144,8 +145,11 @@ def test_answers_are_kept_in_the_cache(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("known_answers")
 def test_new_videos_of_a_seed(tmp_path: Path) -> None:
     """With a split, a seed is that of sampling, as for any other benchmark."""
-    asked = ("eval", "shapes", "--limit", "1", "--frames", "2", "--methods", "none", "--json")
-    asked = (*asked, "--device", "cpu", "--quiet", "--out", tmp_path)
+    command = "eval shapes --seed 7 --limit 20 --methods none,ttm,dycoke-plus:retain=0.25"
+    assert f"$ dycoke {command}\n" in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    few = ("--limit", "1", "--frames", "2", "--device", "cpu", "--quiet", "--out", tmp_path)
+    assert len(run_here(*command.split(), *few, "--json").object["rows"]) == 3
+    asked = ("eval", "shapes", "--methods", "none", *few, "--json")
     new = run_here(*asked, "--seed", "4").object
     valid(new, "eval", "report")
     assert (new["split"], new["edition"]) == ("new", "1, seed 4")
@@ -157,8 +161,8 @@ def test_new_videos_of_a_seed(tmp_path: Path) -> None:
     assert (stored["split"], stored["edition"]) == ("validation", "1")
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
     setups = [line["about"] for line in lines if "about" in line]
-    assert [setup["split"] for setup in setups] == ["new", "validation"]
-    assert [setup["options"]["seed"] for setup in setups] == [4, 4]
+    assert [setup["split"] for setup in setups] == [*["new"] * 4, "validation"]
+    assert [setup["options"]["seed"] for setup in setups] == [7, 7, 7, 4, 4]
 
 
 @pytest.mark.parametrize(
