@@ -356,7 +356,7 @@ def test_a_row_counted_by_hand() -> None:
 
 
 def test_figures_in_sentences_are_those_of_a_table() -> None:
-    tables = re.compile(r"<!-- (decode-rules-\d+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
+    tables = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
     figure = re.compile(r"\d+\.\d ± \d+\.\d")
     page = section("results.md", "Rules of decode pruning on a published language model")
     known = {one for _, text in tables.findall(page) for one in figure.findall(text)}

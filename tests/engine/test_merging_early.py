@@ -29,7 +29,7 @@ FAMILIES = ("llava_onevision", "internvl", "qwen2_5_vl", "qwen3_vl", "video_llam
 # What a method with a budget merges in the tower, and TTM.
 WITH_BUDGET = create("evs", retain=0.3, merge_stage="vision", positions="kept")
 OWN = DyCoke(kv_prune=False, merge_stage="vision", positions="kept")
-FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"kv_prune": False}}
+FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"proportional": False}}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -29,7 +29,7 @@ from tests.families.stock import NONE_ONLY, Shorter, clip, placeholders, stock_i
 from tests.families.tiny import MAKERS, make
 
 NEW_TOKENS = 3
-FIRST_STAGE = {"dycoke-plus": {"kv_prune": False}}
+FIRST_STAGE = {"dycoke-plus": {"proportional": False}}
 PARTS = ("choose", "merge_frames", "shrink")
 BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_of(method)]
 

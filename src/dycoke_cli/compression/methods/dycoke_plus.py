@@ -69,10 +69,10 @@ class DyCokePlus(MergingEarly):
     merge_dropped: Annotated[
         bool, Param("Merge each dropped token into the kept one that represents it.")
     ] = True
-    proportional: Annotated[  # type: ignore[assignment]  # a bool in a method that is bound
+    proportional: Annotated[
         bool | None,
         replace(PROPORTIONAL, default="on where the model's attention takes weights, as SDPA"),
-    ] = None
+    ] = None  # type: ignore[assignment]  # a bool in a method that is bound
     kv_prune: Annotated[
         bool | None,
         replace(KV_PRUNE, default="off, unless another parameter of stage 2 isn't as by default"),
