@@ -362,17 +362,8 @@ def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
 
 
 def specs_of(run: Run) -> list[Spec]:
-    """Its rows; those that the model can't serve are left out.
-
-    Tables call a row `dycoke-plus` + proportional where merged tokens have weights, which is its
-    default; other rows are without, as those of any method.
-    """
-    specs = [replace(spec, if_possible=True) for spec in parse_specs(",".join(run.specs))]
-    plain = {"proportional": False}
-    return [
-        replace(spec, given=plain | dict(spec.given)) if spec.method == "dycoke-plus" else spec
-        for spec in specs
-    ]
+    """Its rows; those that the model can't serve are left out."""
+    return [replace(spec, if_possible=True) for spec in parse_specs(",".join(run.specs))]
 
 
 def evaluation_of(run: Run, arguments: argparse.Namespace) -> Evaluation:

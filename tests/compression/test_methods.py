@@ -136,14 +136,6 @@ def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_fas
         assert create("dycoke-plus", **always).attended_tokens(128) == int(128 * 0.15)
 
 
-def test_merged_tokens_of_dycoke_plus_have_weights_unless_that_means_nothing():
-    """None is settled by the model's attention, once it is loaded."""
-    assert create("dycoke-plus").proportional is None
-    for without in ({"merge_dropped": False}, {"scorer": "layer"}, {"proportional": False}):
-        assert create("dycoke-plus", **without).proportional is False
-    assert create("dycoke-plus", scorer="layer", kv_prune=False).proportional is None
-
-
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,15 +13,12 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.scoring_attention import _biased, attention_to_keys
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.traits import DecodeAttention, traits_of
 from dycoke_cli.param import parameters_of
-from dycoke_cli.stock.weighted_attention import takes_weights
 from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts
@@ -31,7 +27,7 @@ from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 
 SHAPE, FRAMES = SHAPES[0], 8
-Plus = partial(DyCokePlus, retain=0.3, positions="kept", proportional=False)
+Plus = partial(DyCokePlus, retain=0.3, positions="kept")
 WEIGHTED = [
     Plus(proportional=True),
     Plus(proportional=True, positions="renumbered"),
@@ -215,20 +211,6 @@ def test_sizes_by_hand() -> None:
     kept, into = torch.tensor([1, 4]), torch.tensor([1, 1, -1, 4, 4, 4])
     assert Selection(kept, torch.zeros(2, 3), into).sizes.tolist() == [2, 3]
     assert Selection(kept).sizes is None
-
-
-def test_by_default_dycoke_plus_has_weights_where_the_attention_takes_them() -> None:
-    by_default = DyCokePlus(retain=0.3)
-    windows = make_model(SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1)
-    flash = make_model(SHAPE)
-    for model, takes in ((make_model(SHAPE), True), (windows, False), (flash, False)):
-        decode = DecodeAttention.of(model)
-        if model is flash:
-            decode = replace(decode, takes_weights=takes_weights("flash_attention_2"))
-        traits = traits_of(model.config, decode=decode)
-        assert bind(by_default, traits).method.proportional is takes
-        assert bind(by_default, traits).adds_bias is takes
-    assert not bind(Plus(), traits_of(flash.config, decode=DecodeAttention.of(flash))).adds_bias
 
 
 def test_refusals() -> None:

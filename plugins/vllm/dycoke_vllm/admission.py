@@ -34,9 +34,8 @@ def admitted(spec: str, positions: Positions) -> BoundMethod:
     """
     given = parse_spec(spec, _FLAG)
     try:
-        # A layer has to be named, for methods that are refused for having one. Weights of tokens
-        # are refused where they are asked for, and off where they are only a default.
-        defaults = {"positions": positions, "prune_layer": 1, "proportional": False}
+        # A layer has to be named, for methods that are refused for having one.
+        defaults = {"positions": positions, "prune_layer": 1}
         method = settle(create(given.method, **given.given), defaults)
         reason = _reason(method, positions)
     except UsageError as error:

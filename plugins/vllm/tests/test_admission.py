@@ -75,7 +75,6 @@ def test_positions_are_those_of_the_model(positions: Positions, spec: str) -> No
 
 
 def test_decode_pruning_is_refused_from_as_many_tokens_on_as_it_would_prune() -> None:
-    assert not admitted("dycoke-plus", "kept").adds_bias  # nor is it, where only default
     assert kept_tokens("dycoke-plus:retain=1", "kept", 10**5, 1) == 10**5
     least = admitted("dycoke-plus:retain=1:kv_prune=true", "kept").pruning().least  # type: ignore[union-attr]
     assert kept_tokens("dycoke-plus:retain=1:kv_prune=true", "kept", least - 1, 1) == least - 1

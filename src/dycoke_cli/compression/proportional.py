@@ -46,7 +46,7 @@ class MergingTokens(SelectionHooks, Budgeted):
 
     def adds_bias(self) -> bool:
         """Whether merged tokens get more attention."""
-        return bool(self.proportional)
+        return self.proportional
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """log n for each token kept; None where none stands for others."""

@@ -32,8 +32,6 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
         return method
     from dycoke_cli.engine.break_even import settle_break_even
 
-    if method.parameters().get("proportional", False) is None:
-        method = method.changed(proportional=model.decode.takes_weights)
     return settle_break_even(method, model.decode)
 
 

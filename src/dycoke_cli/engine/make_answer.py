@@ -27,13 +27,12 @@ from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.refused_answer import refused_answer
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.video_prompt import Frames
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.param import parameters_of
 from dycoke_cli.stock.sizes import Sizes
-from dycoke_cli.stock.weighted_attention import other_caches
 
 _NAMED_WORDS = 5
 
@@ -108,8 +107,6 @@ def make_answer(
         )
     if early := _early_pruning(pruning, steps, stats.visual_kept, sizes.layers):
         warnings.append(early)
-    if unweighed := _unweighed(loaded, method):
-        warnings.append(unweighed)
     return Answer(
         question=question,
         answer=generated.text,
@@ -245,20 +242,6 @@ def _early_pruning(pruning: Pruning | None, steps: int, visual: int, layers: int
     return (
         f"KV pruning from layer {pruning.layer} of {layers} can lose details in answers of several "
         "words; --no-kv-prune keeps them"
-    )
-
-
-def _unweighed(loaded: LoadedModel, method: BoundMethod) -> str | None:
-    """The sentence where merged tokens count once each, because the attention takes no weights."""
-    parameter = parameters_of(type(method.method)).get("proportional")
-    decode = loaded.traits.decode
-    if parameter is None or parameter.default is not None or decode is None:
-        return None
-    if method.adds_bias or decode.takes_weights:
-        return None
-    return (
-        f"{method.name} ran without proportional attention: this model's attention takes no "
-        "weights of tokens"
     )
 
 

@@ -17,12 +17,12 @@ from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.indexed import IndexedStore
 from dycoke_cli.engine.model_inputs import arguments_at
 from dycoke_cli.engine.selecting import Prompts
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 from dycoke_cli.stock.cache_argument import cache_name, cache_of
-from dycoke_cli.stock.weighted_attention import other_caches
 
 
 def shorten(

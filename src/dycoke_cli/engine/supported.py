@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
 from dycoke_cli.stock.cache_argument import cache_of
 from dycoke_cli.stock.private_api import attention_implementation
-from dycoke_cli.stock.weighted_attention import other_caches, takes_weights
 
 _ATTACHED = "isn't supported with a compression method attached"
 # By whether the selection is one of decoding steps.
@@ -77,7 +77,7 @@ def _check_bias(decoder: Any, method: BoundMethod) -> None:
             "selection that later layers get of an earlier one"
         )
     implementation = attention_implementation(decoder)
-    if not takes_weights(implementation):
+    if "flash" in implementation or "flex" in implementation:
         raise UsageError(
             f"proportional attention isn't supported with {implementation}, which takes no "
             "weights of tokens; load the model with sdpa"
@@ -87,6 +87,20 @@ def _check_bias(decoder: Any, method: BoundMethod) -> None:
             "proportional attention isn't supported with layers that don't keep every token "
             f"({', '.join(others)}); drop it"
         )
+
+
+def other_caches(config: Any) -> list[str]:
+    """What kinds of layers a text decoder has whose cache doesn't hold every token; [] for none.
+
+    Sliding windows, linear attention, layers that share what others keep.
+
+    Args:
+        config: of the text decoder.
+    """
+    if all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers):
+        return []
+    named = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    return sorted(named) or ["sliding_attention"]
 
 
 def makes_own_masks(model: Any) -> bool:

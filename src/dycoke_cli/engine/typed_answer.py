@@ -17,12 +17,12 @@ from dycoke_cli.engine.generation import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.option_scoring import OptionScores, score_options
 from dycoke_cli.engine.prompt_batch import Batch, without_video
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.option_tokens import OptionTokens
 from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
-from dycoke_cli.stock.weighted_attention import other_caches
 
 
 def asked_alone(loaded: LoadedModel) -> bool:

@@ -28,7 +28,6 @@ class DecodeAttention:
         dtype: of keys and values, such as "bfloat16".
         device: such as "cpu" or "cuda:0".
         implementation: name in transformers' registry of attention functions.
-        takes_weights: whether tokens can be given weights, in every layer.
         measuring: whether steps are timed: in a small model that takes longer than it can save.
     """
 
@@ -39,7 +38,6 @@ class DecodeAttention:
     dtype: str
     device: str
     implementation: str = "sdpa"
-    takes_weights: bool = True
     measuring: bool = False
 
     @classmethod
@@ -48,7 +46,6 @@ class DecodeAttention:
         # These import torch, which a stored configuration doesn't need.
         from dycoke_cli.kernels.choice import MIN_TIMED_WEIGHTS
         from dycoke_cli.stock.private_api import attention_implementation
-        from dycoke_cli.stock.weighted_attention import other_caches, takes_weights
 
         sizes, decoder = Sizes.of(model.config), model.get_decoder()
         is_large = 3 * sizes.layers * sizes.hidden * sizes.mlp >= MIN_TIMED_WEIGHTS
@@ -62,7 +59,6 @@ class DecodeAttention:
             device=str(decoder.device),
             # Eager attention isn't in the registry; SDPA computes the same.
             implementation="sdpa" if stock == "eager" else stock,
-            takes_weights=takes_weights(stock) and not other_caches(decoder.config),
             measuring=is_large and decoder.device.type in ("cpu", "cuda"),
         )
 

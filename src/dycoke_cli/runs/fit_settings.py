@@ -33,8 +33,7 @@ METHODS: tuple[tuple[Method, float], ...] = (
     (DyCokePlus(retain=0.1), 3.9),
 )
 """Methods with the points of accuracy that they lose (docs/results.md, model tokens-64; at 50 % the
-bundled model). Those of dycoke-plus are without proportional attention, with which it loses less
-there."""
+bundled model)."""
 RESOLUTIONS = ((1.0, 0.0), (0.5, 4.7), (0.25, 9.3))
 """Shares of the pixels that a model of dynamic resolution reads of a frame, with the points lost
 (`downsample` in docs/results.md; a half is half of a quarter's)."""

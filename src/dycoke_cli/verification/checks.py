@@ -19,7 +19,7 @@ from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.stock.weighted_attention import other_caches
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
 from dycoke_cli.verification.verification_report import FAILED, OK, Outcome, Step
 

@@ -14,10 +14,10 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models import mini
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.stock.weighted_attention import other_caches
 from dycoke_cli.verification.checks import QUESTIONS, checks
 from dycoke_cli.verification.verification_report import (
     FAILED,

@@ -19,7 +19,6 @@ from dycoke_cli.compression.kv_pruning import (
 )
 from dycoke_cli.compression.merging_early import MergingEarly
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.proportional import PROPORTIONAL
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, parameters_of
@@ -47,9 +46,6 @@ class DyCokePlus(MergingEarly):
     `kv_prune` or a parameter of it is given, and for very long contexts: with fewer visual tokens
     than `prune_from`, decode attends to all that stage 1 kept.
 
-    Where the model's attention takes weights of tokens, a merged token counts as those that it
-    represents (`proportional`), unless that is switched off.
-
     Raises:
         UsageError: (a ValueError) a parameter out of range, or a combination without meaning.
     """
@@ -69,10 +65,6 @@ class DyCokePlus(MergingEarly):
     merge_dropped: Annotated[
         bool, Param("Merge each dropped token into the kept one that represents it.")
     ] = True
-    proportional: Annotated[
-        bool | None,
-        replace(PROPORTIONAL, default="on where the model's attention takes weights, as SDPA"),
-    ] = None  # type: ignore[assignment]  # a bool in a method that is bound
     kv_prune: Annotated[
         bool | None,
         replace(KV_PRUNE, default="off, unless another parameter of stage 2 isn't as by default"),
@@ -122,9 +114,6 @@ class DyCokePlus(MergingEarly):
             object.__setattr__(self, "kv_prune", self._names_second_stage())
         if self.prune_ratio is None:
             object.__setattr__(self, "prune_ratio", USUAL_RATIO)
-        scored_by_a_layer = self.kv_prune and self.scorer == "layer"
-        if self.proportional is None and (scored_by_a_layer or not self.merge_dropped):
-            object.__setattr__(self, "proportional", False)
         if self.scorer == "own" and self.prune_layer is None:
             object.__setattr__(self, "prune_layer", 0)
         if self.scorer == "layer" and self.prune_layer == 0:
@@ -139,7 +128,7 @@ class DyCokePlus(MergingEarly):
                 "dp_cache discard is for the scorer layer: with own, each step may select any "
                 "token; use device or host"
             )
-        if scored_by_a_layer and self.proportional:
+        if self.scorer == "layer" and self.kv_prune and self.proportional:
             raise UsageError("proportional is for the scorer own; drop it, or the scorer layer")
         if self.prune_from is None and self.dp_cache != "device":
             object.__setattr__(self, "prune_from", 0)

@@ -138,9 +138,8 @@ def expected_bytes(
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-    from dycoke_cli.engine.supported import makes_own_masks
+    from dycoke_cli.engine.supported import makes_own_masks, other_caches
     from dycoke_cli.models.devices import input_device
-    from dycoke_cli.stock.weighted_attention import other_caches
 
     model = loaded.model
     decoder = model.get_decoder()
