@@ -31,6 +31,8 @@
 #               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
 #               `make smollm2-first`: its first 200 steps, checked (an hour on CPUs; resumes)
 # make docs     write docs/reference.md, the manual page and the scripts of completion from the code
+# make site     build the documentation site in build/site, with every link checked (in an environment of its
+#               own, runs/site: 140 MB)
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
@@ -90,7 +92,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs site pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -144,6 +146,18 @@ methods: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
 	$(BIN)/python -m benchmarks.man_page
+
+# Without .venv: it needs none of the program's dependencies. pip reads groups from 25.1 on.
+SITE := runs/site/.installed
+site: $(SITE)
+	$(PYTHON) -m benchmarks.site_pages build/site-pages
+	runs/site/bin/zensical build --clean --strict
+
+$(SITE): pyproject.toml constraints.txt
+	$(PYTHON) -m venv runs/site
+	runs/site/bin/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	runs/site/bin/pip install --quiet --constraint constraints.txt --group site
+	@touch $@
 
 pictures: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pictures
