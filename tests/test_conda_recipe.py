@@ -1,0 +1,46 @@
+"""The recipe of conda-forge has the version and the requirements of pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import yaml
+from packaging.requirements import Requirement
+
+from dycoke_cli.version import __version__
+from tests.pages import ROOT
+
+RECIPE: Any = yaml.safe_load((ROOT / "packaging/conda-forge/recipe.yaml").read_text("utf-8"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+NAMES = {"pytorch": "torch", "huggingface_hub": "huggingface-hub"}
+"""Names of conda-forge that differ from those of the Python package index."""
+
+
+def parsed(text: str) -> tuple[str, str]:
+    name, _, limits = text.partition(" ")
+    return NAMES.get(name, name), limits
+
+
+def test_the_version() -> None:
+    assert str(RECIPE["context"]["version"]) == __version__
+
+
+def test_the_requirements() -> None:
+    project = PYPROJECT["project"]
+    needed = [Requirement(text) for text in project["dependencies"]]
+    expected = {one.name: str(one.specifier) for one in needed}
+    expected["python"] = project["requires-python"]
+    run = RECIPE["requirements"]["run"]
+    assert dict(map(parsed, run)) == expected
+    assert len(run) == len(expected)
+
+
+def test_what_builds_it() -> None:
+    host = dict(map(parsed, RECIPE["requirements"]["host"]))
+    (backend,) = map(Requirement, PYPROJECT["build-system"]["requires"])
+    assert host[backend.name] == str(backend.specifier)
+    (command,) = RECIPE["build"]["python"]["entry_points"]
+    name, target = re.split(r" = ", command)
+    assert PYPROJECT["project"]["scripts"] == {name: target}
