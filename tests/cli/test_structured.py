@@ -41,29 +41,6 @@ def test_the_engine_gets_the_form(flag: str, schema: Path, fake: list[FakeSessio
     assert fake[0].asked[0]["structured"] == FORM
 
 
-WRONG = [
-    (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
-    (["--fields", "colour:text"], "--fields needs a type (str, int, float, bool, "),
-    (["--fields", "a:str", "--yes-no"], "--yes-no and --fields exclude each other; use one"),
-    (["--fields", "a:str", "--calibrate"], "--calibrate is for options: add --choices"),
-    (["--fields", "a:str", "--server", "http://x/v1"], "--fields is for a model on this machine"),
-    (["--schema", "x", "--server", "http://x/v1"], "--schema is for a model on this machine"),
-]
-
-
-@pytest.mark.parametrize("command", ["ask", "batch"])
-@pytest.mark.parametrize(("flags", "sentence"), WRONG)
-def test_what_is_wrong_is_said_before_the_model_loads(
-    command: str, flags: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_FAILURE", "model")
-    run = run_here(command, CLIP, "What?", *flags)
-    assert (run.code, run.out) == (2, "")
-    [line] = run.err.splitlines()
-    assert line.startswith("Error: ")
-    assert sentence in line
-
-
 def test_a_part_of_a_schema_that_cannot_be_followed(schema: Path) -> None:
     schema.write_text(json.dumps({"properties": {"a": {"type": "array", "uniqueItems": True}}}))
     run = run_here("chat", CLIP, "--schema", schema)

@@ -1,4 +1,4 @@
-"""`--choices`, `--yes-no` and `--score`: what reaches the engine, and what is refused before it."""
+"""Flags of typed questions: what reaches the engine, and what is refused before it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ WRONG = [
     (["--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
     (["--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
-    (["--yes-no", "--server", "http://x/v1"], "--yes-no is for a model on this machine"),
+    # Of forms, all before the library of them is needed.
+    (["--schema", "none.json"], "--schema none.json can't be read: No such file or directory"),
+    (["--fields", "a:str", "--yes-no"], "--yes-no and --fields exclude each other; use one"),
+    (["--fields", "a:str", "--calibrate"], "--calibrate is for options: add --choices"),
+    (["--fields", "colour:text"], "--fields needs a type (str, int, float, bool, "),
 ]
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from dycoke_cli import VideoSession
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.ask_together import Question
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.discovery.layout_search import find_layout
@@ -84,3 +87,33 @@ def test_a_refused_question_has_no_certainty(
     assert answers[0].refused
     found = [answer.guard.path[0].certainty for answer in answers[1:] if answer.guard]
     assert found == [pytest.approx(certainty, rel=1e-9) for _, certainty in expected[1:]]
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_choices_are_kept_by_their_margin(questions: list[Question], calibrate: bool) -> None:
+    typed = TypedOptions(("cat", "a dog", "it sleeps"), calibrate=calibrate)
+    options = GenerationOptions(typed=typed)
+
+    def alone(item: Question, method: Method) -> Answer:
+        return item.session.ask(item.question, method, typed=typed)  # type: ignore[attr-defined, no-any-return]
+
+    first = [alone(item, TTM) for item in questions]
+    whole = [alone(item, Method()) for item in questions]
+    # By hand: the two likeliest options' probabilities apart.
+    margins = [a - b for b, a in (sorted(one.probabilities.values())[-2:] for one in first)]  # type: ignore[union-attr]
+    threshold = sorted(margins)[1]  # two reach it, one doesn't
+    guard = Guard(0.05, False, threshold, 80, (described(TTM),))
+    answers = ask_guarded(questions, guard, options)
+    for answer, margin, compressed, uncompressed in zip(
+        answers, margins, first, whole, strict=True
+    ):
+        assert answer.guard is not ABSENT
+        enough = margin >= threshold
+        expected = compressed if enough else uncompressed
+        assert (answer.choice, answer.tokens) == (expected.choice, expected.tokens)
+        assert answer.probabilities == pytest.approx(expected.probabilities)
+        assert [step.certainty for step in answer.guard.path] == [  # type: ignore[union-attr]
+            pytest.approx(margin, rel=1e-9),
+            *([] if enough else [None]),
+        ]
+    assert [len(one.guard.path) for one in answers].count(2) == 1  # type: ignore[union-attr]

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.guard import tuned
-from dycoke_cli.guard.tuned import default_tuning, file_of, store
+from dycoke_cli.guard.tuned import default_tuning, file_of, store, stored, tuning_of
 from dycoke_cli.models import settings
-from tests.guard.tunings import SURE, tuning_with
+from tests.guard.tunings import SAMPLING, SURE, tuning_with
 
 METHOD = {"name": "random", "retain": 0.25, "positions": "kept", "seed": 0}
 ATTEMPT = {"score": 0.5, "same": True}
@@ -86,3 +87,31 @@ def test_a_pipe_is_not_waited_for() -> None:
     os.mkfifo(path)
     with pytest.raises(UsageError, match="isn't what `dycoke tune` wrote"):
         default_tuning("mini")
+
+
+def test_words_and_options_have_a_tuning_each() -> None:
+    """A guard of options needs their margins; a method may be that of words."""
+    words = tuning_with(SURE, default=True)
+    store(words)
+    assert default_tuning("mini", typed=True) == words
+    assert stored("mini", typed=True) is None
+    with pytest.raises(UsageError, match="isn't tuned with options yet, and --guard needs their"):
+        tuning_of("mini", typed=True)
+    typed = tuning_with(SURE[:3], options=("yes", "no"), calibrated=True, default=True)
+    path = store(typed)
+    assert path != file_of(words.fingerprint)
+    assert tuning_of("mini") == words == default_tuning("mini")
+    assert tuning_of("mini", typed=True) == typed == default_tuning("mini", typed=True)
+    path.replace(file_of(words.fingerprint))
+    with pytest.raises(UsageError, match="isn't what `dycoke tune` wrote"):
+        stored("mini")
+
+
+def test_other_options_are_warned_of() -> None:
+    typed = tuning_with(SURE, options=("yes", "no"))
+    assert typed.differences("auto", SAMPLING, TypedOptions(("yes", "no"))) == []
+    for other in (TypedOptions(("no", "yes")), TypedOptions(("yes", "no"), calibrate=True)):
+        [sentence] = typed.differences("auto", SAMPLING, other)
+        assert sentence.startswith("tuned with other options: its figures")
+    # Of words nothing is compared: their guard takes no options.
+    assert tuning_with(SURE).differences("auto", SAMPLING, TypedOptions(("yes", "no"))) == []

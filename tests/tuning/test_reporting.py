@@ -141,3 +141,10 @@ def test_no_choice_is_the_baseline(questions: tuple[str, ...]) -> None:
     assert any("so the baseline is chosen" in sentence for sentence in report.warnings)
     general = any("general questions" in sentence for sentence in report.warnings)
     assert general == report.general_questions == (not questions)
+
+
+@pytest.mark.parametrize(("typed", "score"), [(False, 0.9), (True, 0.6)])
+def test_a_guard_is_calibrated_on_the_signal_of_its_questions(typed: bool, score: float) -> None:
+    one = replace(observed(10, 0.1), certainty=Certainty(0.9, 0.6, -0.1))
+    search = found(typed=typed, calibrated_on=[{LUCKY: [one], LARGER: [one]}])
+    assert search.tries == (((Attempt(score, True), Attempt(score, True)),),)

@@ -33,9 +33,10 @@ class Certainty:
     """Certainty of the model in an answer: probabilities of its tokens.
 
     Args:
-        least_probability: the smallest probability that a token of it had.
-        least_margin: the smallest lead of a token's probability over that of the second.
-        mean_log_probability: of its tokens.
+        least_probability: the smallest probability that a token of it had; of a choice its own.
+        least_margin: the smallest lead of a token's probability over that of the second; of a
+            choice its margin.
+        mean_log_probability: of its tokens, or of the choice.
     """
 
     least_probability: float
@@ -54,7 +55,10 @@ class GuardStep:
     ]
     certainty: Annotated[
         float | None,
-        Doc("The smallest probability of the answer's tokens; null of all tokens, the last."),
+        Doc(
+            "The smallest probability of the answer's tokens, or the margin of a choice; null of "
+            "all tokens, the last."
+        ),
     ]
     seconds: Annotated[Amount, Doc("Prefill and decode.")]
 

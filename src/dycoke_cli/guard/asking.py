@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from dycoke_cli.answer.answer import Answer, Flops, Seconds
 from dycoke_cli.answer.guarantee import Guarded, GuardStep
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.observing import CertaintyObserver
@@ -21,6 +22,8 @@ def ask_guarded(
 ) -> list[Answer]:
     """Answer questions, each at increasing budgets until it is certain enough; see `ask_together`.
 
+    The certainty of an answer in words is the smallest probability of its tokens; that of a choice
+    is its margin.
     Times and FLOPs are sums over all budgets that were tried; everything else is of the last one.
 
     Args: see `ask_together`. `on_text` gets an answer whole, when its certainty is known; the
@@ -32,7 +35,8 @@ def ask_guarded(
     for number, method in enumerate(guard.steps):
         last = number == len(guard.steps) - 1
         # The last step keeps all tokens: nothing would follow, whatever its certainty.
-        observers = {} if last else {n: CertaintyObserver() for n in pending}
+        in_words = not last and options.typed is None
+        observers = {n: CertaintyObserver() for n in pending} if in_words else {}
         asked = [questions[n] for n in pending]
         answered = ask_together(asked, method, options, [*observers.values()])
         retried = []
@@ -43,6 +47,8 @@ def ask_guarded(
             score = None
             if n in observers:
                 score = observers[n].certainty(0, answer.tokens.generated).least_probability
+            elif not last and not isinstance(answer.margin, Absent):
+                score = answer.margin
             paths[n].append((answer, score))
             if score is not None and guard.threshold is not None and score < guard.threshold:
                 retried.append(n)

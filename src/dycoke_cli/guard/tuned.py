@@ -19,6 +19,7 @@ from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.guard.calibration import Attempt
 from dycoke_cli.models.families import CHECKPOINT_KEY
@@ -51,6 +52,8 @@ class Tuning:
         tuned: statistical guarantee of the choice.
         ladder: methods of a guard, smallest budget first.
         tries: answers for the calibration of a guard, by video, question and budget.
+        options: of the questions, if they were typed ones; none for answers in words.
+        calibrated: whether the options' probabilities were divided by those without the video.
     """
 
     schema: str
@@ -64,6 +67,8 @@ class Tuning:
     tuned: Tuned
     ladder: tuple[dict[str, Any], ...]
     tries: tuple[tuple[tuple[Attempt, ...], ...], ...]
+    options: tuple[str, ...] = ()
+    calibrated: bool = False
 
     def chosen(self) -> Method:
         """The chosen method.
@@ -98,21 +103,29 @@ class Tuning:
         ):
             raise ValueError("a video without questions, or one without an answer at each budget")
 
-    def differences(self, dtype: str, sampling: dict[str, Any]) -> list[str]:
+    def differences(
+        self, dtype: str, sampling: dict[str, Any], typed: TypedOptions | None = None
+    ) -> list[str]:
         """Warnings about options of a request that differ from those of the tuning.
 
         Args:
             dtype: quantization or weight dtype of the request; "auto" if it isn't known.
             sampling: frame sampling.
+            typed: options of the question; None if it has none.
         """
         deviations = []
         if dtype not in ("auto", self.dtype):
             deviations.append(f"weights in {self.dtype}, not {dtype}")
         if sampling != self.sampling:
             deviations.append("other frames")
+        if self.options and typed is not None and self._differs(typed):
+            deviations.append("other options")
         if not deviations:
             return []
         return [f"tuned with {' and '.join(deviations)}: its figures may not hold here"]
+
+    def _differs(self, typed: TypedOptions) -> bool:
+        return (self.options, self.calibrated) != (typed.texts, typed.calibrate)
 
 
 def fingerprint(model: str) -> str:
@@ -149,18 +162,18 @@ def _weights(path: Path) -> list[str]:
         raise ModelError(f"{path} can't be read as safetensors; download it again") from error
 
 
-def file_of(model_id: str) -> Path:
-    """Path of a model's tuning, by fingerprint."""
-    return settings_file().parent / "tuned" / f"{model_id}.json"
+def file_of(model_id: str, *, typed: bool = False) -> Path:
+    """Path of a model's tuning, by fingerprint; that of typed questions is a file of its own."""
+    return settings_file().parent / "tuned" / f"{model_id}{'-typed' if typed else ''}.json"
 
 
 def store(tuning: Tuning) -> Path:
-    """Write a tuning; replaces an earlier one of the same model.
+    """Write a tuning; replaces an earlier one of the same model and kind of question.
 
     Raises:
         OutputError: it can't be written.
     """
-    path = file_of(tuning.fingerprint)
+    path = file_of(tuning.fingerprint, typed=bool(tuning.options))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_content(path, (json.dumps(to_dict(tuning)) + "\n").encode())
@@ -169,8 +182,12 @@ def store(tuning: Tuning) -> Path:
     return path
 
 
-def stored(model: str) -> Tuning | None:
+def stored(model: str, *, typed: bool = False) -> Tuning | None:
     """Tuning of a model; None if it wasn't tuned.
+
+    Args:
+        model: name or folder.
+        typed: whether it is that of typed questions.
 
     Raises:
         ModelError: see `fingerprint`.
@@ -180,7 +197,7 @@ def stored(model: str) -> Tuning | None:
     if not file_of("").parent.is_dir():  # nothing was ever tuned: saves reading weight files
         return None
     model_id = fingerprint(model)
-    path = file_of(model_id)
+    path = file_of(model_id, typed=typed)
     if not path.exists():
         return None
     again = "run `dycoke tune` again, or name a --method"
@@ -191,6 +208,8 @@ def stored(model: str) -> Tuning | None:
         with path.open("rb") as file:
             content = parse(file.read(_BOUNDS.nbytes + 1), _BOUNDS)
         tuning: Tuning = from_dict(Tuning, content)
+        if bool(tuning.options) != typed:
+            raise UsageError(damaged)
     except (OSError, ValueError) as error:
         raise UsageError(damaged) from error
     # Another release may compress differently, so the measured agreement wouldn't hold.
@@ -209,13 +228,20 @@ def stored(model: str) -> Tuning | None:
     return tuning
 
 
-def tuning_of(model: str) -> Tuning:
+def tuning_of(model: str, *, typed: bool = False) -> Tuning:
     """Tuning of a model that must have one.
+
+    Args: see `stored`.
 
     Raises:
         ModelError, UsageError: see `stored`; or the model wasn't tuned.
     """
-    tuning = stored(model)
+    tuning = stored(model, typed=typed)
+    if tuning is None and typed:
+        raise UsageError(
+            f"{model} isn't tuned with options yet, and --guard needs their margins: "
+            f"`dycoke tune VIDEO… --model {model}` with the same options"
+        )
     if tuning is None:
         raise UsageError(
             f"{model} isn't tuned yet: `dycoke tune VIDEO… --model {model}` chooses a method for "
@@ -224,14 +250,18 @@ def tuning_of(model: str) -> Tuning:
     return tuning
 
 
-def default_tuning(model: str) -> Tuning | None:
+def default_tuning(model: str, *, typed: bool = False) -> Tuning | None:
     """Tuning that is the default method of a model; None if there is none.
+
+    Args:
+        model: name or folder.
+        typed: whether the question has options: then their tuning comes before that of words.
 
     Raises:
         UsageError: the stored tuning is of another version or model.
     """
     try:
-        tuning = stored(model)
+        found = [stored(model, typed=kind) for kind in ((True, False) if typed else (False,))]
     except ModelError:  # no such model: loading reports it with better advice
         return None
-    return tuning if tuning is not None and tuning.default else None
+    return next((one for one in found if one is not None and one.default), None)

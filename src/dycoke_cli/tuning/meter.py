@@ -116,6 +116,7 @@ class Meter:
         from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.session import VideoSession
         from dycoke_cli.tuning.measuring import Baseline
+        from dycoke_cli.tuning.measuring_choices import BaselineChoices
 
         self._listener.stage(f"tune: {self._left()}", 0, len(keys))
         sampling, fit = self._tuning.request.sampling, known(self._loaded.fit)
@@ -127,7 +128,9 @@ class Meter:
         questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.
-        base = Baseline(session, questions, self._tuning.request.generation, self._check_time)
+        generation = self._tuning.request.generation
+        baseline = Baseline if generation.typed is None else BaselineChoices
+        base = baseline(session, questions, generation, self._check_time)
         if BASELINE not in observed:
             observed[BASELINE] = base.observations
             self._journal.add(keys[BASELINE], base.observations)

@@ -38,6 +38,7 @@ class Search:
         seconds_each: measured seconds per setting and video; None if all were in the journal.
         baseline: observations of the uncompressed model, by video.
         left_out: sentences about videos that can't be read.
+        typed: whether the answers are choices, whose certainty is their margin.
     """
 
     settings: Mapping[str, Method]
@@ -52,6 +53,7 @@ class Search:
     seconds_each: float | None
     baseline: Mapping[str, Sequence[Observation]]
     left_out: Sequence[str]
+    typed: bool = False
 
     @property
     def name(self) -> str:
@@ -81,13 +83,17 @@ class Search:
         return tuple(
             tuple(
                 tuple(
-                    Attempt(video[name][n].certainty.least_probability, video[name][n].same)
+                    Attempt(self._score(video[name][n]), video[name][n].same)
                     for name in self.ladder
                 )
                 for n in range(len(video[self.ladder[0]]))
             )
             for video in videos
         )
+
+    def _score(self, one: Observation) -> float:
+        certainty = one.certainty
+        return certainty.least_margin if self.typed else certainty.least_probability
 
 
 def tuned_on(search: Search, tuning: Tune) -> Tuned:

@@ -35,7 +35,7 @@ class Tune:
         out: folder of the journal; None is one in the user's cache.
 
     Raises:
-        UsageError: a value out of range, or too few videos.
+        UsageError: a value out of range, too few videos, or options without questions.
     """
 
     videos: tuple[str, ...]
@@ -53,6 +53,11 @@ class Tune:
             raise UsageError(f"--minutes must be above 0, not {self.minutes:g}")
         if self.request.generation.temperature > 0:
             raise UsageError("tune compares greedy answers; leave --temperature out")
+        if self.request.generation.typed is not None and not self.questions:
+            raise UsageError(
+                "the built-in questions aren't about your options: give --questions FILE, with a "
+                "question per line that they answer"
+            )
         if self.request.loading.random_weights:
             raise UsageError("the answers of random weights mean nothing: there is nothing to tune")
         if len(self.videos) < LEAST_VIDEOS:

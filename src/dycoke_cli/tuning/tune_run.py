@@ -72,6 +72,7 @@ def tune(
         search = _search(tuning, settings, meter)
         about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
+        typed = tuning.request.generation.typed
         return (
             report_of(search, tuning, about, tuned),
             Tuning(
@@ -86,6 +87,8 @@ def tune(
                 tuned=tuned,
                 ladder=tuple(described(settings[name]) for name in search.ladder),
                 tries=search.tries,
+                options=() if typed is None else typed.texts,
+                calibrated=typed is not None and typed.calibrate,
             ),
         )
 
@@ -149,6 +152,7 @@ def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Searc
         seconds_each=meter.seconds_each,
         baseline=meter.baseline,
         left_out=meter.left_out,
+        typed=tuning.request.generation.typed is not None,
     )
 
 

@@ -1,6 +1,7 @@
 """`dycoke tune` on the bundled model, and what ask and batch make of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,34 @@ def test_a_guard_climbs_until_the_answer_is_certain():
     assert answer["tokens"]["visual_kept"] == path[-1]["visual_kept"]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
+def test_options_are_tuned_and_guarded_by_their_margin(tmp_path):
+    """The way of the page: tune --yes-no, ask --yes-no --guard."""
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Is there a blue star?\nIs there a red cross?\n")
+    command = ["tune", *CLIPS, "--questions", str(questions), "--out", str(tmp_path / "out")]
+    command += ["--methods", "random", "--retain", "0.1,0.5", "--yes-no", "--json", "--frames", "4"]
+    done = run(*command)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["ladder"]
+    typed = stored("mini", typed=True)
+    assert stored("mini") is None
+    assert typed.options == ("yes", "no")
+    asked = ("ask", CLIPS[0], "Is there a blue star?", "--yes-no", "--frames", "4", "--json")
+    alone = json.loads(run(*asked, "--method", "random", "--retain", "0.1").out)
+    scores = {one.score for video in typed.tries for question in video for one in question}
+    assert alone["margin"] in [pytest.approx(score, abs=1e-6) for score in scores]
+    # As if 80 videos had been measured; the threshold is below each margin of an equal answer.
+    store(replace(typed, tries=SURE))
+    answer = json.loads(run(*asked, "--guard", "0.05").out)
+    path, threshold = answer["guard"]["path"], answer["guard"]["threshold"]
+    assert path[0]["certainty"] == pytest.approx(alone["margin"], abs=1e-6)
+    assert (len(path) == 1) is (path[0]["certainty"] >= threshold)
+    lines = run("batch", *CLIPS[:2], *asked[2:], "--guard", "0.05").out.splitlines()
+    assert json.loads(lines[0])["guard"]["path"][0]["certainty"] is not None
+
+
 def test_a_saved_tuning_is_the_default_until_a_method_is_named():
     store(tuning_with(SURE, default=True))
     asked = json.loads(run("ask", CLIPS[0], QUESTION, "--json").out)
@@ -125,6 +154,8 @@ def test_a_saved_tuning_is_the_default_until_a_method_is_named():
         (["--guard", "0.1", "--guard-mean", "0.1"], "give one of them"),
         (["--guard", "0.1", "--temperature", "1"], "leave --temperature out"),
         (["--method", "auto", "--retain", "0.2"], "leave --retain out"),
+        (["--guard", "0.1", "--yes-no"], "mini isn't tuned with options yet"),
+        (["--guard", "0.1", "--fields", "a:str"], "--guard is for words or options"),
     ],
 )
 def test_flags_that_contradict(flags, sentence):
@@ -233,6 +264,8 @@ def test_auto_counts_as_the_dtype_that_is_loaded(has, given, warned, monkeypatch
         ([*CLIPS, "--questions", "nowhere.txt"], "--questions nowhere.txt can't be read"),
         ([*CLIPS, "--export", "--json"], "give one of them"),
         ([*CLIPS, "--random-weights"], "nothing to tune"),
+        ([*CLIPS, "--yes-no"], "give --questions FILE, with a question per line that they answer"),
+        ([*CLIPS, "--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
     ],
 )
 def test_what_tune_refuses(flags, sentence):

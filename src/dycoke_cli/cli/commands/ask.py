@@ -101,18 +101,16 @@ def ask(
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
         server.check(context)
-        request = method.applied(
-            request_flags.request(
-                model,
-                loading,
-                sampling,
-                generation,
-                subtitles=subtitles,
-                limits=limits,
-                budget=budget,
-            )
+        request = request_flags.request(
+            model,
+            loading,
+            sampling,
+            generation,
+            subtitles=subtitles,
+            limits=limits,
+            budget=budget,
         )
-        request = parts.typed(typed, fields).applied(request, fields)
+        request = method.applied(parts.typed(typed, fields).applied(request, fields))
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
         remote = server.chosen(context, request.method, budget)

@@ -155,20 +155,18 @@ def batch(
     engine.check()
     server.check(context)
     group_size = engine_flags.batch_size(batch_size)
-    request = method.applied(
-        request_flags.request(
-            model,
-            loading,
-            sampling,
-            generation,
-            subtitles=subtitles,
-            limits=limits,
-            budget=budget,
-        )
+    request = request_flags.request(
+        model,
+        loading,
+        sampling,
+        generation,
+        subtitles=subtitles,
+        limits=limits,
+        budget=budget,
     )
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
-    request = typed.applied(request, types)
+    request = method.applied(typed.applied(request, types))
     with speaking_of_flags():
         check_windows(request)
     fields = None if types is not None else fields

@@ -76,18 +76,16 @@ def chat(
     """
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
-    request = method.applied(
-        request_flags.request(
-            model,
-            loading,
-            sampling,
-            generation,
-            subtitles=subtitles,
-            limits=limits,
-            budget=budget,
-        )
+    request = request_flags.request(
+        model,
+        loading,
+        sampling,
+        generation,
+        subtitles=subtitles,
+        limits=limits,
+        budget=budget,
     )
-    request = typed.applied(request, fields)
+    request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
     with _ChatView(quiet, note, several=not interactive) as view:

@@ -18,6 +18,7 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags, row_flags
 from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.cli.flags.typed_flags import OptionFlags
 from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import seconds
 from dycoke_cli.cli.render.view import View
@@ -120,6 +121,7 @@ def tune(
     save: Save = False,
     loading: request_flags.Loading,
     generation: request_flags.Generation,
+    typed: OptionFlags,
     export: Export = False,
     out: Out = None,
     plot: Plot = None,
@@ -133,6 +135,7 @@ def tune(
         dycoke tune clips --questions questions.txt --minutes 30 --save
         dycoke tune *.mp4 --model qwen2.5-vl-3b --target 0.95 --json
         dycoke tune clips --methods dycoke-plus --retain 0.1,0.25
+        dycoke tune clips --questions questions.txt --yes-no
 
     Answers are compared with the uncompressed model's own: agreement isn't accuracy. What is
     chosen answers with --method auto; --guard keeps a bound on changed answers.
@@ -166,7 +169,9 @@ def tune(
             videos=tuple(dict.fromkeys(paths)),
             questions=() if questions is None else _questions(questions),
             specs=specs,
-            request=request_flags.request(model, loading, sampling, generation, limits=limits),
+            request=typed.with_options(
+                request_flags.request(model, loading, sampling, generation, limits=limits)
+            ),
             target=target,
             minutes=minutes,
             out=out,

@@ -123,12 +123,14 @@ class MethodFlags:
         from dycoke_cli.guard.tuned import default_tuning
 
         given = [name for name, value in self.parameters.items() if value is not None]
-        needs_tuning = self.method == AUTO or self.guard is not None or self.guard_mean is not None
+        guarded = self.guard is not None or self.guard_mean is not None
+        needs_tuning = self.method == AUTO or guarded
         if not needs_tuning:
             # Only a command without any method flag uses the saved tuning: a given parameter is of
             # the default method.
             if self.method is None and not given and not request.loading.random_weights:
-                tuning = default_tuning(request.model)
+                typed = request.generation.typed is not None
+                tuning = default_tuning(request.model, typed=typed)
                 if tuning is not None:
                     return tuned(request, tuning)
             return replace(request, method=self.chosen())
@@ -138,7 +140,7 @@ class MethodFlags:
             raise UsageError(f"{flag} takes what `dycoke tune` chose; leave {other} out")
         if self.guard is not None and self.guard_mean is not None:
             raise UsageError("--guard and --guard-mean are two promises; give one of them")
-        tuning = tuning_for(request, flag)
+        tuning = tuning_for(request, flag, guarded=guarded)
         guards, cautions = guards_with(request, tuning, self.guard, self.guard_mean)
         request = tuned(request, tuning)
         guard = guards[0] if guards else None

@@ -55,7 +55,8 @@ def guards_of(
     guarded = bound is not None or on_average is not None
     if not guarded and AUTO not in _split(methods):
         return (), ()
-    tuning = tuning_for(request, "--guard" if guarded else f"--methods {AUTO}")
+    flag = "--guard" if guarded else f"--methods {AUTO}"
+    tuning = tuning_for(request, flag, guarded=guarded)
     guards, cautions = guards_with(request, tuning, bound, on_average)
     return guards, (*differences(request, tuning), *cautions)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.guard.ladder import Guard, guard_of
-from dycoke_cli.guard.tuned import Tuning, tuning_of
+from dycoke_cli.guard.tuned import Tuning, stored, tuning_of
 from dycoke_cli.models.files.on_disk import dtype_here, stored_config
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.reference import find
@@ -14,12 +14,14 @@ from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 
 
-def tuning_for(request: Request, flag: str) -> Tuning:
-    """Stored result of `dycoke tune` for the model of a request.
+def tuning_for(request: Request, flag: str, *, guarded: bool) -> Tuning:
+    """Stored result of `dycoke tune` for the model and the kind of question of a request.
 
     Args:
         request: the request.
         flag: that needs the result, for an error.
+        guarded: whether it is for a guard. The answers to typed questions have another certainty
+            than words, so a guard of theirs needs their tuning.
 
     Raises:
         UsageError: the model has random weights; or see `tuning_of`.
@@ -27,7 +29,9 @@ def tuning_for(request: Request, flag: str) -> Tuning:
     """
     if request.loading.random_weights:
         raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
-    return tuning_of(request.model)
+    typed = request.generation.typed is not None
+    typed = typed and (guarded or stored(request.model, typed=True) is not None)
+    return tuning_of(request.model, typed=typed)
 
 
 def tuned(request: Request, tuning: Tuning) -> Request:
@@ -38,7 +42,8 @@ def tuned(request: Request, tuning: Tuning) -> Request:
 
 def differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
     """Sentences about options that differ from those of the tuning."""
-    return tuple(tuning.differences(_weights(request), key_part(request.sampling)))
+    about = _weights(request), key_part(request.sampling), request.generation.typed
+    return tuple(tuning.differences(*about))
 
 
 def _weights(request: Request) -> str:
@@ -59,5 +64,8 @@ def guards_with(
     # The bound was calibrated on greedy answers.
     if bounds and request.generation.temperature > 0:
         raise UsageError("--guard is for greedy answers; leave --temperature out")
+    # The mask of a form changes the probabilities of the tokens.
+    if bounds and request.generation.structured is not None:
+        raise UsageError("--guard is for words or options; leave it out, or --schema and --fields")
     pairs = [guard_of(tuning, *each) for each in bounds]
     return tuple(guard for guard, _ in pairs), tuple(caution for _, caution in pairs if caution)

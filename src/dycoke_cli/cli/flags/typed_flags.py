@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -71,13 +72,51 @@ Fields = Annotated[
 
 
 @dataclass(frozen=True)
-class TypedFlags:
-    """Flags of typed questions."""
+class OptionFlags:
+    """Flags of the options that an answer is one of."""
 
     choices: Choices = None
     yes_no: YesNo = False
     score: Score = None
     calibrate: Calibrate = False
+
+    def with_options(self, request: Request) -> Request:
+        """Add the options to a request, if there are any.
+
+        Raises:
+            UsageError: options that can't be scored, two kinds of them, or a flag that doesn't go
+                with them.
+        """
+        given = self.options_given
+        if self.calibrate and not given:
+            raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
+        if not given:
+            return request
+        check_one(given)
+        if request.generation.temperature > 0:
+            raise UsageError(
+                f"{given[0]} scores options and samples nothing; leave --temperature out"
+            )
+        typed = self._options()
+        typed = typed.calibrated() if self.calibrate else typed
+        return replace(request, generation=replace(request.generation, typed=typed))
+
+    @property
+    def options_given(self) -> list[str]:
+        """The flags with options."""
+        flags = {"--choices": self.choices, "--yes-no": self.yes_no, "--score": self.score}
+        return [flag for flag, value in flags.items() if value not in (None, False)]
+
+    def _options(self) -> TypedOptions:
+        if self.choices is not None:
+            return TypedOptions.parse(self.choices)
+        return TypedOptions.yes_no() if self.score is None else TypedOptions.parse_score(self.score)
+
+
+@dataclass(frozen=True)
+class TypedFlags(OptionFlags):
+    """Flags of typed questions."""
+
     schema: Schema = None
 
     def applied(self, request: Request, fields: str | None = None) -> Request:
@@ -91,33 +130,26 @@ class TypedFlags:
             UsageError: options that can't be scored, a schema that can't be followed, two kinds of
                 them, or a flag that doesn't go with them.
         """
-        options = {"--choices": self.choices, "--yes-no": self.yes_no, "--score": self.score}
         forms = {"--schema": self.schema, "--fields": fields}
-        given = [flag for flag, value in (options | forms).items() if value not in (None, False)]
-        if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} exclude each other; use one of them")
-        if self.calibrate and not options.keys() & given:
-            raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
-        if not given:
+        formed = [flag for flag, value in forms.items() if value is not None]
+        check_one([*self.options_given, *formed])
+        request = self.with_options(request)
+        if not formed:
             return request
-        [flag] = given
-        if request.guard is not None:
-            raise UsageError(f"--guard is for answers in words; leave it out, or {flag}")
-        if flag in forms:
-            changed = replace(request.generation, structured=self._form(fields))
-            return replace(request, generation=changed)
-        if request.generation.temperature > 0:
-            raise UsageError(f"{flag} scores options and samples nothing; leave --temperature out")
-        typed = self._options()
-        typed = typed.calibrated() if self.calibrate else typed
-        return replace(request, generation=replace(request.generation, typed=typed))
+        changed = replace(request.generation, structured=self._form(fields))
+        return replace(request, generation=changed)
 
     def _form(self, fields: str | None) -> StructuredOutput:
         if self.schema is not None:
             return StructuredOutput.from_file(self.schema)
         return StructuredOutput.from_fields(fields or "")
 
-    def _options(self) -> TypedOptions:
-        if self.choices is not None:
-            return TypedOptions.parse(self.choices)
-        return TypedOptions.yes_no() if self.score is None else TypedOptions.parse_score(self.score)
+
+def check_one(flags: Sequence[str]) -> None:
+    """Check that an answer isn't to be two things at once.
+
+    Raises:
+        UsageError: there are several flags.
+    """
+    if len(flags) > 1:
+        raise UsageError(f"{' and '.join(flags)} exclude each other; use one of them")
