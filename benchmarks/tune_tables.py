@@ -74,7 +74,7 @@ def tables(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> dict[
     """The tables of a model, by the names of their places in the page."""
     videos, test = read(file_of(data, name, "validation")), read(file_of(data, name, "test"))
     whole = data / name / f"whole{SUFFIX}"
-    guards = list(_guards(videos, test, ladders))
+    guards = list(guards_of(videos, test, ladders))
     return {
         **({f"tune-{name}": _tune(videos, test, whole)} if whole.exists() else {}),
         f"guard-{name}": _guard_table(videos, test, guards),
@@ -225,9 +225,10 @@ class Guarded:
     right: float
 
 
-def _guards(
+def guards_of(
     videos: Videos, test: Videos, ladders: Mapping[str, Sequence[str]]
 ) -> Iterator[Guarded]:
+    """What guards of these ladders do, for each bound, promise and number of videos."""
     for name, ladder in ladders.items():
         known, tested = _outcomes(videos, ladder), _outcomes(test, ladder)
         for alpha in ALPHAS:
@@ -331,7 +332,7 @@ class Points:
 def points_of(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> Points:
     """The points of a model."""
     videos = read(file_of(data, name, "validation"))
-    guards = list(_guards(videos, {}, ladders))
+    guards = list(guards_of(videos, {}, ladders))
     largest = max(one.size for one in guards)
     return Points(
         {
@@ -359,7 +360,7 @@ def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
             asked = [one.observation for each in videos.values() for one in each[row]]
             same = [getattr(one.certainty, signal) for one in asked if one.same]
             other = [getattr(one.certainty, signal) for one in asked if not one.same]
-            cells.append(f"{_auroc(same, other):.3f}" if same and other else "")
+            cells.append(f"{auroc(same, other):.3f}" if same and other else "")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     changed: list[str] = []
     for row in rows:
@@ -368,6 +369,6 @@ def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
     return "\n".join([*lines, f"| changed answers | {' | '.join(changed)} |"])
 
 
-def _auroc(high: Sequence[float], low: Sequence[float]) -> float:
+def auroc(high: Sequence[float], low: Sequence[float]) -> float:
     """The probability that one of `high` is above one of `low`; ties count half."""
     return fmean((a > b) + (a == b) / 2 for a in high for b in low)

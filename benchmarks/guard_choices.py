@@ -1,0 +1,203 @@
+"""A guard on typed answers and on words: both signals, on the same questions of `shapes`.
+
+Questions with letters, and those that yes or no answers, are asked as words and as options, under
+each budget of the guards of docs/tune.md. `python -m benchmarks.guard_choices` asks what isn't
+answered yet (an interrupted run resumes) and writes `docs/data/guard-choices.jsonl.xz`; `--report`
+makes the table of it, and `--write FILE` puts it into a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.page import ROOT, machine, put
+from benchmarks.raw_answers import DATA
+from benchmarks.tune import DTYPE, GUARDED, LADDERS, VIDEOS
+from benchmarks.tune_tables import Asked, Videos, auroc, guards_of
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.evaluation.eval_request import BUNDLED
+from dycoke_cli.evaluation.method_specs import parse_specs
+from dycoke_cli.evaluation.scoring.statistics import grouped
+from dycoke_cli.runs.journal import open_journal
+from dycoke_cli.tuning.observations import FILE, Observation, TuneJournal, key_of
+from dycoke_cli.version import running_commit
+
+NAME = "guard-choices"
+KEPT = DATA / f"{NAME}.jsonl.xz"
+OUT = Path("runs") / NAME
+SIGNALS = {
+    "words": ("least_probability", "words: smallest probability of a token"),
+    "options": ("least_margin", "options: margin"),
+}
+"""By the way of asking: the signal of the guard, and its title."""
+ALPHA, SIZE = 0.05, 120
+
+
+def questions(split: Split) -> dict[str, list[Item]]:
+    """The questions of a split that have options, by video."""
+    items = open_dataset("shapes").items(split)
+    kept = [item for item in items if not item.history and options_of(item)]
+    return grouped(kept, lambda item: item.video)
+
+
+def options_of(item: Item) -> tuple[str, ...]:
+    """The options of a question: its letters, or yes and no; none for all others."""
+    return ("yes", "no") if item.kind == "existence" else item.letters
+
+
+def ask(out: Path) -> None:
+    """Ask what isn't answered yet."""
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.models.load import load
+    from dycoke_cli.tuning.measuring import Baseline
+    from dycoke_cli.tuning.measuring_choices import BaselineChoices
+    from dycoke_cli.video import read
+
+    loaded = load(BUNDLED.model, **asdict(replace(BUNDLED.loading, dtype=DTYPE)))
+    dataset, specs = open_dataset("shapes"), parse_specs(",".join(GUARDED))
+    with open_journal(TuneJournal, out / FILE) as journal:
+        left = (i for i in asked_items() if not all(journal.get(key_of(one)) for one in _keys(i)))
+        session, shown = None, ""
+        for item in left:
+            if session is None or item.video != shown:
+                print(item.video, file=sys.stderr)
+                clip = read(str(dataset.file(item.video)), BUNDLED.sampling)
+                session, shown = VideoSession(loaded, clip), item.video
+            typed = replace(BUNDLED.generation, typed=TypedOptions(options_of(item)))
+            baselines = {
+                "words": Baseline(session, [item.question], BUNDLED.generation),
+                "options": BaselineChoices(session, [item.question], typed),
+            }
+            for by, base in baselines.items():
+                for spec in specs:
+                    method = spec.create()
+                    found = base.observations if spec.is_baseline else base.compare(method)
+                    journal.add(key_of({"item": item.id, "by": by, "row": spec.text}), found)
+
+
+def asked_items() -> Iterator[Item]:
+    """All questions, of the videos that the guards of docs/tune.md have."""
+    for split, videos in VIDEOS.items():
+        for items in islice(questions(split).values(), videos):
+            yield from items
+
+
+def _keys(item: Item) -> list[dict[str, str]]:
+    return [{"item": item.id, "by": by, "row": row} for by in SIGNALS for row in GUARDED]
+
+
+def export(out: Path) -> None:
+    """Write the answers to all questions that were asked in each way."""
+    journal = TuneJournal(out / FILE)
+    lines: list[dict[str, Any]] = [{"commit": running_commit(), "machine": machine()}]
+    for item in asked_items():
+        found = [(each, journal.get(key_of(each))) for each in _keys(item)]
+        if all(observations for _, observations in found):
+            for about, observations in found:
+                assert observations is not None
+                line = to_dict(observations[0])
+                lines.append({**about, **{k: v for k, v in line.items() if k != "question"}})
+    content = "".join(f"{json.dumps(line)}\n" for line in lines)
+    KEPT.write_bytes(lzma.compress(content.encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def read_kept(path: Path = KEPT) -> tuple[Mapping[str, Any], Mapping[str, Mapping[Split, Videos]]]:
+    """The header, and the answers by way of asking and split.
+
+    The field `least_probability` of a certainty is the signal of its way of asking.
+    """
+    dataset = open_dataset("shapes")
+    items = {item.id: (split, item) for split in VIDEOS for item in dataset.items(split)}
+    found: Any = {
+        by: {split: defaultdict(lambda: defaultdict(list)) for split in VIDEOS} for by in SIGNALS
+    }
+    with lzma.open(path, "rt") as file:
+        header, *lines = map(json.loads, file)
+    for line in lines:
+        (split, item), by, row = items[line.pop("item")], line.pop("by"), line.pop("row")
+        one: Observation = from_dict(Observation, line | {"question": item.question})
+        signal = getattr(one.certainty, SIGNALS[by][0])
+        one = replace(one, certainty=replace(one.certainty, least_probability=signal))
+        right = (
+            item.answer.lower().startswith(one.answer.lower())
+            if by == "options"
+            else dataset.score(item, one.answer).right
+        )
+        found[by][split][item.video][row].append(Asked(one, right))
+    return header, found
+
+
+def table(path: Path = KEPT) -> str:
+    """Markdown table: each signal under each guard, promised 5 %."""
+    header, found = read_kept(path)
+    lines = [
+        "| guard | signal | changed at the smallest budget | AUROC | changed under the guard "
+        "| held on the rest | held on test videos | tokens read |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for ladder, rows in LADDERS.items():
+        for by, (_, title) in SIGNALS.items():
+            videos, test = found[by]["validation"], found[by]["test"]
+            each = [one.observation for asked in videos.values() for one in asked[rows[0]]]
+            same = [one.certainty.least_probability for one in each if one.same]
+            other = [one.certainty.least_probability for one in each if not one.same]
+            [got] = [
+                one
+                for one in guards_of(videos, test, {ladder: rows})
+                if (one.alpha, one.size, one.on_average) == (ALPHA, SIZE, False)
+            ]
+            area = f"{auroc(same, other):.3f}" if same and other else "–"
+            lines.append(
+                f"| `{ladder}` | {title} | {len(other)} of {len(each)} | {area} "
+                f"| {100 * got.changed:.1f} % | {100 * got.held:.0f} % "
+                f"| {100 * (got.held_on_test or 0):.0f} % | {100 * got.tokens:.0f} % |"
+            )
+    videos, test = found["options"]["validation"], found["options"]["test"]
+    counts = [fmean(len(rows["none"]) for rows in part.values()) for part in (videos, test)]
+    notes = (
+        f"{len(videos)} validation and {len(test)} test videos of `shapes` with "
+        f"{counts[0]:.1f} and {counts[1]:.1f} questions each: those with letters, and those that "
+        "yes or no answers, each asked in words and with options. Bundled model in float32, 32 "
+        f"frames. The guards promise {100 * ALPHA:g} % with 95 % confidence from {SIZE} of the "
+        "validation videos; mean of 100 draws, checked on the rest and on the test videos, by "
+        "which nothing was chosen. Tokens: of all prefills, of those of the whole video. Commit "
+        f"{header['commit']}, {header['machine']}."
+    )
+    return "\n".join([*lines, "", notes])
+
+
+def main() -> None:
+    """Ask, or report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
+    parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
+    parser.add_argument("--report", action="store_true", help="make the table of what is kept")
+    parser.add_argument("--write", type=Path, help="with --report: into this page")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        if not arguments.export:
+            ask(arguments.out)
+        export(arguments.out)
+        return
+    made = table()
+    print(made)
+    if arguments.write is not None:
+        put(made, NAME, ROOT / arguments.write)
+
+
+if __name__ == "__main__":
+    main()
