@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dycoke_cli import StructuredOutput
 from dycoke_cli.answer.json_bounds import Bounds
 from dycoke_cli.runs.remote import remote_client
 from tests import documents
 from tests.cli.harness import CLIP, Outcome, run_here
+from tests.forms import NEEDS_LIBRARY
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
 TOLD = {
@@ -286,3 +289,113 @@ def test_what_is_refused(arguments: tuple[str | Path, ...], sentence: str) -> No
     run = run_here("ask", CLIP, *arguments, "-q", "What?")
     assert run.code == 2
     assert sentence in run.err
+
+
+def typed_reply(body: dict[str, Any], **told: Any) -> Reply:
+    """Of `dycoke serve`: the last option has a probability of .5, the others share the rest."""
+    options = body["structured_outputs"]["choice"]
+    shares = {text: 0.5 / (len(options) - 1) for text in options} | {options[-1]: 0.5}
+    status, answer = said(body, options[-1])
+    scoring = {
+        "texts": options, "log_probabilities": [-1.0] * len(options), "tokens": [1] * len(options),
+        "per_token": False, "ended": False, "prior": None, "mass": 0.9, "likeliest": "It",
+    }  # fmt: skip
+    answer["usage"]["dycoke"] = {"probabilities": shares, "scoring": scoring} | told
+    return status, answer
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (["--choices", "left,right,up"], ["left", "right", "up"]),
+        (["--yes-no", "--calibrate"], ["yes", "no"]),
+        (["--score", "1-3"], ["1", "2", "3"]),
+    ],
+)
+def test_options_are_scored_there(flags: list[str], options: list[str]) -> None:
+    with serving(typed_reply) as endpoint:
+        line = ask(endpoint, "What?", *flags, "--json").object
+        shown = ask(endpoint, "What?", *flags, "--quiet")
+    documents.valid(line, "answer", "remote")
+    body = endpoint.bodies[0]
+    assert body["structured_outputs"] == {"choice": options}
+    assert body.get("dycoke") == ({"calibrate": True} if "--calibrate" in flags else None)
+    rest = 0.5 / (len(options) - 1)
+    assert line["choice"] == line["answer"] == options[-1]
+    assert line["probabilities"] == {**dict.fromkeys(options, rest), options[-1]: 0.5}
+    assert line["margin"] == 0.5 - rest
+    assert line["scoring"]["mass"] == 0.9
+    assert line.get("mean") == (0.25 * 3 + 1.5 if "--score" in flags else None)
+    assert shown.out == f"{line['choice']} (50.0 %)\n"
+
+
+def test_options_go_with_a_method_and_in_a_batch(tmp_path: Path) -> None:
+    with serving(typed_reply) as endpoint:
+        flags = ("--yes-no", "--calibrate", "--method", "evs", "--server", endpoint.url)
+        run = run_here("batch", CLIP, "What?", *flags, "--frames", "4")
+    assert run.object["choice"] == "no"
+    [body] = endpoint.bodies
+    assert body["dycoke"] == {"calibrate": True, "method": "evs"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"probabilities": None},
+        {"probabilities": {"yes": 0.5}},
+        {"probabilities": {"yes": 0.5, "no": 0.4, "maybe": 0.1}},
+        {"probabilities": {"yes": 0.5, "no": "0.5"}},
+        {"probabilities": {"yes": 1.5, "no": -0.5}},
+        {"probabilities": [0.5, 0.5]},
+        {"scoring": None},
+        {"scoring": {"mass": 1}},
+    ],
+    ids=str,
+)
+def test_a_server_that_gives_no_probabilities(told: dict[str, Any]) -> None:
+    with serving(lambda body: typed_reply(body, **told)) as endpoint:
+        run = ask(endpoint, "What?", "--yes-no", "--quiet")
+    assert run.code == 2
+    [line] = run.err.splitlines()
+    assert "gives no probabilities of the options: only `dycoke serve` does" in line
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("flag", ["--fields", "--schema"])
+def test_a_form_is_asked_of_the_server(flag: str, tmp_path: Path) -> None:
+    form = StructuredOutput.from_fields("colour:str,count:int")
+    schema = json.loads(form.definition)
+    (tmp_path / "a.json").write_text(form.definition)
+    value = "colour:str,count:int" if flag == "--fields" else tmp_path / "a.json"
+
+    def reply(body: dict[str, Any]) -> Reply:
+        return said(body, '{"colour": "red", "count": 2}')
+
+    with serving(reply) as endpoint:
+        line = ask(endpoint, "What?", flag, value, "--json").object
+    documents.valid(line, "answer", "remote")
+    assert line["parsed"] == {"colour": "red", "count": 2}
+    [body] = endpoint.bodies
+    assert body["response_format"] == {
+        "type": "json_schema", "json_schema": {"name": "answer", "schema": schema}
+    }  # fmt: skip
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize(
+    ("text", "reason", "sentence"),
+    [
+        ("A red star.", "stop", "the server's answer isn't JSON: it doesn't support"),
+        ('{"a": "', "length", "isn't complete after 128 tokens; raise --max-new-tokens"),
+    ],
+)
+def test_what_is_not_of_the_form_is_an_error(text: str, reason: str, sentence: str) -> None:
+    def reply(body: dict[str, Any]) -> Reply:
+        status, answer = said(body, text)
+        answer["choices"][0]["finish_reason"] = reason
+        return status, answer
+
+    with serving(reply) as endpoint:
+        run = ask(endpoint, "What?", "--fields", "a:str", "--json")
+    assert run.code == 2
+    assert sentence in run.object["error"]["message"]

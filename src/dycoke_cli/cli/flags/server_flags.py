@@ -67,7 +67,7 @@ _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
     "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
     "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server", "plot",
-    "choices", "yes_no", "score", "calibrate", "schema", "by",
+    "by",
 )  # fmt: skip
 
 
@@ -91,8 +91,6 @@ class ServerFlags:
                 raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
             return
         local = [name for name in _LOCAL if name in given]
-        if ":" in (context.params.get("fields") or ""):  # with types they aren't keys to print
-            local.append("fields")
         if local:
             raise UsageError(
                 f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens, Windows
@@ -22,6 +22,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
+from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
@@ -203,10 +204,11 @@ class ServedModel:
         if applied is None and method is not None:
             applied = described(method)
         seed = read_or_none(Count, details.get("seed"))
+        reason: Literal["length", "stop"] = "length" if reply.reason == "length" else "stop"
+        text = reply.text.strip()
         return Answer(
             question=question.text,
-            answer=reply.text.strip(),
-            finish_reason="length" if reply.reason == "length" else "stop",
+            finish_reason=reason,
             seed=(options.seed if seed is None else seed) if options.temperature else None,
             model=Model(
                 name=valid(reply.model[:_LENGTH] or self.name),
@@ -225,6 +227,7 @@ class ServedModel:
             tokens_per_second=None,
             bytes=None,
             warnings=(*video.warnings, *_sentences(details.get("warnings"))),
+            **{"answer": text, **replied(options, text, reason, details)},
         )
 
     def knows_methods(self) -> bool:
@@ -270,7 +273,7 @@ class ServedModel:
         spec: str | None,
         max_tokens: int | None = None,
     ) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
+        extra = asked_for(options)
         if video.about is not None:
             extra["media_io_kwargs"] = {"video": video.about}
             own: dict[str, Any] = {}  # of dycoke serve
@@ -280,7 +283,7 @@ class ServedModel:
             if max_tokens is not None:
                 own["max_tokens"] = max_tokens
             if own:
-                extra["dycoke"] = own
+                extra["dycoke"] = extra.get("dycoke", {}) | own
         return {
             "model": self.name,
             "messages": _messages(question, video),
