@@ -1,9 +1,9 @@
 """A guard on typed answers and on words: both signals, on the same questions of `shapes`.
 
-Questions with letters, and those that yes or no answers, are asked as words and as options, under
-each budget of the guards of docs/tune.md. `python -m benchmarks.guard_choices` asks what isn't
-answered yet (an interrupted run resumes) and writes `docs/data/guard-choices.jsonl.xz`; `--report`
-makes the table of it, and `--write FILE` puts it into a page.
+Questions with letters, and those that yes or no answers, are asked with options under each budget
+of the guards of docs/tune.md; `benchmarks.tune` asked them in words. Without flags, what isn't
+answered yet is asked (an interrupted run resumes), and `docs/data/guard-choices.jsonl.xz` written.
+`--report` makes the table of it, and `--write FILE` puts it into a page.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 
 from benchmarks.page import ROOT, machine, put
 from benchmarks.raw_answers import DATA
-from benchmarks.tune import DTYPE, GUARDED, LADDERS, VIDEOS
-from benchmarks.tune_tables import Asked, Videos, auroc, guards_of
+from benchmarks.tune import DTYPE, GUARDED, LADDERS
+from benchmarks.tune_tables import Asked, Videos, auroc, file_of, guards_of
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.typed_options import TypedOptions
@@ -45,6 +45,8 @@ SIGNALS = {
 }
 """By the way of asking: the signal of the guard, and its title."""
 ALPHA, SIZE = 0.05, 120
+VIDEOS: dict[Split, int] = {"validation": 160, "test": 40}
+"""The first of those that `benchmarks.tune` asked about."""
 
 
 def questions(split: Split) -> dict[str, list[Item]]:
@@ -63,7 +65,6 @@ def ask(out: Path) -> None:
     """Ask what isn't answered yet."""
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
-    from dycoke_cli.tuning.measuring import Baseline
     from dycoke_cli.tuning.measuring_choices import BaselineChoices
     from dycoke_cli.video import read
 
@@ -78,30 +79,25 @@ def ask(out: Path) -> None:
                 clip = read(str(dataset.file(item.video)), BUNDLED.sampling)
                 session, shown = VideoSession(loaded, clip), item.video
             typed = replace(BUNDLED.generation, typed=TypedOptions(options_of(item)))
-            baselines = {
-                "words": Baseline(session, [item.question], BUNDLED.generation),
-                "options": BaselineChoices(session, [item.question], typed),
-            }
-            for by, base in baselines.items():
-                for spec in specs:
-                    method = spec.create()
-                    found = base.observations if spec.is_baseline else base.compare(method)
-                    journal.add(key_of({"item": item.id, "by": by, "row": spec.text}), found)
+            base = BaselineChoices(session, [item.question], typed)
+            for spec in specs:
+                found = base.observations if spec.is_baseline else base.compare(spec.create())
+                journal.add(key_of({"item": item.id, "by": "options", "row": spec.text}), found)
 
 
 def asked_items() -> Iterator[Item]:
-    """All questions, of the videos that the guards of docs/tune.md have."""
+    """All questions."""
     for split, videos in VIDEOS.items():
         for items in islice(questions(split).values(), videos):
             yield from items
 
 
 def _keys(item: Item) -> list[dict[str, str]]:
-    return [{"item": item.id, "by": by, "row": row} for by in SIGNALS for row in GUARDED]
+    return [{"item": item.id, "by": "options", "row": row} for row in GUARDED]
 
 
 def export(out: Path) -> None:
-    """Write the answers to all questions that were asked in each way."""
+    """Write the answers to all questions that were asked under each budget."""
     journal = TuneJournal(out / FILE)
     lines: list[dict[str, Any]] = [{"commit": running_commit(), "machine": machine()}]
     for item in asked_items():
@@ -110,7 +106,8 @@ def export(out: Path) -> None:
             for about, observations in found:
                 assert observations is not None
                 line = to_dict(observations[0])
-                lines.append({**about, **{k: v for k, v in line.items() if k != "question"}})
+                kept = {key: value for key, value in line.items() if key != "question"}
+                lines.append({"item": about["item"], "row": about["row"], **kept})
     content = "".join(f"{json.dumps(line)}\n" for line in lines)
     KEPT.write_bytes(lzma.compress(content.encode(), preset=9 | lzma.PRESET_EXTREME))
 
@@ -120,25 +117,34 @@ def read_kept(path: Path = KEPT) -> tuple[Mapping[str, Any], Mapping[str, Mappin
 
     The field `least_probability` of a certainty is the signal of its way of asking.
     """
-    dataset = open_dataset("shapes")
-    items = {item.id: (split, item) for split in VIDEOS for item in dataset.items(split)}
+    items = {item.id: item for item in asked_items()}
+    with lzma.open(path, "rt") as file:
+        header, *lines = map(json.loads, file)
+    known = {line["item"] for line in lines}
     found: Any = {
         by: {split: defaultdict(lambda: defaultdict(list)) for split in VIDEOS} for by in SIGNALS
     }
-    with lzma.open(path, "rt") as file:
-        header, *lines = map(json.loads, file)
-    for line in lines:
-        (split, item), by, row = items[line.pop("item")], line.pop("by"), line.pop("row")
-        one: Observation = from_dict(Observation, line | {"question": item.question})
-        signal = getattr(one.certainty, SIGNALS[by][0])
-        one = replace(one, certainty=replace(one.certainty, least_probability=signal))
-        right = (
-            item.answer.lower().startswith(one.answer.lower())
-            if by == "options"
-            else dataset.score(item, one.answer).right
-        )
-        found[by][split][item.video][row].append(Asked(one, right))
+    for split in VIDEOS:
+        of_split = {item.id for item in open_dataset("shapes").items(split)} & known
+        with lzma.open(file_of(DATA, "shipped", split), "rt", encoding="utf-8") as file:
+            next(file)
+            words = [line for line in map(json.loads, file) if line["row"] in GUARDED]
+        for by, every in (("words", words), ("options", lines)):
+            for line in every:
+                if line["item"] in of_split:
+                    asked = _asked(items[line["item"]], by, line)
+                    found[by][split][items[line["item"]].video][line["row"]].append(asked)
     return header, found
+
+
+def _asked(item: Item, by: str, line: Mapping[str, Any]) -> Asked:
+    fields = {key: value for key, value in line.items() if key not in ("video", "item", "row")}
+    one: Observation = from_dict(Observation, fields | {"question": item.question})
+    signal = getattr(one.certainty, SIGNALS[by][0])
+    one = replace(one, certainty=replace(one.certainty, least_probability=signal))
+    if by == "options" and item.kind == "existence":
+        return Asked(one, item.answer.lower().startswith(one.answer))
+    return Asked(one, open_dataset("shapes").score(item, one.answer).right)
 
 
 def table(path: Path = KEPT) -> str:

@@ -58,7 +58,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # OpenAI
     ({"n": 2}, "n"), ({"n": True}, "n"), ({"stop": [".", 3]}, "stop[1]"),
     ({"logprobs": 2}, "logprobs"), ({"top_logprobs": 5}, "top_logprobs"),
-    ({"tools": [TOOL]}, "tools"),
+    ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tools": "f"}, "tools"),
+    ({"tools": [{"type": "function", "function": TOOL}]}, "tools[0].function.type"),
     ({"tool_choice": "required"}, "tool_choice"), ({"functions": [{}]}, "functions"),
     ({"response_format": {"type": "json_object", "x": 1}}, "response_format.x"),
     ({"response_format": {"type": "grammar"}}, "response_format.type"),

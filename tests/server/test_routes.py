@@ -15,9 +15,11 @@ from unittest.mock import Mock
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.incoming import BodyLimits
+from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
 
 CHAT = "/v1/chat/completions"
@@ -528,3 +530,35 @@ def test_options_of_a_choice_share_no_batch_with_a_text(server: Running) -> None
     assert sorted(map(sorted, server.pretended.batches)) in (
         [["q0"], ["q1"], ["q2"], ["q3"]], [["q0", "q3"], ["q1"], ["q2"]]
     )  # fmt: skip
+
+
+class Star(BaseModel):
+    colour: str
+    points: int
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_object_of_a_class_is_parsed(server: Running, stream: bool) -> None:
+    """The pretended model answers with the question, which is such an object here."""
+    star = Star(colour="red", points=5)
+    content: Any = [
+        {"type": "video_url", "video_url": {"url": VIDEO}},
+        {"type": "text", "text": star.model_dump_json()},
+    ]
+    request: Any = {
+        "model": "mini",
+        "messages": [{"role": "user", "content": content}],
+        "response_format": Star,
+    }
+    url = f"http://127.0.0.1:{server.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        if stream:
+            with client.chat.completions.stream(**request) as events:
+                reply = events.get_final_completion()
+        else:
+            reply = client.chat.completions.parse(**request)
+    assert reply.choices[0].message.parsed == star
+    [options] = server.pretended.options
+    assert options.structured is not None
+    assert options.structured.properties == ("colour", "points")

@@ -13,6 +13,8 @@ from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     JSON_SCHEMA,
     RESPONSE_FORMAT,
+    TEXT,
+    TEXT_FORMAT,
     flag_of,
     list_of,
     text_of,
@@ -27,7 +29,8 @@ def answer_format(
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
     Args:
-        body: of the request, with OpenAI's `response_format` and vLLM's older `guided_choice`.
+        body: of the request, with OpenAI's `response_format` (`text` in /v1/responses) and vLLM's
+            older `guided_choice`.
         structured: its `structured_outputs`, as of vLLM.
         calibrate: its `dycoke.calibrate`.
 
@@ -37,7 +40,11 @@ def answer_format(
         ModelError: the library of forms isn't installed.
     """
     typed = _typed(body, structured, calibrate)
-    forms = [*_response_format(body.get("response_format")), *_structured(structured)]
+    forms = [
+        *_response_format(body.get("response_format")),
+        *_text(body.get("text")),
+        *_structured(structured),
+    ]
     paths = [*(["structured_outputs.choice"] if typed else []), *(path for path, _, _ in forms)]
     if len(paths) > 1:
         raise Refused(400, f"send {paths[0]} or {paths[1]}, not both", parameter=paths[1])
@@ -58,22 +65,38 @@ _Form = tuple[str, Any, str]
 def _response_format(given: Any) -> Iterator[_Form]:
     if given is None:
         return
-    path = RESPONSE_FORMAT.name
-    found = RESPONSE_FORMAT.object(given, path)
-    match found.get("type"):
-        case "text":
-            return
-        case "json_object":
-            yield path, "json", _ANY_OBJECT
-        case "json_schema":
-            inner = JSON_SCHEMA.object(found.get("json_schema"), JSON_SCHEMA.name)
-            yield _schema(inner.get("schema"), f"{JSON_SCHEMA.name}.schema")
-        case _:
-            raise Refused(
-                400,
-                "response_format.type must be text, json_object or json_schema",
-                parameter=f"{path}.type",
-            )
+    found = RESPONSE_FORMAT.object(given, RESPONSE_FORMAT.name)
+    if _has_schema(found, RESPONSE_FORMAT.name):
+        inner = JSON_SCHEMA.object(found.get("json_schema"), JSON_SCHEMA.name)
+        yield _schema(inner.get("schema"), f"{JSON_SCHEMA.name}.schema")
+    elif found["type"] == "json_object":
+        yield RESPONSE_FORMAT.name, "json", _ANY_OBJECT
+
+
+def _text(given: Any) -> Iterator[_Form]:
+    """The form of /v1/responses, whose schema is beside its type."""
+    if given is None or (given := TEXT.object(given, TEXT.name).get("format")) is None:
+        return
+    found = TEXT_FORMAT.object(given, TEXT_FORMAT.name)
+    if _has_schema(found, TEXT_FORMAT.name):
+        yield _schema(found.get("schema"), f"{TEXT_FORMAT.name}.schema")
+    elif found["type"] == "json_object":
+        yield TEXT_FORMAT.name, "json", _ANY_OBJECT
+
+
+def _has_schema(found: Mapping[str, Any], path: str) -> bool:
+    """Whether the form is a schema.
+
+    Raises:
+        Refused: it is none that there is.
+    """
+    if found.get("type") not in ("text", "json_object", "json_schema"):
+        raise Refused(
+            400,
+            f"{path}.type must be text, json_object or json_schema",
+            parameter=f"{path}.type",
+        )
+    return bool(found["type"] == "json_schema")
 
 
 def _structured(given: Mapping[str, Any]) -> Iterator[_Form]:

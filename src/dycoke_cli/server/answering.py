@@ -17,6 +17,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.inspecting import MOST_FRAMES, InspectionResult, TextDelta, checked
+from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
@@ -119,6 +120,7 @@ class Chatting(Answering):
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         super().__init__(service, request, http)
         self._reply = Reply(service.defaults.model, request.include_usage)
+        self._parsed = self._new_parser()
 
     @classmethod
     def read(cls, body: bytes, service: Service) -> ChatRequest:
@@ -126,6 +128,13 @@ class Chatting(Answering):
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
             raise Refused(400, "dycoke.against is for POST /inspect")
+        if request.has_tool_turns and service.calls is None:
+            raise Refused(
+                400,
+                f"{service.defaults.model} can't call tools: its chat template takes none, or "
+                "nothing here parses its calls; leave tools out",
+                parameter="tools",
+            )
         return request
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -137,16 +146,30 @@ class Chatting(Answering):
             if found is None:
                 yield STILL_HERE
             elif isinstance(found, str):
-                yield self._reply.text(found, index)
+                for piece in self._parsed.add(found):
+                    yield self._reply.piece(piece, index)
             elif isinstance(found, Answer):
-                yield self._reply.end(found, index)
+                for piece in self._parsed.end():
+                    yield self._reply.piece(piece, index)
+                yield self._reply.end(found, self._parsed, index)
+                self._parsed = self._new_parser()
                 more = not self._ended
                 yield self._reply.first(index + 1) if more else self._reply.last(self._answers)
             elif isinstance(found, BaseException):
                 yield event(refused(found).document)
 
     def _document(self) -> dict[str, Any]:
-        return self._reply.whole(self._answers)
+        parsed = []
+        for answer in self._answers:
+            one = self._new_parser()
+            one.add(answer.answer)
+            one.end()
+            parsed.append(one)
+        return self._reply.whole(self._answers, parsed)
+
+    def _new_parser(self) -> ParsedAnswer:
+        calls, tools = self._service.calls, self.request.tools
+        return ParsedAnswer(calls.parser(tools) if tools and calls is not None else None)
 
 
 class Inspecting(Answering):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
+from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.runs.in_windows import check_windows
 from dycoke_cli.server.bodies import parse_json
@@ -26,6 +27,7 @@ from dycoke_cli.server.request_keys import (
     options_of,
     text_of,
 )
+from dycoke_cli.server.tools import offered
 from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
@@ -64,6 +66,17 @@ class ChatRequest:
     answers: int = 1
     max_tokens: int | None = None
 
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """Tools that the answer may call."""
+        return tools_of(self.question)
+
+    @property
+    def has_tool_turns(self) -> bool:
+        """Whether a turn has to do with tools."""
+        texts = (self.question, *(text for turn in self.history for text in turn))
+        return any(isinstance(text, ToolTurn) for text in texts)
+
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body.
@@ -81,9 +94,16 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     check_model(given, defaults)
     videos, turns = turns_of(chat_messages(given.get("messages")))
     question, history = last_question(turns)
+    tools = offered(given)
+    if tools:
+        question = _with_tools(question, tools)
     sampling, times = frames_of(given, videos, defaults.sampling, most_frames)
     method, against = methods(given)
     options = generation(given, defaults.generation)
+    if tools and (options.typed is not None or options.structured is not None):
+        raise Refused(
+            400, "an answer of a given form calls no tools: leave tools out", parameter="tools"
+        )
     most = max_tokens(given, defaults.max_tokens)
     check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
     return ChatRequest(
@@ -118,9 +138,15 @@ def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
         Refused: it has no text.
     """
     *history, (question, _) = turns
-    if not question.strip():
+    if not question.strip() and not isinstance(question, ToolTurn):
         raise Refused(400, "the last message has no text: put a question beside the video")
     return question, tuple(history)
+
+
+def _with_tools(question: str, tools: Sequence[Mapping[str, Any]]) -> ToolTurn:
+    if isinstance(question, ToolTurn):
+        return question.with_tools(tools)
+    return ToolTurn([text_message("user", question)], tools)
 
 
 def frames_of(

@@ -102,6 +102,8 @@ def checked(request: ChatRequest) -> ChatRequest:
         )
     if len(request.videos) != 1 or request.history:
         raise Refused(400, "an inspection is of one question about one video")
+    if request.has_tool_turns:
+        raise Refused(400, "tools are for POST /v1/chat/completions", parameter="tools")
     generation = request.generation
     if request.answers > 1 or generation.tokens is not None:
         raise Refused(

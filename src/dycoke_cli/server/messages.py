@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     IMAGE_URL,
@@ -18,6 +19,7 @@ from dycoke_cli.server.request_keys import (
     object_of,
     text_of,
 )
+from dycoke_cli.server.tools import calling, result
 
 Turns = list[tuple[str, str]]
 """Questions with their answers; the last one has an empty answer."""
@@ -76,7 +78,7 @@ def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ..
     next question, or where it stands within one.
 
     Args:
-        messages: role and parts of each.
+        messages: role and parts of each. Those that have to do with tools are a `ToolTurn`.
 
     Raises:
         Refused: their order isn't one of questions and answers, or there are too many videos.
@@ -91,14 +93,19 @@ def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ..
     for role, parts in messages:
         shown = [part for part in merged(parts) if isinstance(part, VideoPart)]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
+        turn = next((part for part in parts if isinstance(part, ToolTurn)), None)
         if shown and role != "user":
             raise Refused(400, "only messages of the user have videos")
         videos += shown
         if role == "assistant":
             if not open_turn:
                 raise Refused(400, "a message of the assistant must follow one of the user")
-            turns[-1] = (turns[-1][0], text)
+            turns[-1] = (turns[-1][0], text if turn is None else turn)
             open_turn = False
+        elif turn is not None:
+            turns, open_turn = _with_result(turns, turn, open_turn=open_turn), True
+        elif open_turn and isinstance(earlier := turns[-1][0], ToolTurn):
+            turns[-1] = (earlier.with_message(text_message(role, text)), "")
         elif open_turn:
             apart = "\n" if role == "user" else "\n\n"
             question = max(between, apart, key=len).join(filter(None, (turns[-1][0], text)))
@@ -113,6 +120,27 @@ def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ..
     if len(videos) > _MOST_VIDEOS:
         raise Refused(400, f"there may be {_MOST_VIDEOS} videos, not {len(videos)}")
     return tuple(videos), turns
+
+
+def _with_result(turns: Turns, result: ToolTurn, *, open_turn: bool) -> Turns:
+    """The turns with the result of a tool, which is asked about like a question.
+
+    Args:
+        turns: before it.
+        result: of one call.
+        open_turn: whether the last one has no answer yet.
+
+    Raises:
+        Refused: no call is before it.
+    """
+    *others, (question, answer) = turns or [("", "")]
+    if open_turn and isinstance(question, ToolTurn):
+        for message in result.messages:
+            question = question.with_message(message)
+        return [*others, (question, "")]
+    if open_turn or not isinstance(answer, ToolTurn):
+        raise Refused(400, "a message of a tool must follow one of the assistant with tool_calls")
+    return [*turns, (result, "")]
 
 
 def merged(parts: Parts) -> list[VideoPart | str]:
@@ -176,15 +204,28 @@ def _message(given: Any, path: str) -> tuple[str, Parts]:
     """The role of a message, and its parts."""
     role = object_of(given, "a message").get("role")
     if not isinstance(role, str) or role not in MESSAGES:
-        raise Refused(400, "the role of a message must be system, user or assistant")
-    content = MESSAGES[role].object(given, path).get("content")
-    path = f"{path}.content"
-    if content is None:
-        return role, []
-    if isinstance(content, str):
-        return role, [text_of(content, path)]
-    parts = enumerate(list_of(content, path))
-    return role, [part_of(part, f"{path}[{number}]") for number, part in parts]
+        raise Refused(400, "the role of a message must be system, user, assistant or tool")
+    message = MESSAGES[role].object(given, path)
+    parts = _content(message.get("content"), f"{path}.content")
+    calls = message.get("tool_calls")
+    if role != "tool" and not calls:
+        return role, parts
+    if any(isinstance(part, VideoPart) for part in parts):
+        raise Refused(400, "only messages of the user have videos")
+    text = "\n".join(part for part in parts if isinstance(part, str) and part)
+    if role == "tool":
+        return role, [result(text, message.get("tool_call_id"), path)]
+    return role, [calling(calls, text, f"{path}.tool_calls")]
+
+
+def _content(given: Any, path: str) -> list[VideoPart | str]:
+    """The parts of a message."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [text_of(given, path)]
+    parts = enumerate(list_of(given, path))
+    return [part_of(part, f"{path}[{number}]") for number, part in parts]
 
 
 def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:

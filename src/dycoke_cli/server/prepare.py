@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
+from dycoke_cli.models.prompts.tool_turns import tools_text
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
@@ -48,7 +49,8 @@ def check_text(request: ChatRequest, context: int) -> None:
     Raises:
         Refused: the text is too long, or the answer may be as long as the context.
     """
-    texts = (request.question, *(text for turn in request.history for text in turn))
+    turns = [text for turn in request.history for text in turn]
+    texts = (request.question, tools_text(request.question), *turns)
     size = sum(len(text.encode()) for text in texts)
     if size > context * _BYTES_PER_TOKEN:
         raise Refused(

@@ -11,6 +11,7 @@ from uuid import uuid4
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
 from dycoke_cli.answer.token_logprobs import TokenLogprob
+from dycoke_cli.server.parsed_answer import NumberedCall, ParsedAnswer
 from dycoke_cli.unicode import to_json
 
 DONE = b"data: [DONE]\n\n"
@@ -34,16 +35,21 @@ class Reply:
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """The object of answers that aren't streamed."""
+    def whole(self, answers: Sequence[Answer], parsed: Sequence[ParsedAnswer]) -> dict[str, Any]:
+        """The object of answers that aren't streamed.
+
+        Args:
+            answers: to one prompt.
+            parsed: their texts and calls.
+        """
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": answer.answer, "refusal": None},
+                "message": {"role": "assistant", **found.content, "refusal": None},
                 "logprobs": _logprobs(answer),
-                "finish_reason": _end(answer),
+                "finish_reason": _end(answer, found),
             }
-            for index, answer in enumerate(answers)
+            for index, (answer, found) in enumerate(zip(answers, parsed, strict=True))
         ]
         return {**self._head("chat.completion"), "choices": choices, "usage": usage(answers)}
 
@@ -51,13 +57,15 @@ class Reply:
         """The chunk before all text of an answer."""
         return self._chunk(index, {"role": "assistant", "content": ""})
 
-    def text(self, piece: str, index: int = 0) -> bytes:
-        """A chunk of an answer."""
-        return self._chunk(index, {"content": piece})
+    def piece(self, piece: str | NumberedCall, index: int = 0) -> bytes:
+        """A chunk of an answer: text, or a whole call."""
+        if isinstance(piece, str):
+            return self._chunk(index, {"content": piece})
+        return self._chunk(index, {"tool_calls": [{"index": piece.index, **piece.document}]})
 
-    def end(self, answer: Answer, index: int = 0) -> bytes:
-        """The chunk behind all text of an answer, with the log-probabilities of all its tokens."""
-        return self._chunk(index, {}, _end(answer), _logprobs(answer))
+    def end(self, answer: Answer, parsed: ParsedAnswer, index: int = 0) -> bytes:
+        """The chunk behind all of an answer, with the log-probabilities of all its tokens."""
+        return self._chunk(index, {}, _end(answer, parsed), _logprobs(answer))
 
     def last(self, answers: Sequence[Answer]) -> bytes:
         """What ends a stream."""
@@ -69,7 +77,7 @@ class Reply:
     def _chunk(
         self,
         index: int,
-        delta: dict[str, str],
+        delta: dict[str, Any],
         end: str | None = None,
         logprobs: dict[str, Any] | None = None,
     ) -> bytes:
@@ -162,5 +170,7 @@ def _logprobs(answer: Answer) -> dict[str, Any] | None:
     return {"content": token_logprobs(answer.logprobs), "refusal": None}
 
 
-def _end(answer: Answer) -> str:
-    return "length" if answer.finish_reason == "length" else "stop"
+def _end(answer: Answer, parsed: ParsedAnswer) -> str:
+    if answer.finish_reason == "length":
+        return "length"
+    return "tool_calls" if parsed.calls else "stop"

@@ -77,15 +77,14 @@ BODY = Keys(
             "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
             "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "n",
             "logprobs", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
-            "structured_outputs", "guided_choice", "response_format",
+            "structured_outputs", "guided_choice", "response_format", "tools", "tool_choice",
+            "parallel_tool_calls",
         )
     ),
     neutral={
         # OpenAI
         "presence_penalty": _ZERO, "frequency_penalty": _ZERO, "logit_bias": ({},),
-        "tools": _EMPTY,
-        "tool_choice": ("none",), "parallel_tool_calls": (False, True), "functions": _EMPTY,
-        "function_call": ("none",), "audio": _NONE,
+        "functions": _EMPTY, "function_call": ("none",), "audio": _NONE,
         "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": _NONE,
         "verbosity": ("medium",), "web_search_options": _NONE, "moderation": _NONE,
         "service_tier": ("auto", "default"), "store": _OFF,
@@ -162,20 +161,30 @@ _MESSAGE = frozenset(("role", "content"))
 _QUESTION = Keys("message (user, system, developer)", _MESSAGE, {"name": _NONE})
 _ANSWER = Keys(
     "message (assistant)",
-    _MESSAGE,
+    _MESSAGE | {"tool_calls"},
     {
         "name": _NONE, "refusal": _NONE, "annotations": _EMPTY, "audio": _NONE,
-        "tool_calls": _EMPTY, "function_call": _NONE, "reasoning": ("",),
+        "function_call": _NONE, "reasoning": ("",),
         "reasoning_content": ("",),
     },
 )  # fmt: skip
+_RESULT = Keys("message (tool)", _MESSAGE | {"tool_call_id"}, {"name": _NONE})
 MESSAGES = {
     "user": _QUESTION,
     "system": _QUESTION,
     "developer": _QUESTION,
     "assistant": _ANSWER,
+    "tool": _RESULT,
 }
 """Keys of a message, by its role."""
+TOOL = Keys("tools", frozenset(("type", "function")))
+FUNCTION = Keys(
+    "tools.function", frozenset(("name", "description", "parameters")), {"strict": _OFF}
+)
+CALL = Keys(
+    "tool_calls", frozenset(("function", "id")), {"type": ("function",)}, frozenset(("index",))
+)
+CALLED = Keys("tool_calls.function", frozenset(("name", "arguments")))
 
 _ADVICE = "media_io_kwargs.video chooses the frames"
 _HINTS = frozenset(("cache_control", "prompt_cache_breakpoint"))
@@ -204,14 +213,14 @@ RESPONSES = Keys(
             "model", "input", "instructions", "previous_response_id", "store", "metadata", "stream",
             "stream_options", "max_output_tokens", "temperature", "top_p", "top_k", "min_p",
             "repetition_penalty", "seed", "stop", "include", "top_logprobs", "media_io_kwargs",
-            "mm_processor_kwargs", "dycoke", "structured_outputs",
+            "mm_processor_kwargs", "dycoke", "structured_outputs", "text",
         )
     ),
     neutral={
         "background": _OFF, "conversation": _NONE, "context_management": _NONE,
         "max_tool_calls": _NONE, "moderation": _NONE, "parallel_tool_calls": (False, True),
         "prompt": _NONE, "reasoning": ({},), "service_tier": ("auto", "default"),
-        "text": ({}, {"format": {"type": "text"}}), "tool_choice": ("none", "auto"),
+        "tool_choice": ("none", "auto"),
         "tools": _EMPTY, "truncation": ("disabled",),
     },
     unused=frozenset(
@@ -222,6 +231,12 @@ RESPONSES = Keys(
     ),
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""
+TEXT = Keys("text", frozenset(("format",)), {"verbosity": ("medium",)})
+TEXT_FORMAT = Keys(
+    "text.format",
+    frozenset(("type", "schema")),
+    unused=frozenset(("name", "description", "strict")),
+)
 RESPONSES_STREAM = Keys("stream_options", frozenset(), {"include_obfuscation": _OFF})
 _ITEM = frozenset(("type", "role", "content"))
 _ASKED = Keys("input (user, system, developer)", _ITEM, {"status": ("completed",), "id": _NONE})
@@ -242,13 +257,15 @@ INPUT_IMAGE = Keys(
 )
 
 ALL_OF_RESPONSES = (
-    RESPONSES, RESPONSES_STREAM, _ASKED, _SAID, INPUT_TEXT, INPUT_IMAGE, OUTPUT_TEXT,
+    RESPONSES, RESPONSES_STREAM, TEXT, TEXT_FORMAT, _ASKED, _SAID, INPUT_TEXT, INPUT_IMAGE,
+    OUTPUT_TEXT,
 )  # fmt: skip
 """The keys of the objects that only requests to /v1/responses have."""
 ALL = (
     BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
     VIDEO_IO,
-    _QUESTION, _ANSWER, *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL,
+    TOOL, FUNCTION, _QUESTION, _ANSWER, CALL, CALLED, _RESULT, *PARTS.values(), VIDEO_URL,
+    INPUT_VIDEO, IMAGE_URL,
 )  # fmt: skip
 """The keys of all objects of a request."""
 

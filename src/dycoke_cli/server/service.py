@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
@@ -14,6 +15,9 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import FitsContext, ReadClip
 from dycoke_cli.server.responses.response_store import ResponseStore
 from dycoke_cli.server.session_cache import SessionCache
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.prompts.tool_calls import CallFormat
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Service:
         context: tokens of the model's context; None where it isn't known.
         fits: checks the frames of a video before they are decoded.
         responses: conversations that clients may go on from.
+        calls: how the model calls tools; None where it can't.
     """
 
     defaults: Request
@@ -47,4 +52,5 @@ class Service:
     context: int | None = None
     fits: FitsContext = lambda plan, method, new: None
     responses: ResponseStore = field(default_factory=ResponseStore)
+    calls: CallFormat | None = None
     started: int = field(default_factory=lambda: int(time.time()))

@@ -69,6 +69,7 @@ def start_service(
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.audio_rate import listening
+        from dycoke_cli.models.prompts.tool_calls import CallFormat
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.engine_thread import EngineThread
         from dycoke_cli.server.incoming import BodyLimits
@@ -102,6 +103,7 @@ def start_service(
         bodies=BodyLimits(limits.body_mib * _MIB),
         context=loaded.context_length,
         fits=partial(check_plan, unloaded),
+        calls=CallFormat.of(loaded.processor, loaded.model),
     )
 
 

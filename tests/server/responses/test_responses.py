@@ -10,7 +10,9 @@ from unittest.mock import Mock
 import openai
 import pytest
 from openai.types.responses import Response
+from pydantic import BaseModel
 
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.server.media_options import FrameTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
@@ -18,6 +20,7 @@ from dycoke_cli.server.responses import response_store
 from dycoke_cli.server.responses.response_store import HeldResponse, ResponseStore
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.video.sampling import Sampling
+from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import VIDEO, Running, running
 from tests.server.test_chat_request import DEFAULTS, MOST
 
@@ -170,6 +173,10 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
     [
         ("What?", {"tools": [{"type": "web_search"}]}, "tools"),
         ("What?", {"background": True}, "background"),
+        ("What?", {"text": {"verbosity": "low"}}, "text.verbosity"),
+        ("What?", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
+        ("What?", {"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
+        ("What?", {"text": {"format": {"type": "text", "json_schema": {}}}}, "json_schema"),
         ("What?", {"reasoning": {"effort": "low"}}, "reasoning"),
         ("What?", {"max_tokens": 5}, "max_tokens"),
         ("What?", {"n": 2}, "n"),
@@ -222,3 +229,44 @@ def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.find("r5") is None
     store.keep("r6", held(100))
     assert store.find("r6") is not None
+
+
+class Star(BaseModel):
+    colour: str
+    points: int
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_object_of_a_class_is_parsed(
+    server: Running, client: openai.OpenAI, stream: bool
+) -> None:
+    """The pretended model answers with the question, which is such an object here."""
+    text = Star(colour="red", points=5).model_dump_json()
+    if stream:
+        with client.responses.stream(model="mini", input=text, text_format=Star) as events:
+            reply: Any = events.get_final_response()
+    else:
+        reply = client.responses.parse(model="mini", input=text, text_format=Star)
+    assert reply.output_parsed == Star(colour="red", points=5)
+    assert reply.text.format.type == "json_schema"
+    assert reply.text.format.schema_["properties"].keys() == {"colour", "points"}
+    chat = read(text, text={"format": reply.text.format.to_dict()}).chat
+    assert chat.generation.structured is not None
+    assert json.loads(chat.generation.structured.definition) == reply.text.format.schema_
+
+
+@NEEDS_LIBRARY
+def test_the_form_of_text() -> None:
+    for given in (
+        None,
+        {},
+        {"format": None},
+        {"format": {"type": "text"}},
+        {"verbosity": "medium"},
+    ):
+        assert read("What?", text=given).chat.generation.structured is None
+    found = read("What?", text={"format": {"type": "json_object"}}).chat.generation.structured
+    assert found == StructuredOutput("json", '{"type": "object"}')
+    with pytest.raises(Refused, match=r"text\.format or structured_outputs\.regex, not both"):
+        read("?", text={"format": {"type": "json_object"}}, structured_outputs={"regex": "a"})

@@ -8,7 +8,7 @@ the same result on a slow or busy machine.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -64,22 +64,30 @@ def check_template(processor: Any) -> None:
             raise _unusable(f"it has {value}, which no real one has")
 
 
-def render(processor: Any, conversation: Sequence[Any], *, answered: bool = False) -> str:
+def render(
+    processor: Any,
+    conversation: Sequence[Any],
+    *,
+    answered: bool = False,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Render a conversation with the stock template, up to where the answer begins.
 
     Args:
         processor: stock, with a checked template.
         conversation: messages for `apply_chat_template`.
         answered: whether the last message is the answer.
+        tools: that the answer may call.
 
     Raises:
         ModelError: the template fails, or exceeds its limits.
     """
+    more = {"tools": [*tools]} if tools else {}
     try:
         with memory_limited(_MAX_BYTES):
             return _counted(
                 lambda: processor.apply_chat_template(
-                    conversation, add_generation_prompt=not answered
+                    conversation, add_generation_prompt=not answered, **more
                 )
             )
     except _TooLongError as error:

@@ -6,7 +6,7 @@ depend on the question.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from dycoke_cli.models.prompts.stock_processor import (
     takes_images_only,
     takes_videos,
 )
+from dycoke_cli.models.prompts.tool_turns import tools_of, tools_text
 from dycoke_cli.models.prompts.video_prompt import (
     Frames,
     Length,
@@ -93,7 +94,7 @@ class StockPrompt(VideoPrompt):
             ModelError: the stock processor fails on the frames.
         """
         check_plain(self.processor, question, history, self.subtitles)
-        key = (question, *history)
+        key = (question, tools_text(question), *history)
         if key not in self._latest:
             self._latest.clear()
             conversation = conversation_of(question, history, 1, self.subtitles)
@@ -103,7 +104,7 @@ class StockPrompt(VideoPrompt):
             # Any other needs an audio placeholder, between the video and the question.
             if self.audio is not None and not _interleaves_audio(self.processor):
                 conversation[0]["content"].insert(-1, {"type": "audio"})
-            text = _text(self.processor, conversation)
+            text = _text(self.processor, conversation, tools_of(question))
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 
@@ -333,9 +334,11 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _text(processor: Any, conversation: Sequence[dict[str, Any]]) -> str:
+def _text(
+    processor: Any, conversation: Sequence[dict[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Render the conversation with the chat template; join its texts if the model has none."""
     if takes_videos(processor) or takes_images_only(processor):
-        return render(processor, conversation)
+        return render(processor, conversation, tools=tools)
     parts = (part for turn in conversation for part in turn["content"])
     return "\n".join(part["text"] for part in parts if part["type"] == "text")

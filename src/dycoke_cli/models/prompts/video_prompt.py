@@ -17,6 +17,7 @@ from dycoke_cli.models.prompts.chat_template import render
 from dycoke_cli.models.prompts.collapsed_text import CollapsedTokenizer, collapsing
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_resize import as_video, without_data
+from dycoke_cli.models.prompts.tool_turns import messages_of, tools_of, tools_text
 from dycoke_cli.processes.process_limits import memory_limited
 from dycoke_cli.video.kept_frames import FrameResize, decoded_size
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dycoke_cli.video.subtitles import Subtitles
 
 Turns = Sequence[tuple[str, str]]
-"""Pairs of question and answer, oldest first."""
+"""Pairs of question and answer, oldest first; each may be a `ToolTurn`."""
 
 # Processors compute time stamps as frame number / fps. With this nominal rate, a frame number is
 # its time in milliseconds, whatever the spacing of the frames.
@@ -417,7 +418,8 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
     Raises:
         UsageError: one does.
     """
-    texts = [subtitles, question, *(text for turn in history for text in turn)]
+    turns = [text for turn in history for text in turn]
+    texts = [subtitles, question, *turns, tools_text(question)]
     # Some processors replace the text of these tokens, although the tokenizer doesn't list them as
     # special.
     own = [getattr(processor, name, None) for name in ("video_token", "image_token")]
@@ -451,7 +453,8 @@ def _chat(
     subtitles: str = "",
 ) -> str:
     """Conversation rendered by the stock chat template."""
-    return render(processor, conversation_of(question, history, videos, subtitles))
+    conversation = conversation_of(question, history, videos, subtitles)
+    return render(processor, conversation, tools=tools_of(question))
 
 
 def conversation_of(
@@ -463,14 +466,10 @@ def conversation_of(
     """
     conversation: list[dict[str, Any]] = []
     for earlier, answer in history:
-        conversation += [_turn("user", earlier), _turn("assistant", answer)]
-    conversation.append(_turn("user", question))
+        conversation += [*messages_of("user", earlier), *messages_of("assistant", answer)]
+    conversation += messages_of("user", question)
     # Video and subtitles in the first turn are a common prefix of all prompts of a chat, which the
     # prefix cache reuses.
     conversation[0]["content"][0]["text"] = subtitles + conversation[0]["content"][0]["text"]
     conversation[0]["content"][:0] = [{"type": "video"}] * videos
     return conversation
-
-
-def _turn(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}

@@ -91,6 +91,7 @@ class ResponsesReply:
 
     def _response(self, status: str) -> dict[str, Any]:
         given, options = self.request.given, self.request.chat.generation
+        text = given.get("text") or {}
         return {
             "id": self.request.id,
             "object": "response",
@@ -107,7 +108,7 @@ class ResponsesReply:
             "previous_response_id": given.get("previous_response_id"),
             "store": self.request.store,
             "temperature": options.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": text.get("format") or {"type": "text"}},
             "tool_choice": "none",
             "tools": [],
             "top_p": 1.0 if given.get("top_p") is None else given["top_p"],
