@@ -1,7 +1,7 @@
 """A guard on typed answers and on words: both signals, on the same questions of `shapes`.
 
 Questions with letters, and those that yes or no answers, are asked with options under each budget
-of the guards of docs/tune.md; `benchmarks.tune` asked them in words. Without flags, what isn't
+of the guards of docs/results.md; `benchmarks.tune` asked them in words. Without flags, what isn't
 answered yet is asked (an interrupted run resumes), and `docs/data/guard-choices.jsonl.xz` written.
 `--report` makes the table of it, and `--write FILE` puts it into a page.
 """
