@@ -226,14 +226,17 @@ class Guarded:
 
 
 def guards_of(
-    videos: Videos, test: Videos, ladders: Mapping[str, Sequence[str]]
+    videos: Videos,
+    test: Videos,
+    ladders: Mapping[str, Sequence[str]],
+    sizes: Sequence[int] = GUARD_SIZES,
 ) -> Iterator[Guarded]:
-    """What guards of these ladders do, for each bound, promise and number of videos."""
+    """What guards of these ladders do, for each bound, promise and number of videos drawn."""
     for name, ladder in ladders.items():
         known, tested = _outcomes(videos, ladder), _outcomes(test, ladder)
         for alpha in ALPHAS:
             for mean in (False, True):
-                for size in GUARD_SIZES:
+                for size in sizes:
                     if size + LEFT <= len(videos):
                         yield _guard(known, tested, name, alpha, mean, size)
 

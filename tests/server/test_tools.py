@@ -39,7 +39,7 @@ FORM = CallFormat(
                 "transform": {"type": "function", "function": "{content}"},
             },
             "content": {"content": "text"},
-        }
+        },
     },
     "assistant:",
 )
