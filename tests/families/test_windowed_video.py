@@ -84,7 +84,6 @@ def session_in_windows(
     video: Shown,
     method: Method,
     size: int = SIZE,
-    max_tokens: int | None = None,
     **more: Any,
 ) -> VideoSession:
     """As `dycoke ask` makes it, from frames that are decoded already."""
@@ -97,7 +96,6 @@ def session_in_windows(
         blank,
         [FrameWindow(part, video.resize) for part in parts],
         size,
-        max_tokens=max_tokens,
         **more,
     )
     return VideoSession(loaded, blank, windowed=windowed, reuse=False)

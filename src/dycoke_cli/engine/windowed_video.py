@@ -1,7 +1,8 @@
 """A video that is read in windows: each is encoded, selected from and forgotten, one by one.
 
 So the memory that a video takes doesn't grow with its length. What the windows keep goes into a
-pool with a cap (`compression/pool.py`); what is left there is all that is known of the video.
+pool with a cap (`compression/pool.py`), or is read at once into a KV cache with a cap
+(`capped_cache`); what is left there is all that is known of the video.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from typing import Literal
 import torch
 
 from dycoke_cli.answer.answer import Windows as ReportedWindows
+from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit, Rule
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.cached_encoding import encode_cached
+from dycoke_cli.engine.capped_cache import CappedPrefill, CappedPrefix
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.prompt_batch import Prompt, Shortened
-from dycoke_cli.engine.short_prompt import short_prompt
+from dycoke_cli.engine.short_prompt import WholePrompt, short_prompt
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
@@ -38,7 +42,7 @@ class WindowedVideo:
     """What is left of a video that was read in windows.
 
     Args:
-        tokens: that windows kept and the pool has.
+        tokens: that windows kept and the pool has, or as many as the capped KV cache has.
         tail: what stands behind the last frame.
         method: that selected.
         count: windows.
@@ -46,7 +50,9 @@ class WindowedVideo:
         kept: visual tokens that all windows kept, before the pool.
         max_tokens: visual tokens that a prompt may have at most; None for as many as fit.
         contiguous: whether the positions of the tokens that are read close the gaps.
-        seconds: reading and encoding, by keys of `result.Seconds`.
+        seconds: reading and encoding, by keys of `result.Seconds`; prefill of a capped KV cache.
+        evict: rule of the capped KV cache; None without one.
+        prefix: what a capped KV cache has of the video; None where nothing was evicted.
         warnings: one sentence each.
     """
 
@@ -59,15 +65,26 @@ class WindowedVideo:
     max_tokens: int | None
     contiguous: bool
     seconds: dict[str, float]
+    evict: Rule | None = None
+    prefix: CappedPrefix | None = None
     warnings: tuple[str, ...] = ()
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
-    def check(self, method: BoundMethod) -> None:
+    def check(self, method: BoundMethod, *, trace: bool = False) -> None:
         """Check that a question is asked by the method that selected.
 
+        Args:
+            method: of the question.
+            trace: whether it is traced what the answer attends to.
+
         Raises:
-            UsageError: it isn't.
+            UsageError: it isn't; or a trace of a capped KV cache.
         """
+        if trace and self.prefix is not None:
+            raise UsageError(
+                "a trace isn't supported with max_cached_tokens, which has other tokens in each KV "
+                "head; use --max-tokens"
+            )
         if method.method != self.method.method:
             raise UsageError(
                 f"this video was read in windows, by the method {self.method.name}, and its frames "
@@ -89,21 +106,25 @@ class WindowedVideo:
             UsageError: the text alone is longer than the model's context.
         """
         room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_new_tokens)
-        cap = min(room, self.max_tokens or room)
+        cap, evicted = min(room, self.max_tokens or room), 0
+        if self.prefix is not None:
+            self.prefix.check(ids)
+            evicted = self.kept - len(self.tokens)
+            cap = max(cap, len(self.tokens))  # the cache isn't thinned
 
         def make() -> Prompt:
             if cap not in self._at_most:
                 self._at_most[cap] = self.tokens.at_most(cap, video.tokens_per_frame)
+            whole = WholePrompt.of(loaded.model, loaded.family, video, ids)
             tokens = self._at_most[cap]
             return short_prompt(
-                loaded.model,
-                loaded.family,
-                video,
-                ids,
+                whole,
+                video.visual,
                 tokens,
                 self.tail,
                 cap,
                 contiguous=self.contiguous,
+                evicted=evicted,
             )
 
         return make
@@ -111,7 +132,8 @@ class WindowedVideo:
     def reported(self, shortened: Shortened) -> ReportedWindows:
         """As an answer reports it."""
         positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
-        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions)
+        evict = self.evict or ABSENT
+        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions, evict)
 
 
 def read_windows(
@@ -122,6 +144,7 @@ def read_windows(
     size: int,
     *,
     max_tokens: int | None = None,
+    cache_limit: CacheLimit = NO_LIMIT,
     max_new_tokens: int = 1,
     contiguous: bool = False,
     cache: VisualCache | None = None,
@@ -136,19 +159,21 @@ def read_windows(
         windows: the frames.
         size: frames per window; the last one may have fewer.
         max_tokens: visual tokens that are kept at most; None for as many as the model's context.
+        cache_limit: of the KV cache that the language model reads all windows into, instead.
         max_new_tokens: of an answer.
         contiguous: whether positions close the gaps, of a method that has no parameter for them.
         cache: of encoded windows on disk, or None.
         on_frames: called with (frames done, frames in total).
 
     Raises:
-        UsageError: the model's processor needs the whole video, or an answer leaves no room for it.
+        UsageError: the model's processor needs the whole video, or an answer leaves no room for it;
+            or see `CappedPrefill`.
         OutOfMemoryError: with the flag that helps.
     """
     if loaded.family.stock_inputs:
         raise UsageError(
             f"{loaded.name} can't be shown a video in windows: its processor reads all frames at "
-            "once; use fewer --frames, without --max-tokens"
+            "once; use fewer --frames, without --max-tokens or --max-cached-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
     with faults_of(loaded), memory_faults(Stage(), method, loaded.model):
@@ -157,8 +182,12 @@ def read_windows(
         # Any question is longer, so that no video is read for which there is no room.
         text = whole.input_ids("").shape[1] - whole.visual
         room_for_video(loaded.context_length, text, max_new_tokens)
-        cap = min(loaded.context_length, max_tokens or loaded.context_length)
-        pool, frames, count, kept, warning = Pool(cap, per_frame), 0, 0, 0, None
+        contiguous = contiguous or method.renumbers
+        most, capped = max_tokens or cache_limit.max_cached_tokens, None
+        if cache_limit.max_cached_tokens is not None:
+            capped = CappedPrefill(loaded, method, whole, cache_limit, contiguous=contiguous)
+        pool = capped or Pool(min(loaded.context_length, most or loaded.context_length), per_frame)
+        frames, count, kept, warning = 0, 0, 0, None
         for window in windows:
             started = time.perf_counter()
             video = window_prompt(whole, loaded.family, loaded.model.config, window)
@@ -184,6 +213,9 @@ def read_windows(
             )
             encoding += time.perf_counter() - started
     waiting = time.perf_counter() - began - encoding
+    seconds = {"video_decode": waiting, "vision": encoding}
+    if capped is not None:
+        seconds |= {"vision": encoding - capped.seconds, "prefill": capped.seconds}
     return WindowedVideo(
         tokens=pool.tokens(),
         tail=tail,
@@ -191,9 +223,11 @@ def read_windows(
         count=count,
         size=size,
         kept=kept,
-        max_tokens=max_tokens,
-        contiguous=contiguous or method.renumbers,
-        seconds={"video_decode": waiting, "vision": encoding},
+        max_tokens=most,
+        contiguous=contiguous,
+        seconds=seconds,
+        evict=cache_limit.evict,
+        prefix=None if capped is None else capped.prefix,
         warnings=() if warning is None else (warning,),
     )
 

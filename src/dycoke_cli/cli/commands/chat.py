@@ -53,6 +53,7 @@ def chat(
     model: request_flags.Model,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
+    cache_limit: request_flags.Cached,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -84,6 +85,7 @@ def chat(
         subtitles=subtitles,
         limits=limits,
         budget=budget,
+        cache_limit=cache_limit,
     )
     request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None

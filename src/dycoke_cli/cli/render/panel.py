@@ -58,7 +58,7 @@ def summary(answer: Answer, waited_s: float, more: str = "--stats") -> str:
 def saving(answer: Answer) -> str:
     """Sentence about the dropped tokens and the saved FLOPs."""
     tokens, used = answer.tokens, answer.flops
-    if answer.method["name"] == "none":
+    if answer.method["name"] == "none" and tokens.visual_kept == tokens.visual:
         return "No visual tokens dropped: this is the baseline."
     visual, kept = tokens.visual, tokens.visual_kept
     active, read = tokens.visual_active_in_decode, tokens.visual_read_per_step
@@ -128,6 +128,12 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = _counted(answer.frames.count, "frame")
+    if not isinstance(answer.windows, Absent) and not isinstance(answer.windows.evict, Absent):
+        read, most = count(answer.windows.visual_kept), count(answer.windows.max_tokens)
+        rule = answer.windows.evict
+        return (
+            f"{count(visual)} from {frames} → {read} read → {count(kept)} left ({rule}, ≤ {most})"
+        )
     merging = hooks_of(restore(answer.method)).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
