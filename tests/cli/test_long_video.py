@@ -235,7 +235,7 @@ def test_what_windows_cannot_do_is_refused(flags: list[str], error: str) -> None
         (["--max-tokens", "9"], "--max-cached-tokens while it does; drop one"),
         (["--server", "http://localhost:1"], "--max-cached-tokens is for a model on this machine"),
         (["--method", "dycoke", "--kv-prune"], "add --no-kv-prune"),
-        (["--method", "dycoke-plus", "--proportional", "--no-kv-prune"], "add --no-proportional"),
+        (["--method", "dycoke-plus", "--proportional", "--no-kv-prune"], "drop it"),
     ],
 )
 def test_what_a_capped_cache_cannot_do_is_refused(flags: list[str], error: str) -> None:

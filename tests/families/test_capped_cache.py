@@ -307,7 +307,7 @@ REFUSED = [
     (
         "llava_onevision",
         create("dycoke-plus", kv_prune=False, proportional=True),
-        "proportional attention .* add --no-proportional",
+        "proportional attention .* drop it",
     ),
 ]
 

@@ -81,7 +81,7 @@ def check_capped(model: Any, method: BoundMethod) -> None:
     if method.adds_bias:
         raise UsageError(
             "proportional attention isn't supported with max_cached_tokens, which has other tokens "
-            "in each KV head; add --no-proportional"
+            "in each KV head; drop it"
         )
     if others := other_caches(decoder.config):
         raise UsageError(

@@ -86,8 +86,7 @@ def evaluate(
     """Compare methods on a benchmark.
 
     Examples:
-        dycoke eval shapes --methods none,dycoke:merge_ratio=0.5,fastv --limit 20
-        dycoke eval shapes --seed 7 --limit 20
+        dycoke eval shapes --methods none,dycoke,evs:retain=0.25 --seed 7 --limit 20
         dycoke eval videomme --data VideoMME --preset table-1-7b --limit 100
         dycoke eval questions.jsonl --data VIDEOS --methods none,dycoke
 

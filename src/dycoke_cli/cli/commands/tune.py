@@ -134,7 +134,6 @@ def tune(
     Examples:
         dycoke tune clips --questions questions.txt --minutes 30 --save
         dycoke tune *.mp4 --model qwen2.5-vl-3b --target 0.95 --json
-        dycoke tune clips --methods dycoke-plus --retain 0.1,0.25
         dycoke tune clips --questions questions.txt --yes-no
 
     Answers are compared with the uncompressed model's own: agreement isn't accuracy. What is

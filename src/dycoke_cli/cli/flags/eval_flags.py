@@ -62,8 +62,8 @@ SplitName = Annotated[
     typer.Option(
         "--split",
         metavar="NAME",
-        help="validation, to choose parameters; or test, for results that are reported. Default: "
-        "test, or the one that the benchmark has.",
+        help="validation, to choose parameters; or test, to report results. Default: test, or the "
+        "only one.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
@@ -81,8 +81,8 @@ Seed = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Ask about new videos, drawn from this seed and in no split, --limit of them (200); "
-        "for shapes, without --split. With --temperature also the sampling seed.",
+        help="Ask about new videos of shapes, drawn from this seed (--limit of them, or 200); not "
+        "with --split. With --temperature also the sampling seed.",
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
