@@ -232,7 +232,14 @@ def test_panel_speaks_of_ttm_only_where_it_was(method: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"method": {"name": "none"}}, "No visual tokens dropped: this is the baseline."),
+        (
+            {"tokens": BASELINE, "method": {"name": "none"}},
+            "No visual tokens dropped: this is the baseline.",
+        ),
+        (
+            {"tokens": UNPRUNED, "method": {"name": "none"}},  # thinned by a pool or a cap
+            "53 % of visual tokens dropped; LLM FLOPs −58 % (paper's formula).",
+        ),
         (
             {"tokens": BASELINE},
             "No visual tokens dropped.",
