@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.kernels import int8_cache, int8_linear
+from dycoke_cli.kernels import int8_cache, int8_linear, onednn_bytes
 from dycoke_cli.kernels.int8_cache import Int8Cache
 from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, int8_kernels
 from dycoke_cli.kernels.replacing import to_round, use_int8
@@ -126,6 +126,21 @@ def test_a_layout_that_isnt_this_processs_is_packed_anew_and_that_is_said(
     (said,) = {*second.warnings} - {*first.warnings}
     assert "in the cache were damaged; the layers concerned were packed anew" in said
     assert load(str(model), **options).warnings == first.warnings
+
+
+def test_a_torch_that_cannot_clone_a_packed_tensor_packs_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As torch 2.8, with the layout of AMX."""
+
+    class Unclonable:
+        def clone(self) -> None:
+            raise RuntimeError("could not create a primitive descriptor")
+
+    made = object()
+    monkeypatch.setattr(onednn_bytes, "_latest", {(4, 8): Unclonable()})
+    monkeypatch.setattr(onednn_bytes, "pack", lambda weight: made)
+    assert onednn_bytes._packed_alike((4, 8)) is made
 
 
 def cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Cache:

@@ -8,6 +8,7 @@ same shape that has the same layout. torch's compiler saves packed weights by th
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 import torch
@@ -48,11 +49,20 @@ def restored(content: torch.Tensor, layout: torch.Tensor, shape: tuple[int, int]
     Raises:
         ValueError: here weights of this shape are packed in another layout.
     """
-    latest = _latest.get(shape)
-    packed = pack(torch.zeros(shape, dtype=torch.int8)) if latest is None else latest.clone()
+    packed = _packed_alike(shape)
     there = torch.ops.mkldnn._get_mkldnn_serialized_md(packed)
     if torch.ops.mkldnn._nbytes(packed) != len(content) or not torch.equal(there, layout):
         raise ValueError("of another layout")
     ctypes.memmove(torch.ops.mkldnn.data_ptr(packed), content.data_ptr(), len(content))
     _latest[shape] = packed
     return packed
+
+
+def _packed_alike(shape: tuple[int, int]) -> torch.Tensor:
+    """A packed tensor of a shape, with any content."""
+    latest = _latest.get(shape)
+    # torch 2.8 can't clone every layout (seen with that of AMX).
+    with suppress(RuntimeError):
+        if latest is not None:
+            return latest.clone()
+    return pack(torch.zeros(shape, dtype=torch.int8))
