@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import lzma
 import random
 import sys
 from collections import defaultdict
@@ -30,9 +29,10 @@ from transformers import DynamicCache
 
 from benchmarks.decode_rules.contexts import PEOPLE, TIMES, context
 from benchmarks.decode_rules.decoder import Decoder, around_text, digest, load
-from benchmarks.decode_rules.table import DATA, PAGE, mean
+from benchmarks.decode_rules.table import mean
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.page import machine, put
+from benchmarks.kept_answers import run
+from benchmarks.page import machine
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.random_merge import RandomMerge
@@ -365,23 +365,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="a GGUF file, or a folder of transformers")
     parser.add_argument("--texts", type=int, default=200, help="how many passages (200)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
-    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
-    parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
-    parser.add_argument("--write", action="store_true", help="with --report: into the page")
-    arguments = parser.parse_args(given)
-    if arguments.report:
-        for file in sorted(DATA.glob("text-video-*.jsonl.xz")):
-            text = table(lzma.decompress(file.read_bytes()))
-            print(text)
-            if arguments.write:
-                put(text, file.name.removesuffix(".jsonl.xz"), PAGE)
-        return
-    if arguments.model is None:
-        parser.error("--model PATH is the model; or --report")
-    answers = ask(arguments.model, arguments.texts, arguments.out).read_bytes()
-    if arguments.keep:
-        (DATA / f"{arguments.keep}.jsonl.xz").write_bytes(lzma.compress(answers, preset=9))
-    print(table(answers))
+    run(parser, "text-video", table, lambda of: ask(of.model, of.texts, of.out).read_bytes(), given)
 
 
 if __name__ == "__main__":

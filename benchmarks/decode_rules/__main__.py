@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import lzma
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +23,10 @@ from transformers import DynamicCache
 from benchmarks.decode_rules.contexts import Context, context
 from benchmarks.decode_rules.decoder import Decoder, around_text, digest, load
 from benchmarks.decode_rules.rules import Decode, Kind, Rule
-from benchmarks.decode_rules.table import DATA, PAGE, table
+from benchmarks.decode_rules.table import table
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.page import machine, put
+from benchmarks.kept_answers import run
+from benchmarks.page import machine
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.version import running_commit
 
@@ -200,23 +200,13 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--contexts", type=int, default=200, help="how many (200)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
-    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
-    parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
-    parser.add_argument("--write", action="store_true", help="with --report: into the page")
-    arguments = parser.parse_args(given)
-    if arguments.report:
-        for file in sorted(DATA.glob("decode-rules-*.jsonl.xz")):
-            text = table(lzma.decompress(file.read_bytes()))
-            print(text)
-            if arguments.write:
-                put(text, file.name.removesuffix(".jsonl.xz"), PAGE)
-        return
-    if arguments.model is None:
-        parser.error("--model PATH is the model; or --report")
-    answers = ask(arguments.model, arguments.run, arguments.contexts, arguments.out).read_bytes()
-    if arguments.keep:
-        (DATA / f"{arguments.keep}.jsonl.xz").write_bytes(lzma.compress(answers, preset=9))
-    print(table(answers))
+    run(
+        parser,
+        "decode-rules",
+        table,
+        lambda of: ask(of.model, of.run, of.contexts, of.out).read_bytes(),
+        given,
+    )
 
 
 if __name__ == "__main__":

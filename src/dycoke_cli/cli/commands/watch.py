@@ -16,12 +16,12 @@ from dycoke_cli.cli.commands.presenter import AsJson, AsText
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
-from dycoke_cli.cli.flags.part_flags import PartFlags
+from dycoke_cli.cli.flags.part_flags import PartFlags, duration_s
 from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.file_names import STDIN
-from dycoke_cli.video.sampling import Sampling, parse_time
+from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
@@ -99,12 +99,7 @@ class WatchFlags:
         Raises:
             UsageError: it isn't a time above 0.
         """
-        if self.timeout is None:
-            return None
-        seconds = parse_time(self.timeout.strip().removesuffix("s"))
-        if seconds <= 0:
-            raise UsageError(f"--timeout must be longer than 0 s, not {self.timeout}")
-        return seconds
+        return duration_s("--timeout", self.timeout)
 
 
 @spread

@@ -73,12 +73,7 @@ class PartFlags:
         Raises:
             UsageError: it isn't a time above 0.
         """
-        if self.every is None:
-            return None
-        seconds = parse_time(self.every.strip().removesuffix("s"))
-        if seconds <= 0:
-            raise UsageError(f"--every must be longer than 0 s, not {self.every}")
-        return seconds
+        return duration_s("--every", self.every)
 
     def typed(self, flags: TypedFlags, fields: str | None) -> TypedFlags:
         """The options of the question: with --when they are yes and no.
@@ -161,3 +156,21 @@ class PartFlags:
 
         assert self.every_s is not None
         converse_by_part(conversation, Parts(self.every_s, self.until), listener, decoders)
+
+
+def duration_s(flag: str, text: str | None) -> float | None:
+    """Seconds of a flag that takes a duration; None where it isn't given.
+
+    Args:
+        flag: its name, such as "--every".
+        text: its value, such as "30s" or "1:30".
+
+    Raises:
+        UsageError: it isn't a time above 0.
+    """
+    if text is None:
+        return None
+    seconds = parse_time(text.strip().removesuffix("s"))
+    if seconds <= 0:
+        raise UsageError(f"{flag} must be longer than 0 s, not {text}")
+    return seconds

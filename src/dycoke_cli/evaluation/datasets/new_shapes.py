@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import About, Split
-from dycoke_cli.evaluation.datasets import shapes_long
 from dycoke_cli.evaluation.datasets.shapes import EDITION, FILE, Shapes, stored_videos
+from dycoke_cli.evaluation.datasets.shapes_long import FILE as LONG_FILE
 from dycoke_cli.shapes.benchmark_video import benchmark_video
 from dycoke_cli.shapes.random_scripts import content, draw_script
 from dycoke_cli.shapes.script import from_json
@@ -80,6 +80,7 @@ def _drawn(seed: int, number: int) -> dict[str, Any]:
 @cache
 def _stored() -> frozenset[str]:
     """What the stored videos of the same split say."""
-    files = (FILE, shapes_long.FILE)
-    of_split = [v for file in files for v in stored_videos(file) if v["split"] == _DRAWN_FROM]
+    of_split = [
+        v for file in (FILE, LONG_FILE) for v in stored_videos(file) if v["split"] == _DRAWN_FROM
+    ]
     return frozenset(content(from_json(video["script"])) for video in of_split)

@@ -1,0 +1,47 @@
+"""Command line of measurements whose answers are kept in docs/data, with a table per kept file."""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+from collections.abc import Callable, Sequence
+
+from benchmarks.decode_rules.table import DATA, PAGE
+from benchmarks.page import put
+
+_SUFFIX = ".jsonl.xz"
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    kind: str,
+    table: Callable[[bytes], str],
+    ask: Callable[[argparse.Namespace], bytes],
+    given: Sequence[str] | None,
+) -> None:
+    """Ask a model, or make the tables of the kept answers, as the flags say.
+
+    Args:
+        parser: has the flags of what is asked, `--model` among them; gets the others.
+        kind: begins the names of the kept files.
+        table: makes a table of answers, as JSON Lines.
+        ask: returns the answers of a model, as JSON Lines.
+        given: the arguments; None for those of the process.
+    """
+    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
+    parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
+    parser.add_argument("--write", action="store_true", help="with --report: into the page")
+    arguments = parser.parse_args(given)
+    if arguments.report:
+        for file in sorted(DATA.glob(f"{kind}-*{_SUFFIX}")):
+            text = table(lzma.decompress(file.read_bytes()))
+            print(text)
+            if arguments.write:
+                put(text, file.name.removesuffix(_SUFFIX), PAGE)
+        return
+    if arguments.model is None:
+        parser.error("--model PATH is the model; or --report")
+    answers = ask(arguments)
+    if arguments.keep:
+        (DATA / f"{arguments.keep}{_SUFFIX}").write_bytes(lzma.compress(answers, preset=9))
+    print(table(answers))
