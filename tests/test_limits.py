@@ -59,6 +59,31 @@ def test_two_seconds_of_a_processor(pytester: pytest.Pytester, monkeypatch) -> N
     )
 
 
+LEFT_RUNNING = """
+import subprocess, sys, pytest
+
+SPIN = "import time\\nwhile time.process_time() < 0.6: pass"
+
+@pytest.mark.slow
+def test_leaves_a_process():
+    global left
+    left = subprocess.Popen([sys.executable, "-c", SPIN], stdout=subprocess.PIPE)
+    left.stdout.read()  # closed by its end, which nobody has waited for
+
+def test_is_next(): left.wait()
+"""
+
+
+def test_what_an_earlier_test_left_running_is_not_counted(
+    pytester: pytest.Pytester, monkeypatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers = slow")
+    pytester.makepyfile(LEFT_RUNNING)
+    arguments = ("-p", "tests.limits", "--cpu-limit", "0.3", "-p", "no:cacheprovider")
+    pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=2)
+
+
 def test_each_extended_test_is_in_one_part(pytester: pytest.Pytester, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeini("[pytest]\nmarkers =\n    slow\n    extended")
