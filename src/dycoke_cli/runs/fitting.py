@@ -30,8 +30,8 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.runs.conversation import check_request
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.unloaded_model import check_request
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.video.limits import picture_size, size_within
 

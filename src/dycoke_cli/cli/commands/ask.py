@@ -169,7 +169,8 @@ def ask(
 
             planned = fitting_of(files, request, bound, free_method=free_method)
             request, loaded = planned.settled(presenter)
-        from dycoke_cli.runs.conversation import Conversation, converse
+        from dycoke_cli.runs.conversation import Conversation
+        from dycoke_cli.runs.converse import converse
 
         conversation = Conversation(
             videos, questions, request, compare=compare, cache=cache, follow_up=follow_up

@@ -146,10 +146,10 @@ def _run_inspection(
 ) -> _Drawable:
     # From here on torch is imported, which takes seconds.
     from dycoke_cli.inspect.page import PICTURE_PX
-    from dycoke_cli.runs.conversation import Conversation, advising, open_session
+    from dycoke_cli.runs.conversation import Conversation, open_session
 
     conversation = Conversation((video,), [question], request)
-    with advising(request):
+    with request.advising():
         # No prefix cache: the figures of each method are those of a question asked alone.
         session, method = open_session(conversation, view, reuse=False, decoded=True)
         each = [method, *methods[1:]]

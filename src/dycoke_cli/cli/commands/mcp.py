@@ -66,7 +66,7 @@ def mcp(
         request_flags.request(model, loading, sampling, generation, limits=limits)
     )
     with View(quiet=False) as view, speaking_of_flags():
-        from dycoke_cli.runs.conversation import check_request
+        from dycoke_cli.runs.unloaded_model import check_request
         from dycoke_cli.server.agents.mcp_server import make_mcp_server
         from dycoke_cli.server.agents.video_tools import VideoTools
         from dycoke_cli.server.start import ServiceLimits
