@@ -250,8 +250,8 @@ def clip_tokens(
     of_catalog = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if of_catalog is not None:
         return of_catalog
+    from dycoke_cli.models.prompts.prompt_frames import ShownFrames
     from dycoke_cli.models.prompts.stock_prompt import count_tokens
-    from dycoke_cli.models.prompts.video_prompt import ShownFrames
 
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 
