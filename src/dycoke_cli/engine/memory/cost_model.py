@@ -77,7 +77,7 @@ class CostModel:
 
     Args: as of `estimate_cost`; `stored` is the configuration of the model.
 
-    Attributes:
+    Attributes: the arguments, but for `frame_bytes`.
         loading: with the dtype that loading will choose in place of "auto".
     """
 
