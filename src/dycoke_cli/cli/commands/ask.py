@@ -103,14 +103,7 @@ def ask(
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = request_flags.request(
-            model,
-            loading,
-            sampling,
-            generation,
-            subtitles=subtitles,
-            limits=limits,
-            budget=budget,
-            cache_limit=cache_limit,
+            model, loading, sampling, generation, limits, subtitles, budget, cache_limit
         )
         request = method.applied(parts.typed(typed, fields).applied(request, fields))
         with speaking_of_flags():

@@ -118,9 +118,8 @@ def inspect(
             check_picture(out, (".html",), "--out")
         if png is not None:
             check_picture(png, (".png",), "--png")
-        request = request_flags.request(
-            model, loading, sampling, generation, methods[0], subtitles, limits=limits
-        )
+        request = request_flags.request(model, loading, sampling, generation, limits, subtitles)
+        request = request.with_method(methods[0])
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")

@@ -184,7 +184,7 @@ def serve(
             "--guard is for ask, chat and batch; a server answers as each request says"
         )
     request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits=limits, budget=budget)
+        request_flags.request(model, loading, sampling, generation, limits, budget=budget)
     )
     with speaking_of_flags():
         check_windows(request)
