@@ -52,7 +52,7 @@ def answered(request: Any, loaded: Any = None) -> Any:
     import numpy as np
 
     from dycoke_cli import VideoSession, load
-    from dycoke_cli.models.prompts.video_prompt import ShownFrames
+    from dycoke_cli.models.prompts.prompt_frames import ShownFrames
 
     count, generation = request.sampling.frames, request.generation
     loading = {"dtype": request.loading.dtype, "quantize": request.loading.quantize}

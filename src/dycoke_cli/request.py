@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
@@ -96,3 +99,15 @@ class Request:
         more = "a higher --fps" if self.sampling.max_frames is None else "more --max-frames"
         sentence = sentence.replace("more --frames", more)
         return sentence.replace("fewer --frames", "a lower --fps")
+
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Rewrite the advice in errors of the block likewise."""
+        try:
+            yield
+        except Exception as error:
+            reason = explain(error)
+            advice = self.advise(str(reason))
+            if advice == str(reason):
+                raise
+            raise type(reason)(advice) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models import settings
-from dycoke_cli.runs import conversation
+from dycoke_cli.runs import converse
 from dycoke_cli.server.local import unix_socket
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
@@ -39,6 +39,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[fake_engine.FakeSession]:
     for name, module in fake_engine.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     # The fake model understands any question.
-    monkeypatch.setattr(conversation, "refusals", lambda *_: None)
+    monkeypatch.setattr(converse, "refusals", lambda *_: None)
     fake_engine.FakeSession.made.clear()
     return fake_engine.FakeSession.made

@@ -199,13 +199,13 @@ def test_a_download_is_told_before_the_video_is_decoded(
     from huggingface_hub import DryRunFileInfo
 
     from dycoke_cli.models.files.hub import Plan
-    from dycoke_cli.runs import conversation
+    from dycoke_cli.runs import unloaded_model
 
     source = find("llava-onevision-0.5b")
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
     planned = Plan(source, None, "c0ffee", (weights,), CLIP)
-    monkeypatch.setattr(conversation, "is_here", lambda source: False)
-    monkeypatch.setattr(conversation, "first_download", lambda source: planned)
+    monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
+    monkeypatch.setattr(unloaded_model, "first_download", lambda source: planned)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")
     assert run.code == 0
     assert "llava-onevision-0.5b isn't on this machine yet: 1.8 GB are downloaded first" in run.err
@@ -231,13 +231,13 @@ def test_the_program_ends_with_the_code_of_its_error() -> None:
 def test_a_folder_is_never_looked_for_on_the_hub(
     fake: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dycoke_cli.runs import conversation
+    from dycoke_cli.runs import unloaded_model
 
     def ask_the_hub(source: object) -> None:
         raise AssertionError("asked the hub")
 
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
-    monkeypatch.setattr(conversation, "is_here", lambda source: False)
-    monkeypatch.setattr(conversation, "first_download", ask_the_hub)
+    monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
+    monkeypatch.setattr(unloaded_model, "first_download", ask_the_hub)
     assert run_here("ask", CLIP, "What?", "--model", tmp_path).code == 0

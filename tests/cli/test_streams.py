@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from dycoke_cli.cli.commands import presenter
-from dycoke_cli.runs import conversation
+from dycoke_cli.runs import converse
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here
 
@@ -58,7 +58,7 @@ def test_an_answer_ends_with_one_line() -> None:
 def test_the_first_slow_answer_is_followed_by_what_would_have_been_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(conversation, "faster_flags", lambda *_: "Faster: --quantize int8")
+    monkeypatch.setattr(converse, "faster_flags", lambda *_: "Faster: --quantize int8")
     asked = ("ask", CLIP, "What?", "-q", "Why?", "--frames", "8", "--model", "mini")
     lines = run_here(*asked).err.splitlines()
     assert [line for line in lines if line.startswith("Faster")] == ["Faster: --quantize int8"]

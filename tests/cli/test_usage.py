@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.models.reference import ModelRef
-from dycoke_cli.runs import conversation
+from dycoke_cli.runs import unloaded_model
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
@@ -188,7 +188,7 @@ def test_what_was_meant_is_asked(
 def test_one_question_about_several_videos(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "is_here", lambda source: True)
+    monkeypatch.setattr(unloaded_model, "is_here", lambda source: True)
     monkeypatch.chdir(tmp_path)
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(CLIP.read_bytes())

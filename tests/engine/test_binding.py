@@ -177,7 +177,7 @@ def test_in_one_ask_a_method_is_bound_once_and_a_model_found_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dycoke_cli.cli.main import main
-    from dycoke_cli.runs import conversation
+    from dycoke_cli.runs import unloaded_model
 
     counts = {"settle": 0, "find": 0, "DyCoke": 0}
 
@@ -190,7 +190,7 @@ def test_in_one_ask_a_method_is_bound_once_and_a_model_found_once(
 
     monkeypatch.setattr(binding, "settle", counted("settle", bound.settle))
     find = counted("find", reference.find)
-    for module in (resolve, conversation, audio_rate):
+    for module in (resolve, unloaded_model, audio_rate):
         monkeypatch.setattr(module, "find", find)
     monkeypatch.setattr(DyCoke, "__post_init__", counted("DyCoke", DyCoke.__post_init__))
     assert main(["ask", str(CLIP), "What does the blue star do?", "--quiet"]) == 0

@@ -15,7 +15,7 @@ from dycoke_cli.engine.stop_text import UntilStop
 from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.video_prompt import text_ids
+from dycoke_cli.models.prompts.chat_text import text_ids
 from tests.exactness import in_float64
 from tests.natural import Pictures, cut, pan
 

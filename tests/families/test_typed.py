@@ -23,8 +23,8 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.chat_text import text_ids
 from dycoke_cli.models.prompts.option_tokens import option_tokens
-from dycoke_cli.models.prompts.video_prompt import text_ids
 from tests.covering import EXTENDED, covered
 from tests.families import test_unlisted
 from tests.families.stock import (

@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import quantize as quantizing
-from dycoke_cli.models import load as load_module
+from dycoke_cli.models import from_pretrained as stored
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions
@@ -61,9 +61,9 @@ def test_of_a_published_model_the_language_model_alone_is_quantized() -> None:
 
 def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    monkeypatch.setattr(load_module, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
+    monkeypatch.setattr(stored, "quantization", lambda *_: pytest.fail("by bitsandbytes"))
     loaded = load("mini", device="cpu", quantize="int8")
-    assert load_module.device_map_options(None, "int8", loaded.model.config, CPU) == {}
+    assert stored.device_map_options(None, "int8", loaded.model.config, CPU) == {}
     assert loaded.dtype == "int8"
 
 
@@ -95,12 +95,10 @@ def test_what_bitsandbytes_quantizes_is_put_in_its_place(
 ) -> None:
     """Such a model can't be moved."""
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.device_map_options(None, quantize, config, device) == {
+    assert stored.device_map_options(None, quantize, config, device) == {
         "device_map": {"": str(device)}
     }
-    assert load_module.device_map_options("auto", quantize, config, device) == {
-        "device_map": "auto"
-    }
+    assert stored.device_map_options("auto", quantize, config, device) == {"device_map": "auto"}
 
 
 def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +120,7 @@ def test_no_kernel_comes_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_unquantized_models_are_moved_by_us() -> None:
     config = MAKERS["llava_onevision"]()[0].config
-    assert load_module.device_map_options(None, None, config, CUDA) == {}
+    assert stored.device_map_options(None, None, config, CUDA) == {}
     assert not quantizing.stored_quantized(config)
 
 
@@ -132,7 +130,7 @@ def test_a_checkpoint_that_is_quantized_already(installed: None) -> None:
     with pytest.raises(UsageError, match="someone/it is stored with quantized weights; drop --qua"):
         quantizing.check_quantize("int8", "someone/it", config, CPU)
     quantizing.check_quantize(None, "someone/it", config, CPU)
-    assert load_module.device_map_options(None, None, config, CPU) == {"device_map": {"": "cpu"}}
+    assert stored.device_map_options(None, None, config, CPU) == {"device_map": {"": "cpu"}}
 
 
 @pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])

@@ -14,8 +14,10 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
 from dycoke_cli.models import devices
+from dycoke_cli.models import from_pretrained as stored
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models.load import LoadedModel, too_big_explained
+from dycoke_cli.models.from_pretrained import too_big_explained
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan
@@ -68,12 +70,12 @@ def whole() -> LoadedModel:
 
 def spread(monkeypatch: pytest.MonkeyPatch, main_memory: int, **options: Any) -> LoadedModel:
     """The bundled model of 17 MB with so many bytes of main memory: the rest stays on the disk."""
-    stock = load_module.device_map_options
+    stock = stored.device_map_options
 
     def limited(*given: Any) -> dict[str, Any]:
         return {**stock(*given), "max_memory": {"cpu": main_memory}}
 
-    monkeypatch.setattr(load_module, "device_map_options", limited)
+    monkeypatch.setattr(stored, "device_map_options", limited)
     return load("mini", device_map="auto", **options)
 
 

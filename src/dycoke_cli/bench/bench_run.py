@@ -24,9 +24,9 @@ from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
-from dycoke_cli.runs.conversation import unloaded_model
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
+from dycoke_cli.runs.unloaded_model import unloaded_model
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder

@@ -44,8 +44,8 @@ from dycoke_cli.engine.typed_answer import (
 )
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.chat_text import Turns, text_ids
 from dycoke_cli.models.prompts.option_tokens import option_tokens
-from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
 
 
 @dataclass(frozen=True)

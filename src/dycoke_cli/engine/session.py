@@ -14,7 +14,7 @@ from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encoded_video import EncodedVideo
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.models.prompts.video_prompt import Turns
+from dycoke_cli.models.prompts.chat_text import Turns
 
 
 class VideoSession(EncodedVideo):

@@ -21,8 +21,8 @@ from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.chat_text import Turns, text_ids
 from dycoke_cli.models.prompts.option_tokens import OptionTokens
-from dycoke_cli.models.prompts.video_prompt import Turns, text_ids
 
 
 def asked_alone(loaded: LoadedModel) -> bool:

@@ -31,8 +31,9 @@ from dycoke_cli.engine.short_prompt import WholePrompt, short_prompt
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models.prompts.prompt_frames import Frames
 from dycoke_cli.models.prompts.stock_prompt import show
-from dycoke_cli.models.prompts.video_prompt import Frames, VideoPrompt
+from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 from dycoke_cli.models.prompts.window_prompt import window_prompt
 from dycoke_cli.video.frame_windows import FrameWindow
 

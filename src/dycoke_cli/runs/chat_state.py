@@ -9,7 +9,8 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, advising, answer_one, converse, open_session
+from dycoke_cli.runs.conversation import Conversation, open_session
+from dycoke_cli.runs.converse import answer_one, converse
 from dycoke_cli.runs.listener import Listener
 
 
@@ -31,7 +32,7 @@ class Chat:
     """
 
     def __init__(self, conversation: Conversation, listener: Listener) -> None:
-        with advising(conversation.request):
+        with conversation.request.advising():
             session, method = open_session(conversation, listener, reuse=True)
         self._given = conversation.request.method
         self.conversation = _with_method(method, conversation)
@@ -48,7 +49,7 @@ class Chat:
         """Answer a question, which sees the earlier ones and their answers."""
         self.session.on_progress = listener.stage
         history = [(answer.question, answer.answer) for answer in self.answers]
-        with advising(self.conversation.request):
+        with self.conversation.request.advising():
             answer = answer_one(
                 self.session, question, self.conversation, self.method, listener, history
             )
@@ -82,7 +83,7 @@ class Chat:
         # By the method as it was given: its positions depend on whether a video has windows.
         request = replace(self.conversation.request, method=self._given)
         conversation = replace(self.conversation, videos=videos, request=request)
-        with advising(request):
+        with request.advising():
             session, method = open_session(conversation, listener, self.session.loaded, reuse=True)
         self.conversation = _with_method(method, conversation)
         self.session, self.method, self.answers = session, method, []

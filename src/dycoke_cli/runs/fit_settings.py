@@ -16,6 +16,7 @@ from dycoke_cli.engine.memory.cost import clip_tokens, config_of
 from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.engine.memory.expected_time import UNFINISHED
 from dycoke_cli.engine.memory.fit import Budget, Setting
+from dycoke_cli.engine.memory.would_fit import smaller_weights
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import Entry
 from dycoke_cli.models.free_memory import Target, this_machine
@@ -86,7 +87,7 @@ def fitting(
         as_is = _timed(as_is)
     size = (asked.count, asked.height, asked.width)
     whole = clip_tokens(source, *size, loading.revision)
-    smaller = as_is.smaller_weights()
+    smaller = smaller_weights(as_is)
     losses = {as_is.loading: 0.0} | {
         one: loss for one, loss in smaller.items() if _is_possible(one, target.device)
     }

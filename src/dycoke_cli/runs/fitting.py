@@ -25,13 +25,14 @@ from dycoke_cli.engine.memory.fit import (
     cheapest,
     choose,
 )
+from dycoke_cli.engine.memory.would_fit import smaller_model
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.resources import is_overloaded
-from dycoke_cli.runs.conversation import check_request
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.unloaded_model import check_request
 from dycoke_cli.stock.importing import uncollected
 from dycoke_cli.video.limits import picture_size, size_within
 
@@ -218,7 +219,7 @@ class Fitting:
         if nearest is None:
             return f"not even one frame fits into the context of {model}; lower --max-new-tokens"
         named, costs = self._named(nearest), nearest.costs
-        smaller = "".join(f", or {flag}" for flag in as_is.smaller_model())
+        smaller = "".join(f", or {flag}" for flag in smaller_model(as_is))
         if not self.budget.holds_bytes(costs):
             least = math.ceil(costs.bytes / 1e8) / 10
             if self.given.bytes is None or costs.bytes <= self.given.bytes:

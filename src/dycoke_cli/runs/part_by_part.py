@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from dycoke_cli.runs.conversation import Conversation, advising, answer_each, open_session
+from dycoke_cli.runs.conversation import Conversation, open_session
+from dycoke_cli.runs.converse import answer_each
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.sampling import exact
 
@@ -74,7 +75,7 @@ def converse_by_part(
     request = conversation.request
     begin_s, limit_s = request.sampling.start_s or 0.0, request.sampling.end_s
     number = 0
-    with advising(request):
+    with request.advising():
         while True:
             start_s = parts.start_s(number, begin_s)
             end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.conversation import Conversation, advising
+from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
 from dycoke_cli.unicode import display_name
@@ -92,7 +92,7 @@ def watch_stream(
     tally = _Tally("window", "a longer --every or fewer --frames help", listener)
     loaded: LoadedModel | None = None
     found = False
-    with advising(request), tally.told(), stream:
+    with request.advising(), tally.told(), stream:
         while not found:
             decoder = cast("Decoder", stream.next_window())
             try:
@@ -128,7 +128,7 @@ def watch_folder(
     tally = _Tally("clip", f"`dycoke batch {folder} …` asks about all", listener)
     loaded: LoadedModel | None = None
     found, dropped = False, 0
-    with advising(conversation.request), tally.told():
+    with conversation.request.advising(), tally.told():
         done = {*_clips(folder)}
         before = dict[str, int]()
         since_s = time.monotonic()

@@ -10,7 +10,8 @@ from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.answer.option_scores import LEAST_MASS
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, advising, ask_once, open_session
+from dycoke_cli.runs.conversation import Conversation, open_session
+from dycoke_cli.runs.converse import ask_once
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.video.sampling import format_part
@@ -46,7 +47,7 @@ def converse_when(
         UsageError: the video is a still picture.
     """
     parts = _Parts(conversation, listener, decoders)
-    with advising(conversation.request):
+    with conversation.request.advising():
         for question in conversation.questions:
             listener.begin(question)
             answer = parts.search(question, window_s)

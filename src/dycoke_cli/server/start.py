@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import UnloadedModel, bind_loaded, check_plan
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.unloaded_model import UnloadedModel, bind_loaded, check_plan
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.prepare import CheckPlan, ReadClip
 from dycoke_cli.stock.importing import uncollected

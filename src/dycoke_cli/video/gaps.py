@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from dycoke_cli.video.packet_source import PacketSource
 from dycoke_cli.video.sampling import (
     MAX_WANTED,
     Sampling,
@@ -26,7 +27,6 @@ from dycoke_cli.video.sampling import (
     thinned,
     wanted_times,
 )
-from dycoke_cli.video.source import VideoSource
 
 # Gaps between wanted times up to this are read through, which is as fast as a seek.
 _SHORT_GAP_S = 0.5
@@ -119,7 +119,7 @@ def _equal_share(weights: np.ndarray, parts: int) -> int:
 
 
 def planned_times(
-    source: VideoSource, sampling: Sampling, part: Window, most: int
+    source: PacketSource, sampling: Sampling, part: Window, most: int
 ) -> tuple[tuple[Seconds, ...], tuple[str, ...]]:
     """Wanted times of the frames in a part of a video, and warnings.
 
@@ -158,7 +158,7 @@ def planned_times(
     return wanted, (warning,) if warning else ()
 
 
-def frame_times(source: VideoSource, part: Window, most: int) -> tuple[Fraction, ...] | None:
+def frame_times(source: PacketSource, part: Window, most: int) -> tuple[Fraction, ...] | None:
     """Times of all frames of a part, ascending; None if there are more than `most`.
 
     Reads about `most` packets, and decodes none. The position of the source changes.
@@ -171,7 +171,7 @@ def frame_times(source: VideoSource, part: Window, most: int) -> tuple[Fraction,
     return tuple(sorted(times)) or None
 
 
-def _times_in(source: VideoSource, part: Window) -> Iterator[Fraction | None]:
+def _times_in(source: PacketSource, part: Window) -> Iterator[Fraction | None]:
     """Times of the frames of a part in decoding order; None for a frame without a time stamp."""
     if part.first_s <= 0 or not source.seekable or source.seek(float(part.first_s)) is None:
         source.rewind()
@@ -188,7 +188,7 @@ def _times_in(source: VideoSource, part: Window) -> Iterator[Fraction | None]:
 
 
 def _without_gaps(
-    source: VideoSource, wanted: tuple[Seconds, ...], part: Window
+    source: PacketSource, wanted: tuple[Seconds, ...], part: Window
 ) -> tuple[tuple[Seconds, ...], tuple[str, ...]]:
     """Wanted times, moved if they have fewer different nearest frames; a warning says so."""
     times = _frames_in_gaps(source, wanted, part)
@@ -196,7 +196,7 @@ def _without_gaps(
 
 
 def _filled(
-    source: VideoSource, times: FrameTimes, part: Window, count: int
+    source: PacketSource, times: FrameTimes, part: Window, count: int
 ) -> tuple[tuple[Seconds, ...], tuple[str, ...]]:
     """`count` times of frames, evenly spaced as far as there are frames."""
     wanted = evenly_spaced(part, count)
@@ -214,7 +214,7 @@ def _filled(
 
 
 def _frames_in_gaps(
-    source: VideoSource, wanted: tuple[Seconds, ...], part: Window
+    source: PacketSource, wanted: tuple[Seconds, ...], part: Window
 ) -> FrameTimes | None:
     """Times of all frames, if some of the wanted times may share their nearest one; else None.
 
@@ -235,7 +235,7 @@ def _frames_in_gaps(
     return FrameTimes(times, Fraction(1, per_second)) if ticks else None
 
 
-def _has_gap(source: VideoSource, wanted: Sequence[float]) -> bool:
+def _has_gap(source: PacketSource, wanted: Sequence[float]) -> bool:
     """Whether one of several evenly spaced times has no frame within half of their distance.
 
     Frames that are nearer are different for different times. Packets are read only up to such a

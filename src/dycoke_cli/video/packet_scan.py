@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dycoke_cli.video.clock import Clock, Part
 from dycoke_cli.video.packet_index import PacketIndex
-from dycoke_cli.video.source import VideoSource
+from dycoke_cli.video.packet_source import PacketSource
 
 # FFmpeg marks all packets of these as keyframes.
 _WITHOUT_KEYFRAMES = ("h263", "h261")
 
 
-def index_of(source: VideoSource) -> PacketIndex:
+def index_of(source: PacketSource) -> PacketIndex:
     """Read all packets of an open, described video; afterwards `rewind` the source."""
     source.rewind()
     video, base, name = source.stream.index, source.time_base, source.container.format.name

@@ -1,7 +1,6 @@
-"""Video stream of an open file: packets, decoded frames, and seeking.
+"""Decoded frames of the video stream of an open file, each with its exact time.
 
-Real files are damaged, truncated, or lack an index or time stamps. So damaged packets are counted
-and skipped, and an operation that a file doesn't support returns None instead of raising an error.
+Damaged packets are counted and skipped.
 """
 
 from __future__ import annotations
@@ -19,23 +18,12 @@ import av.logging
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import (
-    choose_stream,
-    has_separate_alpha,
-    most_pictures,
-    open_container,
-)
+from dycoke_cli.video.containers import has_separate_alpha
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
-from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.packet_index import PacketIndex
+from dycoke_cli.video.packet_source import PacketSource
 
-_SEEK_ATTEMPTS = 4
-# For streams without a rate; it matters only if time stamps are missing, too.
-_ASSUMED_RATE = Fraction(25)
-# AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
-# frames. The decoding times of frames are correct, once frames are in display order.
-_BY_DECODING_TIME = ("avi",)
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
@@ -56,57 +44,28 @@ class Picture:
     transparent: bool = False
 
 
-class VideoSource:
-    """Open video stream. Made by `open_video`; not thread-safe.
+class VideoSource(PacketSource):
+    """Open video stream, whose packets are decoded. Made by `open_video`; not thread-safe.
 
     Attributes:
-        name: of the file, escaped for a terminal.
-        container: open container (replaced by `rewind`).
-        stream: video stream (replaced by `rewind`).
-        interval: usual time between two frames, in seconds.
-        origin: time stamp of the first frame, in seconds; all other times are relative to it.
-        layout: top-level structure of the file.
-        index: of a file without an index of its own; None before `use`, or if it has one.
         damaged: time stamps of the damaged packets and frames so far.
         packets_decoded: number of packets decoded so far.
-        seekable: False once seeking has failed.
-        failure: what ended the packets before the end; None if nothing did.
-        most_pictures: maximum number of frames of an image file; None for a video.
         without_alpha: whether the stream has transparency that can't be decoded.
     """
 
-    container: av.container.InputContainer
     _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
     def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
-        self.name = name
-        self.origin = Fraction(0)
+        super().__init__(file, stream, name)
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
-        self.seekable = True
-        self.failure: Exception | None = None
-        self.index: PacketIndex | None = None
-        self._file = file
-        self._begin()
-        self.most_pictures = most_pictures(self.container)
-        self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
+        self._last: Fraction | None = None
+        self._starts_untimed = False
         try:
-            self.stream = choose_stream(self.container, stream, name)
             self._prepare_decoder()
         except BaseException:
             self.container.close()
             raise
-        self.interval = 1 / (self.stream.average_rate or self.stream.guessed_rate or _ASSUMED_RATE)
-        # Number of the next packet, counted over all streams; None after a seek.
-        self._number: int | None = 0
-        self._packets = self.demux()
-        self._last: Fraction | None = None
-        self._starts_untimed = False
-        self._is_sought = False
-
-    def _begin(self) -> None:
-        self.layout = layout_of(self._file)
-        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
 
     def _prepare_decoder(self) -> None:
         context = self.stream.codec_context
@@ -162,38 +121,17 @@ class VideoSource:
         """Estimated memory for decoding the stream."""
         return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
 
-    @property
-    def starts_s(self) -> Fraction:
-        """Start of the file, where players begin, in seconds from the first frame; at most 0."""
-        if self.container.start_time is None:
-            return Fraction(0)
-        start = Fraction(self.container.start_time, av.time_base)
-        # It is that of a stream, rounded to microseconds.
-        for stream in self.container.streams:
-            if stream.start_time is not None and stream.time_base:
-                exact = stream.start_time * stream.time_base
-                if abs(exact - start) <= Fraction(1, av.time_base):
-                    start = exact
-        return min(start - self._packet_origin(), Fraction(0))
-
-    def close(self) -> None:
-        """Close the container; the file is the caller's."""
-        self.container.close()
-        # The generator refers to this source. Breaking the cycle frees decoded frames at once,
-        # instead of at the next garbage collection.
-        self._packets = iter(())
-
     def rewind(self) -> None:
-        """Return to the beginning by reopening the container, which works without an index."""
-        index = self.stream.index
-        self.container.close()
-        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
-        self.stream = choose_stream(self.container, index, self.name)
+        """See `PacketSource`."""
+        super().rewind()
         self._prepare_decoder()
-        self._number = 0
-        self._packets = self.demux()
         self._last = None
-        self._is_sought = False
+
+    def seek(self, time_s: float) -> float | None:
+        """See `PacketSource`."""
+        self._decoder.flush_buffers()
+        self._last = None
+        return super().seek(time_s)
 
     def use(self, index: PacketIndex) -> None:
         """Seek by this index from now on, and count times by its clock; then `rewind`."""
@@ -201,143 +139,6 @@ class VideoSource:
         if self._starts_untimed and index.untimed:
             self.origin = index.first_s - index.untimed * self.interval
         self.seekable = self.seekable or index.has_keyframes
-
-    def packets(self) -> Iterator[av.Packet]:
-        """Packets of the video from the current position on, which the caller moves.
-
-        Unlike those of `demux`, they begin with the keyframe after `seek`.
-        """
-        return self._packets
-
-    def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
-        """Yield packets from the current position to the end, or to the first unreadable place.
-
-        Args:
-            streams: of `container`; the video stream if none is given.
-
-        Raises:
-            MemoryError: a packet doesn't fit into memory.
-        """
-        wanted = {stream.index for stream in streams or (self.stream,)}
-        clock = self.index.clock if self.index is not None and self.index.clock.restarts else None
-        try:
-            # Packets of all streams, because the clock counts them.
-            for packet in self.container.demux():
-                if not packet.size:  # PyAV ends with empty packets, which would flush the decoder
-                    continue
-                number = self._number
-                if number is not None:
-                    self._number = number + 1
-                if packet.stream_index in wanted:
-                    # A file whose time stamps restart is only read from its beginning.
-                    yield packet if clock is None else clock.apply(packet, number or 0)
-        except MemoryError:
-            raise
-        except (av.FFmpegError, OSError) as error:
-            self.failure = error
-            return
-        except IndexError:
-            # After the last packet, PyAV fails on streams that appeared while reading (as in
-            # broadcasts). Everything has been read by then.
-            return
-
-    def seek(self, time_s: float) -> float | None:
-        """Move to the keyframe at or before a time.
-
-        Returns:
-            Time of the keyframe. None if seeking fails; then the position is undefined, and
-            `rewind` is required.
-        """
-        index = self.index
-        if index is None:
-            return self._seek_by_time(time_s)
-        found = index.keyframe_before(time_s + float(self.origin))
-        if found is None:
-            self.rewind()
-            return 0.0
-        number, keyframe_s = found
-        # MPEG-TS can't seek to its first keyframe.
-        if index.trusts_seeks and keyframe_s > float(self.origin):
-            sought = self._seek_by_time(time_s)
-            if sought is not None and index.has(sought + float(self.origin)):
-                return sought
-            index.trusts_seeks = False
-        self._read_to(number)
-        return keyframe_s - float(self.origin)
-
-    def leads_on(self, time_s: float, position_s: float) -> bool:
-        """Whether a seek to a time would skip frames after the current position.
-
-        False only if the index shows that the keyframe has been read already.
-        """
-        index = self.index
-        found = None if index is None else index.keyframe_before(time_s + float(self.origin))
-        if index is None:
-            return True
-        if found is None:
-            return False
-        number, keyframe_s = found
-        is_unread = index.trusts_seeks or self._number is None or self._number <= number
-        return is_unread and keyframe_s - float(self.origin) > position_s
-
-    def seek_roughly(self, time_s: float) -> None:
-        """Move to a packet of any stream before a time; to the first packet if that fails."""
-        self.rewind()
-        if time_s <= 0 or (self.index is not None and not self.index.trusts_seeks):
-            return
-        try:
-            self._number = None
-            self.container.seek(int((self.origin + Fraction(time_s)) * av.time_base))
-        except (av.FFmpegError, OSError):
-            self.rewind()
-
-    def _read_to(self, number: int) -> None:
-        """Read packets, without decoding them, up to the one with this number."""
-        if self._number is None or self._number > number:
-            self.rewind()
-        else:
-            self._decoder.flush_buffers()
-            self._packets = self.demux()
-        self._last = None
-        for packet in self._packets:
-            if self._number is not None and self._number > number:
-                self._packets = _put_back(packet, self._packets)
-                self._is_sought = True
-                return
-
-    def _seek_by_time(self, time_s: float) -> float | None:
-        """Seek by the demuxer, which may land on another keyframe than the last before the time."""
-        aim, step = time_s, 1.0
-        self._number = None
-        for _ in range(_SEEK_ATTEMPTS):
-            ticks = int((self._packet_origin() + Fraction(aim)) / self.time_base)
-            try:
-                self.container.seek(ticks, stream=self.stream)
-                self._decoder.flush_buffers()
-            except (av.FFmpegError, OSError):
-                return None
-            found = self._skip_to_keyframe()
-            if found is not None and found <= time_s + 1e-6:
-                return found
-            if aim <= 0:
-                return None
-            # Some containers seek past the target, because their index has decoding times. Try 1,
-            # then 4 and 16 s earlier.
-            aim = max(0.0, aim - step)
-            step *= 4
-        return None
-
-    def _skip_to_keyframe(self) -> float | None:
-        """Skip packets up to the next keyframe, whose time is returned; None if there is none."""
-        self._packets = self.demux()
-        for packet in self._packets:
-            time = self.packet_time(packet)
-            if packet.is_keyframe and time is not None:
-                # The packet itself must still be decoded.
-                self._packets = _put_back(packet, self._packets)
-                self._last, self._is_sought = None, True
-                return float(time)
-        return None
 
     def first_picture(self) -> Picture | None:
         """Decode the first frame of a newly opened file, and make it the origin of all times.
@@ -392,28 +193,6 @@ class VideoSource:
             self._last = Fraction(0)
         return self._last
 
-    def packet_time(self, packet: av.Packet) -> Fraction | None:
-        """Time of a packet of any stream, in seconds from the video's first frame."""
-        ticks = packet.pts
-        if ticks is None or self._by_decoding_time:
-            ticks = packet.dts
-        if ticks is None or not packet.time_base:
-            return None
-        return ticks * packet.time_base - self._packet_origin()
-
-    def _packet_origin(self) -> Fraction:
-        # A decoder returns the first frame some packets after the first packet, and its decoding
-        # time is that of the later packet. So packets count from the first packet's time, and
-        # frames from the first frame's.
-        if self._by_decoding_time:
-            return (self.stream.start_time or 0) * self.time_base
-        return self.origin
-
-    @property
-    def time_base(self) -> Fraction:
-        """Duration of a tick of the video's time stamps, in seconds."""
-        return self.stream.time_base or Fraction(1, av.time_base)
-
 
 @contextmanager
 def open_video(
@@ -445,8 +224,3 @@ def video_in(file: BinaryIO, stream: int | None, name: str) -> Iterator[VideoSou
         yield source
     finally:
         source.close()
-
-
-def _put_back(packet: av.Packet, rest: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    yield packet
-    yield from rest

@@ -22,7 +22,7 @@ from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.subtitle_text import TEXT_CODECS, plain_text
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.source import VideoSource
+    from dycoke_cli.video.packet_source import PacketSource
 
 AUTO = "auto"
 """Value that stands for a file of the video's name, or else a stream of its container."""
@@ -208,7 +208,7 @@ def _parsed(file: BinaryIO, name: str) -> Subtitles:
         return _subtitles(name, _events(stream, packets), warnings)
 
 
-def text_stream(source: VideoSource) -> int | str:
+def text_stream(source: PacketSource) -> int | str:
     """Index of the subtitle stream to read, or a sentence that says why there is none.
 
     Of several text streams, the one that the container marks as default, or the first. Forced
@@ -237,7 +237,7 @@ def text_stream(source: VideoSource) -> int | str:
     )
 
 
-def read_stream(source: VideoSource, index: int, until_s: float) -> Subtitles:
+def read_stream(source: PacketSource, index: int, until_s: float) -> Subtitles:
     """Read the lines of a subtitle stream up to a time; the position of the source changes.
 
     Args:

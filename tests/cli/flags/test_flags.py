@@ -11,7 +11,7 @@ from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.models.reference import ModelRef
-from dycoke_cli.runs import conversation
+from dycoke_cli.runs import unloaded_model
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here
@@ -183,7 +183,7 @@ def test_how_the_model_is_loaded(fake: list[FakeSession], monkeypatch: pytest.Mo
         return fake_engine.FakeLoaded(name)
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", load)
-    monkeypatch.setattr(conversation, "is_here", lambda source: True)
+    monkeypatch.setattr(unloaded_model, "is_here", lambda source: True)
     asked(fake)
     asked(fake, "--model", "llava-onevision-0.5b", "--device", "cpu", "--dtype", "float32")
     assert run_here("models", "default", "llava-onevision-7b").code == 0

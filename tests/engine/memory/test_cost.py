@@ -39,7 +39,8 @@ from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.prompts.video_prompt import ShownFrames, make_prompt
+from dycoke_cli.models.prompts.prompt_frames import ShownFrames
+from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.resolve import choose
 from tests.families.tiny import make

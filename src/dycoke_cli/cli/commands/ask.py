@@ -103,14 +103,7 @@ def ask(
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = request_flags.request(
-            model,
-            loading,
-            sampling,
-            generation,
-            subtitles=subtitles,
-            limits=limits,
-            budget=budget,
-            cache_limit=cache_limit,
+            model, loading, sampling, generation, limits, subtitles, budget, cache_limit
         )
         request = method.applied(parts.typed(typed, fields).applied(request, fields))
         with speaking_of_flags():
@@ -169,7 +162,8 @@ def ask(
 
             planned = fitting_of(files, request, bound, free_method=free_method)
             request, loaded = planned.settled(presenter)
-        from dycoke_cli.runs.conversation import Conversation, converse
+        from dycoke_cli.runs.conversation import Conversation
+        from dycoke_cli.runs.converse import converse
 
         conversation = Conversation(
             videos, questions, request, compare=compare, cache=cache, follow_up=follow_up

@@ -155,15 +155,7 @@ def batch(
     engine.check()
     server.check(context)
     group_size = engine_flags.batch_size(batch_size)
-    request = request_flags.request(
-        model,
-        loading,
-        sampling,
-        generation,
-        subtitles=subtitles,
-        limits=limits,
-        budget=budget,
-    )
+    request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
     request = method.applied(typed.applied(request, types))

@@ -171,7 +171,7 @@ def bench(
             raise UsageError("bench decodes a video several times: name a file in place of -")
         if plot is not None:
             check_picture(plot, [_PLOT_SUFFIX])
-        request = request_flags.request(model, loading, sampling, generation, limits=limits)
+        request = request_flags.request(model, loading, sampling, generation, limits)
         if preset is not None:
             chosen, given = preset_named(preset), options.given(context)
             request = chosen.applied(request, None, given)

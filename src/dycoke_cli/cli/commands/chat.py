@@ -78,14 +78,7 @@ def chat(
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
     request = request_flags.request(
-        model,
-        loading,
-        sampling,
-        generation,
-        subtitles=subtitles,
-        limits=limits,
-        budget=budget,
-        cache_limit=cache_limit,
+        model, loading, sampling, generation, limits, subtitles, budget, cache_limit
     )
     request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None

@@ -33,7 +33,8 @@ def demo(stats: options.Stats = False) -> None:
     with AsText(len(QUESTIONS), quiet=False, stats=stats) as presenter:
         render.note(f"The clip: {CLIP}")
         presenter.stage("start")
-        from dycoke_cli.runs.conversation import Conversation, converse
+        from dycoke_cli.runs.conversation import Conversation
+        from dycoke_cli.runs.converse import converse
 
         request = Request(
             settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()

@@ -126,9 +126,7 @@ def evaluate(
         engine.check()
         server.check(context)
         together = engine_flags.batch_size(batch_size)
-        request = request_flags.request(
-            model, loading, sampling, generation, limits=limits, budget=budget
-        )
+        request = request_flags.request(model, loading, sampling, generation, limits, budget=budget)
         if chosen is not None:
             given = options.given(context)
             chosen.prepare(dataset)

@@ -118,9 +118,8 @@ def inspect(
             check_picture(out, (".html",), "--out")
         if png is not None:
             check_picture(png, (".png",), "--png")
-        request = request_flags.request(
-            model, loading, sampling, generation, methods[0], subtitles, limits=limits
-        )
+        request = request_flags.request(model, loading, sampling, generation, limits, subtitles)
+        request = request.with_method(methods[0])
         note = BUNDLED_NOTE if model.named is None and not quiet and not as_json else None
         with View(quiet, note) as view, speaking_of_flags():
             view.stage("start")
@@ -146,10 +145,10 @@ def _run_inspection(
 ) -> _Drawable:
     # From here on torch is imported, which takes seconds.
     from dycoke_cli.inspect.page import PICTURE_PX
-    from dycoke_cli.runs.conversation import Conversation, advising, open_session
+    from dycoke_cli.runs.conversation import Conversation, open_session
 
     conversation = Conversation((video,), [question], request)
-    with advising(request):
+    with request.advising():
         # No prefix cache: the figures of each method are those of a question asked alone.
         session, method = open_session(conversation, view, reuse=False, decoded=True)
         each = [method, *methods[1:]]

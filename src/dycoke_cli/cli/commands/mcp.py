@@ -62,11 +62,9 @@ def mcp(
             raise UsageError(f"{display_name(str(folder))} isn't a folder")
     if method.guard is not None or method.guard_mean is not None:
         raise UsageError("--guard is for ask, chat and batch; leave it out")
-    request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits=limits)
-    )
+    request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     with View(quiet=False) as view, speaking_of_flags():
-        from dycoke_cli.runs.conversation import check_request
+        from dycoke_cli.runs.unloaded_model import check_request
         from dycoke_cli.server.agents.mcp_server import make_mcp_server
         from dycoke_cli.server.agents.video_tools import VideoTools
         from dycoke_cli.server.start import ServiceLimits

@@ -184,7 +184,7 @@ def serve(
             "--guard is for ask, chat and batch; a server answers as each request says"
         )
     request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits=limits, budget=budget)
+        request_flags.request(model, loading, sampling, generation, limits, budget=budget)
     )
     with speaking_of_flags():
         check_windows(request)
@@ -200,7 +200,7 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
-        from dycoke_cli.runs.conversation import check_request
+        from dycoke_cli.runs.unloaded_model import check_request
         from dycoke_cli.server.connections import ConnectionLimits
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener

@@ -169,7 +169,7 @@ def tune(
             questions=() if questions is None else _questions(questions),
             specs=specs,
             request=typed.with_options(
-                request_flags.request(model, loading, sampling, generation, limits=limits)
+                request_flags.request(model, loading, sampling, generation, limits)
             ),
             target=target,
             minutes=minutes,

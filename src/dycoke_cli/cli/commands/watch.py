@@ -148,9 +148,7 @@ def watch(
     if address.kind == "file" and not os.path.lexists(source):
         raise VideoError(f"{address.name} doesn't exist: check the spelling and the folder")
     parts = PartFlags(every=watching.every, until=watching.until)
-    request = method.applied(
-        request_flags.request(model, loading, sampling, generation, limits=limits)
-    )
+    request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request, fields)
     questions = question_input.collect(question, more, source)
     parts.check(request, (source,), questions)

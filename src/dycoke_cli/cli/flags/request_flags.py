@@ -56,14 +56,12 @@ def request(
     loading: LoadOptions,
     sampling: Sampling,
     generation: GenerationOptions,
-    method: Method | None = None,
-    subtitles: str | None = None,
-    *,
     limits: Limits,
+    subtitles: str | None = None,
     budget: TokenBudget | None = None,
     cache_limit: CacheLimit = NO_LIMIT,
 ) -> Request:
-    """Build the request from the flags of a command.
+    """Build the request from the flags of a command, without a method.
 
     Raises:
         ModelError: the settings can't be read.
@@ -72,7 +70,7 @@ def request(
         model=model.named or settings.BUNDLED,
         loading=loading,
         sampling=sampling,
-        method=method or Method(),
+        method=Method(),
         generation=generation,
         subtitles=subtitles,
         limits=limits,

@@ -16,13 +16,14 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.memory.cost_in_windows import ReadInWindows, in_windows, peak_in_windows
 from dycoke_cli.engine.memory.cost_model import (
     CostModel,
     EstimatedContext,
     EstimatedSeconds,
-    ReadInWindows,
 )
 from dycoke_cli.engine.memory.flops import visual_flops
+from dycoke_cli.engine.memory.would_fit import would_fit, would_fit_in_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
@@ -160,9 +161,9 @@ def estimate_cost(
         kept = method.kept_tokens(clip.frames, clip.per_frame)
         peak = answer.peak(method, clip, kept)
     else:
-        video_in_windows = answer.in_windows(method, clip, frames, max_tokens)
+        video_in_windows = in_windows(answer, method, clip, frames, max_tokens)
         kept, held = video_in_windows.read, video_in_windows.clip
-        peak = answer.peak_in_windows(method, video_in_windows)
+        peak = peak_in_windows(answer, method, video_in_windows)
     compressed = answer.memory(method, held, kept)
     plain = answer.memory(BASELINE, clip, clip.visual)
     flops, whole = (
@@ -214,9 +215,9 @@ def estimate_cost(
         would_fit=(
             ()
             if fits != "no" and context.fits
-            else answer.ways(clip, frames)
+            else would_fit(answer, clip, frames)
             if video_in_windows is None
-            else answer.ways_in_windows(video_in_windows)
+            else would_fit_in_windows(answer, video_in_windows)
         ),
         warnings=answer.warnings(clip, kept, times_s),
         windows=ABSENT if video_in_windows is None else _reported(video_in_windows, method, traits),
@@ -250,8 +251,8 @@ def clip_tokens(
     of_catalog = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if of_catalog is not None:
         return of_catalog
+    from dycoke_cli.models.prompts.prompt_frames import ShownFrames
     from dycoke_cli.models.prompts.stock_prompt import count_tokens
-    from dycoke_cli.models.prompts.video_prompt import ShownFrames
 
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.pool import HELD
 from dycoke_cli.engine.chunks import chunk_length
-from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
+from dycoke_cli.engine.context import frames_warning, positions_warning
 from dycoke_cli.engine.memory.expected_bytes import (
     BITSANDBYTES,
     CUDA_CONTEXT,
@@ -24,20 +22,17 @@ from dycoke_cli.engine.memory.expected_bytes import (
     patches_together,
     with_margin,
 )
-from dycoke_cli.engine.memory.fit import Budget, Setting, StageCosts, choose
+from dycoke_cli.engine.memory.fit import StageCosts
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
 from dycoke_cli.engine.memory.stage_times import StageTimes, read_stage_times
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
-from dycoke_cli.models.free_memory import HEADROOM, Target
+from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.stock.sizes import Sizes
-from dycoke_cli.video.frame_windows import window_size
-from dycoke_cli.video.kept_frames import WINDOWS_HELD
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 _KEPT_WHOLE = (
@@ -47,12 +42,6 @@ TEXT_TOKENS = 64
 """Of a prompt beside the video: a chat template and a question of one or two sentences.
 
 What the prompt has for the frames, such as their times, comes on top: `ClipTokens.text`."""
-_LOSS = {"bfloat16": 0.0, "int8": 0.1, "int4": 1.5}
-"""Points of accuracy lost by smaller weights.
-
-int8 measured none (docs/speed.md). int4 wasn't measured here: the value only has to be above that
-of int8, since the error of its layers is seven times as large, and below that of half the frames.
-"""
 
 
 @dataclass(frozen=True)
@@ -83,54 +72,12 @@ class EstimatedSeconds:
         return None if self.vision is None else self.vision + self.answering
 
 
-@dataclass(frozen=True)
-class ReadInWindows:
-    """A video that is read in windows, and the pool of what they keep.
-
-    Args:
-        count: windows.
-        size: frames per window, as they are sampled.
-        clip: the tokens of one window, with the text of the whole prompt.
-        kept: visual tokens that all windows keep.
-        cap: visual tokens that are read at most.
-    """
-
-    count: int
-    size: int
-    clip: ClipTokens
-    kept: int
-    cap: int
-
-    @classmethod
-    def of(cls, clip: ClipTokens, frames: int, method: BoundMethod, cap: int) -> ReadInWindows:
-        """How a video is read.
-
-        Args:
-            clip: the visual tokens of all frames.
-            frames: of the video, as they were sampled.
-            method: selects from each window.
-            cap: see `ReadInWindows`.
-        """
-        size = window_size(frames)
-        count = math.ceil(frames / size)
-        encoded = min(clip.frames, math.ceil(size * clip.frames / frames))
-        last = clip.frames - (count - 1) * encoded
-        kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
-        kept += method.kept_tokens(last, clip.per_frame)
-        return cls(count, size, replace(clip, frames=encoded), kept, cap)
-
-    @property
-    def read(self) -> int:
-        """Visual tokens that the language model reads."""
-        return min(self.kept, self.cap)
-
-
 class CostModel:
     """The answer that is estimated: how much it takes by method and clip.
 
     Args: as of `estimate_cost`; `stored` is the configuration of the model.
 
-    Attributes:
+    Attributes: the arguments, but for `frame_bytes`.
         loading: with the dtype that loading will choose in place of "auto".
     """
 
@@ -144,8 +91,8 @@ class CostModel:
         target: Target,
         frame_bytes: int,
     ) -> None:
-        self._source, self._stored, self._method = source, stored, method
-        self._new, self._target, self._frame_bytes = max_new_tokens, target, frame_bytes
+        self.source, self.stored, self.method = source, stored, method
+        self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._family = stored.family or UNLISTED
         # As `frame_fit.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
@@ -159,15 +106,15 @@ class CostModel:
 
         Until its stages are measured, its seconds are corrected by those of this one.
         """
-        given = (self._source, self._stored, self._method, loading)
-        other = CostModel(*given, self._new, self._target, self._frame_bytes)
+        given = (self.source, self.stored, self.method, loading)
+        other = CostModel(*given, self.max_new_tokens, self.target, self._frame_bytes)
         other._like = self
         return other
 
     @cached_property
     def facts(self) -> ModelFacts:
         """What is known of the model."""
-        return model_facts(self._source, self._stored, self.loading, self._target.device)
+        return model_facts(self.source, self.stored, self.loading, self.target.device)
 
     @property
     def sizes(self) -> Sizes:
@@ -177,12 +124,12 @@ class CostModel:
     @property
     def stage_times_file(self) -> Path:
         """Where the times of its stages are kept, once they are measured on this machine."""
-        return stage_times_file(self._stored, self.loading)
+        return stage_times_file(self.stored, self.loading)
 
     @cached_property
     def stage_times(self) -> StageTimes | None:
         """Measured times of its stages; None before `calibrate`, and on other devices."""
-        on_cpu = self._target.device == "cpu"
+        on_cpu = self.target.device == "cpu"
         return read_stage_times(self.stage_times_file) if on_cpu else None
 
     @property
@@ -199,7 +146,7 @@ class CostModel:
 
     def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
-        on_cpu = self._target.device == "cpu"
+        on_cpu = self.target.device == "cpu"
         text = self.text(clip)
         length = kept + text
         whole = method.inside is not None
@@ -210,7 +157,7 @@ class CostModel:
             chunk_len=length
             if whole
             else chunk_length(length, on_cpu and self.loading.kernels == "fast"),
-            spare=self._new,
+            spare=self.max_new_tokens,
             patches=patches_together(
                 method, self.sizes.vision, clip.frames, clip.per_frame, on_cpu=on_cpu
             ),
@@ -225,7 +172,7 @@ class CostModel:
         """Bytes at the worst moment of loading or answering."""
         needed, weights = self.memory(method, clip, kept), self.facts.weights
         frames = pixels = process = 0
-        if self._target.device == "cpu":  # there the frames are in the same memory
+        if self.target.device == "cpu":  # there the frames are in the same memory
             patches = clip.frames * self.sizes.vision.patches_of_frame(clip.per_frame)
             pixels = patches * self.sizes.vision.patch
             frames = clip.frames * self._frame_bytes
@@ -237,33 +184,9 @@ class CostModel:
         working = max(frames, needed.working + pixels)
         return max(weights.loading, weights.loaded + working) + frames + process
 
-    def in_windows(
-        self, method: BoundMethod, clip: ClipTokens, frames: int, max_tokens: int
-    ) -> ReadInWindows:
-        """How a video is read in windows.
-
-        Args:
-            method: selects from each window.
-            clip: the visual tokens of all frames.
-            frames: of the video, as they were sampled.
-            max_tokens: visual tokens that are read at most, if the context has room for them.
-        """
-        length = self.sizes.context
-        room = max_tokens if length is None else length - self.text(clip) - self._new
-        return ReadInWindows.of(clip, frames, method, max(1, min(max_tokens, room)))
-
-    def peak_in_windows(self, method: BoundMethod, video: ReadInWindows) -> int:
-        """Bytes at the worst moment, of a video that is read in windows."""
-        vision, window = self.sizes.vision, video.clip
-        pool = min(video.kept, HELD * video.cap) * self.sizes.hidden * self.facts.dtype_bytes
-        waiting = window.frames * vision.patches_of_frame(window.per_frame) * vision.patch
-        on_cpu = self._target.device == "cpu"
-        more = (WINDOWS_HELD - 1) * waiting if on_cpu and video.count > 1 else 0
-        return self.peak(method, window, video.read) + (1 + vision.stacked) * pool + more
-
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
-        return self._target.fits(peak + self.reserve(peak))
+        return self.target.fits(peak + self.reserve(peak))
 
     def reserve(self, peak: int) -> int:
         """Bytes that have to be free beside a peak: a margin, and what the device takes itself."""
@@ -271,21 +194,21 @@ class CostModel:
 
     @property
     def _of_device(self) -> int:
-        return CUDA_CONTEXT if self._target.device == "cuda" else 0
+        return CUDA_CONTEXT if self.target.device == "cuda" else 0
 
     def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
         length = self.sizes.context
-        needed = kept + self.text(clip) + self._new
+        needed = kept + self.text(clip) + self.max_new_tokens
         return EstimatedContext(length, needed, length is None or needed <= length)
 
     def warnings(self, clip: ClipTokens, kept: int, times_s: Sequence[float]) -> tuple[str, ...]:
         """Sentences about what is seen of the video, how it is kept, and untrained positions."""
         length, beyond = self.context(clip, kept).length, None
         if self._family.counts_tokens and length is not None:
-            renumbers = self._method.renumbers
-            last = (kept if renumbers else clip.visual) + self.text(clip) + self._new - 2
-            beyond = positions_warning(last, length, self._source.name, renumbers)
+            renumbers = self.method.renumbers
+            last = (kept if renumbers else clip.visual) + self.text(clip) + self.max_new_tokens - 2
+            beyond = positions_warning(last, length, self.source.name, renumbers)
         emulated = self._emulated and self._emulated.warning()
         kept_whole = None if self._resizes or not self._frame_bytes else _KEPT_WHOLE
         sentences = (frames_warning(times_s), beyond, emulated, kept_whole)
@@ -312,7 +235,7 @@ class CostModel:
         early = method.in_tower
         vision = None if early else rates.vision(clip.frames, patches, work.patches)
         prefill = rates.prefill((read if method.inside else kept) + work.text, work.chunk_len)
-        decode = rates.decode(self._new - 1, read + work.text + self._new / 2)
+        decode = rates.decode(self.max_new_tokens - 1, read + work.text + self.max_new_tokens / 2)
         of_vision, of_prefill, of_decode = self._corrections
         times = self.stage_times
         selecting = 0.0
@@ -330,9 +253,10 @@ class CostModel:
             kept = method.kept_tokens(clip.frames, clip.per_frame)
         except UsageError:
             return None
-        return self._stage_costs(method, clip, kept)
+        return self.stage_costs(method, clip, kept)
 
-    def _stage_costs(self, method: BoundMethod, clip: ClipTokens, kept: int) -> StageCosts:
+    def stage_costs(self, method: BoundMethod, clip: ClipTokens, kept: int) -> StageCosts:
+        """The same of an answer that reads so many visual tokens."""
         peak, seconds = self.peak(method, clip, kept), self.seconds(method, clip, kept)
         return StageCosts(
             bytes=peak + self.reserve(peak),
@@ -347,77 +271,3 @@ class CostModel:
         if seconds is None:
             return self.facts.untimed
         return NO_VISION if seconds.vision is None else None
-
-    def ways(self, clip: ClipTokens, frames: int) -> tuple[str, ...]:
-        """Flags with each of which an answer would fit both memory and context.
-
-        Where no single one is enough, those that lose least together, by `choose`.
-
-        Args:
-            clip: the visual tokens of all frames.
-            frames: of the video, as they were sampled.
-        """
-        held, method = Budget(self._target.most), self._method
-
-        def of_tokens(kept: int, shown: int) -> bool:
-            return held.holds(self._stage_costs(method, clip.of_frames(shown), kept))
-
-        def costs(setting: Setting, shown: int) -> StageCosts | None:
-            encoded = max(1, shown * clip.frames // frames)
-            return models[setting.loading].costs(method, clip.of_frames(encoded))
-
-        ways = ways_to_fit(clip, frames, method, of_tokens)
-        smaller = self.smaller_weights()
-        models = {one: self.loaded_as(one) for one in smaller}
-        settings = [Setting(method.method, one, loss) for one, loss in smaller.items()]
-        in_context = self.context(clip, method.kept_tokens(clip.frames, clip.per_frame)).fits
-        if in_context:  # else they alone don't help
-            whole = (one for one in settings if (found := costs(one, frames)) and held.holds(found))
-            ways += [_flag(one.loading) for one in whole][:1]
-        if not ways and (choice := choose(settings, frames, costs, held)) is not None:
-            ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
-        return (*ways, *(self.smaller_model() if in_context else ()))
-
-    def ways_in_windows(self, video: ReadInWindows) -> tuple[str, ...]:
-        """The same of a video that is read in windows: its frames hardly matter."""
-        if not self.context(video.clip, video.read).fits:
-            return ()
-        smaller = ((one, self.loaded_as(one)) for one in self.smaller_weights())
-        ways = [
-            _flag(one)
-            for one, model in smaller
-            if model.fits(model.peak_in_windows(self._method, video)) in ("gpu", "ram")
-        ]
-        return (*ways[:1], *self.smaller_model())
-
-    def smaller_weights(self) -> dict[LoadOptions, float]:
-        """Options that make weights smaller, the least first, with the points that they lose."""
-        loading = self.loading
-        stored_quantized = self._stored.values.get("quantization_config") is not None
-        if loading.quantize is not None or stored_quantized or self._target.device == "mps":
-            return {}
-        smaller: dict[LoadOptions, float] = {}
-        if self.facts.dtype_bytes == 4:
-            smaller[replace(loading, dtype="bfloat16")] = _LOSS["bfloat16"]
-        names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
-        return smaller | {replace(loading, quantize=name): _LOSS[name] for name in names}
-
-    def smaller_model(self) -> list[str]:
-        """The flag of the family's largest smaller model that fits the device; or none."""
-        entry = self._source.entry
-        smaller = [
-            other
-            for other in CATALOG.values()
-            if entry is not None
-            and other.family == entry.family
-            and (other.parameters or 0) < (entry.parameters or 0)
-            and other.repo is not None
-            and self._target.fits(int(HEADROOM * 2 * (other.parameters or 0))) in ("gpu", "ram")
-        ]
-        largest = max(smaller, key=lambda other: other.parameters or 0, default=None)
-        return [f"--model {largest.name}"] if largest else []
-
-
-def _flag(loading: LoadOptions) -> str:
-    """The flag of options that `smaller_weights` returns."""
-    return f"--quantize {loading.quantize}" if loading.quantize else f"--dtype {loading.dtype}"

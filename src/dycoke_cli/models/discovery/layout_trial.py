@@ -13,8 +13,8 @@ from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.families.arguments import DEEPSTACK, with_video
 from dycoke_cli.models.families.pixels import Inputs, is_pixels
+from dycoke_cli.models.prompts.prompt_frames import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import show
-from dycoke_cli.models.prompts.video_prompt import ShownFrames
 from dycoke_cli.stock.cache_argument import cache_name
 
 SIZES = ((48, 64), (48, 96))

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dycoke_cli.models.families import Family
+from dycoke_cli.models.prompts.prompt_frames import Length, frames_metadata
+from dycoke_cli.models.prompts.stock_processor import empty_chat, run_processor
 from dycoke_cli.models.prompts.stock_resize import found_resize
-from dycoke_cli.models.prompts.video_prompt import (
-    Length,
-    empty_chat,
-    frames_metadata,
-    run_processor,
-)
 from dycoke_cli.video.kept_frames import Fit, FrameResize
 
 if TYPE_CHECKING:

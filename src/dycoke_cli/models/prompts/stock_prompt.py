@@ -19,26 +19,17 @@ from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.pixels import Inputs
 from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.chat_text import Turns, check_plain, conversation_of, text_ids
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.models.prompts.prompt_frames import Frames, Length, ShownFrames, frames_metadata
 from dycoke_cli.models.prompts.stock_processor import (
     load_processor,
+    processor_memory_limited,
     takes_images_only,
     takes_videos,
 )
 from dycoke_cli.models.prompts.tool_turns import tools_of, tools_text
-from dycoke_cli.models.prompts.video_prompt import (
-    Frames,
-    Length,
-    ShownFrames,
-    Turns,
-    VideoPrompt,
-    check_plain,
-    conversation_of,
-    frames_metadata,
-    make_prompt,
-    processor_memory_limited,
-    text_ids,
-)
+from dycoke_cli.models.prompts.video_prompt import VideoPrompt, make_prompt
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.models.resolve import family_in, read_config
 from dycoke_cli.stock.quiet import quiet_libraries

@@ -10,15 +10,14 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.prompts.stock_resize import OtherResizeError, as_video
-from dycoke_cli.models.prompts.video_prompt import (
-    Length,
-    VideoPrompt,
+from dycoke_cli.models.prompts.prompt_frames import Length, frames_metadata
+from dycoke_cli.models.prompts.stock_processor import (
     empty_chat,
-    frames_metadata,
     processor_memory_limited,
     run_processor,
 )
+from dycoke_cli.models.prompts.stock_resize import OtherResizeError, as_video
+from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 from dycoke_cli.video.frame_windows import FrameWindow
 from dycoke_cli.video.kept_frames import FrameResize
 

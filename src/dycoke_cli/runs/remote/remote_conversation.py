@@ -10,7 +10,7 @@ from time import perf_counter
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, advising, background_read
+from dycoke_cli.runs.conversation import Conversation, background_read
 from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.sent_video import SentVideo
@@ -22,7 +22,7 @@ from dycoke_cli.video.decoder import Decoder
 def converse_remotely(
     conversation: Conversation, server: Server, named: str | None, listener: Listener
 ) -> None:
-    """Answer all questions; see `conversation.converse`.
+    """Answer all questions; see `converse.converse`.
 
     Args:
         conversation: questions about one video.
@@ -37,7 +37,7 @@ def converse_remotely(
     """
     request = conversation.request
     check_silent(request)
-    with advising(request), ExitStack() as stack:
+    with request.advising(), ExitStack() as stack:
         decoder = stack.enter_context(Decoder(request.limits))
         [video] = conversation.sources
         opened = stack.enter_context(decoder.open(video, request.sampling))

@@ -20,8 +20,8 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import UnloadedModel
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.unloaded_model import UnloadedModel
 from dycoke_cli.server.agents.roots import file_below
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.media import Media

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from dycoke_cli import request as requests
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.runs.conversation import converse
+from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.server.bodies import (
     check_declared,

@@ -17,7 +17,8 @@ from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import Conversation, converse
+from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Sampling
 from tests.runs.parts import CLIPS

@@ -1,0 +1,71 @@
+"""Cost of a video that is read in windows: the memory of one window, and the pool of all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.pool import HELD
+from dycoke_cli.engine.memory.cost_model import CostModel
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+from dycoke_cli.video.frame_windows import window_size
+from dycoke_cli.video.kept_frames import WINDOWS_HELD
+
+
+@dataclass(frozen=True)
+class ReadInWindows:
+    """A video that is read in windows, and the pool of what they keep.
+
+    Args:
+        count: windows.
+        size: frames per window, as they are sampled.
+        clip: the tokens of one window, with the text of the whole prompt.
+        kept: visual tokens that all windows keep.
+        cap: visual tokens that are read at most.
+    """
+
+    count: int
+    size: int
+    clip: ClipTokens
+    kept: int
+    cap: int
+
+    @property
+    def read(self) -> int:
+        """Visual tokens that the language model reads."""
+        return min(self.kept, self.cap)
+
+
+def in_windows(
+    answer: CostModel, method: BoundMethod, clip: ClipTokens, frames: int, max_tokens: int
+) -> ReadInWindows:
+    """How a video is read in windows.
+
+    Args:
+        answer: about the video.
+        method: selects from each window.
+        clip: the visual tokens of all frames.
+        frames: of the video, as they were sampled.
+        max_tokens: visual tokens that are read at most, if the context has room for them.
+    """
+    length = answer.sizes.context
+    room = max_tokens if length is None else length - answer.text(clip) - answer.max_new_tokens
+    size = window_size(frames)
+    count = math.ceil(frames / size)
+    encoded = min(clip.frames, math.ceil(size * clip.frames / frames))
+    last = clip.frames - (count - 1) * encoded
+    kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
+    kept += method.kept_tokens(last, clip.per_frame)
+    cap = max(1, min(max_tokens, room))
+    return ReadInWindows(count, size, replace(clip, frames=encoded), kept, cap)
+
+
+def peak_in_windows(answer: CostModel, method: BoundMethod, video: ReadInWindows) -> int:
+    """Bytes at the worst moment of loading or answering."""
+    vision, window = answer.sizes.vision, video.clip
+    pool = min(video.kept, HELD * video.cap) * answer.sizes.hidden * answer.facts.dtype_bytes
+    waiting = window.frames * vision.patches_of_frame(window.per_frame) * vision.patch
+    on_cpu = answer.target.device == "cpu"
+    more = (WINDOWS_HELD - 1) * waiting if on_cpu and video.count > 1 else 0
+    return answer.peak(method, window, video.read) + (1 + vision.stacked) * pool + more

@@ -1,0 +1,35 @@
+"""What a stock processor is told of the frames of a prompt."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.video_prompt import make_prompt
+from tests.natural import Pictures
+
+
+class Noting:
+    """A processor that notes what it is told of a video."""
+
+    def __init__(self, processor):
+        self._processor = processor
+
+    def __getattr__(self, name):
+        return getattr(self._processor, name)
+
+    def __call__(self, **given):
+        [self.told] = given["videos_kwargs"]["video_metadata"]
+        return self._processor(**given)
+
+
+def test_a_processor_is_told_times_to_the_nearest_millisecond():
+    loaded = load("mini", device="cpu")
+    processor = Noting(loaded.processor)
+    clip = replace(
+        Pictures.of(np.zeros((3, 8, 8, 3), np.uint8)), timestamps_s=(0.0, 0.0667, 0.1333)
+    )
+    make_prompt(processor, loaded.family, loaded.model.config, clip)
+    indices, fps = processor.told["frames_indices"], processor.told["fps"]
+    assert [index / fps for index in indices] == [0.0, 0.067, 0.133]
+    assert all(type(index) is int for index in indices)
