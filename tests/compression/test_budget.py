@@ -26,6 +26,7 @@ LEAST: dict[str, Callable[[int, int], int]] = {
     "evs": lambda frames, per_frame: per_frame,
     "vidcom2": lambda frames, per_frame: frames,
     "v-cast": lambda frames, per_frame: frames,
+    "framefusion": lambda frames, per_frame: per_frame,
 }
 """What a method keeps at least, by its own definition."""
 
@@ -33,7 +34,10 @@ LEAST: dict[str, Callable[[int, int], int]] = {
 SHARES = (1e-9, 0.05, 0.1, 0.15, 0.25, 0.29, 1 / 3, 0.5, 0.7, 1 - 1e-9, 1.0)
 
 
-@pytest.mark.parametrize("name", BUDGETED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n == "llava-scissor")) for n in BUDGETED],
+)
 def test_the_count_is_exact_for_any_size_and_share(name: str) -> None:
     generator, draw = torch.Generator().manual_seed(0), random.Random(0)
     sizes = [(1, 1), (1, 7), (7, 1), (2, 2), (5, 16)]
@@ -67,7 +71,7 @@ def test_the_count_and_the_choice_are_the_same_for_tokens_merged_early(name: str
 
 
 def test_who_needs_the_vision_encoders_attention_cannot_be_merged_early() -> None:
-    others = {*BUDGETED} - {*EARLY, "downsample"}
+    others = {*BUDGETED} - {*EARLY, "downsample", "tome", "framefusion", "llava-scissor"}
     assert {name for name in BUDGETED if "attention" in METHODS[name].needs} == others
     with pytest.raises(UsageError, match=r"visionzip has no parameter merge_stage; dycoke has it"):
         create("visionzip", merge_stage="vision")

@@ -12,9 +12,11 @@ from dycoke_cli.compression.registry import create, symbols
 from dycoke_cli.errors import UsageError
 from tests.compression.clips import CLIPS, cosine, single
 
-METHODS = ("holitom", "earlytom", "flashvid")
+METHODS = ("holitom", "earlytom", "flashvid", "framefusion")
 ROUNDED_UP = {"flashvid": 0.3}
-"""Methods that drop what they don't choose, and round its number up; and their share."""
+"""Methods that round the number of what they choose up; and their share."""
+DROPPING = ("flashvid", "framefusion")
+"""Methods that drop what they don't choose."""
 
 
 def by_loops(hidden: list[list[float]], kept: list[int]) -> list[list[float]]:
@@ -57,7 +59,7 @@ def test_the_choice_is_by_attention_and_rounded(name: str) -> None:
     assert inside is not None
     assert inside.layer == 18
     assert inside.keep(torch.tensor([0.1, 0.3, 0.1, 0.3, 0.1])).tolist() == [1, 3]
-    assert (inside.merge is None) == (name in ROUNDED_UP)
+    assert (inside.merge is None) == (name in DROPPING)
     # Half of 7 is 3.5, which is rounded to 4; half of 1 is 1 at least. Of 7, .3 are 2.1.
     counts = ((7, 3), (1, 1), (1568, 471)) if name in ROUNDED_UP else ((7, 4), (1, 1), (1568, 784))
     for visual, left in counts:

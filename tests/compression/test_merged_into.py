@@ -16,10 +16,12 @@ from dycoke_cli.compression.methods import (
     EarlyTom,
     FastVID,
     FlashVID,
+    FrameFusion,
     HoliTom,
     MaxMin,
     PruMerge,
     RandomMerge,
+    ToMe,
     VisionZip,
 )
 from dycoke_cli.compression.methods.holitom import CENTER_WEIGHT
@@ -49,9 +51,12 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("method", [DyCokePlus(retain=0.3), FrameFusion(0.3), ToMe(0.3)])
 @pytest.mark.parametrize("clip", BUSY)
-def test_coverage_is_the_mean_of_what_went_there(clip: str) -> None:
-    selection = DyCokePlus(retain=0.3).choose(given(clip))
+def test_it_is_the_mean_of_what_went_there(
+    clip: str, method: DyCokePlus | FrameFusion | ToMe
+) -> None:
+    selection = method.choose(given(clip))
     for token, merged in features(selection).items():
         close(merged, tokens_of(clip)[members(selection, token)].mean(0))
 

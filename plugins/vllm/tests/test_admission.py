@@ -10,7 +10,7 @@ from dycoke_vllm.admission import Positions, admitted, kept_tokens
 
 SERVED = {
     "none", "dycoke-plus", "uniform-frames", "uniform-spatial", "evs", "vidcom2", "v-cast", "dart",
-    "maxmin",
+    "maxmin", "tome", "framefusion", "llava-scissor",
 }  # fmt: skip
 REFUSED = {
     "dycoke": "prunes the KV cache in decode, which paged attention can't; add kv_prune=false",
@@ -34,6 +34,7 @@ WRONG = {
     "evs,dart": "takes one method",
     "evs:merge_stage=vision": "inside the vision tower, which is vLLM's own; drop merge_stage",
     "dart:text_pivots=4": "needs the question",
+    "framefusion:inner_layer=2": "drops tokens between the layers of the language model",
     "dycoke-plus:proportional=true": "takes no weights of tokens; drop proportional",
     "dycoke:variant=published,ttm=false,kv_prune=false,merge_ratio=7": "merge_ratio",
 }

@@ -29,7 +29,7 @@ class MergingTokens(SelectionHooks, Budgeted):
     The language model attends to a token that others were merged into as to any other one: what
     fills half of a video and was merged into one token is one voice among the others. With
     `proportional` its logits get log n for the n tokens that it stands for, as in ToMe (Bolya et
-    al., ICLR 2023, arXiv 2210.09461, section 3); no author's code of the methods here does it.
+    al., ICLR 2023, arXiv 2210.09461, section 3); no author's code of another method here does it.
     """
 
     title: ClassVar[str] = "Merged tokens"

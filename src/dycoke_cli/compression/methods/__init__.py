@@ -11,10 +11,13 @@ from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.fastvid import FastVID
 from dycoke_cli.compression.methods.flashvid import FlashVID
+from dycoke_cli.compression.methods.framefusion import FrameFusion
 from dycoke_cli.compression.methods.holitom import HoliTom
+from dycoke_cli.compression.methods.llava_scissor import LLaVAScissor
 from dycoke_cli.compression.methods.maxmin import MaxMin
 from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
 from dycoke_cli.compression.methods.random_merge import RandomMerge
+from dycoke_cli.compression.methods.tome import ToMe
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
 from dycoke_cli.compression.methods.v_cast import VCast
@@ -35,6 +38,9 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "VCast",
     "DART",
     "MaxMin",
+    "ToMe",
+    "FrameFusion",
+    "LLaVAScissor",
     "PruMerge",
     "PruMergePlus",
     "VisionZip",

@@ -1,0 +1,124 @@
+"""LLaVA-Scissor against loops: components by walking the graph, then edge by edge."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from dycoke_cli.compression.methods.llava_scissor import Graph, LLaVAScissor
+from dycoke_cli.compression.selection import SelectionInputs
+from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, mean, single
+
+Token = tuple[int, list[float]]
+"""Place in the video, and what it is."""
+
+
+def similarities(tokens: list[Token]) -> list[list[float]]:
+    alike = [[1.0] * len(tokens) for _ in tokens]
+    for i, j in itertools.combinations(range(len(tokens)), 2):
+        alike[i][j] = alike[j][i] = single(cosine(tokens[i][1], tokens[j][1], 1e-12))
+    for i, (_, token) in enumerate(tokens):
+        alike[i][i] = single(cosine(token, token, 1e-12))
+    return alike
+
+
+def walked(alike: list[list[float]], threshold: float) -> list[list[int]]:
+    """The connected components of the graph of what is more similar than a threshold."""
+    left, found = set(range(len(alike))), []
+    while left:
+        part, border = set(), {min(left)}
+        while border:
+            part |= border
+            border = {j for i in border for j in left if alike[i][j] > threshold} - part
+        left -= part
+        found.append(sorted(part))
+    return found
+
+
+def merged(
+    tokens: list[Token], alike: list[list[float]], parts: list[list[int]], threshold: float
+) -> list[Token]:
+    degree = [sum(a > threshold for a in row) for row in alike]
+    return sorted(
+        (tokens[max(part, key=lambda i: (degree[i], -i))][0], mean([tokens[i][1] for i in part]))
+        for part in parts
+    )
+
+
+class Clip:
+    """What both steps leave at a threshold, computed once for each."""
+
+    def __init__(self, frames: list) -> None:
+        self.size = len(frames[0])
+        self.tokens = [*enumerate(token for frame in frames for token in frame)]
+        starts = range(0, len(self.tokens), self.size)
+        self.frames = [self.tokens[at : at + self.size] for at in starts]
+        self.inside = [similarities(frame) for frame in self.frames]
+        self.known: dict[float, tuple[list[Token], list[list[float]], list[list[int]]]] = {}
+
+    def at(self, threshold: float) -> tuple[list[Token], list[list[float]], list[list[int]]]:
+        if threshold not in self.known:
+            left = [
+                token
+                for frame, alike in zip(self.frames, self.inside, strict=True)
+                for token in merged(frame, alike, walked(alike, threshold), threshold)
+            ]
+            alike = similarities(left)
+            self.known[threshold] = left, alike, walked(alike, threshold)
+        return self.known[threshold]
+
+    def kept(self, count: int) -> dict[int, list[float]]:
+        low, high = -1.0, 1.0
+        for _ in range(11):
+            middle = (low + high) / 2
+            if len(self.at(middle)[2]) < count:
+                low = middle
+            else:
+                high = middle
+        left, alike, parts = self.at(high)
+        edges = itertools.combinations(range(len(left)), 2)
+        for i, j in sorted(edges, key=lambda edge: (-alike[edge[0]][edge[1]], edge)):
+            one, other = (next(part for part in parts if at in part) for at in (i, j))
+            if len(parts) > count and one is not other:
+                parts = [part for part in parts if part not in (one, other)] + [one + other]
+        survivors = merged(left, alike, parts, high)
+        went: dict[int, list[list[float]]] = {place: [token] for place, token in survivors}
+        for _, token in self.tokens:
+            near = [(-single(cosine(token, one, 1e-12)), place) for place, one in survivors]
+            went[min(near)[1]].append(token)
+        return {place: mean(tokens) for place, tokens in went.items()}
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_it_is_the_rule_by_loops(clip: str) -> None:
+    frames = CLIPS[clip].double().tolist()
+    expected = Clip(frames)
+    for retain in BUDGETS:
+        count = max(1, int(len(frames) * len(frames[0]) * retain))
+        assert_selected(LLaVAScissor(retain=retain).choose(given(clip)), expected.kept(count))
+
+
+@pytest.mark.parametrize("clip", ["noise", "drift", "static"])
+def test_the_forest_has_the_components_of_the_graph(clip: str) -> None:
+    tokens = CLIPS[clip].double().flatten(0, 1)
+    graph = Graph(tokens[None])
+    alike = similarities([*enumerate(tokens.tolist())])
+    for threshold in (-0.9, -0.3, 0.0, 0.2, 0.5, 0.9):
+        parts = walked(alike, threshold)
+        _, places = graph.components(graph.edges_above(threshold), threshold)
+        assert len(parts) == len(places)
+        assert all(sum(place in part for place in places.tolist()) == 1 for part in parts)
+
+
+def test_a_thing_that_is_in_every_frame_becomes_one_token() -> None:
+    """Two things, with a little noise: in each frame the first is twice, the other once."""
+    things = torch.eye(4)[[0, 0, 1]].repeat(5, 1, 1)
+    noise = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    selection = LLaVAScissor(retain=2 / 15).choose(SelectionInputs(things + 0.05 * noise))
+    assert selection.into is not None
+    of_first, of_second = selection.into.view(5, 3)[:, :2], selection.into.view(5, 3)[:, 2]
+    assert (len(of_first.unique()), len(of_second.unique())) == (1, 1)
+    assert selection.sizes is not None
+    assert sorted(selection.sizes.tolist()) == [5, 10]

@@ -1,0 +1,69 @@
+"""ToMe against loops over tokens, which carry the size of each merged token on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dycoke_cli.compression.methods.tome import ToMe
+from dycoke_cli.compression.selection import SelectionInputs
+from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, single
+
+Token = tuple[int, float, list[float]]
+"""Place in the video, size, and what it is."""
+
+
+def one_round(tokens: list[Token], most: int) -> list[Token]:
+    """Bipartite soft matching: `most` tokens go, or all of the first set that may."""
+    first, second = tokens[::2], tokens[1::2]
+    links = []
+    for i, (_, _, token) in enumerate(first):
+        alike = [single(cosine(token, other, 1e-12)) for _, _, other in second]
+        links.append((-max(alike), i, alike.index(max(alike))))
+    links = sorted(links)[: min(most, len(tokens) // 2)]
+    merged = dict(enumerate(second))
+    for _, i, j in links:
+        (_, size, token), (place, other_size, other) = first[i], merged[j]
+        whole = size + other_size
+        both = [(size * a + other_size * b) / whole for a, b in zip(token, other, strict=True)]
+        merged[j] = (place, whole, both)
+    gone = {i for _, i, _ in links}
+    return sorted([*(one for i, one in enumerate(first) if i not in gone), *merged.values()])
+
+
+def reference(frames: list, retain: float) -> dict[int, Token]:
+    tokens = [(place, 1.0, t) for place, t in enumerate(t for frame in frames for t in frame)]
+    count = max(1, int(len(tokens) * retain))
+    while len(tokens) > count:
+        tokens = one_round(tokens, len(tokens) - count)
+    return {token[0]: token for token in tokens}
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_it_is_the_rule_by_loops(clip: str) -> None:
+    for retain in BUDGETS:
+        expected = reference(CLIPS[clip].double().tolist(), retain)
+        selection = ToMe(retain=retain).choose(given(clip))
+        assert_selected(selection, {place: token for place, (_, _, token) in expected.items()})
+        assert selection.sizes is not None
+        assert selection.sizes.tolist() == [expected[p][1] for p in sorted(expected)]
+
+
+def test_a_pair_of_equal_tokens_goes_before_others() -> None:
+    features = torch.eye(6)[[0, 1, 2, 1, 4, 5]].view(2, 3, 6)
+    selection = ToMe(retain=5 / 6).choose(SelectionInputs(features))
+    # The token at 1 is of B, its copy at 3 as well: neither can go into the other.
+    assert selection.kept.tolist() != [0, 1, 2, 4, 5]
+    features = torch.eye(6)[[0, 1, 2, 3, 1, 5]].view(2, 3, 6)
+    selection = ToMe(retain=5 / 6).choose(SelectionInputs(features))
+    assert selection.kept.tolist() == [0, 1, 2, 3, 5]
+    assert selection.into is not None
+    assert selection.into.tolist() == [0, 1, 2, 3, 1, 5]
+
+
+def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ToMe(retain=0.3).choose(given("drift"))
+    monkeypatch.setattr("dycoke_cli.compression.methods.tome.ROWS", 7)
+    parts = ToMe(retain=0.3).choose(given("drift"))
+    assert torch.equal(whole.kept, parts.kept)
+    assert torch.equal(whole.features, parts.features)
