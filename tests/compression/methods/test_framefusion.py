@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from benchmarks.drawn import Drawn
 from dycoke_cli.compression.methods.framefusion import FrameFusion
+from dycoke_cli.compression.similarity import similarity_to_frame_before
+from dycoke_cli.engine.encode import encode_video
+from dycoke_cli.evaluation.datasets import open_dataset
+from dycoke_cli.models.load import load
+from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.shapes.render import render
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, mean, single
+
+PUBLISHED_THRESHOLD = 0.6
 
 
 def reference(frames: list, retain: float) -> dict[int, list[float]]:
@@ -52,3 +62,16 @@ def test_where_a_token_moves_a_run_ends() -> None:
 def test_the_first_frame_is_the_least_that_stays() -> None:
     assert FrameFusion(retain=0.01).choose(given("noise")).kept.tolist() == [*range(12)]
     assert FrameFusion(retain=0.01).kept_tokens(7, 12) == 12
+
+
+@pytest.mark.slow
+def test_of_the_bundled_models_clips_the_published_rule_only_merges() -> None:
+    """Of nine tokens in ten and more, which is what a tenth of the tokens asks for."""
+    loaded, shapes = load("mini", dtype="float32"), open_dataset("shapes")
+    times = np.linspace(0, 0.999, 32)
+    for video in shapes.videos("validation", 4):
+        clip = Drawn(render(shapes.script(video["id"]), times, 64), tuple(8 * times))
+        prompt = make_prompt(loaded.processor, loaded.family, loaded.model.config, clip)
+        tokens = encode_video(loaded.model, loaded.family, prompt).embeddings[: 32 * 16]
+        similarity = similarity_to_frame_before(tokens.view(32, 16, -1))
+        assert (similarity >= PUBLISHED_THRESHOLD).sum() >= 0.9 * len(tokens)

@@ -33,9 +33,8 @@ class LLaVAScissor(MergingTokens):
     the number of tokens follows from the video. Here it follows from the budget: bisection finds a
     multiple of 2^-10 that leaves as many tokens or a few more. The second step then goes on below
     it: the most similar tokens are connected one after the other (of equally similar ones those of
-    lower index) until the count is exact. Components are exact here. Theirs are approximate in a
-    step of more than some 3,400 tokens (ln n / .05²), of which they sample so many; and a mean
-    there lacks what their union-find hasn't linked to its root, which isn't copied.
+    lower index) until the count is exact. Components are exact here; theirs are approximate in a
+    step of more than some 3,200 tokens, of which they connect only ln(n) / .05² sampled ones.
     """
 
     name: ClassVar[str] = "llava-scissor"
