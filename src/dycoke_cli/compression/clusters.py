@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import top
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similarity import ROWS, wide
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,7 @@ def means(
     import torch
 
     member = owner == torch.arange(groups, device=owner.device)[:, None]
-    counts = member.sum(-1)
+    counts, tokens = member.sum(-1), wide(tokens)
     # A product: adding by index has no fixed order on GPUs, and rounding would depend on it.
-    return member.to(wide(tokens)) @ wide(tokens) / counts.clamp(min=1)[:, None], counts
+    sums = torch.cat([some.to(tokens) @ tokens for some in member.split(ROWS)])
+    return sums / counts.clamp(min=1)[:, None], counts

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     import torch
 
 
+ROWS = 1024
+"""Tokens that are compared with all others at once: more would take memory."""
+
+
 def wide(tokens: torch.Tensor) -> torch.Tensor:
     """Tokens in the widest dtype that their device has: float64, or float32 on Apple's GPUs.
 

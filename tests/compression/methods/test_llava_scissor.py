@@ -122,3 +122,12 @@ def test_a_thing_that_is_in_every_frame_becomes_one_token() -> None:
     assert (len(of_first.unique()), len(of_second.unique())) == (1, 1)
     assert selection.sizes is not None
     assert sorted(selection.sizes.tolist()) == [5, 10]
+
+
+def test_it_compares_more_tokens_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = LLaVAScissor(retain=0.3).choose(given("drift"))
+    for module in ("methods.llava_scissor", "clusters"):
+        monkeypatch.setattr(f"dycoke_cli.compression.{module}.ROWS", 7)
+    parts = LLaVAScissor(retain=0.3).choose(given("drift"))
+    assert torch.equal(whole.kept, parts.kept)
+    torch.testing.assert_close(whole.features, parts.features)

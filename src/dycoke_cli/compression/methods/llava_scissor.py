@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similarity import ROWS, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +84,12 @@ class Graph:
     @cached_property
     def alike(self) -> torch.Tensor:
         """Cosine similarities in each part, `[P, n, n]`, float32."""
+        import torch
         import torch.nn.functional as F
 
         directions = F.normalize(self.tokens, dim=-1)
-        return (directions @ directions.mT).float()
+        rows = directions.split(ROWS, 1)
+        return torch.cat([(some @ directions.mT).float() for some in rows], 1)
 
     @cached_property
     def forest(self) -> list[tuple[float, int, int]]:
@@ -139,12 +141,12 @@ class Graph:
         places = {root(token): token for token in reversed(by_neighbors)}
         device = self.tokens.device
         place = torch.tensor([places[root(token)] for token in parents], device=device)
+        sizes = place.bincount(minlength=parts * size)
+        at = sizes.nonzero().flatten()
         each = torch.arange(parts * size, device=device).view(parts, size, 1)
-        member = place.view(parts, 1, size) == each
-        sizes = member.sum(-1)
-        sums = (member.to(self.tokens) @ self.tokens).flatten(0, 1)
-        at = sizes.flatten().nonzero().flatten()
-        return sums[at] / sizes.flatten()[at, None], at
+        place = place.view(parts, 1, size)
+        sums = [(place == some).to(self.tokens) @ self.tokens for some in each.split(ROWS, 1)]
+        return torch.cat(sums, 1).flatten(0, 1)[at] / sizes[at, None], at
 
 
 def spanning_tree(alike: np.ndarray[Any, Any]) -> list[tuple[float, int, int]]:

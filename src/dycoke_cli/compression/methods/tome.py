@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from dycoke_cli.compression.clusters import means
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
-from dycoke_cli.compression.similarity import wide
+from dycoke_cli.compression.similarity import ROWS, wide
 
 if TYPE_CHECKING:
     import torch
-
-ROWS = 1024
-"""Tokens that are compared with all others at once: more would take memory."""
 
 
 @dataclass(frozen=True)
