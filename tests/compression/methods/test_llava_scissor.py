@@ -97,7 +97,10 @@ def test_it_is_the_rule_by_loops(clip: str) -> None:
     expected = Clip(frames)
     for retain in BUDGETS:
         count = max(1, int(len(frames) * len(frames[0]) * retain))
-        assert_selected(LLaVAScissor(retain=retain).choose(given(clip)), expected.kept(count))
+        selection = LLaVAScissor(retain=retain).choose(given(clip))
+        assert_selected(selection, expected.kept(count))
+        assert selection.into is not None
+        assert torch.equal(selection.into[selection.kept], selection.kept)
 
 
 @pytest.mark.parametrize("clip", ["noise", "drift", "static"])
