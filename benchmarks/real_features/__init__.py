@@ -1,0 +1,1 @@
+"""What compression keeps of a published vision tower's features of photographs and footage."""
