@@ -13,7 +13,6 @@ import argparse
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +84,8 @@ def methods(retain: float, seed: int) -> dict[str, Method]:
         if method.merge_frames() is None and method.shrink() is None
     }
     found["dpp"] = found.pop("cdpruner")  # its name without the question
-    found["uniform-spatial, merged"] = replace(found["uniform-spatial"], merge_dropped=True)
-    found["dycoke-plus, not merged"] = replace(found["dycoke-plus"], merge_dropped=False)
+    found["uniform-spatial, merged"] = create("uniform-spatial", retain=retain, merge_dropped=True)
+    found["dycoke-plus, not merged"] = create("dycoke-plus", retain=retain, merge_dropped=False)
     return found
 
 

@@ -60,7 +60,8 @@ class Tower:
 
     def encode(self, pictures: np.ndarray) -> Encoded:
         """Encode pictures `[F, S, S, 3]`, uint8."""
-        scaled = (pictures.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+        mean, std = np.asarray(MEAN, np.float32), np.asarray(STD, np.float32)
+        scaled = (pictures.astype(np.float32) / 255 - mean) / std
         parts = np.array_split(scaled.transpose(0, 3, 1, 2), -(-len(scaled) // _BATCH))
         each = [self._session.run([*OUTPUTS], {self._input: part}) for part in parts]
         tokens, attention, keys = (
