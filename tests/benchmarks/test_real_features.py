@@ -335,7 +335,58 @@ def test_sentences_have_the_figures_of_the_table() -> None:
     """Each figure with ± in the text below the table is in the table."""
     text = section("results.md", "Features of a published vision tower")
     made, _, below = text.partition(f"<!-- /{NAME} -->")
-    figures = re.findall(r"−?[\d.]+ ± [\d.]+", below)
+    figures = re.findall(r"\d+\.\d+ ± \d+\.\d+", below)
     assert len(figures) > 5
     for figure in figures:
         assert figure in made, figure
+
+
+def test_what_the_text_says_of_rules() -> None:
+    """Recounted from the answers: the mean over clips, or over the questions of a probe."""
+    _, *lines = kept_answers()
+    by_row = {(one["row"], one["retain"]): one["clips"] for one in lines if "row" in one}
+
+    def mean(row: str, retain: float | None, name: str) -> float:
+        values: list[float] = []
+        for one in by_row[row, retain]:
+            values += one[name] if isinstance(one[name], list) else [one[name]]
+        return fmean(values)
+
+    merging = {"dycoke-plus", "prumerge", "prumerge+", "visionzip", "holitom", "flashvid",
+               "fastvid", "uniform-spatial, merged"}  # fmt: skip
+    for retain in command.BUDGETS:
+        errors_of = {row: mean(row, retain, "error") for row, of in by_row if of == retain}
+        assert len(errors_of) == 18
+        assert min(errors_of, key=errors_of.__getitem__) == "dycoke-plus"
+        plain = {row: error for row, error in errors_of.items() if row not in merging}
+        assert min(plain, key=plain.__getitem__) == "dycoke-plus, not merged"
+        for row in ("vidcom2", "v-cast", "dart", "prumerge"):
+            assert errors_of[row] > errors_of["random"]
+            assert mean(row, retain, "which") < mean("random", retain, "which")
+            if row != "prumerge":
+                assert mean(row, retain, "changed") < mean("random", retain, "changed")
+    changed = {row: mean(row, 0.05, "changed") for row, of in by_row if of == 0.05}
+    best = sorted(changed, key=changed.__getitem__)[-3:]
+    assert best == ["dycoke-plus", "dpp", "maxmin"]
+    assert mean("dycoke", None, "error") > mean("dycoke-plus", 0.25, "error")
+    lossy = {row for row, of in by_row if of == 0.05 and mean(row, 0.05, "order") < 0.7}
+    assert lossy == {"uniform-frames", "evs"}
+
+
+def test_the_command_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = section("results.md", "Features of a published vision tower")
+    asked: list[Any] = []
+
+    def run(parser: Any, kind: str, table: Any, ask: Any, given: Any) -> None:
+        asked.append((kind, parser.parse_args(given[: given.index("--keep")])))
+
+    monkeypatch.setattr(command, "run", run)
+    (line,) = re.findall(
+        r"^\$ python -m benchmarks.real_features (--model .*)$", text, re.MULTILINE
+    )
+    command.main(line.split())
+    ((kind, flags),) = asked
+    assert (kind, flags.model.name, flags.pictures) == (
+        "real-features", "vit_s_focus.onnx", Path("pictures"),
+    )  # fmt: skip
+    assert line.endswith(f"--keep {NAME}")
