@@ -51,7 +51,8 @@ def _methods(header: dict[str, Any], lines: Sequence[dict[str, Any]]) -> list[st
         "| of films alone | worst twentieth | which clip, % | order, % | what changed, % |",
         "| --- " * 10 + "|",
     ]
-    for line in (one for one in lines if "row" in one):
+    rows = (one for one in lines if "row" in one)
+    for line in sorted(rows, key=lambda one: -(one["retain"] or 1)):  # also those added later
         counts = [count for one in line["clips"] for count in one["per_frame"]]
         share = 100 * sum(counts) / (len(counts) * header["tokens_per_frame"])
         cells = [
