@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.selection import SelectionInputs as SelectionInputs
     from dycoke_cli.engine.session import VideoSession as VideoSession
     from dycoke_cli.engine.structured_output import StructuredOutput as StructuredOutput
+    from dycoke_cli.engine.typed_options import OpenNumber as OpenNumber
     from dycoke_cli.engine.typed_options import TypedOptions as TypedOptions
     from dycoke_cli.evaluation.dataset import About as About
     from dycoke_cli.evaluation.dataset import Dataset as Dataset
@@ -55,6 +56,7 @@ _HOMES = {
     "Given": "dycoke_cli.compression.selection",
     "Item": "dycoke_cli.evaluation.dataset",
     "MergingTokens": "dycoke_cli.compression.proportional",
+    "OpenNumber": "dycoke_cli.engine.typed_options",
     "Param": "dycoke_cli.param",
     "Sampling": "dycoke_cli.video",
     "Score": "dycoke_cli.evaluation.dataset",

@@ -15,7 +15,7 @@ from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome
 from tests.cli.fake_engine import FakeSession
@@ -43,10 +43,11 @@ def answered() -> Answer:
         (["--choices", "left, right"], TypedOptions(("left", "right"))),
         (["--yes-no", "--calibrate"], TypedOptions(("yes", "no"), calibrate=True)),
         (["--score", "1-3"], TypedOptions(("1", "2", "3"), is_score=True)),
+        (["--number"], OpenNumber()),
     ],
 )
 def test_the_engine_gets_the_options(
-    flags: list[str], typed: TypedOptions, fake: list[FakeSession]
+    flags: list[str], typed: TypedOptions | OpenNumber, fake: list[FakeSession]
 ) -> None:
     assert run_here("ask", CLIP, "What?", *flags).code == 0
     assert fake[0].asked[0]["typed"] == typed
@@ -58,6 +59,11 @@ WRONG = [
     (["--choices", "red"], "--choices red is neither a list, as in --choices red,blue, nor a file"),
     (["--score", "5-1"], "--score takes two whole numbers, as in 1-5, not '5-1'"),
     (["--yes-no", "--score", "1-5"], "--yes-no and --score exclude each other"),
+    (["--number", "--score", "1-5"], "--score and --number exclude each other; use one of them"),
+    (["--number", "--fields", "a:str"], "--number and --fields exclude each other; use one"),
+    (["--number", "--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
+    (["--number", "--temperature", "1"], "--number scores answers and samples nothing; leave"),
+    (["--number", "--guard", "0.05"], "--guard is calibrated for given options, and --number has"),
     (["--calibrate"], "--calibrate is for options: add --choices, --yes-no or --score"),
     (["--yes-no", "--temperature", "1"], "leave --temperature out"),
     # Of forms, all before the library of them is needed.
@@ -95,6 +101,15 @@ def test_a_csv_has_a_column_for_each_option(capsys: pytest.CaptureFixture[str]) 
     assert {name: row[name] for name in expected} == expected
 
 
+def test_a_csv_of_numbers_has_no_column_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(None, True, GenerationOptions(typed=OpenNumber()))
+    lines.add(Outcome("key", answered().to_dict()))
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    expected = {"choice": "9", "margin": "0.2", "mean": "9.1", "scoring.mass": "0.25"}
+    assert {name: row[name] for name in expected} == expected
+    assert not any(name.startswith("probabilities") for name in row)
+
+
 def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "answers", Pretended())
     make_clips(tmp_path / "clips", "1.mp4")
@@ -102,7 +117,7 @@ def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.M
     first = ("batch", tmp_path / "clips", "What?", "--out", out, "--model", "mini")
     assert run_here(*first, "--yes-no").err.startswith("1 of 1 question answered")
     assert run_here(*first, "--yes-no").err.startswith("1 of 1 done already")
-    for other in (["--choices", "no,yes"], ["--yes-no", "--calibrate"], []):
+    for other in (["--choices", "no,yes"], ["--yes-no", "--calibrate"], ["--number"], []):
         assert run_here(*first, *other).err.startswith("1 of 1 question answered")
 
 
@@ -115,8 +130,7 @@ def test_the_document_is_as_its_schema_says() -> None:
 def test_a_person_reads_all_probabilities_and_how_they_came_about() -> None:
     assert odds(answered()) == "9 50.0 % · 10 30.0 % · 8 20.0 % · mean 9.10"
     assert scoring(answered()) == (
-        "25.0 % of the first token's probability is on them; mean over tokens; "
-        "with the end of the answer"
+        "they have 25.0 % of the probability; mean over tokens; with the end of the answer"
     )
     many = {f"{n}": 0.1 if n else 0.00001 for n in range(9)}
     assert odds(replace(answered(), probabilities=many)).endswith("· 3 others 20.0 % · mean 9.10")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,20 @@ def test_a_list_a_file_and_a_range(tmp_path: Path) -> None:
     assert TypedOptions.parse(str(file)).texts == ("red, or orange", "blåt")
     assert TypedOptions.yes_no().texts == ("yes", "no")
     assert TypedOptions.parse_score("-1-2").texts == ("-1", "0", "1", "2")
+
+
+def test_a_file_whose_name_looks_like_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "red,blue.txt"
+    file.write_text("green\nyellow\n")
+    assert TypedOptions.parse(str(file)).texts == ("green", "yellow")
+
+
+def test_options_in_python_that_are_refused() -> None:
+    wrong: Any = "yes,no"
+    with pytest.raises(UsageError, match="several texts, not the one text 'yes,no'"):
+        TypedOptions(wrong)
+    with pytest.raises(UsageError, match="'a' of a score isn't a whole number"):
+        TypedOptions(("1", "a"), is_score=True)
 
 
 def test_the_mean_is_that_of_the_numbers() -> None:

@@ -93,18 +93,20 @@ def ending(family: str) -> Iterator[None]:
 def by_stock(family: str, inputs: dict[str, Any], options: Sequence[Sequence[int]]) -> list[float]:
     """A whole forward of the stock model for each option behind the prompt."""
     model, _ = make(family)
-    totals = []
-    for ids in options:
-        longer = dict(inputs)
-        tokens = torch.tensor([ids])
-        longer["input_ids"] = torch.cat([inputs["input_ids"], tokens], 1)
-        for name in ("attention_mask", "mm_token_type_ids", "token_type_ids"):
-            if name in inputs:
-                more = torch.full_like(tokens, 1 if name == "attention_mask" else 0)
-                longer[name] = torch.cat([inputs[name], more], 1)
-        logits = model(**longer, use_cache=False).logits[0, -len(ids) - 1 :]
-        totals.append(summed(logits, ids))
-    return totals
+    return [summed(whole_forward(model, inputs, ids), ids) for ids in options]
+
+
+@torch.no_grad()
+def whole_forward(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> torch.Tensor:
+    """`[len(ids) + 1, V]`: logits of the prompt's last token, and of each token behind it."""
+    longer = dict(inputs)
+    tokens = torch.tensor([[*ids]], dtype=torch.int64)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], tokens], 1)
+    for name in ("attention_mask", "mm_token_type_ids", "token_type_ids"):
+        if name in inputs:
+            more = torch.full_like(tokens, 1 if name == "attention_mask" else 0)
+            longer[name] = torch.cat([inputs[name], more], 1)
+    return model(**longer, use_cache=False).logits[0, -len(ids) - 1 :]
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
@@ -135,11 +137,14 @@ class Shortened:
         self, model: Any, options: Sequence[Sequence[int]], ends: Sequence[int] = ()
     ) -> list[float]:
         """The stock decoder without a cache, over the kept tokens and each option."""
-        return [self._score(model, ids, ends) for ids in options]
+        return [summed(self.logits(model, ids), ids, ends) for ids in options]
 
-    def _score(self, model: Any, ids: Sequence[int], ends: Sequence[int]) -> float:
+    @torch.no_grad()
+    def logits(self, model: Any, ids: Sequence[int]) -> torch.Tensor:
+        """`[len(ids) + 1, V]`: of the prompt's last token, and of each token of an option."""
         decoder, prompt = model.get_decoder(), len(self.embeds)
-        seen = torch.cat([self.embeds, model.get_input_embeddings()(torch.tensor(ids))])
+        own = torch.tensor(ids, dtype=torch.int64)
+        seen = torch.cat([self.embeds, model.get_input_embeddings()(own)])
         positions = self.arguments["position_ids"]
         more = positions[..., -1:] + torch.arange(1, len(ids) + 1)
         positions = torch.cat([positions, more], -1)
@@ -180,7 +185,7 @@ class Shortened:
         finally:
             for hook in hooks:
                 hook.remove()
-        return summed(model.lm_head(hidden[0, prompt - 1 :]), ids, ends)
+        return model.lm_head(hidden[:, prompt - 1 :])[0]
 
 
 def admitted(family: str, name: str) -> bool:

@@ -293,19 +293,23 @@ class Answer:
     choice: Annotated[
         str | Absent,
         Doc(
-            "With --choices, --yes-no or --score: the likeliest option, as given.",
+            "With --choices, --yes-no, --score or --number: the likeliest option, as given.",
             needs=("probabilities", "margin", "scoring"),
         ),
     ] = ABSENT
     probabilities: Annotated[
         dict[str, Amount] | Absent,
-        Doc("Of each option, given that the answer is one of them; they sum to 1."),
+        Doc(
+            "Of each option, given that the answer is one of them; they sum to 1. With --number of "
+            "each number that isn't far less likely than the choice, which comes first."
+        ),
     ] = ABSENT
     margin: Annotated[
         Amount | Absent, Doc("Probability of the choice minus that of the second likeliest option.")
     ] = ABSENT
     mean: Annotated[
-        float | Absent, Doc("With --score: mean of the numbers under their probabilities.")
+        float | Absent,
+        Doc("With --score or --number: mean of the numbers under their probabilities."),
     ] = ABSENT
     scoring: Scoring | Absent = ABSENT
     parsed: Annotated[

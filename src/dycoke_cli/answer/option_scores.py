@@ -17,11 +17,17 @@ class Scoring:
 
     texts: Annotated[
         tuple[str, ...],
-        Doc("The options as they were scored: as given, or all with a capital first letter."),
+        Doc(
+            "The options as they were scored: as given, or all with a capital first letter. With "
+            "--number the numbers."
+        ),
     ]
     log_probabilities: Annotated[
         tuple[float, ...],
-        Doc("Of each whole text behind the prompt, in nats: the sum over tokens."),
+        Doc(
+            "Of each whole text behind the prompt, in nats: the sum over tokens. With --number "
+            "that a free answer begins with the number."
+        ),
     ]
     tokens: Annotated[tuple[Count, ...], Doc("Tokens scored of each.")]
     per_token: Annotated[
@@ -48,8 +54,9 @@ class Scoring:
     mass: Annotated[
         Amount,
         Doc(
-            "Probability of all options' first tokens together, among all tokens. Small: the model "
-            "would rather answer something else.",
+            "Probability of all options' first tokens together, among all tokens; with --number "
+            "that a free answer begins with one of the numbers. Small: the model would rather "
+            "answer something else.",
             maximum=1,
         ),
     ]

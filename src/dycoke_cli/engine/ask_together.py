@@ -36,16 +36,17 @@ from dycoke_cli.engine.option_scoring import OptionScores
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.typed_answer import (
+    Scores,
     asked_alone,
-    check_typed,
     generate_typed,
+    longest,
     prior_of,
+    scorable,
     with_choice,
 )
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns, text_ids
-from dycoke_cli.models.prompts.option_tokens import option_tokens
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,10 @@ def ask_together(
     with faults_of(loaded):
         method = bind(method, loaded.traits)
         if typed is not None:
-            check_typed(loaded)
             method = PrefillOnly(method.method)
-            spellings = option_tokens(loaded.processor, typed.texts)
-            longest = max(len(ids) for one in spellings for ids in one.ids)
-            options = replace(options, max_new_tokens=max(options.max_new_tokens, longest))
+            what = scorable(loaded, typed)
+            most = max(options.max_new_tokens, longest(what))
+            options = replace(options, max_new_tokens=most)
         # Lengths are checked here, before a video is encoded for nothing. The prompts themselves
         # are made behind that: they take the embeddings along.
         limits = [q.max_new_tokens or options.max_new_tokens for q in questions]
@@ -148,7 +148,7 @@ def ask_together(
         whole = None if batch.shortened is None else batch.shortened.length
         windows = questions[0].session.windows_of(batch)
         answers: dict[int, Answer] = {}
-        scored: dict[int, tuple[OptionScores, OptionScores | None]] = {}
+        scored: dict[int, tuple[Scores, OptionScores | None]] = {}
 
         def finish(number: int, generated: Generated) -> None:
             item = questions[number]
@@ -197,12 +197,10 @@ def ask_together(
                     formed=formed,
                 )
             else:
-                outputs, scores = generate_typed(loaded, batch, spellings, watch, applied)
+                outputs, scores = generate_typed(loaded, batch, what, watch, applied)
         if typed is not None:
             for number, (item, own) in enumerate(zip(questions, scores, strict=True)):
-                prior = None
-                if typed.calibrate:
-                    prior = prior_of(loaded, item.question, item.history, own, watch)
+                prior = prior_of(loaded, typed, item.question, item.history, own, watch)
                 scored[number] = own, prior
                 finish(number, outputs[number])
     return [answers[number] for number in range(len(questions))]
@@ -262,9 +260,8 @@ def ask_without_video(
         ids = text_ids(loaded.processor, question, history)
         batch = without_video(ids)
         if typed is not None:
-            check_typed(loaded)
-            spellings = option_tokens(loaded.processor, typed.texts)
-            [generated], [scores] = generate_typed(loaded, batch, spellings, watch, None)
+            what = scorable(loaded, typed)
+            [generated], [scores] = generate_typed(loaded, batch, what, watch, None)
         else:
             formed = _formed(loaded, options, [options.max_new_tokens])
             [generated] = generate(

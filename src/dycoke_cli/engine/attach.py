@@ -190,9 +190,15 @@ class Attachment:
         call = self._calls[cache]
         call.tree, call.flat = tree, False
 
-    def expect_rows(self, cache: Any, rows: int) -> None:
-        """Let later forwards on the stock cache of one sequence read as many, which it was."""
-        self._calls[cache] = self._calls[cache].repeated(rows)
+    def expect_rows(self, of: Any, cache: Any, rows: int) -> None:
+        """Let forwards on a stock cache read several sequences.
+
+        Args:
+            of: the cache of the call, with one sequence.
+            cache: the same one or a copy, in which that sequence was repeated.
+            rows: how often.
+        """
+        self._calls[cache] = self._calls[of].repeated(rows)
 
     def _layers_to_change(self) -> list[int]:
         """The decoder layers whose input isn't the output of the layer before."""

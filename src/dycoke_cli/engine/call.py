@@ -119,8 +119,9 @@ class Call:
         positions = self.next_positions
         if self.tree is not None:
             positions = positions + self.tree.depths.to(positions.device)
+        else:  # all of a tree is behind the same token
+            self.next_positions = self.next_positions + 1
         step = kwargs | {"attention_mask": None, "position_ids": positions}
-        self.next_positions = self.next_positions + 1
         for sequence in self.sequences:
             # Counted here, not by layer: every layer selects as many.
             if sequence.selected is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.token_options import TokenOptions
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, check_all
 
@@ -22,7 +22,8 @@ class GenerationOptions:
 
     Args:
         trace: the layer whose attention is recorded, for `Answer.trace`; None records nothing.
-        typed: options that the answer is one of, by their probabilities; None generates text.
+        typed: options that the answer is one of, or a number, by probabilities; None generates
+            text.
         structured: form that the text is held to; None for free text.
         tokens: how tokens are drawn, and what ends the answer; None for the checkpoint's own.
 
@@ -36,7 +37,7 @@ class GenerationOptions:
         int | None, Param("Sampling seed, to repeat an answer.", default="a new one each time")
     ] = None
     trace: int | None = None
-    typed: TypedOptions | None = field(default=None, metadata={"before": None})
+    typed: TypedOptions | OpenNumber | None = field(default=None, metadata={"before": None})
     structured: StructuredOutput | None = field(default=None, metadata={"before": None})
     tokens: TokenOptions | None = field(default=None, metadata={"before": None})
 

@@ -135,7 +135,8 @@ class StructuredOutput:
         schema = json.loads(self.definition)
         return _shortest(schema, schema, _BOUNDS.depth)
 
-    def value(self, text: str) -> Any:
+    @staticmethod
+    def value(text: str) -> Any:
         """The JSON value of an answer; numbers beyond the range of a float become its limits."""
         # JSON has no infinity: `1e999` would come out as one, which no JSON writer takes.
         return json.loads(text, parse_float=_finite)

@@ -14,11 +14,13 @@ class TokenTree:
     """Token sequences behind a prompt, their common beginnings merged.
 
     Args:
-        nodes: the distinct beginnings of the sequences, shorter ones first; a node stands for the
-            last token of one.
+        nodes: the distinct beginnings of the sequences, each behind its own beginnings; a node
+            stands for the last token of one.
+        cached: how many of them an earlier forward read: their keys are in the cache.
     """
 
     nodes: tuple[tuple[int, ...], ...]
+    cached: int = 0
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> TokenTree:
@@ -30,15 +32,28 @@ class TokenTree:
         all_ = {tuple(ids[:end]) for ids in sequences for end in range(1, len(ids) + 1)}
         return cls(tuple(sorted(all_, key=lambda node: (len(node), node))))
 
+    def grown(self, nodes: Iterable[tuple[int, ...]]) -> TokenTree:
+        """The tree with more nodes, once those that it has were read.
+
+        Args:
+            nodes: other ones; all but the last token of each is a node already, or nothing.
+        """
+        return TokenTree((*self.nodes, *nodes), len(self.nodes))
+
+    @property
+    def unread(self) -> tuple[tuple[int, ...], ...]:
+        """The T nodes that the next forward reads."""
+        return self.nodes[self.cached :]
+
     @property
     def tokens(self) -> torch.Tensor:
         """`[T]`, int64."""
-        return torch.tensor([node[-1] for node in self.nodes], dtype=torch.int64)
+        return torch.tensor([node[-1] for node in self.unread], dtype=torch.int64)
 
     @property
     def depths(self) -> torch.Tensor:
         """`[T]`, int64: how far behind the prompt each is, from 0."""
-        return torch.tensor([len(node) - 1 for node in self.nodes], dtype=torch.int64)
+        return torch.tensor([len(node) - 1 for node in self.unread], dtype=torch.int64)
 
     def mask(self, keep: torch.Tensor | None, key: torch.Tensor) -> torch.Tensor:
         """Which keys each token attends to: the prompt's, and those of its own beginning.
@@ -57,7 +72,7 @@ class TokenTree:
 
     @cached_property
     def _own(self) -> torch.Tensor:
-        """`[T, T]`, bool: which of the tree's tokens each attends to, itself among them."""
+        """`[T, N]`, bool: which of the tree's tokens each attends to, itself among them."""
         return torch.tensor(
-            [[node[: len(other)] == other for other in self.nodes] for node in self.nodes]
+            [[node[: len(other)] == other for other in self.nodes] for node in self.unread]
         )

@@ -15,14 +15,16 @@ from dycoke_cli.answer.option_scores import LEAST_MASS, Scoring
 from dycoke_cli.engine.attach import Attachment
 from dycoke_cli.engine.generation import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
-from dycoke_cli.engine.option_scoring import OptionScores, score_options
+from dycoke_cli.engine.number_search import NumberScores, ScoredNumbers, score_numbers
+from dycoke_cli.engine.option_scoring import OptionScores, Scored, score_options
 from dycoke_cli.engine.prompt_batch import Batch, without_video
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns, text_ids
-from dycoke_cli.models.prompts.option_tokens import OptionTokens
+from dycoke_cli.models.prompts.number_tokens import LONGEST, NumberTokens, number_tokens
+from dycoke_cli.models.prompts.option_tokens import OptionTokens, option_tokens
 
 
 def asked_alone(loaded: LoadedModel) -> bool:
@@ -47,23 +49,54 @@ def check_typed(loaded: LoadedModel) -> None:
         )
 
 
+Scorable = Sequence[OptionTokens] | NumberTokens
+"""What is scored behind prompts: the spellings of options, or the vocabulary of numbers."""
+Scores = OptionScores | NumberScores
+
+
+def scorable(loaded: LoadedModel, typed: TypedOptions | OpenNumber) -> Scorable:
+    """What a typed question scores, in tokens of a model.
+
+    Raises:
+        UsageError: see `check_typed`, `option_tokens` and `number_tokens`.
+    """
+    check_typed(loaded)
+    if isinstance(typed, OpenNumber):
+        return number_tokens(loaded.processor.tokenizer)
+    return option_tokens(loaded.processor, typed.texts)
+
+
+def longest(scored: Scorable) -> int:
+    """Tokens of the longest answer."""
+    if isinstance(scored, NumberTokens):
+        return LONGEST
+    return max(len(ids) for spelling in scored for ids in spelling.ids)
+
+
 def generate_typed(
     loaded: LoadedModel,
     batch: Batch,
-    spellings: Sequence[OptionTokens],
+    what: Scorable,
     watch: Stopwatch,
     attachment: Attachment | None,
-) -> tuple[list[Generated], list[OptionScores]]:
-    """Score the options behind prompts, in place of `generate`.
+) -> tuple[list[Generated], Sequence[Scores]]:
+    """Score options or numbers behind prompts, in place of `generate`.
 
     Args:
         loaded: the model.
         batch: the prompts; see `score_options`.
-        spellings: of the options.
+        what: see `scorable`.
         watch: the clock of the answers.
         attachment: in whose block this runs; None without one.
     """
-    scored = score_options(loaded.model, batch, spellings, watch, attachment)
+    scored: Scored | ScoredNumbers
+    scores: Sequence[Scores]
+    if isinstance(what, NumberTokens):
+        scored = score_numbers(loaded.model, batch, what, watch, attachment)
+        scores = scored.numbers
+    else:
+        scored = score_options(loaded.model, batch, what, watch, attachment)
+        scores = scored.options
     in_all, on_host, active = kv_bytes(scored.cache)
     sequences = len(batch.input_ids)
     outputs = [
@@ -78,36 +111,47 @@ def generate_typed(
             kv_active_bytes=active // sequences,
             scored=scored.tokens,
         )
-        for _ in scored.options
+        for _ in scores
     ]
-    return outputs, scored.options
+    return outputs, scores
 
 
 def prior_of(
-    loaded: LoadedModel, question: str, history: Turns, scores: OptionScores, watch: Stopwatch
-) -> OptionScores:
-    """Score the options behind the prompt without the video, in the same spelling.
+    loaded: LoadedModel,
+    typed: TypedOptions | OpenNumber,
+    question: str,
+    history: Turns,
+    scores: Scores,
+    watch: Stopwatch,
+) -> OptionScores | None:
+    """Score options behind the prompt without the video, in the same spelling.
 
     Args:
         loaded: the model.
+        typed: the options.
         question: plain text.
         history: earlier questions with their answers.
         scores: behind the prompt with the video.
         watch: the clock of the answers.
+
+    Returns:
+        None where that doesn't count.
     """
+    if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber) or not typed.calibrate:
+        return None
     blind = without_video(text_ids(loaded.processor, question, history))
     return score_options(loaded.model, blind, [scores.spelling], watch, None).options[0]
 
 
 def with_choice(
     answer: Answer,
-    typed: TypedOptions,
-    scores: OptionScores,
+    typed: TypedOptions | OpenNumber,
+    scores: Scores,
     prior: OptionScores | None,
     tokenizer: Any,
     on_text: Callable[[str], None] | None = None,
 ) -> Answer:
-    """Add the choice to an answer, and a warning where the options are unlikely.
+    """Add the choice to an answer, and a warning where no option, or no number, is likely.
 
     Args:
         answer: made of what `generate_typed` returned.
@@ -117,6 +161,9 @@ def with_choice(
         tokenizer: of the model.
         on_text: called with the choice.
     """
+    if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber):
+        assert isinstance(scores, NumberScores)
+        return _with_number(answer, scores, tokenizer, on_text)
     shares = probabilities(scores, prior)
     first, second = sorted(shares, reverse=True)[:2]
     choice = typed.texts[shares.index(first)]
@@ -141,7 +188,40 @@ def with_choice(
             mass=scores.mass,
             likeliest=likeliest,
         ),
-        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest)),
+        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest, _OPTIONS)),
+    )
+
+
+def _with_number(
+    answer: Answer,
+    scores: NumberScores,
+    tokenizer: Any,
+    on_text: Callable[[str], None] | None,
+) -> Answer:
+    logs = torch.tensor(scores.log_probabilities, dtype=torch.float64)
+    shares = dict(zip(scores.numbers, logs.softmax(0).tolist(), strict=True))
+    choice, likeliest = scores.numbers[0], tokenizer.decode([scores.likeliest]).strip()
+    if on_text is not None:
+        on_text(choice)
+    first, second = [*shares.values(), 0.0][:2]
+    return replace(
+        answer,
+        answer=choice,
+        choice=choice,
+        probabilities=shares,
+        margin=first - second,
+        mean=OpenNumber.mean(shares),
+        scoring=Scoring(
+            texts=scores.numbers,
+            log_probabilities=scores.log_probabilities,
+            tokens=scores.scored,
+            per_token=False,
+            ended=True,
+            prior=None,
+            mass=scores.mass,
+            likeliest=likeliest,
+        ),
+        warnings=(*answer.warnings, *_unlikely(scores.mass, likeliest, _NUMBERS)),
     )
 
 
@@ -158,12 +238,18 @@ def probabilities(scores: OptionScores, prior: OptionScores | None) -> list[floa
     return logits.softmax(0).tolist()
 
 
-def _unlikely(mass: float, likeliest: str) -> list[str]:
+_OPTIONS = (
+    "its first token's probability is on the options",
+    "name the options in the question, as in 'Answer with yes or no.'",
+)
+_NUMBERS = "the probability is on numbers", "ask for one, as in 'Answer with a number.'"
+
+
+def _unlikely(mass: float, likeliest: str, about: tuple[str, str]) -> list[str]:
     if mass >= LEAST_MASS:
         return []
-    share = f"{100 * mass:.0f} %" if mass >= 0.01 else "less than 1 %"
+    share, (what, advice) = f"{100 * mass:.0f} %" if mass >= 0.01 else "less than 1 %", about
     return [
-        f"the model wanted to say something else: {share} of its first token's probability is on "
-        f"the options, and it would begin with {likeliest!r}; name the options in the question, as "
-        "in 'Answer with yes or no.'"
+        f"the model wanted to say something else: {share} of {what}, and it would begin with "
+        f"{likeliest!r}; {advice}"
     ]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name, for_model
 
 MOST_OPTIONS = 256
 _MOST_BYTES = 1 << 20
+_WHOLE = re.compile(r"-?\d{1,9}")
 _RANGE = re.compile(r"(-?\d{1,9})-(-?\d{1,9})")
 
 
@@ -29,7 +30,7 @@ class TypedOptions:
 
     Raises:
         UsageError: fewer than two options, more than `MOST_OPTIONS`, or one that is empty, given
-            twice or isn't valid text.
+            twice or isn't valid text; of a score, one that isn't a whole number.
     """
 
     texts: tuple[str, ...]
@@ -37,6 +38,8 @@ class TypedOptions:
     is_score: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.texts, str):  # whose characters would be the options
+            raise UsageError(f"options are several texts, not the one text {self.texts!a:.100}")
         texts = tuple(text.strip() for text in self.texts)
         object.__setattr__(self, "texts", texts)
         if "" in texts:
@@ -48,6 +51,8 @@ class TypedOptions:
         for text in texts:
             if for_model(text) != text or len(text.splitlines()) > 1:
                 raise UsageError(f"the option {text!a} isn't one line of printable text")
+            if self.is_score and not _WHOLE.fullmatch(text):
+                raise UsageError(f"the option {text!a} of a score isn't a whole number")
         text, count = Counter(texts).most_common(1)[0]
         if count > 1:
             raise UsageError(f"the option {text!r} is given {count} times; give it once")
@@ -57,19 +62,19 @@ class TypedOptions:
         """Options from "a,b,c", or from a file with one per line.
 
         Args:
-            given: with a comma it is a list, without one a path.
+            given: a path, if there is such a file; with a comma otherwise a list.
 
         Raises:
             UsageError: it is neither; or see the class.
         """
+        if os.path.isfile(given):
+            return cls(tuple(_lines(given)))
         if "," in given:
             return cls(tuple(given.split(",")))
-        if not os.path.isfile(given):
-            raise UsageError(
-                f"--choices {display_name(given)} is neither a list, as in --choices red,blue, nor "
-                "a file with an option per line"
-            )
-        return cls(tuple(_lines(given)))
+        raise UsageError(
+            f"--choices {display_name(given)} is neither a list, as in --choices red,blue, nor a "
+            "file with an option per line"
+        )
 
     @classmethod
     def yes_no(cls) -> Self:
@@ -101,6 +106,25 @@ class TypedOptions:
             return None
         pairs = zip(self.texts, probabilities, strict=True)
         return sum(int(text) * probability for text, probability in pairs)
+
+
+@dataclass(frozen=True)
+class OpenNumber:
+    """A number as the answer, any that the model would begin its answer with.
+
+    Its numbers are known when it was asked: see `engine.number_search`, which says how their
+    probabilities come about.
+
+    Args:
+        kind: tells it from options where both are JSON.
+    """
+
+    kind: Literal["number"] = "number"
+
+    @staticmethod
+    def mean(probabilities: Mapping[str, float]) -> float:
+        """Mean of numbers under their probabilities."""
+        return sum(float(text) * probability for text, probability in probabilities.items())
 
 
 def _lines(path: str) -> list[str]:

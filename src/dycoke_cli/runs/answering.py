@@ -15,7 +15,7 @@ from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_v
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import check_decoder
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.engine.windowed_video import WindowedVideo
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
@@ -48,7 +48,7 @@ class _Waiting:
     session: VideoSession | None
 
 
-_Group = tuple[tuple[int, ...], BoundMethod, Guard | None, TypedOptions | None]
+_Group = tuple[tuple[int, ...], BoundMethod, Guard | None, TypedOptions | OpenNumber | None]
 """Questions that can be one batch: shape of their videos (empty without one), method, guard and
 options."""
 

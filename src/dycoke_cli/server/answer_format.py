@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
@@ -24,7 +24,7 @@ _ANY_OBJECT = '{"type": "object"}'
 
 
 def answer_format(
-    body: Mapping[str, Any], structured: Mapping[str, Any], calibrate: bool
+    body: Mapping[str, Any], structured: Mapping[str, Any], own: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The fields of `GenerationOptions` that say what an answer may be; none for free text.
 
@@ -32,22 +32,29 @@ def answer_format(
         body: of the request, with OpenAI's `response_format` (`text` in /v1/responses) and vLLM's
             older `guided_choice`.
         structured: its `structured_outputs`, as of vLLM.
-        calibrate: its `dycoke.calibrate`.
+        own: its `dycoke`, with `number` and `calibrate`.
 
     Raises:
         Refused: it has two forms, or one that can't be followed.
         UsageError: options that can't be scored.
         ModelError: the library of forms isn't installed.
     """
-    typed = _typed(body, structured, calibrate)
+    typed = _typed(body, structured, flag_of(own, "calibrate"))
+    number = flag_of(own, "number")
     forms = [
         *_response_format(body.get("response_format")),
         *_text(body.get("text")),
         *_structured(structured),
     ]
-    paths = [*(["structured_outputs.choice"] if typed else []), *(path for path, _, _ in forms)]
+    paths = [
+        *(["structured_outputs.choice"] if typed else []),
+        *(path for path, _, _ in forms),
+        *(["dycoke.number"] if number else []),
+    ]
     if len(paths) > 1:
         raise Refused(400, f"send {paths[0]} or {paths[1]}, not both", parameter=paths[1])
+    if number:
+        return {"typed": OpenNumber()}
     if typed is not None:
         return {"typed": typed}
     for path, kind, definition in forms:

@@ -39,12 +39,11 @@ def generation(
     if len({*map(repr, named.values())}) > 1:
         raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=limits[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
-    calibrate = flag_of(options_of(given, DYCOKE), "calibrate")
     changed: dict[str, Any] = {
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
         "seed": given.get("seed"),
-        **answer_format(given, options_of(given, STRUCTURED), calibrate),
+        **answer_format(given, options_of(given, STRUCTURED), options_of(given, DYCOKE)),
     }
     try:
         options = replace(default, **{k: v for k, v in changed.items() if v is not None})

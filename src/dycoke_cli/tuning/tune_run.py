@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.answer import Model
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
@@ -73,6 +74,7 @@ def tune(
         about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
         typed = tuning.request.generation.typed
+        options = typed if isinstance(typed, TypedOptions) else None
         return (
             report_of(search, tuning, about, tuned),
             Tuning(
@@ -87,8 +89,8 @@ def tune(
                 tuned=tuned,
                 ladder=tuple(described(settings[name]) for name in search.ladder),
                 tries=search.tries,
-                options=() if typed is None else typed.texts,
-                calibrated=typed is not None and typed.calibrate,
+                options=() if options is None else options.texts,
+                calibrated=options is not None and options.calibrate,
             ),
         )
 

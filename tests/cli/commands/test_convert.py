@@ -93,8 +93,28 @@ def test_typed_answers_have_a_column_for_each_option(tmp_path: Path) -> None:
     lines.write_text(json.dumps(line) + "\n")
     assert convert(lines, table, "--quiet").err == ""
     head, row = table.read_text().splitlines()
+    assert head.count("probabilities.") == 2
     assert 'choice,margin,"probabilities.day, bright",probabilities.night,scoring.mass' in head
     assert '"day, bright",0.5,0.75,0.25,1.0' in row
+
+
+def test_numbers_have_no_column_for_each(tmp_path: Path) -> None:
+    """As in the table of a batch: they differ from answer to answer."""
+    line = {"schema": "dycoke.answer/1", "video": "a.mp4", "question": "?"}
+    about = {"margin": 0.5, "mean": 3.25, "scoring": {"mass": 1.0}}
+    answered = [{"3": 0.75, "4": 0.25}, {"12": 1.0}]
+    lines, table = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    lines.write_text(
+        "".join(
+            json.dumps({**line, "key": key * 32, "choice": "3", "probabilities": shares, **about})
+            + "\n"
+            for key, shares in zip("01", answered, strict=True)
+        )
+    )
+    assert convert(lines, table, "--quiet").err == ""
+    head, *rows = table.read_text().splitlines()
+    assert "choice,margin,mean,scoring.mass" in head
+    assert len(rows) == 2
 
 
 def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_a_saved_tuning_is_the_default_until_a_method_is_named():
         (["--guard", "0.1", "--temperature", "1"], "leave --temperature out"),
         (["--method", "auto", "--retain", "0.2"], "leave --retain out"),
         (["--guard", "0.1", "--yes-no"], "mini isn't tuned with options yet"),
-        (["--guard", "0.1", "--fields", "a:str"], "--guard is for words or options"),
+        (["--guard", "0.1", "--fields", "a:str"], "--guard has no threshold for objects"),
     ],
 )
 def test_flags_that_contradict(flags, sentence):

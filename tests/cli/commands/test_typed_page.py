@@ -36,7 +36,7 @@ def typed(name: str) -> list[list[str]]:
 
 
 def test_the_questions_of_the_page() -> None:
-    yes_no, choices, score = (run_here(*command) for command in typed("ask"))
+    yes_no, choices, score, number = (run_here(*command) for command in typed("ask"))
     assert re.fullmatch(r"no \((100\.0|99\.\d) %\)\n", yes_no.out)
     assert re.search(r"^no (100\.0|99\.\d) % · yes ", yes_no.err, re.MULTILINE)
     document = valid(choices.object, "answer", "answer")
@@ -48,6 +48,8 @@ def test_the_questions_of_the_page() -> None:
     assert "wanted to say something else" in " ".join(document["warnings"])
     assert re.fullmatch(r"[1-5] \(\d+\.\d %\)\n", score.out)
     assert re.search(r"mean \d\.\d\d$", score.err, re.MULTILINE)
+    assert re.fullmatch(r"\d+ \(\d+\.\d %\)\n", number.out)
+    assert re.search(r"mean \d\.\d\d$", number.err, re.MULTILINE)
 
 
 def test_the_table_of_the_page() -> None:

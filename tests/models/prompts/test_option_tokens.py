@@ -38,6 +38,9 @@ def test_capital_first_letters_are_another_spelling() -> None:
     assert given.ids[0] != capital.ids[0]
     assert given.ids[1] == capital.ids[1]
     assert len(option_tokens(processor, ("1", "2"))) == 1
+    # Whose capital is two letters stays as it is.
+    given, capital = option_tokens(processor, ("ßa", "b"))
+    assert (given.texts, capital.texts) == (("ßa", "b"), ("ßa", "B"))
     # Those that differ in this letter alone have one spelling.
     assert len(option_tokens(processor, ("a", "A"))) == 1
 

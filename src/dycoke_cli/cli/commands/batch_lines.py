@@ -10,6 +10,7 @@ from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.cli.commands.schema import answer_parts
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.typed_options import OpenNumber
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results_table import Field, header, row, value_of
@@ -95,10 +96,13 @@ def parse_fields(given: str) -> list[Field]:
 def table_fields(generation: GenerationOptions) -> list[Field]:
     """Key paths of the CSV columns of answers.
 
-    Of typed ones the choice, and a column for each option; of objects one for each field.
+    Of typed ones the choice, and a column for each option; of objects one for each field. Of
+    numbers there is none for each: they differ from answer to answer.
     """
     typed, structured = generation.typed, generation.structured
     if typed is not None:
+        if isinstance(typed, OpenNumber):
+            return typed_fields((), True)
         return typed_fields(typed.texts, typed.is_score)
     if structured is not None and structured.properties:
         return object_fields(structured.properties)

@@ -84,7 +84,11 @@ def _columns(lines: Iterable[dict[str, Any]]) -> list[Field]:
     answered = [line for line in lines if "error" not in line]
     if answered and all("probabilities" in line for line in answered):
         options = dict.fromkeys(text for line in answered for text in line["probabilities"])
-        return batch_lines.typed_fields(options, all("mean" in line for line in answered))
+        is_score = all("mean" in line for line in answered)
+        # Options of a score are the same in all lines; open numbers differ, and get no columns.
+        if is_score and any(line["probabilities"].keys() != options.keys() for line in answered):
+            options = {}
+        return batch_lines.typed_fields(options, is_score)
     if answered and all(isinstance(line.get("parsed"), dict) for line in answered):
         names = dict.fromkeys(name for line in answered for name in line["parsed"])
         return batch_lines.object_fields(names)

@@ -119,7 +119,7 @@ class MethodFlags:
             ModelError: they need the model, which isn't on this machine.
         """
         # Imported late: no help page needs it.
-        from dycoke_cli.cli.flags.tuned_method import guards_with, tuned, tuning_for
+        from dycoke_cli.cli.flags.tuned_method import check_guarded, guards_with, tuned, tuning_for
         from dycoke_cli.guard.tuned import default_tuning
 
         given = [name for name, value in self.parameters.items() if value is not None]
@@ -140,8 +140,10 @@ class MethodFlags:
             raise UsageError(f"{flag} takes what `dycoke tune` chose; leave {other} out")
         if self.guard is not None and self.guard_mean is not None:
             raise UsageError("--guard and --guard-mean are two promises; give one of them")
+        if guarded:
+            check_guarded(request)
         tuning = tuning_for(request, flag, guarded=guarded)
-        guards, cautions = guards_with(request, tuning, self.guard, self.guard_mean)
+        guards, cautions = guards_with(tuning, self.guard, self.guard_mean)
         request = tuned(request, tuning)
         guard = guards[0] if guards else None
         return replace(request, guard=guard, cautions=(*request.cautions, *cautions))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import display_name
@@ -83,10 +84,10 @@ class PartFlags:
         """
         if not self.when:
             return flags
-        others = {"--choices": flags.choices, "--score": flags.score}
+        others = {"--choices": flags.choices, "--score": flags.score, "--number": flags.number}
         others |= {"--schema": flags.schema, "--fields": fields}
         for name, value in others.items():
-            if value is not None:
+            if value not in (None, False):
                 raise UsageError(f"--when is for yes or no: leave {name} out")
         return replace(flags, yes_no=True)
 
@@ -135,7 +136,8 @@ class PartFlags:
         assert self.until is not None
         if len(questions) > 1:
             raise UsageError("--until takes one question")
-        if (typed := request.generation.typed) is None:
+        typed = request.generation.typed
+        if not isinstance(typed, TypedOptions):
             return
         if comparable(self.until) not in map(comparable, typed.texts):
             raise UsageError(

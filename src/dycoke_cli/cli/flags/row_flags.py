@@ -50,14 +50,21 @@ def guards_of(
         ModelError: see `tuning_of`.
     """
     # Imported late: no help page needs it.
-    from dycoke_cli.cli.flags.tuned_method import differences, guards_with, tuning_for
+    from dycoke_cli.cli.flags.tuned_method import (
+        check_guarded,
+        differences,
+        guards_with,
+        tuning_for,
+    )
 
     guarded = bound is not None or on_average is not None
     if not guarded and AUTO not in _split(methods):
         return (), ()
     flag = "--guard" if guarded else f"--methods {AUTO}"
+    if guarded:
+        check_guarded(request)
     tuning = tuning_for(request, flag, guarded=guarded)
-    guards, cautions = guards_with(request, tuning, bound, on_average)
+    guards, cautions = guards_with(tuning, bound, on_average)
     return guards, (*differences(request, tuning), *cautions)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.guard.ladder import Guard, guard_of
 from dycoke_cli.guard.tuned import Tuning, stored, tuning_of
@@ -42,7 +43,9 @@ def tuned(request: Request, tuning: Tuning) -> Request:
 
 def differences(request: Request, tuning: Tuning) -> tuple[str, ...]:
     """Sentences about options that differ from those of the tuning."""
-    about = _weights(request), key_part(request.sampling), request.generation.typed
+    typed = request.generation.typed
+    options = typed if isinstance(typed, TypedOptions) else None
+    about = _weights(request), key_part(request.sampling), options
     return tuple(tuning.differences(*about))
 
 
@@ -56,16 +59,34 @@ def _weights(request: Request) -> str:
     return dtype_here(source, stored, loading, target).name
 
 
+def check_guarded(request: Request) -> None:
+    """Check that the certainty of the answers is one that `dycoke tune` calibrates.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    generation = request.generation
+    # The bound was calibrated on greedy answers.
+    if generation.temperature > 0:
+        raise UsageError("--guard is for greedy answers; leave --temperature out")
+    if isinstance(generation.typed, OpenNumber):
+        raise UsageError(
+            "--guard is calibrated for given options, and --number has none; name the numbers, as "
+            "in --score 0-20"
+        )
+    # The mask of a form changes the probabilities of the tokens, in another way for each schema.
+    if generation.structured is not None:
+        raise UsageError(
+            "--guard has no threshold for objects: how certain their tokens are depends on the "
+            "schema, and `dycoke tune` calibrates words and options; leave it out, or --schema and "
+            "--fields"
+        )
+
+
 def guards_with(
-    request: Request, tuning: Tuning, bound: float | None, on_average: float | None
+    tuning: Tuning, bound: float | None, on_average: float | None
 ) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
     """Guards of `--guard` and `--guard-mean`, and warnings where one always keeps all tokens."""
     bounds = [(alpha, n == 1) for n, alpha in enumerate((bound, on_average)) if alpha is not None]
-    # The bound was calibrated on greedy answers.
-    if bounds and request.generation.temperature > 0:
-        raise UsageError("--guard is for greedy answers; leave --temperature out")
-    # The mask of a form changes the probabilities of the tokens.
-    if bounds and request.generation.structured is not None:
-        raise UsageError("--guard is for words or options; leave it out, or --schema and --fields")
     pairs = [guard_of(tuning, *each) for each in bounds]
     return tuple(guard for guard, _ in pairs), tuple(caution for _, caution in pairs if caution)

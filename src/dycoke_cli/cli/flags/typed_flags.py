@@ -10,7 +10,7 @@ import typer
 
 from dycoke_cli.engine.field_types import EXAMPLE
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 
@@ -46,6 +46,14 @@ Calibrate = Annotated[
     typer.Option(
         "--calibrate",
         help="Divide the options' probabilities by those without the video.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Number = Annotated[
+    bool,
+    typer.Option(
+        "--number",
+        help="Answer with a number, whichever is likeliest, likewise; with the mean.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -93,10 +101,7 @@ class OptionFlags:
         if not given:
             return request
         check_one(given)
-        if request.generation.temperature > 0:
-            raise UsageError(
-                f"{given[0]} scores options and samples nothing; leave --temperature out"
-            )
+        check_greedy(given[0], request)
         typed = self._options()
         typed = typed.calibrated() if self.calibrate else typed
         return replace(request, generation=replace(request.generation, typed=typed))
@@ -117,6 +122,7 @@ class OptionFlags:
 class TypedFlags(OptionFlags):
     """Flags of typed questions."""
 
+    number: Number = False
     schema: Schema = None
 
     def applied(self, request: Request, fields: str | None = None) -> Request:
@@ -132,8 +138,12 @@ class TypedFlags(OptionFlags):
         """
         forms = {"--schema": self.schema, "--fields": fields}
         formed = [flag for flag, value in forms.items() if value is not None]
-        check_one([*self.options_given, *formed])
+        check_one([*self.options_given, *(["--number"] if self.number else []), *formed])
         request = self.with_options(request)
+        if self.number:
+            check_greedy("--number", request)
+            generation = replace(request.generation, typed=OpenNumber())
+            return replace(request, generation=generation)
         if not formed:
             return request
         changed = replace(request.generation, structured=self._form(fields))
@@ -143,6 +153,16 @@ class TypedFlags(OptionFlags):
         if self.schema is not None:
             return StructuredOutput.from_file(self.schema)
         return StructuredOutput.from_fields(fields or "")
+
+
+def check_greedy(flag: str, request: Request) -> None:
+    """Check that nothing is sampled where an answer is scored.
+
+    Raises:
+        UsageError: there is a temperature.
+    """
+    if request.generation.temperature > 0:
+        raise UsageError(f"{flag} scores answers and samples nothing; leave --temperature out")
 
 
 def check_one(flags: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ def scoring(answer: Answer) -> str:
     """How the options of a typed answer were scored."""
     how = answer.scoring
     assert not isinstance(how, Absent)
-    parts = [f"{percent(how.mass)} of the first token's probability is on them"]
+    parts = [f"they have {percent(how.mass)} of the probability"]
     if how.per_token:
         parts.append("mean over tokens")
     if how.ended:

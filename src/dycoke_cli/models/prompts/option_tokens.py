@@ -64,12 +64,17 @@ def option_tokens(processor: Any, options: tuple[str, ...]) -> tuple[OptionToken
     for text, ids in zip(given.texts, given.ids, strict=True):
         if (other := seen.setdefault(ids, text)) != text:
             raise UsageError(f"the options {other!r} and {text!r} are the same tokens to the model")
-    capital = [option[0].upper() + option[1:] for option in options]
+    capital = [_capital(option[0]) + option[1:] for option in options]
     spelled = _encoded(tokenizer, prompt, lead, capital)
     # Two options that differ in this letter alone stay as they are.
     if spelled.ids == given.ids or len({*spelled.ids}) < len(spelled.ids):
         return (given,)
     return given, spelled
+
+
+def _capital(letter: str) -> str:
+    """The capital of a letter; the letter where that is two, as of ß."""
+    return letter.upper() if len(letter.upper()) == 1 else letter
 
 
 def _encoded(tokenizer: Any, prompt: str, lead: str, options: Sequence[str]) -> OptionTokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,12 @@ from dycoke_cli.answer.json_schema import ABSENT, Amount
 from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import MOST_OPTIONS, OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import valid
 
 _LENGTH = 2000
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
 
 
 def asked_for(options: GenerationOptions) -> dict[str, Any]:
@@ -23,6 +25,8 @@ def asked_for(options: GenerationOptions) -> dict[str, Any]:
 
     `response_format` is OpenAI's, `structured_outputs` is vLLM's, and `dycoke` is ours.
     """
+    if isinstance(options.typed, OpenNumber):
+        return {"dycoke": {"number": True}}
     if options.typed is not None:
         choice = {"structured_outputs": {"choice": [*options.typed.texts]}}
         return choice | ({"dycoke": {"calibrate": True}} if options.typed.calibrate else {})
@@ -47,7 +51,7 @@ def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> di
         UsageError: the server doesn't support such answers, or the answer is cut.
     """
     if options.typed is not None:
-        return _choice(options.typed, text, told if isinstance(told, dict) else {})
+        return _typed(options.typed, text, told if isinstance(told, dict) else {})
     if options.structured is None:
         return {}
     if reason == "length":
@@ -58,27 +62,38 @@ def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> di
     return _value(options.structured, text)
 
 
-def _choice(typed: TypedOptions, said: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(typed: TypedOptions | OpenNumber, said: str, told: Mapping[str, Any]) -> dict[str, Any]:
     shares = read_or_none(dict[str, Amount], told.get("probabilities"))
     scoring = read_or_none(Scoring, told.get("scoring"), lambda text: valid(text[:_LENGTH]))
-    if shares is None or scoring is None or shares.keys() != set(typed.texts):
+    if shares is None or scoring is None or not _is_of(typed, shares):
         raise UsageError(
             "the server gives no probabilities of the options: only `dycoke serve` does; ask a "
             "model on this machine, or leave the options out"
         )
-    ordered = [float(shares[text]) for text in typed.texts]
-    second, first = sorted(ordered)[-2:]
-    likeliest = [text for text, share in zip(typed.texts, ordered, strict=True) if share == first]
+    texts = [*shares] if isinstance(typed, OpenNumber) else typed.texts
+    ordered = {text: float(shares[text]) for text in texts}
+    first, second = [*sorted(ordered.values(), reverse=True), 0.0][:2]
+    likeliest = [text for text, share in ordered.items() if share == first]
     choice = said if said in likeliest else likeliest[0]
-    mean = typed.mean(ordered)
+    if isinstance(typed, OpenNumber):
+        mean: float | None = typed.mean(ordered)
+    else:
+        mean = typed.mean([*ordered.values()])
     return {
         "answer": choice,
         "choice": choice,
-        "probabilities": dict(zip(typed.texts, ordered, strict=True)),
+        "probabilities": ordered,
         "margin": first - second,
         "mean": ABSENT if mean is None else mean,
         "scoring": scoring,
     }
+
+
+def _is_of(typed: TypedOptions | OpenNumber, shares: Mapping[str, float]) -> bool:
+    """Whether these are probabilities of what was asked for."""
+    if isinstance(typed, OpenNumber):
+        return 0 < len(shares) <= MOST_OPTIONS and all(map(_NUMBER.fullmatch, shares))
+    return shares.keys() == set(typed.texts)
 
 
 def _value(form: StructuredOutput, text: str) -> dict[str, Any]:
