@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video import Clip
     from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.sampling import Sampling
 
 NOT_FOUND = "not found"
 _WINDOWS = 8
@@ -46,14 +47,54 @@ def converse_when(
     Raises:
         UsageError: the video is a still picture.
     """
-    parts = _Parts(conversation, listener, decoders)
-    with conversation.request.advising():
+    parts, request = _Parts(conversation, listener, decoders), conversation.request
+    with request.advising():
         for question in conversation.questions:
             listener.begin(question)
-            answer = parts.search(question, window_s)
+            answer = find_when(
+                parts.ask, lambda: parts.length_s, request.sampling, question, window_s
+            )
+            answer = replace(answer, video=conversation.names[0])
             if answer.refused and listener.on_text is not None:
                 listener.on_text(answer.answer)
             listener.finish(answer)
+
+
+def find_when(
+    ask: Callable[[str, Part | None], Answer],
+    length_s: Callable[[], float],
+    sampling: Sampling,
+    question: str,
+    window_s: float | None,
+) -> Answer:
+    """Find the time ranges in which the answer to a question is yes.
+
+    Args:
+        ask: gives the answer, with yes and no as its options, about a part of the video; None is
+            the whole, which comes first.
+        length_s: gives the length of the video in seconds, once the whole was asked about.
+        sampling: of the whole.
+        question: or statement; see `as_question`.
+        window_s: length of the windows in seconds; None for `usual_window_s`.
+
+    Returns:
+        That about the whole, with the ranges and the seconds of all; a refused one has no ranges.
+    """
+    asked = as_question(question)
+    answers = [ask(asked, None)]
+    whole = replace(answers[0], question=question)
+    if whole.refused:
+        return whole
+
+    def yes(start_s: float, end_s: float) -> float:
+        answers.append(ask(asked, (start_s, end_s)))
+        return probability_of_yes(answers[-1])
+
+    begin_s, end_s = sampling.part_s(length_s()) or (0.0, length_s())
+    window_s = window_s or usual_window_s(end_s - begin_s)
+    ranges = TimeSearch(begin_s, end_s, window_s).ranges(yes)
+    shown = ", ".join(format_part(one.start, one.end) for one in ranges)
+    return replace(whole, answer=shown or NOT_FOUND, when=ranges, seconds=_in_all(answers))
 
 
 def as_question(text: str) -> str:
@@ -79,6 +120,9 @@ def usual_window_s(length_s: float) -> float:
 class _Parts:
     """Asks about parts of a video; at most one of them is in memory.
 
+    Attributes:
+        length_s: of the video in seconds, once the whole was asked about.
+
     Args: see `converse_when`.
     """
 
@@ -87,28 +131,9 @@ class _Parts:
     ) -> None:
         self._conversation, self._listener, self._decoders = conversation, listener, decoders
         self._loaded: LoadedModel | None = None
-        self._length_s = 0.0
+        self.length_s = 0.0
 
-    def search(self, question: str, window_s: float | None) -> Answer:
-        """Find the ranges of a question; a refused one has none."""
-        asked = as_question(question)
-        answers = [self._ask(asked, None)]
-        whole = replace(answers[0], question=question, video=self._conversation.names[0])
-        if whole.refused:
-            return whole
-
-        def yes(start_s: float, end_s: float) -> float:
-            answers.append(self._ask(asked, (start_s, end_s)))
-            return probability_of_yes(answers[-1])
-
-        sampling = self._conversation.request.sampling
-        begin_s, end_s = sampling.part_s(self._length_s) or (0.0, self._length_s)
-        window_s = window_s or usual_window_s(end_s - begin_s)
-        ranges = TimeSearch(begin_s, end_s, window_s).ranges(yes)
-        shown = ", ".join(format_part(one.start, one.end) for one in ranges)
-        return replace(whole, answer=shown or NOT_FOUND, when=ranges, seconds=_in_all(answers))
-
-    def _ask(self, question: str, part: Part | None) -> Answer:
+    def ask(self, question: str, part: Part | None) -> Answer:
         """Ask about a part of the video; None for the whole."""
         request = self._conversation.request
         if part is not None:
@@ -129,7 +154,7 @@ class _Parts:
                 name = self._conversation.names[0]
                 raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
             assert clip.info.duration_s is not None, "it is measured"
-            self._length_s = clip.info.duration_s
+            self.length_s = clip.info.duration_s
         return ask_once(session, question, request, method, None)
 
 

@@ -9,6 +9,8 @@ import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.server.agents.mcp_server import make_mcp_server
 from dycoke_cli.server.agents.video_tools import STAGES, VideoTools, progress_of
 from dycoke_cli.server.engine_thread import EngineThread
@@ -25,6 +30,7 @@ from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.start import ServiceLimits
 from tests import warm
+from tests.documents import example
 from tests.server.pretended import Pretended, make_service
 from tests.server.test_chat_request import DEFAULTS
 
@@ -69,10 +75,16 @@ def text_of(result: Any) -> str:
 def test_the_tools_are_described(pretended: tuple[VideoTools, Pretended]) -> None:
     async def conversation(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert {*tools} == {"ask_video", "probe_video", "frames"}
+        assert {*tools} == {"ask_video", "when", "probe_video", "frames"}
         schema = tools["ask_video"].input_schema
         assert schema["required"] == ["video", "question"]
         assert "context" not in schema["properties"]
+        assert all(one.get("description") for one in schema["properties"].values())
+        schema = tools["when"].input_schema
+        assert schema["required"] == ["video", "question"]
+        assert {*schema["properties"]} == {
+            "video", "question", "start", "end", "every", "method", "frames"
+        }  # fmt: skip
         assert all(one.get("description") for one in schema["properties"].values())
 
     talk(pretended[0], conversation)
@@ -115,9 +127,79 @@ def test_a_choice_goes_to_the_model_with_its_options(
     assert typed.texts == ("red", "blue")
 
 
+TRUE = (1.5, 2.25)  # of the four seconds of move.mp4
+
+
+@pytest.fixture
+def knowing(
+    pretended: tuple[VideoTools, Pretended], monkeypatch: pytest.MonkeyPatch
+) -> tuple[VideoTools, Pretended]:
+    """The model says yes where the part of the video that it is shown overlaps with `TRUE`."""
+    read, answered = Pretended.read_file, Pretended.answer
+    parts = dict[int, tuple[float, float]]()
+
+    def read_file(self: Pretended, file: Any, sampling: Any, check: Any, fit: Any) -> Any:
+        clip = read(self, file, sampling, check, fit)
+        parts[id(clip)] = sampling.part_s(4.0) or (0.0, 4.0)
+        kept.append(clip)
+        return clip
+
+    def answer(question: str, method: Any, clips: Any) -> Answer:
+        start_s, end_s = parts[id(clips[0])]
+        yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
+        return replace(
+            answered(question, method, clips),
+            choice="yes" if yes > 0.5 else "no",
+            probabilities={"yes": yes, "no": 1 - yes},
+            margin=0.75,
+            scoring=example(Scoring, mass=0.75),
+        )
+
+    kept: list[Any] = []
+    tools, model = pretended
+    service = vars(tools)["_service"]
+    vars(tools)["_service"] = replace(service, read=partial(read_file, model))
+    monkeypatch.setattr(Pretended, "answer", staticmethod(answer))
+    return tools, model
+
+
+def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> None:
+    tools, model = knowing
+    progress: list[float] = []
+
+    async def note(done: float, total: float | None, message: str | None) -> None:
+        progress.append(done)
+
+    async def conversation(client: Client) -> None:
+        given = {"video": "move.mp4", "question": "A blue star.", "every": 1, "frames": 2}
+        result = await client.call_tool("when", given, progress_callback=note)
+        found = result.structured_content
+        assert not result.is_error
+        [one] = found["when"]
+        assert one["start"] == pytest.approx(TRUE[0], abs=0.04)
+        assert one["end"] == pytest.approx(TRUE[1], abs=0.04)
+        assert (one["inside"], one["outside"]) == (0.875, 0.125)
+        assert found["answer"] in text_of(result)
+        assert '"inside"' in text_of(result)
+        missed = await client.call_tool("when", {**given, "question": "A red one."})
+        assert (text_of(missed), missed.structured_content["when"]) == ("not found", [])
+        late = await client.call_tool("when", {**given, "start": 2})
+        assert [one["start"] for one in late.structured_content["when"]] == [2.0]
+
+    talk(tools, conversation)
+    assert progress == sorted(progress)
+    assert 0 < max(progress) <= 1
+    asked = {question for batch in model.batches for question in batch}
+    assert 'Does this happen in the video: "A blue star"? Answer yes or no.' in asked
+    assert {options.typed for options in model.options} == {TypedOptions.yes_no()}
+
+
 @pytest.mark.parametrize(
     ("tool", "given", "sentence"),
     [
+        ("when", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
+        ("when", {"video": "move.mp4", "question": " "}, "the question is empty"),
+        ("when", {"video": "move.mp4", "question": "?", "every": 0}, "every"),
         ("ask_video", {"video": "/etc/passwd", "question": "?"}, "there is no file /etc/passwd"),
         ("ask_video", {"video": "move.mp4", "question": " "}, "the question is empty"),
         ("ask_video", {"video": "move.mp4", "question": "bug"}, "something went wrong"),
@@ -138,9 +220,27 @@ def test_an_error_is_a_sentence(
         assert result.is_error
         assert sentence in text_of(result)
         assert "Traceback" not in text_of(result)
-        if sentence not in ("question", "count"):  # which the official package refuses by itself
+        if sentence not in (
+            "question",
+            "count",
+            "every",
+        ):  # which the official package refuses by itself
             assert "Error executing" not in text_of(result)
         assert "secret" not in text_of(result)
+
+    talk(pretended[0], conversation)
+
+
+def test_a_still_picture_has_no_ranges(
+    pretended: tuple[VideoTools, Pretended], tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    vars(pretended[0])["_roots"] = (tmp_path,)
+
+    async def conversation(client: Client) -> None:
+        result = await client.call_tool("when", {"video": "one.png", "question": "?"})
+        assert result.is_error
+        assert text_of(result) == "one.png is a still picture: when needs a video"
 
     talk(pretended[0], conversation)
 
@@ -230,6 +330,9 @@ def test_over_stdin_and_stdout(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "dycoke_cli"]
     asking = [*program, "ask", str(MOVE), question, "--no-server", "--quiet"]
     expected = warm.run(asking, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
+    seeking = [*program, "ask", str(VIDEOS / "vanish.mp4"), "Is there a purple cross?", "--when"]
+    seeking += ["--no-server", "--quiet"]
+    when = warm.run(seeking, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
     started, *arguments = [*program, *command.split()[1:]]
     server = StdioServerParameters(command=started, args=arguments, env=environment, cwd=str(ROOT))
 
@@ -244,6 +347,9 @@ def test_over_stdin_and_stdout(tmp_path: Path) -> None:
             assert refused.is_error
             typed = {**given, "question": "Is there a star?", "choices": ["yes", "no"]}
             found = (await client.call_tool("ask_video", typed)).structured_content
+            seen = {"video": "vanish.mp4", "question": "Is there a purple cross?"}
+            ranges = (await client.call_tool("when", seen)).structured_content
+            assert ranges["answer"] == when.decode().splitlines()[0].split(" (")[0]
             assert sum(found["probabilities"].values()) == pytest.approx(1)
 
     anyio.run(talking)

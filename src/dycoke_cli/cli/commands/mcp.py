@@ -53,8 +53,8 @@ def mcp(
         dycoke mcp ~/Videos
         dycoke mcp /data/videos /data/clips --model qwen2.5-vl-3b --method dycoke
 
-    The tools are ask_video, probe_video and frames. The model is loaded at the first question. An
-    agent's program starts this command; docs/serve.md has its settings.
+    The tools are ask_video, when, probe_video and frames. The model is loaded at the first
+    question. An agent's program starts this command; docs/serve.md has its settings.
     """
     need("mcp", "mcp", "dycoke mcp")
     for folder in folders:

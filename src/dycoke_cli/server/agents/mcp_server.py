@@ -43,6 +43,14 @@ End = Annotated[
     float | None, Field(ge=0, description="End of the part, in seconds; default: the end.")
 ]
 
+Method = Annotated[
+    str | None,
+    Field(description="Compression, such as none, dycoke or dycoke-plus:retain=0.25."),
+]
+Frames = Annotated[
+    int | None, Field(ge=1, description="Frames that the model reads, evenly spaced.")
+]
+
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     """The server, whose `run` answers on stdin and stdout.
@@ -54,8 +62,8 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer(
         "dycoke",
         version=__version__,
-        instructions=f"Answers questions about the videos below {folders}. ask_video costs a few "
-        "tokens; frames sends pictures, which cost many.",
+        instructions=f"Answers questions about the videos below {folders}. ask_video and when cost "
+        "a few tokens; frames sends pictures, which cost many.",
         log_level="ERROR",
     )
 
@@ -70,13 +78,8 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
             list[str] | None,
             Field(description="Options that the answer is one of; their probabilities come back."),
         ] = None,
-        method: Annotated[
-            str | None,
-            Field(description="Compression, such as none, dycoke or dycoke-plus:retain=0.25."),
-        ] = None,
-        frames: Annotated[
-            int | None, Field(ge=1, description="Frames that the model reads, evenly spaced.")
-        ] = None,
+        method: Method = None,
+        frames: Frames = None,
     ) -> CallToolResult:
         """Ask a question about a video, or about a part of it. A video model watches it."""
         options = tuple(choices or ())
@@ -84,6 +87,29 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         cancelled = threading.Event()
         report = partial(_report, context, cancelled)
         return await _run(partial(tools.ask, asked, report, cancelled), _answer, cancelled)
+
+    @server.tool(annotations=_READS)
+    async def when(
+        context: Context[Any, Any],
+        video: Video,
+        question: Annotated[
+            str,
+            Field(description="One that yes or no answers, or a statement, as in A person enters."),
+        ],
+        start: Start = None,
+        end: End = None,
+        every: Annotated[
+            float | None,
+            Field(gt=0, description="Length of the windows that are searched, in seconds."),
+        ] = None,
+        method: Method = None,
+        frames: Frames = None,
+    ) -> CallToolResult:
+        """Find the time ranges in which something is the case, by many questions about parts."""
+        asked = VideoQuestion(video, question, Part(start, end), (), method, frames)
+        cancelled = threading.Event()
+        report = partial(_report, context, cancelled)
+        return await _run(partial(tools.when, asked, every, report, cancelled), _answer, cancelled)
 
     @server.tool(annotations=_READS)
     async def probe_video(video: Video, start: Start = None, end: End = None) -> CallToolResult:
@@ -131,6 +157,8 @@ def _answer(found: dict[str, Any]) -> CallToolResult:
     lines = [found["answer"]]
     if "probabilities" in found:
         lines.append(to_json({"probabilities": found["probabilities"]}))
+    if found.get("when"):
+        lines.append(to_json({"when": found["when"]}))
     lines += [f"Warning: {warning}" for warning in found["warnings"]]
     return CallToolResult(content=[_text("\n".join(lines))], structured_content=found)
 

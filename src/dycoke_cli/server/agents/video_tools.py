@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import UnloadedModel
+from dycoke_cli.runs.when import find_when
 from dycoke_cli.server.agents.roots import file_below
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.media import Media
@@ -155,15 +157,51 @@ class VideoTools:
         Raises:
             Exception: whatever ends the answer, as `refused` explains it.
         """
-        path = file_below(self._roots, asked.video)
-        if not asked.question.strip():
-            raise UsageError("the question is empty")
-        service = self._loaded(report)
-        request = asked.applied(path, service.defaults, self._limits.frames)
-        answer = _answered(service, request, report, cancelled)
+        answer = self._ask(asked, report, cancelled)
         found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
         found.pop("scoring", None)
         return found
+
+    def when(
+        self,
+        asked: VideoQuestion,
+        every_s: float | None,
+        report: Report,
+        cancelled: threading.Event,
+    ) -> dict[str, Any]:
+        """Time ranges in which the answer to a question is yes, as of `dycoke ask --when`.
+
+        Args:
+            asked: the question or statement; its choices don't count.
+            every_s: length of the windows in seconds; None for the usual one.
+            report: receives the progress.
+            cancelled: set when nobody waits for the answer any more.
+
+        Returns:
+            `answer`: the ranges in words; `when`: each with its probabilities; `warnings`.
+
+        Raises:
+            Exception: whatever ends the answer, as `refused` explains it.
+        """
+        _check_question(asked)
+        info, sampling = self.probe(asked.video, asked.part), asked.part.of(self._request.sampling)
+        if len(info["frames_read_at_s"]) == 1 and sampling.frames > 1:
+            raise UsageError(f"{asked.video} is a still picture: when needs a video")
+        self._loaded(report)
+        done = count(1)
+
+        def ask(question: str, part: tuple[float, float] | None) -> Answer:
+            own = replace(asked, question=question, choices=("yes", "no"))
+            if part is not None:
+                own = replace(own, part=Part(*part))
+            answer = self._ask(own, _silent, cancelled)
+            # How many are still to come depends on what is found.
+            report("decode", number := next(done), number + 1)
+            return answer
+
+        found = find_when(ask, lambda: info["duration_s"], sampling, asked.question, every_s)
+        ranges = [to_dict(one) for one in found.when] if isinstance(found.when, tuple) else []
+        return {"answer": found.answer, "when": ranges, "warnings": list(found.warnings)}
 
     def probe(self, video: str, part: Part) -> dict[str, Any]:
         """What is stored of a video, and the times of the frames that a question would read.
@@ -208,6 +246,13 @@ class VideoTools:
         if "_service" in vars(self):
             self._service.engine.stop()
 
+    def _ask(self, asked: VideoQuestion, report: Report, cancelled: threading.Event) -> Answer:
+        path = file_below(self._roots, asked.video)
+        _check_question(asked)
+        service = self._loaded(report)
+        request = asked.applied(path, service.defaults, self._limits.frames)
+        return _answered(service, request, report, cancelled)
+
     @cached_property
     def _service(self) -> Service:
         media = Media(self._roots)
@@ -222,6 +267,15 @@ class VideoTools:
             service = self._service
         report("load", 1, 1)
         return service
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing: the answer is one of many."""
+
+
+def _check_question(asked: VideoQuestion) -> None:
+    if not asked.question.strip():
+        raise UsageError("the question is empty")
 
 
 def _answered(
