@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from jsonschema import validate
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.tool_calls import CallFormat, ToolCall
 from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
+from dycoke_cli.server.forced_call import ForcedCall
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
 from tests.families.tiny import make
+from tests.forms import NEEDS_LIBRARY
 from tests.server.test_tools import TOOL
 
 FAMILY = "qwen2_5_vl"
@@ -129,3 +134,35 @@ def test_models_whose_calls_nobody_parses(with_tools: Any, monkeypatch: pytest.M
     monkeypatch.undo()
     plain = replace(loaded_of(FAMILY))
     assert CallFormat.of(plain.processor, plain.model) is None
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize("named", [False, True])
+def test_a_forced_call_of_a_random_model_fits_its_schema(with_tools: Any, named: bool) -> None:
+    """It would never call anything by itself; by jsonschema, for several seeds."""
+    parameters = {
+        "type": "object",
+        "properties": {"at": {"$ref": "#/$defs/Part"}, "closer": {"type": "boolean"}},
+        "required": ["at", "closer"],
+        "additionalProperties": False,
+        "$defs": {"Part": {"enum": ["left", "right"]}},
+    }
+    function = {"name": "look", "parameters": parameters}
+    other = deepcopy(TOOL)
+    other["function"]["parameters"] = {"type": "object", "additionalProperties": False}
+    tools = ({"type": "function", "function": function}, other)[: 1 if named else 2]
+    forced = ForcedCall(tools, named=named)
+    session = VideoSession(with_tools, clip(4))
+    question = ToolTurn([text_message("user", "What?")], tools)
+    names = set()
+    for seed in range(6):
+        answer = session.ask(
+            question, DyCoke(), temperature=1.5, seed=seed, structured=forced.form()
+        )
+        call = forced.call_of(answer.answer)
+        names.add(call.name)
+        [schema] = [
+            one["function"]["parameters"] for one in tools if one["function"]["name"] == call.name
+        ]
+        validate(json.loads(call.arguments), schema)
+    assert names == ({"look"} if named else {"look", "zoom"})

@@ -189,7 +189,6 @@ def test_a_message_behind_a_result_is_one_of_its_own() -> None:
         ([USER], {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
          "tools[0].function.strict"),
         ([USER], {"tools": [TOOL] * 129}, "tools"),
-        ([USER], {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
         ([USER], {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ([USER], {"tools": [TOOL], "guided_choice": ["a", "b"]}, "tools"),
         ([USER, RESULT], {}, None),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.server.chat_request import ChatRequest, parse
+from dycoke_cli.server.forced_call import ForcedCallParser
 from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.inspecting import MOST_FRAMES, InspectionResult, TextDelta, checked
 from dycoke_cli.server.parsed_answer import ParsedAnswer
@@ -96,6 +97,20 @@ class Answering:
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _new_parser(self) -> ParsedAnswer:
+        """Of an answer to the request."""
+        calls, tools, forced = self._service.calls, self.request.tools, self.request.forced
+        if forced is not None:
+            return ParsedAnswer(ForcedCallParser(forced), named=forced.named)
+        return ParsedAnswer(calls.parser(tools) if tools and calls is not None else None)
+
+    def _parse(self, answer: Answer) -> ParsedAnswer:
+        """A whole answer, parsed."""
+        parsed = self._new_parser()
+        parsed.add(answer.answer)
+        parsed.end()
+        return parsed
+
     async def _next(self) -> Event | None:
         """The next event; None where none comes for a while."""
         try:
@@ -114,6 +129,21 @@ class Answering:
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
 
 
+def check_tools(service: Service, request: ChatRequest) -> None:
+    """Check that the model can read and write what a request has to do with tools.
+
+    Raises:
+        Refused: it can't.
+    """
+    if request.has_tool_turns and service.calls is None:
+        raise Refused(
+            400,
+            f"{service.defaults.model} can't call tools: its chat template takes none, or nothing "
+            "here parses its calls; leave tools out",
+            parameter="tools",
+        )
+
+
 class Chatting(Answering):
     """One to /v1/chat/completions."""
 
@@ -128,13 +158,7 @@ class Chatting(Answering):
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
             raise Refused(400, "dycoke.against is for POST /inspect")
-        if request.has_tool_turns and service.calls is None:
-            raise Refused(
-                400,
-                f"{service.defaults.model} can't call tools: its chat template takes none, or "
-                "nothing here parses its calls; leave tools out",
-                parameter="tools",
-            )
+        check_tools(service, request)
         return request
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -159,17 +183,7 @@ class Chatting(Answering):
                 yield event(refused(found).document)
 
     def _document(self) -> dict[str, Any]:
-        parsed = []
-        for answer in self._answers:
-            one = self._new_parser()
-            one.add(answer.answer)
-            one.end()
-            parsed.append(one)
-        return self._reply.whole(self._answers, parsed)
-
-    def _new_parser(self) -> ParsedAnswer:
-        calls, tools = self._service.calls, self.request.tools
-        return ParsedAnswer(calls.parser(tools) if tools and calls is not None else None)
+        return self._reply.whole(self._answers, [*map(self._parse, self._answers)])
 
 
 class Inspecting(Answering):
@@ -205,12 +219,15 @@ class Responding(Answering):
         super().__init__(service, request.chat, http)
         self._responses = request
         self._reply = ResponsesReply(service.defaults.model, request)
+        self._parsed = self._new_parser()
 
     @classmethod
     def read(cls, body: bytes, service: Service) -> ResponsesRequest:
         """See `Answering.read`."""
         held = service.responses.find
-        return parse_responses(body, service.defaults, service.most_frames, held)
+        request = parse_responses(body, service.defaults, service.most_frames, held)
+        check_tools(service, request.chat)
+        return request
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""
@@ -220,18 +237,23 @@ class Responding(Answering):
             if found is None:
                 yield STILL_HERE
             elif isinstance(found, str):
-                yield self._reply.text(found)
+                for piece in self._parsed.add(found):
+                    yield self._reply.piece(piece)
             elif isinstance(found, Answer):
-                self._hold(found)
-                yield self._reply.last(found)
+                for piece in self._parsed.end():
+                    yield self._reply.piece(piece)
+                self._hold(found, self._parsed)
+                yield self._reply.last(found, self._parsed)
             elif isinstance(found, BaseException):
                 yield self._reply.failed(refused(found))
 
     def _document(self) -> dict[str, Any]:
         [answer] = self._answers
-        self._hold(answer)
-        return self._reply.whole(answer)
+        parsed = self._parse(answer)
+        self._hold(answer, parsed)
+        return self._reply.whole(answer, parsed)
 
-    def _hold(self, answer: Answer) -> None:
+    def _hold(self, answer: Answer, parsed: ParsedAnswer) -> None:
         if self._responses.store:
-            self._service.responses.keep(self._responses.id, self._responses.held(answer))
+            held = self._responses.held(answer, parsed)
+            self._service.responses.keep(self._responses.id, held)

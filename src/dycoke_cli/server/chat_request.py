@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message, tools_o
 from dycoke_cli.request import Request
 from dycoke_cli.runs.in_windows import check_windows
 from dycoke_cli.server.bodies import parse_json
+from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.generation_request import answers, generation
 from dycoke_cli.server.media_options import FrameTimes, read_media
 from dycoke_cli.server.messages import Turns, VideoPart, chat_messages, turns_of
@@ -27,7 +28,7 @@ from dycoke_cli.server.request_keys import (
     options_of,
     text_of,
 )
-from dycoke_cli.server.tools import offered
+from dycoke_cli.server.tools import Offer, offered
 from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
@@ -51,6 +52,7 @@ class ChatRequest:
         times: of the videos that are pictures or lists of JPEGs.
         answers: how many are generated, one behind the other.
         max_tokens: see `compression.pool.TokenBudget`.
+        forced: the call of a tool that the answer has to be; None where it may be a text.
     """
 
     videos: tuple[VideoPart, ...]
@@ -65,6 +67,7 @@ class ChatRequest:
     times: FrameTimes = field(default_factory=FrameTimes)
     answers: int = 1
     max_tokens: int | None = None
+    forced: ForcedCall | None = None
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -94,16 +97,11 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     check_model(given, defaults)
     videos, turns = turns_of(chat_messages(given.get("messages")))
     question, history = last_question(turns)
-    tools = offered(given)
-    if tools:
-        question = _with_tools(question, tools)
+    offer = offered(given)
+    question = with_tools(question, offer)
     sampling, times = frames_of(given, videos, defaults.sampling, most_frames)
     method, against = methods(given)
-    options = generation(given, defaults.generation)
-    if tools and (options.typed is not None or options.structured is not None):
-        raise Refused(
-            400, "an answer of a given form calls no tools: leave tools out", parameter="tools"
-        )
+    options = calling_tools(generation(given, defaults.generation), offer)
     most = max_tokens(given, defaults.max_tokens)
     check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
     return ChatRequest(
@@ -119,6 +117,7 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         times=times,
         answers=answers(given, options),
         max_tokens=most,
+        forced=offer.forced,
     )
 
 
@@ -143,10 +142,28 @@ def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
     return question, tuple(history)
 
 
-def _with_tools(question: str, tools: Sequence[Mapping[str, Any]]) -> ToolTurn:
+def with_tools(question: str, offer: Offer) -> str:
+    """The question with the tools that its answer may call."""
+    if not offer.tools:
+        return question
     if isinstance(question, ToolTurn):
-        return question.with_tools(tools)
-    return ToolTurn([text_message("user", question)], tools)
+        return question.with_tools(offer.tools)
+    return ToolTurn([text_message("user", question)], offer.tools)
+
+
+def calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
+    """The options of an answer that may call tools, or has to.
+
+    Raises:
+        Refused: it has a form of its own, or the forced call can't have one.
+    """
+    if offer.tools and (options.typed is not None or options.structured is not None):
+        raise Refused(
+            400, "an answer of a given form calls no tools: leave tools out", parameter="tools"
+        )
+    if offer.forced is None:
+        return options
+    return replace(options, structured=offer.forced.form())
 
 
 def frames_of(

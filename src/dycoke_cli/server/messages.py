@@ -71,7 +71,9 @@ def chat_messages(given: Any) -> Iterable[tuple[str, Parts]]:
     return [_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
 
 
-def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ...], Turns]:
+def turns_of(
+    messages: Iterable[tuple[str, Parts]], held: Sequence[tuple[str, str]] = ()
+) -> tuple[tuple[VideoPart, ...], Turns]:
     """The videos; and the questions with their answers, the last of which has none yet.
 
     No template of a video model is sure to have a place for a system message: it is put before the
@@ -79,6 +81,7 @@ def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ..
 
     Args:
         messages: role and parts of each. Those that have to do with tools are a `ToolTurn`.
+        held: turns before them.
 
     Raises:
         Refused: their order isn't one of questions and answers, or there are too many videos.
@@ -87,7 +90,7 @@ def turns_of(messages: Iterable[tuple[str, Parts]]) -> tuple[tuple[VideoPart, ..
     if not 1 <= len(messages) <= _MOST_MESSAGES:
         raise Refused(400, f"messages must be from 1 to {_MOST_MESSAGES}")
     videos: list[VideoPart] = []
-    turns: Turns = []
+    turns: Turns = [*held]
     before, between = "", "\n"
     open_turn = False
     for role, parts in messages:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.tool_calls import CallParser, ToolCall
+    from dycoke_cli.server.forced_call import ForcedCallParser
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class ParsedAnswer:
 
     Args:
         parser: of its calls; None where it can't have any.
+        named: whether the request names the function that is called.
 
     Attributes:
+        text: so far, beside the calls.
         calls: so far.
     """
 
-    def __init__(self, parser: CallParser | None) -> None:
-        self._parser, self._text = parser, ""
+    def __init__(
+        self, parser: CallParser | ForcedCallParser | None, *, named: bool = False
+    ) -> None:
+        self._parser, self._named, self.text = parser, named, ""
         self.calls: list[NumberedCall] = []
 
     def add(self, text: str) -> list[str | NumberedCall]:
@@ -55,12 +60,17 @@ class ParsedAnswer:
         return self._taken([] if self._parser is None else self._parser.end())
 
     @property
+    def end_reason(self) -> str:
+        """Why it ended, in OpenAI's words; a call that the request names is no reason there."""
+        return "tool_calls" if self.calls and not self._named else "stop"
+
+    @property
     def content(self) -> dict[str, Any]:
         """The keys of its message."""
         if not self.calls:
-            return {"content": self._text}
+            return {"content": self.text}
         calls = [call.document for call in self.calls]
-        return {"content": self._text or None, "tool_calls": calls}
+        return {"content": self.text or None, "tool_calls": calls}
 
     def _taken(self, found: Iterable[str | ToolCall]) -> list[str | NumberedCall]:
         taken: list[str | NumberedCall] = []
@@ -68,7 +78,7 @@ class ParsedAnswer:
             if isinstance(one, str):
                 if self.calls and one.isspace():  # between calls, and behind the last
                     continue
-                self._text += one
+                self.text += one
                 taken.append(one)
             else:
                 call = NumberedCall(one, len(self.calls))

@@ -128,7 +128,7 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def typed(answer: Answer) -> dict[str, Any]:
     """The keys of an answer that its options add; none where it had any answer."""
-    names = ("choice", "probabilities", "margin", "scoring")
+    names = ("choice", "probabilities", "margin", "mean", "scoring")
     values = {name: getattr(answer, name) for name in names}
     return {name: to_dict(value) for name, value in values.items() if value is not ABSENT}
 
@@ -171,6 +171,4 @@ def _logprobs(answer: Answer) -> dict[str, Any] | None:
 
 
 def _end(answer: Answer, parsed: ParsedAnswer) -> str:
-    if answer.finish_reason == "length":
-        return "length"
-    return "tool_calls" if parsed.calls else "stop"
+    return "length" if answer.finish_reason == "length" else parsed.end_reason

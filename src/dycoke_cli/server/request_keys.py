@@ -128,8 +128,8 @@ STREAM_OPTIONS = Keys(
 )
 DYCOKE = Keys(
     "dycoke",
-    frozenset(("method", "against", "calibrate", "max_tokens")),
-    advice="dycoke takes method, max_tokens and calibrate, not {key}",
+    frozenset(("method", "against", "calibrate", "max_tokens", "number")),
+    advice="dycoke takes method, max_tokens, calibrate and number, not {key}",
 )
 STRUCTURED = Keys(
     "structured_outputs",
@@ -178,9 +178,9 @@ MESSAGES = {
 }
 """Keys of a message, by its role."""
 TOOL = Keys("tools", frozenset(("type", "function")))
-FUNCTION = Keys(
-    "tools.function", frozenset(("name", "description", "parameters")), {"strict": _OFF}
-)
+FUNCTION = Keys("tools.function", frozenset(("name", "description", "parameters", "strict")))
+TOOL_CHOICE = Keys("tool_choice", frozenset(("type", "function")))
+TOOL_CHOICE_FUNCTION = Keys("tool_choice.function", frozenset(("name",)))
 CALL = Keys(
     "tool_calls", frozenset(("function", "id")), {"type": ("function",)}, frozenset(("index",))
 )
@@ -213,15 +213,15 @@ RESPONSES = Keys(
             "model", "input", "instructions", "previous_response_id", "store", "metadata", "stream",
             "stream_options", "max_output_tokens", "temperature", "top_p", "top_k", "min_p",
             "repetition_penalty", "seed", "stop", "include", "top_logprobs", "media_io_kwargs",
-            "mm_processor_kwargs", "dycoke", "structured_outputs", "text",
+            "mm_processor_kwargs", "dycoke", "structured_outputs", "text", "tools", "tool_choice",
+            "parallel_tool_calls",
         )
     ),
     neutral={
         "background": _OFF, "conversation": _NONE, "context_management": _NONE,
-        "max_tool_calls": _NONE, "moderation": _NONE, "parallel_tool_calls": (False, True),
+        "max_tool_calls": _NONE, "moderation": _NONE,
         "prompt": _NONE, "reasoning": ({},), "service_tier": ("auto", "default"),
-        "tool_choice": ("none", "auto"),
-        "tools": _EMPTY, "truncation": ("disabled",),
+        "truncation": ("disabled",),
     },
     unused=frozenset(
         (
@@ -241,6 +241,23 @@ RESPONSES_STREAM = Keys("stream_options", frozenset(), {"include_obfuscation": _
 _ITEM = frozenset(("type", "role", "content"))
 _ASKED = Keys("input (user, system, developer)", _ITEM, {"status": ("completed",), "id": _NONE})
 _SAID = Keys("input (assistant)", _ITEM, unused=frozenset(("id", "status", "phase")))
+_CALLED = Keys(
+    "input function_call",
+    frozenset(("type", "call_id", "name", "arguments")),
+    unused=frozenset(("id", "status")),
+)
+_RETURNED = Keys(
+    "input function_call_output",
+    frozenset(("type", "call_id", "output")),
+    unused=frozenset(("id", "status")),
+)
+CALL_ITEMS = {"function_call": _CALLED, "function_call_output": _RETURNED}
+"""Keys of an item of `input` that isn't a message, by its type."""
+RESPONSES_TOOL = Keys(
+    "tools of /v1/responses",
+    frozenset(("type", "name", "description", "parameters", "strict")),
+)
+RESPONSES_TOOL_CHOICE = Keys("tool_choice of /v1/responses", frozenset(("type", "name")))
 ITEMS = {"user": _ASKED, "system": _ASKED, "developer": _ASKED, "assistant": _SAID}
 """Keys of a message of `input`, by its role."""
 INPUT_TEXT = Keys("part input_text", frozenset(("type", "text")), unused=_HINTS)
@@ -257,15 +274,15 @@ INPUT_IMAGE = Keys(
 )
 
 ALL_OF_RESPONSES = (
-    RESPONSES, RESPONSES_STREAM, TEXT, TEXT_FORMAT, _ASKED, _SAID, INPUT_TEXT, INPUT_IMAGE,
-    OUTPUT_TEXT,
+    RESPONSES, RESPONSES_STREAM, RESPONSES_TOOL, RESPONSES_TOOL_CHOICE, TEXT, TEXT_FORMAT, _ASKED,
+    _SAID, _CALLED, _RETURNED, INPUT_TEXT, INPUT_IMAGE, OUTPUT_TEXT,
 )  # fmt: skip
 """The keys of the objects that only requests to /v1/responses have."""
 ALL = (
     BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
     VIDEO_IO,
-    TOOL, FUNCTION, _QUESTION, _ANSWER, CALL, CALLED, _RESULT, *PARTS.values(), VIDEO_URL,
-    INPUT_VIDEO, IMAGE_URL,
+    TOOL, FUNCTION, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, _QUESTION, _ANSWER, CALL, CALLED, _RESULT,
+    *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL,
 )  # fmt: skip
 """The keys of all objects of a request."""
 

@@ -1,65 +1,177 @@
-"""Tools of a request to /v1/chat/completions: their definitions, calls and results, checked."""
+"""Tools of a request: their definitions, calls and results, checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
+from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     CALL,
     CALLED,
     FUNCTION,
+    RESPONSES_TOOL,
+    RESPONSES_TOOL_CHOICE,
     TOOL,
+    TOOL_CHOICE,
+    TOOL_CHOICE_FUNCTION,
     flag_of,
     list_of,
     object_of,
     text_of,
 )
+from dycoke_cli.unicode import display_name
 
 _MOST_TOOLS = 128
+_SHOWN = 100
 
 
-def offered(body: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The tools that the answer to a request may call.
+@dataclass(frozen=True)
+class Offer:
+    """What an answer may call, or has to.
+
+    Args:
+        tools: that it may call; as chat completions have them, whichever protocol they came by.
+        forced: the call that it has to be; None where it may be a text.
+    """
+
+    tools: tuple[dict[str, Any], ...] = ()
+    forced: ForcedCall | None = None
+
+
+def offered(body: Mapping[str, Any]) -> Offer:
+    """The tools of a request to /v1/chat/completions.
 
     Args:
         body: of the request.
 
     Raises:
-        Refused: they aren't functions, or a call is forced or limited, which nothing here does.
+        Refused: they aren't functions, or calls are limited in a way that nothing here does.
+    """
+
+    def tool(given: Any, path: str) -> Mapping[str, Any]:
+        found = TOOL.object(given, path)
+        _check_function(found, path)
+        return FUNCTION.object(found.get("function"), f"{path}.function")
+
+    def chosen(given: Mapping[str, Any]) -> Any:
+        found = TOOL_CHOICE.object(given, "tool_choice")
+        _check_function(found, "tool_choice")
+        path = "tool_choice.function"
+        return TOOL_CHOICE_FUNCTION.object(found.get("function"), path).get("name")
+
+    return _offer(body, tool, chosen, ".function")
+
+
+def offered_in_responses(body: Mapping[str, Any]) -> Offer:
+    """The tools of a request to /v1/responses; see `offered`."""
+
+    def tool(given: Any, path: str) -> Mapping[str, Any]:
+        found = RESPONSES_TOOL.object(given, path)
+        _check_function(found, path)
+        return found
+
+    def chosen(given: Mapping[str, Any]) -> Any:
+        found = RESPONSES_TOOL_CHOICE.object(given, "tool_choice")
+        _check_function(found, "tool_choice")
+        return found.get("name")
+
+    return _offer(body, tool, chosen, "")
+
+
+def _offer(
+    body: Mapping[str, Any],
+    tool: Callable[[Any, str], Mapping[str, Any]],
+    chosen: Callable[[Mapping[str, Any]], Any],
+    place: str,
+) -> Offer:
+    """The tools of a body.
+
+    Args:
+        body: of the request.
+        tool: checks one, and gives the keys of its function.
+        chosen: checks an object `tool_choice`, and gives the name in it.
+        place: of these keys in a tool.
     """
     given = body.get("tools")
-    tools = [] if given is None else list_of(given, "tools")
-    choice = body.get("tool_choice")
-    if choice not in (None, "none", "auto"):
+    listed = [] if given is None else list_of(given, "tools")
+    if len(listed) > _MOST_TOOLS:
         raise Refused(
-            400, "tool_choice must be none or auto: no call can be forced", parameter="tool_choice"
+            400, f"there may be {_MOST_TOOLS} tools, not {len(listed)}", parameter="tools"
         )
-    one_call = body.get("parallel_tool_calls") is not None
-    one_call = not flag_of(body, "parallel_tool_calls") and one_call
-    if len(tools) > _MOST_TOOLS:
-        raise Refused(400, f"there may be {_MOST_TOOLS} tools, not {len(tools)}", parameter="tools")
-    found = tuple(_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools))
-    if not found or choice == "none":
-        return ()
+    functions = [tool(one, f"tools[{number}]") for number, one in enumerate(listed)]
+    tools = tuple(
+        _kept(function, f"tools[{number}]{place}") for number, function in enumerate(functions)
+    )
+    forced = _forced(body.get("tool_choice"), tools, chosen)
+    one_call = not flag_of(body, "parallel_tool_calls")
+    one_call = one_call and body.get("parallel_tool_calls") is not None
+    if not tools or body.get("tool_choice") == "none":
+        return Offer()
+    if forced is not None:  # it is one call, whose arguments are held to the schema
+        return Offer(tools, forced)
+    for number, function in enumerate(functions):
+        if flag_of(function, "strict"):
+            path = f"tools[{number}]{place}.strict"
+            raise Refused(
+                400,
+                f"{path} is for a call that is forced: send false, or tool_choice required",
+                parameter=path,
+            )
     if one_call:
         raise Refused(
             400,
             "parallel_tool_calls false isn't supported: an answer may have several calls",
             parameter="parallel_tool_calls",
         )
-    return found
+    return Offer(tools)
 
 
-def _tool(given: Any, path: str) -> dict[str, Any]:
-    tool = TOOL.object(given, path)
-    if tool.get("type") != "function":
+def _forced(
+    choice: Any,
+    tools: tuple[dict[str, Any], ...],
+    chosen: Callable[[Mapping[str, Any]], Any],
+) -> ForcedCall | None:
+    """The call that `tool_choice` forces; None where it forces none."""
+    if choice in (None, "none", "auto"):
+        return None
+    if choice == "required":
+        names = [tool["function"]["name"] for tool in tools]
+        if not names or len({*names}) < len(names):
+            raise Refused(
+                400,
+                "tool_choice required needs tools, each with a name of its own",
+                parameter="tool_choice",
+            )
+        return ForcedCall(tools, named=False)
+    if not isinstance(choice, Mapping):
+        raise Refused(
+            400,
+            "tool_choice must be none, auto, required or a function",
+            parameter="tool_choice",
+        )
+    name = text_of(chosen(choice), "tool_choice: the name of the function")
+    found = [tool for tool in tools if tool["function"]["name"] == name]
+    if len(found) != 1:
+        raise Refused(
+            400,
+            f"tool_choice names {display_name(name)[:_SHOWN]}, which must be one of the tools",
+            parameter="tool_choice",
+        )
+    return ForcedCall(tuple(found), named=True)
+
+
+def _check_function(found: Mapping[str, Any], path: str) -> None:
+    if found.get("type") != "function":
         raise Refused(400, f"{path}.type must be function", parameter=f"{path}.type")
-    path = f"{path}.function"
-    function = FUNCTION.object(tool.get("function"), path)
+
+
+def _kept(function: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A tool for the chat template."""
     kept: dict[str, Any] = {"name": text_of(function.get("name"), f"{path}.name")}
     if function.get("description") is not None:
         kept["description"] = text_of(function["description"], f"{path}.description")

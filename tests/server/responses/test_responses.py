@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.server.media_options import FrameTimes
 from dycoke_cli.server.messages import VideoPart
+from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.responses import response_store
 from dycoke_cli.server.responses.response_store import HeldResponse, ResponseStore
@@ -67,7 +68,7 @@ def test_an_answer(client: openai.OpenAI) -> None:
 def test_a_budget_of_visual_tokens_holds_for_the_conversation() -> None:
     first = read(asked("What?"), dycoke={"max_tokens": 448})
     assert first.chat.max_tokens == 448
-    held = first.held(Mock(answer="A star."))
+    held = first.held(Mock(answer="A star."), ParsedAnswer(None))
     assert held.max_tokens == 448
 
     def next_one(**more: Any) -> ResponsesRequest:
@@ -171,7 +172,6 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
 @pytest.mark.parametrize(
     ("given", "more", "name"),
     [
-        ("What?", {"tools": [{"type": "web_search"}]}, "tools"),
         ("What?", {"background": True}, "background"),
         ("What?", {"text": {"verbosity": "low"}}, "text.verbosity"),
         ("What?", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
@@ -184,7 +184,7 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
         ("What?", {"top_logprobs": 2}, "top_logprobs"),
         ("What?", {"stream_options": {"include_usage": True}}, "stream_options.include_usage"),
         ("What?", {"metadata": 3}, "metadata"),
-        ([{"type": "function_call", "name": "f"}], {}, "input[0]"),
+        ([{"type": "reasoning", "summary": []}], {}, "input[0]"),
         ([{"role": "tool", "content": "x"}], {}, "input[0]"),
         ([{"role": "user", "content": [{"type": "input_file"}]}], {}, "input[0].content[0]"),
         ([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}], {}, "file_id"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -12,17 +13,21 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.chat_request import (
     ChatRequest,
+    calling_tools,
     check_in_windows,
     check_model,
     frames_of,
     last_question,
     max_tokens,
     methods,
+    with_tools,
 )
 from dycoke_cli.server.generation_request import generation
 from dycoke_cli.server.messages import Parts, Turns, VideoPart, part_of, picture, turns_of
+from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
+    CALL_ITEMS,
     INPUT_IMAGE,
     INPUT_TEXT,
     ITEMS,
@@ -36,6 +41,7 @@ from dycoke_cli.server.request_keys import (
     text_of,
 )
 from dycoke_cli.server.responses.response_store import HeldResponse
+from dycoke_cli.server.tools import calling, offered_in_responses, result
 
 LOGPROBS = "message.output_text.logprobs"
 _TEXTS = {"input_text": INPUT_TEXT, "output_text": OUTPUT_TEXT}
@@ -67,11 +73,17 @@ class ResponsesRequest:
         )
         object.__setattr__(self, "chat", replace(self.chat, videos=videos))
 
-    def held(self, answer: Answer) -> HeldResponse:
+    def held(self, answer: Answer, parsed: ParsedAnswer) -> HeldResponse:
         """The conversation up to the answer."""
         *earlier, (question, _) = self.turns
+        said = answer.answer
+        if parsed.calls:
+            # What can't be sent back as a call, since its arguments are no object, stays text.
+            with suppress(Refused):
+                calls = [call.document for call in parsed.calls]
+                said = calling(calls, parsed.text, "tool_calls")
         return HeldResponse(
-            turns=(*earlier, (question, answer.answer)),
+            turns=(*earlier, (question, said)),
             videos=tuple(VideoPart(None, part.uuid) for part in self.chat.videos),
             sampling=self.chat.sampling,
             times=self.chat.times,
@@ -100,10 +112,12 @@ def parse_responses(
     given = RESPONSES.object(parse_json(body), "")
     check_model(given, defaults)
     earlier = _earlier(given, find)
-    videos, turns = turns_of(_messages(given.get("input")))
+    before = () if earlier is None else earlier.turns
+    videos, turns = turns_of(_messages(given.get("input")), before)
     if earlier is not None:
-        videos, turns = (*earlier.videos, *videos), [*earlier.turns, *turns]
+        videos = (*earlier.videos, *videos)
     question, history = last_question(_instructed(turns, given))
+    offer = offered_in_responses(given)
     sampling, times = frames_of(given, videos, defaults.sampling, most_frames)
     if earlier is not None and earlier.videos and given.get("media_io_kwargs") is None:
         sampling, times = earlier.sampling, earlier.times
@@ -112,17 +126,19 @@ def parse_responses(
         raise Refused(400, "dycoke.against is for POST /inspect")
     most = max_tokens(given, defaults.max_tokens if earlier is None else earlier.max_tokens)
     check_in_windows(replace(defaults, method=method or defaults.method, max_tokens=most), videos)
+    options = generation(_as_chat(given), defaults.generation, ("max_output_tokens",))
     chat = ChatRequest(
         videos=videos,
-        question=question,
+        question=with_tools(question, offer),
         history=history,
         sampling=sampling,
         method=method or defaults.method,
-        generation=generation(_as_chat(given), defaults.generation, ("max_output_tokens",)),
+        generation=calling_tools(options, offer),
         stream=flag_of(given, "stream"),
         include_usage=True,
         times=times,
         max_tokens=most,
+        forced=offer.forced,
     )
     options_of(given, RESPONSES_STREAM)
     store = given.get("store") is None or flag_of(given, "store")
@@ -173,8 +189,58 @@ def _messages(given: Any) -> list[tuple[str, Parts]]:
     """The role and the parts of each message of `input`, which may be a question alone."""
     if isinstance(given, str):
         return [("user", [text_of(given, "input")])]
-    items = list_of(given, "input")
-    return [_item(item, f"input[{number}]") for number, item in enumerate(items)]
+    messages: list[tuple[str, Parts]] = []
+    said: list[str] = []  # of the assistant, since the last item of another one
+    calls: list[Any] = []
+
+    def close() -> None:
+        """Add what the assistant said and called, which chat completions have as one message."""
+        if calls:
+            text = "\n".join(filter(None, said))
+            messages.append(("assistant", [calling([*calls], text, "input")]))
+        elif said:
+            messages.append(("assistant", [*said]))
+        said.clear()
+        calls.clear()
+
+    for number, item in enumerate(list_of(given, "input")):
+        path = f"input[{number}]"
+        kind = object_of(item, path).get("type", "message")
+        if kind == "function_call":
+            calls.append(_called(item, path))
+            continue
+        role, parts = _returned(item, path) if kind == "function_call_output" else _item(item, path)
+        if role == "assistant" and all(isinstance(part, str) for part in parts):
+            if said or calls:
+                close()
+            said += [part for part in parts if isinstance(part, str)] or [""]
+            continue
+        close()
+        messages.append((role, parts))
+    close()
+    return messages
+
+
+def _called(given: Any, path: str) -> dict[str, Any]:
+    """A call as chat completions have it."""
+    item = CALL_ITEMS["function_call"].object(given, path)
+    function = {name: text_of(item.get(name), f"{path}.{name}") for name in ("name", "arguments")}
+    return {"id": text_of(item.get("call_id"), f"{path}.call_id"), "function": function}
+
+
+def _returned(given: Any, path: str) -> tuple[str, Parts]:
+    """Result of a call."""
+    item = CALL_ITEMS["function_call_output"].object(given, path)
+    output, place = item.get("output"), f"{path}.output"
+    if not isinstance(output, str):
+        parts = [
+            _part(part, f"{place}[{number}]") for number, part in enumerate(list_of(output, place))
+        ]
+        if not all(isinstance(part, str) for part in parts):
+            raise Refused(400, f"{place} must be text", parameter=place)
+        output = "\n".join(part for part in parts if isinstance(part, str))
+    call = text_of(item.get("call_id"), f"{path}.call_id")
+    return "tool", [result(text_of(output, place), call, path)]
 
 
 def _item(given: Any, path: str) -> tuple[str, Parts]:
@@ -183,7 +249,8 @@ def _item(given: Any, path: str) -> tuple[str, Parts]:
     if kind != "message" or not isinstance(role, str) or role not in ITEMS:
         raise Refused(
             400,
-            f"{path} must be a message of the user, the assistant, system or developer",
+            f"{path} must be a message of the user, the assistant, system or developer, a "
+            "function_call or a function_call_output",
             parameter=path,
         )
     content = ITEMS[role].object(given, path).get("content")

@@ -8,16 +8,17 @@ from itertools import count
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.server.parsed_answer import NumberedCall, ParsedAnswer
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.replies import event, token_logprobs, usage
 from dycoke_cli.server.responses.responses_body import ResponsesRequest
 
-_PLACE = {"output_index": 0, "content_index": 0}
+_MESSAGE = "message"
 
 
 @dataclass(frozen=True)
 class ResponsesReply:
-    """The reply to one request; its output is one message.
+    """The reply to one request; its output is a message, calls of tools, or both.
 
     Args:
         model: that is served.
@@ -29,44 +30,75 @@ class ResponsesReply:
     request: ResponsesRequest
     created: float = field(default_factory=time.time)
     _numbers: count[int] = field(default_factory=count)
+    _streamed: list[str] = field(default_factory=list)  # the message and the ids of calls, in order
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """The object of an answer."""
+    def whole(self, answer: Answer, parsed: ParsedAnswer) -> dict[str, Any]:
+        """The object of an answer.
+
+        Args:
+            answer: as it was generated.
+            parsed: its text and calls.
+        """
         cut = answer.finish_reason == "length"
         status = "incomplete" if cut else "completed"
+        items = {call.id: _call(call) for call in parsed.calls}
+        if parsed.text or not items:
+            message = self._message(status, [_part(answer, parsed)])
+            items = {_MESSAGE: message, **items}
         return {
             **self._response(status),
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "output": [self._message(status, [_part(answer)])],
+            "output": [items[name] for name in self._streamed or items],
             "usage": _usage(answer),
         }
 
     def first(self) -> bytes:
-        """The events before all text."""
+        """The events before all output."""
         begun = self._response("in_progress")
-        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        message = self._message("in_progress", [])
-        return (
-            self._event("response.created", response=begun)
-            + self._event("response.in_progress", response=begun)
-            + self._event("response.output_item.added", output_index=0, item=message)
-            + self._event("response.content_part.added", **self._place, part=part)
+        return self._event("response.created", response=begun) + self._event(
+            "response.in_progress", response=begun
         )
 
-    def text(self, piece: str) -> bytes:
-        """The event of a stretch of the answer."""
-        return self._event("response.output_text.delta", **self._place, delta=piece, logprobs=[])
-
-    def last(self, answer: Answer) -> bytes:
-        """The events that end a stream."""
-        whole, part = self.whole(answer), _part(answer)
-        of_text = {"text": part["text"], "logprobs": part["logprobs"]}
-        [message] = whole["output"]
+    def piece(self, piece: str | NumberedCall) -> bytes:
+        """The events of a stretch of text, or of a whole call."""
+        if isinstance(piece, str):
+            delta = {"delta": piece, "logprobs": list[Any]()}
+            return self._begun() + self._event("response.output_text.delta", **self._place, **delta)
+        item, place = _call(piece), {"output_index": len(self._streamed)}
+        self._streamed.append(piece.id)
+        arguments, named = item["arguments"], {"item_id": item["id"], **place}
+        empty = {**item, "arguments": "", "status": "in_progress"}
+        done = {**named, "name": item["name"], "arguments": arguments}
         return (
-            self._event("response.output_text.done", **self._place, **of_text)
-            + self._event("response.content_part.done", **self._place, part=part)
-            + self._event("response.output_item.done", output_index=0, item=message)
-            + self._event(f"response.{whole['status']}", response=whole)
+            self._event("response.output_item.added", **place, item=empty)
+            + self._event("response.function_call_arguments.delta", **named, delta=arguments)
+            + self._event("response.function_call_arguments.done", **done)
+            + self._event("response.output_item.done", **place, item=item)
+        )
+
+    def last(self, answer: Answer, parsed: ParsedAnswer) -> bytes:
+        """The events that end a stream; see `whole`."""
+        events = b"" if self._streamed else self._begun()
+        whole = self.whole(answer, parsed)
+        if _MESSAGE in self._streamed:
+            number, part = self._streamed.index(_MESSAGE), _part(answer, parsed)
+            of_text = {"text": part["text"], "logprobs": part["logprobs"]}
+            done = {"output_index": number, "item": whole["output"][number]}
+            events += self._event("response.output_text.done", **self._place, **of_text)
+            events += self._event("response.content_part.done", **self._place, part=part)
+            events += self._event("response.output_item.done", **done)
+        return events + self._event(f"response.{whole['status']}", response=whole)
+
+    def _begun(self) -> bytes:
+        """The events that begin the message, the first time."""
+        if _MESSAGE in self._streamed:
+            return b""
+        self._streamed.append(_MESSAGE)
+        place, message = self._place, self._message("in_progress", [])
+        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        added = {"output_index": place["output_index"], "item": message}
+        return self._event("response.output_item.added", **added) + self._event(
+            "response.content_part.added", **place, part=part
         )
 
     def failed(self, reason: Refused) -> bytes:
@@ -76,7 +108,8 @@ class ResponsesReply:
 
     @property
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self._message_id, **_PLACE}
+        number = self._streamed.index(_MESSAGE)
+        return {"item_id": self._message_id, "output_index": number, "content_index": 0}
 
     @property
     def _message_id(self) -> str:
@@ -104,24 +137,38 @@ class ResponsesReply:
             "metadata": given["metadata"],
             "model": self.model,
             "output": [],
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": bool(given.get("tools")),
             "previous_response_id": given.get("previous_response_id"),
             "store": self.request.store,
             "temperature": options.temperature,
             "text": {"format": text.get("format") or {"type": "text"}},
-            "tool_choice": "none",
-            "tools": [],
+            "tool_choice": given.get("tool_choice") or ("auto" if given.get("tools") else "none"),
+            "tools": [{**_TOOL, **tool} for tool in given.get("tools") or ()],
             "top_p": 1.0 if given.get("top_p") is None else given["top_p"],
             "truncation": "disabled",
             "usage": None,
         }
 
 
-def _part(answer: Answer) -> dict[str, Any]:
-    logprobs = token_logprobs(answer.logprobs or ())
+_TOOL = {"strict": None, "parameters": None}  # what clients expect of each
+
+
+def _call(call: NumberedCall) -> dict[str, Any]:
+    """The item of a call."""
     return {
-        "type": "output_text", "text": answer.answer, "annotations": [], "logprobs": logprobs
-    }  # fmt: skip
+        "id": call.id.replace("call_", "fc_", 1),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call.id,
+        "name": call.call.name,
+        "arguments": call.call.arguments,
+    }
+
+
+def _part(answer: Answer, parsed: ParsedAnswer) -> dict[str, Any]:
+    text = parsed.text if parsed.calls else answer.answer
+    logprobs = token_logprobs(answer.logprobs or ())
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
