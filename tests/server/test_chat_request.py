@@ -13,7 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.token_options import TokenOptions
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -264,7 +264,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
      "send structured_outputs.choice or structured_outputs.json_object, not both"),
     ([USER], {"stream": "yes"}, "stream must be true or false"),
     ([USER], {"dycoke": {"metod": "evs"}},
-     "dycoke takes method, max_tokens and calibrate, not metod"),
+     "dycoke takes method, max_tokens, calibrate and number, not metod"),
     ([USER], {"dycoke": {"method": "nosuch"}}, "there is no method 'nosuch'"),
     ([USER], {"dycoke": {"method": "evs:retain=2"}}, "retain must be"),
     ([USER], {"max_tokens": 0}, "max_tokens must be"),
@@ -357,3 +357,18 @@ def test_another_model() -> None:
 def test_too_many_videos() -> None:
     with pytest.raises(Refused, match="16 videos, not 17"):
         about(*[{"type": "video_url", "video_url": URL}] * 17)
+
+
+def test_a_number_is_asked_for_by_a_key_of_ours() -> None:
+    question = [{"role": "user", "content": "How many?"}]
+    assert read(question, dycoke={"number": True}).generation.typed == OpenNumber()
+    for other in ({"number": False}, {"number": None}, {}):
+        assert read(question, dycoke=other).generation.typed is None
+    for wrong, other in (
+        ({"number": 3}, {}),
+        ({"number": True}, {"guided_choice": ["a", "b"]}),
+        ({"number": True, "calibrate": True}, {}),
+    ):
+        with pytest.raises(Refused) as caught:
+            read(question, dycoke=wrong, **other)
+        assert caught.value.status == 400
