@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -51,6 +51,10 @@ class _Waiting:
 _Group = tuple[tuple[int, ...], BoundMethod, Guard | None, TypedOptions | None]
 """Questions that can be one batch: shape of their videos (empty without one), method, guard and
 options."""
+
+
+def _ignore(*_: object) -> None:
+    """Receive what nobody is shown."""
 
 
 class Videos(Protocol):
@@ -111,12 +115,17 @@ class Answerer:
             or self._waiting_bytes() >= _MOST_WAITING_BYTES
         )
 
-    def add(self, read: DecodedJob) -> list[Outcome]:
-        """Add a video's questions; returns their errors if it can't be shown to the model."""
+    def add(self, read: DecodedJob, note: Callable[[str], None] = _ignore) -> list[Outcome]:
+        """Add a video's questions; returns their errors if it can't be shown to the model.
+
+        Args:
+            read: the video with its questions.
+            note: called with a sentence where encoding goes on after an interrupted run.
+        """
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
-            session = self._session(read)
+            session = self._session(read, note)
             shape = () if session is None else session.clip.frames.shape
             for question in read.job.questions:
                 waiting = _Waiting(read.job, question, session)
@@ -139,13 +148,13 @@ class Answerer:
             return all_failed(read.job, self._plan, error)
         return []
 
-    def _session(self, read: DecodedJob) -> VideoSession | None:
+    def _session(self, read: DecodedJob, note: Callable[[str], None]) -> VideoSession | None:
         """The video of a job with the model; None of a blind job."""
         if read.clip is None or isinstance(read.clip, DycokeError):
             return None
         windowed = None
         if isinstance(read.clip, InWindows):
-            windowed = self._windowed(read.job, read.clip)
+            windowed = self._windowed(read.job, read.clip, note)
             clip = read.clip.clip.result()
         else:
             # Those of other processes come as decoded: only here is the model known.
@@ -159,17 +168,24 @@ class Answerer:
             windowed=windowed,
         )
 
-    def _windowed(self, job: Job, video: InWindows) -> WindowedVideo:
+    def _windowed(self, job: Job, video: InWindows, note: Callable[[str], None]) -> WindowedVideo:
         """Encode a video window by window; its error comes first, as in `background_read`."""
         plan = self._plan if job.sampling is None else replace(self._plan, sampling=job.sampling)
         method = self._bind(job.questions[0].method or plan.method, video)
-        windows, listener = video.windows, Listener()
         try:
             return read_in_windows(
-                self._loaded, method, video.plan, windows, plan, listener, self._cache
+                self._loaded,
+                method,
+                video.plan,
+                video.windows,
+                plan,
+                self._cache,
+                job.video.source,
+                _ignore,
+                note,
             )
         except Exception:
-            windows.close()
+            video.windows.close()
             with suppress(ClosedError):
                 video.clip.result()
             raise
@@ -190,7 +206,12 @@ class Answerer:
         del waiting[: len(batch)]
         if not waiting:
             del self._groups[group]
-        return self._answer(batch, group)
+        outcomes = self._answer(batch, group)
+        left = {item.session for others in self._groups.values() for item in others}
+        for session in {item.session for item in batch} - left:
+            if session is not None:
+                session.finish()
+        return outcomes
 
     def _full_group(self) -> _Group | None:
         """The oldest group with enough questions for a whole batch."""
@@ -290,7 +311,7 @@ def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterat
             continue
         read = videos.take(BATCH_WAIT_S)
         if read is not None:
-            yield answerer.add(read)
+            yield answerer.add(read, listener.note)
         # None arrived for a while: a partial batch now is better than an idle model.
         elif answerer.waiting:
             yield answerer.answer()
