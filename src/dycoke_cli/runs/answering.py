@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -53,10 +53,6 @@ _Group = tuple[tuple[int, ...], BoundMethod, Guard | None, TypedOptions | None]
 options."""
 
 
-def _ignore(*_: object) -> None:
-    """Receive what nobody is shown."""
-
-
 class Videos(Protocol):
     """Decoded videos as they arrive: a `ReadAhead`, or in a worker the part that it receives."""
 
@@ -75,11 +71,15 @@ class Answerer:
         loaded: the model.
         plan: how questions are answered.
 
+    Attributes:
+        listener: receives notes.
+
     Raises:
         UsageError: the model doesn't support the plan's method.
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
+        self.listener = Listener()
         self._loaded, self._traits = loaded, loaded.traits
         self._bound: dict[tuple[Method, bool], BoundMethod] = {}
         check_decoder(loaded.model.get_decoder(), self._bind(plan.method))
@@ -115,17 +115,12 @@ class Answerer:
             or self._waiting_bytes() >= _MOST_WAITING_BYTES
         )
 
-    def add(self, read: DecodedJob, note: Callable[[str], None] = _ignore) -> list[Outcome]:
-        """Add a video's questions; returns their errors if it can't be shown to the model.
-
-        Args:
-            read: the video with its questions.
-            note: called with a sentence where encoding goes on after an interrupted run.
-        """
+    def add(self, read: DecodedJob) -> list[Outcome]:
+        """Add a video's questions; returns their errors if it can't be shown to the model."""
         if isinstance(read.clip, DycokeError):
             return all_failed(read.job, self._plan, read.clip)
         try:
-            session = self._session(read, note)
+            session = self._session(read)
             shape = () if session is None else session.clip.frames.shape
             for question in read.job.questions:
                 waiting = _Waiting(read.job, question, session)
@@ -148,13 +143,13 @@ class Answerer:
             return all_failed(read.job, self._plan, error)
         return []
 
-    def _session(self, read: DecodedJob, note: Callable[[str], None]) -> VideoSession | None:
+    def _session(self, read: DecodedJob) -> VideoSession | None:
         """The video of a job with the model; None of a blind job."""
         if read.clip is None or isinstance(read.clip, DycokeError):
             return None
         windowed = None
         if isinstance(read.clip, InWindows):
-            windowed = self._windowed(read.job, read.clip, note)
+            windowed = self._windowed(read.job, read.clip)
             clip = read.clip.clip.result()
         else:
             # Those of other processes come as decoded: only here is the model known.
@@ -168,7 +163,7 @@ class Answerer:
             windowed=windowed,
         )
 
-    def _windowed(self, job: Job, video: InWindows, note: Callable[[str], None]) -> WindowedVideo:
+    def _windowed(self, job: Job, video: InWindows) -> WindowedVideo:
         """Encode a video window by window; its error comes first, as in `background_read`."""
         plan = self._plan if job.sampling is None else replace(self._plan, sampling=job.sampling)
         method = self._bind(job.questions[0].method or plan.method, video)
@@ -181,8 +176,8 @@ class Answerer:
                 plan,
                 self._cache,
                 job.video.source,
-                _ignore,
-                note,
+                lambda done, total: None,
+                self.listener.note,
             )
         except Exception:
             video.windows.close()
@@ -305,13 +300,14 @@ def load_answerer(plan: Plan, fit: Future[Fit] | None = None) -> Answerer:
 
 def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:
     """Answer all questions about videos as they arrive, batch by batch."""
+    answerer.listener = listener
     while not listener.stopping:
         if answerer.full:
             yield answerer.answer()
             continue
         read = videos.take(BATCH_WAIT_S)
         if read is not None:
-            yield answerer.add(read, listener.note)
+            yield answerer.add(read)
         # None arrived for a while: a partial batch now is better than an idle model.
         elif answerer.waiting:
             yield answerer.answer()
