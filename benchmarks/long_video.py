@@ -1,9 +1,9 @@
 """Memory of `dycoke ask` over the length of a video: read in windows, and all frames at once.
 
 A rendered video of 720p is asked about up to 2, 10, 30 and 60 minutes, at one frame a second, each
-in a process of its own. Weights aren't counted. Each run is kept in a file as it is done, so that
-an interrupted measurement resumes. `--write` puts table and picture into docs/long-video.md. Linux
-alone tells the memory.
+in a process of its own. Weights and loading aren't counted. Each run is kept in a file as it is
+done, so that an interrupted measurement resumes. `--write` puts table and picture into
+docs/long-video.md. Linux alone tells the memory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Run:
     """One answer.
 
     Args:
-        peak: resident bytes of the process that has the model at the worst moment, without weights.
+        peak: resident bytes of the process that has the model at the worst moment after it was
+            loaded, without weights.
         decoder: the same of the process that decodes.
         seconds: that the command took.
         answer: the JSON object.
@@ -82,23 +83,29 @@ def render(path: Path, minutes: int) -> Path:
 
 
 class Peaks(threading.Thread):
-    """Notes the peaks of a process and of those below it, until it ends."""
+    """Notes the memory of a process, and the peak of those below it, until it ends."""
 
     def __init__(self, pid: int) -> None:
         super().__init__()
-        self.own = self.below = 0
+        self.below = 0
+        self._own: list[tuple[float, int]] = []
         self._process = psutil.Process(pid)
 
     def run(self) -> None:
         """Sample."""
         try:
             while self._process.status() != psutil.STATUS_ZOMBIE:
-                self.own = max(self.own, self._process.memory_info().rss)
+                self._own.append((time.perf_counter(), self._process.memory_info().rss))
                 children = self._process.children(recursive=True)
                 self.below = max([self.below, *(self._resident(one) for one in children)])
                 time.sleep(_POLL_S)
         except psutil.NoSuchProcess:
             return
+
+    def own(self, last_s: float) -> int:
+        """The peak of the process in its last seconds."""
+        begin = self._own[-1][0] - last_s
+        return max(rss for at, rss in self._own if at >= begin)
 
     def _resident(self, process: psutil.Process) -> int:
         try:
@@ -131,7 +138,9 @@ def ask(video: Path, minutes: int, flags: list[str]) -> Run:
         raise SystemExit(answer["error"]["message"])
     weights = answer["bytes"]["weights"]
     seconds = time.perf_counter() - started
-    return Run(peaks.own - weights, peaks.below, seconds, answer, where())
+    # Files of weights are in memory while they are loaded, whatever the video is.
+    peak = peaks.own(answer["seconds"]["total"])
+    return Run(peak - weights, peaks.below, seconds, answer, where())
 
 
 def table(runs: dict[tuple[str, int], Run], about: str) -> str:
