@@ -1,7 +1,8 @@
 """Memory of `dycoke ask` over the length of a video: read in windows, and all frames at once.
 
 A rendered video of 720p is asked about up to 2, 10, 30 and 60 minutes, at one frame a second, each
-in a process of its own. Weights aren't counted. `--write` puts table and picture into
+in a process of its own. Weights and loading aren't counted. Each run is kept in a file as it is
+done, so that an interrupted measurement resumes. `--write` puts table and picture into
 docs/long-video.md. Linux alone tells the memory.
 """
 
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +24,13 @@ import numpy as np
 import psutil
 import typer
 
+from benchmarks.loading import MODEL as LARGE
+from benchmarks.loading import write_checkpoint
 from benchmarks.page import ROOT, put, where
 
 PAGE, PICTURE = ROOT / "docs" / "long-video.md", ROOT / "docs" / "long-video.png"
 NAME = "long-video"
+KEPT = ROOT / "runs" / "long-video.jsonl"
 MINUTES = (2, 10, 30, 60)
 WINDOWS, WHOLE = "windows", "all frames at once"
 QUESTION = "What happens?"
@@ -39,16 +43,23 @@ class Run:
     """One answer.
 
     Args:
-        peak: resident bytes of the process that has the model at the worst moment, without weights.
+        peak: resident bytes of the process that has the model at the worst moment after it was
+            loaded, without weights.
         decoder: the same of the process that decodes.
         seconds: that the command took.
         answer: the JSON object.
+        where: it was measured.
     """
 
     peak: int
     decoder: int
     seconds: float
     answer: dict[str, Any]
+    where: str
+
+
+Runs = dict[tuple[str, str, int], Run]
+"""By model, kind and minutes."""
 
 
 def render(path: Path, minutes: int) -> Path:
@@ -72,23 +83,29 @@ def render(path: Path, minutes: int) -> Path:
 
 
 class Peaks(threading.Thread):
-    """Notes the peaks of a process and of those below it, until it ends."""
+    """Notes the memory of a process, and the peak of those below it, until it ends."""
 
     def __init__(self, pid: int) -> None:
         super().__init__()
-        self.own = self.below = 0
+        self.below = 0
+        self._own: list[tuple[float, int]] = []
         self._process = psutil.Process(pid)
 
     def run(self) -> None:
         """Sample."""
         try:
             while self._process.status() != psutil.STATUS_ZOMBIE:
-                self.own = max(self.own, self._process.memory_info().rss)
+                self._own.append((time.perf_counter(), self._process.memory_info().rss))
                 children = self._process.children(recursive=True)
                 self.below = max([self.below, *(self._resident(one) for one in children)])
                 time.sleep(_POLL_S)
         except psutil.NoSuchProcess:
             return
+
+    def own(self, last_s: float) -> int:
+        """The peak of the process in its last seconds."""
+        begin = self._own[-1][0] - last_s
+        return max(rss for at, rss in self._own if at >= begin)
 
     def _resident(self, process: psutil.Process) -> int:
         try:
@@ -120,10 +137,13 @@ def ask(video: Path, minutes: int, flags: list[str]) -> Run:
     if "error" in answer:
         raise SystemExit(answer["error"]["message"])
     weights = answer["bytes"]["weights"]
-    return Run(peaks.own - weights, peaks.below, time.perf_counter() - started, answer)
+    seconds = time.perf_counter() - started
+    # Files of weights are in memory while they are loaded, whatever the video is.
+    peak = peaks.own(answer["seconds"]["total"])
+    return Run(peak - weights, peaks.below, seconds, answer, where())
 
 
-def table(runs: dict[tuple[str, int], Run], model: str) -> str:
+def table(runs: dict[tuple[str, int], Run], about: str) -> str:
     """Markdown: a row per length."""
     lines = [
         "| minutes | frames | windows | visual tokens | kept by windows | read "
@@ -147,57 +167,89 @@ def table(runs: dict[tuple[str, int], Run], model: str) -> str:
         [
             *lines,
             "",
-            f"`{model}`, DyCoke-plus, 720p at one frame a second. Peaks are resident memory of the "
-            f"process with the model, without its weights. {where()}",
+            f"{about}, DyCoke-plus, 720p at one frame a second. Peaks are resident memory of the "
+            f"process with the model, without its weights. "
+            + " ".join(dict.fromkeys(run.where for run in runs.values())),
         ]
     )
 
 
-def draw(runs: dict[tuple[str, int], Run], model: str, path: Path) -> None:
-    """Peaks over length."""
+def draw(runs: Runs, path: Path) -> None:
+    """Peaks over length, of all models that were measured."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    for kind in (WHOLE, WINDOWS):
-        found = [(at, run.peak / _MB) for (k, at), run in runs.items() if k == kind]
-        if found:
-            axes.plot(*zip(*sorted(found), strict=True), marker="o", linewidth=1.2, label=kind)
+    for model, kind in dict.fromkeys((model, kind) for model, kind, _ in runs):
+        found = [
+            (at, run.peak / _MB) for (m, k, at), run in runs.items() if (m, k) == (model, kind)
+        ]
+        if len(found) > 1:
+            label = f"{model}, {kind}"
+            axes.plot(*zip(*sorted(found), strict=True), marker="o", linewidth=1.2, label=label)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("minutes of video, one frame a second")
     axes.set_ylabel("peak without weights, MB")
-    axes.set_title(f"dycoke ask, {model}", fontsize=10)
+    axes.set_title("dycoke ask", fontsize=10)
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def read_kept(path: Path) -> Runs:
+    """The runs that were kept; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = (json.loads(line) for line in lines)
+    return {(one["model"], one["kind"], one["minutes"]): Run(**one["run"]) for one in rows}
 
 
 def main(
     model: Annotated[str, typer.Option(help="A model's name.")] = "mini",
     minutes: Annotated[list[int] | None, typer.Option(help="A length; repeat it.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Visual tokens that are read.")] = 448,
-    random_weights: Annotated[bool, typer.Option("--random-weights", help="No download.")] = False,
+    tower_layers: Annotated[
+        int | None,
+        typer.Option(help=f"{LARGE} with random weights, and so many layers of its tower."),
+    ] = None,
     whole: Annotated[bool, typer.Option(help="Also all frames at once.")] = True,
+    keep: Annotated[Path, typer.Option(help="File of the runs that are done.")] = KEPT,
     write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
 ) -> None:
     """Measure, print the table, draw the picture."""
     lengths = sorted(minutes or MINUTES)
-    flags = ["--model", model, *(["--random-weights"] if random_weights else [])]
-    runs: dict[tuple[str, int], Run] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        video = render(Path(folder) / "long.mp4", lengths[-1])
+    runs = read_kept(keep)
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    name, about = model, f"`{model}`"
+    if tower_layers is not None:
+        name, about = LARGE, f"`{LARGE}`, random weights, {tower_layers} of the tower's layers"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, video = Path(scratch, "model"), Path(scratch, "long.mp4")
+
+        def run(kind: str, length: int, *flags: str) -> Run:
+            if (name, kind, length) not in runs:
+                if tower_layers is not None and not folder.exists():
+                    write_checkpoint(folder, tower_layers)
+                if not video.exists():
+                    render(video, lengths[-1])
+                chosen = f"{folder}" if tower_layers is not None else model
+                done = ask(video, length, ["--model", chosen, *flags])
+                line = {"model": name, "kind": kind, "minutes": length, "run": asdict(done)}
+                with keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                runs[name, kind, length] = done
+                print(f"{length} minutes, {kind}: {done.peak / _MB:,.0f} MB", file=sys.stderr)
+            return runs[name, kind, length]
+
         for length in lengths:
-            run = ask(video, length, [*flags, "--max-tokens", f"{max_tokens}"])
-            runs[WINDOWS, length] = run
+            done = run(WINDOWS, length, "--max-tokens", f"{max_tokens}")
             # As many tokens are read, so that the language model takes as much.
             if whole and length in (lengths[0], lengths[-1]):
-                retain = max_tokens / run.answer["tokens"]["visual"]
-                runs[WHOLE, length] = ask(video, length, [*flags, "--retain", f"{retain:.6f}"])
-            print(f"{length} minutes are done: {run.peak / _MB:,.0f} MB", file=sys.stderr)
-    text = table(runs, model)
+                retain = max_tokens / done.answer["tokens"]["visual"]
+                run(WHOLE, length, "--retain", f"{retain:.6f}")
+    text = table({(k, at): one for (m, k, at), one in runs.items() if m == name}, about)
     print(text)
     if write:
-        put(text, NAME, PAGE)
-        draw(runs, model, PICTURE)
+        put(text, NAME if tower_layers is None else f"{NAME} of {LARGE}", PAGE)
+        draw(runs, PICTURE)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,9 @@ class FakeSession:
     def memory_warning(self, question: str, method: Any) -> str | None:
         return os.environ.get("FAKE_MEMORY_WARNING")
 
+    def finish(self) -> None:
+        """Nothing was read in windows."""
+
     def ask(
         self,
         question: str,

@@ -113,6 +113,13 @@ def test_without_a_budget_what_fits_the_context_is_read() -> None:
     assert "make a prompt longer than the model's context" in whole.object["error"]["message"]
 
 
+def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
+    """Not only the first: 250 frames of 16 tokens don't, the last 100 do."""
+    run = run_here(*LONG, "--every", "25s", "--method", "none")
+    assert run.code == 0, run.err
+    assert ["windows" in document for document in run.objects] == [True, True, False]
+
+
 def test_a_video_of_one_window_is_answered_as_without() -> None:
     short = ("ask", CLIP, "What happens?", "--json")
     whole, windowed = run_here(*short).object, run_here(*short, "--max-tokens", "4096").object

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from dycoke_cli import Uncompressed, VideoSession
-from dycoke_cli.engine import visual_cache
+from dycoke_cli.engine import tensor_files, visual_cache
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
@@ -122,13 +122,13 @@ def folder(path) -> None:
         lambda path: path.write_bytes(path.with_stem("l").read_bytes()),
         lambda path: write(path, {"rows": torch.zeros(5, 8)}),
         lambda path: write(path, {"other": torch.zeros(5, 8)}, video="k", digest="0"),
-        lambda path: write(path, {}, video="k", digest=visual_cache._digest({})),
+        lambda path: write(path, {}, video="k", digest=tensor_files.digest_of({})),
         lambda path: write(path, {"0": torch.zeros(5, 8)}, video="k", digest="0"),
         lambda path: write(
             path,
             {"0": torch.tensor([torch.nan])},
             video="k",
-            digest=visual_cache._digest({"0": torch.tensor([torch.nan])}),
+            digest=tensor_files.digest_of({"0": torch.tensor([torch.nan])}),
         ),
         lambda path: os.chown(path, 12345, 12345),
     ],
@@ -230,7 +230,7 @@ def test_the_limit_is_a_number(monkeypatch) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="leave out --cache"):
+    with pytest.raises(OutputError, match="set DYCOKE_CACHE to another"):
         VisualCache(files(tmp_path / "file")).put("k", Encoded(torch.zeros(1)))
 
 
@@ -246,7 +246,7 @@ def test_a_full_disk_costs_no_answer(tmp_path, monkeypatch) -> None:
     assert answer.answer == ask(loaded, None)
     (warning,) = [one for one in answer.warnings if "isn't kept" in one]
     assert re.search(
-        r"^the encoded video isn't kept: .* can't be written .*leave out --cache", warning
+        r"^the encoded video isn't kept: .* can't be written .*set DYCOKE_CACHE", warning
     )
     assert list(tmp_path.iterdir()) == []
     assert ask(loaded, cache) == answer.answer

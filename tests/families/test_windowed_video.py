@@ -19,7 +19,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import is_windowed
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs, counted_on
-from dycoke_cli.engine import windowed_video
+from dycoke_cli.engine import read_window
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.engine.windowed_video import read_windows
@@ -131,7 +131,7 @@ def same_answers(one: Answer, other: Answer) -> None:
 
 
 @pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))
-@pytest.mark.parametrize("name", ["dycoke", "dycoke-plus"])
+@pytest.mark.parametrize("name", ["dycoke", "dycoke-plus", "vidcom2"])
 def test_one_window_is_the_same_bit_for_bit(family: str, name: str) -> None:
     loaded, video = loaded_of(family), shown(SIZE)
     method = method_of(name, loaded)
@@ -153,15 +153,14 @@ def window_by_window(loaded: LoadedModel, video: Shown, method: Method) -> Selec
     encoded = encode_video(loaded.model, loaded.family, prompt, with_attention=with_attention)
     per_frame, step = prompt.tokens_per_frame, SIZE * prompt.frames // len(video.frames)
     features = encoded.embeddings[: prompt.visual].view(prompt.frames, per_frame, -1)
-    each, tower = [], encoded.tower
+    each, tower, so_far = [], encoded.tower, ()
     for start in range(0, prompt.frames, step):
         part = slice(start, start + step)
-        inputs = SelectionInputs(features[part])
+        so_far = bound.so_far(features[part], so_far)
+        inputs = SelectionInputs(features[part], so_far=so_far)
         if with_attention:
             assert tower is not None
-            inputs = SelectionInputs(
-                features[part], attention=tower.attention[part], keys=tower.keys[part]
-            )
+            inputs = replace(inputs, attention=tower.attention[part], keys=tower.keys[part])
         chosen, before = bound.select(inputs), start * per_frame
         kept = chosen.kept + before
         rows = encoded.embeddings[kept] if chosen.features is None else chosen.features
@@ -256,7 +255,7 @@ def test_an_answer_that_leaves_no_room_is_refused_before_anything_is_encoded(
     def encode(*_: Any, **__: Any) -> Any:
         raise AssertionError("a window is encoded")
 
-    monkeypatch.setattr(windowed_video, "encode_cached", encode)
+    monkeypatch.setattr(read_window, "encode_cached", encode)
     whole = VideoSession(loaded, video, reuse=False)
     room = loaded.context_length - (whole.video.input_ids("").shape[1] - whole.visual)
     sentence = rf"--max-new-tokens {room} leaves no room .* use --max-new-tokens {room // 2} or"

@@ -16,6 +16,7 @@ The others are for methods that also work elsewhere, and each has a default that
 | `shrink` | scales frames down before the vision tower |
 | `renumbers` | has a parameter for positions: `Budgeted` has it |
 | `has_effect` | has a switch that needs more than being on |
+| `so_far` | compares each window of a long video with those before it |
 
 A parameter that is None where its default is the model's has a value by the time that the engine
 calls any of these: it calls them through a `BoundMethod` (`compression/bound.py`).
@@ -166,8 +167,9 @@ class Method:
         paper: where it was published; None where it wasn't.
         ablations: by their name in `dycoke eval --methods`.
         needs: inputs of `choose` other than the features.
-        windowed: whether it may select from each window of frames alone. Each class says so for
-            itself: what holds for a method needn't hold for one that is made from it.
+        windowed: whether it may select from each window of frames, with what `so_far` has of those
+            before. Each class says so for itself: what holds for a method needn't hold for one that
+            is made from it.
         attach: applies a method to a model; set by `dycoke_cli`, since methods don't depend on the
             engine.
 
@@ -222,6 +224,20 @@ class Method:
             inputs: the features, and what `needs` names.
         """
         return Selection(self.select(inputs.features))
+
+    def so_far(
+        self, features: torch.Tensor, before: tuple[torch.Tensor, ...] = ()
+    ) -> tuple[torch.Tensor, ...]:
+        """What `choose` has to know of a video up to the end of a window (`windowed`).
+
+        Args:
+            features: `[F, N, D]`, float; of the window.
+            before: what this returned for the window before; () for the first.
+
+        Returns:
+            Tensors whose size doesn't depend on the length of the video.
+        """
+        return ()
 
     def before_vision(self) -> BeforeVision | None:
         """A selection inside the vision tower; None without one.

@@ -59,7 +59,7 @@ class BoundMethod:
 
     @cached_property
     def windowed(self) -> bool:
-        """Whether it may select from each window of frames alone; see `Method.windowed`."""
+        """Whether it may select from each window of frames; see `Method.windowed`."""
         return is_windowed(type(self.method))
 
     @cached_property
@@ -144,6 +144,12 @@ class BoundMethod:
             check_selection(self.method, inputs, selection)
         return self._hooks.finish(inputs, selection)
 
+    def so_far(
+        self, features: torch.Tensor, before: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        """What `select` has to know of a video up to the end of a window; see `Method.so_far`."""
+        return self.method.so_far(features, before)
+
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """What is added to attention logits: `[M]`, float64, on the CPU; None where nothing is."""
         return self._hooks.attention_bias(selection)
@@ -158,7 +164,7 @@ class BoundMethod:
 
 
 def is_windowed(method: type[Method]) -> bool:
-    """Whether a method may select from each window of frames alone; see `Method.windowed`."""
+    """Whether a method may select from each window of frames; see `Method.windowed`."""
     return bool(vars(method).get("windowed"))
 
 

@@ -20,8 +20,9 @@ WINDOW = 8
 # don't depend on the order in which they are updated, ties are ties, and the lower index wins.
 DISTANCE_STEP = 2.0**-10
 SIMILARITY_STEP = 2.0**-12
-EXACT_SUM = 2**24 // 2**12
-"""How many similarities can be added in float32 before a sum is rounded."""
+ROWS = 256
+"""Rows of a matrix that are worked on together: a copy of all would take two or three times the
+memory of the matrix. Sums don't depend on it: they are exact, in float32 up to 4,096 rows."""
 # Where all tokens of a video are equal, no distance is large.
 LEAST_SPREAD = 2.0**-10
 
@@ -76,6 +77,7 @@ def alike_in(
         cosines = unit @ unit.T
         # A product needn't be symmetric to the last bit.
         apart = (cosines + cosines.T).div_(-2).add_(1).div_(spread * DISTANCE_STEP)
+        del cosines
         apart = apart.round_().clamp_min_(0).mul_(DISTANCE_STEP)
         alike = apart.add_(torch.cdist(time, time, p=1)).neg_().exp_()
         alike_by_window.append(alike.div_(SIMILARITY_STEP).round_().mul_(SIMILARITY_STEP))
@@ -129,9 +131,14 @@ class _Window:
         self._alike, self._weights = alike, weights
         self._covered = alike.new_zeros(len(alike))
         # Sums of weighted similarities are exact in float64.
-        self._gains = (
-            alike.sum(0, dtype=torch.float64) if weights is None else weights @ alike.double()
-        )
+        self._gains = torch.zeros(len(alike), dtype=torch.float64)
+        for first in range(0, len(alike), ROWS):
+            rows, of = alike[first : first + ROWS], weights
+            self._gains += (
+                rows.sum(0, dtype=torch.float64)
+                if of is None
+                else of[first : first + ROWS] @ rows.double()
+            )
         self._find()
 
     def _find(self) -> None:
@@ -145,8 +152,7 @@ class _Window:
         taken = self._at
         to_taken = self._alike[taken]
         # Only tokens that the new one represents better change, a smaller part with each selection.
-        # In portions, whose sums of similarities are exact.
-        for better in (to_taken > self._covered).nonzero().flatten().split(EXACT_SUM):
+        for better in (to_taken > self._covered).nonzero().flatten().split(ROWS):
             before, now = self._covered[better], to_taken[better]
             # What another token would have added to these, and no longer can.
             others = self._alike.index_select(0, better)

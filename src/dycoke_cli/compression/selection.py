@@ -44,6 +44,8 @@ class SelectionInputs:
             features of the token that it was merged into. None where there are none.
         merged: what the method's `merge_frames` has left of the frames; None where it merges none.
             The features of a frame that was merged into another one are those of that one.
+        so_far: what the method knows of the video up to the end of these frames, where they are a
+            window of it (`Method.so_far`); () where they are all.
     """
 
     features: torch.Tensor
@@ -52,6 +54,7 @@ class SelectionInputs:
     question: torch.Tensor | None = None
     encoded: torch.Tensor | None = None
     merged: MergedFrames | None = None
+    so_far: tuple[torch.Tensor, ...] = ()
 
 
 Given = SelectionInputs

@@ -2,37 +2,21 @@
 
 One file per video, named by what its embeddings follow from: the pixels as the processor made them,
 and the model with its weights and dtype. The least recently used files go when there is no room.
-
-A file says which video it is of, and has a digest of what it holds; one that is torn, damaged,
-misnamed or not our own is deleted, and the video is encoded again.
+Of one that can't be trusted (`tensor_files.py`), the video is encoded again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import stat
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.tensor_hash import add_tensor
+from dycoke_cli.engine.tensor_files import Tensors, digest_of, read_tensors, write_tensors
 from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
-from dycoke_cli.errors import OutputError
-from dycoke_cli.storage.cache_folder import (
-    CacheFiles,
-    encoded_videos,
-    unwritable,
-)
-from dycoke_cli.storage.private_file import is_of_another_user
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.cache_folder import CacheFiles, encoded_videos
 from dycoke_cli.version import __version__
 
 _TOWER = {field.name for field in fields(TowerAttention)}
@@ -61,22 +45,10 @@ class VisualCache:
             device: of the model.
             with_attention: whether one without the vision encoder's attention is of no use.
         """
-        path = self._files.path(key)
-        try:
-            tensors = _sound(path, key)
-        except FileNotFoundError:
+        encoded = read_tensors(self._files, key, lambda tensors: _encoded(tensors, device))
+        if encoded is None or (with_attention and encoded.tower is None):
             return None
-        except (SafetensorError, OSError, ValueError):
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return None
-        self._files.note_use(path)
-        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        tower = {name: tensors.pop(name) for name in _TOWER & tensors.keys()}
-        if with_attention and not tower:
-            return None
-        embeddings, *stacked = tensors.values()
-        return Encoded(embeddings, tuple(stacked), tower=TowerAttention(**tower) if tower else None)
+        return encoded
 
     def put(self, key: str, encoded: Encoded) -> None:
         """Keep an encoded video, and drop what was used longest ago where there is no room.
@@ -89,61 +61,23 @@ class VisualCache:
         named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
         if encoded.tower is not None:
             named |= vars(encoded.tower)
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in named.items()}
-        if not _finite(tensors):
-            return
-        try:
-            # A folder, because safetensors writes to a temporary file of its own.
-            with temporary_folder(self._files.folder) as folder:
-                save_file(tensors, folder / key, {"video": key, "digest": _digest(tensors)})
-                (folder / key).chmod(0o600)
-                os.replace(folder / key, self._files.path(key))
-        except (OSError, SafetensorError) as error:
-            raise OutputError(unwritable(self._files.folder, error)) from error
-        self._files.note_use(self._files.path(key))
-        self._files.trim()
+        write_tensors(self._files, key, named)
 
 
-def _sound(path: Path, key: str) -> dict[str, torch.Tensor]:
-    """The tensors of a file, on the CPU, as they were put there.
+def _encoded(tensors: Tensors, device: torch.device) -> Encoded:
+    """The video of a file's tensors.
 
-    By number: embeddings, then DeepStack's; behind them, by name, the vision encoder's attention.
+    By number: embeddings, then DeepStack's; and by name, the vision encoder's attention.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is another's file, or not what was written.
-        SafetensorError, OSError: it can't be read.
+        KeyError: they are others.
     """
-    status = path.stat()
-    if is_of_another_user(status):
-        raise ValueError("another user's file")
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-        raise ValueError("no file")
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-        stored = set(file.keys())
-        tower = _TOWER if stored & _TOWER else set()
-        names = [*(str(number) for number in range(len(stored - tower))), *tower]
-        if about.get("video") != key or set(names) != stored or "0" not in stored:
-            raise ValueError("a file of another video, or of another program")
-        tensors = {name: file.get_tensor(name) for name in names}
-    if about.get("digest") != _digest(tensors) or not _finite(tensors):
-        raise ValueError("not what was written")
-    return tensors
-
-
-def _digest(tensors: dict[str, torch.Tensor], prefix: bytes = b"") -> str:
-    """SHA-256 of named tensors: their names, shapes, dtypes and bytes, behind a prefix."""
-    digest = hashlib.sha256(prefix)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        add_tensor(digest, tensor)
-    return digest.hexdigest()
-
-
-def _finite(tensors: dict[str, torch.Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+    found = {name: tensor.to(device) for name, tensor in tensors.items()}
+    tower = {name: found.pop(name) for name in _TOWER} if _TOWER & found.keys() else None
+    embeddings, *stacked = (found[str(number)] for number in range(max(1, len(found))))
+    return Encoded(
+        embeddings, tuple(stacked), tower=None if tower is None else TowerAttention(**tower)
+    )
 
 
 def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
@@ -155,4 +89,4 @@ def key_of(identity: dict[str, Any], inputs: dict[str, torch.Tensor]) -> str:
     """
     # Another release may encode otherwise.
     about = {"release": __version__, "model": identity}
-    return _digest(inputs, json.dumps(about, sort_keys=True).encode())[:40]
+    return digest_of(inputs, json.dumps(about, sort_keys=True).encode())[:40]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 
@@ -20,21 +21,21 @@ from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit, Rule
 from dycoke_cli.compression.pool import Pool, PooledTokens
-from dycoke_cli.compression.selection import Selection, SelectionInputs
-from dycoke_cli.engine.cached_encoding import encode_cached
+from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.capped_cache import CappedPrefill, CappedPrefix
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.prompt_batch import Prompt, Shortened
+from dycoke_cli.engine.read_window import ReadWindow, read_window
 from dycoke_cli.engine.short_prompt import WholePrompt, short_prompt
+from dycoke_cli.engine.unfinished_video import ReadSoFar, UnfinishedVideo
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.prompt_frames import Frames
 from dycoke_cli.models.prompts.stock_prompt import show
 from dycoke_cli.models.prompts.video_prompt import VideoPrompt
-from dycoke_cli.models.prompts.window_prompt import window_prompt
 from dycoke_cli.video.frame_windows import FrameWindow
 
 
@@ -55,6 +56,7 @@ class WindowedVideo:
         evict: rule of the capped KV cache; None without one.
         prefix: what a capped KV cache has of the video; None where nothing was evicted.
         warnings: one sentence each.
+        unfinished: what an interrupted run would go on from; None without it.
     """
 
     tokens: PooledTokens
@@ -69,6 +71,7 @@ class WindowedVideo:
     evict: Rule | None = None
     prefix: CappedPrefix | None = None
     warnings: tuple[str, ...] = ()
+    unfinished: UnfinishedVideo | None = None
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self, method: BoundMethod, *, trace: bool = False) -> None:
@@ -130,6 +133,11 @@ class WindowedVideo:
 
         return make
 
+    def finish(self) -> None:
+        """Note that all questions were answered: an interrupted run needn't go on any more."""
+        if self.unfinished is not None:
+            self.unfinished.remove()
+
     def reported(self, shortened: Shortened) -> ReportedWindows:
         """As an answer reports it."""
         positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
@@ -149,9 +157,11 @@ def read_windows(
     max_new_tokens: int = 1,
     contiguous: bool = False,
     cache: VisualCache | None = None,
+    file: dict[str, Any] | None = None,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
+    on_resume: Callable[[int], None] = lambda windows: None,
 ) -> WindowedVideo:
-    """Encode a video window by window, as they come.
+    """Encode a video window by window, as they come, or as an interrupted run has left them.
 
     Args:
         loaded: the model.
@@ -164,7 +174,9 @@ def read_windows(
         max_new_tokens: of an answer.
         contiguous: whether positions close the gaps, of a method that has no parameter for them.
         cache: of encoded windows on disk, or None.
+        file: identity of the video's file, as JSON values; None where no run can go on.
         on_frames: called with (frames done, frames in total).
+        on_resume: called with the number of windows that an interrupted run has read.
 
     Raises:
         UsageError: the model's processor needs the whole video, or an answer leaves no room for it;
@@ -187,32 +199,36 @@ def read_windows(
         most, capped = max_tokens or cache_limit.max_cached_tokens, None
         if cache_limit.max_cached_tokens is not None:
             capped = CappedPrefill(loaded, method, whole, cache_limit, contiguous=contiguous)
-        pool = capped or Pool(min(loaded.context_length, most or loaded.context_length), per_frame)
+        cap = min(loaded.context_length, most or loaded.context_length)
+        pool = capped or Pool(cap, per_frame)
+        unfinished = read = None
+        if file is not None and loaded.identity and capped is None:
+            about = _what_decides(loaded, method, planned, size, cap)
+            unfinished = UnfinishedVideo({"file": file, **about})
+            read = unfinished.get(loaded.input_device)
         frames, count, kept, warning = 0, 0, 0, None
-        for window in windows:
+        so_far: tuple[torch.Tensor, ...] = ()
+        if read is not None:
+            frames, count, kept = read.frames, read.count, read.kept
+            tail, so_far = read.tail, read.so_far
+            pool.add(read.tokens)
+            on_resume(count)
+
+        def read_next(window: FrameWindow) -> ReadWindow:
+            report = partial(_report, on_frames, frames, whole.frames)
+            shared = cache if loaded.identity else None
+            return read_window(loaded, method, whole, window, frames, so_far, shared, report)
+
+        # By `map`, so that nothing here holds a window while the next one is waited for.
+        for done in map(read_next, islice(windows, count, None)):
             started = time.perf_counter()
-            video = window_prompt(whole, loaded.family, loaded.model.config, window)
-            encoded, warning = encode_cached(
-                loaded,
-                video,
-                method,
-                with_attention="attention" in method.needs,
-                cache=cache if loaded.identity else None,
-                on_frames=partial(_report, on_frames, frames, whole.frames),
-            )
-            tokens = video.frames * per_frame
-            selection = select_from_window(method, encoded, video.frames, per_frame)
-            pool.add(
-                PooledTokens.of_window(
-                    selection, encoded.embeddings, encoded.deepstack, frames * per_frame
-                )
-            )
-            kept, frames, count = kept + len(selection.kept), frames + video.frames, count + 1
-            tail = Encoded(
-                encoded.embeddings[tokens:].clone(),
-                tuple(layer[tokens:].clone() for layer in encoded.deepstack),
-            )
-            encoding += time.perf_counter() - started
+            pool.add(done.tokens)
+            tail, so_far, warning = done.tail, done.so_far, done.warning
+            kept, frames, count = kept + len(done.tokens), frames + done.frames, count + 1
+            if unfinished is not None and unfinished.is_due:
+                unfinished.put(ReadSoFar(pool.tokens(), tail, so_far, frames, count, kept))
+            encoding += done.seconds + time.perf_counter() - started
+    problem = None if unfinished is None else unfinished.problem
     waiting = time.perf_counter() - began - encoding
     seconds = {"video_decode": waiting, "vision": encoding}
     if capped is not None:
@@ -229,8 +245,25 @@ def read_windows(
         seconds=seconds,
         evict=cache_limit.evict,
         prefix=None if capped is None else capped.prefix,
-        warnings=() if warning is None else (warning,),
+        warnings=tuple(sentence for sentence in (warning, problem) if sentence),
+        unfinished=unfinished,
     )
+
+
+def _what_decides(
+    loaded: LoadedModel, method: BoundMethod, planned: Frames, size: int, cap: int
+) -> dict[str, Any]:
+    """All that the tokens in a pool depend on beside the file, as JSON values."""
+    return {
+        "model": {**(loaded.identity or {}), "kernels": loaded.kernels},
+        "device": loaded.input_device.type,
+        "method": described(method.method),
+        "times": planned.timestamps_s,
+        "shape": planned.frames.shape,
+        "resize": repr(getattr(planned, "resize", None)),
+        "window": size,
+        "cap": cap,
+    }
 
 
 def _report(
@@ -238,25 +271,3 @@ def _report(
 ) -> None:
     """Count on from the windows before."""
     on_frames(before + done, frames)
-
-
-@torch.inference_mode()
-def select_from_window(
-    method: BoundMethod, encoded: Encoded, frames: int, per_frame: int
-) -> Selection:
-    """A method's selection from one window, as from a video of its own.
-
-    Args:
-        method: that needs no question.
-        encoded: the window.
-        frames: of it.
-        per_frame: N, tokens of a frame.
-    """
-    features = encoded.embeddings[: frames * per_frame].view(frames, per_frame, -1)
-    inputs = SelectionInputs(features, encoded=encoded.kept, merged=encoded.merged)
-    if "attention" in method.needs:
-        tower, device = encoded.tower, features.device
-        assert tower is not None, "encoded with it, for the method needs it"
-        attention, keys = tower.attention.to(device), tower.keys.to(device)
-        inputs = replace(inputs, attention=attention, keys=keys)
-    return method.select(inputs)

@@ -71,11 +71,15 @@ class Answerer:
         loaded: the model.
         plan: how questions are answered.
 
+    Attributes:
+        listener: receives notes.
+
     Raises:
         UsageError: the model doesn't support the plan's method.
     """
 
     def __init__(self, loaded: LoadedModel, plan: Plan) -> None:
+        self.listener = Listener()
         self._loaded, self._traits = loaded, loaded.traits
         self._bound: dict[tuple[Method, bool], BoundMethod] = {}
         check_decoder(loaded.model.get_decoder(), self._bind(plan.method))
@@ -163,13 +167,20 @@ class Answerer:
         """Encode a video window by window; its error comes first, as in `background_read`."""
         plan = self._plan if job.sampling is None else replace(self._plan, sampling=job.sampling)
         method = self._bind(job.questions[0].method or plan.method, video)
-        windows, listener = video.windows, Listener()
         try:
             return read_in_windows(
-                self._loaded, method, video.plan, windows, plan, listener, self._cache
+                self._loaded,
+                method,
+                video.plan,
+                video.windows,
+                plan,
+                self._cache,
+                job.video.source,
+                lambda done, total: None,
+                self.listener.note,
             )
         except Exception:
-            windows.close()
+            video.windows.close()
             with suppress(ClosedError):
                 video.clip.result()
             raise
@@ -190,7 +201,12 @@ class Answerer:
         del waiting[: len(batch)]
         if not waiting:
             del self._groups[group]
-        return self._answer(batch, group)
+        outcomes = self._answer(batch, group)
+        left = {item.session for others in self._groups.values() for item in others}
+        for session in {item.session for item in batch} - left:
+            if session is not None:
+                session.finish()
+        return outcomes
 
     def _full_group(self) -> _Group | None:
         """The oldest group with enough questions for a whole batch."""
@@ -284,6 +300,7 @@ def load_answerer(plan: Plan, fit: Future[Fit] | None = None) -> Answerer:
 
 def answer_all(videos: Videos, answerer: Answerer, listener: Listener) -> Iterator[list[Outcome]]:
     """Answer all questions about videos as they arrive, batch by batch."""
+    answerer.listener = listener
     while not listener.stopping:
         if answerer.full:
             yield answerer.answer()

@@ -53,6 +53,7 @@ class Chat:
             answer = answer_one(
                 self.session, question, self.conversation, self.method, listener, history
             )
+        self.session.finish()
         self.answers.append(answer)
         return answer
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from dycoke_cli.compression.bound import BoundMethod
@@ -97,14 +98,15 @@ def open_session(
 
     # Cheap checks first: a misspelt model name costs no decoding, a broken video no loading.
     request = conversation.request
-    unloaded = None if loaded else check_request(request, len(conversation.sources), listener)
-    source = request.model if unloaded is None else unloaded.source
+    # Also where the model is loaded: another video, or part of it, may not fit the context.
+    unloaded = check_request(request, len(conversation.sources), listener)
+    source = unloaded.source
     sampling = listening(request.sampling, source, request.loading)
     wanted = request.subtitles
     decoders = decoders or [Decoder(request.limits) for _ in conversation.sources]
     fit = None if decoded else Future[Fit]() if loaded is None else known(loaded.fit)
     # Frames of a family outside the table are kept as decoded; that limits their number.
-    fitted = fit is not None and (unloaded is None or unloaded.traits is not None)
+    fitted = fit is not None and unloaded.traits is not None
     started = time.perf_counter()
     with ExitStack() as stack:
         opened = []
@@ -116,12 +118,11 @@ def open_session(
             opened.append(stack.enter_context(one))
 
         def check_whole(plan: Plan) -> None:
-            if unloaded is not None:
-                check_plan(unloaded, plan, None, request.generation.max_new_tokens)
+            check_plan(unloaded, plan, None, request.generation.max_new_tokens)
 
         plans = [one.plan for one in opened]
         windows = windows_for(request, plans, check_whole, whole=decoded or conversation.compare)
-        if windows is not None and unloaded is not None:
+        if windows is not None:
             check_room(unloaded, plans[0], request.generation.max_new_tokens)
         unasked: tuple[str, ...] = ()
         if windows is not None and not request.is_in_windows:
@@ -141,7 +142,7 @@ def open_session(
             seconds = time.perf_counter() - started
             # Reported from this thread: until now the terminal's one line showed the decoding.
             if windows is None or not windows.began:
-                listener.stage("load" if unloaded is None or unloaded.local else "fetch")
+                listener.stage("load" if unloaded.local else "fetch")
             return clips, seconds
 
         with background_read(read, decoders, fit, windows) as reading:
@@ -166,7 +167,15 @@ def open_session(
             windowed = None
             if windows is not None:
                 windowed = read_in_windows(
-                    loaded, method, plans[0], windows, request, listener, cache
+                    loaded,
+                    method,
+                    plans[0],
+                    windows,
+                    request,
+                    cache,
+                    conversation.sources[0],
+                    partial(listener.stage, "vision"),
+                    listener.note,
                 )
                 windowed = replace(windowed, warnings=(*unasked, *windowed.warnings))
             (clip, *others), seconds_video_decode = reading.result()

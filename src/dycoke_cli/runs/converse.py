@@ -104,6 +104,7 @@ def answer_each(
             listener.advise(advice)
         if conversation.follow_up:
             history.append((question, answer.answer))
+    session.finish()
     return answers
 
 

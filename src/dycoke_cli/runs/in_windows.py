@@ -6,9 +6,11 @@ doesn't fit the model's context, so that it could only be refused otherwise.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
 from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
@@ -17,14 +19,16 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.frame_windows import FrameWindow, WindowQueue, window_size
 from dycoke_cli.video.kept_frames import shape_alone
+from dycoke_cli.video.sampling import format_time
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.visual_cache import VisualCache
     from dycoke_cli.engine.windowed_video import WindowedVideo
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.request import Request
-    from dycoke_cli.runs.listener import Listener
     from dycoke_cli.video.clip import Plan
+    from dycoke_cli.video.pictures import Source
+    from dycoke_cli.video.rendered import Rendered
 
 
 def windows_for(
@@ -114,10 +118,12 @@ def read_in_windows(
     plan: Plan,
     windows: WindowQueue,
     request: Request,
-    listener: Listener,
     cache: VisualCache | None,
+    source: Source | Rendered,
+    on_frames: Callable[[int, int], None],
+    note: Callable[[str], None],
 ) -> WindowedVideo:
-    """Encode a video while another thread decodes it.
+    """Encode a video while another thread decodes it, from where an earlier run was interrupted.
 
     Args:
         loaded: the model.
@@ -125,8 +131,10 @@ def read_in_windows(
         plan: of the video.
         windows: that the other thread fills.
         request: how it is asked about.
-        listener: receives progress.
         cache: of encoded windows on disk, or None.
+        source: of the video.
+        on_frames: called with (frames done, frames in total).
+        note: called with a sentence where it goes on.
     """
     count = len(plan.times_s)
     resize = loaded.fit(count, plan.height, plan.width)
@@ -140,6 +148,12 @@ def read_in_windows(
         resize=resize,
         window=windows.size,
     )
+
+    def on_resume(done: int) -> None:
+        frames = min(done * windows.size, count - 1)
+        at, last = (format_time(plan.times_s[frame]) for frame in (frames, count - 1))
+        note(f"continues at {at} of {last}, where an interrupted run ended")
+
     return _encoded(
         loaded,
         method,
@@ -149,8 +163,28 @@ def read_in_windows(
         cache_limit=request.cache_limit,
         max_new_tokens=request.generation.max_new_tokens,
         cache=cache,
-        on_frames=lambda done, total: listener.stage("vision", done, total),
+        file=_identity(source),
+        on_frames=on_frames,
+        on_resume=on_resume,
     )
+
+
+def _identity(source: Source | Rendered) -> dict[str, Any] | None:
+    """Identity of a video's file, as JSON values; None of what isn't one file."""
+    if not isinstance(source, str):
+        return None
+    try:
+        status = os.stat(source)
+    except OSError:  # also a video on stdin
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return {
+        "path": os.fsencode(os.path.realpath(source)).hex(),
+        "inode": status.st_ino,
+        "bytes": status.st_size,
+        "changed_ns": status.st_mtime_ns,
+    }
 
 
 def read_clip_in_windows(
@@ -204,7 +238,9 @@ def _encoded(
     cache_limit: CacheLimit = NO_LIMIT,
     max_new_tokens: int,
     cache: VisualCache | None,
+    file: dict[str, Any] | None = None,
     on_frames: Callable[[int, int], None],
+    on_resume: Callable[[int], None] = lambda windows: None,
 ) -> WindowedVideo:
     """Encode windows as they come; `planned` has the shape of all their frames."""
     from dycoke_cli.engine.windowed_video import read_windows
@@ -225,7 +261,9 @@ def _encoded(
         max_new_tokens=max_new_tokens,
         contiguous=positions == "renumbered",
         cache=cache,
+        file=file if several else None,
         on_frames=on_frames,
+        on_resume=on_resume,
     )
 
 

@@ -155,7 +155,9 @@ class _Parts:
                 raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
             assert clip.info.duration_s is not None, "it is measured"
             self.length_s = clip.info.duration_s
-        return ask_once(session, question, request, method, None)
+        answer = ask_once(session, question, request, method, None)
+        session.finish()
+        return answer
 
 
 def _in_all(answers: Sequence[Answer]) -> Seconds:

@@ -44,6 +44,8 @@ def make_folder(folder: Path) -> None:
 LIMIT = "DYCOKE_CACHE_GB"
 """Environment variable with the size limit of encoded videos, in gigabytes."""
 DEFAULT_LIMIT_GB = 10.0
+UNFINISHED = "unfinished-"
+"""How the names of videos begin that were read in part."""
 
 
 class CacheFiles:
@@ -74,7 +76,7 @@ class CacheFiles:
             if is_of_another_user(status):
                 raise OutputError(
                     f"{self.folder} belongs to another user, who could change what is kept there; "
-                    f"set {ENVIRONMENT} to a folder of your own, or leave out --cache"
+                    f"set {ENVIRONMENT} to a folder of your own"
                 )
             if stat.S_IMODE(status.st_mode) & 0o077:
                 self.folder.chmod(0o700)
@@ -140,7 +142,7 @@ def write_whole(file: Path, text: str) -> None:
 
 def unwritable(folder: Path, error: Exception) -> str:
     """Error message for a cache folder that can't be written."""
-    return f"{folder} can't be written ({error}); free some space, or leave out --cache"
+    return f"{folder} can't be written ({error}); free some space, or set {ENVIRONMENT} to another"
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def packed_weights() -> PackedWeights:
 
 
 def encoded_videos() -> CacheFiles:
-    """Cache of encoded videos (`--cache`).
+    """Cache of encoded videos (`--cache`), and of those that an interrupted run has read in part.
 
     Raises:
         UsageError: the limit in the environment isn't a positive number.

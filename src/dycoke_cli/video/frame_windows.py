@@ -102,13 +102,16 @@ class WindowQueue:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[FrameWindow]:
-        """Take the windows, as they come."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None or self._ended)
-                window, self._waiting = self._waiting, None
-                self._changed.notify_all()
-            if window is None:
-                return
-            self.began = True
-            yield window
+        """Itself: a generator would hold a window until the next one is there."""
+        return self
+
+    def __next__(self) -> FrameWindow:
+        """Take the next window, once it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._ended)
+            window, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if window is None:
+            raise StopIteration
+        self.began = True
+        return window

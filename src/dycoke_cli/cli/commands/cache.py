@@ -11,18 +11,19 @@ from dycoke_cli.answer.json_schema import Count, Doc, to_dict
 from dycoke_cli.cli import output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
-from dycoke_cli.storage.cache_folder import encoded_videos, packed_weights
+from dycoke_cli.storage.cache_folder import UNFINISHED, encoded_videos, packed_weights
 
 SCHEMA = "dycoke.cache/1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
-    """The encoded videos and the int8 weights that are kept."""
+    """The encoded videos, whole or in part, and the int8 weights that are kept."""
 
     schema: str = SCHEMA
     folder: str
     videos: Annotated[Count, Doc("How many.")]
+    unfinished: Annotated[Count, Doc("How many of them an interrupted run has read in part.")]
     bytes: Annotated[Count, Doc("That they take.")]
     limit_bytes: Annotated[Count, Doc("That they may take.")]
     int8_folder: str
@@ -45,11 +46,13 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
         return
     files, weights = encoded_videos(), packed_weights()
     models = len(weights.models)
-    count, nbytes = len(files.listed()), files.nbytes
+    kept, nbytes = files.listed(), files.nbytes
+    unfinished = sum(path.name.startswith(UNFINISHED) for path in kept)
     if as_json:
         state = CacheState(
             folder=str(files.folder),
-            videos=count,
+            videos=len(kept),
+            unfinished=unfinished,
             bytes=nbytes,
             limit_bytes=files.limit,
             int8_folder=str(weights.folder),
@@ -59,7 +62,8 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
         output.write_json(to_dict(state))
         return
     size, limit = units.size(nbytes), units.size(files.limit)
-    output.line(f"{_videos(count)}, {size} of {limit}, in {files.folder}")
+    partly = f" ({unfinished:,} of them in part)" if unfinished else ""
+    output.line(f"{_videos(len(kept))}{partly}, {size} of {limit}, in {files.folder}")
     output.line(
         f"int8 weights of {_models(models)}, {units.size(weights.nbytes)}, in {weights.folder}"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.merging_early import MergingEarly
+from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class VidCom2(MergingEarly):
     are most redundant go, or the dropped ones that are least redundant come back, until exactly the
     budget stays, and no fewer tokens than frames. Ties go to the lower index.
 
+    A video in windows is compared with the mean of all frames so far, as in STC (arXiv 2512.00891),
+    in the channels of the first window; each window has its own budget.
+
     The softmax has so low a temperature that often one frame has p ≈ 1, and keeps up to twice the
     share of the others: that is how it was published.
 
@@ -46,13 +50,41 @@ class VidCom2(MergingEarly):
     title: ClassVar[str] = "VidCom2"
     summary: ClassVar[str] = "tokens unlike the mean of frame and video"
     paper: ClassVar[str | None] = "arXiv 2505.14454, EMNLP 2025"
+    windowed: ClassVar[bool] = True
+
+    def choose(self, inputs: SelectionInputs) -> Selection:
+        """Of a window, by what is known of the video up to its end; see `Method.choose`."""
+        so_far = inputs.so_far or self.so_far(inputs.features)
+        return Selection(self._selected(inputs.features, so_far))
 
     def select(self, features: torch.Tensor) -> torch.Tensor:
         """Flat indices `[M]`, int64, ascending, of the tokens kept of `features[F, N, D]`."""
+        return self._selected(features, self.so_far(features))
+
+    def so_far(
+        self, features: torch.Tensor, before: tuple[torch.Tensor, ...] = ()
+    ) -> tuple[torch.Tensor, ...]:
+        """Channels `[C]`, int64; mean token in them `[C]`, float64; number of frames `[]`, int64.
+
+        Args: as of `Method.so_far`.
+        """
+        import torch
+
+        steady = before[0] if before else _steady(features)
+        mean = torch.stack([_tokens(frame, steady).mean(0) for frame in features]).mean(0)
+        frames = len(features)
+        if before:
+            _, earlier, count = before
+            frames += int(count)
+            mean = earlier + (mean - earlier) * (len(features) / frames)
+        return steady, mean, torch.tensor(frames)
+
+    def _selected(self, features: torch.Tensor, so_far: tuple[torch.Tensor, ...]) -> torch.Tensor:
         import torch
 
         per_frame = features.shape[1]
-        to_video, redundancy = _redundancy(features)
+        steady, video, _ = so_far
+        to_video, redundancy = _redundancy(features, steady, video)
         chances = (-to_video / TEMPERATURE).softmax(0)
         scales = (self.retain * (1 + chances - chances.mean())).clamp(max=1)
         # In float32 halves are the same halves for equal frames, and are rounded alike.
@@ -70,10 +102,9 @@ class VidCom2(MergingEarly):
         return max(frames, super().kept_tokens(frames, per_frame))
 
 
-def _redundancy(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean similarity of each frame to the video, `[F]`, and redundancy of each token, `[F, N]`."""
+def _steady(features: torch.Tensor) -> torch.Tensor:
+    """The half of the channels that vary least: `[C]`, int64, C = D // 2, 1 at least."""
     import torch
-    import torch.nn.functional as F
 
     # A frame at a time, for all of a long video in float64 takes gigabytes.
     def mean_of(over_frame: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -81,17 +112,29 @@ def _redundancy(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     mean = mean_of(lambda frame: frame)
     variance = mean_of(lambda frame: (frame - mean) ** 2)
-    steady = variance.float().argsort(stable=True)[: max(1, len(mean) // 2)]
+    return variance.float().argsort(stable=True)[: max(1, len(mean) // 2)]
 
-    def tokens(frame: torch.Tensor) -> torch.Tensor:
-        return F.normalize(wide(frame[:, steady]), dim=-1)
 
-    centers = torch.stack([tokens(frame).mean(0) for frame in features])
-    video = centers.mean(0)
-    to_video = torch.stack([_similarity(tokens(frame), video) for frame in features])
-    pairs = zip(features, centers, strict=True)
-    to_frame = torch.stack([_similarity(tokens(frame), center) for frame, center in pairs])
-    return to_video.mean(1), (to_video + to_frame).float()
+def _tokens(frame: torch.Tensor, steady: torch.Tensor) -> torch.Tensor:
+    """Tokens of a frame as they are compared: `[N, C]`, float64."""
+    import torch.nn.functional as F
+
+    return F.normalize(wide(frame[:, steady]), dim=-1)
+
+
+def _redundancy(
+    features: torch.Tensor, steady: torch.Tensor, video: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean similarity of each frame to the video, `[F]`, and redundancy of each token, `[F, N]`."""
+    import torch
+
+    to_video, to_frame = [], []
+    for frame in features:
+        tokens = _tokens(frame, steady)
+        to_video.append(_similarity(tokens, video))
+        to_frame.append(_similarity(tokens, tokens.mean(0)))
+    of_video = torch.stack(to_video)
+    return of_video.mean(1), (of_video + torch.stack(to_frame)).float()
 
 
 def _similarity(tokens: torch.Tensor, center: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.pool import HELD
+from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.video.frame_windows import window_size
@@ -68,4 +68,7 @@ def peak_in_windows(answer: CostModel, method: BoundMethod, video: ReadInWindows
     waiting = window.frames * vision.patches_of_frame(window.per_frame) * vision.patch
     on_cpu = answer.target.device == "cpu"
     more = (WINDOWS_HELD - 1) * waiting if on_cpu and video.count > 1 else 0
-    return answer.peak(method, window, video.read) + (1 + vision.stacked) * pool + more
+    # As it is thinned: similarities of a part, and two copies of them while they are made.
+    part = min(video.kept, HELD * video.cap, PART)
+    thinning = 3 * 4 * part**2 if video.kept > video.cap else 0
+    return answer.peak(method, window, video.read) + (1 + vision.stacked) * pool + thinning + more

@@ -42,7 +42,8 @@ class CollapsedTokenizer:
             lengths.append(len(run[0]) // len(self._token))
             return self._token
 
-        collapsed = re.sub(f"(?:{re.escape(self._token)})+", collapse, whole)
+        # Possessive: to go back, `re` would remember 64 bytes for each placeholder.
+        collapsed = re.sub(f"(?:{re.escape(self._token)})++", collapse, whole)
         found = self._tokenizer([collapsed], **options)
         runs, ids = iter(lengths), list[int]()
         for one in found["input_ids"][0]:
