@@ -143,7 +143,7 @@ def test_a_video_of_one_window_is_answered_as_without() -> None:
 @pytest.mark.parametrize("method", ["none", pytest.param("dycoke", marks=EXTENDED), "dycoke-plus"])
 def test_positions_are_contiguous_unless_the_user_says_otherwise(method: str) -> None:
     """Although the checkpoint asks for original ones; the panel and the object say which."""
-    flags = (*LONG[:-1], "--max-tokens", "100", "--method", method)
+    flags = (*LONG[:-1], "--end", "10", "--max-tokens", "100", "--method", method)
     run = run_here(*flags, "--stats")
     assert re.search(r"Windows .* of 32 frames, [\d,]+ tokens kept; contiguous positions", run.err)
     found = run_here(*flags, "--json").object
