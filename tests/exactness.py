@@ -10,6 +10,7 @@ them is bounded by `assert_same`.
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -66,7 +67,12 @@ def _asks(part: nn.Module) -> bool:
         isinstance(p, nn.ModuleList) for p in part.modules()
     ):
         return False
-    return "Attention" in kind.__name__ or "float" in inspect.getsource(kind.forward)
+    return "Attention" in kind.__name__ or _speaks_of_floats(kind)
+
+
+@cache
+def _speaks_of_floats(kind: type[nn.Module]) -> bool:
+    return "float" in inspect.getsource(kind.forward)
 
 
 class _Wide(TorchFunctionMode):

@@ -185,6 +185,7 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
     assert [row["spec"] for row in again["rows"]] == ["none", "stride:stride=8"]
 
 
+@pytest.mark.extended
 def test_answers_of_an_edited_file_are_asked_again(tmp_path: Path) -> None:
     file, out = put("stride.py", tmp_path), tmp_path / "out.jsonl"
     command = ["batch", CLIP, QUESTION, "--frames", "4", "--out", out, "--plugin", file]

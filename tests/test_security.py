@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,14 @@ def test_every_promise_names_a_test() -> None:
     assert all(re.fullmatch(r"(`tests/[\w/]+\.py::\w+`(, |$))+", tests) for _, tests in PROMISES)
 
 
+@cache
+def functions(file: str) -> set[str]:
+    """The names of those of a file."""
+    module = ast.parse((ROOT / file).read_text("utf-8"))
+    return {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_a_test_that_is_named_is_there(name: str) -> None:
     file, function = name.split("::")
-    module = ast.parse((ROOT / file).read_text("utf-8"))
-    assert function in {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+    assert function in functions(file)

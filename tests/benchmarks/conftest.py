@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from benchmarks import method_pages, methods
 from benchmarks.methods import export
@@ -15,8 +17,17 @@ from tests.benchmarks.made_up_answers import arguments, fill
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All tables of a model, and three of another."""
-    out = tmp_path_factory.mktemp("methods")
+    """All tables of a model, and three of another; the workers of a run share them."""
+    own = tmp_path_factory.getbasetemp()
+    out = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "methods"
+    with FileLock(f"{out}.lock"):
+        if not out.exists():
+            _write(out.with_suffix(".part"))
+            out.with_suffix(".part").rename(out)
+    return out
+
+
+def _write(out: Path) -> None:
     every = [table for table in methods.TABLES if table != "leads"]  # of a plug-in
     several = ["budgets", "positions", "whole"]
     for name, tables in (("shipped", every), ("control", several)):
@@ -26,7 +37,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 given = arguments(out / table, name)
                 fill(run, given)
                 export(run, given).write(out / "data")
-    return out
 
 
 @pytest.fixture(scope="session")

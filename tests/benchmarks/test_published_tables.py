@@ -21,6 +21,7 @@ from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.param import parameters_of
+from tests.covering import EXTENDED
 
 RESULTS = ROOT / "docs" / "results.md"
 MADE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
@@ -28,6 +29,8 @@ MADE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
 TABLE = re.compile(r"<!-- (headline|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
+# Reading all answers takes 16 s of a processor; `make test` reads the small files.
+SMALL_BYTES = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,8 @@ def texts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.extended
+@pytest.mark.slow
 def test_tables_are_made_of_the_answers(page: Path, texts: Mapping[str, str]) -> None:
     tables = dict(TABLE.findall(page.read_text(encoding="utf-8")))
     assert [*tables] == places(page)
@@ -52,6 +57,8 @@ def test_tables_are_made_of_the_answers(page: Path, texts: Mapping[str, str]) ->
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.extended
+@pytest.mark.slow
 def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[str, str]) -> None:
     known = {figure for text in texts.values() for figure in FIGURE.findall(text)}
     made = (text for _, text in MADE.findall(RESULTS.read_text(encoding="utf-8")))
@@ -62,6 +69,8 @@ def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[st
     assert told <= {figure.lstrip("−+") for figure in known}
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_nearest_rivals_are_those_that_few_videos_dont_tell_apart(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -80,6 +89,8 @@ def test_the_nearest_rivals_are_those_that_few_videos_dont_tell_apart(
     assert nearest["videos"] > 500
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_bundled_model_is_said_to_answer_what_it_answered(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -102,6 +113,8 @@ def test_the_bundled_model_is_said_to_answer_what_it_answered(
     assert 0.45 < len(longer) / len(wrong) < 0.55
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_letter_is_decided_before_anything_is_pruned() -> None:
     answers = read_answers(DATA / "shipped" / f"whole{SUFFIX}").answers
     one, other = (answers[row] for row in ("dycoke", "dycoke:prune_layer=3"))
@@ -114,6 +127,8 @@ def test_a_letter_is_decided_before_anything_is_pruned() -> None:
     ) in RESULTS.read_text(encoding="utf-8")
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_nearest_with_proportional_attention_and_their_p_values(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -142,6 +157,8 @@ def test_the_nearest_with_proportional_attention_and_their_p_values(
     assert all(one <= 0.05 / rank for rank, one in enumerate(sorted(p.values())[::-1], 1))
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_row_may_change_less_than_a_tenth_of_what_it_drops(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
@@ -172,6 +189,8 @@ def test_readme_has_the_seconds_of_the_table() -> None:
     assert f"Commit {commit}, " in under.partition("<!--")[0]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_row_counted_by_hand(texts: Mapping[str, str]) -> None:
     """Mean, paired difference and errors clustered by video, with nothing of the project."""
     with lzma.open(DATA / "shipped" / f"whole{SUFFIX}", "rt") as file:
@@ -199,7 +218,14 @@ def test_a_row_counted_by_hand(texts: Mapping[str, str]) -> None:
     assert f" {moved} ± {clustered(own - base)} |" in row
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stat().st_size < SMALL_BYTES else EXTENDED)
+        for path in FILES
+    ],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
 def test_answers_are_whole_and_scored_as_the_benchmark_scores(path: Path) -> None:
     raw = read_answers(path)
     items = {item.id: item for item in raw.items}
@@ -215,6 +241,8 @@ def test_answers_are_whole_and_scored_as_the_benchmark_scores(path: Path) -> Non
             assert (score.right, dict(score.parts)) == (answer.right, answer.parts), (row.spec, key)
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_few_tokens_per_frame_leave_some_methods_nothing_to_merge(
     texts: Mapping[str, str],
 ) -> None:

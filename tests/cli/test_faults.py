@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from dycoke_cli.runs import local
 from dycoke_cli.video import stdin
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, run_here, run_process
+from tests.covering import covered
 from tests.runs.pretended import Pretended
 
 ASK = ("ask", CLIP, "What?", "--frames", "2")
@@ -154,11 +155,11 @@ def test_a_name_with_accents_in_another_locale(locale: dict[str, str], tmp_path:
 ENGINES = {"ask": FAKE, "batch": [sys.executable, "-m", "tests.runs.pretended"]}
 
 
-@pytest.mark.parametrize(
-    ("closed", "code"), [("<&-", 0), ("2>&-", 0), (">&-", 6), ("<&- >&- 2>&-", 6)]
-)
-@pytest.mark.parametrize("command", ENGINES)
-def test_streams_that_are_closed(command: str, closed: str, code: int, tmp_path: Path) -> None:
+CLOSED = {"<&-": 0, "2>&-": 0, ">&-": 6, "<&- >&- 2>&-": 6}
+
+
+@pytest.mark.parametrize(("command", "closed"), covered(product(ENGINES, CLOSED), together=1))
+def test_streams_that_are_closed(command: str, closed: str, tmp_path: Path) -> None:
     run = run_process(
         ["bash", "-c", f'"$@" {closed}', "bash", *ENGINES[command], command],
         CLIP,
@@ -166,9 +167,9 @@ def test_streams_that_are_closed(command: str, closed: str, code: int, tmp_path:
         TMPDIR=str(tmp_path),
         PYTHONPATH=f"{ROOT / 'src'}:{ROOT}",
     )
-    assert run.code == code
+    assert run.code == CLOSED[closed]
     assert "Traceback" not in run.err
-    assert run.out.endswith("\n") == (code == 0)
+    assert run.out.endswith("\n") == (run.code == 0)
     assert not [name for name in os.listdir(tmp_path) if name.startswith("dycoke-")]
 
 

@@ -151,6 +151,7 @@ PAGE = section("models.md", "Memory")
 TYPED = re.findall(r"^\$ dycoke (.*--fit .*)$", PAGE, re.MULTILINE)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("command", TYPED, ids=lambda command: command.split()[0])
 def test_what_the_page_says_to_type(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +33,8 @@ from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-from tests.cli.harness import run_here
+from tests.cli.harness import Outcome, run_here
+from tests.covering import EXTENDED
 
 
 def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
@@ -65,9 +67,15 @@ def whole(*command: str) -> str:
     return "--help-all" if {*command} & {*SHORTENED} and "report" not in command else "--help"
 
 
+@cache
+def shown(*words: str) -> Outcome:
+    """A help page, laid out once for all tests that read it."""
+    return run_here(*words)
+
+
 def page(*command: str) -> str:
     """A whole help page as running text, without its frames."""
-    run = run_here(*command, whole(*command))
+    run = shown(*command, whole(*command))
     assert (run.code, run.err) == (0, "")
     return re.sub(r"[│╭╮╰╯─\s]+", " ", run.out)
 
@@ -90,7 +98,7 @@ def test_the_list_of_commands_has_the_first_sentence_of_each() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize("columns", [80, 160])
+@pytest.mark.parametrize("columns", [80, pytest.param(160, marks=EXTENDED)])
 def test_a_page_fits_its_terminal_and_has_english_words_for_values(
     command: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +128,7 @@ def test_every_value_of_an_option_has_a_word(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -> None:
-    lines = run_here(*command, "--help").out.splitlines()
+    lines = shown(*command, "--help").out.splitlines()
     start = lines.index("Examples:") + 1
     examples = [*itertools.takewhile(bool, lines[start:])]
     assert 1 <= len(examples) <= 3
@@ -140,7 +148,7 @@ def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -
 
 def panels(*words: str) -> dict[str, str]:
     """The panels of a page, by their titles."""
-    found = re.findall(r"^╭─ (.*?) ─*╮$(.*?)^╰", run_here(*words).out, re.M | re.S)
+    found = re.findall(r"^╭─ (.*?) ─*╮$(.*?)^╰", shown(*words).out, re.M | re.S)
     return dict(found)
 
 
@@ -157,18 +165,18 @@ def test_a_short_page_has_flags_that_exist_and_says_where_the_others_are(command
     brief = {*import_module(f"dycoke_cli.cli.commands.{command}").BRIEF.split()}
     flags = {flag for option in options_of((command,)) for flag in option.opts}
     assert brief <= flags
-    short = run_here(command, "--help").out.rstrip()
-    shown = {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)}
-    assert shown == brief | {"--help", "--help-all"}
-    hidden = len(options_of((command,))) + 1 - len(shown)  # Typer adds --help itself
+    short = shown(command, "--help").out.rstrip()
+    listed = {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)}
+    assert listed == brief | {"--help", "--help-all"}
+    hidden = len(options_of((command,))) + 1 - len(listed)  # Typer adds --help itself
     assert short.endswith(f"\n{hidden} more flags: dycoke {command} --help-all")
-    everything = run_here(command, "--help-all")
+    everything = shown(command, "--help-all")
     assert (everything.code, everything.err) == (0, "")
-    assert {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", everything.out, re.MULTILINE)} > shown
+    assert {*re.findall(r"^│ (?:-\w, )?(--[\w-]+)", everything.out, re.MULTILINE)} > listed
 
 
 def test_a_short_page_has_what_most_people_need() -> None:
-    short = run_here("ask", "--help").out
+    short = shown("ask", "--help").out
     for name in ("method", "retain", "merge-ratio", "prune-ratio", "prune-layer", "compare"):
         assert f"│ --{name} " in short
     for name in ("estimate", "frames", "fps", "start", "end", "model", "json", "quiet"):

@@ -9,6 +9,8 @@ from fnmatch import fnmatch
 
 import pytest
 
+from tests.covering import EXTENDED
+
 PROGRAM = """
 import sys
 from dycoke_cli.cli.main import main
@@ -99,7 +101,14 @@ def others(ours: set[str], allowed: tuple[str, ...]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("command", ALSO)
+@pytest.mark.parametrize(
+    "command",
+    # A process each; what imports the flags alone is told by one of them.
+    [
+        pytest.param(command, marks=() if more or command == "ask" else EXTENDED)
+        for command, more in ALSO.items()
+    ],
+)
 def test_a_help_page_imports_what_it_prints(command: str) -> None:
     ours, libraries = imported(*command.split(), "--help")
     assert others(ours, (*EVERY_PAGE, *ALSO[command])) == set()

@@ -19,6 +19,7 @@ import pytest
 
 from tests import warm
 from tests.cli.harness import CLIP, FAKE, REAL, run_in_terminal, run_process
+from tests.covering import EXTENDED
 
 SLOW = {"FAKE_PAUSE_S": "0.2"}
 ASK = ("ask", CLIP, "What?", "--frames", "4", "--model", "mini")
@@ -64,6 +65,8 @@ def test_terminal_sees_progress_then_the_answer_then_a_line() -> None:
     assert b"Generating" not in seen
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_figures_in_a_terminal_are_asked_for() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment=SLOW)
     assert code == 0
@@ -85,6 +88,8 @@ def test_answer_streams_and_an_interrupt_keeps_what_came() -> None:
     assert b"Traceback" not in seen
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_comparison_in_a_terminal_says_what_it_waits_for() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, "--compare", environment=SLOW)
     assert code == 0
@@ -107,7 +112,7 @@ def test_stderr_piped_has_no_escape_code() -> None:
     assert b"visual tokens dropped" in piped
 
 
-@pytest.mark.parametrize("flags", [(), ("--quiet",)])
+@pytest.mark.parametrize("flags", [(), pytest.param(("--quiet",), marks=EXTENDED)])
 def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[str, ...]) -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, *flags, environment={**SLOW, "TERM": "dumb"})
     first, *rest = seen.splitlines()
@@ -120,12 +125,16 @@ def test_a_terminal_that_can_draw_nothing_anew_says_that_it_loads(flags: tuple[s
         assert len(rest) == 2
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_no_color_is_kept() -> None:
     _, seen, _ = run_in_terminal(FAKE, *ASK, "--stats", environment={**SLOW, "NO_COLOR": "1"})
     assert not COLOUR.search(seen)
     assert b"Visual tokens" in seen
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_quiet_in_a_terminal_is_the_answer_alone() -> None:
     code, seen, _ = run_in_terminal(FAKE, *ASK, "--quiet", environment={})
     assert (code, seen) == (0, b"a red circle moves right\r\n")
@@ -157,7 +166,7 @@ def test_reader_that_leaves_hears_nothing() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["--json"], marks=EXTENDED)])
 def test_full_disk(flags: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = warm.run(
@@ -171,7 +180,9 @@ def test_full_disk(flags: list[str]) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGHUP, marks=EXTENDED)]
+)
 def test_termination_leaves_no_temporary_file(tmp_path: Path, number: int) -> None:
     process = warm.Popen(
         [*FAKE, "ask", "-", "What?"],

@@ -13,6 +13,7 @@ from dycoke_cli.models.load import load
 from dycoke_cli.models.mini import __file__ as mini_package
 from dycoke_cli.video import Sampling, read
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_in_terminal
+from tests.covering import EXTENDED
 from tests.documents import valid
 
 pytestmark = pytest.mark.slow
@@ -40,28 +41,37 @@ def test_text_and_json_give_the_same_answer() -> None:
     assert text.out == run_here("ask", CLIP, "What happens?", "--json").object["answer"] + "\n"
 
 
+# What `make test` runs; the others are `extended`.
+CHOICES = """
+    --method fastv
+    --no-ttm
+    --no-recall
+    --variant published
+    --temperature 1 --seed 3
+"""
+MORE_CHOICES = """
+    --method none
+    --method random
+    --method fastv --prune-ratio 0.625 --prune-layer 3
+    --no-kv-prune
+    --dp-cache discard
+    --positions kept
+    --merge-ratio 0 --prune-ratio 0
+    --window 8 --prune-layer 5 --recall-threshold 1
+    --dtype float32 --device cpu
+"""
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
 @pytest.mark.parametrize(
     "flags",
-    [
-        ["--method", "none"],
-        ["--method", "random"],
-        ["--method", "fastv"],
-        ["--method", "fastv", "--prune-ratio", "0.625", "--prune-layer", "3"],
-        ["--no-ttm"],
-        ["--no-kv-prune"],
-        ["--no-recall"],
-        ["--dp-cache", "discard"],
-        ["--variant", "published"],
-        ["--positions", "kept"],
-        ["--merge-ratio", "0", "--prune-ratio", "0"],
-        ["--window", "8", "--prune-layer", "5", "--recall-threshold", "1"],
-        ["--temperature", "1", "--seed", "3"],
-        ["--dtype", "float32", "--device", "cpu"],
-    ],
-    ids=" ".join,
+    [*lines(CHOICES), *(pytest.param(line, marks=EXTENDED) for line in lines(MORE_CHOICES))],
 )
-def test_every_choice_answers(flags: list[str]) -> None:
-    run = run_here("ask", CLIP, "What happens?", *SHORT, *flags)
+def test_every_choice_answers(flags: str) -> None:
+    run = run_here("ask", CLIP, "What happens?", *SHORT, *flags.split())
     assert run.code == 0, run.err
     assert "compared_to" not in valid(run.object, "answer", "answer")
 
@@ -125,24 +135,16 @@ def test_checkpoint_in_a_folder_is_a_model_like_any_other() -> None:
     assert run.object["model"]["name"] == str(folder)
 
 
+FOOTAGE = "corrupted.mp4 fire_vfr_rotated.mp4 hevc.mp4 no_duration.webm one_pixel.mp4"
+MORE_FOOTAGE = """
+    bikes.mp4 flower.mp4 flower.webm flower-fragmented.mp4 friday.mp4 nasa.mp4 rotated_90.mov
+    rotated_270.mov upright.mov
+"""
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        "bikes.mp4",
-        "corrupted.mp4",
-        "fire_vfr_rotated.mp4",
-        "flower.mp4",
-        "flower.webm",
-        "flower-fragmented.mp4",
-        "friday.mp4",
-        "hevc.mp4",
-        "nasa.mp4",
-        "no_duration.webm",
-        "one_pixel.mp4",
-        "rotated_90.mov",
-        "rotated_270.mov",
-        "upright.mov",
-    ],
+    [*FOOTAGE.split(), *(pytest.param(name, marks=EXTENDED) for name in MORE_FOOTAGE.split())],
 )
 def test_real_footage_is_answered(name: str) -> None:
     path = REAL_VIDEOS / name

@@ -41,7 +41,7 @@ SHARES = (1e-9, 0.05, 0.1, 0.15, 0.25, 0.29, 1 / 3, 0.5, 0.7, 1 - 1e-9, 1.0)
 def test_the_count_is_exact_for_any_size_and_share(name: str) -> None:
     generator, draw = torch.Generator().manual_seed(0), random.Random(0)
     sizes = [(1, 1), (1, 7), (7, 1), (2, 2), (5, 16)]
-    sizes += [(draw.randint(1, 12), draw.randint(1, 20)) for _ in range(12)]
+    sizes += [(draw.randint(1, 12), draw.randint(1, 20)) for _ in range(4)]
     for frames, per_frame in sizes:
         features = torch.randn(frames, per_frame, 4, generator=generator)
         for retain in (*SHARES, 1 - draw.random()):

@@ -1,8 +1,11 @@
 """Attached to a stock model, any choice gives the tokens and logits of the masked reference."""
 
+from itertools import product
+
 import pytest
 
 from dycoke_cli import DyCoke
+from tests.covering import EXTENDED, covered
 from tests.engine.reference import Reference
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
@@ -14,44 +17,38 @@ CASES = [
     # shape, frames, parameters
     (0, 1, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2}),
     (0, 4, {"merge_ratio": 0.7, "prune_ratio": 0.5, "prune_layer": 1}),
-    (0, 5, {"merge_ratio": 0.3, "prune_ratio": 0.7, "prune_layer": 3}),
     (0, 33, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3}),
     (1, 6, {"merge_ratio": 0.5, "prune_ratio": 0.9, "prune_layer": 2}),
-    (1, 7, {"merge_ratio": 0.9, "prune_ratio": 0.3, "prune_layer": 1}),
     (1, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "recall_threshold": 1.0}),
-    (2, 9, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 5}),
     (2, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 3, "positions": "kept"}),
-    (2, 5, {"merge_ratio": 0.7, "prune_ratio": 0.99, "prune_layer": 2}),
     (0, 8, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 2, "recall": False}),
-    (
-        0,
-        8,
-        {
-            "merge_ratio": 0.7,
-            "prune_ratio": 0.7,
-            "prune_layer": 2,
-            "recall": False,
-            "dp_cache": "discard",
-        },
-    ),
+    (0, 8, {"prune_layer": 2, "recall": False, "dp_cache": "discard"}),
     (1, 8, {"kv_prune": False, "merge_ratio": 0.7}),
     (1, 8, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 2}),
+    (0, 9, {"variant": "published", "prune_layer": 2, "recall_threshold": 0.7}),
+    (1, 6, {"variant": "published", "kv_prune": False}),
+]
+MORE_CASES = [
+    (0, 5, {"merge_ratio": 0.3, "prune_ratio": 0.7, "prune_layer": 3}),
+    (1, 7, {"merge_ratio": 0.9, "prune_ratio": 0.3, "prune_layer": 1}),
+    (2, 9, {"merge_ratio": 0.7, "prune_ratio": 0.7, "prune_layer": 5}),
+    (2, 5, {"merge_ratio": 0.7, "prune_ratio": 0.99, "prune_layer": 2}),
     (1, 8, {"kv_prune": False, "merge_ratio": 0.7, "positions": "kept"}),
     (1, 8, {"variant": "published", "prune_layer": 2}),
-    (0, 9, {"variant": "published", "prune_layer": 2, "recall_threshold": 0.7}),
     (2, 7, {"variant": "published", "prune_layer": 3, "merge_ratio": 0.5, "prune_ratio": 0.3}),
-    (1, 6, {"variant": "published", "kv_prune": False}),
     (2, 4, {"ttm": False, "prune_ratio": 0.7, "prune_layer": 4, "recall_threshold": 0.0}),
 ]
 
 
-@pytest.mark.parametrize(("shape", "frames", "parameters"), CASES)
+@pytest.mark.parametrize(
+    ("shape", "frames", "parameters"),
+    [*CASES, *(pytest.param(*case, marks=EXTENDED) for case in MORE_CASES)],
+)
 def test_noise(shape, frames, parameters):
     check_equal(SHAPES[shape], make_inputs(SHAPES[shape], frames, seed=frames), frames, parameters)
 
 
-@pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize("frames", [6, 9])
+@pytest.mark.parametrize(("clip", "frames"), covered(product(CLIPS, (6, 9)), together=1))
 def test_natural_pictures(clip, frames):
     shape = SHAPES[1]
     inputs = make_inputs(shape, frames, clip=CLIPS[clip](frames))

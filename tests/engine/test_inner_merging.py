@@ -20,7 +20,14 @@ from tests.engine.reference import top
 from tests.engine.test_fastv import generate
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
-from tests.families.stock import BOTH_WAYS, MERGING_ONLY, NONE_ONLY, clip, stock_inputs
+from tests.families.stock import (
+    BOTH_WAYS,
+    MERGING_ONLY,
+    NONE_ONLY,
+    clip,
+    one_of_each_kind,
+    stock_inputs,
+)
 from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS, make
 
@@ -129,7 +136,7 @@ def test_merged_is_not_dropped() -> None:
 CAN = [name for name in MAKERS if name not in (*NONE_ONLY, *MERGING_ONLY, *BOTH_WAYS)]
 
 
-@pytest.mark.parametrize("family", CAN)
+@pytest.mark.parametrize("family", one_of_each_kind(CAN))
 def test_every_family_that_has_fastv_has_it(family) -> None:
     """Also with DeepStack; that nothing is lost where all stay is told by stock `generate()`."""
     model, processor = make(family)

@@ -21,7 +21,14 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.param import parameters_of
 from tests.compression.test_budget import EARLY, LEAST
 from tests.exactness import assert_same
-from tests.families.stock import QUESTION, Shorter, clip, placeholders, stock_inputs
+from tests.families.stock import (
+    QUESTION,
+    Shorter,
+    clip,
+    one_of_each_kind,
+    placeholders,
+    stock_inputs,
+)
 from tests.families.test_together import loaded_of
 from tests.families.tiny import make
 
@@ -32,7 +39,7 @@ OWN = DyCoke(kv_prune=False, merge_stage="vision", positions="kept")
 FIRST_STAGE: dict[str, dict[str, Any]] = {"dycoke-plus": {"proportional": False}}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, ("llava_onevision", "qwen3_vl")))
 def test_it_is_stock_transformers_on_what_is_chosen_of_them(
     family: str, request: pytest.FixtureRequest
 ) -> None:

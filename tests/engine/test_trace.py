@@ -1,5 +1,6 @@
 """A trace says what the masked reference attended to, and what came and went."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.trace import text_pieces, traced_layer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.verification.reference import stock_inputs
+from tests.covering import covered
 from tests.engine.reference import Reference
 from tests.engine.test_session import Pictures
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
@@ -30,10 +32,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("clip", [None, *CLIPS])
-@pytest.mark.parametrize("parameters", CASES)
-def test_it_is_what_the_reference_did(clip, parameters):
-    shape, frames = SHAPES[1], 6
+@pytest.mark.parametrize(
+    ("clip", "case"), covered(product((None, *CLIPS), range(len(CASES))), together=1)
+)
+def test_it_is_what_the_reference_did(clip, case):
+    shape, frames, parameters = SHAPES[1], 6, CASES[case]
     model = make_model(shape, seed=3)
     inputs = make_inputs(shape, frames, clip=CLIPS[clip](frames) if clip else None)
     method = DyCoke(**{"prune_layer": 2} | parameters)

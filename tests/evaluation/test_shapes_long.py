@@ -84,6 +84,7 @@ def test_questions_of_each_kind() -> None:
     assert {item.label for item in items} == {"2 min", "10 min", "30 min", "60 min"}
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_file_is_what_the_program_builds() -> None:
     for index in (0, 41):

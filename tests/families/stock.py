@@ -8,7 +8,7 @@ no code with `dycoke_cli`: their choices are those of `tests.engine.reference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import pytest
@@ -42,9 +42,13 @@ KINDS = (
 )  # fmt: skip
 
 
-def one_of_each_kind(families: Iterable[str]) -> list[Any]:
-    """The families for `parametrize`; those that aren't in `KINDS` are `extended`."""
-    return [pytest.param(family, marks=() if family in KINDS else EXTENDED) for family in families]
+# One of each kind of masks: causal, with DeepStack, both ways within a video, sliding windows.
+MASKS = ("llava_onevision", "qwen3_vl", *BOTH_WAYS, "gemma4")
+
+
+def one_of_each_kind(families: Iterable[str], kinds: Container[str] = KINDS) -> list[Any]:
+    """The families for `parametrize`; those that aren't in `kinds` are `extended`."""
+    return [pytest.param(family, marks=() if family in kinds else EXTENDED) for family in families]
 
 
 def clip(frames: int, seed: int = 0) -> Pictures:

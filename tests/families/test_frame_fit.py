@@ -21,7 +21,7 @@ from dycoke_cli.models.prompts.frame_fit import fit_of, fitted
 from dycoke_cli.models.prompts.prompt_frames import ShownFrames
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.random_weights import byte_processor
-from tests.families.stock import OPTIONS, PAIRS
+from tests.families.stock import OPTIONS, PAIRS, one_of_each_kind
 from tests.families.tiny import EVERY_MAKER, MAKERS, kind
 
 # Frames, height and width; the tiny models read about 16 × 16, or patches of 14 and more.
@@ -97,7 +97,7 @@ def check(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", EVERY_MAKER)
+@pytest.mark.parametrize("family", one_of_each_kind(EVERY_MAKER))
 def test_is_the_stock_output_on_the_original_frames(family: str) -> None:
     """Bicubic, in two steps (SmolVLM), in float without antialiasing (Molmo 2), patch multiples."""
     model, processor = MAKERS[family]()
@@ -107,7 +107,7 @@ def test_is_the_stock_output_on_the_original_frames(family: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", one_of_each_kind(SMALLEST, ("qwen2.5-vl-3b", *LIMIT_THE_CLIP)))
 def test_so_are_published_processors(name: str) -> None:
     """One of each processor in the package: their sizes, crops and interpolations."""
     model = published(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -31,9 +32,17 @@ from dycoke_cli.models.prompts.frame_fit import fitted
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.video.frame_windows import FrameWindow
 from dycoke_cli.video.kept_frames import FrameResize, shape_alone
-from tests.covering import EXTENDED
+from tests.covering import covered
 from tests.exactness import assert_same
-from tests.families.stock import KINDS, MERGING_ONLY, NONE_ONLY, QUESTION, clip, one_of_each_kind
+from tests.families.stock import (
+    KINDS,
+    MASKS,
+    MERGING_ONLY,
+    NONE_ONLY,
+    QUESTION,
+    clip,
+    one_of_each_kind,
+)
 from tests.families.tiny import MAKERS, kind, make
 from tests.natural import Pictures
 
@@ -41,7 +50,7 @@ FRAMES, SIZE = 18, 8  # the last window has two frames: a pair, of families that
 FAMILIES = [family for family in MAKERS if family not in NONE_ONLY]
 METHOD_NAMES = [name for name, method in METHODS.items() if is_windowed(method)]
 PAIRS = [
-    pytest.param(family, name, marks=() if family in KINDS else EXTENDED)
+    (family, name)
     for family in FAMILIES
     for name in METHOD_NAMES
     # The tower of the others doesn't give the attention that these methods need.
@@ -130,8 +139,10 @@ def same_answers(one: Answer, other: Answer) -> None:
         assert getattr(one, key) == getattr(other, key), key
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))
-@pytest.mark.parametrize("name", ["dycoke", "dycoke-plus", "vidcom2"])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    covered(product(FAMILIES, ("dycoke", "dycoke-plus", "vidcom2")), together=1, first=KINDS),
+)
 def test_one_window_is_the_same_bit_for_bit(family: str, name: str) -> None:
     loaded, video = loaded_of(family), shown(SIZE)
     method = method_of(name, loaded)
@@ -186,7 +197,7 @@ def check_several_windows(
     assert windowed.windows.visual_kept == len(chosen.kept)
 
 
-@pytest.mark.parametrize(("family", "name"), PAIRS)
+@pytest.mark.parametrize(("family", "name"), covered(PAIRS, together=1, first=KINDS))
 def test_several_windows_are_each_selected_from_alone(
     family: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +205,7 @@ def test_several_windows_are_each_selected_from_alone(
     check_several_windows(loaded, shown(FRAMES), method_of(name, loaded), monkeypatch)
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, MASKS))
 def test_so_are_frames_that_were_resized_as_they_came(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +216,7 @@ def test_so_are_frames_that_were_resized_as_they_came(
     check_several_windows(loaded, video, method_of("dycoke-plus", loaded), monkeypatch)
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES))
+@pytest.mark.parametrize("family", one_of_each_kind(FAMILIES, MASKS))
 def test_survivors_of_the_pool_keep_their_places(family: str) -> None:
     """A cap of a third: of the tokens that windows kept, with the positions that they had."""
     loaded, video = loaded_of(family), shown(FRAMES)

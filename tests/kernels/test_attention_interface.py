@@ -16,6 +16,7 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.exactness import assert_same
 from tests.families.stock import (
     BOTH_WAYS,
+    MASKS,
     MERGING_ONLY,
     NONE_ONLY,
     clip,
@@ -80,7 +81,7 @@ def methods_of(family: str) -> list:
     return [None, merging, pruning, *inside]
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
+@pytest.mark.parametrize("family", one_of_each_kind(MAKERS, MASKS))
 def test_every_family_writes_the_tokens_of_stock_attention(family: str, used) -> None:
     model, processor = make(family)
     inputs = stock_inputs(family, processor, clip(5))

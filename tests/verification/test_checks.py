@@ -40,7 +40,11 @@ def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64)
     return VideoSession(loaded, clip(frames))
 
 
-@pytest.mark.parametrize("family", one_of_each_kind(f for f in MAKERS if f not in NONE_ONLY))
+@pytest.mark.parametrize(
+    "family",
+    # One that prunes at all positions, and one that can only merge.
+    one_of_each_kind((f for f in MAKERS if f not in NONE_ONLY), ("llava_onevision", "gemma4")),
+)
 def test_stock_models_of_each_family_pass(family, monkeypatch) -> None:
     # As many as let the choice change; whole answers are checked on the families below.
     monkeypatch.setattr(checking, "NEW_TOKENS", 8)
@@ -112,6 +116,7 @@ def wrong_slots(self: Slots, active: torch.Tensor):
 original_arrange = Slots.arrange
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_swaps_into_wrong_slots_are_found(monkeypatch) -> None:
     monkeypatch.setattr(Slots, "arrange", wrong_slots)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Clip, Sampling, plan, read
+from tests.covering import EXTENDED
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 
@@ -95,7 +96,7 @@ def test_one_frame_is_the_middle_one(coded: CodedClip) -> None:
     )
 
 
-@pytest.mark.parametrize("frames", [0, 1, 150])
+@pytest.mark.parametrize("frames", [1, *(pytest.param(n, marks=EXTENDED) for n in (0, 150))])
 def test_fewer_than_asked_gives_all_and_none_twice(coded: CodedClip, frames: int) -> None:
     clip = read(coded.path, Sampling(frames=len(coded.times_s) + frames))
     assert numbers_in(clip.frames) == list(range(len(coded.times_s)))

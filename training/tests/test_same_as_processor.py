@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.render import render
+from tests.covering import covered
 from training.architectures import ARCHITECTURES, Architecture
 from training.architectures.llava_onevision import LlavaOnevision
 from training.batches import Batch, Shape, head_positions
@@ -28,12 +30,16 @@ def one(seed: int = 4) -> Batch:
     return batch_of(seed, SHAPE)
 
 
-@pytest.mark.parametrize(("drawn", "side"), [(64, 64), (96, 64), (128, 64), (128, 128), (192, 128)])
-@pytest.mark.parametrize("architecture", HERE.values(), ids=list(HERE))
-@pytest.mark.parametrize("earlier", [(), EARLIER])
+SIDES = ((64, 64), (96, 64), (128, 64), (128, 128), (192, 128))  # drawn, and as they are read
+
+
+@pytest.mark.parametrize(
+    ("sides", "name", "earlier"), covered(product(SIDES, HERE, ((), EARLIER)), together=1)
+)
 def test_pixels_tokens_positions_and_embeddings_are_those_of_the_processor(
-    drawn: int, side: int, architecture: Architecture, earlier
+    sides: tuple[int, int], name: str, earlier
 ) -> None:
+    (drawn, side), architecture = sides, HERE[name]
     codec, processor, model = parts(side, architecture)
     frames, gap = 4, 0.6
     clip = render(draw_script(3, "train"), np.linspace(0, 1, frames), drawn)

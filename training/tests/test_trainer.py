@@ -170,6 +170,7 @@ def judging(trainer: Trainer, told: list[set[str]]):
     return keeping
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
     short = replace(RECIPE, steps=2)
@@ -187,6 +188,7 @@ def test_a_run_begins_with_another_ones_probes_and_moments(tmp_path) -> None:
         Trainer(replace(short, side=128), tmp_path / "wide", begin=tmp_path / "first")
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_model_for_larger_frames_imitates_the_checkpoint_it_begins_with(
     tmp_path, monkeypatch

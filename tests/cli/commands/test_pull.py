@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, Outcome, run_in_terminal, run_process
+from tests.covering import EXTENDED
 from tests.hub import COMMIT, Hub, Repo
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,8 @@ def only(outcome: Outcome) -> dict[str, Any]:
     return model
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_what_is_pulled_and_can_never_be_loaded_is_told(hub: Hub, tmp_path: Path) -> None:
     hub.repos["me/mine"].files["config.json"] = b'{"use_kernels": true, "model_type": "qwen2_vl"}'
     pulled, shown = models(hub, tmp_path, PULL, ["info", "me/mine"])
@@ -144,6 +147,8 @@ def test_a_model_that_is_here_stays_until_it_is_pulled_again(hub: Hub, tmp_path:
     assert names == {mine.commit: ["main"], COMMIT: []}
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_connection_that_breaks_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     # The hub client counts what has come in pieces of 10 MiB.
     weights = bytes(24_000_000)
@@ -255,7 +260,8 @@ def test_a_hub_writes_nothing_outside_its_cache(hub: Hub, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "environment", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}]
+    "environment",
+    [{"HF_ENDPOINT": "http://127.0.0.1:9"}, pytest.param({"HF_HUB_OFFLINE": "1"}, marks=EXTENDED)],
 )
 def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> None:
     run, listed = models(hub, tmp_path, PULL, ["--json"], **environment)
@@ -264,6 +270,8 @@ def test_without_the_hub(hub: Hub, tmp_path: Path, environment: dict[str, str]) 
     assert (listed.code, listed.err) == (0, "")
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_a_commit_can_be_pulled(hub: Hub, tmp_path: Path) -> None:
     run, shown = models(hub, tmp_path, [*PULL, "--revision", COMMIT], INFO)
     assert (run.code, run.out) == (0, f"{COMMIT}\n")

@@ -68,6 +68,8 @@ def test_the_table_of_the_page() -> None:
         assert own + float(found[name]["probabilities.no"]) == pytest.approx(1)
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = blocks("python", PAGE)
     exec(block, {})
@@ -102,6 +104,8 @@ def test_the_forms_of_the_page(tiny: Path, tmp_path: Path) -> None:
     assert {row["parsed.is_day"] for row in rows} <= {"true", "false"}
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @NEEDS_LIBRARY
 def test_the_forms_in_python(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = blocks("python form", PAGE)
@@ -116,6 +120,8 @@ def test_the_windows_of_the_page() -> None:
     assert until.out.splitlines() == each.out.splitlines()[:3]
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_the_ranges_of_the_page() -> None:
     [run] = (run_here(*command) for command in typed("when"))
     [_, shown] = blocks("text", PAGE)

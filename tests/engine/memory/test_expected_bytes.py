@@ -17,7 +17,7 @@ from dycoke_cli.engine.memory.expected_bytes import (
     patches_together,
 )
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
-from tests.families.stock import QUESTION, clip
+from tests.families.stock import QUESTION, clip, one_of_each_kind
 from tests.families.test_together import loaded_of
 from tests.families.tiny import MAKERS
 
@@ -137,7 +137,7 @@ def test_keys_and_values_are_those_that_a_store_holds(family, per_frame, method)
     assert found.weights == loaded.weights_bytes
 
 
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", one_of_each_kind(MAKERS))
 def test_every_family_is_asked_where_free_memory_is_known(family):
     session = VideoSession(replace(loaded_of(family), free_bytes=1), clip(4))
     assert session.memory_warning(QUESTION, BASELINE).startswith("this may not fit")

@@ -13,7 +13,7 @@ from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
-from tests.families.stock import QUESTION, Pictures, at_decoder, clip, stock_inputs
+from tests.families.stock import KINDS, QUESTION, Pictures, at_decoder, clip, stock_inputs
 from tests.families.tiny import MAKERS, make
 
 
@@ -24,7 +24,9 @@ def repeated(order: list[int]) -> Pictures:
     return Pictures.of(pictures)
 
 
-@pytest.mark.parametrize(("family", "numbers"), covered(product(MAKERS, (1, 10**9)), together=1))
+@pytest.mark.parametrize(
+    ("family", "numbers"), covered(product(MAKERS, (1, 10**9)), together=1, first=KINDS)
+)
 def test_rows_are_those_of_the_stock_model(family: str, numbers: int, monkeypatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_NUMBERS_CPU", numbers)
     model, processor = make(family)

@@ -36,13 +36,15 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.engine.vision_tower.test_stacked import MERGING, reference_of
 from tests.exactness import assert_same, in_float64
-from tests.families.stock import QUESTION, Shorter, clip, stock_inputs
+from tests.families.stock import QUESTION, Shorter, clip, one_of_each_kind, stock_inputs
 from tests.families.test_matrix import positions_of
 from tests.families.test_together import QUESTIONS, loaded_of, same
 from tests.families.tiny import MAKERS, make
 from tests.natural import Pictures, pan
 
 PACKED = [n for n in MAKERS if n in FAMILIES and FAMILIES[n].packed_tower is not None]
+# With windows of patches, with DeepStack, and one whose frames aren't merged in pairs.
+TOWERS = ("qwen2_5_vl", "qwen3_vl", "cosmos3_edge")
 
 
 class Overwritten:
@@ -189,7 +191,7 @@ def test_rows_and_choice_are_those_of_whole_frames(family, case, monkeypatch) ->
     assert attention_implementation(tower) == stock
 
 
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 @torch.inference_mode()
 def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypatch) -> None:
     """In float32, with as many frames at a time; in other numbers sums are rounded otherwise."""
@@ -202,7 +204,7 @@ def test_with_nothing_dropped_it_is_the_stock_tower_bit_by_bit(family, monkeypat
     assert all(map(torch.equal, whole.deepstack, kept.deepstack))
 
 
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 @torch.inference_mode()
 def test_where_nothing_moves_it_is_exact(family) -> None:
     """The rest of a frame is then just what stands for it."""
@@ -215,7 +217,7 @@ def test_where_nothing_moves_it_is_exact(family) -> None:
         assert_same(ours, theirs)
 
 
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
     """Logits are those of stock `generate()` on a prompt of these embeddings alone."""
     loaded = loaded_of(family)
@@ -240,7 +242,7 @@ def test_the_language_model_reads_what_is_kept_at_its_places(family) -> None:
             assert_same(mine, theirs)
 
 
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 def test_a_batch_is_answered_as_each_alone(family) -> None:
     loaded = loaded_of(family)
     sessions = [VideoSession(loaded, clip(f, seed)) for seed, f in enumerate((1, 9, 4))]
@@ -257,7 +259,7 @@ def test_decode_pruning_goes_on_with_what_is_left(family) -> None:
     assert session.ask(QUESTION, both, max_new_tokens=4).to_dict()["decode"]["steps"] == 3
 
 
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("family", one_of_each_kind(PACKED, TOWERS))
 @torch.inference_mode()
 def test_later_layers_and_mergers_run_on_what_is_left(family) -> None:
     model, _ = deeper(family)
@@ -300,7 +302,7 @@ def _flash(
 
 @pytest.mark.parametrize(
     ("family", "implementation"),
-    covered(product(("qwen2_5_vl", "qwen3_vl", "cosmos3_edge"), ("eager", "dense_flash")), 1),
+    covered(product(TOWERS, ("eager", "dense_flash")), together=1),
 )
 @torch.inference_mode()
 def test_any_attention_gives_the_same(family, implementation, monkeypatch) -> None:

@@ -46,7 +46,10 @@ def other_server(folder: Path, *replies: bytes) -> Iterator[None]:
 
 
 def chunk(**event: Any) -> bytes:
-    line = line_of(event)
+    return framed(line_of(event))
+
+
+def framed(line: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(line), line)
 
 
@@ -55,7 +58,7 @@ FORGED = [
     chunk(event="stage", stage="load", done=-1, total=2), chunk(event="error", code=1, message=""),
     chunk(event="stage", stage="load", done=10**400, total=2), chunk(event="finish", answer={}),
     chunk(event="finish", answer=[]), chunk(), chunk(event="outcome", key="k", line=[]),
-    chunk(event="text", text="a", more=[[[]]] * 400_000),
+    framed(b'{"event": "text", "text": "a", "more": [%s]}\n' % b", ".join([b"[[]]"] * 400_000)),
 ]  # fmt: skip
 
 
