@@ -6,7 +6,7 @@ another checkpoint of that world beside the shipped one: first what is chosen fo
 validation split (`method_choice`), then the rows asked of all videos, then the rest. `--tables`
 asks only some of the tables, `--export` writes what an interrupted run has: the videos of which all
 rows are answered.
-`--add` asks the rows that a table's file lacks, such as those of a new method, about its videos.
+`--add` asks the rows of new methods, which a table's file lacks, about its videos.
 `--report` makes tables and pictures of `docs/data`, without a model; `--write` puts them into the
 pages.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -448,12 +448,13 @@ def known_of(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     return read_answers(path)
 
 
-def lacking(run: Run, known: RawAnswers) -> Run:
-    """The rows of a run that a table's file lacks, and the baseline, of the videos that it has."""
+def lacking(run: Run, known: RawAnswers, names: Collection[str]) -> Run:
+    """The baseline and the rows that a table's file lacks, of some methods and its videos."""
     has = {item.video for item in known.items}
     videos = dict.fromkeys(item.video for item in open_dataset("shapes").items(run.split, None))
     last = max(number for number, video in enumerate(videos, 1) if video in has)
-    new = [spec for spec in run.specs if spec not in known.answers]
+    new = [spec for spec in run.specs if spec.partition(":")[0] in names]
+    new = [spec for spec in new if spec not in known.answers]
     return replace(run, specs=[BASELINE, *new], videos=last)
 
 
@@ -484,7 +485,7 @@ def main() -> None:
         "--export", action="store_true", help="ask nothing; copy answers of --out into --data"
     )
     parser.add_argument(
-        "--add", action="store_true", help="ask rows that a table of --data lacks, and add them"
+        "--add", metavar="METHODS", help="ask rows of these that a table lacks, and add them"
     )
     parser.add_argument("--report", action="store_true", help="make the tables of --data")
     parser.add_argument("--write", action="store_true", help="with --report: into the pages")
@@ -503,7 +504,7 @@ def main() -> None:
             # What an earlier table chose is known by now.
             for run in runs_of(table, arguments):
                 known = known_of(run, arguments) if arguments.add else None
-                asked = run if known is None else lacking(run, known)
+                asked = run if known is None else lacking(run, known, arguments.add.split(","))
                 if not arguments.export:
                     ask(asked, arguments)
                 try:

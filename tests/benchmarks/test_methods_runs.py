@@ -164,7 +164,7 @@ def test_rows_of_a_new_method_are_added_to_the_videos_of_a_table(tmp_path: Path)
         if row not in newer
     }
     known = RawAnswers(header, answers)
-    asked = lacking(run, known)
+    asked = lacking(run, known, {"dycoke"})
     assert (asked.specs, asked.videos) == (["none", *newer], 1)
     united = add(known, export(asked, given))
     assert [row.spec for row in united.header.rows] == run.specs
