@@ -64,7 +64,8 @@ class ForestPrune(MergingEarly):
     link_distance: Annotated[
         float,
         Param(
-            "And no farther from it on the frame's grid, as a fraction of its sides.",
+            "Largest distance on a frame's grid at which a token joins a tree, as a fraction of "
+            "the grid's sides.",
             at_least=0,
             to=1,
         ),

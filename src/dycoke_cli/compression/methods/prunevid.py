@@ -149,5 +149,7 @@ def _alike(features: torch.Tensor) -> torch.Tensor:
     if length == 1:
         return torch.full(features.shape[1:2], -torch.inf, device=features.device)
     # The sum of all products of directions, those with themselves among them.
-    whole = sum(F.normalize(wide(frame), dim=-1) for frame in features)
+    whole = torch.zeros_like(wide(features[0]))
+    for frame in features:
+        whole += F.normalize(wide(frame), dim=-1)
     return (((whole**2).sum(-1) - length) / (length * (length - 1))).float()
