@@ -44,8 +44,9 @@ class STTM(MergingTokens):
     before the language model, as all methods of a table. A node with fewer than four children is
     compared with these, where theirs compares it with the frame's first token, too. A grid of four
     tokens a side has one level here, and none there. The paper's directed merging, by which a node
-    goes to one of the frame before alone, is an option of that code, off in its scripts.
-    `proportional` counts the tokens of all nodes.
+    goes to one of the frame before alone, is an option of that code, off in its scripts. Its search
+    for what is linked may end a round early, which leaves a few tokens more. `proportional` counts
+    the tokens of all nodes.
     """
 
     name: ClassVar[str] = "sttm"
