@@ -151,7 +151,7 @@ def test_rows_of_a_new_method_are_added_to_the_videos_of_a_table(tmp_path: Path)
     fill(run, given)
     whole = export(run, given)
     first = {item.id for item in whole.items if item.video == "t000"}
-    newer = [spec for spec in run.specs if spec.startswith("dycoke")]
+    _, *newer = (spec for spec in run.specs if spec.startswith("dycoke"))
     header = replace(
         whole.header,
         commits=("7654321",),
@@ -168,6 +168,8 @@ def test_rows_of_a_new_method_are_added_to_the_videos_of_a_table(tmp_path: Path)
     assert (asked.specs, asked.videos) == (["none", *newer], 1)
     united = add(known, export(asked, given))
     assert [row.spec for row in united.header.rows] == run.specs
+    # Of one that has more rows and videos nothing else is taken.
+    assert known.with_rows(whole).answers == united.answers
     assert united.header.commits == ("7654321", "abc1234")
     assert united.header.machine == f"another one; {whole.header.machine}"
     for row in run.specs:
