@@ -6,6 +6,7 @@ another checkpoint of that world beside the shipped one: first what is chosen fo
 validation split (`method_choice`), then the rows asked of all videos, then the rest. `--tables`
 asks only some of the tables, `--export` writes what an interrupted run has: the videos of which all
 rows are answered.
+`--add` asks the rows of new methods, which a table's file lacks, about its videos.
 `--report` makes tables and pictures of `docs/data`, without a model; `--write` puts them into the
 pages.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
-from benchmarks.raw_answers import DATA, Header, RawAnswers, RawRow
+from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, RawRow, read_answers
 from benchmarks.rival_tables import PROPORTIONAL
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import METHODS
@@ -435,6 +436,36 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     return RawAnswers(header, {text: {i: said[i] for i in ids} for text, said in rows.items()})
 
 
+def known_of(run: Run, arguments: argparse.Namespace) -> RawAnswers:
+    """The answers of a table's file.
+
+    Raises:
+        DycokeError: there is none.
+    """
+    path: Path = arguments.data / arguments.name / f"{run.name}{SUFFIX}"
+    if not path.is_file():
+        raise DycokeError(f"{path} isn't there to be added to; ask the table without --add")
+    return read_answers(path)
+
+
+def lacking(run: Run, known: RawAnswers, names: Collection[str]) -> Run:
+    """The baseline and the rows that a table's file lacks, of some methods and its videos."""
+    has = {item.video for item in known.items}
+    videos = dict.fromkeys(item.video for item in open_dataset("shapes").items(run.split, None))
+    last = max(number for number, video in enumerate(videos, 1) if video in has)
+    new = [spec for spec in run.specs if spec.partition(":")[0] in names]
+    new = [spec for spec in new if spec not in known.answers]
+    return replace(run, specs=[BASELINE, *new], videos=last)
+
+
+def add(known: RawAnswers, raw: RawAnswers) -> RawAnswers:
+    """Rows of a new asking beside those of a table's file; says how the baseline compares."""
+    before, now = (one.answers[BASELINE] for one in (known, raw))
+    same = sum(now[item].said == said.said for item, said in before.items())
+    print(f"of {len(before)} answers the baseline gave {same} as before", file=sys.stderr)
+    return known.with_rows(raw)
+
+
 def main() -> None:
     """Ask, or make tables of what was answered."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -453,6 +484,9 @@ def main() -> None:
     parser.add_argument(
         "--export", action="store_true", help="ask nothing; copy answers of --out into --data"
     )
+    parser.add_argument(
+        "--add", metavar="METHODS", help="ask rows of these that a table lacks, and add them"
+    )
     parser.add_argument("--report", action="store_true", help="make the tables of --data")
     parser.add_argument("--write", action="store_true", help="with --report: into the pages")
     arguments = parser.parse_args()
@@ -469,10 +503,13 @@ def main() -> None:
         for table in wanted:
             # What an earlier table chose is known by now.
             for run in runs_of(table, arguments):
+                known = known_of(run, arguments) if arguments.add else None
+                asked = run if known is None else lacking(run, known, arguments.add.split(","))
                 if not arguments.export:
-                    ask(run, arguments)
+                    ask(asked, arguments)
                 try:
-                    path = export(run, arguments).write(arguments.data)
+                    raw = export(asked, arguments)
+                    path = (raw if known is None else add(known, raw)).write(arguments.data)
                 except NothingAnsweredError as nothing:
                     print(nothing, file=sys.stderr)
                 else:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import lzma
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.page import ROOT
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.prediction import Prediction
@@ -95,6 +96,38 @@ class RawAnswers:
         """The questions, those about one video next to each other."""
         every = open_dataset(self.header.benchmark).items(self.header.split, None)
         return [item for item in every if item.id in self.answers[BASELINE]]
+
+    def with_rows(self, other: RawAnswers) -> RawAnswers:
+        """These answers, with the rows that another asking of the same questions adds.
+
+        Args:
+            other: may have more videos, and rows that are here, which aren't taken.
+
+        Raises:
+            DycokeError: they are of another table, model or edition, or lack an answer.
+        """
+        header, added = self.header, other.header
+        for what in ("table", "name", "benchmark", "edition", "split", "frames"):
+            if getattr(header, what) != getattr(added, what):
+                raise DycokeError(f"rows of another {what}, {getattr(added, what)!r}")
+        for what in ("weights", "dtype"):
+            if header.model[what] != added.model[what]:
+                raise DycokeError(f"rows of a model with other {what}, {added.model[what]}")
+        asked = [item.id for item in self.items]
+        new = [row for row in added.rows if row.spec not in self.answers]
+        lacks = [item for item in asked if any(item not in other.answers[r.spec] for r in new)]
+        if lacks:
+            raise DycokeError(f"{len(lacks)} of {len(asked)} questions aren't answered: ask again")
+        machines = dict.fromkeys([*header.machine.split("; "), added.machine])
+        united = replace(
+            header,
+            commits=tuple(sorted({*header.commits, *added.commits})),
+            machine="; ".join(machines),
+            date=max(header.date, added.date),
+            rows=(*header.rows, *new),
+        )
+        of_new = {row.spec: {item: other.answers[row.spec][item] for item in asked} for row in new}
+        return RawAnswers(united, {**self.answers, **of_new})
 
     def write(self, folder: Path) -> Path:
         """Write the file of this table into the folder of its model, and return its path."""

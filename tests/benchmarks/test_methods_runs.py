@@ -14,9 +14,10 @@ from benchmarks import methods
 from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import CANDIDATES, chosen
 from benchmarks.method_figures import is_absent
-from benchmarks.methods import export, specs_of
-from benchmarks.raw_answers import read_answers
+from benchmarks.methods import add, export, lacking, specs_of
+from benchmarks.raw_answers import RawAnswers, read_answers
 from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.param import parameters_of
 from tests.benchmarks.made_up_answers import arguments, fill
@@ -143,6 +144,47 @@ def test_an_interrupted_run_has_the_videos_that_all_rows_answered(tmp_path: Path
     raw = export(run, given)
     assert {item.video for item in raw.items} == {"t001"}
     assert {*raw.answers["none"]} == {item.id for item in raw.items}
+
+
+def test_rows_of_a_new_method_are_added_to_the_videos_of_a_table(tmp_path: Path) -> None:
+    (run,), given = methods.windows(), arguments(tmp_path)
+    fill(run, given)
+    whole = export(run, given)
+    first = {item.id for item in whole.items if item.video == "t000"}
+    _, *newer = (spec for spec in run.specs if spec.startswith("dycoke"))
+    header = replace(
+        whole.header,
+        commits=("7654321",),
+        machine="another one",
+        rows=tuple(row for row in whole.header.rows if row.spec not in newer),
+    )
+    answers = {
+        row: {item: said[item] for item in first}
+        for row, said in whole.answers.items()
+        if row not in newer
+    }
+    known = RawAnswers(header, answers)
+    asked = lacking(run, known, {"dycoke"})
+    assert (asked.specs, asked.videos) == (["none", *newer], 1)
+    united = add(known, export(asked, given))
+    assert [row.spec for row in united.header.rows] == run.specs
+    # Of one that has more rows and videos nothing else is taken.
+    assert known.with_rows(whole).answers == united.answers
+    assert united.header.commits == ("7654321", "abc1234")
+    assert united.header.machine == f"another one; {whole.header.machine}"
+    for row in run.specs:
+        assert united.answers[row] == {item: whole.answers[row][item] for item in first}
+    # Written and read again it is a table as any other.
+    assert read_answers(united.write(tmp_path / "data")).header == united.header
+    other = replace(whole, header=replace(whole.header, edition="another"))
+    with pytest.raises(DycokeError, match="rows of another edition, 'another'"):
+        known.with_rows(other)
+    model = {**whole.header.model, "weights": "others"}
+    with pytest.raises(DycokeError, match="rows of a model with other weights, others"):
+        known.with_rows(replace(whole, header=replace(whole.header, model=model)))
+    gone = {row: dict(list(said.items())[1:]) for row, said in whole.answers.items()}
+    with pytest.raises(DycokeError, match=r"1 of \d+ questions aren't answered"):
+        known.with_rows(replace(whole, answers=gone))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 
@@ -100,6 +101,17 @@ def assert_selected(selection: Selection, kept: dict[int, list[float]]) -> None:
 def evenly_shared(total: int, parts: int) -> list[int]:
     """A number in parts that differ by one at most, the larger ones spread from the end."""
     return [(p + 1) * total // parts - p * total // parts for p in range(parts)]
+
+
+def parts(total: int, sizes: list[int]) -> list[int]:
+    """A number in parts that are in proportion to sizes."""
+    ends = [sum(sizes[:i]) * total // sum(sizes) for i in range(len(sizes) + 1)]
+    return [b - a for a, b in itertools.pairwise(ends)]
+
+
+def side(size: int) -> int:
+    """The height of the grid nearest to a square that has so many places."""
+    return max(h for h in range(1, size + 1) if size % h == 0 and h * h <= size)
 
 
 def peaks(tokens: list[list[float]], count: int, neighbors: int) -> list[int]:

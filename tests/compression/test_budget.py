@@ -71,7 +71,8 @@ def test_the_count_and_the_choice_are_the_same_for_tokens_merged_early(name: str
 
 
 def test_who_needs_the_vision_encoders_attention_cannot_be_merged_early() -> None:
-    others = {*BUDGETED} - {*EARLY, "downsample", "tome", "framefusion", "llava-scissor"}
+    merging = {"tome", "framefusion", "llava-scissor", "sttm", "prunevid"}
+    others = {*BUDGETED} - {*EARLY, *merging, "downsample"}
     assert {name for name in BUDGETED if "attention" in METHODS[name].needs} == others
     with pytest.raises(UsageError, match=r"visionzip has no parameter merge_stage; dycoke has it"):
         create("visionzip", merge_stage="vision")

@@ -134,6 +134,7 @@ def test_the_methods_that_can() -> None:
     assert [*EARLY] == [
         "dycoke-plus", "random", "uniform-frames", "uniform-spatial",
         "evs", "vidcom2", "v-cast", "dart", "maxmin", "cdpruner",
+        "forestprune",
     ]  # fmt: skip
     others = {name for name, method in METHODS.items() if "merge_stage" in parameters_of(method)}
     assert others - {*EARLY} == {"dycoke"}

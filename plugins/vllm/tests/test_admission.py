@@ -10,7 +10,7 @@ from dycoke_vllm.admission import Positions, admitted, kept_tokens
 
 SERVED = {
     "none", "dycoke-plus", "uniform-frames", "uniform-spatial", "evs", "vidcom2", "v-cast", "dart",
-    "maxmin", "tome", "framefusion", "llava-scissor",
+    "maxmin", "tome", "framefusion", "llava-scissor", "sttm", "prunevid", "forestprune",
 }  # fmt: skip
 REFUSED = {
     "dycoke": "prunes the KV cache in decode, which paged attention can't; add kv_prune=false",

@@ -54,6 +54,29 @@ def density_peaks(apart: torch.Tensor, count: int, neighbors: int) -> torch.Tens
     return top((wide(density) * away).float(), count)
 
 
+def clustered(
+    tokens: torch.Tensor, count: int, neighbors: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clusters around density peaks: each token belongs to the nearest center.
+
+    Args:
+        tokens: `[n, D]`, float.
+        count: how many, 1 … n.
+        neighbors: see `density_peaks`.
+
+    Returns:
+        Centers `[count]`, int64, ascending, and the cluster of each token, `[n]`, int64. A center
+        is in its own; of equally near centers it is the first.
+    """
+    import torch
+
+    apart = distances(tokens)
+    centers = density_peaks(apart, count, neighbors)
+    owner = apart[:, centers].argmin(-1)
+    owner[centers] = torch.arange(count, device=owner.device)
+    return centers, owner
+
+
 def means(
     tokens: torch.Tensor, owner: torch.Tensor, groups: int
 ) -> tuple[torch.Tensor, torch.Tensor]:

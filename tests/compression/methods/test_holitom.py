@@ -16,6 +16,7 @@ from tests.compression.clips import (
     cosine,
     given,
     mean,
+    parts,
     peaks,
     single,
 )
@@ -55,11 +56,6 @@ def best_way(alike: list, threshold: float, frames: int, size: int) -> Segments:
     most = max(saved(way, alike, threshold, size) for way in ways)
     best = [way for way in ways if saved(way, alike, threshold, size) == most]
     return min(best, key=lambda way: [b - a for a, b in reversed(way)])
-
-
-def parts(total: int, sizes: list[int]) -> list[int]:
-    ends = [sum(sizes[:i]) * total // sum(sizes) for i in range(len(sizes) + 1)]
-    return [b - a for a, b in itertools.pairwise(ends)]
 
 
 def reference(

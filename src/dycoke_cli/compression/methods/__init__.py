@@ -11,12 +11,15 @@ from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.fastvid import FastVID
 from dycoke_cli.compression.methods.flashvid import FlashVID
+from dycoke_cli.compression.methods.forestprune import ForestPrune
 from dycoke_cli.compression.methods.framefusion import FrameFusion
 from dycoke_cli.compression.methods.holitom import HoliTom
 from dycoke_cli.compression.methods.llava_scissor import LLaVAScissor
 from dycoke_cli.compression.methods.maxmin import MaxMin
 from dycoke_cli.compression.methods.prumerge import PruMerge, PruMergePlus
+from dycoke_cli.compression.methods.prunevid import PruneVid
 from dycoke_cli.compression.methods.random_merge import RandomMerge
+from dycoke_cli.compression.methods.sttm import STTM
 from dycoke_cli.compression.methods.tome import ToMe
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial
@@ -49,4 +52,7 @@ __all__ = [  # noqa: RUF022 (in this order they are listed)
     "FastVID",
     "CDPruner",
     "EarlyTom",
+    "STTM",
+    "PruneVid",
+    "ForestPrune",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isqrt, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted, evenly, shares
+from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import wide
 
@@ -29,7 +30,7 @@ class Downsample(Budgeted):
     read with interpolated places; and it saves nothing in the tower.
 
     Where a frame's share of the budget isn't a grid of whole rows, some rows have a cell less than
-    others. A method isn't told the grid of tokens: it is taken for the one nearest to a square.
+    others.
     """
 
     name: ClassVar[str] = "downsample"
@@ -81,8 +82,7 @@ def grid_of_cells(count: int, per_frame: int) -> tuple[torch.Tensor, torch.Tenso
     """
     import torch
 
-    height = max(d for d in range(1, isqrt(per_frame) + 1) if per_frame % d == 0)
-    width = per_frame // height
+    height, width = sides(per_frame)
     rows = max(round(sqrt(count * height / width)), -(-count // width))
     along, middle = _cells(rows, height), evenly(rows, height)
     weights, middles = [torch.zeros(0, per_frame)], [middle[:0]]

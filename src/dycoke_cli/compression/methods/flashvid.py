@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import INNER_RETAIN, SelectingInside
 from dycoke_cli.compression.segments import SegmentBySegment
 from dycoke_cli.compression.selection import into_itself
@@ -177,9 +177,6 @@ def _clustered(
     if not count:
         return positions[:0], torch.full_like(positions, -1)
     members = tokens[positions]
-    apart = distances(members)
-    centers = density_peaks(apart, count, min(NEIGHBORS, count))
-    owner = apart[:, centers].argmin(-1)
-    owner[centers] = torch.arange(count, device=owner.device)
+    centers, owner = clustered(members, count, min(NEIGHBORS, count))
     tokens[positions[centers]] = means(members, owner, count)[0]
     return positions[centers], positions[centers][owner]

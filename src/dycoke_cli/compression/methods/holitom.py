@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.base import top
 from dycoke_cli.compression.budget import in_proportion
-from dycoke_cli.compression.clusters import density_peaks, distances, means
+from dycoke_cli.compression.clusters import clustered, means
 from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
 from dycoke_cli.compression.similarity import similarity_to_frame_before, wide
+from dycoke_cli.compression.static_positions import static_and_moving, static_positions
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -66,16 +67,16 @@ class HoliTom(MergingInside, MergingTokens):
         alike = similarity_to_frame_before(features)
         segments = list(segments_of(alike > self.merge_threshold))
         count = self.kept_tokens(frames, per_frame)
-        static = self._static(alike, segments, frames * per_frame - count)
-        groups: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
-        for (start, stop), still in zip(segments, static, strict=True):
-            if still.any():
-                over_time = torch.stack([wide(f[still]) for f in features[start:stop]]).mean(0)
-                groups.append(
-                    (start * per_frame + still.nonzero().flatten(), over_time, stop - start)
-                )
-            moving = (~still).nonzero().flatten()
-            groups += [(frame * per_frame + moving, None, 1) for frame in range(start, stop)]
+        least = [
+            alike[start : stop - 1].amin(0)
+            if stop - start > 1
+            else alike.new_full(alike.shape[1:], -torch.inf)
+            for start, stop in segments
+        ]
+        static = static_positions(
+            torch.stack(least), self.merge_threshold, segments, frames * per_frame - count
+        )
+        groups = static_and_moving(features, segments, static)
         tokens, scores = features.flatten(0, 1), attention.flatten()
         kept, merged = [], []
         into = torch.full_like(scores, -1, dtype=torch.int64)
@@ -93,31 +94,6 @@ class HoliTom(MergingInside, MergingTokens):
                 kept.append(at[centers])
                 merged.append(clusters)
         return Selection.in_reading_order(torch.cat(kept), torch.cat(merged), into)
-
-    def _static(
-        self, alike: torch.Tensor, segments: list[tuple[int, int]], most: int
-    ) -> list[torch.Tensor]:
-        """For each segment which positions are static, `[N]`: no more than `most` tokens go."""
-        import torch
-
-        least = torch.stack(
-            [
-                alike[start : stop - 1].amin(0)
-                if stop - start > 1
-                else alike.new_full(alike.shape[1:], -torch.inf)
-                for start, stop in segments
-            ]
-        )
-        static = least > self.merge_threshold
-        saved = torch.tensor([stop - start - 1 for start, stop in segments], device=least.device)
-        saved = static * saved[:, None]
-        # The least alike stay apart until few enough go.
-        order = least.masked_fill(~static, torch.inf).flatten().argsort(stable=True)
-        over = int(saved.sum()) - most
-        if over > 0:
-            apart = int((saved.flatten()[order].cumsum(0) < over).sum()) + 1
-            static.view(-1)[order[:apart]] = False
-        return list(static)
 
 
 def segments_of(still: torch.Tensor) -> Iterator[tuple[int, int]]:
@@ -156,12 +132,9 @@ def _clustered(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Te
     """
     import torch
 
-    apart = distances(tokens)
-    centers = density_peaks(apart, count, min(NEIGHBORS, count))
+    centers, owner = clustered(tokens, count, min(NEIGHBORS, count))
     is_other = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     is_other[centers] = False
-    owner = apart[:, centers].argmin(-1)
-    owner[centers] = torch.arange(count, device=owner.device)
     mean, members = means(tokens[is_other], owner[is_other], count)
     center = wide(tokens[centers])
     merged = CENTER_WEIGHT * center + (1 - CENTER_WEIGHT) * mean

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from dycoke_cli.compression.budget import shares
+from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.merging_early import MergingEarly
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:
     """Positions spread evenly over a frame's grid: an even stride along a Z-order curve.
 
     A stride along rows would take whole columns, and leave out those between, where it divides
-    their number; along the curve each block of 2x2, 4x4, … positions has its share. A method isn't
-    told the grid: it is taken for the one nearest to a square.
+    their number; along the curve each block of 2x2, 4x4, … positions has its share.
 
     Args:
         count: how many, at most N.
@@ -57,8 +56,7 @@ def spread(count: int, per_frame: int, turn: int = 0) -> torch.Tensor:
     """
     import torch
 
-    height = max(d for d in range(1, isqrt(per_frame) + 1) if per_frame % d == 0)
-    width = per_frame // height
+    width = sides(per_frame)[1]
     places = torch.arange(per_frame)
     row, column = places // width, places % width
     curve = torch.zeros_like(places)
