@@ -42,13 +42,12 @@ class STTM(MergingTokens):
     2 of the language model, whose states these are there (for LLaVA-OneVision with τ of .85 to .95,
     and .55 to .65 over time), and closes the gaps in the positions; here it is before the language
     model, as all methods of a table. There its scripts merge with LLaVA-Video-72B alone: .9 for
-    both at 30 %, which is the default here, and .94 and .82 at 50 %. A node with fewer than four children is
-    compared with these, where theirs compares it with the frame's first token, too. A grid of four
-    tokens a side has one level here, and none there. The paper's directed merging, by which a node
-    goes to one of the frame before alone, is an option of that code, off in its scripts. Its search
-    for what is linked may end a round early, which leaves a few tokens more. `proportional` counts
-    the tokens of all nodes.
-    """
+    both at 30 %, which is the default here, and .94 and .82 at 50 %. A node with fewer than four
+    children is compared with these, where theirs compares it with the frame's first token, too. A
+    grid of four tokens a side has one level here, and none there. The paper's directed merging, by
+    which a node goes to one of the frame before alone, is an option of that code, off in its
+    scripts. Its search for what is linked may end a round early, which leaves a few tokens more.
+    `proportional` counts the tokens of all nodes. """
 
     name: ClassVar[str] = "sttm"
     title: ClassVar[str] = "STTM"
