@@ -47,7 +47,7 @@ class STTM(MergingTokens):
     grid of four tokens a side has one level here, and none there. The paper's directed merging, by
     which a node goes to one of the frame before alone, is an option of that code, off in its
     scripts. Its search for what is linked may end a round early, which leaves a few tokens more.
-    `proportional` counts the tokens of all nodes. """
+    `proportional` counts the tokens of all nodes."""
 
     name: ClassVar[str] = "sttm"
     title: ClassVar[str] = "STTM"
