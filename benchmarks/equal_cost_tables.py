@@ -26,7 +26,7 @@ def equal_cost_sentence(document: Document) -> str:
     """How much more is answered from all frames than from a few, at the same number of tokens.
 
     Args:
-        document: of rivals on equal terms.
+        document: of methods with the same merging.
     """
     ahead = (document["ahead"][f"{FEWER}:retain={budget}"] for budget in BUDGETS)
     told = [

@@ -260,7 +260,7 @@ def _settings_of(
 def _of_rivals(
     fair: Mapping[str, Document], choice: Mapping[str, Document], whole: Mapping[str, Document]
 ) -> dict[str, str]:
-    """The sections about rivals on equal terms, each of the first model that was asked."""
+    """The sections about methods on equal terms, each of the first model that was measured."""
     found = {}
     if fair:
         document = next(iter(fair.values()))
@@ -286,12 +286,13 @@ def _folded(title: str, text: str) -> str:
 
 
 _HEADINGS = {
-    "near": "### The nearest rivals on all videos\n\nThe rivals that merge, or were told to, which "
-    "at 25 % 60 videos don't tell from `dycoke-plus` (less than two standard errors) and the table "
-    "of most videos hasn't: asked about all, by themselves and with proportional attention.\n\n",
-    "positions": "### Original and contiguous positions\n\nAt 25 % kept. Authors' code for Qwen-VL "
-    "keeps positions, that for LLaVA-OneVision closes the gaps "
-    "([positions](methods.md#positions)); these models were trained on original ones alone.\n\n",
+    "near": "### The nearest methods on all videos\n\nMethods with merging that 60 videos can't "
+    "distinguish from `dycoke-plus` at 25 % (a difference below two standard errors) and that "
+    "aren't in the table of most videos: on all videos, alone and with proportional "
+    "attention.\n\n",
+    "positions": "### Original and contiguous positions\n\nAt 25 % kept. The authors' code for "
+    "Qwen-VL keeps original positions, that for LLaVA-OneVision makes them contiguous "
+    "([positions](methods.md#positions)). These models were trained on original ones only.\n\n",
 }
 """What stands above a table whose place is empty until a model was asked."""
 

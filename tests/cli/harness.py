@@ -61,6 +61,27 @@ def run_here(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
     return Outcome(code, _text(out), _text(err))
 
 
+def understood(words: Sequence[str]) -> Any:
+    """The context in which a command would run: its arguments are parsed, and nothing is run.
+
+    Raises:
+        typer.TyperException: of a flag, a value or a command that isn't there.
+    """
+    import typer
+    from typer.core import TyperGroup
+
+    from dycoke_cli.cli.app import app, meant
+
+    context: Any = typer.main.get_command(app).make_context("dycoke", meant([*words]))
+    while isinstance(context.command, TyperGroup):
+        rest = [*context._protected_args, *context.args]
+        if not rest:
+            break
+        name, below, rest = context.command.resolve_command(context, rest)
+        context = below.make_context(name, rest, parent=context)
+    return context
+
+
 def run_process(
     command: Sequence[str], *arguments: str | Path, stdin: bytes = b"", **environment: str
 ) -> Outcome:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperOption
 
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.commands import eval as eval_command
@@ -33,7 +33,7 @@ from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
-from tests.cli.harness import Outcome, run_here
+from tests.cli.harness import Outcome, run_here, understood
 from tests.covering import EXTENDED
 
 
@@ -135,13 +135,7 @@ def test_every_page_has_examples_that_are_understood(command: tuple[str, ...]) -
     for example in examples:
         program, *words = itertools.takewhile(lambda word: word != "|", shlex.split(example))
         assert program == "dycoke"
-        context: Any = typer.main.get_command(app).make_context("dycoke", words)
-        while isinstance(context.command, TyperGroup):
-            rest = [*context._protected_args, *context.args]
-            if not rest:
-                break
-            name, below, words = context.command.resolve_command(context, rest)
-            context = below.make_context(name, words, parent=context)
+        context = understood(words)
         # Those of a group are about its subcommands, too.
         assert f"{context.command_path} ".startswith(" ".join(("dycoke", *command, "")))
 

@@ -13,7 +13,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.cli.harness import PATIENCE_S, ROOT, run_here
+from tests.cli.harness import PATIENCE_S, ROOT
 from tests.runs.clusters import cluster_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,16 +91,6 @@ def test_python_block(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = loaded.processor(text=[prompt], videos=[clip.frames], return_tensors="pt")
     inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(loaded.model.dtype)
     exec(compile(block, "README.md", "exec"), {"model": loaded.model, "inputs": inputs})
-
-
-def test_flags_in_examples_that_cannot_run_exist() -> None:
-    commands = re.findall(r"`dycoke (\w+)([^`]*)`", README)
-    assert any("--" in rest for _, rest in commands)
-    for command, rest in commands:
-        shortened = "--help-all" in run_here(command, "--help").out
-        text = run_here(command, "--help-all" if shortened else "--help").out
-        for flag in re.findall(r"--[a-z-]+", rest):
-            assert flag in text
 
 
 def test_the_way_without_a_gpu_takes_what_is_pinned() -> None:

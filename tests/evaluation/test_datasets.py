@@ -38,8 +38,10 @@ def test_what_is_bundled_takes_no_folder_and_all_else_needs_one(tmp_path: Path) 
         open_dataset("shapes", tmp_path)
     for name in DATASETS:
         if not name.startswith("shapes"):
-            with pytest.raises(UsageError, match=f"{name} needs the folder of its files: --data"):
+            said = f"{name} needs the folder of its files: --data"
+            with pytest.raises(UsageError, match=said) as refused:
                 open_dataset(name)
+            assert f"({class_of(name).about.source})" in str(refused.value)
 
 
 def test_splits(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def _row(group: str, name: str, blocks: Sequence[Block]) -> str:
 
 
 def _findings(record: Record, subjects: Iterable[Subject]) -> list[str]:
-    """What was found, alike ones together, and whether it is mended."""
+    """What was found, alike ones together, and whether it is fixed."""
     lines = []
     for subject in subjects:
         now = {case for block in record.of(subject) for case, _, _ in block.findings}
@@ -147,7 +147,7 @@ def _findings(record: Record, subjects: Iterable[Subject]) -> list[str]:
                 alike.setdefault((kind, _shape(detail)), set()).add(case)
         for (kind, detail), cases in alike.items():
             left = cases & now
-            state = "**open**" if left else "mended" if cases <= tried else "not tried again"
+            state = "**open**" if left else "fixed" if cases <= tried else "not tried again"
             lines.append(f"| {subject.name} | {kind} | {_cell(detail)} | {len(cases)} | {state} |")
     if not lines:
         return ["Nothing was found in this code."]

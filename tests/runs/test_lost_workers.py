@@ -111,7 +111,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 QUESTIONS = ("What?", "Where?")
 CLIPS = [f"clip{number}.mp4" for number in range(8)]
-KILLED = "a worker was killed, most likely because memory ran out; the run goes on without it"
+KILLED = "a worker was killed, most likely because memory ran out; the run continues without it"
 
 
 def test_what_a_killed_worker_had_is_asked_again(run: Run) -> None:
@@ -148,7 +148,7 @@ def test_a_worker_that_ends_by_itself_is_no_other_matter(run: Run) -> None:
     assert (
         "ended the worker that had it twice (exit code 3)" in failures[0].line["error"]["message"]
     )
-    assert warnings[0] == "a worker ended with exit code 3; the run goes on without it"
+    assert warnings[0] == "a worker ended with exit code 3; the run continues without it"
 
 
 def test_one_that_dies_while_it_loads_is_done_without(run: Run, tmp_path: Path) -> None:

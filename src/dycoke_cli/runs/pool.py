@@ -205,7 +205,7 @@ class _Pool:
         if not (self.at_work or worker in self._used or self._all_are_asked):
             raise gone  # it died while loading the model, and so would the next one
         self._lost += [_Lost(job, question, gone) for job, question in left.values()]
-        self._listener.warning(f"{_ended(gone)}; the run goes on without it")
+        self._listener.warning(f"{_ended(gone)}; the run continues without it")
 
 
 class _Sent:

@@ -129,7 +129,8 @@ STREAM_OPTIONS = Keys(
 DYCOKE = Keys(
     "dycoke",
     frozenset(("method", "against", "calibrate", "max_tokens", "number")),
-    advice="dycoke takes method, max_tokens, calibrate and number, not {key}",
+    advice="dycoke takes method, max_tokens, calibrate and number, not {key} "
+    "(structured_outputs.choice has the options of an answer)",
 )
 STRUCTURED = Keys(
     "structured_outputs",

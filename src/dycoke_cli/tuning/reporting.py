@@ -185,6 +185,6 @@ def _warnings(search: Search, tuning: Tune, tuned: Tuned) -> list[str]:
             f"--minutes {tuning.minutes:g} sufficed to compare {search.compared} of "
             f"{len(search.settings)} settings, likely ones first, on {len(search.searched)} videos"
             + ("" if each is None else f" ({each:.2g} s per setting and video on this machine)")
-            + "; the same command goes on from here"
+            + "; the same command resumes"
         )
     return warnings

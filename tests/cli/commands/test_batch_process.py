@@ -55,7 +55,7 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, tmp_path: Path) ->
     assert process.returncode == 130
     assert 4 <= (done := len(videos(out))) < 20
     assert err.decode().splitlines() == [
-        f"{done} of 20 questions done and in {out}; the same command goes on from there",
+        f"{done} of 20 questions done (in {out}); the same command resumes",
         "Interrupted",
     ]
     assert len(videos(out)) % 2 == 0  # two come in one go

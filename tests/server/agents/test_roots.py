@@ -52,3 +52,21 @@ def test_no_file_elsewhere(roots: tuple[Path, Path]) -> None:
     for name in names:
         with pytest.raises(UsageError, match=r"there is no file .* below .*first, .*linked"):
             file_below(roots, name)
+
+
+def test_an_error_lists_videos_that_are_there(roots: tuple[Path, Path]) -> None:
+    first, _ = roots
+    (first / "notes.txt").write_text("no video")
+    (first / "link.mp4").symlink_to(first.parent / "secret.mp4")
+    with pytest.raises(UsageError, match=r": there are a\.mp4, c\.mp4, sub/b\.mp4$"):
+        file_below(roots, "list")
+    for number in range(10):
+        (first / f"clip{number}\n.mp4").write_bytes(b"clip")
+    with pytest.raises(UsageError, match=r": there are .*, and others$") as refused:
+        file_below(roots, "list")
+    assert str(refused.value).count(".mp4") == 10
+    assert "\n" not in str(refused.value)
+    for file in [*first.rglob("*.mp4"), *roots[1].glob("*.mp4")]:
+        file.unlink()
+    with pytest.raises(UsageError, match=r": there are no videos$"):
+        file_below(roots, "list")

@@ -38,8 +38,8 @@ Background = Annotated[
     bool,
     typer.Option(
         "--background",
-        help="Return when the server answers; it goes on until `dycoke serve stop`, or until "
-        "nobody has asked for --idle seconds (default: 900). `dycoke ask` and `batch` use it.",
+        help="Return when the server is ready. It runs until `dycoke serve stop`, or until no "
+        "request has come for --idle seconds (default: 900). `dycoke ask` and `batch` use it.",
         rich_help_panel=_SERVER,
     ),
 ]

@@ -69,15 +69,15 @@ class BatchView(View):
             self.note(f"Results: {display_name(str(out))}")
 
     def interrupted(self, out: Path | None) -> None:
-        """Say how far the run came, and how it goes on. Args: as of `finished`."""
+        """Say how many questions are done, and how to resume. Args: as of `finished`."""
         self.stop()
         if self._counts is None:  # the model wasn't loaded yet
             return
         done = f"{count(self._counts.done)} of {_of(self._counts.questions, 'question')} done"
         self.note(
-            f"{done}; another run would begin anew: with --out FILE it goes on"
+            f"{done}; the next run starts over: with --out FILE it would resume"
             if out is None
-            else f"{done} and in {display_name(str(out))}; the same command goes on from there"
+            else f"{done} (in {display_name(str(out))}); the same command resumes"
         )
 
     def _update_bar(self, counts: Counts, pace: _Pace) -> None:

@@ -57,8 +57,9 @@ def open_dataset(name: str, folder: Path | None = None, seed: int | None = None)
         drawn = seed is not None and name in NEW_VIDEOS
         dataset = _class(NEW_VIDEOS[name])(seed) if drawn else dataset_class()
     elif folder is None:
+        about = dataset_class.about
         raise UsageError(
-            f"{name} needs the folder of its files: --data DIR, with {dataset_class.about.needs}"
+            f"{name} needs the folder of its files: --data DIR, with {about.needs} ({about.source})"
         )
     else:
         dataset = dataset_class(folder, task)
