@@ -356,24 +356,28 @@ def test_what_the_text_says_of_rules() -> None:
         return fmean(values)
 
     merging = {"dycoke-plus", "prumerge", "prumerge+", "visionzip", "holitom", "flashvid",
-               "fastvid", "uniform-spatial, merged"}  # fmt: skip
+               "fastvid", "uniform-spatial, merged", "tome", "framefusion", "llava-scissor", "sttm",
+               "prunevid"}  # fmt: skip
     for retain in command.BUDGETS:
         errors_of = {row: mean(row, retain, "error") for row, of in by_row if of == retain}
-        assert len(errors_of) == 18
+        assert len(errors_of) == 24
         assert min(errors_of, key=errors_of.__getitem__) == "dycoke-plus"
         plain = {row: error for row, error in errors_of.items() if row not in merging}
         assert min(plain, key=plain.__getitem__) == "dycoke-plus, not merged"
+        assert errors_of["forestprune"] > errors_of["random"]
         for row in ("vidcom2", "v-cast", "dart", "prumerge"):
             assert errors_of[row] > errors_of["random"]
             assert mean(row, retain, "which") < mean("random", retain, "which")
             if row != "prumerge":
                 assert mean(row, retain, "changed") < mean("random", retain, "changed")
     changed = {row: mean(row, 0.05, "changed") for row, of in by_row if of == 0.05}
-    best = sorted(changed, key=changed.__getitem__)[-3:]
-    assert best == ["dycoke-plus", "dpp", "maxmin"]
+    best = sorted(changed, key=changed.__getitem__)[-4:]
+    assert best == ["dycoke-plus", "llava-scissor", "dpp", "maxmin"]
     assert mean("dycoke", None, "error") > mean("dycoke-plus", 0.25, "error")
     lossy = {row for row, of in by_row if of == 0.05 and mean(row, 0.05, "order") < 0.7}
-    assert lossy == {"uniform-frames", "evs"}
+    assert lossy == {"uniform-frames", "evs", "framefusion"}
+    behind = ("tome", "framefusion", "sttm", "forestprune")
+    assert all(mean(row, 0.05, "error") > mean("random", 0.05, "error") for row in behind)
 
 
 def test_the_command_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
