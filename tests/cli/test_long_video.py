@@ -133,7 +133,7 @@ def test_without_a_budget_what_fits_the_context_is_read() -> None:
 
 def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
     """Not only the first: 250 frames of 16 tokens don't, the last 100 do."""
-    run = run_here(*LONG, "--every", "25s", "--method", "none")
+    run = run_here(*WHOLE, "--every", "25s", "--method", "none")
     assert run.code == 0, run.err
     assert ["windows" in document for document in run.objects] == [True, True, False]
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.kernels import quantize as quantizing
+from dycoke_cli.models import from_pretrained
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_memory import weight_bytes
@@ -57,7 +58,8 @@ def int4() -> LoadedModel:
 def int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedModel]:
     """As on CUDA; elsewhere `--quantize int8` is ours."""
     with monkeypatch.context() as patch:
-        patch.setattr(load_module, "by_bitsandbytes", lambda *_: True)
+        for module in (from_pretrained, load_module):
+            patch.setattr(module, "by_bitsandbytes", lambda *_: True)
         yield load("mini", device="cpu", quantize="int8")
 
 
