@@ -31,7 +31,7 @@ from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.stock.quiet import silence_libraries
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.frame_windows import FrameWindow, window_size
+from dycoke_cli.video.frame_windows import WINDOW, FrameWindow
 from dycoke_cli.video.kept_frames import shape_alone
 
 UNIFORM = "uniform frames"
@@ -43,18 +43,17 @@ def sessions(loaded: LoadedModel, video: Any) -> Iterator[tuple[str, VideoSessio
     yield UNIFORM, VideoSession(loaded, read(video, Sampling(frames=frames)))
     whole = read(video, Sampling(fps=FPS))
     yield "all tokens", VideoSession(loaded, whole)
-    size = window_size(len(whole.frames))
     parts = [
-        FrameWindow(whole.frames[i : i + size], whole.resize)
-        for i in range(0, len(whole.frames), size)
+        FrameWindow(whole.frames[i : i + WINDOW], whole.resize)
+        for i in range(0, len(whole.frames), WINDOW)
     ]
     nothing = shape_alone(len(whole.frames), whole.frames.shape[1:3])
-    blank = replace(whole, frames=nothing, window=size)
+    blank = replace(whole, frames=nothing, window=WINDOW)
     limits: dict[str, dict[str, Any]] = {"pool": {"max_tokens": TOKENS}} | {
         f"cache, {rule}": {"cache_limit": CacheLimit(TOKENS, rule)} for rule in EVICTIONS
     }
     for row, limit in limits.items():
-        windowed = read_windows(loaded, BASELINE, blank, parts, size, **limit)
+        windowed = read_windows(loaded, BASELINE, blank, parts, WINDOW, **limit)
         yield row, VideoSession(loaded, blank, windowed=windowed)
 
 

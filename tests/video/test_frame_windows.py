@@ -14,13 +14,10 @@ from PIL import Image
 from dycoke_cli.video import Decoder, Sampling, read
 from dycoke_cli.video.clip import Clip
 from dycoke_cli.video.frame_windows import (
-    LEAST,
-    MOST,
-    MULTIPLE,
+    WINDOW,
     ClosedError,
     FrameWindow,
     WindowQueue,
-    window_size,
 )
 from dycoke_cli.video.kept_frames import Fit, KeptFrames, known
 from dycoke_cli.video.limits import Limits
@@ -135,11 +132,6 @@ def test_waiting_for_the_model_is_not_the_videos_time() -> None:
     assert len(clip.timestamps_s) == 30
 
 
-@pytest.mark.parametrize(
-    ("frames", "size"),
-    [(1, 32), (32, 32), (512, 32), (1024, 32), (1025, 40), (2048, 64), (3600, 64), (100_000, 64)],
-)
-def test_windows_grow_with_the_video(frames: int, size: int) -> None:
-    assert window_size(frames) == size
-    assert LEAST <= size <= MOST
-    assert size % MULTIPLE == 0
+def test_a_video_as_it_is_sampled_by_default_is_one_window() -> None:
+    assert not WindowQueue(WINDOW).several(Sampling().frames)
+    assert WINDOW % 8 == 0

@@ -17,7 +17,7 @@ from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import FrameWindow, WindowQueue, window_size
+from dycoke_cli.video.frame_windows import WINDOW, FrameWindow, WindowQueue
 from dycoke_cli.video.kept_frames import shape_alone
 from dycoke_cli.video.sampling import format_time
 
@@ -61,7 +61,7 @@ def windows_for(
                 raise
         else:
             return None
-    return WindowQueue(window_size(len(plans[0].times_s)))
+    return WindowQueue(WINDOW)
 
 
 def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
@@ -211,10 +211,10 @@ def read_clip_in_windows(
     Returns:
         What is left of the video, and its clip without frames.
     """
-    count, size = len(clip.frames), window_size(len(clip.frames))
-    planned = replace(clip, frames=shape_alone(count, clip.frames.shape[1:3]), window=size)
-    starts = range(0, count, size)
-    windows = (FrameWindow(clip.frames[start : start + size], clip.resize) for start in starts)
+    count = len(clip.frames)
+    planned = replace(clip, frames=shape_alone(count, clip.frames.shape[1:3]), window=WINDOW)
+    starts = range(0, count, WINDOW)
+    windows = (FrameWindow(clip.frames[start : start + WINDOW], clip.resize) for start in starts)
     windowed = _encoded(
         loaded,
         method,

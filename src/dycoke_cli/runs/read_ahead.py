@@ -23,7 +23,7 @@ from dycoke_cli.runs.jobs import Job
 from dycoke_cli.video import Clip, Plan, Sampling, read
 from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
-from dycoke_cli.video.frame_windows import WindowQueue, window_size
+from dycoke_cli.video.frame_windows import WINDOW, WindowQueue
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 
@@ -261,7 +261,7 @@ class ReadAhead:
                 admit=partial(self._wait_for_memory, decoder),
                 fitted=self._fit is not None,
             ) as opened:
-                windows = WindowQueue(window_size(len(opened.plan.times_s)))
+                windows = WindowQueue(WINDOW)
                 with self._changed:
                     if self._closing:
                         raise _ClosingError

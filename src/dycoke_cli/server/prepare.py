@@ -18,7 +18,7 @@ from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.task import Event, Task
-from dycoke_cli.video.frame_windows import window_size
+from dycoke_cli.video.frame_windows import WINDOW
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.sampling import Sampling
 
@@ -124,7 +124,7 @@ def prepare(
         seconds_read = time.perf_counter() - began
         if request.max_tokens is not None and digests:
             frames = len((clips if session is None else session.clips)[0].timestamps_s)
-            if frames > window_size(frames):
+            if frames > WINDOW:
                 methods = (bind(request.method, model.in_windows),)
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:

@@ -33,7 +33,7 @@ from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.version import __version__
-from dycoke_cli.video.frame_windows import window_size
+from dycoke_cli.video.frame_windows import WINDOW
 
 SCHEMA = "dycoke.estimate/1"
 
@@ -152,7 +152,7 @@ def estimate_cost(
             f"{source.name} can't be shown a video in windows: its processor reads all frames at "
             "once; leave out --max-tokens"
         )
-    if max_tokens is not None and frames > window_size(frames):
+    if max_tokens is not None and frames > WINDOW:
         traits = traits.in_windows
     method = bind(method, traits)
     answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)

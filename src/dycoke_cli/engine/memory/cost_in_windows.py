@@ -9,7 +9,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.video.frame_windows import window_size
+from dycoke_cli.video.frame_windows import WINDOW
 from dycoke_cli.video.kept_frames import WINDOWS_HELD
 
 
@@ -51,14 +51,13 @@ def in_windows(
     """
     length = answer.sizes.context
     room = max_tokens if length is None else length - answer.text(clip) - answer.max_new_tokens
-    size = window_size(frames)
-    count = math.ceil(frames / size)
-    encoded = min(clip.frames, math.ceil(size * clip.frames / frames))
+    count = math.ceil(frames / WINDOW)
+    encoded = min(clip.frames, math.ceil(WINDOW * clip.frames / frames))
     last = clip.frames - (count - 1) * encoded
     kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
     kept += method.kept_tokens(last, clip.per_frame)
     cap = max(1, min(max_tokens, room))
-    return ReadInWindows(count, size, replace(clip, frames=encoded), kept, cap)
+    return ReadInWindows(count, WINDOW, replace(clip, frames=encoded), kept, cap)
 
 
 def peak_in_windows(answer: CostModel, method: BoundMethod, video: ReadInWindows) -> int:
