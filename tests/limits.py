@@ -21,11 +21,12 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.resources import usable_cpus
+
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.runs.answering", "dycoke_cli.runs.local")
 
 TIERS = ("extended", "slow")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 _shared = 0.0
 """Seconds spent on fixtures that outlive their test."""
@@ -91,7 +92,7 @@ def pytest_runtest_makereport(
     spent = processor_time() - _shared - began
     # What an earlier test left running may end, and be waited for, only now: all that it ever spent
     # comes at once. More than all cores for as long as this test lasts isn't this test's.
-    spent = min(spent, (time.monotonic() - clock) * CORES)
+    spent = min(spent, (time.monotonic() - clock) * usable_cpus())
     limit = item.config.getoption("--cpu-limit")
     slow = item.get_closest_marker("slow")
     if call.when == "call" and report.passed and not slow and spent > limit:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -42,6 +42,9 @@ from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
+
+if TYPE_CHECKING:
+    import openai
 
 PATIENCE_S = 20.0
 BODY_LIMIT = 200_000
@@ -198,6 +201,13 @@ class Running:
             "POST", "/v1/chat/completions", body_of(question, url, **more)
         )
         return status, json.loads(body)
+
+    def client(self) -> openai.OpenAI:
+        """OpenAI's client of it, to be closed."""
+        import openai
+
+        url = f"http://127.0.0.1:{self.port}/v1"
+        return openai.OpenAI(base_url=url, api_key="none", max_retries=0)
 
     def metric(self, name: str) -> float:
         lines = self.request("GET", "/metrics")[2].decode().splitlines()

@@ -14,7 +14,7 @@ from dycoke_cli.models.prompts.tool_calls import ToolCall
 from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import Running, running
+from tests.server.pretended import running
 from tests.server.test_chat_request import read
 from tests.server.test_tools import FORM, TOOL
 
@@ -50,12 +50,7 @@ USER = {"role": "user", "content": "What?"}
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[openai.OpenAI]:
     """Its model answers with the question, which is an answer of the form here."""
     with running(monkeypatch, calls=FORM) as server:
-        yield client_of(server)
-
-
-def client_of(server: Running) -> openai.OpenAI:
-    url = f"http://127.0.0.1:{server.port}/v1"
-    return openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+        yield server.client()
 
 
 @pytest.mark.parametrize(

@@ -68,11 +68,10 @@ def test_a_stream(server: Running) -> None:
 
 def test_the_openai_client(server: Running) -> None:
     """Its defaults are accepted, and what it can't have is an error with the key's name."""
-    url = f"http://127.0.0.1:{server.port}/v1"
     message: Any = {"role": "user", "content": [
         {"type": "video_url", "video_url": {"url": VIDEO}}, {"type": "text", "text": "What?"}
     ]}  # fmt: skip
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    with server.client() as client:
 
         def ask(extra: dict[str, Any], **keys: Any) -> Any:
             create = client.chat.completions.create
@@ -455,8 +454,7 @@ def raw(server: Running, sent: bytes) -> bytes:
 
 
 def test_the_one_model(server: Running) -> None:
-    url = f"http://127.0.0.1:{server.port}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    with server.client() as client:
         assert client.models.retrieve("mini").id == "mini"
         with pytest.raises(openai.NotFoundError, match="the model mini alone"):
             client.models.retrieve("org/other")
@@ -551,8 +549,7 @@ def test_an_object_of_a_class_is_parsed(server: Running, stream: bool) -> None:
         "messages": [{"role": "user", "content": content}],
         "response_format": Star,
     }
-    url = f"http://127.0.0.1:{server.port}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    with server.client() as client:
         if stream:
             with client.chat.completions.stream(**request) as events:
                 reply = events.get_final_completion()

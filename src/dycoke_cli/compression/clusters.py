@@ -1,7 +1,8 @@
-"""Clusters of visual tokens: their centers by density, and means of those that are merged."""
+"""Clusters of visual tokens: centers by density, groups by links, means of what is merged."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import top
@@ -98,3 +99,43 @@ def means(
     # A product: adding by index has no fixed order on GPUs, and rounding would depend on it.
     sums = torch.cat([some.to(tokens) @ tokens for some in member.split(ROWS)])
     return sums / counts.clamp(min=1)[:, None], counts
+
+
+class LinkedGroups:
+    """Tokens that are linked pair by pair, each group named by its first one.
+
+    Args:
+        first: of each token the first one of its group, before any link.
+    """
+
+    def __init__(self, first: Iterable[int]) -> None:
+        self._above = [*first]
+        self._count = sum(above == token for token, above in enumerate(self._above))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def unite(self, pairs: Iterable[Sequence[int]], least: int = 1) -> None:
+        """Unite the groups of pairs one after the other, until so few groups are left."""
+        for pair in pairs:
+            if self._count == least:
+                return
+            one, other = map(self._leader, pair)
+            if one != other:
+                self._above[max(one, other)] = min(one, other)
+                self._count -= 1
+
+    def of_each(self) -> list[int]:
+        """Of each token the first one of its group."""
+        return [self._leader(token) for token in range(len(self._above))]
+
+    def leaders(self) -> list[int]:
+        """The first token of each group, ascending."""
+        return [token for token, above in enumerate(self._above) if token == above]
+
+    def _leader(self, token: int) -> int:
+        above = self._above
+        while above[token] != token:
+            above[token] = above[above[token]]
+            token = above[token]
+        return token

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dycoke_cli.compression.clusters import means
+from dycoke_cli.compression.clusters import LinkedGroups, means
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.compression.similarity import ROWS, wide
@@ -126,21 +126,14 @@ class Graph:
         import torch
 
         parts, size, _ = self.tokens.shape
-        parents = [*range(parts * size)]
-
-        def root(token: int) -> int:
-            while parents[token] != token:
-                parents[token] = parents[parents[token]]
-                token = parents[token]
-            return token
-
-        for _, one, other in self.forest[:edges]:
-            parents[root(other)] = root(one)
+        groups = LinkedGroups(range(parts * size))
+        groups.unite(ends for _, *ends in self.forest[:edges])
+        leaders = groups.of_each()
         neighbors = (self.alike > threshold).sum(-1).flatten()
         by_neighbors = neighbors.argsort(descending=True, stable=True).tolist()
-        places = {root(token): token for token in reversed(by_neighbors)}
+        places = {leaders[token]: token for token in reversed(by_neighbors)}
         device = self.tokens.device
-        place = torch.tensor([places[root(token)] for token in parents], device=device)
+        place = torch.tensor([places[leader] for leader in leaders], device=device)
         sizes = place.bincount(minlength=parts * size)
         at = sizes.nonzero().flatten()
         each = torch.arange(parts * size, device=device).view(parts, size, 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from dycoke_cli.compression.clusters import LinkedGroups
 from dycoke_cli.compression.grid import sides
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
@@ -68,7 +68,7 @@ class STTM(MergingTokens):
         tau = bisect_left(range(101), count, key=lambda hundredth: self._left(tree, hundredth))
         nodes = tree.nodes(tau / 100)
         order = nodes.alike.argsort(descending=True, stable=True)
-        groups = _Groups(nodes.node)
+        groups = LinkedGroups(nodes.node.tolist())
         groups.unite(nodes.pairs[order].tolist(), count)
         merged = tree.means(features, nodes, groups)
         if len(groups) > count:
@@ -82,7 +82,7 @@ class STTM(MergingTokens):
     def _left(self, tree: _Tree, hundredth: int) -> int:
         """How many tokens are left at a τ, in hundredths."""
         nodes = tree.nodes(hundredth / 100)
-        groups = _Groups(nodes.node)
+        groups = LinkedGroups(nodes.node.tolist())
         groups.unite(nodes.pairs[nodes.alike >= self.merge_threshold].tolist())
         return len(groups)
 
@@ -158,7 +158,7 @@ class _Tree:
         pairs = torch.stack([node[:-1][at], node[1:][at]], dim=-1)
         return _Nodes(node.flatten(), self.cells[level, position], pairs, alike[at])
 
-    def means(self, features: torch.Tensor, nodes: _Nodes, groups: _Groups) -> torch.Tensor:
+    def means(self, features: torch.Tensor, nodes: _Nodes, groups: LinkedGroups) -> torch.Tensor:
         """The mean of each group's nodes, `[G, D]`, in the widest dtype, by rising leader."""
         import torch
 
@@ -179,46 +179,6 @@ class _Tree:
             sums[here] += member @ (self.pooling[nodes.index[number, at]] @ wide(frame))
             counts[here] += member.sum(-1, keepdim=True)
         return sums / counts
-
-
-class _Groups:
-    """Nodes that are linked, each group named by its first token.
-
-    Args:
-        node: `[F*N]`, int64: see `_Nodes`.
-    """
-
-    def __init__(self, node: torch.Tensor) -> None:
-        self._above = node.tolist()
-        self._count = sum(above == token for token, above in enumerate(self._above))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def unite(self, pairs: Iterable[Sequence[int]], least: int = 1) -> None:
-        """Unite the groups of pairs one after the other, until so few groups are left."""
-        for pair in pairs:
-            if self._count == least:
-                return
-            one, other = map(self._leader, pair)
-            if one != other:
-                self._above[max(one, other)] = min(one, other)
-                self._count -= 1
-
-    def of_each(self) -> list[int]:
-        """Of each token the first one of its group."""
-        return [self._leader(token) for token in range(len(self._above))]
-
-    def leaders(self) -> list[int]:
-        """The first token of each group, ascending."""
-        return [token for token, above in enumerate(self._above) if token == above]
-
-    def _leader(self, token: int) -> int:
-        above = self._above
-        while above[token] != token:
-            above[token] = above[above[token]]
-            token = above[token]
-        return token
 
 
 def quadtree(per_frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

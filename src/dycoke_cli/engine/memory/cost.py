@@ -227,7 +227,7 @@ def estimate_cost(
 def _reported(video: ReadInWindows, method: BoundMethod, traits: ModelTraits) -> Windows:
     """The windows as an answer reports them."""
     positions = method.parameters().get("positions", traits.defaults["positions"])
-    return Windows(video.count, video.size, video.kept, video.cap, positions)
+    return Windows(video.count, WINDOW, video.kept, video.cap, positions)
 
 
 def clip_tokens(

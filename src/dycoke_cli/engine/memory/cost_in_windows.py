@@ -19,14 +19,12 @@ class ReadInWindows:
 
     Args:
         count: windows.
-        size: frames per window, as they are sampled.
         clip: the tokens of one window, with the text of the whole prompt.
         kept: visual tokens that all windows keep.
         cap: visual tokens that are read at most.
     """
 
     count: int
-    size: int
     clip: ClipTokens
     kept: int
     cap: int
@@ -57,7 +55,7 @@ def in_windows(
     kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
     kept += method.kept_tokens(last, clip.per_frame)
     cap = max(1, min(max_tokens, room))
-    return ReadInWindows(count, WINDOW, replace(clip, frames=encoded), kept, cap)
+    return ReadInWindows(count, replace(clip, frames=encoded), kept, cap)
 
 
 def peak_in_windows(answer: CostModel, method: BoundMethod, video: ReadInWindows) -> int:
