@@ -103,3 +103,20 @@ def test_each_extended_test_is_in_one_part(pytester: pytest.Pytester, monkeypatc
         assert 1 < len(passed) < 21
         seen += [name for name in passed if "test_always" not in name]
     assert len(seen) == len({*seen}) == 20
+
+
+ELSEWHERE = """
+import psutil, pytest
+
+@pytest.fixture
+def system(tmp_path, monkeypatch): monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+
+def test_with_other_files(system): pass
+"""
+
+
+def test_the_files_of_the_system_may_be_replaced(pytester: pytest.Pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makepyfile(ELSEWHERE)
+    found = pytester.runpytest_subprocess("-p", "tests.limits", "-p", "no:cacheprovider")
+    found.assert_outcomes(passed=1)
