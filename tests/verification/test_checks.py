@@ -40,6 +40,7 @@ def session_of(family: str, frames: int = 6, dtype: torch.dtype = torch.float64)
     return VideoSession(loaded, clip(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
     # One that prunes at all positions, and one that can only merge.
