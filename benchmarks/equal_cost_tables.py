@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.cells import Document, Row, baseline, by_spec, correct, difference, head, line
-from benchmarks.rival_tables import OWN
+from benchmarks.comparison_tables import OWN
 
 BUDGETS = (0.25, 0.1)
 FEWER = "uniform-frames"

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks.comparison_tables import DOWNSAMPLED, OWN, PROPORTIONAL
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
-from benchmarks.rival_tables import DOWNSAMPLED, OWN, PROPORTIONAL
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.method_row import KeptRow

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.comparison_tables import ahead_section, by_kind_section, fair_section
 from benchmarks.equal_cost_tables import (
     equal_cost_by_kind,
     equal_cost_sentence,
@@ -49,7 +50,6 @@ from benchmarks.method_tables import (
 )
 from benchmarks.page import ROOT, put
 from benchmarks.raw_answers import SUFFIX, read_answers
-from benchmarks.rival_tables import ahead_section, by_kind_section, fair_section
 from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
 from dycoke_cli.cli.plots.plot_style import write_figure
@@ -68,8 +68,8 @@ SEEDS, KEPT_SEED = (2, 3, 4), 2
 """Of the models of `make tokens-64` that the table of seeds is of, and of the one whose weights are
 kept: the recipe's own, chosen before any was asked about compression."""
 LEAST_CORRECT = 0.8
-"""The model of the most tokens per frame that knows so much without compression stands first: by
-the validation split, where it was asked on that (`knows`)."""
+"""Baseline accuracy from which the model with the most tokens per frame comes first in tables; on
+the validation split where that was measured (`knows`)."""
 TRAINED = {
     SHIPPED: "trained in part with dropped tokens and frames",
     "control": "trained on from an earlier version without either",
@@ -222,7 +222,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
     if merged := {name: (full[name], int8[name]) for name in full if name in int8}:
         under_it = under([one for one, _ in merged.values()])
         texts["methods-int8"] = f"{int8_table(merged)}\n\n{under_it}"
-    texts |= _of_rivals(of_run("fair"), of_run("choice"), of_run("whole"))
+    texts |= _comparisons(of_run("fair"), of_run("choice"), of_run("whole"))
     if with_and_without := [*of_run("fair").values(), *of_run("validation").values()]:
         texts["methods-merging"] = merging(with_and_without)
     for prefix in ("frames-", "plus-frames-"):
@@ -257,7 +257,7 @@ def _settings_of(
     ]
 
 
-def _of_rivals(
+def _comparisons(
     fair: Mapping[str, Document], choice: Mapping[str, Document], whole: Mapping[str, Document]
 ) -> dict[str, str]:
     """The sections about methods on equal terms, each of the first model that was measured."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from benchmarks.cells import Document, Row, baseline, by_spec, correct, difference, percent, points
+from benchmarks.comparison_tables import OWN, label
 from benchmarks.method_choice import AT, CANDIDATES
-from benchmarks.rival_tables import OWN, label
 
 LAYERS = 10
 """Of the language model in the bundled model and in those trained from it."""

@@ -20,8 +20,8 @@ from benchmarks.cells import (
     moved,
     percent,
 )
+from benchmarks.comparison_tables import PROPORTIONAL, label
 from benchmarks.method_sentences import LAYERS
-from benchmarks.rival_tables import PROPORTIONAL, label
 
 CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame"}
 """Rows that aren't of a method, by their name."""

@@ -22,12 +22,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks import method_choice, shapes
+from benchmarks.comparison_tables import PROPORTIONAL
 from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, RawRow, read_answers
-from benchmarks.rival_tables import PROPORTIONAL
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
@@ -63,7 +63,7 @@ POSITIONS = ("kept", "renumbered")
 STAGES = ("llm", "vision")
 CONTROLS = ["no-video", "one-frame"]
 NEAREST = tuple(f"{name}:merge_dropped=true" for name in ("uniform-spatial", "dpp", "maxmin"))
-"""Of the rivals to which merging was added, those that came nearest."""
+"""Of the other methods with merging added, those nearest to dycoke-plus."""
 UNDECIDED = (
     "evs:merge_dropped=true",
     "vidcom2:merge_dropped=true",
@@ -73,8 +73,8 @@ UNDECIDED = (
     "fastvid",
     "earlytom",
 )
-"""Rivals that merge, or were told to, which `whole` hasn't and `fair`'s 60 videos don't tell from
-dycoke-plus at a quarter: it is ahead by less than two standard errors."""
+"""Other methods with merging, not in `whole`, that `fair`'s 60 videos can't distinguish from
+dycoke-plus at a quarter: its lead is below two standard errors."""
 OTHER_MODELS = ("knows", "choice", "whole", "fair", "near", "int8", "budgets", "positions")
 """The tables of another checkpoint, the rows asked of all videos first."""
 
@@ -200,7 +200,7 @@ def int8() -> list[Run]:
 
 
 def knows() -> list[Run]:
-    """What the model answers without compression, by which it is decided whether it stands first.
+    """The baseline, which decides whether the model comes first in the tables.
 
     On the validation split, so that the test split decides nothing.
     """
@@ -295,7 +295,7 @@ def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 
 
 def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Proportional attention of our method, and of the nearest rivals.
+    """Proportional attention with our method and with the nearest others.
 
     Args:
         settings: see `whole`.

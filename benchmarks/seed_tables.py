@@ -20,7 +20,7 @@ from benchmarks.cells import (
     percent,
     points,
 )
-from benchmarks.rival_tables import label
+from benchmarks.comparison_tables import label
 
 
 def seeds_table(documents: Mapping[str, Document]) -> str:

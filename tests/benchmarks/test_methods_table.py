@@ -244,7 +244,7 @@ def test_proportional_attention_against_all_others(
     assert "`dycoke-plus`" in lines
 
 
-def test_rivals_on_equal_terms(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+def test_methods_on_equal_terms(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     document = models["shipped"]["fair"]
     rows, ahead = rows_of(document), document["ahead"]
     headings, lines = table_of(pages["methods-fair"])
@@ -282,7 +282,7 @@ def test_by_kind_of_question(measured: Path, models: Mapping[str, Any], pages: A
     assert small.startswith("| `downsample` | 25 % |  |  | ")
 
 
-def test_the_model_with_most_tokens_stands_first_if_it_knows_enough(
+def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
     measured: Path, tmp_path: Path
 ) -> None:
     raw = read_answers(measured / "data" / "shipped" / "whole.jsonl.xz")

@@ -71,7 +71,7 @@ def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[st
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_the_nearest_rivals_are_those_that_few_videos_dont_tell_apart(
+def test_the_nearest_methods_are_those_that_few_videos_dont_tell_apart(
     models: Mapping[str, Mapping[str, Any]],
 ) -> None:
     fair, whole, nearest = (models["tokens-64"][name] for name in ("fair", "whole", "near"))
