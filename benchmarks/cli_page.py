@@ -25,7 +25,7 @@ from dycoke_cli.errors import DycokeError
 PAGE = ROOT / "docs" / "reference.md"
 _SIGNALS = (
     (129, "Hung up (SIGHUP)."),
-    (141, "The reader of stdout left (SIGPIPE), as in `| head`."),
+    (141, "The reader closed stdout (SIGPIPE), as in `| head`."),
     (143, "Terminated (SIGTERM)."),
 )
 

@@ -116,7 +116,7 @@ def by_kind_section(document: Mapping[str, Any]) -> str:
 def ahead_section(document: Mapping[str, Any]) -> str:
     """The methods that ours isn't clearly ahead of, at each budget."""
     rows = {row["spec"]: row for row in document["rows"]}
-    told = [f"On `{document['name']}`, every other method alone and with merging:"]
+    told = [f"On `{document['name']}`, every other method was compared alone and with merging."]
     for budget in sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True):
         pairs = {
             label(spec): pair
@@ -129,12 +129,12 @@ def ahead_section(document: Mapping[str, Any]) -> str:
             if pair["difference"] < 2 * (pair["difference_error"] or 0)
         ]
         clear = len(pairs) - len(level)
-        but = f", and not of {', '.join(level)}" if level else ""
+        but = f" Its lead is smaller over {', '.join(level)}." if level else ""
         told.append(
-            f"at {percent(budget)} kept `{OWN}` is ahead of {clear} of {len(pairs)} by two "
-            f"standard errors{but}."
+            f"At {percent(budget)} kept, `{OWN}` leads {clear} of {len(pairs)} by two standard "
+            f"errors or more.{but}"
         )
-    return f"{told[0]} {'; '.join(one.rstrip('.') for one in told[1:])}."
+    return " ".join(told)
 
 
 def _budgeted(rows: Mapping[str, Row]) -> list[Row]:

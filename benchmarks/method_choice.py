@@ -20,9 +20,9 @@ TABLE = "choice"
 AT = 0.25
 """The budget at which is chosen, for all."""
 CHOSEN = (
-    "As many settings of each method were tried on the same validation videos, at 25 % kept; of "
-    "equally good ones the default stays. Methods that aren't named have nothing to set, or are "
-    "newer than these answers."
+    "The same number of settings per method was tried on the same validation videos, at 25 % kept; "
+    "a tie keeps the default. Methods that aren't named have no such parameter, or are newer than "
+    "these answers."
 )
 """What stands above the candidates."""
 CANDIDATES: dict[str, tuple[str, ...]] = {

@@ -71,16 +71,16 @@ LEAST_CORRECT = 0.8
 """Baseline accuracy from which the model with the most tokens per frame comes first in tables; on
 the validation split where that was measured (`knows`)."""
 TRAINED = {
-    SHIPPED: "trained in part with dropped tokens and frames",
-    "control": "trained on from an earlier version without either",
-    "tokens-64": "the shipped one, trained on with larger frames and nothing dropped; its weights "
-    "weren't kept",
+    SHIPPED: "trained partly with token and frame dropout",
+    "control": "trained further from an earlier version, without dropout",
+    "tokens-64": "the bundled model trained further, with larger frames and no dropout; its "
+    "weights weren't kept",
     **{
         f"tokens-64-seed-{seed}": "trained by the recipe of `tokens-64` (600 steps on an H100)"
         + (", kept (`make tokens-64-kept`)" if seed == KEPT_SEED else "")
         for seed in SEEDS
     },
-    "36-tokens": "the shipped weights with interpolated places, not trained on",
+    "36-tokens": "the shipped weights with interpolated positions, not trained further",
 }
 """What each model saw, for under its tables."""
 AT = 0.25

@@ -126,8 +126,8 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
     lines += [
         "",
         f"{TUNE_DRAWS} draws a row from {len(tuned)} validation videos, {len(settings)} settings "
-        f"({', '.join(f'`{row}`' for row in settings)}); accuracy on the test split, of which "
-        f"nothing is chosen ({len(raw.items)} questions, full {100 * full:.1f} %). The cheapest "
+        f"({', '.join(f'`{row}`' for row in settings)}); accuracy on the test split, which no "
+        f"choice used ({len(raw.items)} questions, full {100 * full:.1f} %). The cheapest "
         f"setting within 2 points, known from those labels, is `{best}` ({100 * costs[best]:.0f} % "
         "of the tokens read).",
     ]
@@ -295,8 +295,8 @@ def _guard_table(videos: Videos, test: Videos, guards: Sequence[Guarded]) -> str
         "",
         f"{GUARD_DRAWS} draws a row from {len(videos)} validation videos, checked on those not "
         f"drawn, and on {len(test)} videos of the test split; a draw without a threshold keeps all "
-        "tokens, and holds. Both are samples as well: they pass the bound now and then where the "
-        f"true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct.",
+        "tokens, so it holds. Both sets are samples, so they sometimes exceed the bound although "
+        f"the true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct.",
     ]
     return "\n".join(lines)
 

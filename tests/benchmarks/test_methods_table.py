@@ -302,7 +302,7 @@ def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
     assert table_of(pages["methods-one"])[0] == [
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
-    assert "`tokens-64`: 64 tokens per frame, the shipped one, trained on" in pages["methods-one"]
+    assert "`tokens-64`: 64 tokens per frame, the bundled model trained" in pages["methods-one"]
     assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)

@@ -107,13 +107,13 @@ def page(record: Record, subjects: Sequence[Subject], where: str) -> str:
     seconds = sum(block.seconds for block in blocks)
     return "\n".join(
         [
-            f"**{cases:,} cases**, of which {sum(b.answered for b in blocks):,} were answered, "
-            f"{sum(b.refused for b in blocks):,} ended in one sentence, and {found:,} otherwise. "
-            f"They took {seconds / 60:.0f} minutes of one processor; a case may take "
-            f"{PROCESSOR_S:g} s of it and {MEMORY_MIB} MiB of memory. {where} Code of "
+            f"**{cases:,} cases**: {sum(b.answered for b in blocks):,} were answered, "
+            f"{sum(b.refused for b in blocks):,} ended in a one-line error, and {found:,} are "
+            f"findings. They took {seconds / 60:.0f} minutes of CPU time. The limits of a case are "
+            f"{PROCESSOR_S:g} s of CPU time and {MEMORY_MIB} MiB of memory. {where} Code of "
             f"{commits}.",
             "",
-            "| input | | cases | answered | a sentence | otherwise | worst s | worst MiB |",
+            "| input | | cases | answered | one-line error | finding | worst s | worst MiB |",
             "|---|---|--:|--:|--:|--:|--:|--:|",
             *rows,
             "",

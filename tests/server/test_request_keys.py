@@ -213,7 +213,7 @@ def test_a_system_message_behind_the_last_answer() -> None:
 
 def tables() -> str:
     """The tables of docs/serve.md, from the code."""
-    lines = ["| object | done |", "|---|---|"]
+    lines = ["| object | supported keys |", "|---|---|"]
     values: dict[str, list[str]] = defaultdict(list)
     harmless: list[str] = []
     for keys in (*ALL, *ALL_OF_RESPONSES):
@@ -224,8 +224,8 @@ def tables() -> str:
             shown = " ".join(f"`{json.dumps(value)}`" for value in neutral)
             values[shown or "`null` only"].append(_named(name, key))
         harmless += [_named(name, key) for key in keys.unused]
-    lines += ["", "| ignored as harmless, with any value |", "|---|", f"| {_listed(harmless)} |"]
-    lines += ["", "| value | refused with every other value, but for `null` |", "|---|---|"]
+    lines += ["", "| ignored, with any value |", "|---|", f"| {_listed(harmless)} |"]
+    lines += ["", "| only value | keys that accept only this value, or `null` |", "|---|---|"]
     lines += [f"| {value} | {_listed(keys)} |" for value, keys in sorted(values.items())]
     return "\n".join(lines)
 
