@@ -22,8 +22,8 @@ tower encodes 39 %."""
 
 MERGE_STAGE = Param(
     "Where tokens are dropped: before the language model (llm), or partly in the vision tower "
-    "(vision; faster, a little less accurate). There it is all that dycoke drops, or about six in "
-    "ten for a method with a budget."
+    "(vision; faster, a little less accurate). In the tower dycoke drops all of its tokens, "
+    "a method with a budget about six in ten."
 )
 MergeStage = Literal["llm", "vision"]
 

@@ -35,7 +35,7 @@ class TokenBudget:
         int | None,
         Param(
             "Maximum visual tokens that the language model reads. The video is read in windows, so "
-            "that its memory hardly grows with its length; what they keep is thinned to that.",
+            "memory hardly grows with its length; the tokens of all windows are thinned to this.",
             at_least=1,
             default="no limit; what fits the model's context, if all that is kept doesn't",
         ),

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 PROPORTIONAL = Param(
-    "Proportional attention: the logarithm of how many tokens a merged token stands for is added "
-    "to its attention logits, in every layer, so that it is attended to like that many equal "
-    "tokens. Not with FlashAttention.",
+    "Proportional attention: add log n to the attention logits of a merged token that represents n "
+    "tokens, in every layer, so that it weighs as much as n equal tokens. Not with FlashAttention.",
     before=False,
 )
 

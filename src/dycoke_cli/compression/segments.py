@@ -47,7 +47,7 @@ class SegmentBySegment(MergingTokens):
     segment_threshold: Annotated[
         float, Param("Frames less similar than this are in different segments.", at_least=-1, to=1)
     ] = 0.9
-    min_segments: Annotated[int, Param("Segments of a video, at least.", at_least=1)] = 8
+    min_segments: Annotated[int, Param("Minimum number of segments of a video.", at_least=1)] = 8
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """What `kept_of_segment` keeps of each."""

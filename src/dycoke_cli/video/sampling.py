@@ -102,8 +102,8 @@ class Sampling:
     max_frames: Annotated[
         int | None,
         Param(
-            "With parameter fps: maximum number of frames; of a longer video so many are sampled, "
-            "evenly spaced.",
+            "With parameter fps: maximum number of frames; longer videos are sampled at fewer "
+            "frames per second.",
             at_least=1,
             default="no limit",
         ),

@@ -71,7 +71,7 @@ Out = Annotated[
         "--out",
         metavar="FILE",
         help="File for the answers: JSON Lines, or a table if its name ends in .csv. The same "
-        "command again resumes; what the file holds isn't asked again. Default: stdout.",
+        "command resumes: questions that the file answers aren't asked again. Default: stdout.",
         show_default=False,
     ),
 ]

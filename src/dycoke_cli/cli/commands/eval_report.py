@@ -85,8 +85,8 @@ def report(
         dycoke eval report shard1 shard2 --format markdown
         dycoke eval report small large --plot accuracy.svg
 
-    Several runs are put together: those of one benchmark, asked under the same conditions, of one
-    model or of several. Of an answer that two of them have, the newer counts.
+    Several runs of one benchmark under the same conditions are combined, of one model or several.
+    If two of them answer the same question, the newer answer counts.
     """
     aliases = {"json": as_json, "markdown": markdown, "csv": csv}
     forms = {f"--{name}": name for name, given in aliases.items() if given}

@@ -38,7 +38,7 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="NAME[:PARAMETER=X,…]",
-        help="The method that is shown beside it, as in --method.",
+        help="Second method to show, as in --method.",
         rich_help_panel=PANEL,
     ),
 ]

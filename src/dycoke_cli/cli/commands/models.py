@@ -105,8 +105,8 @@ def list_models(
         dycoke models list qwen --downloaded --json
         dycoke models list --family qwen2_5_vl | cut -f 1,2
 
-    On a terminal a table, which begins with the bundled model, the default, those that are
-    downloaded and those that fit; elsewhere tab-separated values of all, with a header.
+    On a terminal: a table that begins with the bundled model, the default, downloaded models and
+    those that fit. In a pipe: tab-separated values of all models, with a header.
     """
     # Imported late, as in the other commands: help and completion need the flags alone.
     from dycoke_cli.answer.json_schema import to_dict
@@ -213,8 +213,8 @@ def info(
         typer.Option(
             metavar="N",
             min=1,
-            help="What an answer about N frames of 1280 × 720 would cost in tokens, memory and "
-            "FLOPs, in place of what is known of the model.",
+            help="Show instead the cost of an answer about N frames of 1280 × 720: tokens, memory "
+            "and FLOPs.",
             show_default=False,
         ),
     ] = None,

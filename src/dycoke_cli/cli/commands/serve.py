@@ -47,8 +47,8 @@ Host = Annotated[
     str,
     typer.Option(
         metavar="HOST",
-        help="Where to listen. Other machines can ask only if it isn't this machine alone, which "
-        "needs an API key in the environment variable DYCOKE_API_KEY.",
+        help="Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key "
+        "in the environment variable DYCOKE_API_KEY.",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -80,7 +80,7 @@ Idle = Annotated[
     typer.Option(
         metavar="SECONDS",
         min=1,
-        help="Unload the model when nobody has asked for so long; the next request loads it again. "
+        help="Unload the model after so long without a request; the next one loads it again. "
         "With --background the server ends. Default: never.",
         show_default=False,
         rich_help_panel=_SERVER,
@@ -100,7 +100,7 @@ Queue = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="Requests that may wait or be answered at once; more are told to come back (429).",
+        help="Requests that may wait or be answered at once; others get status 429.",
         rich_help_panel=_LIMITS,
     ),
 ]
@@ -160,8 +160,8 @@ def serve(
         dycoke serve --model qwen2.5-vl-3b --port 9000 --media-root /data/videos
         dycoke serve --background --idle 600
 
-    The flags of model, frames, method and generation are what a request gets that says nothing
-    else. docs/serve.md has the requests. Ctrl-C ends it.
+    The flags of model, frames, method and generation are the defaults of a request. docs/serve.md
+    has the requests. Ctrl-C ends the server.
     """
     if action == "stop":
         from dycoke_cli.server.local.client import stop_running

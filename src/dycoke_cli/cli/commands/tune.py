@@ -70,13 +70,13 @@ Minutes = Annotated[
 ]
 Save = Annotated[
     bool,
-    typer.Option("--save", help="Use what is chosen for this model where no --method is given."),
+    typer.Option("--save", help="Use the choice for this model if no --method is given."),
 ]
 Export = Annotated[
     bool,
     typer.Option(
         "--export",
-        help="Print what a checkpoint's config.json can say of it, instead of the table.",
+        help="Print the choice as an entry for config.json, instead of the table.",
         rich_help_panel="Output",
     ),
 ]
@@ -136,8 +136,8 @@ def tune(
         dycoke tune *.mp4 --model qwen2.5-vl-3b --target 0.95 --json
         dycoke tune clips --questions questions.txt --yes-no
 
-    Answers are compared with the uncompressed model's own: agreement isn't accuracy. What is
-    chosen answers with --method auto; --guard keeps a bound on changed answers.
+    Answers are compared with the uncompressed model's own: agreement isn't accuracy.
+    --method auto uses the choice; --guard bounds the fraction of changed answers.
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.models.families import CHECKPOINT_KEY

@@ -71,14 +71,14 @@ class WatchFlags:
         ),
     ] = None
     changes: Annotated[
-        bool, typer.Option("--changes", help="Print an answer only where it changes.")
+        bool, typer.Option("--changes", help="Print an answer only if it changes.")
     ] = False
     timeout: Annotated[
         str | None,
         typer.Option(
             "--timeout",
             metavar="TIME",
-            help="End where nothing new comes for so long. Default: 30s; of a folder no end.",
+            help="End if nothing new arrives for so long. Default: 30s; for a folder, never.",
             show_default=False,
             rich_help_panel=_SOURCE,
         ),

@@ -55,7 +55,7 @@ GuardMean = Annotated[
     typer.Option(
         "--guard-mean",
         metavar="RISK",
-        help="The weaker promise, for fewer videos: --guard on average only.",
+        help="Like --guard, but only on average over samples of videos; needs fewer videos.",
         rich_help_panel=PANEL,
         show_default=False,
     ),

@@ -53,12 +53,12 @@ class FastVID(SegmentBySegment):
     anchor_every: Annotated[
         int,
         Param(
-            "Every how many frames of a segment one is an anchor, into which others are merged.",
+            "Frames of a segment per anchor; the others are merged into the anchors.",
             at_least=1,
         ),
     ] = 4
     anchor_weight: Annotated[
-        float, Param("β, how much of a merged token is itself.", at_least=0, to=1)
+        float, Param("β, weight of a merged token's own features.", at_least=0, to=1)
     ] = 0.6
 
     def kept_of_segment(
