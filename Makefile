@@ -4,6 +4,8 @@
 # make test-all    the same and the extended ones (an hour): Ray, the wheel, training, lmms-eval, rehearsals of
 #               the tools, whole runs of commands, all pairs of parameters; PART=2/6: one in six of those
 # make test-processors  what depends on the processor, as on one without bfloat16 (a minute on two cores)
+# make test-browser  the pages that are written or served, in Chromium (needs the system's chromium or Chrome;
+#               installs Playwright; a minute on two cores)
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
@@ -56,8 +58,8 @@
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
 #               here with the newest and the oldest release of everything (minutes); nothing is uploaded
 # make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB, 5
-#               min), through LLM and `vllm serve`: 8 min on two busy cores; not part of CI. Skipped,
-#               saying so, where that build can't be had
+#               min), through LLM and `vllm serve`: 8 min on two busy cores; CI runs it each night.
+#               Skipped, saying so, where that build can't be had
 # make clean    remove what builds and tests left behind (not .venv)
 
 PYTHON ?= python3
@@ -85,6 +87,9 @@ BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.p
 	tests/models/test_load_memory.py tests/models/test_devices.py tests/runs/test_faster_flags.py \
 	tests/cli/commands/test_doctor.py tests/benchmarks/test_kernels.py
 
+# Tests of pages, as a browser shows them.
+IN_A_BROWSER := tests/inspect/test_browser.py tests/server/test_browser.py
+
 # One more than there are cores, each on one thread: tests of servers and interrupts wait as often as they
 # compute, and tiny models gain nothing from more threads. Sources are compiled once, and not by each of some
 # hundred processes.
@@ -92,7 +97,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-quick lint bench bench-full peers gpu tables methods docs site pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-browser test-quick lint bench bench-full peers gpu tables methods docs site pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -110,6 +115,11 @@ test-all: $(INSTALLED)
 test-processors: $(INSTALLED)
 	$(PYTEST) -p tests.processors --processor unpacked -m "not slow" --cpu-limit=10 $(BY_PROCESSOR)
 	$(PYTEST) -p tests.processors --processor emulated -m "not slow" --cpu-limit=10 $(BY_PROCESSOR)
+
+# Where Playwright or a browser can't be had, the tests are skipped, and a sentence says so.
+test-browser: $(INSTALLED)
+	-$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt playwright
+	$(PYTEST) -rs --cpu-limit=10 $(IN_A_BROWSER)
 
 # Each file on one worker: its share of the time is counted there.
 test-quick: $(INSTALLED)
