@@ -260,10 +260,10 @@ clean:
 	find src tests benchmarks training plugins -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installs what is named into .venv: with uv where it is, else (or where uv fails) with pip, whose lines
-# are shown as one on a terminal.
+# are shown as one on a terminal. Neither compiles sources that may never be imported.
 LINE = if [ -t 1 ]; then while IFS= read -r line; do printf "\r\033[K%.72s" "$$line"; done; \
 	printf "\r\033[K"; else cat >/dev/null; fi
-with_pip = $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt $(1) | { $(LINE); }
+with_pip = $(BIN)/pip install --no-compile --disable-pip-version-check --constraint constraints.txt $(1) | { $(LINE); }
 with_uv = $(UV) pip install --python $(BIN)/python --constraint constraints.txt $(1)
 install = { $(if $(UV),$(with_uv) || )$(with_pip); }
 
