@@ -50,8 +50,8 @@ function showServer({ model, domain, methods, method, frames, most_frames, most_
   document.title = "dycoke serve";
   document.getElementById("title").textContent = "Ask about a video";
   document.getElementById("about").textContent =
-    `${model ? `${model} answers` : "The model of this server answers"}, under one or two methods; ` +
-    "what each of them kept of the video is shown with the answer." +
+    `${model ? `The model ${model}` : "The model of this server"} answers, with one or two methods. ` +
+    "The page also shows what each method kept of the video." +
     (domain ? ` This model only knows ${domain}: it can't answer about other videos.` : "");
   main.append(template("of-server"));
   const at = (id) => document.getElementById(id);
