@@ -120,7 +120,7 @@ def test_a_record_resumes_and_knows_its_code(tmp_path: Path) -> None:
     assert "not tried again" in page(record, [SUBJECT], "Here.")
     record.add(block(0, 10, code=SUBJECT.code, findings=found[:1]))
     lines = page(record, [SUBJECT], "Here.").splitlines()
-    assert lines[0].startswith("**20 cases**, of which 20 were answered, 0 ended in one sentence")
+    assert lines[0].startswith("**20 cases**: 20 were answered, 0 ended in a one-line error")
     assert "| tests | words | 20 | 20 | 0 | 1 | 1.0 | 2 |" in lines
     assert lines[-1] == "| words | exception | `KeyError: 'N'` | 2 | **open** |"
     record.add(block(0, 10, code=SUBJECT.code, findings=[]))
