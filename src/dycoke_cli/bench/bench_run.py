@@ -27,7 +27,7 @@ from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.unloaded_model import unloaded_model
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder
 from dycoke_cli.video.kept_frames import known
@@ -198,7 +198,7 @@ def _local_backend(
     """Load the model, and bind the rows to it."""
     local = benchmark.check_model(listener)
     # Imported late: they import torch and transformers.
-    with uncollected():
+    with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose
 

@@ -37,7 +37,7 @@ from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 
 if TYPE_CHECKING:
     import torch
@@ -293,7 +293,7 @@ def build_without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> 
     Raises:
         ModelError: no model can be built from its configuration.
     """
-    with uncollected():  # building it imports the modules of its classes
+    with faster_imports():  # building it imports the modules of its classes
         import torch
 
         from dycoke_cli.stock.model_class import auto_class

@@ -20,7 +20,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.in_windows import read_in_windows, reads_in_windows, windows_for
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import bind_loaded, check_plan, check_request, check_room
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.kept_frames import Fit, known
 from dycoke_cli.video.pictures import Source, sources
@@ -147,7 +147,7 @@ def open_session(
 
         with background_read(read, decoders, fit, windows) as reading:
             # Imported here: torch and transformers take seconds, while the decoders work.
-            with uncollected():
+            with faster_imports():
                 from dycoke_cli.engine.session import VideoSession
                 from dycoke_cli.engine.visual_cache import VisualCache
                 from dycoke_cli.models.load import load

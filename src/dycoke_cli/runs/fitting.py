@@ -33,7 +33,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import check_request
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.limits import picture_size, size_within
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Fitting:
     def _loaded(self, loading: LoadOptions, listener: Listener) -> LoadedModel:
         check_request(self.request, 1, listener)
         listener.stage("load")
-        with uncollected():
+        with faster_imports():
             from dycoke_cli.models.load import load
             from dycoke_cli.stock.quiet import silence_libraries
 

@@ -12,7 +12,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import UnloadedModel, bind_loaded, check_plan
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.prepare import CheckPlan, ReadClip
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def start_service(
         UsageError: it doesn't support the method.
         OutOfMemoryError: it doesn't fit.
     """
-    with uncollected():
+    with faster_imports():
         from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.audio_rate import listening

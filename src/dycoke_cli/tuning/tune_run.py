@@ -20,7 +20,7 @@ from dycoke_cli.param import key_part
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import unloaded_model
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter
 from dycoke_cli.tuning.observations import FILE, TuneJournal
@@ -54,7 +54,7 @@ def tune(
         OutputError: the journal is in use, or can't be written.
     """
     local = unloaded_model(tuning.request, listener.warning).local
-    with uncollected():
+    with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose as resolve
 

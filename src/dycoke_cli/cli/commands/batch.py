@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.request import Request
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _plan(
     from dycoke_cli.runs.plan import plan_of
 
     engine.start()
-    with uncollected():
+    with faster_imports():
         from dycoke_cli.models.free_memory import free_memory
         from dycoke_cli.models.load_memory import check_room, needed_bytes
         from dycoke_cli.models.resolve import choose

@@ -27,7 +27,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 
 Benchmark = Annotated[
     str | None,
@@ -151,7 +151,7 @@ def evaluate(
         # From here on torch is imported, which takes seconds.
         view.stage("start")
         engine.start()
-        with uncollected():
+        with faster_imports():
             from dycoke_cli.cli.commands.eval_output import write_report
             from dycoke_cli.evaluation.eval_request import Evaluation
             from dycoke_cli.evaluation.eval_run import evaluate as run

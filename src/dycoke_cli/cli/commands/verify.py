@@ -16,7 +16,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.stock.importing import uncollected
+from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
 from dycoke_cli.verification import SCHEMA
 
@@ -58,7 +58,7 @@ def verify(
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
-        with uncollected():
+        with faster_imports():
             from dycoke_cli.engine.session import VideoSession
             from dycoke_cli.models.load import load
             from dycoke_cli.stock.quiet import silence_libraries
