@@ -5,7 +5,7 @@ language models of LLaVA-OneVision 0.5B and 7B (Qwen2.5-VL-7B's has the 7B's siz
 are those that the bundled model's tower gives of drawn clips at 224 px, turned into the wider space
 without changing an angle, so that windows of 1,568 tokens have the structure of real ones; random
 ones are beside them, for a greedy selection takes as long as its input makes it. Everything takes
-turns, and medians count.
+turns, on one thread, whose processor time is measured; medians count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transformers import AutoConfig
 
 from benchmarks.drawn import drawn
 from benchmarks.enlarged import enlarge
-from benchmarks.page import ROOT, put, where
+from benchmarks.page import ROOT, put_of_machine, where
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create, places
 from dycoke_cli.compression.selection import SelectionInputs
@@ -129,9 +129,9 @@ def column(name: str, frames: int, runs: int) -> dict[str, str]:
 
 @torch.inference_mode()
 def _seconds(job: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     job()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def table(columns: dict[tuple[str, int], dict[str, str]]) -> str:
@@ -149,11 +149,10 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="Published models; repeat it.")] = None,
     frames: Annotated[list[int] | None, typer.Option(min=4, help="Repeat it.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 3,
-    threads: Annotated[int, typer.Option(min=1)] = 2,
     write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
 ) -> None:
     """Measure, and print the table."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     columns: dict[tuple[str, int], dict[str, str]] = {}
     counts: Sequence[int] = frames or FRAMES
     for name in model or MODELS:
@@ -162,10 +161,10 @@ def main(
             print(table({(name, count): columns[name, count]}), flush=True)
     found = (
         f"{table(columns)}\n\nIn brackets: of the prefill of all visual tokens, and of 25 % of "
-        f"them. Float32, {threads} threads, medians of {runs} runs in turns. {where()}"
+        f"them. Float32, processor time of one thread, medians of {runs} runs in turns. {where()}"
     )
     if write:
-        put(found, "selections", PAGE)
+        put_of_machine(found, "selections", PAGE)
     else:
         print(found)
 
