@@ -143,6 +143,7 @@ def _adopt(orphans: bool) -> None:
 def _waited(wait: Wait, arguments: list[str]) -> float:
     command = [*wait.program, *arguments]
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    offline.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled modules
     if wait.completes:
         offline |= {
             "_DYCOKE_COMPLETE": "complete_bash",
