@@ -6,6 +6,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Cache:
     return Int8Cache({"weights": "those"}, "a-model")
 
 
-LAYER = torch.nn.Linear(24, 16)
+LAYER = torch.nn.Linear(300, 16)  # more than a page
 ROUNDED = FbgemmInt8Linear.rounded(LAYER.weight.detach())
 LAYOUT = FbgemmInt8Linear.layout(LAYER)
 
@@ -157,9 +158,9 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
 
-def flip(path: Path) -> None:
+def flip(path: Path, byte: int) -> None:
     content = bytearray(path.read_bytes())
-    content[-5] ^= 1
+    content[byte] ^= 1
     path.write_bytes(content)
 
 
@@ -169,8 +170,15 @@ def link(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut, flip, link, lambda path: path.write_bytes(b""), lambda path: path.chmod(0o666)],
-    ids=["cut off", "a bit", "a link", "empty", "writable for others"],
+    [
+        cut,
+        partial(flip, byte=-5),
+        partial(flip, byte=-2000),
+        link,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.chmod(0o666),
+    ],
+    ids=["cut off", "a bit", "a bit of a page", "a link", "empty", "writable for others"],
 )
 def test_a_damaged_file_isnt_used_and_is_replaced(
     damage: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,9 +27,11 @@ from dycoke_cli.kernels.int8_linear import Layout, Tensors
 from dycoke_cli.storage.cache_folder import CacheFiles, packed_weights
 from dycoke_cli.storage.private_file import check_own
 
-VERSION = 2
+VERSION = 3
 """Of the rounding, the packing and the files; another one is rounded anew."""
 
+_PAGE = 4096
+"""Bytes that a checksum sums."""
 
 MIN_CACHED_WEIGHTS = 100_000_000
 """Minimum weights in int8 layers: fewer are rounded in less than a second."""
@@ -95,7 +97,7 @@ class Int8Cache:
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             self._files.make_private()
-            save_file(tensors, partial, {"kernel": kernel, "crc32": str(_checksum(tensors))})
+            save_file(tensors, partial, {"kernel": kernel, "checksum": str(_checksum(tensors))})
             partial.chmod(0o600)
             os.replace(partial, path)
         except (OSError, SafetensorError, OutputError) as error:
@@ -133,16 +135,23 @@ def _sound(path: Path, kernel: str, layout: Layout) -> Tensors:
         any_length = shape is None and tensor.dim() == 1
         if tensor.dtype != dtype or not (any_length or tuple(tensor.shape) == shape):
             raise ValueError("of another layer")
-    if about.get("crc32") != str(_checksum(tensors)):
+    if about.get("checksum") != str(_checksum(tensors)):
         raise ValueError("not what was written")
     return tensors
 
 
 def _checksum(tensors: Tensors) -> int:
-    """CRC-32 of the bytes of all tensors, by name."""
+    """CRC-32 of the sums of all pages of all tensors, by name.
+
+    A sum of 64-bit words takes a fifth of the time of a CRC, and a wrong bit changes it.
+    """
     total = 0
     for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy().data, total)
+        content = tensors[name].flatten().view(torch.uint8)
+        paged = len(content) // _PAGE * _PAGE
+        sums = content[:paged].view(torch.int64).view(-1, _PAGE // 8).sum(1)
+        for part in (sums, content[paged:]):
+            total = zlib.crc32(part.numpy().data, total)
     return total
 
 
