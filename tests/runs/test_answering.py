@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dycoke_cli.compression.base import Method
@@ -29,7 +30,7 @@ from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import read_here
+from dycoke_cli.runs.read_ahead import DecodedJob, read_here
 from dycoke_cli.video import Sampling, read
 from tests.runs.parts import CLIPS, PLAN, jobs_in
 from tests.runs.pretended import valid
@@ -203,6 +204,21 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 ) -> None:
     monkeypatch.setattr(encoded_video, "free_memory", lambda device: free)
     assert _largest(loaded, replace(plan, batch_size=None), monkeypatch) == together
+
+
+def test_large_frames_leave_a_batch_its_size(
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As decoded, the frames of three such clips would end a batch."""
+    job = jobs_in(CLIPS)[0]
+    clip = replace(read(job.video.path, plan.sampling), frames=np.zeros((4, 1080, 1920, 3), "u1"))
+    monkeypatch.setattr(answering, "_MOST_WAITING_BYTES", 3 * clip.frames.nbytes)
+    monkeypatch.setattr(encoded_video, "free_memory", lambda device: 10**15)
+    answerer = Answerer(loaded, replace(plan, batch_size=None))
+    for _ in range(8):
+        assert not answerer.full
+        answerer.add(DecodedJob(job, clip, 0.0))
+    assert answerer.full
 
 
 def test_draws_and_choices_inside_are_made_one_by_one(
