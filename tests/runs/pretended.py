@@ -113,6 +113,6 @@ if __name__ == "__main__":
     from dycoke_cli.models import load_memory, resolve
 
     resolve.choose = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
-    load_memory.needed_bytes = lambda model: None
+    load_memory.needed_bytes = lambda model, built=None: None
 
     sys.exit(main())

@@ -170,11 +170,6 @@ def load(
     started = time.perf_counter()
     options = LoadOptions(**given)
     resolved = choose(name, options)
-    several_devices = options.device_map is not None
-    free = free_memory_of_all() if several_devices else free_memory(resolved.device)
-    # Before anything is allocated: the system kills a process that runs out of main memory, and the
-    # user would see no message.
-    check_room(resolved, free)
     source, family = resolved.source, resolved.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device
@@ -184,6 +179,12 @@ def load(
     stored = getattr(torch, stored_dtype(resolved.config))
     wider = own_int8 and resolved.dtype.itemsize > stored.itemsize and family is not UNLISTED
     wider = wider and not options.random_weights
+    built = without_weights(resolved) if wider else None
+    several_devices = options.device_map is not None
+    free = free_memory_of_all() if several_devices else free_memory(resolved.device)
+    # Before anything is allocated: the system kills a process that runs out of main memory, and the
+    # user would see no message.
+    check_room(resolved, free, built=built)
     with quiet_libraries():
         read = resolved if not wider else replace(resolved, dtype=stored)
         if options.random_weights:
@@ -200,7 +201,7 @@ def load(
     stock = options.kernels == "stock" or (family.stock_inputs and bool(family.only_none))
     fast, one_device = not stock, not has_device_map(model)
     kernels = (choose_kernels if fast and one_device else unmeasured)(
-        without_weights(resolved) if wider else model, own_int8
+        model if built is None else built, own_int8
     )
     identity = None if options.random_weights else resolved.describe()
     warnings = [MEANINGLESS] if options.random_weights else []

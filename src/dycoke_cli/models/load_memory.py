@@ -59,9 +59,9 @@ def without_weights(resolved: ResolvedModel) -> Any:
     return build_without_weights(resolved.source, resolved.config, resolved.dtype)
 
 
-def needed_bytes(resolved: ResolvedModel) -> int | None:
+def needed_bytes(resolved: ResolvedModel, built: Any = None) -> int | None:
     """Bytes at the peak of loading a model: see `weight_bytes`."""
-    weights = weight_bytes(resolved)
+    weights = weight_bytes(resolved, built)
     return None if weights is None else weights.loading
 
 
@@ -108,13 +108,16 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
     return _replacing(model, forms)
 
 
-def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> None:
+def check_room(
+    resolved: ResolvedModel, free: int | None, copies: int = 1, built: Any = None
+) -> None:
     """Check that a model fits into memory.
 
     Args:
         resolved: the model.
         free: free bytes on its device, or on all devices with a device map; None if unknown.
         copies: number of processes that load it at the same time.
+        built: see `weight_bytes`.
 
     Raises:
         OutOfMemoryError: it doesn't fit; the message names flags that help.
@@ -124,7 +127,7 @@ def check_room(resolved: ResolvedModel, free: int | None, copies: int = 1) -> No
 
     from dycoke_cli.kernels.quantize import stored_quantized
 
-    needed = needed_bytes(resolved)
+    needed = needed_bytes(resolved, built)
     source = resolved.source
     # A config.json with wrong sizes would otherwise be reported as too little memory, and the user
     # would look for a larger machine.
