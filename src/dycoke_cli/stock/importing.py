@@ -46,9 +46,12 @@ def _list_models_once() -> None:
     define: Any = getattr(import_utils, "define_import_structure", None)
     if define is None:  # of a release that isn't known yet
         return
-    listed = define(Path(transformers.__file__).parent / "models", prefix="models")
+    models = Path(transformers.__file__).parent / "models"
+    listed = define(models, prefix="models")
 
-    def without_prefix(path: str) -> dict[frozenset[str], dict[str, set[str]]]:
+    def without_prefix(path: str, *prefix: str) -> dict[frozenset[str], dict[str, set[str]]]:
+        if Path(path).parent != models:  # another thread imports something else
+            return define(path, *prefix)
         return {
             backends: {
                 name.removeprefix(_PREFIX): objects
