@@ -1,13 +1,15 @@
-"""Processor time of an answer of a schema, against a free answer of as many tokens.
+"""Processor time of answers that are held to a form, against free answers of as many tokens.
 
-Both are asked about a clip that is encoded already, by a published model with random weights, in
-turns. Prints a Markdown table; `--write FILE` also puts it between the markers in FILE.
+Each is asked about a clip that is encoded already, by a published model with random weights, in
+turns with the free one. Prints a Markdown table; `--write FILE` also puts it between the markers
+in FILE.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,10 +17,14 @@ import torch
 from benchmarks.page import ROOT, put, where
 from benchmarks.typed import processor_s
 from dycoke_cli import DyCoke, Method, Sampling, StructuredOutput, VideoSession, load, read
+from dycoke_cli.models.prompts.tool_calls import CallMarks
+from dycoke_cli.server.forced_call import ForcedCall
+from dycoke_cli.server.strict_calls import StrictCalls
 
 NAME = "schema"
 CLIP = ROOT / "sample_videos" / "turn.mp4"
 QUESTION = "What do you see?"
+MOST = 128  # tokens of an answer, which a text has
 # Strings of a fixed length: a model with random weights ends none.
 TEXT = {"type": "string", "minLength": 8, "maxLength": 8}
 NUMBER = {"type": "integer", "minimum": 10, "maximum": 99}
@@ -34,12 +40,28 @@ SCHEMA = {
     "required": ["colour", "shape", "count", "moves", "what"],
     "additionalProperties": False,
 }
+TOOL = {"type": "function", "function": {"name": "report", "parameters": SCHEMA}}
 
 
-def measure(session: VideoSession, method: Method, rounds: int) -> tuple[int, float, float]:
-    """Tokens of the answer, and seconds of processor time: with the schema, without (medians)."""
-    form = StructuredOutput.from_schema(SCHEMA)
-    tokens = session.ask(QUESTION, method, structured=form).tokens.generated
+def forms(added: Mapping[str, int]) -> dict[str, StructuredOutput]:
+    """What is compared with a free answer, by the names in the table.
+
+    Args:
+        added: see `CallMarks`.
+    """
+    marks = CallMarks("<tool_call>", "</tool_call>", added)
+    return {
+        "schema of five fields": StructuredOutput.from_schema(SCHEMA),
+        "forced call of a tool with this schema": ForcedCall((TOOL,), named=False).form(),
+        "text that may call it, with `strict`": StrictCalls((TOOL,)).form(marks),
+    }
+
+
+def measure(
+    session: VideoSession, method: Method, form: StructuredOutput, rounds: int
+) -> tuple[int, float, float]:
+    """Tokens of the answer, and seconds of processor time: with the form, without (medians)."""
+    tokens = session.ask(QUESTION, method, structured=form, max_new_tokens=MOST).tokens.generated
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for times, structured in zip(spent, (form, None), strict=True):
@@ -56,15 +78,14 @@ def table(model: str, frames: int, rounds: int) -> str:
     torch.set_num_threads(1)
     loaded = load(model, random_weights=True)
     session = VideoSession(loaded, read(CLIP, Sampling(frames=frames)), reuse=False)
-    tokens, held, free = measure(session, DyCoke(), rounds)
-    lines = [
-        "| tokens | with a schema | free | |",
-        "|---|---|---|---|",
-        f"| {tokens} | {held:.2f} s | {free:.2f} s | {held / free:.3f} |",
-    ]
-    size = len(loaded.processor.tokenizer)
+    words = loaded.processor.tokenizer
+    lines = ["| form | tokens | with it | free | |", "|---|---|---|---|---|"]
+    for name, form in forms(words.get_added_vocab()).items():
+        tokens, held, free = measure(session, DyCoke(), form, rounds)
+        lines.append(f"| {name} | {tokens} | {held:.2f} s | {free:.2f} s | {held / free:.3f} |")
+    size = len(words)
     notes = (
-        f"Processor time of an answer of five fields and of a free one of as many tokens: {model} "
+        f"Processor time of an answer of the form and of a free one of as many tokens: {model} "
         f"with random weights in {loaded.dtype} and a vocabulary of {size:,} tokens, `dycoke`, "
         f"{frames} frames that are encoded already, one thread; medians of {rounds} interleaved "
         "runs."

@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.page import ROOT, put, where
 from dycoke_cli import DyCoke, Method, Sampling, VideoSession, load, read
-from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 
 NAME = "cost"
 CLIP = ROOT / "sample_videos" / "turn.mp4"
-QUESTION = "Is there a blue star?"
+QUESTION = "How many shapes are there?"
 FRAMES = 32
 ASKED = 10  # questions in a row, which together are one measurement
 TEN = tuple(
@@ -33,6 +33,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "prefill": {"max_new_tokens": 1},
     "`--yes-no`": {"typed": TypedOptions.yes_no()},
     "`--choices` with ten options of two tokens": {"typed": TypedOptions(TEN)},
+    "`--number`": {"typed": OpenNumber()},
 }
 
 

@@ -70,6 +70,8 @@ class AnswerStream:
         self.most_tokens = most_tokens
         self._tokenizer, self._receiver = tokenizer, receiver
         self._stops, self._on_token, self._formed = stops, on_token, formed
+        # Where only parts of a text have a form, it ends as any other.
+        self._whole = formed if formed is not None and formed.is_whole else None
         on_text = self._receiver.on_text
         self._words = (
             None if on_text is None else _Words(tokenizer, on_text, stops, **self._decoding)
@@ -93,12 +95,16 @@ class AnswerStream:
     def text(self) -> str:
         """The answer without special tokens, up to a stop text; free text has no space around."""
         text = self._decoded()
-        return text if self._formed is not None else text[: end_at(text, self._stops)].strip()
+        return text if self._whole is not None else text[: end_at(text, self._stops)].strip()
 
     def stopped(self, ends: Collection[int]) -> bool:
         """Whether it ended by itself: by an end token, a stop text, or as its form is complete."""
-        complete = self._formed is not None and self._formed.is_complete
+        complete = self._whole is not None and self._whole.is_complete
         return self.tokens[-1] in ends or complete or self._is_at_stop
+
+    def is_cut(self, ends: Collection[int]) -> bool:
+        """Whether it ended before its form was complete."""
+        return self._whole is not None and not self.stopped(ends)
 
     @property
     def _is_at_stop(self) -> bool:

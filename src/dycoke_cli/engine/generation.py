@@ -166,7 +166,9 @@ def generate(
     seed, own = options.seed, options.tokens or TokenOptions()
     if options.temperature > 0:
         seed = random.getrandbits(32) if seed is None else seed
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": options.temperature}
+        # Stock code takes no int, which JSON has for 2.0.
+        temperature = float(options.temperature)
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature}
     else:
         seed = None
         # A checkpoint's own sampling settings mean nothing to greedy decoding.
@@ -204,7 +206,7 @@ def generate(
         if (broken := int(finite.broken[number])) < len(tokens):
             first_broken.append(broken)
             return
-        if formed and not answers[number].stopped(ends):
+        if answers[number].is_cut(ends):
             cut.append(answers[number])
             return
         first, ended = streamer.first_token, answers[number].ended_s

@@ -27,11 +27,15 @@ class FormedAnswer:
     Args:
         vocabulary: see `vocabulary_of`.
         form: of the answer's text.
+
+    Attributes:
+        is_whole: see `StructuredOutput.is_whole`.
     """
 
     def __init__(self, vocabulary: Any, form: StructuredOutput) -> None:
         from llguidance import LLMatcher
 
+        self.is_whole = form.is_whole
         self._matcher = LLMatcher(vocabulary, form.grammar(), log_level=0)
         self._check()
 

@@ -39,7 +39,8 @@ class StructuredOutput:
     """Form of an answer's text; no token that would leave it can be generated.
 
     Args:
-        kind: what `definition` is. "grammar" is Lark or GBNF.
+        kind: what `definition` is. "grammar" is Lark or GBNF; "text" is Lark of a free text, parts
+            of which have a form.
         definition: a JSON Schema as JSON, a regular expression, or a grammar.
 
     Raises:
@@ -47,7 +48,7 @@ class StructuredOutput:
         ModelError: the library isn't installed.
     """
 
-    kind: Literal["json", "regex", "grammar"]
+    kind: Literal["json", "regex", "grammar", "text"]
     definition: str
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class StructuredOutput:
             _check_schema(self.definition)
             return
         what = "regular expression" if self.kind == "regex" else "grammar"
-        if len(self.definition) > _MOST_CHARACTERS:
+        if self.kind != "text" and len(self.definition) > _MOST_CHARACTERS:
             raise UsageError(f"the {what} has more than {_MOST_CHARACTERS} characters")
         if reason := _refusal(self.grammar()):
             raise UsageError(f"the {what} can't be followed: {reason}")
@@ -102,6 +103,11 @@ class StructuredOutput:
         return cls.from_schema(schema)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the answer is of the form, and ends with it; else it ends as free text."""
+        return self.kind != "text"
+
+    @property
     def properties(self) -> tuple[str, ...]:
         """Names of the object's properties; none if the answer needn't be such an object."""
         if self.kind != "json":
@@ -120,6 +126,8 @@ class StructuredOutput:
             return LLMatcher.grammar_from_json_schema(self.definition, overrides=_LAYOUT)
         if self.kind == "regex":
             return LLMatcher.grammar_from_regex(self.definition)
+        if self.kind == "text":
+            return LLMatcher.grammar_from_lark(self.definition)
         from llguidance.gbnf_to_lark import any_to_lark
 
         try:
@@ -127,6 +135,11 @@ class StructuredOutput:
         except Exception as error:  # what its parser raises is an Exception
             reason = " ".join(str(error).split())[:_SHOWN]
             raise UsageError(f"the grammar is neither Lark nor GBNF: {reason}") from error
+
+    @property
+    def as_part(self) -> str:
+        """A JSON Schema with the layout of its text, as a grammar has it behind `%json`."""
+        return json.dumps({**json.loads(self.definition), "x-guidance": _LAYOUT})
 
     def shortest(self) -> str:
         """A text no longer than the shortest answer; "" where that isn't known."""

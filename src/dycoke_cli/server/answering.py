@@ -99,7 +99,7 @@ class Answering:
 
     def _new_parser(self) -> ParsedAnswer:
         """Of an answer to the request."""
-        calls, tools, forced = self._service.calls, self.request.tools, self.request.forced
+        calls, tools, forced = self._service.calls, self.request.tools, self.request.offer.forced
         if forced is not None:
             return ParsedAnswer(ForcedCallParser(forced), named=forced.named)
         return ParsedAnswer(calls.parser(tools) if tools and calls is not None else None)
@@ -129,19 +129,31 @@ class Answering:
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
 
 
-def check_tools(service: Service, request: ChatRequest) -> None:
-    """Check that the model can read and write what a request has to do with tools.
+def with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
+    """A request whose answer calls tools as the model writes calls.
 
     Raises:
-        Refused: it can't.
+        Refused: the model can't read or write what the request has to do with tools.
     """
-    if request.has_tool_turns and service.calls is None:
+    model, calls, strict = service.defaults.model, service.calls, request.offer.strict
+    if request.has_tool_turns and calls is None:
         raise Refused(
             400,
-            f"{service.defaults.model} can't call tools: its chat template takes none, or nothing "
-            "here parses its calls; leave tools out",
+            f"{model} can't call tools: its chat template takes none, or nothing here parses its "
+            "calls; leave tools out",
             parameter="tools",
         )
+    if strict is None or calls is None:
+        return request
+    if calls.marks is None:
+        raise Refused(
+            400,
+            f"{model} doesn't write calls as JSON, so that strict can't be promised: send strict "
+            "false, or tool_choice required",
+            parameter="tools",
+        )
+    form = strict.form(calls.marks)
+    return replace(request, generation=replace(request.generation, structured=form))
 
 
 class Chatting(Answering):
@@ -158,8 +170,7 @@ class Chatting(Answering):
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
             raise Refused(400, "dycoke.against is for POST /inspect")
-        check_tools(service, request)
-        return request
+        return with_tools_of(service, request)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""
@@ -226,8 +237,7 @@ class Responding(Answering):
         """See `Answering.read`."""
         held = service.responses.find
         request = parse_responses(body, service.defaults, service.most_frames, held)
-        check_tools(service, request.chat)
-        return request
+        return replace(request, chat=with_tools_of(service, request.chat))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""

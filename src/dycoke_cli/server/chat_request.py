@@ -14,7 +14,6 @@ from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message, tools_o
 from dycoke_cli.request import Request
 from dycoke_cli.runs.in_windows import check_windows
 from dycoke_cli.server.bodies import parse_json
-from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.generation_request import answers, generation
 from dycoke_cli.server.media_options import FrameTimes, read_media
 from dycoke_cli.server.messages import Turns, VideoPart, chat_messages, turns_of
@@ -52,7 +51,7 @@ class ChatRequest:
         times: of the videos that are pictures or lists of JPEGs.
         answers: how many are generated, one behind the other.
         max_tokens: see `compression.pool.TokenBudget`.
-        forced: the call of a tool that the answer has to be; None where it may be a text.
+        offer: what the answer may call, or has to.
     """
 
     videos: tuple[VideoPart, ...]
@@ -67,7 +66,7 @@ class ChatRequest:
     times: FrameTimes = field(default_factory=FrameTimes)
     answers: int = 1
     max_tokens: int | None = None
-    forced: ForcedCall | None = None
+    offer: Offer = field(default_factory=Offer)
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -117,7 +116,7 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         times=times,
         answers=answers(given, options),
         max_tokens=most,
-        forced=offer.forced,
+        offer=offer,
     )
 
 

@@ -24,6 +24,7 @@ from dycoke_cli.server.request_keys import (
     object_of,
     text_of,
 )
+from dycoke_cli.server.strict_calls import StrictCalls
 from dycoke_cli.unicode import display_name
 
 _MOST_TOOLS = 128
@@ -37,10 +38,12 @@ class Offer:
     Args:
         tools: that it may call; as chat completions have them, whichever protocol they came by.
         forced: the call that it has to be; None where it may be a text.
+        strict: calls that it may have, where arguments are held to schemas.
     """
 
     tools: tuple[dict[str, Any], ...] = ()
     forced: ForcedCall | None = None
+    strict: StrictCalls | None = None
 
 
 def offered(body: Mapping[str, Any]) -> Offer:
@@ -107,6 +110,7 @@ def _offer(
     tools = tuple(
         _kept(function, f"tools[{number}]{place}") for number, function in enumerate(functions)
     )
+    is_strict = [flag_of(function, "strict") for function in functions]
     forced = _forced(body.get("tool_choice"), tools, chosen)
     one_call = not flag_of(body, "parallel_tool_calls")
     one_call = one_call and body.get("parallel_tool_calls") is not None
@@ -114,21 +118,21 @@ def _offer(
         return Offer()
     if forced is not None:  # it is one call, whose arguments are held to the schema
         return Offer(tools, forced)
-    for number, function in enumerate(functions):
-        if flag_of(function, "strict"):
-            path = f"tools[{number}]{place}.strict"
-            raise Refused(
-                400,
-                f"{path} is for a call that is forced: send false, or tool_choice required",
-                parameter=path,
-            )
     if one_call:
         raise Refused(
             400,
             "parallel_tool_calls false isn't supported: an answer may have several calls",
             parameter="parallel_tool_calls",
         )
-    return Offer(tools)
+    if not any(is_strict):
+        return Offer(tools)
+    held = tuple(tool if own else _loose(tool) for tool, own in zip(tools, is_strict, strict=True))
+    return Offer(tools, strict=StrictCalls(held))
+
+
+def _loose(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool whose arguments may be any object."""
+    return {**tool, "function": {**tool["function"], "parameters": {"type": "object"}}}
 
 
 def _forced(

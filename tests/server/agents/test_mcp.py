@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
 from PIL import Image
@@ -31,8 +32,11 @@ from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.start import ServiceLimits
 from tests import warm
 from tests.documents import example
+from tests.families.test_together import loaded_of
+from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import Pretended, make_service
 from tests.server.test_chat_request import DEFAULTS
+from tests.server.tiny_model import service_of
 
 ROOT = Path(__file__).parents[3]
 VIDEOS = ROOT / "sample_videos"
@@ -125,6 +129,69 @@ def test_a_choice_goes_to_the_model_with_its_options(
     typed = model.options[0].typed
     assert typed is not None
     assert typed.texts == ("red", "blue")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"side": {"enum": ["left", "right"]}, "stars": {"$ref": "#/$defs/Count"}},
+    "required": ["side", "stars"],
+    "additionalProperties": False,
+    "$defs": {"Count": {"type": "integer", "minimum": 0, "maximum": 9}},
+}
+
+
+@NEEDS_LIBRARY
+@pytest.mark.slow
+def test_an_answer_is_an_object_of_the_schema() -> None:
+    """Of a random model, which writes no JSON by itself; by jsonschema."""
+    unloaded: Any = None
+    service = service_of(loaded_of("llava_onevision"), media=Media((VIDEOS,)))
+    tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits())
+    vars(tools)["_service"] = service
+    service.engine.start()
+
+    async def conversation(client: Client) -> None:
+        given = {"video": "move.mp4", "question": "Where is it?"}
+        result = await client.call_tool("ask_video", {**given, "schema": SCHEMA})
+        assert not result.is_error, text_of(result)
+        found = result.structured_content
+        assert found is not None
+        jsonschema.validate(found["parsed"], SCHEMA)
+        assert json.loads(text_of(result)) == json.loads(found["answer"]) == found["parsed"]
+        free = await client.call_tool("ask_video", given)
+        assert free.structured_content is not None
+        assert "parsed" not in free.structured_content
+
+    try:
+        talk(tools, conversation)
+    finally:
+        service.engine.stop()
+
+
+@NEEDS_LIBRARY
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"schema": {"properties": {"tags": {"not": {}}}}}, "followed at #/properties/tags: "),
+        ({"schema": {"type": "object"}, "choices": ["a", "b"]}, "not both"),
+        ({"schema": ["a"]}, "schema"),  # which the official package refuses by itself
+    ],
+    ids=str,
+)
+def test_a_schema_that_cannot_be_followed(
+    pretended: tuple[VideoTools, Pretended], more: dict[str, Any], sentence: str
+) -> None:
+    tools, model = pretended
+
+    async def conversation(client: Client) -> None:
+        given = {"video": "move.mp4", "question": "Where is it?", **more}
+        result = await client.call_tool("ask_video", given)
+        assert result.is_error
+        assert sentence in text_of(result)
+        assert "Traceback" not in text_of(result)
+
+    talk(tools, conversation)
+    assert model.batches == []
 
 
 TRUE = (1.5, 2.25)  # of the four seconds of move.mp4

@@ -123,7 +123,6 @@ def test_a_call_that_is_forced(client: openai.OpenAI, choice: Any, text: str) ->
     [
         ("?", {"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ("?", {"tools": [{**TOOL, "x": 1}]}, "tools[0].x"),
-        ("?", {"tools": [{**TOOL, "strict": True}]}, "tools[0].strict"),
         ("?", {"tools": [TOOL], "tool_choice": {"type": "function"}}, None),
         ("?", {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ([{"type": "function_call", "name": "f"}], {}, "input[0].arguments"),

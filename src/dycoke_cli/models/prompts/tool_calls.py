@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 from dycoke_cli.models.prompts.chat_template import render
@@ -12,6 +15,8 @@ from dycoke_cli.models.prompts.tool_turns import text_message
 from dycoke_cli.stock.private_api import parsed_events, response_template
 
 _CALLS = "tool_calls"
+_SPACE = r"\s*"  # before the opening, in patterns of transformers
+_AS_WRITTEN = {"type": "function", "function": "{content}"}
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,46 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
+class CallMarks:
+    """The texts around a call that is JSON: an object of its name and arguments.
+
+    Args:
+        opening: before the object.
+        closing: behind it.
+        added: tokens that stand for a text of their own, special ones among them: text to number.
+    """
+
+    opening: str
+    closing: str
+    added: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class CallFormat:
     """How a model writes calls of tools.
 
     Args:
         template: response template of transformers.
         prefix: end of a prompt, behind which the answer begins.
+        added: see `CallMarks`.
     """
 
     template: Mapping[str, Any]
     prefix: str
+    added: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def marks(self) -> CallMarks | None:
+        """The texts around a call; None where a call isn't such an object."""
+        written = self.template["fields"][_CALLS]
+        pattern = (written.get("open_pattern") or "").removeprefix(_SPACE)
+        opening = written.get("open") or (pattern if re.escape(pattern) == pattern else None)
+        closing = written.get("close")
+        is_object = written.get("content") == "json" and written.get("transform") == _AS_WRITTEN
+        are_texts = isinstance(opening, str) and opening and isinstance(closing, str)
+        if not is_object or not are_texts or written.get("content_args"):
+            return None
+        return CallMarks(opening, closing, self.added)
 
     @classmethod
     def of(cls, processor: Any, model: Any) -> CallFormat | None:
@@ -55,7 +90,8 @@ class CallFormat:
         special = any(token in written for token in processor.tokenizer.all_special_tokens)
         if template is None or written == "null" or special:
             return None
-        return cls(template, render(processor, [text_message("user", "")]))
+        prompt = render(processor, [text_message("user", "")])
+        return cls(template, prompt, processor.tokenizer.get_added_vocab())
 
     def parser(self, tools: Sequence[Mapping[str, Any]]) -> CallParser:
         """Parser of an answer that may call these tools."""
@@ -78,10 +114,15 @@ class CallParser:
 
     def feed(self, text: str) -> list[str | ToolCall]:
         """What is known of the answer by another stretch of it."""
-        if self._parser is None:
-            return [text]
-        self._held += text
-        return self._parsed(lambda: self._parser.feed(text))
+        found: list[str | ToolCall] = []
+        # By characters, so that what is held begins right behind what was found.
+        for character in text:
+            if self._parser is None:
+                found.append(character)
+                continue
+            self._held += character
+            found += self._parsed(partial(self._parser.feed, character))
+        return [*_joined(found)]
 
     def end(self) -> list[str | ToolCall]:
         """What is known by the end of the answer."""
@@ -98,9 +139,18 @@ class CallParser:
         except (AttributeError, KeyError, TypeError, ValueError):
             # A call that is no JSON, or has no name: the client gets what the model wrote.
             self._parser, found = None, [self._held]
-        if found:
-            self._held = ""
+        for one in found:
+            self._held = self._held.partition(one)[2] if isinstance(one, str) else ""
         return found
+
+
+def _joined(found: Iterable[str | ToolCall]) -> Iterator[str | ToolCall]:
+    """Texts in a row as one."""
+    for are_texts, group in groupby(found, lambda one: isinstance(one, str)):
+        if are_texts:
+            yield "".join(map(str, group))
+        else:
+            yield from group
 
 
 def _takes_tools(chat_template: Any) -> bool:

@@ -78,12 +78,20 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
             list[str] | None,
             Field(description="Options that the answer is one of; their probabilities come back."),
         ] = None,
+        schema: Annotated[
+            dict[str, Any] | None,
+            Field(
+                description="JSON Schema, as an object: the answer is JSON of it. Say in the "
+                "question what its fields mean."
+            ),
+        ] = None,
         method: Method = None,
         frames: Frames = None,
     ) -> CallToolResult:
         """Ask a question about a video, or about a part of it. A video model watches it."""
         options = tuple(choices or ())
-        asked = VideoQuestion(video, question, Part(start, end), options, method, frames)
+        part = Part(start, end)
+        asked = VideoQuestion(video, question, part, options, method, frames, schema)
         cancelled = threading.Event()
         report = partial(_report, context, cancelled)
         return await _run(partial(tools.ask, asked, report, cancelled), _answer, cancelled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
@@ -83,6 +84,7 @@ class VideoQuestion:
         choices: options that the answer is one of; empty for any answer.
         method: as `--method` takes it; None for that of the command.
         frames: that are read; None for those of the command.
+        schema: JSON Schema that the answer follows; None for any answer.
     """
 
     video: str
@@ -91,6 +93,7 @@ class VideoQuestion:
     choices: tuple[str, ...] = ()
     method: str | None = None
     frames: int | None = None
+    schema: Mapping[str, Any] | None = None
 
     def applied(self, path: Path, request: Request, most_frames: int) -> ChatRequest:
         """The request to the model's thread.
@@ -102,11 +105,15 @@ class VideoQuestion:
 
         Raises:
             UsageError: a value that isn't accepted.
+            ModelError: there is a schema, and the library for it isn't installed.
         """
         frames = None if self.frames is None else min(self.frames, most_frames)
         generation = request.generation
         if self.choices:
             generation = replace(generation, typed=TypedOptions(self.choices))
+        if self.schema is not None:
+            form = StructuredOutput.from_schema(self.schema)
+            generation = replace(generation, structured=form)
         named = None if self.method is None else parse_spec(self.method, "method").create()
         return ChatRequest(
             videos=(VideoPart(path.as_uri()),),
@@ -152,7 +159,8 @@ class VideoTools:
             cancelled: set when nobody waits for the answer any more.
 
         Returns:
-            `answer` and `warnings`; of a choice its probabilities as well.
+            `answer` and `warnings`; of a choice its probabilities as well, and with a schema
+            `parsed`, the JSON value of the answer.
 
         Raises:
             Exception: whatever ends the answer, as `refused` explains it.
@@ -160,7 +168,7 @@ class VideoTools:
         answer = self._ask(asked, report, cancelled)
         found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
         found.pop("scoring", None)
-        return found
+        return found if answer.parsed is ABSENT else {**found, "parsed": answer.parsed}
 
     def when(
         self,

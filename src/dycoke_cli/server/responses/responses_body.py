@@ -138,7 +138,7 @@ def parse_responses(
         include_usage=True,
         times=times,
         max_tokens=most,
-        forced=offer.forced,
+        offer=offer,
     )
     options_of(given, RESPONSES_STREAM)
     store = given.get("store") is None or flag_of(given, "store")
