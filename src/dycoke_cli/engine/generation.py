@@ -166,9 +166,7 @@ def generate(
     seed, own = options.seed, options.tokens or TokenOptions()
     if options.temperature > 0:
         seed = random.getrandbits(32) if seed is None else seed
-        # Stock code takes no int, which JSON has for 2.0.
-        temperature = float(options.temperature)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature}
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": options.temperature}
     else:
         seed = None
         # A checkpoint's own sampling settings mean nothing to greedy decoding.

@@ -43,6 +43,8 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         check_all(self)
+        # Stock code takes no int, which JSON may have for 2.0.
+        object.__setattr__(self, "temperature", float(self.temperature))
         if 0 < self.temperature < LEAST_TEMPERATURE:
             raise UsageError(
                 f"temperature must be 0 or at least {LEAST_TEMPERATURE:g}, "

@@ -72,6 +72,6 @@ class TokenOptions:
         names = ("top_p", "top_k", "min_p") if sampled else ()
         values = {name: getattr(self, name) for name in (*names, "repetition_penalty")}
         if self.repetition_penalty is not None:
-            # Stock code takes no int, which JSON has for 2.0.
+            # Stock code takes no int, which JSON may have for 2.0.
             values["repetition_penalty"] = float(self.repetition_penalty)
         return {name: value for name, value in values.items() if value is not None}

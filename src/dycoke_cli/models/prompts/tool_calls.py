@@ -68,9 +68,10 @@ class CallFormat:
         pattern = (written.get("open_pattern") or "").removeprefix(_SPACE)
         opening = written.get("open") or (pattern if re.escape(pattern) == pattern else None)
         closing = written.get("close")
+        if not isinstance(opening, str) or not opening or not isinstance(closing, str):
+            return None
         is_object = written.get("content") == "json" and written.get("transform") == _AS_WRITTEN
-        are_texts = isinstance(opening, str) and opening and isinstance(closing, str)
-        if not is_object or not are_texts or written.get("content_args"):
+        if not is_object or written.get("content_args"):
             return None
         return CallMarks(opening, closing, self.added)
 
