@@ -24,7 +24,7 @@ from dycoke_cli.server.strict_calls import StrictCalls
 NAME = "schema"
 CLIP = ROOT / "sample_videos" / "turn.mp4"
 QUESTION = "What do you see?"
-MOST = 128  # tokens of an answer, which a text has
+MOST = 96  # tokens of an answer, which a text has
 # Strings of a fixed length: a model with random weights ends none.
 TEXT = {"type": "string", "minLength": 8, "maxLength": 8}
 NUMBER = {"type": "integer", "minimum": 10, "maximum": 99}
