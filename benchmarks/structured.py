@@ -24,7 +24,7 @@ from dycoke_cli.server.strict_calls import StrictCalls
 NAME = "schema"
 CLIP = ROOT / "sample_videos" / "turn.mp4"
 QUESTION = "What do you see?"
-MOST = 96  # tokens of an answer, which a text has
+TEXT_TOKENS = 96  # a text ends at its limit, other forms by themselves
 # Strings of a fixed length: a model with random weights ends none.
 TEXT = {"type": "string", "minLength": 8, "maxLength": 8}
 NUMBER = {"type": "integer", "minimum": 10, "maximum": 99}
@@ -61,7 +61,8 @@ def measure(
     session: VideoSession, method: Method, form: StructuredOutput, rounds: int
 ) -> tuple[int, float, float]:
     """Tokens of the answer, and seconds of processor time: with the form, without (medians)."""
-    tokens = session.ask(QUESTION, method, structured=form, max_new_tokens=MOST).tokens.generated
+    most = 256 if form.is_whole else TEXT_TOKENS
+    tokens = session.ask(QUESTION, method, structured=form, max_new_tokens=most).tokens.generated
     spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for times, structured in zip(spent, (form, None), strict=True):
