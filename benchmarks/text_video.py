@@ -17,7 +17,7 @@ import itertools
 import json
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,9 +301,10 @@ def ask(path: Path, texts: int, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{path.stem}.jsonl"
     done = {(line["passage"], line["frames"]) for line in read_lines(file) if "passage" in line}
+    commit = running_commit()
     if not done:
         about = {"model": path.name, "sha256": digest(path), "layers": decoder.layers}
-        append_line(file, about | {"commit": running_commit(), "machine": machine()})
+        append_line(file, about | {"commit": commit, "machine": machine()})
     for number, frames in itertools.product(range(texts), FRAMES):
         if (number, frames) in done:
             continue
@@ -311,7 +312,8 @@ def ask(path: Path, texts: int, out: Path) -> Path:
         with torch.inference_mode():
             rows = [*asked_by_all(decoder, tokenizer, video, number)]
         size = {"tokens": video.frames.numel(), "kept": video.changing}
-        append_line(file, {"passage": number, "frames": frames, **size, "rows": rows})
+        asked = {"passage": number, "frames": frames, "commit": commit}
+        append_line(file, asked | size | {"rows": rows})
         print(f"passage {number + 1} of {texts}, {frames} frames", file=sys.stderr)
     return file
 
@@ -320,9 +322,12 @@ def table(answers: bytes) -> str:
     """Agreement, divergence and facts found by row and number of frames, as Markdown.
 
     Args:
-        answers: lines of JSON, the header first.
+        answers: lines of JSON, the header first; a passage counts that has each of `FRAMES`.
     """
-    header, *videos = map(json.loads, answers.splitlines())
+    header, *lines = map(json.loads, answers.splitlines())
+    answered = Counter(line["passage"] for line in lines)
+    videos = [line for line in lines if answered[line["passage"]] == len(FRAMES)]
+    commits = {str(one["commit"]) for one in (header, *videos) if "commit" in one}
     made = [
         "| frames | tokens kept | what is kept | positions | same first token, % "
         "| same token, % | divergence, nats per token | fact found, % |",
@@ -348,13 +353,13 @@ def table(answers: bytes) -> str:
             named = "original" if positions == "kept" else "contiguous"
             kept = f"| {frames} | {100 * share:.0f} % | {_NAMES[kind]} | {named}"
             made.append(f"{kept} | {' | '.join(cells)} |")
-    passages = len({one["passage"] for one in videos})
+    passages = len(videos) // len(FRAMES)
     per_frame = fmean(one["tokens"] / one["frames"] for one in videos)
     made += [
         "",
         f"{passages} passages of {per_frame:.0f} tokens on average. ± is one standard error over "
         f"passages. `{header['model']}` ({header['layers']} layers) in float32. "
-        f"{header['machine']}, commit {header['commit']}.",
+        f"{header['machine']}, commit {', '.join(sorted(commits))}.",
     ]
     return "\n".join(made)
 

@@ -174,11 +174,15 @@ def test_the_table() -> None:
          "rows": [row("whole", "kept", 4, True), row("weighed", "renumbered", 4 * n, n == 1)]}
         for n in (0, 1) for frames in FRAMES
     ]  # fmt: skip
+    videos[-1]["commit"] = "def"
+    # A third passage was interrupted: the rows of all numbers of frames are of the same passages.
+    videos.append({**videos[0], "passage": 2})
     made = table("\n".join(map(json.dumps, [header, *videos])).encode())
     assert "| 2 | 100 % | the whole video | | 100 | 100 | 0 | 100.0 ± 0.0 |" in made
     half = "50.0 ± 50.0 | 50.0 ± 50.0 | 0.500 ± 0.500 | 50.0 ± 50.0 |"
     assert f"| 4 | 30 % | the same, proportional attention | contiguous | {half}" in made
-    assert "2 passages of 50 tokens on average" in made
+    assert "\n\n2 passages of 50 tokens on average" in made
+    assert made.endswith("here, commit abc, def.")
 
 
 @pytest.mark.parametrize("file", sorted(DATA.glob("text-video-*")), ids=lambda file: file.name)
