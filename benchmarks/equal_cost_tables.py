@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.cells import Document, Row, baseline, by_spec, correct, difference, head, line
 from benchmarks.comparison_tables import OWN
+from benchmarks.event_lengths import EVENTS
 
 BUDGETS = (0.25, 0.1)
 FEWER = "uniform-frames"
@@ -57,17 +58,36 @@ def equal_cost_table(document: Document) -> str:
 
 def equal_cost_by_kind(document: Document) -> str:
     """The same by kind of question, at the first budget: correct answers in percent."""
-    rows, base = by_spec(document), baseline(document)
+    base = baseline(document)
     kinds = sorted(base["by_type"])
     lines = head("", *kinds)
-    of_rows: Mapping[str, Row] = {
-        f"all {_tokens(document, 1)} tokens": base,
-        **{name: rows[f"{spec}retain={BUDGETS[0]}"] for spec, name in ROWS.items()},
-    }
-    for name, row in of_rows.items():
+    for name, row in _at_first_budget(document).items():
         lines.append(line(name, *(_accuracy(row["by_type"].get(kind)) for kind in kinds)))
     counts = (str(base["by_type"][kind]["questions"]) for kind in kinds)
     return "\n".join([*lines, line("questions", *counts)])
+
+
+def equal_cost_by_length(document: Document) -> str:
+    """The same by how long the event lasts that is asked for; rows below the first: differences."""
+    more = document["more"]
+    shown = [name for name in EVENTS if more["none"].get(name) is not None]
+    lines = head("", *(f"{name} ({more['none'][name]['questions']})" for name in shown))
+    for name, row in _at_first_budget(document).items():
+        cells = [more[row["spec"]][length] for length in shown]
+        if row["spec"] == "none":
+            lines.append(line(name, *(f"{100 * one['value']:.1f} %" for one in cells)))
+        else:
+            lines.append(line(name, *map(difference, cells)))
+    return "\n".join(lines)
+
+
+def _at_first_budget(document: Document) -> Mapping[str, Row]:
+    """The rows of tables that have one budget, by name, all tokens first."""
+    rows = by_spec(document)
+    return {
+        f"all {_tokens(document, 1)} tokens": baseline(document),
+        **{name: rows[f"{spec}retain={BUDGETS[0]}"] for spec, name in ROWS.items()},
+    }
 
 
 def _tokens(document: Document, budget: float) -> str:

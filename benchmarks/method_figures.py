@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from benchmarks.comparison_tables import DOWNSAMPLED, OWN, PROPORTIONAL
+from benchmarks.event_lengths import by_length, lengths_of
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
+from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.method_row import KeptRow
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup
@@ -187,7 +190,9 @@ def document_of(raw: RawAnswers) -> dict[str, Any]:
     """What tables are made of: the rows as `dycoke eval` counts them, and what else they have."""
     items, header = raw.items, raw.header
     baseline = raw.answers[BASELINE]
-    rows, more, parts = [], {}, hard_and_easy(raw.answers, items)
+    rows, more = [], {}
+    lengths = lengths_of(items, cache(Shapes().script), header.frames or 1)
+    parts = hard_and_easy(raw.answers, items) | by_length(lengths)
     for row in header.rows:
         said = raw.answers[row.spec]
         compared = None if row.spec == BASELINE else baseline

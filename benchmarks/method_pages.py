@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.comparison_tables import ahead_section, by_kind_section, fair_section
 from benchmarks.equal_cost_tables import (
     equal_cost_by_kind,
+    equal_cost_by_length,
     equal_cost_sentence,
     equal_cost_table,
 )
@@ -181,9 +182,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{of_budgets(measured.values())}"
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
-                _folded(
-                    f"The same of the {name}", f"{short_table(document)} {of_budgets([document])}"
-                )
+                f"`{name}`:\n\n{short_table(document)} {of_budgets([document])}"
                 for name, document in [*measured.items()][1:]
             )
             table = models_table(measured, AT)
@@ -267,8 +266,8 @@ def _comparisons(
         found["methods-fair"] = f"{fair_section(document)}\n\n{under([document])}"
         table = f"{equal_cost_sentence(document)}\n\n{equal_cost_table(document)}"
         found["methods-equal-cost"] = table
-        kinds = equal_cost_by_kind(document)
-        found["methods-equal-cost-kinds"] = f"{table}\n\n{kinds}\n\n{under([document])}"
+        details = f"{equal_cost_by_length(document)}\n\n{equal_cost_by_kind(document)}"
+        found["methods-equal-cost-kinds"] = f"{table}\n\n{details}\n\n{under([document])}"
         found["methods-fair-ahead"] = f"{ahead_section(document)}\n\n{under([document])}"
     if choice:
         document = next(iter(choice.values()))

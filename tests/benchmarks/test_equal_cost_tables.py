@@ -8,9 +8,11 @@ from benchmarks.cells import Document
 from benchmarks.equal_cost_tables import (
     ROWS,
     equal_cost_by_kind,
+    equal_cost_by_length,
     equal_cost_sentence,
     equal_cost_table,
 )
+from benchmarks.event_lengths import EVENTS
 
 
 def row(spec: str, accuracy: float, difference: float | None) -> dict[str, Any]:
@@ -36,9 +38,24 @@ def document() -> Document:
         f"uniform-frames:retain={budget}": {"difference": value, "difference_error": 0.02}
         for budget, value in ((0.25, 0.11), (0.1, 0.25))
     }
+    short, longest = (name for place, name in enumerate(EVENTS) if place != 1)
+    more = {
+        one["spec"]: {
+            short: {"questions": 9, "value": 0.5, **_apart(one["difference"], 3)},
+            longest: {"questions": 8, "value": 0.7, **_apart(one["difference"], 1)},
+        }
+        for one in rows
+    }
     return {
-        "name": "m", "frames": 32, "per_frame": 64, "videos": 60, "rows": rows, "ahead": ahead
+        "name": "m", "frames": 32, "per_frame": 64, "videos": 60, "rows": rows, "ahead": ahead,
+        "more": more,
     }  # fmt: skip
+
+
+def _apart(difference: float | None, times: int) -> dict[str, Any]:
+    if difference is None:
+        return {"difference": None, "difference_error": None}
+    return {"difference": times * difference, "difference_error": 0.02}
 
 
 def test_the_sentence_has_the_paired_differences_and_whose_they_are() -> None:
@@ -61,3 +78,11 @@ def test_by_kind_is_at_the_first_budget() -> None:
     assert lines[0] == "|  | order |"
     assert lines[2:4] == ["| all 2,048 tokens | 80 |", "| fewer frames, whole | 79 |"]
     assert lines[-1] == "| questions | 7 |"
+
+
+def test_by_length_has_the_columns_that_have_questions() -> None:
+    lines = equal_cost_by_length(document()).splitlines()
+    assert lines[0] == "|  | an event of less than 3 frames (9) | of more (8) |"
+    assert lines[2] == "| all 2,048 tokens | 50.0 % | 70.0 % |"
+    assert lines[3] == "| fewer frames, whole | −3.0 ± 2.0 | −1.0 ± 2.0 |"
+    assert lines[-1] == "| all frames, `dycoke-plus` | −15.0 ± 2.0 | −5.0 ± 2.0 |"

@@ -75,7 +75,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert "`dycoke` " in pages["methods"].partition("Without a budget")[2]
     other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
     assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
-    assert pages["methods-others"].startswith("<details><summary>The same of the control</summary>")
+    assert pages["methods-others"].startswith("`control`:\n\n| method | 25 % kept")
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
         if name in ("headline", "methods-merging", "methods-equal-cost"):
@@ -359,8 +359,8 @@ def test_pages_are_written_between_their_markers(
     assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 25 % kept")
     assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 25 % kept")
     begin = f"<!-- /methods -->\nafter\n<!-- methods-others: … -->\n{link}"
-    assert f"{begin}(docs/methods-models.png)\n\n<details>" in readme.read_text()
-    assert readme.read_text().endswith("</details>\n<!-- /methods-others -->\n")
+    assert f"{begin}(docs/methods-models.png)\n\n`control`:\n\n| method |" in readme.read_text()
+    assert readme.read_text().endswith("\n<!-- /methods-others -->\n")
     assert "| `dycoke` | 3 |" in page.read_text()
     assert "old" not in page.read_text()
     for name in ("methods.png", "methods-models.png"):

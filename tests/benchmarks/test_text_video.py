@@ -176,7 +176,8 @@ def test_the_table() -> None:
     ]  # fmt: skip
     videos[-1]["commit"] = "def"
     # A third passage was interrupted: the rows of all numbers of frames are of the same passages.
-    videos.append({**videos[0], "passage": 2})
+    wrong = row("whole", "kept", 4, False), row("weighed", "renumbered", 0, False)
+    videos.append({**videos[0], "passage": 2, "rows": [*wrong]})
     made = table("\n".join(map(json.dumps, [header, *videos])).encode())
     assert "| 2 | 100 % | the whole video | | 100 | 100 | 0 | 100.0 ± 0.0 |" in made
     half = "50.0 ± 50.0 | 50.0 ± 50.0 | 0.500 ± 0.500 | 50.0 ± 50.0 |"
