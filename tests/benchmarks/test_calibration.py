@@ -1,0 +1,55 @@
+"""The page's table of calibration against the kept answers, and one row of it counted by hand."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from typing import Any
+
+import pytest
+
+from benchmarks.calibration import KEPT, METHODS, kept, table
+from benchmarks.page import ROOT
+
+PAGE = (ROOT / "docs" / "results.md").read_text("utf-8")
+SHOWN = PAGE.partition("<!-- calibration: ")[2].partition("<!-- /calibration -->")[0]
+
+
+@pytest.fixture(scope="module")
+def answers() -> list[dict[str, Any]]:
+    with lzma.open(KEPT, "rt") as file:
+        next(file)
+        return [json.loads(line) for line in file]
+
+
+def of(answers: list[dict[str, Any]], row: str, by: str) -> dict[str, dict[str, Any]]:
+    return {one["item"]: one for one in answers if (one["row"], one["by"]) == (row, by)}
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_the_page_has_the_table_of_the_answers() -> None:
+    assert SHOWN.partition(" -->\n")[2] == f"{table(kept())}\n"
+
+
+def test_the_calibration_error_of_a_row_by_hand(answers: list[dict[str, Any]]) -> None:
+    """The mean distance of probability and accuracy over ten bins of equal width."""
+    chosen = of(answers, "dycoke", "probability").values()
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for one in chosen:
+        sure = max(one["probabilities"].values())
+        bins.setdefault(min(int(10 * sure), 9), []).append((sure, one["right"]))
+    apart = sum(
+        abs(sum(sure for sure, _ in some) - sum(right for _, right in some))
+        for some in bins.values()
+    )
+    (row,) = re.findall(r"^\| `dycoke` \| 44 % \|.*$", SHOWN, re.MULTILINE)
+    assert row.split("|")[7].strip().startswith(f"{100 * apart / len(chosen):.1f} ± ")
+
+
+def test_how_many_choices_compression_changes(answers: list[dict[str, Any]]) -> None:
+    base = of(answers, "none", "probability")
+    rows = [of(answers, row, "probability") for row in METHODS]
+    changed = [sum(one["said"] != base[item]["said"] for item, one in row.items()) for row in rows]
+    assert f"Compression changes at most {max(changed)} of these {len(base)} choices" in PAGE
