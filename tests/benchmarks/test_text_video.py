@@ -192,3 +192,41 @@ def test_the_page_is_made_of_the_answers(file: Path) -> None:
     _, _, rest = page.partition(f"<!-- {name}: ")
     shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
     assert shown == table(lzma.decompress(file.read_bytes()))
+
+
+def found(name: str) -> dict[tuple[str, str, str], list[bool]]:
+    """Whether each fact was found, by number of frames, what is kept, and positions."""
+    rows: dict[tuple[str, str, str], list[bool]] = {}
+    lines = lzma.decompress((DATA / f"text-video-{name}.jsonl.xz").read_bytes()).splitlines()
+    for line in map(json.loads, lines[1:]):
+        for row in line["rows"]:
+            key = str(line["frames"]), row["kind"], row["positions"]
+            rows.setdefault(key, []).append(row["right"])
+    return rows
+
+
+def test_what_the_page_says_of_smollm2() -> None:
+    rows, page = found("smollm2"), PAGE.read_text(encoding="utf-8")
+    by_kind = {
+        (frames, kind): [*rows[frames, kind, "kept"], *rows[frames, kind, "renumbered"]]
+        for frames, kind, _ in rows
+        if kind != "whole"
+    }
+    assert "Keeping what changes finds every fact, at 2, 4 and 16 copies and with either" in page
+    assert all(all(by_kind[frames, "kept"]) for frames in ("2", "4", "16"))
+    assert "of the facts at 2 copies, and none at 4 and 16." in page
+    assert [any(by_kind[n, "random"]) for n in ("2", "4", "16")] == [True, False, False]
+    few = [*by_kind["2", "weighed"], *by_kind["4", "weighed"]]
+    assert f"At 2 and 4 frames it loses one of {len(few)} facts." in page
+    assert few.count(False) == 1
+    methods = (PAGE.parent / "methods.md").read_text(encoding="utf-8")
+    assert "every fact in a text of sixteen copies is found; with it most are lost" in methods
+    assert sum(by_kind["16", "weighed"]) < len(by_kind["16", "weighed"]) / 2
+
+
+def test_what_the_page_says_of_gemma() -> None:
+    rows, page = found("gemma"), PAGE.read_text(encoding="utf-8")
+    assert "With original positions it finds none at 16 copies." in page
+    assert not any(rows["16", "kept", "kept"])
+    assert "proportional attention loses most\n  facts at 16 copies, as on SmolLM2" in page
+    assert sum(rows["16", "weighed", "renumbered"]) < len(rows["16", "weighed", "renumbered"]) / 2
