@@ -53,7 +53,7 @@ def short_table(document: Document) -> str:
 
 def _layer(row: Row) -> str:
     layer = row["parameters"].get("prune_layer")
-    return "" if layer is None else f"L = {layer}, "
+    return "" if layer is None else f"L = {layer} of {LAYERS}, "
 
 
 def _at_budget(row: Row, budget: float) -> str:

@@ -72,7 +72,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     headings, short = table_of(pages["methods"])
     assert headings == ["method", "25 % kept", "10 % kept"]
     assert short["`evs`"][2] == told(rows["evs:retain=0.1:positions=kept"])
-    assert "`dycoke` " in pages["methods"].partition("Without a budget")[2]
+    assert "(L = 9 of 10, " in pages["methods"].partition("Without a budget")[2]
     other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
     assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
     assert pages["methods-others"].startswith("`control`:\n\n| method | 25 % kept")

@@ -228,5 +228,12 @@ def test_what_the_page_says_of_gemma() -> None:
     rows, page = found("gemma"), PAGE.read_text(encoding="utf-8")
     assert "With original positions it finds none at 16 copies." in page
     assert not any(rows["16", "kept", "kept"])
-    assert "proportional attention loses most\n  facts at 16 copies, as on SmolLM2" in page
+    assert "As on SmolLM2, proportional attention loses most facts at 16 copies" in page
     assert sum(rows["16", "weighed", "renumbered"]) < len(rows["16", "weighed", "renumbered"]) / 2
+    with_all, contiguous = (
+        [100 * sum(one) / len(one) for n in ("2", "4", "16") if (one := rows[n, *row])]
+        for row in (("whole", "kept"), ("kept", "renumbered"))
+    )
+    assert contiguous[:2] == [100, 100]
+    assert f", and {contiguous[2]:.1f} ± 4.5 % at 16, where the whole" in page
+    assert f"  video finds {with_all[2]:.1f} ± " in page
