@@ -182,7 +182,8 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{of_budgets(measured.values())}"
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
-                f"`{name}`:\n\n{short_table(document)} {of_budgets([document])}"
+                f"`{name}`:\n\n{short_table(document)} {of_budgets([document])}\n\n"
+                f"{ahead_section(document, 'the other rows of this table')}"
                 for name, document in [*measured.items()][1:]
             )
             table = models_table(measured, AT)

@@ -76,6 +76,10 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
     assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
     assert pages["methods-others"].startswith("`control`:\n\n| method | 25 % kept")
+    assert (
+        "On `control`, the other rows of this table: at 25 % kept `dycoke-plus` is ahead of"
+        in (pages["methods-others"])
+    )
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
         if name in ("headline", "methods-merging", "methods-equal-cost"):
