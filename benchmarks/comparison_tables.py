@@ -114,16 +114,17 @@ def by_kind_section(document: Mapping[str, Any]) -> str:
 
 
 def ahead_section(
-    document: Mapping[str, Any], others: str = "every other method alone and with merging"
+    document: Mapping[str, Any],
+    compared: str = "every other method was compared alone and with merging",
 ) -> str:
     """The methods that ours isn't clearly ahead of, at each budget.
 
     Args:
         document: of rows with budgets.
-        others: which rows these are.
+        compared: which rows these are.
     """
     rows = {row["spec"]: row for row in document["rows"]}
-    told = [f"On `{document['name']}`, {others}:"]
+    told = [f"On `{document['name']}`, {compared}."]
     for budget in sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True):
         pairs = {
             label(spec): pair

@@ -183,7 +183,7 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
                 f"`{name}`:\n\n{short_table(document)} {of_budgets([document])}\n\n"
-                f"{ahead_section(document, 'the other rows of this table')}"
+                f"{ahead_section(document, 'the rows of this table were compared')}"
                 for name, document in [*measured.items()][1:]
             )
             table = models_table(measured, AT)

@@ -77,7 +77,7 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
     assert pages["methods-others"].startswith("`control`:\n\n| method | 25 % kept")
     assert (
-        "On `control`, the other rows of this table: at 25 % kept `dycoke-plus` is ahead of"
+        "On `control`, the rows of this table were compared. At 25 % kept, `dycoke-plus` leads"
         in (pages["methods-others"])
     )
     questions = document["rows"][0]["questions"]
