@@ -15,11 +15,10 @@ from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
 from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
 
-DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
+DATA = ROOT / "docs" / "data"
 SUFFIX = ".jsonl.xz"
 AT_LEAST = (1, 4)
 """Of recall: so many of the tokens that show the card are kept."""
-_BASE = "uniform"
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,17 @@ class Measured:
         header: of the file.
         card: by rule and video: how many tokens are kept that show the card.
         right: by row and question: whether the answer is correct.
+        tokens: likewise the visual tokens that the language model read.
         items: the questions, in the benchmark's order.
+        base: the row that all others are compared with.
     """
 
     header: Mapping[str, Any]
     card: Mapping[str, Mapping[str, int]]
     right: Mapping[str, Mapping[str, bool]]
+    tokens: Mapping[str, Mapping[str, int]]
     items: Sequence[Item]
+    base: str
 
     @property
     def videos(self) -> list[str]:
@@ -44,19 +47,21 @@ class Measured:
         return list(dict.fromkeys(item.video for item in self.items))
 
 
-def read_measured(file: Path) -> Measured:
-    """What a file has."""
+def read_measured(file: Path, base: str = "uniform") -> Measured:
+    """What a file has; all its rows are compared with one."""
     with lzma.open(file, "rt", encoding="utf-8") as lines:
         header, *rest = map(json.loads, lines)
     card: dict[str, dict[str, int]] = {}
     right: dict[str, dict[str, bool]] = {}
+    tokens: dict[str, dict[str, int]] = {}
     for one in rest:
         if "item" in one:
             right.setdefault(one["row"], {})[one["item"]] = one["right"]
+            tokens.setdefault(one["row"], {})[one["item"]] = one["tokens"]
         else:
             card.setdefault(one["rule"], {})[one["video"]] = one["card"]
     every = ShapesLong().items(header["split"])
-    return Measured(header, card, right, [i for i in every if i.id in right[_BASE]])
+    return Measured(header, card, right, tokens, [i for i in every if i.id in right[base]], base)
 
 
 def tables(data: Path) -> str:
@@ -79,14 +84,14 @@ def tables(data: Path) -> str:
             *answers_by_kind(one),
             "\nQuestions about the needle (what, where, before or after what), by its depth.\n",
             *answers_by_depth(one),
-            f"\n{_footer(one)}",
+            f"\n{footer(one)}",
         ]
     return "\n".join(made)
 
 
 def verdict(one: Measured) -> str:
     """Whether uniform frames are beaten, and by how much, in a sentence."""
-    gaps = {row: _paired(one, row, one.items) for row in one.right if row != _BASE}
+    gaps = {row: _paired(one, row, one.items) for row in one.right if row != one.base}
     row, (gap, error) = max(gaps.items(), key=lambda each: each[1][0])
     beaten = gap > t_quantile(0.975, len(one.videos) - 1) * error
     how = "are beaten" if beaten else "aren't beaten"
@@ -121,25 +126,35 @@ def recall_by_depth(one: Measured) -> list[str]:
 
 
 def answers_by_length(one: Measured) -> list[str]:
-    """Rows by rule, columns by length; then all, and the paired difference from uniform frames."""
-    groups = _by(one.items, lambda item: _minutes(item.video))
-    made = head("rule", *groups, "all", "difference from uniform")
+    """Rows by rule, columns by length."""
+    return compared(one, _by(one.items, lambda item: _minutes(item.video)))
+
+
+def compared(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
+    """Rows by rule: tokens read, correct answers by group and in all, difference from the base."""
+    made = head("rule", "tokens", *groups, "all", f"difference from {one.base}")
     for row in one.right:
+        tokens = sum(one.tokens[row].values()) / len(one.tokens[row])
         cells = [_correct(one, row, items) for items in [*groups.values(), one.items]]
-        gap = "" if row == _BASE else _points(*_paired(one, row, one.items))
-        made.append(line(row, *cells, gap))
+        gap = "" if row == one.base else _points(*_paired(one, row, one.items))
+        made.append(line(row, f"{tokens:.0f}", *cells, gap))
     return made
 
 
 def answers_by_kind(one: Measured) -> list[str]:
     """Rows by rule, columns by kind of question."""
-    return _answers(one, _by(one.items, lambda item: item.kind))
+    return _answers(one, by_kind(one))
 
 
 def answers_by_depth(one: Measured) -> list[str]:
     """Rows by rule, columns by depth; questions about the needle alone."""
     about = [item for item in one.items if item.kind.startswith("needle")]
     return _answers(one, _by(about, lambda item: _depth(item.video)))
+
+
+def by_kind(one: Measured) -> dict[str, list[Item]]:
+    """The questions by their kind."""
+    return _by(one.items, lambda item: item.kind)
 
 
 def _answers(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
@@ -149,13 +164,14 @@ def _answers(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
     return made
 
 
-def _footer(one: Measured) -> str:
+def footer(one: Measured) -> str:
+    """What was measured, and where."""
     header, lengths = one.header, _by(one.videos, _minutes)
     of_each = ", ".join(f"{len(videos)} of {name}" for name, videos in lengths.items())
     return (
         f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
         f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
-        f"{header['edition']}; {header['budget']} visual tokens each, float32. "
+        f"{header['edition']}; budget {header['budget']} visual tokens, float32. "
         f"{header['machine']}, commit {header['commit']}."
     )
 
@@ -196,8 +212,8 @@ def _share(values: Sequence[float], videos: Sequence[str] | None = None) -> str:
 
 
 def _paired(one: Measured, row: str, items: Sequence[Item]) -> tuple[float, float]:
-    """The mean difference of a row from the uniform one, and its error."""
-    gaps = [float(one.right[row][i.id]) - float(one.right[_BASE][i.id]) for i in items]
+    """The mean difference of a row from the base, and its error."""
+    gaps = [float(one.right[row][i.id]) - float(one.right[one.base][i.id]) for i in items]
     mean, error = clustered_mean(gaps, [item.video for item in items])
     return mean or 0.0, error or 0.0
 

@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import capped_cache, shapes_long, window_sizes
+from benchmarks.long_answers import Measurement, export
 from benchmarks.page import ROOT
-from benchmarks.shapes_long import export, measured
+from benchmarks.shapes_long import measured
 from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, Chosen, shows_card
-from benchmarks.shapes_long_tables import DATA, PAGE, read_measured, tables, verdict
+from benchmarks.shapes_long_tables import DATA, read_measured, tables, verdict
+from dycoke_cli.compression.registry import create
 from dycoke_cli.compression.selection import Selection
-from dycoke_cli.evaluation.datasets.shapes_long import ShapesLong
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.evaluation.datasets.shapes_long import FPS, ShapesLong
 from dycoke_cli.models.load import load
+from dycoke_cli.runs.in_windows import read_clip_in_windows
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.rendered import Rendered
 
@@ -82,7 +88,8 @@ def lines(better: str) -> list[dict]:
         for row in ("uniform", "random"):
             if item.id.endswith("-0"):
                 found.append({"video": item.video, "rule": row, "card": 2 if row == better else 0})
-            found.append({"video": item.video, "item": item.id, "row": row, "right": row == better})
+            said = {"tokens": 512, "right": row == better}
+            found.append({"video": item.video, "item": item.id, "row": row, **said})
     return found
 
 
@@ -105,6 +112,8 @@ def test_what_comes_of_it_stands_first(tmp_path: Path) -> None:
 def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     put(tmp_path, "a", lines("random"))
     text = tables(tmp_path)
+    assert "| rule | tokens | 2 min | 10 min | 30 min | 60 min | all | difference from un" in text
+    assert f"| random | 512 |{' 100 ± 0 |' * 5} +100.0 ± 0.0 |" in text
     assert "| rule | 2 min, 1+ | 2 min, 4+ | 10 min, 1+ |" in text
     # Two of the card's tokens are at least one, and fewer than four.
     assert "| random | 100 ± 0 | 0 ± 0 |" in text
@@ -113,16 +122,44 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
 
 
 def test_the_readme_has_the_figure_of_the_page() -> None:
-    (shipped,) = re.findall(r"\*\*shipped: .*: (\S+ ± \S+ points)\.", PAGE.read_text())
+    (shipped,) = re.findall(
+        r"\*\*shipped: .*: (\S+ ± \S+ points)\.", shapes_long.MEASUREMENT.page.read_text()
+    )
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     more = shipped.lstrip("+")
     assert f"answer {more} more questions than 32 uniform frames (30 rendered videos" in readme
 
 
-def test_the_page_has_the_tables_of_the_data() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    (on_page,) = re.findall(r"<!-- long-evidence: .*? -->\n(.*?)\n<!-- /long-evid", page, re.DOTALL)
-    assert on_page == tables(DATA)
+MEASUREMENTS = [module.MEASUREMENT for module in (shapes_long, capped_cache, window_sizes)]
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.kind)
+def test_the_page_has_the_tables_of_the_data(measurement: Measurement) -> None:
+    place, page = measurement.place, measurement.page.read_text(encoding="utf-8")
+    (on_page,) = re.findall(rf"<!-- {place}: .*? -->\n(.*?)\n<!-- /{place} -->", page, re.DOTALL)
+    assert on_page == measurement.tables(DATA)
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.kind)
+def test_answers_in_the_data_are_whole_and_scored_as_the_benchmark_scores(
+    measurement: Measurement,
+) -> None:
+    dataset = ShapesLong()
+    items = {item.id: item for item in dataset.items("test")}
+    files = [*DATA.glob(f"{measurement.kind}-*.jsonl.xz")]
+    assert files
+    for file in files:
+        with lzma.open(file, "rt", encoding="utf-8") as content:
+            header, *rest = map(json.loads, content)
+        assert header["commit"]
+        assert header["edition"] == dataset.edition("test")
+        asked: dict[str, list[str]] = {}
+        for one in rest:
+            if "item" in one:
+                assert dataset.score(items[one["item"]], one["said"]).right == one["right"]
+                asked.setdefault(one["row"], []).append(one["item"])
+        first, *others = asked.values()
+        assert all(other == first for other in others)
 
 
 @pytest.mark.extended
@@ -140,9 +177,29 @@ def test_a_video_is_measured_by_all_rows(tmp_path: Path) -> None:
         (row, item.id) for row in ASKED for item in items
     ]
     assert {line["tokens"] for line in said} == {TOKENS}
-    file = tmp_path / "made-up.jsonl"
+    file = tmp_path / "long-made-up.jsonl"
     header = {**lines("random")[0]}
     file.write_text(
         "".join(f"{json.dumps(one)}\n" for one in (header, {"video": "t000", "lines": found}))
     )
     assert read_measured(export(file, tmp_path)).videos == ["t000"]
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_windows_of_the_usual_size_are_asked_about_as_the_program_does() -> None:
+    """What `dycoke serve --max-tokens` answers, and `ask` (tests/cli/test_long_video.py)."""
+    dataset, loaded = ShapesLong(), load("mini", dtype="float32")
+    items = dataset.items("test", 1)[:3]
+    clip = read(dataset.file(items[0].video), Sampling(fps=FPS))
+    found = [*window_sizes.measured(loaded, dataset, items)]
+    assert [line["row"] for line in found[::3]] == ["16 frames", "32 frames", "64 frames"]
+    assert all(0.9 * TOKENS < line["tokens"] <= TOKENS for line in found)
+    method = bind(create("dycoke-plus"), loaded.traits.in_windows)
+    limits = {"max_tokens": TOKENS, "max_new_tokens": 64, "cache": None}
+    windowed, blank = read_clip_in_windows(
+        loaded, method, clip, **limits, on_frames=lambda done, total: None
+    )
+    session = VideoSession(loaded, blank, windowed=windowed)
+    said = [session.ask(item.question, method).answer for item in items]
+    assert said == [line["said"] for line in found[3:6]]

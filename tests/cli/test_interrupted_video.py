@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.engine import read_window, unfinished_video
+from dycoke_cli.runs import conversation
 from dycoke_cli.storage.cache_folder import UNFINISHED, encoded_videos
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_here, run_process
 
@@ -27,9 +29,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C came in the third window of `dycoke ask`."""
+def interrupt(monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
+    """Ctrl-C comes in the third window of `dycoke ask`."""
     windows, encode = [], read_window.encode_cached
     monkeypatch.setattr(unfinished_video, "SHARE", 0)
 
@@ -40,10 +41,15 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         return encode(*given, **options)
 
     monkeypatch.setattr(read_window, "encode_cached", stopped)
-    assert run_here("ask", MINUTE, QUESTION, *FLAGS).code == 130
+    assert run_here("ask", video, QUESTION, *FLAGS).code == 130
     monkeypatch.setattr(read_window, "encode_cached", encode)
     [path] = encoded_videos().listed()
     assert path.name.startswith(UNFINISHED)
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(monkeypatch, MINUTE)
 
 
 def undisturbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
@@ -90,6 +96,31 @@ def test_other_frames_begin_anew_and_clear_removes_what_is_left() -> None:
     assert len(encoded_videos().listed()) == 1
     assert "1 encoded video and" in run_here("cache", "clear").err
     assert encoded_videos().listed() == []
+
+
+@pytest.mark.parametrize("when", ["after the interrupt", "while the model is loaded"])
+def test_a_file_that_was_replaced_begins_anew(
+    when: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also by one of the same length, and with the times that it says itself."""
+    video, other = (Path(shutil.copy2(MINUTE, tmp_path / name)) for name in ("a.mp4", "b.mp4"))
+    bind = conversation.bind_loaded
+
+    def replaced(*given: Any, **options: Any) -> Any:
+        os.replace(other, video)
+        return bind(*given, **options)
+
+    with monkeypatch.context() as patched:
+        if when == "while the model is loaded":
+            patched.setattr(conversation, "bind_loaded", replaced)
+        interrupt(patched, video)
+    if when == "after the interrupt":
+        times = video.stat().st_atime_ns, video.stat().st_mtime_ns
+        video.write_bytes(MINUTE.read_bytes())
+        os.utime(video, ns=times)
+    run = run_here("ask", video, QUESTION, *FLAGS)
+    assert run.code == 0
+    assert "continues" not in run.err
 
 
 @pytest.mark.extended

@@ -99,6 +99,13 @@ def test_a_still_picture_is_refused(name: str, tmp_path: Any, knowing: list[Fake
     assert line.endswith("is a still picture: --when needs a video; leave it out")
 
 
+def test_a_part_of_one_frame_is_not_called_a_picture(knowing: list[FakeSession]) -> None:
+    run = run_here("ask", CLIP, "A person enters", "--when", "--start", "1", "--end", "1.001")
+    assert (run.code, run.out) == (2, "")
+    [line] = [line for line in run.err.splitlines() if line.startswith("Error")]
+    assert line.endswith("has one frame from --start to --end: --when needs a longer part")
+
+
 WRONG: list[tuple[list[str], str]] = [
     (["--choices", "a,b"], "--when is for yes or no: leave --choices out"),
     (["--score", "1-5"], "--when is for yes or no: leave --score out"),

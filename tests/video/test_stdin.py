@@ -35,7 +35,9 @@ def test_a_video_with_its_index_at_the_end(
     assert content.index(b"moov") > content.index(b"mdat")
     with path.open("rb") as stdin, Decoder() as decoder:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stdin))
-        assert numbers_in(decoder.read(STDIN, Sampling(frames=2)).frames) == [0, 49]
+        with decoder.open(STDIN, Sampling(frames=2)) as opened:
+            assert numbers_in(opened.read().frames) == [0, 49]
+            assert opened.plan.file is None, "no other run can read it"
 
 
 def test_a_real_pipe(make_clip: MakeClip) -> None:

@@ -175,7 +175,6 @@ class Answerer:
                 video.windows,
                 plan,
                 self._cache,
-                job.video.source,
                 lambda done, total: None,
                 self.listener.note,
             )

@@ -173,7 +173,6 @@ def open_session(
                     windows,
                     request,
                     cache,
-                    conversation.sources[0],
                     partial(listener.stage, "vision"),
                     listener.note,
                 )

@@ -6,10 +6,8 @@ doesn't fit the model's context, so that it could only be refused otherwise.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.request import Request
     from dycoke_cli.video.clip import Plan
-    from dycoke_cli.video.pictures import Source
-    from dycoke_cli.video.rendered import Rendered
 
 
 def windows_for(
@@ -119,7 +115,6 @@ def read_in_windows(
     windows: WindowQueue,
     request: Request,
     cache: VisualCache | None,
-    source: Source | Rendered,
     on_frames: Callable[[int, int], None],
     note: Callable[[str], None],
 ) -> WindowedVideo:
@@ -132,7 +127,6 @@ def read_in_windows(
         windows: that the other thread fills.
         request: how it is asked about.
         cache: of encoded windows on disk, or None.
-        source: of the video.
         on_frames: called with (frames done, frames in total).
         note: called with a sentence where it goes on.
     """
@@ -163,28 +157,10 @@ def read_in_windows(
         cache_limit=request.cache_limit,
         max_new_tokens=request.generation.max_new_tokens,
         cache=cache,
-        file=_identity(source),
+        file=None if plan.file is None else asdict(plan.file),
         on_frames=on_frames,
         on_resume=on_resume,
     )
-
-
-def _identity(source: Source | Rendered) -> dict[str, Any] | None:
-    """Identity of a video's file, as JSON values; None of what isn't one file."""
-    if not isinstance(source, str):
-        return None
-    try:
-        status = os.stat(source)
-    except OSError:  # also a video on stdin
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return {
-        "path": os.fsencode(os.path.realpath(source)).hex(),
-        "inode": status.st_ino,
-        "bytes": status.st_size,
-        "changed_ns": status.st_mtime_ns,
-    }
 
 
 def read_clip_in_windows(

@@ -152,6 +152,10 @@ def watch_folder(
             except VideoError as error:
                 listener.failed(str(error))
             since_s = time.monotonic()
+        if not found:
+            listener.note(
+                f"{display_name(folder)} has had no new clip for {timeout_s:g} s (--timeout)"
+            )
 
 
 def _clips(folder: str) -> dict[str, int]:

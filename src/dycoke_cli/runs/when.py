@@ -45,7 +45,7 @@ def converse_when(
         decoders: see `open_session`; for the whole video.
 
     Raises:
-        UsageError: the video is a still picture.
+        UsageError: the video is a still picture, or the part of it has a single frame.
     """
     parts, request = _Parts(conversation, listener, decoders), conversation.request
     with request.advising():
@@ -152,6 +152,10 @@ class _Parts:
             clip = cast("Clip", session.clip)
             if len(clip.timestamps_s) == 1 and request.sampling.frames > 1:
                 name = self._conversation.names[0]
+                if clip.part_s is not None:
+                    raise UsageError(
+                        f"{name} has one frame from --start to --end: --when needs a longer part"
+                    )
                 raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
             assert clip.info.duration_s is not None, "it is measured"
             self.length_s = clip.info.duration_s

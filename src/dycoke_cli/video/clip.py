@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.kept_frames import FrameResize
+from dycoke_cli.video.open_file import FileIdentity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ class Plan:
         info: what is known of the video, its `duration_s` measured.
         warnings: one sentence each.
         memory_bytes: that reading them takes, about: the frames, and what is needed to decode them.
+        file: that they are read from; None of pictures, a live source and stdin.
     """
 
     times_s: tuple[float, ...]
@@ -34,6 +36,7 @@ class Plan:
     info: VideoInfo
     warnings: tuple[str, ...]
     memory_bytes: int
+    file: FileIdentity | None = None
 
 
 @dataclass(frozen=True)

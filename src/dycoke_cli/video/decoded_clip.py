@@ -323,7 +323,7 @@ class OpenClip:
         without_times = message.get("plan")
         if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
             raise MismatchError("no plan, or no times")
-        plan: Plan = parsed(Plan, {**without_times, "times_s": []})
+        plan: Plan = parsed(Plan, {**without_times, "times_s": [], "file": None})
         _parse_warnings(without_times.get("warnings"))
         plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 from dycoke_cli.processes.isolated import Isolated, start_zygote
@@ -21,7 +22,7 @@ from dycoke_cli.video.decoded_clip import OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.open_file import open_file
+from dycoke_cli.video.open_file import FileIdentity, open_file
 from dycoke_cli.video.pictures import PictureReader, Source, pictures_of
 from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
@@ -130,11 +131,12 @@ class Decoder:
         """Open the files and plan; within the block, the frames can be read."""
         with ExitStack() as stack:
             file = stack.enter_context(spooled() if video == STDIN else open_file(video, name))
-            files = [file]
+            files, identity = [file], None if video == STDIN else FileIdentity.of(file)
             if subtitles is not None and subtitles.path is not None:
                 files.append(stack.enter_context(open_subtitles(subtitles.path)))
             try:
                 opened.begin(files, sampling, subtitles, fitted=fitted)
+                opened.plan = replace(opened.plan, file=identity)
                 yield
             finally:
                 opened.end()

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import stat
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from dycoke_cli.errors import VideoError
@@ -19,6 +20,34 @@ _ADDRESS = re.compile(
 _STREAM = re.compile(
     r"(rtsps?|rtmp\w*|rtp|srt|udp|mmsh?|rist):/|https?:/.*\.(m3u8|mpd)\b", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What tells an open file from another file, and from itself before or after a change.
+
+    Args:
+        path: absolute and without links, its bytes in hexadecimal.
+        device: that it is on.
+        inode: its number there.
+        nbytes: its size.
+        changed_ns: when its content was changed, as it says itself; it can be set.
+        touched_ns: when anything of it was changed.
+    """
+
+    path: str
+    device: int
+    inode: int
+    nbytes: int
+    changed_ns: int
+    touched_ns: int
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> FileIdentity:
+        """Of an open file, whatever its path names meanwhile."""
+        path, status = os.fsencode(os.path.realpath(file.name)).hex(), os.fstat(file.fileno())
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(path, status.st_dev, status.st_ino, status.st_size, *times)
 
 
 def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:

@@ -220,7 +220,7 @@ def test_clips_of_a_folder(
     assert failure["error"]["code"] == "video_unreadable"
     found = [(one["video"], one["start"], one["end"]) for one in answers]
     assert found == [(str(folder / "new.mp4"), 0, 2), (str(folder / "new.mp4"), 2, 4)]
-    assert "Asked about 1 clip\n" in run.err
+    assert f"{folder} has had no new clip for 2 s (--timeout)\nAsked about 1 clip\n" in run.err
 
 
 def test_of_several_clips_the_newest(

@@ -194,6 +194,8 @@ class VideoTools:
         _check_question(asked)
         info, sampling = self.probe(asked.video, asked.part), asked.part.of(self._request.sampling)
         if len(info["frames_read_at_s"]) == 1 and sampling.frames > 1:
+            if (sampling.start_s, sampling.end_s) != (None, None):
+                raise UsageError(f"{asked.video} has one frame in this part: name a longer one")
             raise UsageError(f"{asked.video} is a still picture: when needs a video")
         self._loaded(report)
         done = count(1)
