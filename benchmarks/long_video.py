@@ -187,7 +187,7 @@ def draw(runs: Runs, path: Path) -> None:
         if len(found) > 1:
             label = f"{model}, {kind}"
             axes.plot(*zip(*sorted(found), strict=True), marker="o", linewidth=1.2, label=label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(run.peak for run in runs.values()) / _MB)
     axes.set_xlabel("minutes of video, one frame a second")
     axes.set_ylabel("peak without weights, MB")
     axes.set_title("dycoke ask", fontsize=10)
