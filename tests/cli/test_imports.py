@@ -39,7 +39,8 @@ DOCUMENTS = (
 ALSO = {
     "ask": (),
     "chat": (
-        "video.clip", "video.info", "video.kept_frames", "video.pictures", "video.rendered",
+        "video.clip", "video.info", "video.kept_frames", "video.open_file", "video.pictures",
+        "video.rendered",
     ),
     "watch": (),
     "serve": ("storage.cache_folder",),
