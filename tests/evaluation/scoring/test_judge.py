@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import logging
+import re
 import threading
 import time
 from collections import Counter
@@ -363,7 +364,8 @@ def test_a_reply_that_drips_in_has_an_end(drip: str, endpoint: Endpoint) -> None
     endpoint.plan = [drip, drip]
     client = OpenAIClient("judge-1", endpoint.url, timeout_s=0.3, retries=1)
     first, second = judge_answers(items(2), client, ANSWER, at_once=1)
-    assert "no reply: Request timed out" in (first.error or "")
+    # By the client's own time between bytes, or by the limit of the whole: whichever is over first.
+    assert re.search(r"no reply: .*(timed out|doesn't end within 0\.3 s)", first.error or "")
     assert second.error is None
 
 
