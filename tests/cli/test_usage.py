@@ -275,6 +275,13 @@ def test_what_ask_cannot_do_names_the_command(
     assert fake == []
 
 
+def test_a_stray_word_is_no_second_video() -> None:
+    """It isn't refused for how many videos the model takes."""
+    run = run_here("ask", str(CLIP), "Who is it?", "none,dycoke")
+    sentence = "none,dycoke doesn't exist: check the spelling and the folder"
+    assert (run.code, run.out, run.err) == (3, "", f"Error: {sentence}\n")
+
+
 @pytest.mark.parametrize(
     ("words", "page"),
     [

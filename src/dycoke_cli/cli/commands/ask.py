@@ -20,9 +20,9 @@ from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
-from dycoke_cli.cli.flags.words import apart, is_pattern, quoted
+from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
-from dycoke_cli.video.file_names import is_video
+from dycoke_cli.video.file_names import STDIN, is_video
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -209,7 +209,9 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
 
     Raises:
         UsageError: with the command that works for these paths.
+        VideoError: one of several doesn't exist, and isn't named like a video.
     """
+    from dycoke_cli.video.open_file import open_file
     from dycoke_cli.video.pictures import pictures_of
 
     question_args = (
@@ -223,6 +225,9 @@ def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
     for video in videos:
         if is_pattern(video) and not os.path.lexists(video):
             raise UsageError(f"{quoted(video)} is a pattern: {batch_hint} video that it matches")
+        # A word beside a quoted question counts as a video. This one can't be meant as one.
+        if len(videos) > 1 and not (video == STDIN or has_suffix(video) or os.path.lexists(video)):
+            open_file(video)
         if not os.path.isdir(video) or pictures_of(video) is not None:
             continue
         videos_inside = [*filter(is_video, glob.glob(os.path.join(glob.escape(video), "*")))]
