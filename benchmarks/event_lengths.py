@@ -15,7 +15,6 @@ EVENTS = {
     "of more": (4.4, float("inf")),
 }
 """Lengths in frames, least and most, by their heading in tables."""
-_OPTIONS = "ABCD"
 
 
 def lengths_of(
@@ -30,7 +29,7 @@ def lengths_of(
     """
     found = {}
     for item in items:
-        answer = item.options[_OPTIONS.index(item.answer)] if item.options else item.answer
+        answer = item.options[item.letters.index(item.answer)] if item.options else item.answer
         script = script_of(item.video)
         events = [one for one in script.events if sentence(told(script, one)) == answer]
         if len(events) == 1:

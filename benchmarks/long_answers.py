@@ -11,7 +11,7 @@ import json
 import lzma
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,7 @@ from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.stock.quiet import silence_libraries
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Clip
-from dycoke_cli.video.frame_windows import WINDOW, FrameWindow
-from dycoke_cli.video.kept_frames import shape_alone
+from dycoke_cli.video.frame_windows import WINDOW, split
 
 OUT = ROOT / "runs" / "answers"
 DTYPE = "float32"
@@ -83,10 +82,7 @@ def windowed_session(
     loaded: LoadedModel, method: BoundMethod, clip: Clip, size: int = WINDOW, **limit: Any
 ) -> VideoSession:
     """A video that was read in windows of `size` frames, with a limit of `read_windows`."""
-    frames = clip.frames
-    starts = range(0, len(frames), size)
-    windows = [FrameWindow(frames[start : start + size], clip.resize) for start in starts]
-    blank = replace(clip, frames=shape_alone(len(frames), frames.shape[1:3]), window=size)
+    blank, windows = split(clip, size)
     windowed = read_windows(loaded, method, blank, windows, size, **limit)
     return VideoSession(loaded, blank, windowed=windowed)
 

@@ -7,7 +7,7 @@ doesn't fit the model's context, so that it could only be refused otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
@@ -15,7 +15,7 @@ from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import WINDOW, FrameWindow, WindowQueue
+from dycoke_cli.video.frame_windows import WINDOW, FrameWindow, WindowQueue, split
 from dycoke_cli.video.kept_frames import shape_alone
 from dycoke_cli.video.sampling import format_time
 
@@ -187,10 +187,7 @@ def read_clip_in_windows(
     Returns:
         What is left of the video, and its clip without frames.
     """
-    count = len(clip.frames)
-    planned = replace(clip, frames=shape_alone(count, clip.frames.shape[1:3]), window=WINDOW)
-    starts = range(0, count, WINDOW)
-    windows = (FrameWindow(clip.frames[start : start + WINDOW], clip.resize) for start in starts)
+    planned, windows = split(clip)
     windowed = _encoded(
         loaded,
         method,

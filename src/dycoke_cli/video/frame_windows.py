@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.video.kept_frames import FrameResize
+from dycoke_cli.video.kept_frames import FrameResize, shape_alone
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from dycoke_cli.video.clip import Clip
 
 WINDOW = 32
 """Frames of a window, however long the video is: as many as are sampled by default, which so are
@@ -33,6 +35,20 @@ class FrameWindow:
 
     frames: np.ndarray
     resize: FrameResize | None
+
+
+def split(clip: Clip, size: int = WINDOW) -> tuple[Clip, Iterator[FrameWindow]]:
+    """A clip without its frames, and its windows.
+
+    Args:
+        clip: all of its frames are decoded.
+        size: frames per window.
+    """
+    frames = clip.frames
+    starts = range(0, len(frames), size)
+    windows = (FrameWindow(frames[start : start + size], clip.resize) for start in starts)
+    blank = shape_alone(len(frames), frames.shape[1:3])
+    return replace(clip, frames=blank, window=size), windows
 
 
 class ClosedError(Exception):
