@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dycoke_cli.kernels import int8_cache, int8_linear, onednn_bytes
+from dycoke_cli.kernels import int8_cache, int8_linear
 from dycoke_cli.kernels.int8_cache import Int8Cache
 from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, int8_kernels
 from dycoke_cli.kernels.replacing import to_round, use_int8
@@ -129,21 +129,6 @@ def test_a_layout_that_isnt_this_processs_is_packed_anew_and_that_is_said(
     assert load(str(model), **options).warnings == first.warnings
 
 
-def test_a_torch_that_cannot_clone_a_packed_tensor_packs_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As torch 2.8, with the layout of AMX."""
-
-    class Unclonable:
-        def clone(self) -> None:
-            raise RuntimeError("could not create a primitive descriptor")
-
-    made = object()
-    monkeypatch.setattr(onednn_bytes, "_latest", {(4, 8): Unclonable()})
-    monkeypatch.setattr(onednn_bytes, "pack", lambda weight: made)
-    assert onednn_bytes._packed_alike((4, 8)) is made
-
-
 def cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Cache:
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "cache"))
     return Int8Cache({"weights": "those"}, "a-model")
@@ -215,6 +200,8 @@ def test_another_kernels_file_isnt_used(
     wider = FbgemmInt8Linear.layout(torch.nn.Linear(32, 16))
     wanted = ("other", LAYOUT) if asked == "another kernel" else ("kernel", wider)
     assert cache.read("one", *wanted) is None
+    # Measuring more may make another kernel the fastest: its files are no damage.
+    assert bool(cache.problems) is (asked == "another layout")
     assert cache.read("one", "kernel", LAYOUT) is not None
 
 

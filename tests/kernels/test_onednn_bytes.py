@@ -34,23 +34,29 @@ def product(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
 def test_restored_weights_multiply_as_packed_ones(shape: tuple[int, int]) -> None:
     one, other = weights(shape, 1), weights(shape, 2)
     files = [saved(pack(weight)) for weight in (one, other)]
-    # The second is a clone of the first, which must stay as it is.
     found = [restored(each["packed"], each["layout"], shape) for each in files]
     tokens = (torch.arange(3 * shape[1]) % 251).view(3, -1)
     for weight, packed in zip((one, other), found, strict=True):
         assert torch.equal(product(packed, shape), (tokens @ weight.long().T).float())
 
 
-def test_a_shape_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = (132, 88)
+def test_nothing_is_packed_to_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = saved(pack(weights((132, 88))))
+    monkeypatch.delattr(onednn_bytes, "pack")
+    found = restored(file["packed"], file["layout"], (132, 88))
+    assert torch.ops.mkldnn.data_ptr(found) == file["packed"].data_ptr()
+
+
+def test_a_torch_without_the_function_packs_zeros_and_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shape = SHAPES[1]
     file = saved(pack(weights(shape)))
-    calls: list[torch.Tensor] = []
-    monkeypatch.setattr(onednn_bytes, "pack", lambda weight: calls.append(weight) or pack(weight))
-    alive = [restored(file["packed"], file["layout"], shape) for _ in range(3)]
-    assert len(calls) == 1
-    del alive  # nothing of it is kept for the next model
-    restored(file["packed"], file["layout"], shape)
-    assert len(calls) == 2
+    monkeypatch.setattr(onednn_bytes, "_LIBRARY", "libabsent.so")
+    found = restored(file["packed"], file["layout"], shape)
+    assert torch.equal(product(found, shape), product(pack(weights(shape)), shape))
+    with pytest.raises(ValueError, match="of another layout"):
+        restored(file["packed"][:-1], file["layout"], shape)
 
 
 def test_bytes_of_another_layout_are_refused() -> None:

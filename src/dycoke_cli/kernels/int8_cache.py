@@ -64,6 +64,8 @@ class Int8Cache:
     def read(self, layer: str, kernel: str, layout: Layout) -> Tensors | None:
         """Tensors that were kept of a layer; None if they aren't there, or damaged.
 
+        Those of another kernel aren't damaged: another one is the fastest once more were measured.
+
         Args:
             layer: name of the layer.
             kernel: name of the class of the int8 layer.
@@ -116,19 +118,23 @@ class Int8Cache:
             self.problems.append(sentence)
 
 
-def _sound(path: Path, kernel: str, layout: Layout) -> Tensors:
+def _sound(path: Path, kernel: str, layout: Layout) -> Tensors | None:
     """Tensors of a file as they were written; those that are large stay mapped.
+
+    None if they are of another kernel.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is of another kernel or layout, or its content has changed.
+        ValueError: it is of another layout, or its content has changed.
         OSError, SafetensorError: it can't be read, or another user may have written it.
     """
     check_own(path)
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        if about.get("kernel") != kernel or {*file.keys()} != {*layout}:
-            raise ValueError("of another kernel")
+        if about.get("kernel", kernel) != kernel:
+            return None
+        if {*file.keys()} != {*layout}:
+            raise ValueError("of another layout")
         tensors = {name: file.get_tensor(name) for name in layout}
     for name, tensor in tensors.items():
         dtype, shape = layout[name]

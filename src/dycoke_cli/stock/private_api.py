@@ -12,7 +12,10 @@
   `kernels/int8_linear.py`): torch 2.15. If they are missing, or wrong for the largest values, the
   next ones replace them.
 - `torch.ops.mkldnn._nbytes`, `.data_ptr` and `._get_mkldnn_serialized_md`, by which torch.compile
-  saves packed weights (in `kernels/onednn_bytes.py`): torch 2.15.
+  saves packed weights, and `aoti_torch_create_tensor_from_blob_v2` of its C interface with
+  `torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr`, by which it makes tensors of them (in
+  `kernels/onednn_bytes.py`): torch 2.8, 2.15. Without the last two, zeros are packed and
+  overwritten.
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15, undocumented. `torch.quantize_per_channel`, which makes their tensors, is public but
   deprecated (pytorch issue 184982). `torch._make_per_channel_quantized_tensor` makes them from
