@@ -118,7 +118,8 @@ def test_nothing_is_chosen_that_was_slower(
         assert (name in choice.packed) is (packed < stock)
         if kind := choice.int8.get(name):
             one, other = (seconds(given, name, f"int8 ({k})", timed) for k in ("oneDNN", "FBGEMM"))
-            assert kind is (Int8Linear if one <= other else FbgemmInt8Linear)
+            # FBGEMM packs at each start.
+            assert kind is (Int8Linear if one <= 1.25 * other else FbgemmInt8Linear)
     for shape in attention_shapes(given):
         taken = timed[str(shape)]
         assert (shape.shape in choice.attention) is (taken["own"] < taken["stock"])
@@ -176,7 +177,7 @@ def test_stock_kernels_are_not_measured(timed: dict[str, Any], folder: Path) -> 
 def test_loading_follows_what_was_measured(
     timed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = {"stock": 2.0, "own": 1.0, "packed": 3.0, "int8 (oneDNN)": 9.0, "int8 (FBGEMM)": 8.0}
+    taken = {"stock": 2.0, "own": 1.0, "packed": 3.0, "int8 (oneDNN)": 9.0, "int8 (FBGEMM)": 7.0}
 
     def fake(shape: Shape, quantized: bool, until: float) -> dict[str, float]:
         if isinstance(shape, AttentionShape) and shape.shape == CAUSAL:

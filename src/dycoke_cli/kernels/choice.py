@@ -21,7 +21,7 @@ from torch import nn
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.attention import REGISTER
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
-from dycoke_cli.kernels.int8_linear import RoundedLinear, int8_kernels
+from dycoke_cli.kernels.int8_linear import FBGEMM, RoundedLinear, int8_kernels
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
 from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
 from dycoke_cli.kernels.timing import (
@@ -46,6 +46,9 @@ WAIT_S = 10.0
 """Maximum wait for another process that is measuring."""
 # Typical answer, by which the times of prefill and decoding are weighted: prompt and new tokens.
 _PROMPT, _GENERATED = 1024, 64
+# How many times as fast FBGEMM has to be in such an answer. It packs at each start, a third of a
+# GB/s, which takes as long as it saves in one answer with this lead (measured with a 0.5B).
+_FBGEMM_LEAD = 1.25
 
 INT8_IS_SLOWER = (
     "--quantize int8 is slower than weights as stored on this processor and saves only memory; "
@@ -136,7 +139,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     # of a typical answer. A kernel may be slower at prefill and still win by decoding.
     totals = {name: _totals(shapes, times) for name, shapes in linear.items()}
     int8_names = [*int8_kernels()]
-    int8_fastest = {name: fastest(totals[name], int8_names) for name in default.int8}
+    int8_fastest = {name: fastest(_with_start(totals[name]), int8_names) for name in default.int8}
     timed = [totals[name] for name, kernel in int8_fastest.items() if kernel is not None]
     return Choice(
         attention=frozenset(custom),
@@ -258,6 +261,10 @@ def _totals(shapes: Sequence[LinearShape], times: Times) -> dict[str, float]:
         for kernel in (found[0] if found else ())
         if all(kernel in each for each in found)
     }
+
+
+def _with_start(times: Mapping[str, float]) -> dict[str, float]:
+    return {k: t * (_FBGEMM_LEAD if k == FBGEMM else 1) for k, t in times.items()}
 
 
 def _default_kernel(name: str, default: Choice) -> str:

@@ -35,7 +35,8 @@ _FBGEMM_OUTPUTS = 8192
 # Smallest divisor. It replaces 0 for a token of zeros, whose outputs are the bias.
 _TINY = torch.finfo(torch.float32).tiny
 _FILTERS = threading.Lock()
-
+FBGEMM = "int8 (FBGEMM)"
+"""Name of FBGEMM's kernel."""
 
 Tensors = dict[str, torch.Tensor]
 Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...] | None]]
@@ -277,7 +278,7 @@ def round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def int8_kernels() -> dict[str, type[RoundedLinear]]:
     """Int8 kernels that work on this machine, by name; the default comes first."""
-    kernels: dict[str, type[RoundedLinear]] = {"int8 (FBGEMM)": FbgemmInt8Linear}
+    kernels: dict[str, type[RoundedLinear]] = {FBGEMM: FbgemmInt8Linear}
     return {"int8 (oneDNN)": Int8Linear, **kernels} if onednn_works() else kernels
 
 
