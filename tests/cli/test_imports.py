@@ -114,6 +114,14 @@ def test_a_help_page_imports_what_it_prints(command: str) -> None:
     ours, libraries = imported(*command.split(), "--help")
     assert others(ours, (*EVERY_PAGE, *ALSO[command])) == set()
     assert libraries & {"torch", "transformers", "av", "numpy", "huggingface_hub"} == set()
+    assert "pydantic" not in libraries
+
+
+def test_a_command_line_of_words_is_read_without_pydantic() -> None:
+    words = ["ask", "nofile.mp4", "What?", "-q", "Who?", "--model", "mini", "--method", "ttm"]
+    _, libraries = imported(*words)
+    assert "rich" in libraries
+    assert "pydantic" not in libraries
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -53,13 +53,40 @@ def _whole_page(context: typer.Context, wanted: bool) -> None:
 
 
 def _unconverted(command: TyperCommand | TyperGroup, context: typer.Context) -> None:
-    """Leave the values of a command line as they are typed while a shell completes it.
+    """Leave values as they are typed, where a flag's values are words or a shell completes.
 
-    Typer converts them with Pydantic, whose import takes as long as that of Typer.
+    Typer from 0.29 converts all values with Pydantic, even absent ones; importing it takes as long
+    as Typer.
     """
-    if context.resilient_parsing:
-        for parameter in command.get_params(context):
-            parameter.process_value = lambda ctx, value: value  # type: ignore[method-assign]
+    parameter: Any
+    for parameter in command.get_params(context):
+        if context.resilient_parsing:
+            parameter.process_value = lambda ctx, value: value
+        elif (build := getattr(parameter, "get_runtime_param", None)) is not None:
+            late = _Conversion(parameter.type_descriptor.annotation in (str, list[str]), build)
+            parameter.get_runtime_param = partial(lambda late: late, late)
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    """Typer's conversion of a flag's values, built where there is something to convert.
+
+    Args:
+        of_words: whether the values are words.
+        build: makes Typer's conversion.
+    """
+
+    of_words: bool
+    build: Callable[[], Any]
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """See `typer._coercion.RuntimeParam`."""
+        many = param.multiple or param.nargs == -1
+        if value is None:
+            return () if many else None
+        if self.of_words:
+            return [*value] if many else value
+        return self.build().coerce(value, param=param, ctx=ctx)
 
 
 def _print(page: Page) -> None:

@@ -41,9 +41,11 @@ class VidCom2(MergingEarly):
 
     Differs from the authors' code (`token_compressor/vidcom2`), whose counts come out near the
     budget, in the reconciliation, which is vLLM's (`vllm/multimodal/video_prune/vidcom2.py`) and
-    may take a frame's last token; from both in computing in float64, not in the model's dtype. The
-    authors renumber positions where a model counts tokens; vLLM keeps Qwen-VL's. For LLaVA-Video
-    theirs keeps every newline token of a frame's grid.
+    may take a frame's last token; from both in computing in float64, not in the model's dtype. Of
+    300 random videos in float64, vLLM's function (commit 0f17ee0) kept the same tokens of 288, and
+    one fewer of 12, where it rounds 1 - (1 - R) down. The authors renumber positions where a model
+    counts tokens; vLLM keeps Qwen-VL's. For LLaVA-Video theirs keeps every newline token of a
+    frame's grid.
     """
 
     name: ClassVar[str] = "vidcom2"
