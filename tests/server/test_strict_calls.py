@@ -205,14 +205,16 @@ def allowed() -> Callable[..., set[str]]:
     del added[END]  # not every end token is one of these
     marks = CallFormat(FORM.template, FORM.prefix, added).marks
     assert marks is not None
-    form = StrictCalls((LOOK,)).form(marks)
+    forms = [StrictCalls((LOOK,), most_one).form(marks) for most_one in (False, True)]
     vocabulary = from_tokenizer(words, eos_token=[words.convert_tokens_to_ids(END)])
     spelled = {" ": "Ġ", "\n": "Ċ"}
 
-    def behind(*tokens: str) -> set[str]:
-        answer = FormedAnswer(vocabulary, form)
-        for token in tokens:
-            assert not answer.add(words.convert_tokens_to_ids(spelled.get(token, token)))
+    def behind(*tokens: str, most_one: bool = False) -> set[str]:
+        answer = FormedAnswer(vocabulary, forms[most_one])
+        ended = [answer.add(words.convert_tokens_to_ids(spelled.get(one, one))) for one in tokens]
+        assert not any(ended[:-1])
+        if ended[-1:] == [True]:
+            return {END}
         bits = np.unpackbits(answer.allowed(), bitorder="little")
         return {*words.convert_ids_to_tokens(np.flatnonzero(bits).tolist())}
 
@@ -239,6 +241,40 @@ def test_a_call_opens_with_its_token_or_its_text(allowed: Callable[..., set[str]
     assert allowed(OPENING, *OBJECT[: OBJECT.index("left")]) == {"l", "r"}
 
 
+def test_an_answer_of_one_call_at_most_ends_behind_it(allowed: Callable[..., set[str]]) -> None:
+    anything = allowed(most_one=True)
+    assert anything == allowed()
+    for opened in ([OPENING], [*"Hi ", *OPENING], ["<think>", OPENING]):
+        assert allowed(*opened, most_one=True) == {"{", "Ċ"}
+        assert allowed(*opened, *OBJECT, most_one=True) == {"<", CLOSING}
+        assert allowed(*opened, *OBJECT, CLOSING, most_one=True) == {END}
+    assert allowed(*"no call>", most_one=True) == anything
+
+
+@pytest.mark.slow
+def test_an_answer_that_wants_two_calls_has_one(biased: Any) -> None:
+    loose = {**LOOK, "function": {**LOOK["function"], "strict": False}}
+    client = biased(calls_twice)
+    asked: Any = {"tools": [loose], "parallel_tool_calls": False}
+    [choice] = client.chat.completions.create(
+        model="mini", messages=question(), max_tokens=400, **asked
+    ).choices
+    assert choice.message.content == "I look."
+    [call] = choice.message.tool_calls
+    assert isinstance(json.loads(call.function.arguments), dict)
+    flat = {"type": "function", **LOOK["function"]}
+    shown = {"type": "video_url", "video_url": {"url": VIDEO}}
+    reply = client.responses.create(
+        model="mini",
+        input=[{"role": "user", "content": [shown, {"type": "input_text", "text": "What?"}]}],
+        tools=[flat],
+        parallel_tool_calls=False,
+        max_output_tokens=400,
+    )
+    assert [one.type for one in reply.output] == ["message", "function_call"]
+    assert reply.parallel_tool_calls is False
+
+
 def test_the_arguments_of_a_tool_that_is_not_strict_are_any_object() -> None:
     request = read([USER], tools=[TOOL, PLACE])
     assert request.generation.structured is None  # before the model's marks are known
@@ -249,6 +285,7 @@ def test_the_arguments_of_a_tool_that_is_not_strict_are_any_object() -> None:
     # The template shows all of both.
     shown = [tool["function"]["parameters"] for tool in request.tools]
     assert shown == [tool["function"]["parameters"] for tool in (TOOL, PLACE)]
+    assert read([USER], tools=[TOOL], parallel_tool_calls=False).offer.strict is not None
     for more in ({"tools": [TOOL]}, {"tools": [PLACE], "tool_choice": "none"}, {}):
         assert read([USER], **more).offer.strict is None
 

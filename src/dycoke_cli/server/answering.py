@@ -148,8 +148,8 @@ def with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
     if calls.marks is None:
         raise Refused(
             400,
-            f"{model} doesn't write calls as JSON, so that strict can't be promised: send strict "
-            "false, or tool_choice required",
+            f"{model} doesn't write calls as JSON, so that neither strict nor one call at most can "
+            "be promised: send strict false and no parallel_tool_calls, or tool_choice required",
             parameter="tools",
         )
     form = strict.form(calls.marks)

@@ -20,9 +20,11 @@ class StrictCalls:
 
     Args:
         tools: that may be called; those whose arguments may be any object have a schema of that.
+        most_one: whether the answer ends behind its first call.
     """
 
     tools: tuple[Mapping[str, Any], ...]
+    most_one: bool = False
 
     def form(self, marks: CallMarks) -> StructuredOutput:
         """Form of the answer: free text until the opening of a call, then a call of the tools.
@@ -35,15 +37,16 @@ class StrictCalls:
             ModelError: the library of forms isn't installed.
         """
         call = ForcedCall(self.tools, named=False).form()
-        return StructuredOutput("text", _grammar(marks, call.as_part))
+        return StructuredOutput("text", _grammar(marks, call.as_part, self.most_one))
 
 
-def _grammar(marks: CallMarks, call: str) -> str:
+def _grammar(marks: CallMarks, call: str, most_one: bool) -> str:
     """Lark, as llguidance has it, of a text with calls.
 
     Args:
         marks: around a call.
         call: JSON Schema of what is between them.
+        most_one: see `StrictCalls`.
     """
     # A token that stands for a text of its own is no text to the library, so each is named. A text
     # may have any of them but the one that opens a call.
@@ -51,7 +54,7 @@ def _grammar(marks: CallMarks, call: str) -> str:
     opened, closed = tokens.pop(marks.opening, None), tokens.get(marks.closing)
     passed = f"(TEXT ({' | '.join(tokens.values())}))*" if tokens else ""
     rules = (
-        f"start: call* {passed} TEXT",
+        f"start: call | {passed} TEXT" if most_one else f"start: call* {passed} TEXT",
         f'call: {passed} opening "\\n"? object "\\n"? closing',
         "opening: opening_text" + (f" | TEXT {opened}" if opened else ""),
         # Lazy: the first such text opens a call, whatever comes behind it.

@@ -38,7 +38,7 @@ class Offer:
     Args:
         tools: that it may call; as chat completions have them, whichever protocol they came by.
         forced: the call that it has to be; None where it may be a text.
-        strict: calls that it may have, where arguments are held to schemas.
+        strict: calls that it may have, where arguments are held to schemas, or where it may be one.
     """
 
     tools: tuple[dict[str, Any], ...] = ()
@@ -53,7 +53,7 @@ def offered(body: Mapping[str, Any]) -> Offer:
         body: of the request.
 
     Raises:
-        Refused: they aren't functions, or calls are limited in a way that nothing here does.
+        Refused: they aren't functions, or `tool_choice` isn't one of them.
     """
 
     def tool(given: Any, path: str) -> Mapping[str, Any]:
@@ -118,16 +118,10 @@ def _offer(
         return Offer()
     if forced is not None:  # it is one call, whose arguments are held to the schema
         return Offer(tools, forced)
-    if one_call:
-        raise Refused(
-            400,
-            "parallel_tool_calls false isn't supported: an answer may have several calls",
-            parameter="parallel_tool_calls",
-        )
-    if not any(is_strict):
+    if not (one_call or any(is_strict)):
         return Offer(tools)
     held = tuple(tool if own else _loose(tool) for tool, own in zip(tools, is_strict, strict=True))
-    return Offer(tools, strict=StrictCalls(held))
+    return Offer(tools, strict=StrictCalls(held, one_call))
 
 
 def _loose(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class ResponsesReply:
             "metadata": given["metadata"],
             "model": self.model,
             "output": [],
-            "parallel_tool_calls": bool(given.get("tools")),
+            "parallel_tool_calls": given.get("parallel_tool_calls", bool(given.get("tools"))),
             "previous_response_id": given.get("previous_response_id"),
             "store": self.request.store,
             "temperature": options.temperature,
