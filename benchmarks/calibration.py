@@ -19,6 +19,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.page import ROOT, machine, put
+from benchmarks.tune_tables import MODELS
 from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.evaluation.answers import FILE, Answers
@@ -148,9 +149,9 @@ def table(answers: Kept) -> str:
     videos, header = len({item.video for item in items}), answers.header
     notes = (
         f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
-        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. ±: one standard error; "
-        f"of the ECE by {_RESAMPLED} resamples of the videos, of its difference in pairs. Commit "
-        f"{', '.join(header['commits'])}, {header['machine']}."
+        f"`shapes`, bundled model in {header['model']['dtype']}, 32 frames. {MODELS} "
+        f"±: one standard error; of the ECE by {_RESAMPLED} resamples of the videos, of its "
+        f"difference in pairs. Commit {', '.join(header['commits'])}, {header['machine']}."
     )
     return "\n".join([*lines, "", notes])
 

@@ -16,7 +16,14 @@ from typing import Any
 from benchmarks.long_answers import Measurement, answers, run, windowed_session
 from benchmarks.page import ROOT
 from benchmarks.shapes_long_rules import TOKENS
-from benchmarks.shapes_long_tables import SUFFIX, by_kind, compared, footer, read_measured
+from benchmarks.shapes_long_tables import (
+    ALL_TOKENS,
+    SUFFIX,
+    by_kind,
+    compared,
+    footer,
+    read_measured,
+)
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.eviction import EVICTIONS, CacheLimit
@@ -34,7 +41,7 @@ def sessions(loaded: LoadedModel, video: Any) -> Iterator[tuple[str, VideoSessio
     frames = TOKENS // 16
     yield UNIFORM, VideoSession(loaded, read(video, Sampling(frames=frames)))
     whole = read(video, Sampling(fps=FPS))
-    yield "all tokens", VideoSession(loaded, whole)
+    yield ALL_TOKENS, VideoSession(loaded, whole)
     limits: dict[str, dict[str, Any]] = {
         "pool": {"max_tokens": TOKENS, "contiguous": True},
         "pool, original positions": {"max_tokens": TOKENS},

@@ -10,9 +10,13 @@ from benchmarks.cells import Row, correct, difference, head, line, percent
 OWN = "dycoke-plus"
 PROPORTIONAL = "proportional=true"
 """Of a row whose merged tokens are attended to like those that they stand for."""
+LAYERS = 10
+"""Of the language model in the bundled model and in those trained from it."""
+_AT_A_LAYER = ("dycoke", "fastv")
+"""Methods whose accuracy depends on the layer that selects."""
 DOWNSAMPLED = "downsample:retain=0.25"
 """The row that says which questions are hard."""
-_HIDDEN = ("retain=", "positions=kept", "merge_dropped=", "proportional=")
+_HIDDEN = ("retain=", "positions=kept", "merge_dropped=", "proportional=", "prune_layer=")
 _KINDS = {
     "hard": "downsampling wrong",
     "easy": "downsampling right",
@@ -41,7 +45,7 @@ points."""
 
 
 def label(spec: str) -> str:
-    """A row without its budget, as tables name it."""
+    """A row without its budget and its layer, as tables name it."""
     name, *given = spec.split(":")
     shown = [one.replace("=", " = ") for one in given if not one.startswith(_HIDDEN)]
     added = [
@@ -50,6 +54,18 @@ def label(spec: str) -> str:
         if f"{parameter}=true" in given
     ]
     return ", ".join([f"`{name}`{''.join(added)}", *shown])
+
+
+def named(row: Row) -> str:
+    """A row without its budget, with its layer of how many."""
+    return label(row["spec"]) + layer_of(row)
+
+
+def layer_of(row: Row) -> str:
+    """The layer L of a row, of how many; empty for a method without one."""
+    if row["method"] not in _AT_A_LAYER:
+        return ""
+    return f", L = {row['parameters']['prune_layer']} of {LAYERS}"
 
 
 def fair_table(document: Mapping[str, Any]) -> str:
@@ -98,7 +114,7 @@ def by_kind_table(document: Mapping[str, Any]) -> str:
             trivial = spec == DOWNSAMPLED and kind in ("hard", "easy")
             value = f"{100 * one['value']:.1f} %" if is_base else difference(one)
             cells.append("" if trivial else value)
-        name = "baseline" if is_base else label(spec)
+        name = "baseline" if is_base else named(row)
         lines.append(line(name, percent(row["kept_before_llm"]), *cells))
     return "\n".join(lines)
 
@@ -124,7 +140,8 @@ def ahead_section(
         compared: which rows these are.
     """
     rows = {row["spec"]: row for row in document["rows"]}
-    told = [f"On `{document['name']}`, {compared}."]
+    base = correct(rows["none"])
+    told = [f"On `{document['name']}` ({base} % correct uncompressed), {compared}."]
     for budget in sorted({row["parameters"]["retain"] for row in _budgeted(rows)}, reverse=True):
         pairs = {
             label(spec): pair

@@ -35,11 +35,11 @@ def equal_cost_sentence(document: Document) -> str:
         for budget, pair in zip(BUDGETS, ahead, strict=True)
     ]
     return (
-        f"**The same number of tokens, more moments.** A model reads a video better from all "
-        f"frames compressed by `{OWN}` than from fewer whole ones: by {' and '.join(told)} visual "
-        f"tokens ({document['videos']} test videos of the synthetic benchmark `shapes`, model "
-        f"`{document['name']}`, {correct(baseline(document))} % correct with all "
-        f"{_tokens(document, 1)})."
+        f"**The same number of tokens, more moments.** From all frames compressed by `{OWN}` the "
+        f"model answers more than from fewer whole ones: by {' and '.join(told)} visual tokens "
+        f"({document['videos']} test videos of the synthetic benchmark `shapes`, original "
+        f"positions; model `{document['name']}` with {document['per_frame']} tokens per frame, "
+        f"{correct(baseline(document))} % correct with all {_tokens(document, 1)})."
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.page import ROOT, machine, put
 from benchmarks.raw_answers import DATA
 from benchmarks.tune import DTYPE, GUARDED, LADDERS
-from benchmarks.tune_tables import Asked, Videos, auroc, file_of, guards_of
+from benchmarks.tune_tables import MODELS, Asked, Videos, auroc, file_of, guards_of
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.typed_options import TypedOptions
@@ -178,9 +178,9 @@ def table(path: Path = KEPT) -> str:
         f"{len(videos)} validation and {len(test)} test videos of `shapes` with "
         f"{counts[0]:.1f} and {counts[1]:.1f} questions each: those with letters, and those that "
         "yes or no answers, each asked in words and with options. Bundled model in float32, 32 "
-        f"frames. The guards promise {100 * ALPHA:g} % with 95 % confidence from {SIZE} of the "
-        "validation videos; mean of 100 draws, checked on the rest and on the test videos, by "
-        "which nothing was chosen. Tokens: of all prefills, of those of the whole video. Commit "
+        f"frames. {MODELS} The guards promise {100 * ALPHA:g} % with 95 % confidence from {SIZE} "
+        "of the validation videos; mean of 100 draws, checked on the rest and on the test videos, "
+        "by which nothing was chosen. Tokens: of all prefills, of those of the whole video. Commit "
         f"{header['commit']}, {header['machine']}."
     )
     return "\n".join([*lines, "", notes])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import correct, difference, head, line
+from benchmarks.comparison_tables import LAYERS
 from benchmarks.raw_answers import SUFFIX, read_answers
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.param import parameters_of
@@ -81,11 +82,17 @@ def choice_table(document: Mapping[str, Any]) -> str:
         of = {one: found[_row(name, one, found)] for one in settings}
         best = _best({one: row["accuracy"] for one, row in of.items()})
         cells = (
-            f"{'**' * (one == best)}{one}{'**' * (one == best)}: {correct(row)}; {difference(row)}"
+            f"{'**' * (one == best)}{_shown(one)}{'**' * (one == best)}: {correct(row)}; "
+            f"{difference(row)}"
             for one, row in of.items()
         )
         lines.append(line(f"`{name}`", str(len(settings)), "<br>".join(cells)))
     return "\n".join([*lines, "", f"Uncompressed: {correct(found['none'])} % correct."])
+
+
+def _shown(setting: str) -> str:
+    layer = setting.removeprefix("prune_layer=")
+    return setting if layer == setting else f"L = {layer} of {LAYERS}"
 
 
 def _best(scores: Mapping[str, float]) -> str:

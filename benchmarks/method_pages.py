@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.comparison_tables import ahead_section, by_kind_section, fair_section
+from benchmarks.comparison_tables import LAYERS, ahead_section, by_kind_section, fair_section
 from benchmarks.equal_cost_tables import (
     equal_cost_by_kind,
     equal_cost_by_length,
@@ -30,6 +30,7 @@ from benchmarks.method_sentences import (
     known,
     merging,
     settings,
+    uncompressed,
     without_effect,
 )
 from benchmarks.method_tables import (
@@ -141,7 +142,8 @@ def under(documents: Collection[Document]) -> str:
         names[document["name"]] = None
         commits |= {*document["commits"]}
     about = {
-        one["name"]: f"`{one['name']}`: {one['per_frame']} tokens per frame" for one in documents
+        one["name"]: f"`{one['name']}`: {one['per_frame']} tokens per frame, {LAYERS} layers"
+        for one in documents
     }
     seen = [
         f"{told}, {TRAINED[name]}." if name in TRAINED else f"{told}."
@@ -179,7 +181,10 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             _folded(f"All columns: {name}", f"{full_table(document)}\n\n{of_budgets([document])}")
             for name, document in measured.items()
         )
-        texts["methods-ahead"] = f"{ahead_table(measured)}\n\n{of_budgets(measured.values())}"
+        texts["methods-ahead"] = (
+            f"{ahead_table(measured)}\n\n{uncompressed(measured.values())} "
+            f"{of_budgets(measured.values())}"
+        )
         if len(measured) > 1:
             texts["methods-others"] = "\n\n".join(
                 f"`{name}`:\n\n{short_table(document)} {of_budgets([document])}\n\n"

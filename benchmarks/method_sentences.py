@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from benchmarks.cells import Document, Row, baseline, by_spec, correct, difference, percent, points
-from benchmarks.comparison_tables import OWN, label
+from benchmarks.comparison_tables import LAYERS, OWN, label
 from benchmarks.method_choice import AT, CANDIDATES
 
-LAYERS = 10
-"""Of the language model in the bundled model and in those trained from it."""
 _RANDOM, _EVS = "random:retain=0.25", "evs:retain=0.1"
 """The rows that show how much models differ."""
 _CONTIGUOUS = ":positions=renumbered"
@@ -26,7 +24,8 @@ def headline(document: Document) -> str:
     kept = percent(own["kept_before_llm"])
     return (
         f"On the synthetic benchmark `shapes` ({document['videos']} test videos), DyCoke drops "
-        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {_model(document)} and "
+        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {_model(document)} "
+        f"({document['per_frame']} per frame) and "
         f"costs {_cost(own)} percentage points "
         f"({100 * baseline(document)['accuracy']:.1f} → {100 * own['accuracy']:.1f} % correct). "
         f"There KV pruning is in {_pruned(own)} only (L = {_layer(own)}: decode reads "
@@ -43,6 +42,12 @@ def known(document: Document) -> str:
         f"Without compression `{document['name']}` answers {correct(base)} % of "
         f"{base['questions']} questions about {document['videos']} videos of the validation split."
     )
+
+
+def uncompressed(documents: Collection[Document]) -> str:
+    """What each model answers with all tokens, where a table has only differences."""
+    told = [f"`{one['name']}` {correct(baseline(one))} %" for one in documents]
+    return f"Correct uncompressed: {', '.join(told)}."
 
 
 def developed_on(validation: Document, whole: Document) -> str:
@@ -102,8 +107,8 @@ def contiguous(document: Document) -> str:
     return (
         f"LLaVA-OneVision's own default is contiguous (`renumbered`): with those `{OWN}` at 25 % "
         f"costs {_model(document)} {_cost(rows[spec])} points, with original ones "
-        f"{_cost(rows[spec.removesuffix(_CONTIGUOUS)])} ({document['videos']} videos; "
-        f"[DyCoke-plus](#dycoke-plus))."
+        f"{_cost(rows[spec.removesuffix(_CONTIGUOUS)])} ({document['videos']} videos, "
+        f"{correct(baseline(document))} % correct uncompressed; [DyCoke-plus](#dycoke-plus))."
     )
 
 
@@ -183,8 +188,9 @@ def merging(documents: Iterable[Document]) -> str:
             if spec.startswith(f"{OWN}{_UNMERGED}:")
         ]
         told.append(
-            f"on `{document['name']}` by {_and(cells)} ({document['videos']} videos of the "
-            f"{document['split']} split)"
+            f"on `{document['name']}` ({document['per_frame']} tokens per frame, "
+            f"{correct(baseline(document))} % correct uncompressed) by {_and(cells)} "
+            f"({document['videos']} videos of the {document['split']} split)"
         )
     return f"Merging alone changes accuracy, in percentage points, {'; '.join(told)}."
 

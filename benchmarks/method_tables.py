@@ -20,8 +20,7 @@ from benchmarks.cells import (
     moved,
     percent,
 )
-from benchmarks.comparison_tables import PROPORTIONAL, label
-from benchmarks.method_sentences import LAYERS
+from benchmarks.comparison_tables import LAYERS, PROPORTIONAL, label, layer_of, named
 
 CONTROLS = {"none": "baseline", "no-video": "blind (text only)", "one-frame": "single frame"}
 """Rows that aren't of a method, by their name."""
@@ -37,8 +36,7 @@ def short_table(document: Document) -> str:
         cells = (_at_budget(rows[budget], budget) if budget in rows else "" for budget in budgets)
         lines.append(line(f"`{name}`", *cells))
     without = [
-        f"{_name(row)} {difference(row)} ({_layer(row)}"
-        f"{percent(row['kept_before_llm'])} read at prefill, "
+        f"{_name(row)}: {difference(row)} ({percent(row['kept_before_llm'])} read at prefill, "
         f"{percent(row['kept_in_decode'])} at decode)"
         for row in others
         if row["changed"] is not None and row["method"] not in CONTROLS
@@ -49,11 +47,6 @@ def short_table(document: Document) -> str:
     if without:
         told += f" Without a budget, at their defaults: {'; '.join(without)}."
     return "\n".join(lines) + f"\n\n{told}"
-
-
-def _layer(row: Row) -> str:
-    layer = row["parameters"].get("prune_layer")
-    return "" if layer is None else f"L = {layer} of {LAYERS}, "
 
 
 def _at_budget(row: Row, budget: float) -> str:
@@ -116,8 +109,7 @@ def by_type_table(document: Document) -> str:
     base = baseline(document)
     own = next(row for row in document["rows"] if row["method"] == "dycoke")
     kinds = sorted(base["by_type"], key=lambda kind: -base["by_type"][kind]["accuracy"])
-    whose = f"`dycoke`, L = {own['parameters']['prune_layer']} of {LAYERS}"
-    lines = head("kind", "questions", "correct, %", whose, "difference")
+    lines = head("kind", "questions", "correct, %", named(own), "difference")
     for kind in kinds:
         one, other = base["by_type"][kind], own["by_type"][kind]
         lines.append(
@@ -217,7 +209,7 @@ def layers_table(documents: Mapping[str, Document]) -> str:
             for name in documents
             for ratio in sorted(ratios)
         ]
-        lines.append(line(f"`{method}`", str(layer), *cells))
+        lines.append(line(f"`{method}`", f"{layer} of {LAYERS}", *cells))
     return "\n".join(lines)
 
 
@@ -233,7 +225,8 @@ def rows_table(documents: Mapping[str, Document]) -> str:
         read = (_of_each(of_models, key) for key in ("kept_before_llm", "kept_in_decode"))
         is_base = spec == "none"
         cells = [correct(one) if one and is_base else difference(one) for one in of_models]
-        lines.append(line("baseline" if is_base else f"`{spec}`", *read, *cells))
+        name = f"`{spec}`{layer_of(next(filter(None, of_models)))}"
+        lines.append(line("baseline" if is_base else name, *read, *cells))
     return "\n".join(lines)
 
 
@@ -262,7 +255,7 @@ def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:
     lines = head("row", "tokens kept", *_headings(pairs, (first["model"]["dtype"], "int8")))
     for spec in by_spec(first):
         both = [by_spec(document)[spec] for pair in pairs.values() for document in pair]
-        name = "baseline" if spec == "none" else label(spec)
+        name = "baseline" if spec == "none" else named(both[0])
         kept = percent(both[0]["kept_before_llm"])
         lines.append(line(name, kept, *(_of_its_own(row) for row in both)))
     return "\n".join(lines)
@@ -336,7 +329,7 @@ def best_first(budgeted: Mapping[str, Mapping[float, Row]]) -> list[str]:
 
 def _name(row: Row) -> str:
     name: str = row["method"]
-    return CONTROLS.get(name, f"`{name}`")
+    return CONTROLS.get(name, f"`{name}`{layer_of(row)}")
 
 
 def _headings(documents: Iterable[str], parts: Sequence[str]) -> list[str]:
@@ -350,7 +343,7 @@ def one_model_table(documents: Mapping[str, Document]) -> str:
     cells: dict[str, dict[tuple[str, float | None], str]] = {}
     for model, document in documents.items():
         for row in document["rows"]:
-            name, budget = label(row["spec"]), row["parameters"].get("retain")
+            name, budget = named(row), row["parameters"].get("retain")
             if budget is not None:
                 cell = _at_budget(row, budget)
             elif row["spec"] == "none":
@@ -358,8 +351,6 @@ def one_model_table(documents: Mapping[str, Document]) -> str:
             else:
                 read = percent(row["kept_before_llm"]), percent(row["kept_in_decode"])
                 cell = f"{difference(row)} ({read[0]} kept, decode reads {read[1]})"
-            if row["method"] == "dycoke":
-                name = f"`dycoke`, L = {row['parameters']['prune_layer']} of {LAYERS}"
             cells.setdefault(name, {})[model, budget] = cell
     rows = (row for document in documents.values() for row in document["rows"])
     budgets = sorted({budget for rows in by_budget(rows)[0].values() for budget in rows})[::-1]

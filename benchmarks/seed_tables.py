@@ -20,7 +20,7 @@ from benchmarks.cells import (
     percent,
     points,
 )
-from benchmarks.comparison_tables import label
+from benchmarks.comparison_tables import named
 
 
 def seeds_table(documents: Mapping[str, Document]) -> str:
@@ -47,7 +47,7 @@ def seeds_table(documents: Mapping[str, Document]) -> str:
         found = [row["difference"] for row in rows]
         lines.append(
             line(
-                label(spec),
+                named(rows[0]),
                 percent(rows[0]["parameters"].get("retain")),
                 *map(difference, rows),
                 points(statistics.mean(found)),

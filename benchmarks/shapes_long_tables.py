@@ -17,6 +17,8 @@ from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
 
 DATA = ROOT / "docs" / "data"
 SUFFIX = ".jsonl.xz"
+ALL_TOKENS = "all tokens"
+"""The row without compression."""
 AT_LEAST = (1, 4)
 """Of recall: so many of the tokens that show the card are kept."""
 
@@ -171,9 +173,15 @@ def footer(one: Measured) -> str:
     return (
         f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
         f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
-        f"{header['edition']}; budget {header['budget']} visual tokens, float32. "
+        f"{header['edition']}; budget {header['budget']} visual tokens, 16 tokens per frame, "
+        f"float32.{_all(one)} "
         f"{header['machine']}, commit {header['commit']}."
     )
+
+
+def _all(one: Measured) -> str:
+    """What the reader should compare with, where no row is uncompressed."""
+    return "" if ALL_TOKENS in one.right else " No row reads all tokens of the video."
 
 
 def _by(ones: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.comparison_tables import LAYERS
 from benchmarks.raw_answers import SUFFIX, read_answers
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.evaluation.dataset import Split
@@ -29,6 +30,8 @@ NEAR = 0.02
 LEFT = 20
 """Videos that a draw of the guard must leave to check it on."""
 TABLE = "tune"
+MODELS = f"16 tokens per frame; `dycoke` prunes from L = 9 of {LAYERS} layers."
+"""Conditions of both models, for under the tables."""
 SIGNALS = {
     "least_probability": "smallest probability of a token",
     "least_margin": "smallest margin between the two likeliest tokens",
@@ -101,7 +104,7 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
     best = min((row for row in costs if accuracy[row] >= full - NEAR), key=lambda row: costs[row])
     lines = [
         "| videos | target | within 2 points | accuracy − full, points | tokens read | more than "
-        "the best fixed | baseline chosen | L = 3 chosen |",
+        f"the best fixed | baseline chosen | L = 3 of {LAYERS} chosen |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for size in SIZES:
@@ -129,7 +132,7 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
         f"({', '.join(f'`{row}`' for row in settings)}); accuracy on the test split, which no "
         f"choice used ({len(raw.items)} questions, full {100 * full:.1f} %). The cheapest "
         f"setting within 2 points, known from those labels, is `{best}` ({100 * costs[best]:.0f} % "
-        "of the tokens read).",
+        f"of the tokens read). {MODELS}",
     ]
     for row in sorted(partly):
         asked, moved = sum(len(rows[row]) for rows in test.values()), accuracy[row] - full
@@ -296,7 +299,8 @@ def _guard_table(videos: Videos, test: Videos, guards: Sequence[Guarded]) -> str
         f"{GUARD_DRAWS} draws a row from {len(videos)} validation videos, checked on those not "
         f"drawn, and on {len(test)} videos of the test split; a draw without a threshold keeps all "
         "tokens, so it holds. Both sets are samples, so they sometimes exceed the bound although "
-        f"the true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct.",
+        f"the true risk doesn't. Full model: {100 * _right(videos, BASELINE):.1f} % correct. "
+        f"{MODELS}",
     ]
     return "\n".join(lines)
 
@@ -314,7 +318,7 @@ def _fixed_table(videos: Videos) -> str:
             f"| `{row}` | {100 * _tokens(videos, row):.0f} % "
             f"| {100 * _changed(videos, row):.1f} % | {100 * _right(videos, row):.1f} % |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", MODELS])
 
 
 @dataclass(frozen=True)

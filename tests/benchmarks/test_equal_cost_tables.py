@@ -62,7 +62,7 @@ def test_the_sentence_has_the_paired_differences_and_whose_they_are() -> None:
     told = equal_cost_sentence(document())
     assert "by 11.0 ± 2.0 points at 512 and 25.0 ± 2.0 points at 204 visual tokens" in told
     assert "60 test videos" in told
-    assert "model `m`, 80.0 ± 2.0 % correct with all 2,048" in told
+    assert "model `m` with 64 tokens per frame, 80.0 ± 2.0 % correct with all 2,048)" in told
 
 
 def test_a_line_for_each_way_at_both_budgets() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import method_pages, methods
-from benchmarks.cells import points
+from benchmarks.cells import correct, points
 from benchmarks.method_figures import alike_of, is_absent
 from benchmarks.method_sentences import without_effect
 from benchmarks.method_tables import rows_table
@@ -72,14 +72,17 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     headings, short = table_of(pages["methods"])
     assert headings == ["method", "25 % kept", "10 % kept"]
     assert short["`evs`"][2] == told(rows["evs:retain=0.1:positions=kept"])
-    assert "(L = 9 of 10, " in pages["methods"].partition("Without a budget")[2]
+    assert "`dycoke`, L = 9 of 10: " in pages["methods"].partition("Without a budget")[2]
     other = rows_of(models["control"]["budgets"])["evs:retain=0.1:positions=kept"]
     assert table_of(pages["methods-others"])[1]["`evs`"][2] == told(other)
     assert pages["methods-others"].startswith("`control`:\n\n| method | 25 % kept")
+    base = rows_of(models["control"]["budgets"])["none"]
     assert (
-        "On `control`, the rows of this table were compared. At 25 % kept, `dycoke-plus` leads"
-        in (pages["methods-others"])
-    )
+        f"On `control` ({correct(base)} % correct uncompressed), the rows of this table were "
+        "compared. At 25 % kept, `dycoke-plus` leads"
+    ) in pages["methods-others"]
+    assert f", `control` {correct(base)} %. " in pages["methods-ahead"]
+    assert "`control`: 16 tokens per frame, 10 layers, trained" in pages["methods-ahead"]
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
         if name in ("headline", "methods-merging", "methods-equal-cost"):
@@ -121,14 +124,15 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert vision[1]["`ttm`"][1:] == ["44 %", *vision[1]["`ttm`"][2:4], told(pair)]
     assert len(document["pairs"]) == (len(document["rows"]) - 1) / 2
     layers = [line for line in pages["methods-layers"].splitlines() if line.startswith("| `")]
-    assert [line.split(" | ")[1] for line in layers] == ["3", "5", "7", "8", "9", "2", "9"]
+    asked = [f"{layer} of 10" for layer in (3, 5, 7, 8, 9, 2, 9)]
+    assert [line.split(" | ")[1] for line in layers] == asked
     assert "| shipped | baseline |" in pages["methods-frames"]
 
 
 def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping[str, str]) -> None:
     document = models["shipped"]["whole"]
     rows, ahead = pages["methods-whole"].split("\n\n")[:2]
-    assert "| `dycoke:prune_layer=3` | 44 % |" in rows
+    assert "| `dycoke:prune_layer=3`, L = 3 of 10 | 44 % |" in rows
     assert table_of(ahead)[0][0] == "dycoke-plus minus"
     assert table_of(ahead)[1]["`evs`"][1] == told(document["ahead"]["evs:retain=0.25"])
     headings, cells = table_of(pages["methods-one"])
@@ -145,7 +149,8 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
         for one in (row, other)
     ]
     assert (
-        f"drops 56 % of the visual tokens of the bundled model and costs {costs[0]} perc"
+        "drops 56 % of the visual tokens of the bundled model (16 per frame) and costs "
+        f"{costs[0]} perc"
         in (pages["headline"])
     )
     assert (
@@ -163,7 +168,7 @@ def test_models_that_read_different_shares_have_one_each(models: Mapping[str, An
     rows = [{**row, "kept_in_decode": 0.5} for row in other["rows"] if row["method"] == "dycoke"]
     rows += [row for row in other["rows"] if row["method"] != "dycoke"]
     lines = table_of(rows_table({"shipped": first, "control": {**other, "rows": rows}}))[1]
-    assert lines["`dycoke`"][1:3] == ["44 %", "44 % / 50 %"]
+    assert lines["`dycoke`, L = 9 of 10"][1:3] == ["44 %", "44 % / 50 %"]
     assert lines["`evs:retain=0.25`"][1:3] == ["25 %", "25 %"]
 
 
@@ -182,11 +187,11 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
             "dycoke-plus:retain=0.25:positions=renumbered", "dycoke-plus:retain=0.25",
         )
     ]  # fmt: skip
-    said = f"costs the bundled model {costs[0]} points, with original ones {costs[1]} (2 videos;"
-    assert said in pages["methods-one"]
+    said = f"costs the bundled model {costs[0]} points, with original ones {costs[1]} (2 videos, "
+    assert f"{said}{correct(rows['none'])} % correct uncomp" in pages["methods-one"]
     fair = rows_of(models["shipped"]["fair"])
     own = [fair[f"dycoke-plus:{one}retain=0.1"]["accuracy"] for one in ("", "merge_dropped=false:")]
-    assert f"and {points(own[0] - own[1])} ± " in pages["methods-merging"].partition("(")[0]
+    assert f"and {points(own[0] - own[1])} ± " in pages["methods-merging"].partition("(2 v")[0]
     default, chosen = (
         fair[f"cdpruner:{one}retain=0.25"]["accuracy"] for one in ("", "relevance_weight=0.5:")
     )
@@ -264,7 +269,8 @@ def test_methods_on_equal_terms(models: Mapping[str, Any], pages: Mapping[str, s
     for pair in ahead.values():
         assert pair["value"] in {rows[f"dycoke-plus:retain={r}"]["accuracy"] for r in (0.25, 0.1)}
     behind = [pair for pair in ahead.values() if pair["difference"] < 2 * pair["difference_error"]]
-    assert pages["methods-fair-ahead"].partition("± is one")[0].count(" ± ") == len(behind)
+    text = pages["methods-fair-ahead"].partition("± is one")[0].partition("uncompressed)")[2]
+    assert text.count(" ± ") == len(behind)
 
 
 def test_by_kind_of_question(measured: Path, models: Mapping[str, Any], pages: Any) -> None:
@@ -306,7 +312,7 @@ def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
     assert table_of(pages["methods-one"])[0] == [
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
-    assert "`tokens-64`: 64 tokens per frame, the bundled model trained" in pages["methods-one"]
+    assert "`tokens-64`: 64 tokens per frame, 10 layers, the bundled model trained" in pages["methods-one"]
     assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)
@@ -365,7 +371,7 @@ def test_pages_are_written_between_their_markers(
     begin = f"<!-- /methods -->\nafter\n<!-- methods-others: … -->\n{link}"
     assert f"{begin}(docs/methods-models.png)\n\n`control`:\n\n| method |" in readme.read_text()
     assert readme.read_text().endswith("\n<!-- /methods-others -->\n")
-    assert "| `dycoke` | 3 |" in page.read_text()
+    assert "| `dycoke` | 3 of 10 |" in page.read_text()
     assert "old" not in page.read_text()
     for name in ("methods.png", "methods-models.png"):
         with Image.open(page.with_name(name)) as written:

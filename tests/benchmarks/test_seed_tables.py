@@ -18,6 +18,7 @@ def document(accuracy: float, lost: float, videos: int = 10) -> Document:
     base = {"spec": "none", "accuracy": accuracy, "standard_error": 0.01, "difference": None}
     row = {
         "spec": "random:retain=0.25",
+        "method": "random",
         "parameters": {"retain": 0.25},
         "accuracy": accuracy + lost,
         "standard_error": 0.01,
