@@ -264,3 +264,7 @@ def test_tokens_that_are_not_known_beforehand() -> None:
         planned("mini", Budget(GB), subtitles="auto")
     with pytest.raises(UsageError, match="leave out --audio"):
         planned("mini", Budget(GB), sampling=Sampling(audio=True))
+
+
+def test_the_kv_cache_is_never_pruned() -> None:
+    assert not any(method.parameters().get("kv_prune") for method, _ in fit_settings.METHODS)

@@ -24,10 +24,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param, parameters_of
 
 PAYS_FROM = 6272
-"""Visual tokens from which a step's attention was measured to gain by the scorer own, at P = 0.9.
-
-In a 0.5B model, which has the smallest heads, on a CPU without bfloat16 instructions; a 7B model
-and a CPU that has them gain from 1,480 on (docs/speed.md)."""
+"""Visual tokens from which stage 2 prunes where its break-even isn't measured (docs/speed.md)."""
 
 USUAL_RATIO = 0.85
 """P of stage 2, where it is on."""

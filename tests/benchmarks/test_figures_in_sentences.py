@@ -1,0 +1,184 @@
+"""Figures that sentences take from tables, without an error by which other tests find them."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+
+import pytest
+
+from benchmarks.page import ROOT
+from benchmarks.raw_answers import DATA
+from dycoke_cli.engine.memory.fit import HALVED_FRAMES
+from dycoke_cli.runs.fit_settings import METHODS, RESOLUTIONS
+
+Table = list[list[str]]
+
+
+def text_of(page: str) -> str:
+    """A page on one line."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def table(page: str, after: str, heading: str = "| ") -> Table:
+    """The lines of the first table with such a heading after a place in a page."""
+    text = (ROOT / page).read_text(encoding="utf-8").partition(after)[2]
+    lines = text[text.index(f"\n{heading}") :].lstrip("\n").partition("\n\n")[0].splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[0] == "|"
+    ]
+
+
+def cells(rows: Table, row: str) -> list[str]:
+    """The cells of the row of that name."""
+    (found,) = (one for one in rows if one[0] == row)
+    return found
+
+
+def number(cell: str) -> float:
+    """What stands first in a cell."""
+    return float(cell.split()[0].replace("−", "-").replace(",", ""))
+
+
+def test_fit_weighs_settings_by_the_points_of_the_tables() -> None:
+    page = "docs/results.md"
+    whole, seeds = table(page, "<!-- methods-one: "), table(page, "<!-- methods-seeds: ")
+    equal = table(page, "<!-- methods-equal-cost-kinds: ")
+    (half,) = re.findall(r"\(467 questions\), where it is −(\S+) points", text_of(page))[:1]
+    own = cells(whole, "`dycoke-plus`")
+    ttm = cells(seeds, "`ttm`")[-2]
+    assert [lost for _, lost in METHODS] == [
+        0.0, float(half), -number(ttm), -number(own[2]), -number(own[3]),
+    ]  # fmt: skip
+    assert pytest.approx(-number(cells(equal, "fewer frames, whole")[1]) / 2) == HALVED_FRAMES
+    smaller = -number(cells(whole, "`downsample`")[2])
+    assert RESOLUTIONS[2][1] == smaller
+    assert RESOLUTIONS[1][1] == pytest.approx(smaller / 2, abs=0.051)
+
+
+def test_the_cost_of_settings_for_a_llava_onevision() -> None:
+    seeds = table("docs/results.md", "<!-- methods-seeds: ")
+    means = {(row[0], row[1]): row[-2] for row in seeds}
+    methods = text_of("docs/methods.md")
+    base, ttm = means["baseline", ""], -number(means["`ttm`", ""])
+    assert f"64 tokens per frame, {base} correct uncompressed" in methods
+    assert f"it costs the small models {ttm} points on average" in methods
+    own = -number(means["`dycoke-plus`", "25 %"])
+    even = -number(means["`uniform-spatial` + merging", "25 %"])
+    assert f"costs them {own} points. Compare it" in methods
+    assert f"which costs them {even} |" in methods
+    read = 8 * (196 + 3 * int(0.3 * 196 + 1e-9)) / (32 * 196)
+    assert f"stage 1 alone keeps about {100 * read:.0f} % of the tokens of 32 frames" in methods
+
+
+def test_equal_cost_is_measured_at_original_positions() -> None:
+    with lzma.open(DATA / "tokens-64" / "fair.jsonl.xz", "rt") as lines:
+        rows = json.loads(next(lines))["rows"]
+    given = {row["parameters"].get("positions", "kept") for row in rows}
+    assert given == {"kept"}
+
+
+def test_what_a_gpu_saves() -> None:
+    readme, speed = text_of("README.md"), text_of("docs/speed.md")
+    memory = table("docs/models.md", "<!-- gpu memory: ", "| 128 frames")
+    own, whole = (cells(memory, row)[1] for row in ("DyCoke", "nothing dropped"))
+    (own, whole) = (re.findall(r"\((\d+)%\)", cell)[0] for cell in (own, whole))
+    assert f"takes {own} % of the [stock memory]" in readme
+    assert f"weights excluded ({whole} % with nothing dropped)" in readme
+    slower, longer = [], []
+    for frames in (32, 128):
+        times = table("docs/speed.md", "<!-- gpu speed: ", f"| {frames} frames")
+        stock = cells(times, "transformers, SDPA")
+        for row in times:
+            if row[0].startswith("DyCoke"):
+                slower.append(number(row[5]) - number(stock[5]))
+                longer.append(number(row[8]) / number(stock[8]))
+    assert (
+        f"first token comes {cells(times, 'DyCoke')[4].split('(')[1][:3]} times as fast" in readme
+    )
+    assert number(cells(times, "DyCoke")[8]) / number(stock[8]) == pytest.approx(1, abs=0.01)
+    assert min(slower) > 0
+    assert f"A decode step takes up to {max(slower):.0f} ms longer" in speed
+    assert f"takes {min(longer):.2f} to {max(longer):.2f} times as long as stock's" in speed
+
+
+def test_what_an_hour_takes_and_answers() -> None:
+    readme = text_of("README.md")
+    peaks = table("docs/long-video.md", "<!-- long-video: ")
+    hour, two = (cells(peaks, minutes)[6] for minutes in ("60", "2"))
+    assert f"takes {hour} MB besides the weights, two minutes take {two} MB." in readme
+    answers = table("docs/results.md", "**shipped**: correct answers in percent, by length.")
+    few, chosen = (cells(answers, row)[6] for row in ("uniform", "coverage, contiguous"))
+    assert f"videos of 2 to 60 min: {few.split()[0]} → {chosen.split()[0]} %)" in readme
+
+
+def test_what_pruning_saves_per_token() -> None:
+    saved = []
+    for frames in (16, 32, 64):
+        times = table("docs/speed.md", "<!-- pruning llava-onevision-0.5b of", f"| {frames} frames")
+        alone, both = (
+            number(cells(times, f"custom CPU kernels, {row}")[1]) for row in ("TTM alone", "DyCoke")
+        )
+        saved.append(round(100 * (1 - both / alone)))
+    least, more, most = sorted(saved)
+    assert (
+        f"by {more} % at 2,960 visual tokens, by {most} % at 5,920, and by {least} % at 1,480"
+        in (text_of("docs/speed.md"))
+    )
+    assert f"time per token falls by {least} to {most} % on two" in text_of("docs/methods.md")
+
+
+def test_calibration_moves_less_than_its_error() -> None:
+    rows = table("docs/results.md", "<!-- calibration: ")[3:]
+    pairs = [[number(part) for part in row[7].split(" ± ")] for row in rows]
+    assert pairs
+    assert all(abs(moved) < 2 * error for moved, error in pairs)
+
+
+def test_draws_within_two_points() -> None:
+    page = text_of("docs/results.md")
+    for model, sentence in (
+        ("shipped", "tune selects one of them in {98 %} of the draws of 10, 20 and 40 videos"),
+        ("shipped", "is within 2 points in {95 %} of the draws"),
+    ):
+        rows = table("docs/results.md", f"<!-- tune-{model}: ")[2:]
+        target = sentence.partition("{")[2].partition("}")[0]
+        first, second, third = (number(row[2]) for row in rows if row[1] == target)
+        told = f"{first:.0f}, {second:.0f} and {third:.0f} %"
+        assert sentence.replace(f"{{{target}}}", told) in page
+    for model in ("shipped", "control"):
+        assert {row[7] for row in table("docs/results.md", f"<!-- tune-{model}: ")[2:]} == {"0 %"}
+    assert page.count("L = 3 of 10 was never selected.") == 2
+
+
+@pytest.mark.parametrize("model", ["shipped", "control"])
+def test_guards_with_confidence(model: str) -> None:
+    page = text_of("docs/results.md").partition(f"<!-- guard-{model}: ")[2]
+    sure = [
+        row for row in table("docs/results.md", f"<!-- guard-{model}: ")[2:] if row[2] == "95 %"
+    ]
+    held = [number(row[5]) for row in sure]
+    assert f"the bound held in {min(held):.0f} to {max(held):.0f} of 100 draws on the rem" in page
+    exceeded = {(row[0], row[1], row[3]): 100 - number(row[6]) for row in sure if row[6] != "100 %"}
+    if model == "shipped":
+        assert not exceeded
+        assert "and in all on the test videos" in page
+    else:
+        few, many = (exceeded.pop(("`dycoke-plus`", "10 %", videos)) for videos in ("60", "120"))
+        assert not exceeded
+        told = f"exceeded it, in {few:.0f} of 100 draws of 60 videos and in {many:.0f} of 100"
+        assert told in page
+    (own,) = (r for r in sure if (r[0], r[1], r[3]) == ("`dycoke-plus`", "5 %", "120"))
+    assert f"`dycoke-plus` reads {own[8]} of the tokens at {own[9]} correct" in page
+
+
+def test_a_row_of_stage_2_of_the_other_published_model() -> None:
+    rows = table("docs/results.md", "<!-- decode-rules-gemma-280: ")
+    full = next(row for row in rows if row[1] == "full cache")[8]
+    own, drawn = (
+        next(row[8] for row in rows if (row[0], row[1]) == ("0.7", rule))
+        for rule in ("DyCoke's", "random")
+    )
+    told = f"finds {full} %, {own} % and {drawn} %."
+    assert told in text_of("docs/methods.md")
