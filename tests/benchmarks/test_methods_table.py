@@ -150,8 +150,7 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     ]
     assert (
         "drops 56 % of the visual tokens of the bundled model (16 per frame) and costs "
-        f"{costs[0]} perc"
-        in (pages["headline"])
+        f"{costs[0]} perc" in (pages["headline"])
     )
     assert (
         "in the last of 10 layers only (L = 9: decode reads 44 % where prefill reads 44 %)"
@@ -312,7 +311,8 @@ def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
     assert table_of(pages["methods-one"])[0] == [
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
-    assert "`tokens-64`: 64 tokens per frame, 10 layers, the bundled model trained" in pages["methods-one"]
+    told = "`tokens-64`: 64 tokens per frame, 10 layers, the bundled model trained"
+    assert told in pages["methods-one"]
     assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)

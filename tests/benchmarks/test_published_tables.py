@@ -102,7 +102,7 @@ def test_the_bundled_model_is_said_to_answer_what_it_answered(
         if row["method"] in ("none", "dycoke")
     )
     assert f"{base} of its answers are exact matches on {whole['videos']} videos" in page
-    assert f"; {own} with DyCoke (L = 9), {paper} at the paper's L = 3." in page
+    assert f"; {own} with DyCoke (L = 9 of 10 layers), {paper} at the paper's L = 3." in page
     answers = read_answers(DATA / "shipped" / f"whole{SUFFIX}").answers
     right = {key: one.said for key, one in answers["none"].items() if one.parts and one.right}
     wrong = {key: answers["dycoke"][key].said for key in right if not answers["dycoke"][key].right}
