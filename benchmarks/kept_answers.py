@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import lzma
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from benchmarks.decode_rules.table import DATA, PAGE
 from benchmarks.page import put
@@ -45,3 +47,12 @@ def run(
     if arguments.keep:
         (DATA / f"{arguments.keep}{_SUFFIX}").write_bytes(lzma.compress(answers, preset=9))
     print(table(answers))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a GGUF file, or of a folder's weights, one after the other."""
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes())
+    return found.hexdigest()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from benchmarks.page import ROOT
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.verification.decode_rules.ask_rules import PAPERS_LAYER, RuleAnswer
+from dycoke_cli.verification.decode_rules.rule_figures import (
+    Estimate,
+    figures,
+    grouped,
+    same_next_token,
+)
+from dycoke_cli.verification.decode_rules.rules import Rule
 
 DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
-_PAPERS = ("dycoke", 3)
-"""The rule and layer that others are compared with, at the same P."""
 _NAMES = {
     "dycoke": "DyCoke's",
     "random": "random",
@@ -31,41 +35,46 @@ def table(answers: bytes) -> str:
         answers: lines of JSON, the header first.
     """
     header, *contexts = map(json.loads, answers.splitlines())
-    pruned = {*range(header["layers"])} - {*header.get("windows", ())}
-    by_rule: dict[tuple[float, str, int], list[dict[str, Any]]] = defaultdict(list)
-    for one in contexts:
-        for row in one["rows"]:
-            by_rule[row["prune_ratio"], row["kind"], row["layer"]].append(row)
-    whole = by_rule.pop((0.0, "full", 0))
+    by_rule = grouped([[*map(_answer, one["rows"])] for one in contexts])
+    whole, *rest = figures(by_rule, header["layers"], header.get("windows", ()))
     made = [
         "| P | rule | first pruned layer | retention at decode | same first token, % "
         "| same next token, % | more than DyCoke's at L = 3 | divergence, nats per token "
         "| fact in a sentence, % | difference from the full cache |",
         "| --- " * 10 + "|",
-        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {_percent(_found(whole))} | |",
+        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {_percent(whole.facts_found)} | |",
     ]
-    for (ratio, kind, layer), rows in by_rule.items():
-        read = 1 - ratio * sum(one >= layer for one in pruned) / header["layers"]
-        paper = by_rule.get((ratio, *_PAPERS))
-        more = _difference(_same(rows), _same(paper)) if paper and paper is not rows else ""
-        lost = mean([row["divergence"] / row["steps"] for row in rows], 3)
+    for row in rest:
+        rule = Rule(row.rule, row.first_pruned_layer, row.prune_ratio)
+        # The paper's rule and layer, at the same P.
+        paper = Rule("dycoke", PAPERS_LAYER, row.prune_ratio)
+        more = ""
+        if paper in by_rule and rule != paper:
+            same, papers = (same_next_token(by_rule[one]) for one in (rule, paper))
+            more = _percent(Estimate.of_difference(same, papers), "+")
+        assert row.difference is not None
         made.append(
-            f"| {ratio} | {_NAMES[kind]} | {layer} | {100 * read:.0f} % | 100 "
-            f"| {_percent(_same(rows))} "
-            f"| {more} | {lost} | {_percent(_found(rows))} "
-            f"| {_difference(_found(rows), _found(whole))} |"
+            f"| {row.prune_ratio} | {_NAMES[row.rule]} | {row.first_pruned_layer} "
+            f"| {100 * row.retention_at_decode:.0f} % | {100 * row.same_first_token:.0f} "
+            f"| {_percent(row.same_next_token)} | {more} | {_shown(row.divergence, 3)} "
+            f"| {_percent(row.facts_found)} | {_percent(row.difference, '+')} |"
         )
     tokens = fmean(one["prunable"] for one in contexts)
     made += [
         "",
         f"{len(contexts)} contexts of {tokens:,.0f} prunable tokens on average, "
-        f"{fmean(row['steps'] for row in whole):.1f} decoding steps each. ± is one standard error "
-        "over contexts; differences are paired by context, in points. "
+        f"{fmean(one.steps for one in by_rule[Rule('full')]):.1f} decoding steps each. ± is one "
+        "standard error over contexts; differences are paired by context, in points. "
         "The first token is the prefill's, the same by construction. "
         f"`{header['model']}` ({_layers(header)}) in float32. {header['machine']}, commit "
         f"{header['commit']}.",
     ]
     return "\n".join(made)
+
+
+def _answer(row: dict[str, Any]) -> RuleAnswer:
+    """An answer from a line's row, which has the keys of its rule among its own."""
+    return RuleAnswer(Rule(row.pop("kind"), row.pop("layer"), row.pop("prune_ratio")), **row)
 
 
 def _layers(header: dict[str, Any]) -> str:
@@ -74,24 +83,16 @@ def _layers(header: dict[str, Any]) -> str:
     return f"{header['layers']} layers{sliding}"
 
 
-def _same(rows: Sequence[dict[str, Any]]) -> list[float]:
-    return [row["same"] / row["steps"] for row in rows]
-
-
-def _found(rows: Sequence[dict[str, Any]]) -> list[float]:
-    return [float(row["right"]) for row in rows]
-
-
 def mean(values: Sequence[float], digits: int, plus: str = "") -> str:
     """The mean of independent values and its standard error, with a sign if `plus` is one."""
-    mean, error = clustered_mean(values, [*map(str, range(len(values)))])
-    return f"{mean:{plus}.{digits}f} ± {error or 0:.{digits}f}".replace("-", "−")
+    return _shown(Estimate.of(values), digits, plus)
 
 
-def _percent(values: Sequence[float]) -> str:
-    return mean([100 * value for value in values], 1)
+def _percent(one: Estimate, plus: str = "") -> str:
+    scaled = None if one.standard_error is None else 100 * one.standard_error
+    return _shown(Estimate(100 * one.mean, scaled), 1, plus)
 
 
-def _difference(values: Sequence[float], others: Sequence[float]) -> str:
-    paired = zip(values, others, strict=True)
-    return mean([100 * (value - other) for value, other in paired], 1, "+")
+def _shown(one: Estimate, digits: int, plus: str = "") -> str:
+    text = f"{one.mean:{plus}.{digits}f} ± {one.standard_error or 0:.{digits}f}"
+    return text.replace("-", "−")

@@ -19,9 +19,8 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from benchmarks.decode_rules.decoder import digest
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.kept_answers import run
+from benchmarks.kept_answers import digest, run
 from benchmarks.page import machine
 from benchmarks.real_features.clips import (
     CHANGED,

@@ -12,7 +12,6 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.decode_rules.decoder import Decoder, of_model
 from benchmarks.decode_rules.table import DATA, PAGE
 from benchmarks.text_video import (
     FRAMES,
@@ -26,6 +25,7 @@ from benchmarks.text_video import (
     text_video,
     whole,
 )
+from dycoke_cli.verification.decode_rules.text_decoder import Decoder, of_model
 
 SHAPE = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

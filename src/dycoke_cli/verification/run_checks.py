@@ -69,12 +69,7 @@ def verify(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
         frames=len(session.clip.timestamps_s),
-        environment=Environment(
-            python=platform.python_version(),
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            machine=_machine(session.loaded.model.device),
-        ),
+        environment=environment(session.loaded.model.device),
         steps=steps,
         answers=answers,
     )
@@ -123,7 +118,14 @@ def _model(loaded: LoadedModel) -> VerifiedModel:
     )
 
 
-def _machine(device: torch.device) -> str:
+def environment(device: torch.device) -> Environment:
+    """Versions and hardware of a verification on a device."""
+    machine = platform.processor() or platform.machine()
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+        machine = torch.cuda.get_device_name(device)
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        machine=machine,
+    )

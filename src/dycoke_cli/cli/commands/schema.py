@@ -90,6 +90,12 @@ def _cache() -> Mapping[str, Part]:
     return {"cache": Part(CacheState), "error": _failure()}
 
 
+def _decode_rules() -> Mapping[str, Part]:
+    from dycoke_cli.verification.decode_rules.run_decode_rules import DecodeRulesReport
+
+    return {"report": Part(DecodeRulesReport), "error": _failure("model")}
+
+
 def _doctor() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.doctor import Diagnosis
 
@@ -170,6 +176,9 @@ DOCUMENTS = {
     ),
     "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
+    "decode-rules": Document(
+        "dycoke.decode-rules/1", "The report of `dycoke verify --decode-rules`.", _decode_rules
+    ),
     "doctor": Document("dycoke.doctor/1", "The report of `dycoke doctor`.", _doctor),
     "error": Document(
         "dycoke.error/1",
@@ -220,7 +229,7 @@ def schema(
     """
     if name is None:
         for each_name, document in DOCUMENTS.items():
-            output.write(f"{each_name:<12}{document.description}\n")
+            output.write(f"{each_name:<14}{document.description}\n")
         return
     if name not in DOCUMENTS:
         raise UsageError(f"there is no schema {name!r}; there is one of {', '.join(DOCUMENTS)}")

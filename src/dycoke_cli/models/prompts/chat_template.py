@@ -74,7 +74,7 @@ def render(
     """Render a conversation with the stock template, up to where the answer begins.
 
     Args:
-        processor: stock, with a checked template.
+        processor: stock, or a tokenizer; with a checked template.
         conversation: messages for `apply_chat_template`.
         answered: whether the last message is the answer.
         tools: that the answer may call.
@@ -87,7 +87,7 @@ def render(
         with memory_limited(_MAX_BYTES):
             return _counted(
                 lambda: processor.apply_chat_template(
-                    conversation, add_generation_prompt=not answered, **more
+                    conversation, tokenize=False, add_generation_prompt=not answered, **more
                 )
             )
     except _TooLongError as error:

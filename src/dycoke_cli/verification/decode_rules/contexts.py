@@ -33,6 +33,7 @@ _THINGS = (
     "umbrella", "guitar", "bicycle", "lamp", "violin", "camera", "candle", "basket", "mirror",
     "kettle", "drum", "ladder",
 )  # fmt: skip
+MAX_SENTENCES = len(TIMES) * len(PEOPLE) * len(_DEEDS) * len(_PLACES)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dycoke_cli.compression.key_index import KeyIndex, KeySelector, top_of_each
 from dycoke_cli.compression.kv_pruning import VisualSelector
 
 NAME = "decode_rules"
+"""Name of the attention, as `set_attn_implementation` takes it."""
 PAGE = 16
 """Tokens of a page (Quest, arXiv 2406.10774, section 4.1)."""
 RECALL_THRESHOLD = 0.9
@@ -78,7 +79,7 @@ class Decode:
             for row, rule in enumerate(rules)
             if rule.kind == "dycoke"
         }
-        self._drawn = [torch.Generator().manual_seed(seed) for _ in rules]
+        self._drawn = [torch.Generator("cpu").manual_seed(seed) for _ in rules]
         self._shared: dict[int, torch.Tensor] = {}
         self._indexes = {
             layer: KeyIndex.of(keys[0, :, prunable])
@@ -157,8 +158,9 @@ class Decode:
             selector = self._selectors[row]
             self._shared[row] = self._marked(torch.stack([selector.step(one) for one in attention]))
         if rule.kind == "random" and layer == rule.layer:
-            orders = [torch.randperm(self._count, generator=self._drawn[row]) for _ in query[0]]
-            self._shared[row] = self._marked(torch.stack(orders)[:, :left])
+            drawn = self._drawn[row]  # on the CPU, so that every device has the same selections
+            orders = [torch.randperm(self._count, generator=drawn, device="cpu") for _ in query[0]]
+            self._shared[row] = self._marked(torch.stack(orders)[:, :left].to(query.device))
         if rule.kind == "full" or layer < rule.layer or layer in self._windows:
             return None
         if rule.kind in ("dycoke", "random"):

@@ -1,0 +1,109 @@
+"""What each rule lost, over all contexts: means, standard errors and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.verification.decode_rules.ask_rules import RuleAnswer
+from dycoke_cli.verification.decode_rules.rules import Kind, Rule
+
+Share = Annotated[float, Doc(minimum=0, maximum=1)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over contexts."""
+
+    mean: float
+    standard_error: Annotated[float | None, Doc("Null for a single context.", minimum=0)]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """Mean of independent values, at least one, and its standard error."""
+        mean, error = clustered_mean(values, [*map(str, range(len(values)))])
+        assert mean is not None
+        return cls(mean, error)
+
+    @classmethod
+    def of_difference(cls, values: Sequence[float], others: Sequence[float]) -> Estimate:
+        """Mean of the differences of pairs, and its standard error."""
+        return cls.of([value - other for value, other in zip(values, others, strict=True)])
+
+
+@dataclass(frozen=True)
+class RuleFigures:
+    """What a rule lost: an entry of `rules`."""
+
+    rule: Annotated[
+        Kind,
+        Doc(
+            "full: nothing is pruned; dycoke: the layer before first_pruned_layer selects for all "
+            "later ones; index, index per head: each layer (each KV head) selects by an index of "
+            "its keys; controls: random, exact scores of each layer, pages of 16 tokens."
+        ),
+    ]
+    first_pruned_layer: Annotated[Count, Doc("L; 0 prunes all layers.")]
+    prune_ratio: Annotated[Share, Doc("P, the fraction of prunable tokens that is evicted.")]
+    retention_at_decode: Annotated[Share, Doc("Prunable tokens attended to, mean over layers.")]
+    same_first_token: Annotated[
+        Share,
+        Doc("Answers whose first token is the full cache's: all, since the prefill decides it."),
+    ]
+    same_next_token: Annotated[
+        Estimate, Doc("Share of decoding steps with the full cache's most probable token.")
+    ]
+    divergence: Annotated[Estimate, Doc("KL(full cache ‖ rule), in nats per token.")]
+    facts_found: Annotated[Estimate, Doc("Share of answers that contain the fact.")]
+    difference: Annotated[
+        Estimate | None, Doc("Of facts_found from the full cache, paired; null of that itself.")
+    ]
+
+
+def same_next_token(answers: Sequence[RuleAnswer]) -> list[float]:
+    """By context the share of steps with the full cache's most probable token."""
+    return [one.same / one.steps for one in answers]
+
+
+def figures(
+    by_rule: dict[Rule, list[RuleAnswer]], layers: int, windows: Collection[int]
+) -> list[RuleFigures]:
+    """Figures of every rule, in the given order; the full cache is among them.
+
+    Args:
+        by_rule: the answers of each rule, in the order of the contexts.
+        layers: of the language model.
+        windows: layers with a sliding window, which no rule prunes.
+    """
+    pruned = {*range(layers)} - {*windows}
+    whole = [float(one.right) for one in by_rule[Rule("full")]]
+    made = []
+    for rule, answers in by_rule.items():
+        found = [float(one.right) for one in answers]
+        reads_less = sum(layer >= rule.layer for layer in pruned)
+        made.append(
+            RuleFigures(
+                rule=rule.kind,
+                first_pruned_layer=rule.layer,
+                prune_ratio=rule.prune_ratio,
+                retention_at_decode=1 - rule.prune_ratio * reads_less / layers,
+                same_first_token=1.0,
+                same_next_token=Estimate.of(same_next_token(answers)),
+                divergence=Estimate.of([one.divergence / one.steps for one in answers]),
+                facts_found=Estimate.of(found),
+                difference=None if rule.kind == "full" else Estimate.of_difference(found, whole),
+            )
+        )
+    return made
+
+
+def grouped(contexts: Sequence[Sequence[RuleAnswer]]) -> dict[Rule, list[RuleAnswer]]:
+    """By rule its answers to all contexts, in their order."""
+    by_rule: dict[Rule, list[RuleAnswer]] = {}
+    for answers in contexts:
+        for one in answers:
+            by_rule.setdefault(one.rule, []).append(one)
+    return by_rule
