@@ -60,7 +60,7 @@ def _measured(report: DecodeRulesReport) -> str:
     sliding = len(report.sliding_window_layers)
     never = f", {sliding} of them with a sliding window and never pruned" if sliding else ""
     return (
-        f"{report.contexts} texts of {report.prunable_tokens:,.0f} prunable tokens, "
+        f"{report.contexts} contexts of {report.prunable_tokens:,.0f} prunable tokens, "
         f"{report.decode_steps:.1f} decoding steps each; {model.name} ({model.layers} layers"
         f"{never}), {model.dtype}."
     )

@@ -48,8 +48,8 @@ def verify(
         bool,
         typer.Option(
             "--decode-rules",
-            help="Measure instead which facts of a text each rule of KV pruning finds. Also for a "
-            "text decoder: a GGUF file, a folder or a Hugging Face id.",
+            help="Measure instead which facts hidden in texts each rule of KV pruning finds. Also "
+            "for a text decoder: a GGUF file, a folder or a Hugging Face id.",
         ),
     ] = False,
     contexts: Annotated[
@@ -58,7 +58,7 @@ def verify(
             "--contexts",
             metavar="N",
             min=1,
-            help=f"With --decode-rules: number of texts. Default: {CONTEXTS}.",
+            help=f"With --decode-rules: number of texts (contexts). Default: {CONTEXTS}.",
             show_default=False,
         ),
     ] = None,
@@ -139,7 +139,7 @@ def _check_flags(
         raise UsageError("--decode-rules reads texts, not frames; drop --frames")
     for flag, value in (("--contexts", contexts), ("--sentences", sentences)):
         if value is not None and not decode_rules:
-            raise UsageError(f"{flag} is for texts; add --decode-rules")
+            raise UsageError(f"{flag} is for --decode-rules; add that, or drop {flag}")
 
 
 def _compare_rules(
@@ -158,7 +158,7 @@ def _compare_rules(
         silence_libraries()
 
         def show(done: int, total: int) -> None:
-            progress.update("texts", done, total)
+            progress.update("contexts", done, total)
 
         report = compare_rules(load_decoder(model, loading), *size, show)
     finally:

@@ -30,10 +30,10 @@ _LABELS = {
     "prefill": "Prefill",
     "decode": "Generating",
     "answers": "Answers {done:,}/{total:,}",
-    "texts": "Texts {done:,}/{total:,}",
+    "contexts": "Contexts {done:,}/{total:,}",
     "verdicts": "Verdicts {done:,}/{total:,}",
 }
-_COUNTED = ("answers", "texts", "verdicts")
+_COUNTED = ("answers", "contexts", "verdicts")
 _LOADING = ("load", "build", "fetch", "pack")
 _TIMED = "tune: "
 """Beginning of stages that have the time left in their own label."""

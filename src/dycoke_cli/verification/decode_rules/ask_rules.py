@@ -134,21 +134,23 @@ def check_equals_stock(decoder: Decoder, prompt: Prompt) -> None:
         ModelError: they differ, or the attention can't be replaced.
     """
     model, behind = decoder.model, prompt.ids[:, :1]
+    refused = f"the attention of {type(model).__name__} isn't supported by --decode-rules"
+    whole = torch.cat([prompt.ids, behind], 1)
     model.set_attn_implementation("eager")
-    stock = model(torch.cat([prompt.ids, behind], 1), use_cache=False, logits_to_keep=1).logits[
-        0, -1
-    ]
+    stock = model(whole, use_cache=False, logits_to_keep=1).logits[0, -1]
     model.set_attn_implementation(NAME)
-    read = model(prompt.ids, use_cache=True, logits_to_keep=1)
-    layers = [(layer.keys, layer.values) for layer in cache_of(read).layers]
-    decode = Decode([Rule("full")], layers, prompt.prunable, 0, decoder.windows)
-    ours = _step(model, DynamicCache(), behind, prompt, decode)[0, -1]
+    try:
+        read = model(prompt.ids, use_cache=True, logits_to_keep=1)
+        layers = [(layer.keys, layer.values) for layer in cache_of(read).layers]
+        decode = Decode([Rule("full")], layers, prompt.prunable, 0, decoder.windows)
+        ours = _step(model, DynamicCache(), behind, prompt, decode)[0, -1]
+    except (LookupError, TypeError, ValueError) as error:  # arguments that it has beside scores
+        raise ModelError(f"{refused} ({error}); give another decoder") from error
     apart = float((ours - stock).abs().max() / stock.abs().max())
     if not apart <= TOLERANCE[stock.dtype]:
         raise ModelError(
-            f"the attention of {type(model).__name__} isn't supported by --decode-rules: with "
-            f"nothing pruned, logits differ by {apart:.1e} of the largest from the stock model's; "
-            "give another decoder"
+            f"{refused}: with nothing pruned, logits differ by {apart:.1e} of the largest from the "
+            "stock model's; give another decoder"
         )
 
 

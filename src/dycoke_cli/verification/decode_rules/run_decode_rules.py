@@ -60,12 +60,12 @@ def compare_rules(
 
     Args:
         loaded: the model.
-        contexts: number of texts, at least one.
-        sentences: of each text beside the fact.
+        contexts: how many, at least one.
+        sentences: of each context beside the fact.
         on_context: called with contexts done and in total.
 
     Raises:
-        UsageError: a text is longer than the model's context length.
+        UsageError: a context is longer than the model's context length.
         ModelError: the model's attention isn't what the rules compute.
     """
     decoder, tokenizer = loaded.decoder, loaded.tokenizer
@@ -75,7 +75,7 @@ def compare_rules(
         needed = max(prompt.ids.shape[1] for prompt in prompts) + MAX_NEW_TOKENS
         if decoder.context_length is not None and needed > decoder.context_length:
             raise UsageError(
-                f"texts of {sentences} sentences take {needed} tokens, and {loaded.name} has a "
+                f"contexts of {sentences} sentences take {needed} tokens, and {loaded.name} has a "
                 f"context length of {decoder.context_length}; give fewer --sentences"
             )
         check_equals_stock(decoder, prompts[0])
@@ -112,5 +112,5 @@ def _warnings(found: float) -> tuple[str, ...]:
         return ()
     return (
         f"with its full cache the model finds {100 * found:.0f} % of the facts, so the rules can't "
-        "be told apart by facts; compare the next tokens, or give a model that reads such texts",
+        "be told apart by facts; compare the next tokens, or give another model",
     )
