@@ -21,7 +21,7 @@ from dycoke_cli.verification.decode_rules.run_decode_rules import compare_rules
 from dycoke_cli.verification.decode_rules.text_decoder import Prompt, of_model, prompt_of
 from tests.verification.decode_rules.folders import CONTEXT_LENGTH, llama, text_folder
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.5,
     "pad_token_id": 0,
@@ -123,6 +123,13 @@ def test_attention_with_more_than_a_softmax_is_refused(make: Any) -> None:
     decoder = of_model(make().eval())
     with pytest.raises(ModelError, match=r"attention of \w+ isn't supported by --decode-rules"):
         check_equals_stock(decoder, Prompt(torch.arange(1, 41)[None], slice(3, 30)))
+
+
+def test_rules_of_such_a_model_are_not_reported(loaded: LoadedDecoder) -> None:
+    torch.manual_seed(0)
+    decoder = of_model(sinks(len(loaded.tokenizer)).eval())
+    with pytest.raises(ModelError, match="isn't supported by --decode-rules"):
+        compare_rules(replace(loaded, decoder=decoder), 1, 1)
 
 
 @torch.inference_mode()
