@@ -99,10 +99,10 @@ def test_a_text_that_is_too_long(loaded: LoadedDecoder) -> None:
         compare_rules(replace(loaded, decoder=short), 1, 1)
 
 
-def sinks() -> Any:
+def sinks(vocabulary: int = 64) -> Any:
     """Attention to nothing, with a learned logit."""
     config = GptOssConfig(
-        **SHAPE, num_local_experts=2, num_experts_per_tok=1,
+        **SHAPE | {"vocab_size": vocabulary}, num_local_experts=2, num_experts_per_tok=1,
         layer_types=["full_attention", "full_attention"],
     )  # fmt: skip
     model = GptOssForCausalLM(config)
