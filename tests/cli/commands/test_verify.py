@@ -15,8 +15,9 @@ from dycoke_cli.engine.kv_cache.slots import Slots
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load_options import LoadOptions
-from tests.cli.harness import run_here
+from tests.cli.harness import REAL, run_here, run_process
 from tests.documents import valid
+from tests.hub import COMMIT, Hub, Repo
 from tests.verification.decode_rules.folders import text_folder, video_folder
 
 
@@ -191,3 +192,15 @@ def test_windows_are_named_below_the_table(here: Path) -> None:
     assert "(3 layers, 2 of them with a sliding window and never pruned)" in told
     assert "index per head" not in run.out  # the same as per layer, of one KV head
     assert "±" not in run.out.partition("P: fraction")[0]  # of a single text
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_rules_of_a_text_decoder_of_the_hub(here: Path) -> None:
+    files = {path.name: path.read_bytes() for path in text_folder(here / "stored").iterdir()}
+    with Hub({"me/mine": Repo(files, stored=(".safetensors",))}) as hub:
+        home = hub.environment(here / "home")
+        run = run_process(REAL, "verify", "me/mine", *SMALL, "--json", "--quiet", **home)
+    assert (run.code, run.err) == (0, "")
+    assert run.object["model"]["name"] == "me/mine"
+    assert run.object["model"]["revision"] == COMMIT
