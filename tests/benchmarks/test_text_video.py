@@ -239,4 +239,12 @@ def test_what_the_page_says_of_gemma() -> None:
     )
     assert contiguous[:2] == [100, 100]
     assert f", and {contiguous[2]:.1f} ± " in page
+    assert "It also\n  loses facts at 2 and 4 copies." in page
+    assert not any(all(rows[n, "weighed", "kept"]) for n in ("2", "4"))
+    merged = 100 * sum(rows["16", "merged", "renumbered"]) / len(rows["16", "merged", "renumbered"])
+    assert f"it finds {merged:.1f} ± 2.5 %, without merging {contiguous[2]:.1f} ± " in page
+    methods = (PAGE.parent / "methods.md").read_text(encoding="utf-8")
+    assert f"{merged:.1f} ± 2.5 % instead of {contiguous[2]:.1f} ± " in methods
+    of_smollm2 = found("smollm2")
+    assert all(all(of_smollm2[n, "merged", "renumbered"]) for n in ("2", "4", "16"))
     assert f"  video finds {with_all[2]:.1f} ± " in page
