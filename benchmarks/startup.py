@@ -71,7 +71,7 @@ WAITS = (
     Wait("`dycoke --help`", ("--help",)),
     Wait("`dycoke ask --help`", ("ask", "--help")),
     Wait("TAB behind `dycoke`", (), completes="dycoke "),
-    Wait("TAB behind `dycoke ask --me`", (), completes="dycoke ask --me"),
+    Wait("TAB behind `--me` of `dycoke ask`", (), completes="dycoke ask --me"),
     Wait("`dycoke methods`", ("methods",)),
     Wait("`ask`: no such file", ("ask", "nofile.mp4", QUESTION), code=3),
     Wait("`ask`: ratio out of range", ("ask", CLIP, QUESTION, "--merge-ratio", "2"), code=2),
