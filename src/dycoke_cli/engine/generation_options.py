@@ -62,8 +62,7 @@ class GenerationOptions:
         if self.structured is not None and self.tokens is not None and self.tokens.ends_or_reports:
             raise UsageError(
                 "an answer of a given form, or with strict tools or one call at most, isn't the "
-                "model's free choice, "
-                "and nothing else may end it: leave out stop and logprobs"
+                "model's free choice, and nothing else may end it: leave out stop and logprobs"
             )
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -65,6 +66,12 @@ def restored(content: torch.Tensor, layout: torch.Tensor, shape: tuple[int, int]
     return packed
 
 
+@cache
+def _opened(name: str) -> ctypes.CDLL:
+    """A library of torch; opened once, because each layer of a model asks for it."""
+    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+
+
 def _layout(packed: torch.Tensor) -> torch.Tensor:
     layout: torch.Tensor = torch.ops.mkldnn._get_mkldnn_serialized_md(packed)
     return layout
@@ -82,7 +89,7 @@ def _of_bytes(content: torch.Tensor, layout: torch.Tensor, shape: tuple[int, int
         AttributeError, OSError: this build of torch has no such function.
         ValueError: oneDNN doesn't accept the layout.
     """
-    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / _LIBRARY))
+    library = _opened(_LIBRARY)
     tensor_of, whole = torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr, ctypes.c_int64
     made = ctypes.c_void_p()
     failed = library.aoti_torch_create_tensor_from_blob_v2(
