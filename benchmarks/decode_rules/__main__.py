@@ -59,9 +59,11 @@ def ask(path: Path, run: str, contexts: int, out: Path) -> Path:
         if number in done:
             continue
         asked = context(number, SENTENCES[run])
+        prompt = prompt_of(tokenizer, asked)
         with torch.inference_mode():
-            rows = [*map(_row, asked_by_all(decoder, tokenizer, asked, number))]
-        part = prompt_of(tokenizer, asked).prunable
+            answers = asked_by_all(decoder, tokenizer, prompt, asked.answer, number)
+            rows = [*map(_row, answers)]
+        part = prompt.prunable
         append_line(file, {"context": number, "prunable": part.stop - part.start, "rows": rows})
         print(f"{run}: {number + 1} of {contexts}", file=sys.stderr)
     return file

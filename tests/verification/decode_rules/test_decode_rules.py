@@ -230,7 +230,7 @@ def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
     assert prompt.prunable == slice(2, 2 + len(asked.text))
     model.generation_config.eos_token_id = 63
     with torch.inference_mode():
-        rows = [*asked_by_all(of_model(model), Characters(), asked, 0)]
+        rows = [*asked_by_all(of_model(model), Characters(), prompt, asked.answer, 0)]
         stock = model.generate(prompt.ids, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)[0]
     answer = Characters().decode(stock[prompt.ids.shape[1] :].tolist())
     assert rows[0].text == answer
@@ -241,7 +241,7 @@ def test_what_a_rule_generates_is_what_it_generates_alone(model: Any) -> None:
     # Where the fact is named at once, an answer is known as far as given tokens tell.
     named = replace(asked, answer=" ".join(answer.split()[:2]))
     with torch.inference_mode():
-        begun = [*asked_by_all(of_model(model), Characters(), named, 0)]
+        begun = [*asked_by_all(of_model(model), Characters(), prompt, named.answer, 0)]
     assert any(known.text != row.text for known, row in zip(begun, rows, strict=True))
     for known, row in zip(begun, rows, strict=True):
         assert row.text.split()[: len(known.text.split())] == known.text.split()

@@ -12,9 +12,8 @@ from transformers import DynamicCache
 from dycoke_cli.errors import ModelError
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.verification.checks import TOLERANCE
-from dycoke_cli.verification.decode_rules.contexts import Context
 from dycoke_cli.verification.decode_rules.rules import NAME, Decode, Kind, Rule
-from dycoke_cli.verification.decode_rules.text_decoder import Decoder, Prompt, prompt_of
+from dycoke_cli.verification.decode_rules.text_decoder import Decoder, Prompt
 
 MAX_NEW_TOKENS = 12
 """Tokens of an answer at most, the first one and the one that ends it included."""
@@ -64,7 +63,7 @@ def rules(decoder: Decoder) -> list[Rule]:
 
 
 def asked_by_all(
-    decoder: Decoder, tokenizer: Any, asked: Context, seed: int
+    decoder: Decoder, tokenizer: Any, prompt: Prompt, fact: str, seed: int
 ) -> Iterator[RuleAnswer]:
     """What every rule makes of a context, in the order of `rules`.
 
@@ -76,10 +75,11 @@ def asked_by_all(
     Args:
         decoder: the model, with the attention of `rules`.
         tokenizer: of the model.
-        asked: the context.
+        prompt: of a context, by its tokenizer.
+        fact: that is asked for, in lower case.
         seed: of random selections.
     """
-    model, prompt, every = decoder.model, prompt_of(tokenizer, asked), rules(decoder)
+    model, every = decoder.model, rules(decoder)
     read = model(prompt.ids, use_cache=True, logits_to_keep=1)
     layers = [(layer.keys, layer.values) for layer in cache_of(read).layers]
     first = read.logits[0, -1].argmax()
@@ -102,7 +102,7 @@ def asked_by_all(
     for row, same in enumerate(agrees.tolist()):
         known = (*same, False).index(False)  # then its own next token is known, too
         begun = [*answer[: known + 1], *likeliest[row, known : known + 1].tolist()]
-        if all(same) or asked.answer in text_of(begun).lower():
+        if all(same) or fact in text_of(begun).lower():
             texts[row] = text_of(answer if all(same) else begun)
     rest = [row for row in range(len(every)) if row not in texts]
     if rest:
@@ -115,7 +115,7 @@ def asked_by_all(
             same=int(agrees[row].sum()),
             divergence=round(float(lost[row]), 5),
             text=texts[row],
-            right=asked.answer in texts[row].lower(),
+            right=fact in texts[row].lower(),
         )
 
 

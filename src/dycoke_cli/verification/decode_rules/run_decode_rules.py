@@ -80,11 +80,12 @@ def compare_rules(
             )
         check_equals_stock(decoder, prompts[0])
         answers = []
-        for number, asked in enumerate(every):
-            answers.append([*asked_by_all(decoder, tokenizer, asked, number)])
+        for number, (asked, prompt) in enumerate(zip(every, prompts, strict=True)):
+            rows = asked_by_all(decoder, tokenizer, prompt, asked.answer, number)
+            answers.append([*rows])
             on_context(number + 1, contexts)
     by_rule = grouped(answers)
-    rows = figures(by_rule, decoder.layers, decoder.windows)
+    found = figures(by_rule, decoder.layers, decoder.windows)
     config = decoder.model.config
     return DecodeRulesReport(
         model=VerifiedModel(
@@ -101,8 +102,8 @@ def compare_rules(
         sentences=sentences,
         prunable_tokens=fmean(one.prunable.stop - one.prunable.start for one in prompts),
         decode_steps=fmean(one.steps for one in by_rule[Rule("full")]),
-        rules=tuple(rows),
-        warnings=_warnings(rows[0].facts_found.mean),
+        rules=tuple(found),
+        warnings=_warnings(found[0].facts_found.mean),
     )
 
 
