@@ -42,6 +42,8 @@ LAYERS = (
     "inspect",
     "guard",
     "request",
+    "ask",
+    "loop",
     "runs",
     "shapes",
     "evaluation",

@@ -23,7 +23,7 @@ from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import answered, failed
-from dycoke_cli.runs.plan import Plan, plan_of
+from dycoke_cli.loop.plan import Plan, plan_of
 from dycoke_cli.video import Sampling, SubtitleSource
 from tests.documents import example
 from tests.evaluation.samples import Samples

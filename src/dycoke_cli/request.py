@@ -100,14 +100,23 @@ class Request:
         sentence = sentence.replace("more --frames", more)
         return sentence.replace("fewer --frames", "a lower --fps")
 
+    def advised(self, error: BaseException) -> BaseException:
+        """An error with its advice rewritten likewise."""
+        reason = explain(error)
+        advice = self.advise(str(reason))
+        if advice == str(reason):
+            return error
+        rewritten = type(reason)(advice)
+        rewritten.__cause__ = error
+        return rewritten
+
     @contextmanager
     def advising(self) -> Iterator[None]:
         """Rewrite the advice in errors of the block likewise."""
         try:
             yield
         except Exception as error:
-            reason = explain(error)
-            advice = self.advise(str(reason))
-            if advice == str(reason):
+            advised = self.advised(error)
+            if advised is error:
                 raise
-            raise type(reason)(advice) from error
+            raise advised from error

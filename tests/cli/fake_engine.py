@@ -225,7 +225,7 @@ def modules_of_a_process() -> dict[str, types.ModuleType]:
     quiet = types.ModuleType("dycoke_cli.stock.quiet")
     quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
     quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
-    refusing = types.ModuleType("dycoke_cli.runs.refusing")
+    refusing = types.ModuleType("dycoke_cli.loop.refusing")
     refusing.refusals = lambda *_: None  # type: ignore[attr-defined]
     refusing.refuse = None  # type: ignore[attr-defined]
     others = (keeping, quiet, refusing)

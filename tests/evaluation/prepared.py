@@ -11,7 +11,7 @@ from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.outcome import Outcome, answered, failed
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from tests.documents import example
 from tests.evaluation.samples import CLIPS
 from tests.runs.pretended import Pretended

@@ -32,7 +32,7 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Counts, Listener
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.video import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared

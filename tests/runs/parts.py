@@ -12,7 +12,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.discovery import find
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Counts, Listener
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.video import Sampling
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"

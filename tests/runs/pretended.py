@@ -20,7 +20,7 @@ from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, answered, failed
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from tests import documents
 from tests.cli import fake_engine
 

@@ -14,7 +14,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.worker import AnswerSlice
 from dycoke_cli.video import Sampling
 

@@ -29,7 +29,7 @@ from dycoke_cli.runs.answering import Answerer
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.read_ahead import DecodedJob, read_here
 from dycoke_cli.video import Sampling, read
 from tests.runs.parts import CLIPS, PLAN, jobs_in

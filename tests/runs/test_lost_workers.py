@@ -17,7 +17,7 @@ from dycoke_cli.runs import pool
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
 from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from tests.runs.pretending import PLAN, jobs_named

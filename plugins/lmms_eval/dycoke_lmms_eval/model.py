@@ -28,10 +28,10 @@ from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.runs.in_windows import check_windows
+from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.plan import plan_of
+from dycoke_cli.loop.plan import plan_of
 from dycoke_cli.video import Sampling, plan
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_lmms_eval.generation import read_generation, up_to

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from dycoke_cli.runs.answering import Videos
 from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead, read_here
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.kept_frames import Fit

@@ -19,7 +19,7 @@ from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.plan import plan_of
+from dycoke_cli.loop.plan import plan_of
 from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.video import Sampling
 from dycoke_lmms_eval import reading

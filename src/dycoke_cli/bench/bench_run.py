@@ -19,6 +19,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.method_specs import Spec, parse_specs
+from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
@@ -26,7 +27,6 @@ from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.unloaded_model import unloaded_model
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder

@@ -56,6 +56,11 @@ class PrefixCache:
         # the video, has other embeddings there.
         self._stored: OrderedDict[bytes, Entries] = OrderedDict()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was computed yet."""
+        return not self._stored
+
     def restore(self, key: bytes, cache: Any) -> bool:
         """Fill a fresh KV cache with what was computed before; whether there was anything."""
         entries = self._stored.get(key)

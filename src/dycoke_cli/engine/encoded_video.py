@@ -153,6 +153,11 @@ class EncodedVideo:
         several = self.windowed is not None and self.windowed.count > 1
         return self.loaded.traits.in_windows if several else self.loaded.traits
 
+    @property
+    def is_prefilled(self) -> bool:
+        """Whether keys and values of the video are kept from an earlier question."""
+        return self._prefix is not None and not self._prefix.is_empty
+
     def expect(self, methods: Iterable[BoundMethod]) -> None:
         """Record the vision tower's attention from the first encoding on, if a method needs it.
 

@@ -18,7 +18,7 @@ from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.run import Engine
+from dycoke_cli.runs.run import Backend
 from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.video import Sampling
 
@@ -64,7 +64,7 @@ class Evaluation:
     workers: int | None = None
     batch_size: int | None = 1
     cache: bool = False
-    engine: Engine | None = field(default=None, compare=False)
+    engine: Backend | None = field(default=None, compare=False)
     served: ServedModel | None = field(default=None, compare=False)
     judge: Client | None = field(default=None, compare=False)
     rule: str = OWN_RULE

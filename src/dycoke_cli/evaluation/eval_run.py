@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import DycokeError, UsageError, VideoError, error_of
 from dycoke_cli.evaluation.answers import Answers, open_answers
@@ -27,19 +28,19 @@ from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, 
 from dycoke_cli.evaluation.scoring.judging import ask_judge
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
+from dycoke_cli.loop.plan import Plan, common_dtype, plan_of
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan, common_dtype, plan_of
 from dycoke_cli.runs.remote.served_model import ServedModel
-from dycoke_cli.runs.run import run
+from dycoke_cli.runs.run import Group, run
 from dycoke_cli.version import __version__, running_commit
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.rendered import Rendered
@@ -161,10 +162,10 @@ def _repairs(journal: Answers) -> list[str]:
 class _EvaluationPlan(Plan):
     """Plan whose keys are those of the journal: setup and item."""
 
-    def key(self, job: Job, asked: JobQuestion) -> str:
+    def key(self, ask: Ask) -> str:
         """Id of the question, "setup/item"."""
-        assert asked.id is not None
-        return asked.id
+        assert ask.id is not None
+        return ask.id
 
 
 @dataclass
@@ -228,8 +229,8 @@ def _ask_missing(
         if item.id not in journal.predictions(row.setup)
     }
     answered = sum(len(_asked(row, items)) for row in rows) - len(pending)
-    jobs = _jobs(pending, evaluation.request.sampling)
-    plan = _plan(evaluation, chosen, len(pending), len(jobs))
+    groups = _groups(pending, evaluation.request)
+    plan = _plan(evaluation, chosen, len(pending), len(groups))
     if pending and evaluation.engine is not None and isinstance(chosen, ResolvedModel):
         listener.warning(common_dtype(plan))
     scorer = _Scorer(
@@ -237,11 +238,11 @@ def _ask_missing(
     )
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
 
-    def answer(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        # Lazily: the clips of `shapes` are rendered when their job is next.
-        return engine((_with_file(job, dataset) for job in jobs), plan, listener)
+    def answer(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+        # Lazily: the clips of `shapes` are rendered when they are next.
+        return engine((_with_file(group, dataset) for group in groups), plan, listener)
 
-    run(jobs, plan, scorer, answer, listener, answered_before=answered)
+    run(groups, plan, scorer, answer, listener, answered_before=answered)
     if scorer.stopped is not None:
         raise scorer.stopped
     # With no answer at all, a report of zeros would hide that every video failed.
@@ -255,49 +256,59 @@ def _asked(row: KeptRow, items: list[Item]) -> list[Item]:
     return [item for item in items if item.letters] if row.is_by_probability else items
 
 
-def _jobs(pending: dict[str, tuple[KeptRow, Item]], sampling: Sampling) -> list[Job]:
-    """Group questions into jobs by video and sampling.
+def _groups(pending: dict[str, tuple[KeptRow, Item]], request: Request) -> list[Group]:
+    """Questions by video and sampling.
 
-    A job has all methods of its video, so that an interrupted run has comparable rows.
+    A group has all methods of its video, so that an interrupted run has comparable rows.
     """
     videos = grouped((item for _, item in pending.values()), lambda item: item.video)
     of_video = {video: number for number, video in enumerate(videos)}
-    questions: dict[tuple[str, Sampling | None], list[JobQuestion]] = {}
+    groups: dict[tuple[str, Sampling | None], list[Ask]] = {}
     for key, (row, item) in pending.items():
         guard = row.guard if row.guard is not None and row.guard.threshold is not None else None
-        typed = TypedOptions(item.letters) if row.is_by_probability else None
-        question = JobQuestion(key, item.question, item.history, row.method, guard, typed)
-        frames = row.spec.sampled(sampling)
+        typed = TypedOptions(item.letters) if row.is_by_probability else request.generation.typed
+        frames = row.spec.sampled(request.sampling)
         frames = None if frames is None else item.sampled(frames)
-        questions.setdefault((item.video, frames), []).append(question)
-    questions = dict(sorted(questions.items(), key=lambda entry: of_video[entry[0][0]]))
-    return [
-        Job(Video("", video, video), tuple(all_), sampling=frames, blind=frames is None)
-        for (video, frames), all_ in questions.items()
-    ]
+        asked = replace(
+            request,
+            method=row.method,
+            guard=guard or request.guard,
+            generation=replace(request.generation, typed=typed),
+            sampling=frames or request.sampling,
+        )
+        ask = Ask(
+            item.question,
+            asked,
+            (Footage("", item.video, item.video),),
+            item.history,
+            blind=frames is None,
+            id=key,
+            part_s=None if frames is None else (frames.start_s, frames.end_s),
+        )
+        groups.setdefault((item.video, frames), []).append(ask)
+    return [group for _, group in sorted(groups.items(), key=lambda one: of_video[one[0][0]])]
 
 
-def _with_file(job: Job, dataset: Dataset) -> Job:
-    if job.blind:
-        return job
-    file = dataset.file(job.video.name)
-    if isinstance(file, Rendered):
-        return replace(job, video=replace(job.video, rendered=file))
-    return replace(job, video=replace(job.video, path=str(file)))
+def _with_file(group: Group, dataset: Dataset) -> Group:
+    ask = group[0]
+    [video] = ask.videos
+    if ask.blind:
+        return group
+    file = dataset.file(video.place)
+    source = file if isinstance(file, Rendered) else str(file)
+    return [replace(ask, videos=(replace(video, source=source),)) for ask in group]
 
 
 def _plan(
-    evaluation: Evaluation, chosen: ResolvedModel | ServedModel, missing: int, jobs: int
+    evaluation: Evaluation, chosen: ResolvedModel | ServedModel, missing: int, groups: int
 ) -> Plan:
     if isinstance(chosen, ServedModel):
         return _EvaluationPlan(**vars(chosen.plan(evaluation.request)))
     workers = 1
     if evaluation.engine is None:
         cores = min(torch.get_num_threads(), usable_cpus())
-        in_windows = evaluation.request.max_tokens is not None  # one process reads them
-        usual = 1 if in_windows else _suitable_workers(chosen, cores, missing)
-        suitable = evaluation.workers or usual
-        workers = max(1, min(suitable, jobs))
+        suitable = evaluation.workers or _suitable_workers(chosen, cores, missing)
+        workers = max(1, min(suitable, groups))
         if workers > 1:  # each loads the model; a single one checks its memory while loading
             check_room(chosen, free_memory(chosen.device), workers)
     options: dict[str, Any] = {"batch_size": evaluation.batch_size, "cache": evaluation.cache}

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Ask, Seen
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, open_session
-from dycoke_cli.runs.converse import answer_one, converse
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.pending import Work
+from dycoke_cli.request import Request
+from dycoke_cli.runs.converse import asks_of, converse, work_on
 from dycoke_cli.runs.listener import Listener
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
 
 
 class Chat:
     """Questions that follow up on each other.
 
     Args:
-        conversation: the videos, and how they are asked about; it has no questions.
+        engine: answers; it keeps one video.
+        videos: paths.
+        request: how they are asked about.
         listener: receives the progress of loading.
 
     Attributes:
-        conversation: current videos and options; its method has the model's defaults.
-        method: the same method, bound to the model.
-        session: the current videos with the model.
+        videos: paths of the current ones.
+        request: its method has the model's defaults.
+        timestamps_s: of the frames that were read, for each video.
         answers: of the questions, in order; questions whose answer was stopped have none.
 
     Raises:
         DycokeError: the videos can't be read, or the model can't be loaded or asked.
     """
 
-    def __init__(self, conversation: Conversation, listener: Listener) -> None:
-        with conversation.request.advising():
-            session, method = open_session(conversation, listener, reuse=True)
-        self._given = conversation.request.method
-        self.conversation = _with_method(method, conversation)
-        self.method = method
+    def __init__(
+        self, engine: Engine, videos: Sequence[str], request: Request, listener: Listener
+    ) -> None:
+        self._engine = engine
+        self.timestamps_s: tuple[tuple[float, ...], ...] = ()
         self.answers: list[Answer] = []
-        self.session = session
-
-    @property
-    def timestamps_s(self) -> list[tuple[float, ...]]:
-        """Of the frames that were read, for each video."""
-        return [tuple(clip.timestamps_s) for clip in self.session.clips]
+        self._given, self._in_windows = request.method, False
+        self.request, self.videos = request, tuple(videos)
+        self.show(videos, listener)
 
     def ask(self, question: str, listener: Listener) -> Answer:
         """Answer a question, which sees the earlier ones and their answers."""
-        self.session.on_progress = listener.stage
-        history = [(answer.question, answer.answer) for answer in self.answers]
-        with self.conversation.request.advising():
-            answer = answer_one(
-                self.session, question, self.conversation, self.method, listener, history
-            )
-        self.session.finish()
+        history = tuple((answer.question, answer.answer) for answer in self.answers)
+        asks = [replace(ask, history=history) for ask in self._asks([question])]
+        [answer] = converse(self._engine, asks, listener)
         self.answers.append(answer)
         return answer
 
@@ -63,10 +63,9 @@ class Chat:
         Raises:
             UsageError: the method is the baseline.
         """
-        if self.conversation.request.method.name == "none":
+        if self.request.method.name == "none":
             raise UsageError("the baseline is what others are compared with: choose a /method")
-        alone = replace(self.conversation, questions=[question], compare=True)
-        converse(alone, listener, self.session.loaded)
+        converse(self._engine, self._asks([question], compare=True), listener)
 
     def use(self, method: Method) -> Method:
         """Ask by another method from now on; returns it with the model's defaults.
@@ -74,26 +73,34 @@ class Chat:
         Raises:
             UsageError: the model doesn't support it.
         """
-        self._given, self.method = method, bind(method, self.session.traits)
-        request = self.conversation.request.with_method(self.method.method)
-        self.conversation = replace(self.conversation, request=request)
-        return self.method.method
+        bound = self._engine.bound(method, in_windows=self._in_windows).method
+        self._given, self.request = method, self.request.with_method(bound)
+        return bound
 
-    def show(self, videos: tuple[str, ...], listener: Listener) -> None:
+    def show(self, videos: Sequence[str], listener: Listener) -> None:
         """Begin a new conversation about other videos; the old one stays if they can't be read."""
-        # By the method as it was given: its positions depend on whether a video has windows.
-        request = replace(self.conversation.request, method=self._given)
-        conversation = replace(self.conversation, videos=videos, request=request)
-        with request.advising():
-            session, method = open_session(conversation, listener, self.session.loaded, reuse=True)
-        self.conversation = _with_method(method, conversation)
-        self.session, self.method, self.answers = session, method, []
+        request = replace(self.request, method=self._given)
+        seen: list[Seen] = []
+
+        def bind(session: VideoSession, _: object) -> Method:
+            windowed = session.windowed
+            self._in_windows = windowed is not None and windowed.count > 1
+            return self._engine.bound(self._given, in_windows=self._in_windows).method
+
+        [ask] = asks_of(videos, [""], request)
+        method = work_on(self._engine, ask, bind, listener, seen.append)
+        self.request, self.videos = replace(request, method=method), tuple(videos)
+        self.timestamps_s, self.answers = seen[0].times_s, []
+
+    def work(self, work: Work, listener: Listener) -> Any:
+        """What a function makes of the current videos."""
+        return work_on(self._engine, self._asks([""])[0], work, listener)
 
     def forget(self) -> None:
         """Begin a new conversation about the same videos, which stay encoded."""
         self.answers = []
 
-
-def _with_method(method: BoundMethod, conversation: Conversation) -> Conversation:
-    """The conversation with the parameters that its method has for the model."""
-    return replace(conversation, request=replace(conversation.request, method=method.method))
+    def _asks(self, questions: Sequence[str], *, compare: bool = False) -> list[Ask]:
+        # By the method as it was given: its positions depend on whether a video has windows.
+        request = replace(self.request, method=self._given)
+        return asks_of(self.videos, questions, request, compare=compare)

@@ -1,208 +1,232 @@
-"""Answers to the questions of a conversation, each streamed as it is generated."""
+"""Questions about a video one after the other: each is answered before the next is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, BoundMethod
-from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Seen, Text
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.pending import Pending, Work
+from dycoke_cli.loop.refusing import refusals
+from dycoke_cli.loop.unloaded_model import unloaded_model
+from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import Conversation, open_session
 from dycoke_cli.runs.faster_flags import faster_flags
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.refusing import refusals, refuse
+from dycoke_cli.video.pictures import sources
+from dycoke_cli.video.subtitles import find_source
 
 if TYPE_CHECKING:
-    from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip
     from dycoke_cli.video.decoder import Decoder
 
-# Frames and new tokens of the warm-up run: one window of TTM, so that its kernels run as well.
-_WARM_UP = 4
+
+def engine_of(
+    request: Request,
+    listener: Listener,
+    *,
+    videos: int = 1,
+    keep: int = 0,
+    cache: bool = False,
+    loaded: LoadedModel | None = None,
+) -> Engine:
+    """An engine of this process, whose model is loaded while the first video is read.
+
+    Args:
+        request: names the model.
+        listener: receives the progress of loading.
+        videos: that are shown together.
+        keep: see `Engine`.
+        cache: whether encoded videos are kept on disk.
+        loaded: the model, if it is loaded already.
+
+    Raises:
+        ModelError: there is no such model.
+        UsageError: it doesn't support the request.
+    """
+    unloaded = unloaded_model(request, listener.warning)
+    unloaded.check(request, videos)
+    engine = Engine(
+        request,
+        loaded=loaded,
+        unloaded=unloaded,
+        keep=keep,
+        cache=cache,
+        on_stage=listener.stage,
+    )
+    engine.prepare()
+    return engine
+
+
+def asks_of(
+    videos: Sequence[str], questions: Sequence[str], request: Request, *, compare: bool = False
+) -> list[Ask]:
+    """The questions of a command line about one video, or several together.
+
+    Args:
+        videos: paths, or - for stdin; several pictures are the frames of one video.
+        questions: in the order in which they are asked.
+        request: how they are asked.
+        compare: whether each is also asked without compression.
+
+    Raises:
+        UsageError: there are no such subtitles, or audio is asked for and the model takes none.
+        ModelError: there is no such model.
+    """
+    sampling = listening(request.sampling, request.model, request.loading)
+    request = replace(request, sampling=sampling)
+    shown = tuple(footage(source, request) for source in sources(tuple(videos)))
+    return [Ask(question, request, shown, compare=compare) for question in questions]
+
+
+def footage(source: str | tuple[str, ...], request: Request) -> Footage:
+    """A video of a command line, with the subtitles that the request wants."""
+    name = source if isinstance(source, str) else source[0]
+    wanted = request.subtitles
+    return Footage(
+        source, name, subtitles=None if wanted is None else find_source(name, wanted)
+    )
 
 
 def converse(
-    conversation: Conversation,
-    listener: Listener,
-    loaded: LoadedModel | None = None,
-    decoders: Sequence[Decoder] = (),
-) -> None:
-    """Answer all questions; each answer is streamed to `listener` and sent to it when complete.
-
-    Args:
-        conversation: videos and questions.
-        listener: receives progress and answers.
-        loaded: the model, if it is loaded already.
-        decoders: see `open_session`.
-    """
-    with conversation.request.advising():
-        if loaded is None and _refused(conversation, listener, decoders):
-            return
-        session, method = open_session(
-            conversation, listener, loaded, decoders, reuse=len(conversation.questions) > 1
-        )
-        answer_each(session, conversation, method, listener)
-
-
-def _refused(conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]) -> bool:
-    """Answer without the model if it understands none of the questions; whether that was so."""
-    if len(conversation.sources) > 1:
-        return False
-    from dycoke_cli.video.decoder import Decoder
-
-    request, (video,), (name,) = conversation.request, conversation.sources, conversation.names
-    decoder = decoders[0] if decoders else Decoder(request.limits)
-    answers = refusals(request, conversation.questions, video, listener, decoder)
-    if answers is None:
-        return False
-    refuse(answers, name, conversation.compare, listener)
-    return True
-
-
-def answer_each(
-    session: VideoSession,
-    conversation: Conversation,
-    method: BoundMethod,
+    engine: Engine,
+    asks: Sequence[Ask],
     listener: Listener,
     *,
-    first: bool = True,
+    follow_up: bool = False,
+    on_seen: Callable[[Seen], None] = lambda seen: None,
+    decoders: Sequence[Decoder] = (),
 ) -> list[Answer]:
-    """Answer all questions of a conversation, in order.
+    """Answer questions in their order; each is streamed to `listener`.
 
     Args:
-        session: the videos.
-        conversation: questions and options.
-        method: the conversation's, bound to the model.
+        engine: answers; the questions share their video if it keeps one.
+        asks: the questions.
         listener: receives progress and answers.
-        first: whether these are the first answers of this process. Only then are the memory
-            checked, a comparison warmed up and faster flags advised.
+        follow_up: whether each question sees the earlier ones and their answers.
+        on_seen: called when the video was read, before it is asked about.
+        decoders: to read with, one for each video.
+
+    Raises:
+        DycokeError: a question can't be answered.
     """
-    request, questions = conversation.request, conversation.questions
-    if first:
-        # Before anything runs: a system without free memory kills a process without an error. The
-        # longest question needs the most.
-        if warning := session.memory_warning(max(questions, key=len), method):
-            listener.warning(request.advise(warning))
-        if conversation.compare:
-            # Else the first of the two timings would include what a process does only once.
-            listener.stage("warm_up")
-            _warm_up(session, request, method)
-    history: list[tuple[str, str]] = []
+    first = engine.loaded is None
+    refuse = refusals(asks) if first else None
+    history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
     advice = None
-    for question in questions:
-        answer = answer_one(session, question, conversation, method, listener, history)
+    for ask in asks:
+        ask = replace(ask, history=tuple(history))
+        shown = _Shown(ask, listener, on_seen, begun=engine.holds(ask))
+        [pending] = engine.submit(
+            ask,
+            on_event=shown.take,
+            streams=listener.on_text is not None,
+            refuse=refuse,
+            decoders=decoders,
+        )
+        decoders = ()
+        answer = shown.answer_of(pending)
         answers.append(answer)
-        if first and advice is None and (advice := faster_flags(answer, request, session.loaded)):
-            listener.advise(advice)
-        if conversation.follow_up:
-            history.append((question, answer.answer))
-    session.finish()
+        loaded = engine.loaded
+        if first and advice is None and loaded is not None:
+            advice = faster_flags(answer, ask.request, loaded)
+            if advice is not None:
+                listener.advise(advice)
+        if follow_up:
+            history.append((ask.question, answer.answer))
     return answers
 
 
-def answer_one(
-    session: VideoSession,
-    question: str,
-    conversation: Conversation,
-    method: BoundMethod,
+def work_on(
+    engine: Engine,
+    ask: Ask,
+    work: Work,
     listener: Listener,
-    history: Sequence[tuple[str, str]],
-) -> Answer:
-    """Answer a question; with `compare`, answer it again without compression.
+    on_seen: Callable[[Seen], None] = lambda seen: None,
+    *,
+    decoded: bool = False,
+) -> Any:
+    """What a function makes of the videos of a question.
 
     Args:
-        session: the videos.
-        question: plain text.
-        conversation: how it is asked.
-        method: the conversation's, bound to the model.
-        listener: receives progress and the answer.
-        history: earlier questions with their answers, which the model reads first.
+        engine: calls it with the videos, once they are read.
+        ask: names them.
+        work: the function.
+        listener: receives progress.
+        on_seen: called when the videos were read.
+        decoded: whether frames are kept as they are decoded, to be shown.
+
+    Raises:
+        Exception: what it raises, or why the videos can't be read.
     """
-    request = conversation.request
-    listener.begin(question)
-    answer = ask_once(session, question, request, method, listener.on_text, history)
-    answer = _named(answer, conversation)
-    if conversation.compare:
-        listener.begin_comparison()
-        # With the same sampling seed, so that only the compression differs.
-        generation = replace(request.generation, seed=answer.seed)
-        plain = replace(request, generation=generation).with_method(Method())
-        # And with the same history, that of the answers which were shown: with its own earlier
-        # answers, the baseline would answer another question.
-        other = ask_once(session, question, plain, BASELINE, None, history)
-        answer = replace(answer, compared_to=_named(other, conversation))
-    listener.finish(answer)
-    return answer
+    ended: list[Done | Failed] = []
+
+    def take(_: Pending, event: Event) -> None:
+        if isinstance(event, Seen):
+            on_seen(event)
+        if isinstance(event, (Done, Failed)):
+            ended.append(event)
+        else:
+            listener.take(event)
+
+    [pending] = engine.submit(ask, on_event=take, work=work, decoded=decoded)
+    pending.wait()
+    [event] = ended
+    if isinstance(event, Failed):
+        raise event.error
+    return event.value
 
 
-def ask_once(
-    session: VideoSession,
-    question: str,
-    request: Request,
-    method: BoundMethod,
-    on_text: Callable[[str], None] | None,
-    history: Sequence[tuple[str, str]] = (),
-) -> Answer:
-    """Answer a question by a request's options; the answer has the request's cautions.
+class _Shown:
+    """A question whose events a listener gets.
 
     Args:
-        session: the videos.
-        question: plain text.
-        request: generation options, and the guard if there is one.
-        method: bound to the model.
-        on_text: called with each stretch of the answer as it is generated.
-        history: earlier questions with their answers, which the model reads first.
+        ask: the question.
+        listener: receives them.
+        on_seen: called when the video was read.
+        begun: whether its video is in memory, so that answering begins at once.
     """
-    if request.guard is not None:
-        from dycoke_cli.engine.ask_together import Question
-        from dycoke_cli.guard.asking import ask_guarded
 
-        session.expect(bind(step, session.loaded.traits) for step in request.guard.steps)
-        asked = [Question(session, question, tuple(history))]
-        return request.noted(ask_guarded(asked, request.guard, request.generation, on_text)[0])
-    options = vars(request.generation)
-    answer = session.ask(question, method, on_text=on_text, history=tuple(history), **options)
-    return request.noted(answer)
+    def __init__(
+        self, ask: Ask, listener: Listener, on_seen: Callable[[Seen], None], *, begun: bool
+    ) -> None:
+        self._ask, self._listener, self._on_seen, self._begun = ask, listener, on_seen, False
+        self._error: BaseException | None = None
+        self._answer: Answer | None = None
+        if begun:
+            self._begin()
 
+    def take(self, _: Pending, event: Event) -> None:
+        """Pass an event on."""
+        if isinstance(event, Seen):
+            self._on_seen(event)
+        if isinstance(event, (Seen, Text, Answered)):
+            self._begin()
+        if isinstance(event, Failed):
+            self._error = event.error
+        elif isinstance(event, Answered):
+            self._answer = event.answer
+            self._listener.finish(event.answer)
+        else:
+            self._listener.take(event)
 
-def _named(answer: Answer, conversation: Conversation) -> Answer:
-    """The answer with the names of its videos, as they were given, and the part of the video."""
-    videos = conversation.names
-    if conversation.part_s is not None:
-        start, end = conversation.part_s
-        answer = replace(answer, start=start, end=end)
-    if conversation.dropped is not None:
-        answer = replace(answer, dropped=conversation.dropped)
-    if answer.videos is not ABSENT:
-        each = zip(answer.videos, videos, strict=True)
-        answer = replace(answer, videos=tuple(replace(one, video=name) for one, name in each))
-    return replace(answer, video=videos[0])
+    def answer_of(self, pending: Pending) -> Answer:
+        """The answer, once it is there.
 
+        Raises:
+            Exception: why there is none.
+        """
+        pending.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None, "it has ended"
+        return self._answer
 
-def _warm_up(session: VideoSession, request: Request, method: BoundMethod) -> None:
-    """Answer about a few frames, with and without compression, before two timings are compared.
-
-    A process loads kernels, selects algorithms and reserves memory only once. The video of
-    `session` isn't encoded by this, so that its own encoding is measured.
-    """
-    clip = cast("Clip", session.clip)
-    # Without their resize: of so few frames, a processor may make larger ones.
-    short = replace(
-        clip,
-        frames=clip.frames[:_WARM_UP],
-        timestamps_s=clip.timestamps_s[:_WARM_UP],
-        resize=None,
-    )
-    unmeasured = type(session)(session.loaded, short, reuse=False)
-    generation = GenerationOptions(max_new_tokens=_WARM_UP)
-    short_one = replace(request, generation=generation)
-    ask_once(unmeasured, "?", short_one, method, None)
-    ask_once(unmeasured, "?", short_one.with_method(Method()), BASELINE, None)
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._listener.begin(self._ask.question)

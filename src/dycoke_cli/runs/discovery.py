@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 from pathlib import Path
 
+from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches, walk
-from dycoke_cli.runs.jobs import Video
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import SUFFIXES, is_video
 from dycoke_cli.video.open_file import advice_on_address
@@ -29,7 +29,7 @@ class VideoList:
         notes: sentences about skipped files.
     """
 
-    videos: list[Video]
+    videos: list[Footage]
     notes: tuple[str, ...] = ()
 
 
@@ -77,16 +77,16 @@ def find_several(places: Sequence[str]) -> VideoList:
         )
     paths: dict[str, set[str]] = {}
     for video in videos:
-        paths.setdefault(video.name, set()).add(os.path.abspath(video.path))
+        paths.setdefault(video.place, set()).add(os.path.abspath(video.path))
     apart = (
-        replace(video, name=_name(video.path, "")) if len(paths[video.name]) > 1 else video
+        replace(video, place=_name(video.path, "")) if len(paths[video.place]) > 1 else video
         for video in videos
     )
     notes = [note for each in found for note in each.notes] + _skipped(others)
     return VideoList(once(apart), tuple(notes))
 
 
-def listed(content: bytes, folder: str, name: str) -> list[Video]:
+def listed(content: bytes, folder: str, name: str) -> list[Footage]:
     """The videos of a list.
 
     Args:
@@ -105,17 +105,17 @@ def listed(content: bytes, folder: str, name: str) -> list[Video]:
     return once(named(path, folder) for path in paths)
 
 
-def named(path: str, folder: str) -> Video:
+def named(path: str, folder: str) -> Footage:
     """A video by a path that is relative to a folder."""
     joined = os.path.join(folder, path)
-    return Video(joined, path, _name(joined, folder))
+    return Footage(joined, path, _name(joined, folder))
 
 
-def once(videos: Iterable[Video]) -> list[Video]:
+def once(videos: Iterable[Footage]) -> list[Footage]:
     """Each video once, in their order."""
-    by_name: dict[str, Video] = {}
+    by_name: dict[str, Footage] = {}
     for video in videos:
-        by_name.setdefault(video.name, video)
+        by_name.setdefault(video.place, video)
     return list(by_name.values())
 
 
@@ -129,7 +129,7 @@ def _found(where: str) -> VideoList:
         folders = dict.fromkeys(map(os.path.dirname, files))
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
-        return VideoList([Video(where, where, os.path.basename(where))])
+        return VideoList([Footage(where, where, os.path.basename(where))])
     if glob.has_magic(where):
         paths, root = [*matches(where)], _root_of(where)
         found = _sorted_out(paths, root)
@@ -141,7 +141,7 @@ def _found(where: str) -> VideoList:
     )
 
 
-def _list(where: str) -> list[Video]:
+def _list(where: str) -> list[Footage]:
     try:
         content = Path(where).read_bytes()
     except OSError as error:
@@ -153,19 +153,19 @@ def _of_pictures(folders: Iterable[str], root: str) -> VideoList:
     """Those of some folders that hold pictures."""
     found = [one for one in folders if pictures_of(one) is not None]
     whole = os.path.basename(os.path.abspath(root))
-    videos = [Video(one, one, whole if one == root else _name(one, root)) for one in found]
-    return VideoList(sorted(videos, key=lambda video: in_order(video.name)))
+    videos = [Footage(one, one, whole if one == root else _name(one, root)) for one in found]
+    return VideoList(sorted(videos, key=lambda video: in_order(video.place)))
 
 
 def _sorted_out(paths: Sequence[str], root: str) -> VideoList:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    videos = [Video(path, path, _name(path, root)) for path in seen if is_video(path)]
+    videos = [Footage(path, path, _name(path, root)) for path in seen if is_video(path)]
     notes = _skipped([path for path in seen if not is_video(path)])
     if hidden := len(files) - len(seen):
         notes.append(f"Skipped {_files(hidden, 'hidden ')}")
-    videos.sort(key=lambda video: in_order(video.name))
+    videos.sort(key=lambda video: in_order(video.place))
     return VideoList(once(videos), tuple(notes))
 
 

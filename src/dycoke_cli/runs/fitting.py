@@ -27,12 +27,12 @@ from dycoke_cli.engine.memory.fit import (
 )
 from dycoke_cli.engine.memory.would_fit import smaller_model
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.request import Request
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.unloaded_model import check_request
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.video.limits import picture_size, size_within
 
@@ -140,7 +140,7 @@ class Fitting:
         return timed
 
     def _loaded(self, loading: LoadOptions, listener: Listener) -> LoadedModel:
-        check_request(self.request, 1, listener)
+        unloaded_model(self.request, listener.warning).check(self.request, 1)
         listener.stage("load")
         with faster_imports():
             from dycoke_cli.models.load import load

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dycoke_cli.ask import Event, Note, Progress, Text, Warn
+
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
 
@@ -85,6 +87,19 @@ class Listener:
 
     def note(self, sentence: str) -> None:
         """Note for the user, shown at once."""
+
+    def take(self, event: Event) -> None:
+        """An event of a question, before its last one."""
+        if isinstance(event, Progress) and event.stage == "comparison":
+            self.begin_comparison()
+        elif isinstance(event, Progress):
+            self.stage(event.stage, event.done, event.total)
+        elif isinstance(event, Note):
+            self.note(event.text)
+        elif isinstance(event, Warn):
+            self.warning(event.text)
+        elif isinstance(event, Text) and self.on_text is not None:
+            self.on_text(event.text)
 
     def failed(self, reason: str) -> None:
         """A question failed."""

@@ -1,22 +1,25 @@
-"""The engine that answers on this machine: videos are read in processes, ahead of the model."""
+"""The engine of a run on this machine, in this process or in several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from dycoke_cli.runs.jobs import Job
+from dycoke_cli.ask import Ask
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
-from dycoke_cli.runs.read_ahead import ReadAhead
-from dycoke_cli.video.kept_frames import Fit
 
 
-def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-    """Answer all questions of all jobs.
+def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    """Answer all questions.
+
+    Args:
+        groups: settled questions, those about one video together.
+        plan: how they are answered.
+        listener: receives progress, and may stop the run.
 
     Raises:
         ModelError: the model can't be loaded.
@@ -24,23 +27,29 @@ def answers(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Out
         OutOfMemoryError: the memory is too small for so many workers.
     """
     # A run without open questions doesn't load the model.
-    jobs = iter(jobs)
-    first = next(jobs, None)
+    groups = iter(groups)
+    first = next(groups, None)
     if first is None:
         return
-    loading = "build" if plan.loading.random_weights else "load"
+    groups = chain([first], groups)
+    listener.stage("build" if plan.request.loading.random_weights else "load")
     if plan.workers > 1:
-        with ReadAhead(chain([first], jobs), plan.sampling, plan.limits) as ahead:
-            listener.stage(loading)
-            yield from answers_of_workers(ahead, plan, listener)
+        yield from answers_of_workers(groups, plan, listener)
         return
-    fit = Future[Fit]()
-    given = (chain([first], jobs), plan.sampling, plan.limits)
-    with ReadAhead(*given, fit=fit, in_windows=plan.max_tokens is not None) as ahead:
-        listener.stage(loading)
-        # Imported here: with workers, only they import torch and transformers.
-        from dycoke_cli.runs.answering import answer_all, load_answerer
 
-        answerer = load_answerer(plan, fit)
+    def on_load() -> None:
         listener.ready = True
-        yield from chain.from_iterable(answer_all(ahead, answerer, listener))
+
+    with engine_of(plan) as engine:
+        for ask, event in engine.answers(groups, lambda: listener.stopping, on_load, listener.note):
+            yield Outcome.of(ask, event)
+
+
+def engine_of(plan: Plan, readers: int | None = None) -> Engine:
+    """An engine of this process for a run.
+
+    Args:
+        plan: how the questions are answered.
+        readers: videos that are read at once; None chooses.
+    """
+    return Engine(plan.request, batch_size=plan.batch_size, cache=plan.cache, readers=readers)

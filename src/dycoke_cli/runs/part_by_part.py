@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from dycoke_cli.runs.conversation import Conversation, open_session
-from dycoke_cli.runs.converse import answer_each
+from dycoke_cli.ask import Ask, Seen
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.sampling import exact
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.info import VideoInfo
 
@@ -51,78 +50,83 @@ def comparable(answer: str) -> str:
 
 
 def converse_by_part(
-    conversation: Conversation,
+    engine: Engine,
+    asks: Sequence[Ask],
     parts: Parts,
     listener: Listener,
     decoders: Sequence[Decoder] = (),
-    loaded: LoadedModel | None = None,
-) -> tuple[LoadedModel, bool]:
+) -> bool:
     """Ask all questions about each part: it is decoded, asked about, and freed.
 
     Args:
-        conversation: one video and its questions; the sampling is that of each part.
+        engine: answers.
+        asks: questions about one video; the sampling is that of each part.
         parts: their length, and where to stop.
         listener: receives progress and answers, each with its part.
-        decoders: see `open_session`; for the first part.
-        loaded: the model, if it is loaded already.
+        decoders: for the first part.
 
     Returns:
-        The model, and whether an answer is the one to stop at.
+        Whether an answer is the one to stop at.
 
     Raises:
         VideoError: a part can't be decoded; earlier ones are answered.
     """
-    request = conversation.request
-    begin_s, limit_s = request.sampling.start_s or 0.0, request.sampling.end_s
-    number = 0
-    with request.advising():
-        while True:
-            start_s = parts.start_s(number, begin_s)
-            end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)
-            part = replace(
-                conversation,
-                request=replace(
-                    request, sampling=replace(request.sampling, start_s=start_s, end_s=end_s)
-                ),
-                part_s=(start_s, end_s),
-            )
-            loaded, info, found = ask_part(part, parts, listener, loaded, decoders)
-            number, decoders = number + 1, ()
-            if found or _is_over(parts.start_s(number, begin_s), limit_s, info):
-                return loaded, found
+    sampling = asks[0].request.sampling
+    begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
+    number, found, is_over = 0, False, False
+    while not (found or is_over):
+        start_s = parts.start_s(number, begin_s)
+        end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)
+        about = [part_of(ask, start_s, end_s) for ask in asks]
+        seen, found = ask_part(engine, about, parts, listener, decoders)
+        number, decoders = number + 1, ()
+        is_over = _is_over(parts.start_s(number, begin_s), limit_s, seen.infos[0])
+    return found
+
+
+def part_of(ask: Ask, start_s: float, end_s: float) -> Ask:
+    """A question about a part of its video, with which its answer is labelled."""
+    sampling = replace(ask.request.sampling, start_s=start_s, end_s=end_s)
+    request = replace(ask.request, sampling=sampling)
+    return replace(ask, request=request, part_s=(start_s, end_s), stamped=True)
 
 
 def ask_part(
-    part: Conversation,
+    engine: Engine,
+    asks: Sequence[Ask],
     parts: Parts,
     listener: Listener,
-    loaded: LoadedModel | None,
-    decoders: Sequence[Decoder],
-) -> tuple[LoadedModel, VideoInfo, bool]:
+    decoders: Sequence[Decoder] = (),
+) -> tuple[Seen, bool]:
     """Ask about one part; its frames are freed on return.
 
     Args:
-        part: a conversation about the part, with its times; without them, its decoder knows them.
+        engine: answers.
+        asks: about the part; of a live source its decoder knows the times.
         parts: where to stop.
         listener: receives progress and answers.
-        loaded: the model, if it is loaded already.
-        decoders: see `open_session`.
+        decoders: to read with.
 
     Returns:
-        The model, what is known of the video, and whether an answer is the one to stop at.
+        What was read of the video, and whether an answer is the one to stop at.
     """
-    if part.part_s is not None:
-        listener.look_at(*part.part_s)
-        listener.begin_part(*part.part_s)
-    session, method = open_session(part, listener, loaded, decoders, reuse=len(part.questions) > 1)
-    clip = cast("Clip", session.clip)
-    # The last part of a video may be shorter, and a live source knows its parts alone.
-    if clip.part_s is not None and clip.part_s != part.part_s:
-        listener.begin_part(*clip.part_s)
-    part = replace(part, part_s=clip.part_s or part.part_s, dropped=clip.dropped)
-    answers = answer_each(session, part, method, listener, first=loaded is None)
-    found = any(parts.stops_at(answer.answer) for answer in answers)
-    return session.loaded, clip.info, found
+    part_s = asks[0].part_s
+    if part_s is not None:
+        listener.look_at(*part_s)
+        listener.begin_part(*part_s)
+    seen: list[Seen] = []
+
+    def on_seen(event: Seen) -> None:
+        seen.append(event)
+        # The last part of a video may be shorter, and a live source knows its parts alone.
+        if event.part_s is not None and event.part_s != part_s:
+            listener.begin_part(*event.part_s)
+
+    try:
+        answers = converse(engine, asks, listener, on_seen=on_seen, decoders=decoders)
+    finally:
+        engine.free()
+    return seen[0], any(parts.stops_at(answer.answer) for answer in answers)
 
 
 def _is_over(start_s: float, limit_s: float | None, info: VideoInfo) -> bool:

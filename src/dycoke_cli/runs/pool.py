@@ -1,21 +1,23 @@
 """Several processes that answer, each with the model: on a CPU they are faster than one.
 
-The process that began the run decodes the videos ahead. A worker requests a video when it has none
-waiting, and sends its answers back. If a worker dies, the others go on, and the questions that it
-had are asked again at the end, one at a time.
+The process that began the run hands questions out, and receives their outcomes. Each worker has an
+engine of its own, which reads the videos. If a worker dies, the others go on, and the questions
+that it had are asked again at the end, one at a time.
 """
 
 from __future__ import annotations
 
-import time
+import queue
+import threading
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 from dycoke_cli import plugins
+from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.processes.pipe_worker import (
     HUNG_UP,
     GoneError,
@@ -24,22 +26,16 @@ from dycoke_cli.processes.pipe_worker import (
     wait,
 )
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome, failed
-from dycoke_cli.runs.plan import Plan
-from dycoke_cli.runs.read_ahead import BATCH_WAIT_S, DecodedJob, ReadAhead
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05
-
-
-class _Word(Enum):
-    """Control messages between workers and this process."""
-
-    WANTS = "a worker has nothing to do"
-    NONE_YET = "no video came in the time that a worker waits"
-    END = "nothing more will come"
+# Questions that a worker has at once: a batch that is answered, and one whose videos are read.
+_AHEAD = 16
+_LOADED = "the model is loaded"
+_STOP = "only the answers under way are still wanted"
+Group = Sequence[Ask]
 
 
 def start_importing() -> None:
@@ -56,55 +52,38 @@ def _preloaded() -> tuple[str, ...]:
     return () if plugins.offered() else ("dycoke_cli.runs.preloaded",)
 
 
-@dataclass(frozen=True)
-class _Lost:
-    """A question whose worker died before answering it."""
-
-    job: Job
-    question: JobQuestion
-    gone: GoneError
-
-    @property
-    def alone(self) -> Job:
-        """Its video with this question only."""
-        return replace(self.job, questions=(self.question,))
-
-
-def answers_of_workers(ahead: ReadAhead, plan: Plan, listener: Listener) -> Iterator[Outcome]:
-    """Answer all questions about videos as they are decoded, in `plan.workers` processes.
+def answers_of_workers(
+    groups: Iterable[Group], plan: Plan, listener: Listener
+) -> Iterator[Outcome]:
+    """Answer all questions in `plan.workers` processes.
 
     Raises:
-        DycokeError: a worker can't answer anything, or all died before requesting a video.
+        DycokeError: a worker can't answer anything, or all died before answering any question.
     """
-    lost: list[_Lost] = []
-    yield from _answers(ahead, plan, listener, lost)
+    lost: list[tuple[Ask, GoneError]] = []
+    yield from _Pool(plan, listener, lost).outcomes(groups)
     if listener.stopping or not lost:
         return
     # With a single worker, which has all memory, and one question at a time: a question that kills
     # its worker again fails alone, and the ones beside it are answered.
-    alone, jobs = replace(plan, workers=1, batch_size=1), [one.alone for one in lost]
-    lost_again: list[_Lost] = []
-    with ReadAhead(jobs, plan.sampling, plan.limits, 1) as again:
-        yield from _answers(again, alone, listener, lost_again)
-    for one in lost_again:
-        yield failed(one.job, one.question, plan, _deadly(one))
+    alone, again = replace(plan, workers=1, batch_size=1), [(ask,) for ask, _ in lost]
+    lost_again: list[tuple[Ask, GoneError]] = []
+    yield from _Pool(alone, listener, lost_again, ahead=1).outcomes(again)
+    for ask, gone in lost_again:
+        yield Outcome.of(ask, Failed(_deadly(ask, gone)))
 
 
-def _answers(
-    ahead: ReadAhead, plan: Plan, listener: Listener, lost: list[_Lost]
-) -> Iterator[Outcome]:
-    """What workers answer; `lost` gets the questions of those that died."""
-    pool = _Pool(plan, listener, lost)
-    try:
-        pool.start(plan.workers)
-        while pool.at_work or not (ahead.ended or listener.stopping):
-            if not pool.at_work:  # all have died, and videos are left
-                pool.start(1)
-            yield from pool.outcomes(ahead)
-    except GoneError as gone:
-        raise _unusable(gone) from gone
-    finally:
-        pool.stop()
+@dataclass(eq=False)
+class _AtWork:
+    """A worker with the questions that it has, by key.
+
+    Attributes:
+        is_told: whether it knows that no more will come.
+    """
+
+    worker: Worker
+    asks: dict[str, Ask] = field(default_factory=dict)
+    is_told: bool = False
 
 
 class _Pool:
@@ -113,132 +92,170 @@ class _Pool:
     Args:
         plan: of the run.
         listener: receives a warning for each worker that dies.
-        lost: list to which their questions are added.
-
-    Attributes:
-        at_work: workers that may still request videos, with their open questions by key.
+        lost: receives the questions of those.
+        ahead: questions that a worker has at once, unless one video has more.
     """
 
-    def __init__(self, plan: Plan, listener: Listener, lost: list[_Lost]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        listener: Listener,
+        lost: list[tuple[Ask, GoneError]],
+        ahead: int = _AHEAD,
+    ) -> None:
         import torch
 
-        self._plan, self._listener, self._lost = plan, listener, lost
-        # More threads than cores make each worker slower.
+        self._plan, self._listener, self._lost, self._ahead = plan, listener, lost, ahead
+        # Together, workers have as many threads as one process: more make each worker slower.
         self._threads = max(1, min(torch.get_num_threads(), usable_cpus()) // plan.workers)
-        self._started: list[Worker] = []
-        self._idle: dict[Worker, float] = {}  # since when
-        self._used: set[Worker] = set()
-        self._all_are_asked = False
-        self.at_work: dict[Worker, dict[str, tuple[Job, JobQuestion]]] = {}
+        self._at_work: list[_AtWork] = []
+        self._has_loaded = False
 
-    def start(self, count: int) -> None:
-        """Start more workers."""
-        for _ in range(count):
-            worker = Worker(_serve, self._plan, self._threads, preload=_preloaded())
-            self._started.append(worker)
-            self.at_work[worker] = {}
-
-    def stop(self) -> None:
-        """Stop all workers."""
-        for worker in self._started:
-            worker.stop()
-
-    def outcomes(self, ahead: ReadAhead) -> Iterator[Outcome]:
-        """Outcomes that arrive in the next moment.
+    def outcomes(self, groups: Iterable[Group]) -> Iterator[Outcome]:
+        """Outcomes of all questions, but for those of workers that died.
 
         Raises:
-            GoneError: the last worker died before requesting a video.
-            DycokeError: a worker can't answer anything.
+            DycokeError: a worker can't answer anything, or all died before answering any question.
         """
-        self._hand_out(ahead)
-        busy = self.at_work.keys() - self._idle.keys()
-        if not busy:  # all wait for the decoders
-            time.sleep(_POLL_S)
-        for worker in wait(busy, _POLL_S) if busy else ():
+        drawn = _Drawn(groups)
+        try:
+            self._start(self._plan.workers)
+            while self._at_work or not (drawn.is_over or self._listener.stopping):
+                if not self._at_work:  # all have died, and questions are left
+                    self._start(1)
+                self._hand_out(drawn)
+                yield from self._receive()
+        except GoneError as gone:
+            raise _unusable(gone) from gone
+        finally:
+            drawn.stop()
+            for one in self._at_work:
+                one.worker.stop()
+
+    def _start(self, count: int) -> None:
+        for _ in range(count):
+            worker = Worker(_serve, self._plan, self._threads, preload=_preloaded())
+            self._at_work.append(_AtWork(worker))
+
+    def _hand_out(self, drawn: _Drawn) -> None:
+        """Send questions to the workers that have the fewest."""
+        stopping = self._listener.stopping
+        for one in sorted(self._at_work, key=lambda one: len(one.asks)):
+            message: Group | str | None = None
+            if one.is_told:
+                continue
+            if stopping or drawn.is_over:
+                message, one.is_told = _STOP if stopping else None, True
+            elif len(one.asks) < self._ahead and (message := drawn.take()) is not None:
+                one.asks |= {ask.key: ask for ask in message if ask.key is not None}
+            else:
+                continue
+            try:
+                one.worker.send(message)
+            except GoneError as gone:
+                self._lose(one, gone)
+
+    def _receive(self) -> Iterator[Outcome]:
+        by_worker = {one.worker: one for one in self._at_work}
+        for worker in wait(by_worker, _POLL_S):
+            one = by_worker[worker]
             try:
                 message = worker.receive()
             except GoneError as gone:
-                self._lose(worker, gone)
+                self._lose(one, gone)
                 continue
             if isinstance(message, BaseException):
                 raise message
-            self._listener.ready = True
-            if isinstance(message, list):
-                for outcome in message:
-                    self.at_work[worker].pop(outcome.key, None)
-                yield from message
-            if message is _Word.END or self._listener.stopping:
-                del self.at_work[worker]
-            elif message is _Word.WANTS:
-                self._idle[worker] = time.monotonic()
-        if self._listener.stopping:
-            for worker in self._idle:
-                self.at_work.pop(worker, None)
+            self._listener.ready = self._has_loaded = True
+            if isinstance(message, Outcome):
+                del one.asks[message.key]
+                yield message
+            elif message is None:  # it has answered everything
+                self._at_work.remove(one)
+                worker.stop()
 
-    def _hand_out(self, ahead: ReadAhead) -> None:
-        """Send each idle worker a video, or the message that there is none."""
-        for worker, since in list(self._idle.items()):
-            if self._listener.stopping:
-                return
-            message: DecodedJob | _Word | None = ahead.take(0.0)
-            if message is None and ahead.ended:
-                message = _Word.END
-                self._all_are_asked = True
-            # It may have a partial batch to answer meanwhile, see `answer_all`.
-            elif message is None and time.monotonic() - since > BATCH_WAIT_S:
-                message = _Word.NONE_YET
-            if message is None:
-                return
-            del self._idle[worker]
-            if isinstance(message, DecodedJob):
-                self._used.add(worker)
-                job = message.job
-                questions = {self._plan.key(job, one): (job, one) for one in job.questions}
-                self.at_work[worker].update(questions)
-            try:
-                worker.send(message)
-            except GoneError as gone:
-                self._lose(worker, gone)
-
-    def _lose(self, worker: Worker, gone: GoneError) -> None:
-        left = self.at_work.pop(worker)
-        if not (self.at_work or worker in self._used or self._all_are_asked):
+    def _lose(self, one: _AtWork, gone: GoneError) -> None:
+        self._at_work.remove(one)
+        one.worker.stop()
+        if not (self._at_work or self._has_loaded):
             raise gone  # it died while loading the model, and so would the next one
-        self._lost += [_Lost(job, question, gone) for job, question in left.values()]
+        self._lost += [(ask, gone) for ask in one.asks.values()]
         self._listener.warning(f"{_ended(gone)}; the run continues without it")
 
 
-class _Sent:
-    """The videos that a worker receives (in the worker's process; see `Videos`)."""
+class _Drawn:
+    """Questions that are drawn in a thread: drawing hashes files, and workers don't wait for it."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.ended = False
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._drawn: queue.Queue[Group] = queue.Queue(maxsize=4)
+        self._failure: BaseException | None = None
+        self._ended, self._stopped = threading.Event(), threading.Event()
+        threading.Thread(target=self._draw, args=(groups,), daemon=True).start()
 
-    def take(self, timeout_s: float) -> DecodedJob | None:
-        """The next video. The other end decides how long to wait: it knows if any will come."""
-        if self.ended:
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come.
+
+        Raises:
+            Exception: drawing failed.
+        """
+        over = self._ended.is_set() and self._drawn.empty()
+        if over and self._failure is not None:
+            raise self._failure
+        return over
+
+    def take(self) -> Group | None:
+        """The next questions; None if there are none yet."""
+        try:
+            return self._drawn.get_nowait()
+        except queue.Empty:
             return None
-        self._connection.send(_Word.WANTS)
-        message = self._connection.recv()
-        self.ended = message is _Word.END
-        return None if isinstance(message, _Word) else message
+
+    def stop(self) -> None:
+        """Draw no more. The thread isn't joined: it may be in a long read."""
+        self._stopped.set()
+
+    def _draw(self, groups: Iterable[Group]) -> None:
+        try:
+            for group in groups:
+                while not self._stopped.is_set():
+                    try:
+                        self._drawn.put(group, timeout=_POLL_S)
+                        break
+                    except queue.Full:
+                        continue
+                if self._stopped.is_set():
+                    return
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ended.set()
 
 
 def _serve(connection: Connection, plan: Plan, threads: int) -> None:
-    # Imported here: the process that sends the videos doesn't need the engine.
+    # Imported here: the process that hands the questions out doesn't need the engine.
     import torch
 
-    from dycoke_cli.runs.answering import answer_all, load_answerer
+    from dycoke_cli.runs.local import engine_of
     from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()
+    stopping = threading.Event()
+
+    def groups() -> Iterator[Group]:
+        while isinstance(message := connection.recv(), (tuple, list)):
+            yield message
+        if message == _STOP:
+            stopping.set()
+
     try:
-        answerer = load_answerer(plan)
-        for outcomes in answer_all(_Sent(connection), answerer, Listener()):
-            connection.send(outcomes)
-        connection.send(_Word.END)
+        with engine_of(plan, max(1, threads - 1)) as engine:
+            for ask, event in engine.answers(
+                groups(), stopping.is_set, lambda: connection.send(_LOADED)
+            ):
+                connection.send(Outcome.of(ask, event))
+        connection.send(None)
     except HUNG_UP:  # the run has ended: there is nobody to send the error to
         raise
     except Exception as error:
@@ -258,14 +275,14 @@ def _unusable(gone: GoneError) -> DycokeError:
     return DycokeError(f"{_ended(gone)}; run it again with --workers 1 to see why")
 
 
-def _deadly(lost: _Lost) -> DycokeError:
-    name = display_name(lost.job.video.shown)
-    if lost.gone.killed:
+def _deadly(ask: Ask, gone: GoneError) -> DycokeError:
+    name = display_name(ask.videos[0].name)
+    if gone.killed:
         return OutOfMemoryError(
             f"the worker that had {name} was killed twice, most likely because memory ran out; "
             "use fewer --frames or a smaller --model"
         )
     return DycokeError(
-        f"{name} ended the worker that had it twice (exit code {lost.gone.exit_code}); run it "
+        f"{name} ended the worker that had it twice (exit code {gone.exit_code}); run it "
         "again with --workers 1 to see why"
     )

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
+from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
@@ -36,15 +37,15 @@ class _Row:
 
 
 def read_questions(
-    content: bytes, folder: str, name: str, sampling: Sampling | None = None
-) -> list[Job]:
-    """The videos of a file, or parts of them, each with its questions, in the file's order.
+    content: bytes, folder: str, name: str, request: Request
+) -> list[tuple[Ask, ...]]:
+    """The questions of a file, those about one video or part of it together, in the file's order.
 
     Args:
         content: JSON Lines or CSV with a header.
         folder: what the paths of videos are relative to.
         name: what to call the file in errors.
-        sampling: of the run; a part is sampled likewise, between its own start and end.
+        request: how they are asked; a part is sampled likewise, between its own start and end.
 
     Raises:
         UsageError: something in it is wrong; the sentence has the line.
@@ -57,28 +58,30 @@ def read_questions(
         line = content[: error.start].count(b"\n") + 1
         raise UsageError(f"{name}, line {line}: that isn't UTF-8 text") from error
     rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
-    videos: dict[str, Video] = {}
+    videos: dict[str, Footage] = {}
     # By video and sampling; each question once.
-    questions: dict[tuple[str, Sampling | None], dict[JobQuestion, None]] = {}
+    groups: dict[tuple[str, Sampling | None], dict[Ask, None]] = {}
     seen: dict[str, int] = {}
     for row in rows(text, name):
-        path, question = _checked(row, name)
-        if question.id is not None:
-            if question.id in seen:
+        path, question, id_ = _checked(row, name)
+        if id_ is not None:
+            if id_ in seen:
                 raise UsageError(
-                    f"{name}, line {row.line}: the id {question.id!r} is that of line "
-                    f"{seen[question.id]}, too; ids must differ"
+                    f"{name}, line {row.line}: the id {id_!r} is that of line "
+                    f"{seen[id_]}, too; ids must differ"
                 )
-            seen[question.id] = row.line
+            seen[id_] = row.line
         video = named(path, folder)
-        videos.setdefault(video.name, video)
-        part = _part(row, name, sampling or Sampling())
-        questions.setdefault((video.name, part), {})[question] = None
+        video = videos.setdefault(video.place, video)
+        part = _part(row, name, request.sampling)
+        ask = Ask(question, request, (video,), id=id_)
+        if part is not None:
+            own = replace(request, sampling=part)
+            ask = replace(ask, request=own, part_s=(part.start_s, part.end_s))
+        groups.setdefault((video.place, part), {})[ask] = None
     if not videos:
         raise UsageError(f"{name} has no questions; it needs one per line, with video and question")
-    return [
-        Job(videos[name], tuple(asked), sampling=part) for (name, part), asked in questions.items()
-    ]
+    return [tuple(asks) for asks in groups.values()]
 
 
 def _json_rows(text: str, name: str) -> Iterator[_Row]:
@@ -136,7 +139,8 @@ def _check_keys(values: dict[str, Any], name: str, line: int, kind: str) -> None
             raise UsageError(f"{name}, line {line}: the {kind} {key!r} is missing")
 
 
-def _checked(row: _Row, name: str) -> tuple[str, JobQuestion]:
+def _checked(row: _Row, name: str) -> tuple[str, str, str | None]:
+    """Video, question and id of a row."""
     values = row.values
     for key in _NEEDED:
         if not isinstance(values[key], str):
@@ -153,9 +157,7 @@ def _checked(row: _Row, name: str) -> tuple[str, JobQuestion]:
         os.fsencode(values["video"])
     except UnicodeEncodeError as error:
         raise UsageError(f"{name}, line {row.line}: no file has such a 'video' name") from error
-    return values["video"], JobQuestion(
-        None if given is None else str(given), values["question"].strip()
-    )
+    return values["video"], values["question"].strip(), None if given is None else str(given)
 
 
 def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:

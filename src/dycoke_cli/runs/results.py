@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.storage.output_file import check_output_file, replace_content
 from dycoke_cli.unicode import to_json
 
@@ -65,7 +65,7 @@ class ResultsFile(Journal):
         """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
         dtypes = {dtype for name, dtype in self._dtypes if name == plan.identity["name"]}
         others = [] if plan.identity["dtype"] in dtypes else sorted(dtypes & {*DTYPES})
-        return next(iter(others), None) if plan.loading.quantize is None else None
+        return next(iter(others), None) if plan.request.loading.quantize is None else None
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back.

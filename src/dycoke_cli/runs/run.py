@@ -12,25 +12,28 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from dycoke_cli.runs.jobs import Job, digest_of
+from dycoke_cli.ask import Ask
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.runs.digest import digest_of
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome, reason
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.results import Results, ResultsFile
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are shown.
 _NAMED = 3
 
-Engine = Callable[[Iterable[Job], Plan, Listener], Iterator[Outcome]]
-"""Answers all questions of all jobs, in any order, with exactly one outcome for each."""
+Group = Sequence[Ask]
+"""Questions about one video, or a part of it."""
+Backend = Callable[[Iterable[Group], Plan, Listener], Iterator[Outcome]]
+"""Answers all questions of all groups, in any order, with exactly one outcome for each."""
 
 
 def run(
-    jobs: Sequence[Job],
+    groups: Sequence[Group],
     plan: Plan,
     results: Results,
-    engine: Engine,
+    backend: Backend,
     listener: Listener,
     *,
     retry_failed: bool = False,
@@ -40,25 +43,25 @@ def run(
     """Answer the questions that have no result yet.
 
     Args:
-        jobs: all videos of the run with all their questions.
+        groups: all questions of the run, those about one video together.
         plan: how they are answered.
         results: where the results go; only this function writes there.
-        engine: answers the questions.
+        backend: answers the questions.
         listener: receives progress.
         retry_failed: ask the questions again that failed in an earlier run.
         fail_fast: end the run at the first failure.
-        answered_before: number of answered questions that aren't among the jobs.
+        answered_before: number of answered questions that aren't among these.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; all answers under way have been written.
         OutputError: a result can't be written.
-        DycokeError: the engine can't answer anything.
+        DycokeError: the backend can't answer anything.
     """
-    progress = _Progress(jobs, plan, results, retry_failed, answered_before)
+    progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener):
-        outcomes: Any = engine(progress.left(), plan, listener)
-        # If writing fails, the engine's processes are to end now, not when it is garbage-collected.
+        outcomes: Any = backend(progress.left(), plan, listener)
+        # If writing fails, the processes are to end now, not when it is garbage-collected.
         with closing(outcomes):
             listener.progress(counts)
             for outcome in outcomes:
@@ -74,13 +77,13 @@ def run(
 
 
 def finished(
-    jobs: Sequence[Job], plan: Plan, results: ResultsFile, *, retry_failed: bool = False
+    groups: Sequence[Group], plan: Plan, results: ResultsFile, *, retry_failed: bool = False
 ) -> Counts | None:
     """Counts of a run whose questions all have a result, or failed and aren't retried; else None.
 
     Args: as of `run`.
     """
-    progress = _Progress(jobs, plan, results, retry_failed, 0)
+    progress = _Progress(groups, plan, results, retry_failed, 0)
     # First what takes no time: `left` hashes the videos.
     if results.questions < progress.counts.questions or any(progress.left()):
         return None
@@ -114,15 +117,19 @@ def _interruptible(listener: Listener) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _described(job: Job, plan: Plan) -> Job:
-    """A job with the digests of its files, which are part of its keys."""
-    path = job.video.path
-    if plan.subtitles is None:
-        return replace(job, digest=digest_of(path))
-    subtitles = find_source(path, plan.subtitles, required=False)
-    if subtitles.path is not None:
-        subtitles = replace(subtitles, digest=digest_of(subtitles.path))
-    return replace(job, digest=digest_of(path), subtitles=subtitles)
+def _described(group: Group) -> Group:
+    """Questions with the digests of their files, which are part of the keys."""
+    ask = group[0]
+    [video] = ask.videos
+    if ask.blind or not isinstance(video.source, str):
+        return group
+    subtitles = video.subtitles
+    if ask.request.subtitles is not None:
+        subtitles = find_source(video.source, ask.request.subtitles, required=False)
+        if subtitles.path is not None:
+            subtitles = replace(subtitles, digest=digest_of(subtitles.path))
+    video = replace(video, digest=digest_of(video.source), subtitles=subtitles)
+    return [replace(ask, videos=(video,)) for ask in group]
 
 
 class _Progress:
@@ -130,46 +137,43 @@ class _Progress:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        groups: Sequence[Group],
         plan: Plan,
         results: Results,
         retry_failed: bool,
         answered_before: int,
     ) -> None:
-        questions = answered_before + sum(len(job.questions) for job in jobs)
-        self.counts = Counts(len(jobs), questions, skipped=answered_before)
-        self._jobs = jobs
-        self._plan = plan
-        self._results = results
+        questions = answered_before + sum(map(len, groups))
+        self.counts = Counts(len(groups), questions, skipped=answered_before)
+        self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
         self._asked: dict[str, int] = {}
         self._left_of: dict[int, int] = {}
 
-    def left(self) -> Iterator[Job]:
-        """The jobs with their questions that have no result; a generator.
+    def left(self) -> Iterator[Group]:
+        """The questions that have no result; a generator.
 
-        A file is hashed when its job is drawn, so that the first answer doesn't wait for all files.
-        Engines may draw jobs in another thread: no other function changes the counts of this one.
+        A file is hashed when its questions are drawn, so that the first answer doesn't wait for
+        all files. They may be drawn in another thread: no other function changes these counts.
         """
         counts = self.counts
-        for number, job in enumerate(self._jobs):
-            job = _described(job, self._plan)
+        for number, group in enumerate(self._groups):
             missing = []
-            for question in job.questions:
-                key = self._plan.key(job, question)
-                state = self._results.state(key)
+            for ask in map(self._plan.settled, _described(group)):
+                assert ask.key is not None
+                state = self._results.state(ask.key)
                 if state == "answered":
                     counts.skipped += 1
                 elif state == "failed" and not self._retry_failed:
                     counts.skipped_failed += 1
                     if len(counts.earlier) < _NAMED:
-                        counts.earlier.append(self._results.reasons[key])
+                        counts.earlier.append(self._results.reasons[ask.key])
                 else:
-                    missing.append(question)
-                    self._asked[key] = number
+                    missing.append(ask)
+                    self._asked[ask.key] = number
             self._left_of[number] = len(missing)
             if missing:
-                yield replace(job, questions=tuple(missing))
+                yield missing
             else:
                 counts.videos_skipped += 1
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from dycoke_cli.ask import Ask
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.runs.converse import footage
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
 from dycoke_cli.unicode import display_name
@@ -24,7 +26,6 @@ from dycoke_cli.video.live.live_address import LiveAddress
 from dycoke_cli.video.live.live_stream import EndedError, LiveStream
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.decoder import Decoder
 
 LOOK_S = 1.0
@@ -66,7 +67,8 @@ class _Tally:
 
 
 def watch_stream(
-    conversation: Conversation,
+    engine: Engine,
+    asks: Sequence[Ask],
     parts: Parts,
     address: LiveAddress,
     timeout_s: float,
@@ -75,7 +77,8 @@ def watch_stream(
     """Ask about each window of a growing file, a device or a stream, until it ends.
 
     Args:
-        conversation: questions, under the name of the source; the sampling is that of each window.
+        engine: answers.
+        asks: questions, under the name of the source; the sampling is that of each window.
         parts: length of a window, and where to stop.
         address: of the source.
         timeout_s: seconds without data after which it counts as ended.
@@ -84,19 +87,19 @@ def watch_stream(
     Raises:
         VideoError: the source can't be opened, breaks off or stalls (a file ends instead).
     """
-    request = conversation.request
+    request = asks[0].request
     # Audio isn't read of what comes.
     sampling = replace(request.sampling, start_s=0.0, end_s=parts.every_s, audio=False)
-    conversation = replace(conversation, request=replace(request, sampling=sampling))
+    request = replace(request, sampling=sampling)
+    asks = [replace(ask, request=request, stamped=True) for ask in asks]
     stream = LiveStream(address, sampling, request.limits, timeout_s)
     tally = _Tally("window", "a longer --every or fewer --frames help", listener)
-    loaded: LoadedModel | None = None
     found = False
-    with request.advising(), tally.told(), stream:
+    with tally.told(), stream:
         while not found:
             decoder = cast("Decoder", stream.next_window())
             try:
-                loaded, _, found = ask_part(conversation, parts, listener, loaded, [decoder])
+                _, found = ask_part(engine, asks, parts, listener, [decoder])
             except EndedError as ended:
                 listener.note(str(ended) or f"{address.name} has ended")
                 return
@@ -105,7 +108,8 @@ def watch_stream(
 
 
 def watch_folder(
-    conversation: Conversation,
+    engine: Engine,
+    asks: Sequence[Ask],
     parts: Parts,
     folder: str,
     timeout_s: float | None,
@@ -116,7 +120,8 @@ def watch_folder(
     A clip that can't be read is reported, and the watch goes on.
 
     Args:
-        conversation: questions; each clip gives its name and the sampling of its parts.
+        engine: answers.
+        asks: questions; each clip gives its name and the sampling of its parts.
         parts: length of a part, and where to stop.
         folder: its path.
         timeout_s: seconds without a new clip after which the watch ends; None for no end.
@@ -126,9 +131,8 @@ def watch_folder(
         VideoError: the folder can't be read.
     """
     tally = _Tally("clip", f"`dycoke batch {folder} …` asks about all", listener)
-    loaded: LoadedModel | None = None
     found, dropped = False, 0
-    with conversation.request.advising(), tally.told():
+    with tally.told():
         done = {*_clips(folder)}
         before = dict[str, int]()
         since_s = time.monotonic()
@@ -146,8 +150,8 @@ def watch_folder(
             clip = os.path.join(folder, complete[-1])
             listener.begin_video(clip)
             try:
-                about = replace(conversation, videos=(clip,))
-                loaded, found = converse_by_part(about, parts, listener, loaded=loaded)
+                about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
+                found = converse_by_part(engine, about, parts, listener)
                 tally.asked += 1
             except VideoError as error:
                 listener.failed(str(error))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.answer.option_scores import LEAST_MASS
+from dycoke_cli.ask import Ask, Seen
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.conversation import Conversation, open_session
-from dycoke_cli.runs.converse import ask_once
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.sampling import Sampling
 
@@ -28,7 +27,8 @@ _SHORTEST_S, _LONGEST_S = 2.0, 60.0
 
 
 def converse_when(
-    conversation: Conversation,
+    engine: Engine,
+    asks: Sequence[Ask],
     window_s: float | None,
     listener: Listener,
     decoders: Sequence[Decoder] = (),
@@ -39,25 +39,25 @@ def converse_when(
     `dycoke ask --yes-no --start … --end …` does.
 
     Args:
-        conversation: one video, and questions or statements; its options are yes and no.
+        engine: answers.
+        asks: questions or statements about one video; their options are yes and no.
         window_s: length of the windows in seconds; None for `usual_window_s`.
         listener: receives progress and answers.
-        decoders: see `open_session`; for the whole video.
+        decoders: for the whole video.
 
     Raises:
         UsageError: the video is a still picture, or the part of it has a single frame.
     """
-    parts, request = _Parts(conversation, listener, decoders), conversation.request
-    with request.advising():
-        for question in conversation.questions:
-            listener.begin(question)
-            answer = find_when(
-                parts.ask, lambda: parts.length_s, request.sampling, question, window_s
-            )
-            answer = replace(answer, video=conversation.names[0])
-            if answer.refused and listener.on_text is not None:
-                listener.on_text(answer.answer)
-            listener.finish(answer)
+    for ask in asks:
+        listener.begin(ask.question)
+        parts = _Parts(engine, ask, listener, decoders)
+        decoders = ()
+        answer = find_when(
+            parts.ask, lambda: parts.length_s, ask.request.sampling, ask.question, window_s
+        )
+        if answer.refused and listener.on_text is not None:
+            listener.on_text(answer.answer)
+        listener.finish(answer)
 
 
 def find_when(
@@ -127,41 +127,68 @@ class _Parts:
     """
 
     def __init__(
-        self, conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]
+        self, engine: Engine, ask: Ask, listener: Listener, decoders: Sequence[Decoder]
     ) -> None:
-        self._conversation, self._listener, self._decoders = conversation, listener, decoders
-        self._loaded: LoadedModel | None = None
+        self._engine, self._asked, self._decoders = engine, ask, decoders
+        self._silent = _Silent(listener)
         self.length_s = 0.0
 
     def ask(self, question: str, part: Part | None) -> Answer:
         """Ask about a part of the video; None for the whole."""
-        request = self._conversation.request
+        ask = replace(self._asked, question=question)
         if part is not None:
-            self._listener.look_at(*part)
-            sampling = replace(request.sampling, start_s=part[0], end_s=part[1])
-            request = replace(request, sampling=sampling)
-        session, method = open_session(
-            replace(self._conversation, request=request),
-            self._listener,
-            self._loaded,
-            self._decoders,
-            reuse=False,
+            self._silent.listener.look_at(*part)
+            sampling = replace(ask.request.sampling, start_s=part[0], end_s=part[1])
+            ask = replace(ask, request=replace(ask.request, sampling=sampling))
+
+        def on_seen(seen: Seen) -> None:
+            if part is None:
+                self._note(seen)
+
+        [answer] = converse(
+            self._engine, [ask], self._silent, on_seen=on_seen, decoders=self._decoders
         )
-        self._loaded, self._decoders = session.loaded, ()
-        if part is None:
-            clip = cast("Clip", session.clip)
-            if len(clip.timestamps_s) == 1 and request.sampling.frames > 1:
-                name = self._conversation.names[0]
-                if clip.part_s is not None:
-                    raise UsageError(
-                        f"{name} has one frame from --start to --end: --when needs a longer part"
-                    )
-                raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
-            assert clip.info.duration_s is not None, "it is measured"
-            self.length_s = clip.info.duration_s
-        answer = ask_once(session, question, request, method, None)
-        session.finish()
+        self._engine.free()
+        self._decoders = ()
         return answer
+
+    def _note(self, seen: Seen) -> None:
+        """Note the length of the whole video.
+
+        Raises:
+            UsageError: it has a single frame.
+        """
+        name = self._asked.videos[0].name
+        if len(seen.times_s[0]) == 1 and self._asked.request.sampling.frames > 1:
+            if seen.part_s is not None:
+                raise UsageError(
+                    f"{name} has one frame from --start to --end: --when needs a longer part"
+                )
+            raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
+        duration_s = seen.infos[0].duration_s
+        assert duration_s is not None, "it is measured"
+        self.length_s = duration_s
+
+
+class _Silent(Listener):
+    """Passes the progress of a question on, and no text and no answer.
+
+    Args:
+        listener: receives it.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.listener = listener
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        self.listener.stage(stage, done, total)
+
+    def warning(self, sentence: str) -> None:
+        self.listener.warning(sentence)
+
+    def note(self, sentence: str) -> None:
+        self.listener.note(sentence)
 
 
 def _in_all(answers: Sequence[Answer]) -> Seconds:

@@ -10,25 +10,24 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.reading import MAX_ATTEMPTS
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome, all_failed
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import broken
 from dycoke_cli.runs.ray.transfer import received
-from dycoke_cli.runs.read_ahead import MAX_ATTEMPTS, ReadAhead
+from dycoke_cli.runs.run import Group
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
-AnswerSlice = Callable[[Sequence[Job]], list[Outcome]]
+AnswerSlice = Callable[[Sequence[Group]], list[Outcome]]
 MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
 """Makes the function that answers, from the plan and the number of threads."""
 
@@ -59,11 +58,11 @@ class Slice:
     """A few videos that are sent to a worker at once.
 
     Args:
-        jobs: by their numbers.
-        folder: that their paths are relative to.
+        groups: questions about one video each, by their numbers.
+        folder: that the paths of videos are relative to.
     """
 
-    jobs: dict[int, Job]
+    groups: dict[int, Group]
     folder: str
 
 
@@ -96,25 +95,25 @@ class RayWorker:
         given: Slice = pickle.loads(row["slice"])
         try:
             outcomes = self._answer(given)
-            reply = Reply(tuple(given.jobs), outcomes)
+            reply = Reply(tuple(given.groups), outcomes)
         except RayError as error:  # another actor is gone
-            reply = Reply(tuple(given.jobs), failure=broken(error))
+            reply = Reply(tuple(given.groups), failure=broken(error))
         except Exception as error:
-            reply = Reply(tuple(given.jobs), failure=explain(error))
+            reply = Reply(tuple(given.groups), failure=explain(error))
         return {"reply": pickle.dumps(reply)}
 
     def _answer(self, given: Slice) -> list[Outcome]:
-        first = ray.get(self._task.attempts.begin.remote(list(given.jobs)))
+        first = ray.get(self._task.attempts.begin.remote(list(given.groups)))
         if first is None:
             return []
         if first:
-            return self._answer_here(list(given.jobs.values()), given.folder)
+            return self._answer_here(list(given.groups.values()), given.folder)
         outcomes = []
-        for video, job in given.jobs.items():
-            outcomes += self._answer_alone(video, job, given.folder)
+        for video, group in given.groups.items():
+            outcomes += self._answer_alone(video, group, given.folder)
         return outcomes
 
-    def _answer_alone(self, video: int, job: Job, folder: str) -> list[Outcome]:
+    def _answer_alone(self, video: int, group: Group, folder: str) -> list[Outcome]:
         """Answer a video that may have crashed a worker."""
         attempts = self._task.attempts
         attempt = ray.get(attempts.begin_alone.remote(video))
@@ -123,46 +122,43 @@ class RayWorker:
             earlier: list[Outcome] = pickle.loads(attempt)
             return earlier
         if attempt > MAX_ATTEMPTS:
-            return all_failed(job, self._task.plan, _deadly(job))
-        outcomes = self._answer_here([job], folder)
+            return _all_failed(group, _deadly(group))
+        outcomes = self._answer_here([group], folder)
         # Waited for, so that a crash at the next video can't lose it.
         ray.get(attempts.end_alone.remote(video, pickle.dumps(outcomes)))
         return outcomes
 
-    def _answer_here(self, jobs: Sequence[Job], folder: str) -> list[Outcome]:
+    def _answer_here(self, groups: Sequence[Group], folder: str) -> list[Outcome]:
         answer = self._answer_slice()
         outcomes: list[Outcome] = []
         names: dict[str, str] = {}  # paths as the user gave them, by the paths that are opened here
         with ExitStack() as stack:
-            here = []
-            for job in jobs:
-                if job.blind or job.video.rendered is not None:
-                    here.append(job)
-                    continue
-                path = os.path.join(folder, job.video.path)
-                names[path] = job.video.path
+            here: list[Group] = []
+            for group in groups:
                 try:
-                    copy = stack.enter_context(self._local_copy(path))
-                    job = self._with_subtitles(job, folder, stack, names)
+                    video = self._here(group[0], folder, stack, names)
                 except VideoError as error:
-                    outcomes += all_failed(job, self._task.plan, error)
+                    outcomes += _all_failed(group, error)
                     continue
-                names[copy] = job.video.path
-                here.append(replace(job, video=replace(job.video, path=copy)))
+                here.append([replace(ask, videos=(video,)) for ask in group])
             outcomes += answer(here)
         return [_renamed(outcome, names) for outcome in outcomes]
 
-    def _with_subtitles(
-        self, job: Job, folder: str, stack: ExitStack, names: dict[str, str]
-    ) -> Job:
-        """A job whose subtitle file can be opened here; its paths are added to `names`."""
-        subtitles = job.subtitles
-        if subtitles is None or subtitles.path is None:
-            return job
-        path = os.path.join(folder, subtitles.path)
+    def _here(self, ask: Ask, folder: str, stack: ExitStack, names: dict[str, str]) -> Footage:
+        """A video whose files can be opened here; their paths are added to `names`."""
+        [video] = ask.videos
+        if ask.blind or not isinstance(video.source, str):
+            return video
+        path = os.path.join(folder, video.source)
         copy = stack.enter_context(self._local_copy(path))
-        names |= {path: subtitles.path, copy: subtitles.path}
-        return replace(job, subtitles=replace(subtitles, path=copy))
+        names |= {path: video.source, copy: video.source}
+        subtitles = video.subtitles
+        if subtitles is not None and subtitles.path is not None:
+            path = os.path.join(folder, subtitles.path)
+            copy_of_them = stack.enter_context(self._local_copy(path))
+            names |= {path: subtitles.path, copy_of_them: subtitles.path}
+            subtitles = replace(subtitles, path=copy_of_them)
+        return replace(video, source=copy, subtitles=subtitles)
 
     @contextmanager
     def _local_copy(self, path: str) -> Iterator[str]:
@@ -200,26 +196,28 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     # Imported here: the process in which the run begins doesn't need torch.
     import torch
 
-    from dycoke_cli.runs.answering import answer_all, load_answerer
+    from dycoke_cli.runs.local import engine_of
     from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()
-    answerer = load_answerer(plan)
-    decoders = max(1, threads - 1)
+    engine = engine_of(plan, max(1, threads - 1))
+    engine.load()
 
-    def answer_slice(jobs: Sequence[Job]) -> list[Outcome]:
-        given = (jobs, plan.sampling, plan.limits, decoders, answerer.fit)
-        with ReadAhead(*given, in_windows=plan.max_tokens is not None) as ahead:
-            return list(chain.from_iterable(answer_all(ahead, answerer, Listener())))
+    def answer_slice(groups: Sequence[Group]) -> list[Outcome]:
+        return [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
 
     return answer_slice
 
 
-def _deadly(job: Job) -> VideoError:
+def _all_failed(group: Group, error: DycokeError) -> list[Outcome]:
+    return [Outcome.of(ask, Failed(error)) for ask in group]
+
+
+def _deadly(group: Group) -> VideoError:
     return VideoError(
-        f"{display_name(job.video.path)} ended the worker that had it {MAX_ATTEMPTS} times, for it "
-        "is damaged or takes too much memory: convert it, use fewer --frames, or leave it out"
+        f"{display_name(group[0].videos[0].name)} ended the worker that had it {MAX_ATTEMPTS} "
+        "times, for it is damaged or takes too much memory: convert it, use fewer --frames, or leave it out"
     )
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.generation_options import LARGEST_SEED, GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.runs.in_windows import read_clip_in_windows
+from dycoke_cli.loop.in_windows import read_clip_in_windows
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.inspecting import InspectionResult, inspected
 from dycoke_cli.server.metrics import Metrics

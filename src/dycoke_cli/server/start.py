@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dycoke_cli.loop.unloaded_model import UnloadedModel, bind_loaded, check_plan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.unloaded_model import UnloadedModel, bind_loaded, check_plan
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.prepare import CheckPlan, ReadClip
 from dycoke_cli.stock.importing import faster_imports

@@ -15,11 +15,11 @@ from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
+from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.unloaded_model import unloaded_model
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter

@@ -25,7 +25,7 @@ from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome as Line
 from dycoke_cli.runs.outcome import all_failed, answered
-from dycoke_cli.runs.plan import Plan
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.read_ahead import DecodedJob
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run

@@ -78,7 +78,7 @@ def ask(
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
-    from dycoke_cli.runs.in_windows import check_windows
+    from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.video.pictures import as_named, sources
 
     # With --json a failure prints an error object for each unanswered question. Until the questions
@@ -162,12 +162,8 @@ def ask(
 
             planned = fitting_of(files, request, bound, free_method=free_method)
             request, loaded = planned.settled(presenter)
-        from dycoke_cli.runs.conversation import Conversation
-        from dycoke_cli.runs.converse import converse
+        from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
-        conversation = Conversation(
-            videos, questions, request, compare=compare, cache=cache, follow_up=follow_up
-        )
         with speaking_of_flags():
             if remote is not None:
                 from dycoke_cli.runs.remote.remote_conversation import converse_remotely
@@ -184,17 +180,17 @@ def ask(
                 return
             if reason:
                 presenter.note(f"Asking without your server: {reason}")
-            # Imported late: if a server answers, this process reads no video.
-            from dycoke_cli.video.decoder import Decoder
-
-            # Started early: they import PyAV while this process imports torch.
-            decoders = [stack.enter_context(Decoder(limits)) for _ in files]
-            for decoder in decoders:
-                decoder.start()
+            keep = int(len(questions) > 1)
+            engine = stack.enter_context(
+                engine_of(
+                    request, presenter, videos=len(files), keep=keep, cache=cache, loaded=loaded
+                )
+            )
+            asks = asks_of(videos, questions, request, compare=compare)
             if parts.given is not None:
-                parts.converse(conversation, presenter, decoders)
+                parts.converse(engine, asks, presenter)
                 return
-            converse(conversation, presenter, loaded, decoders)
+            converse(engine, asks, presenter, follow_up=follow_up)
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:

@@ -27,9 +27,9 @@ from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
-    from dycoke_cli.runs.jobs import Job
-    from dycoke_cli.runs.plan import Plan
-    from dycoke_cli.runs.run import Engine
+    from dycoke_cli.ask import Footage
+    from dycoke_cli.loop.plan import Plan
+    from dycoke_cli.runs.run import Backend
 
 _RUN = "Run"
 _OUTPUT = "Output"
@@ -146,8 +146,8 @@ def batch(
     from dycoke_cli.cli.commands.batch_input import collect
     from dycoke_cli.cli.commands.batch_lines import Lines
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.runs.in_windows import check_windows
-    from dycoke_cli.runs.plan import stored_plan
+    from dycoke_cli.loop.in_windows import check_windows
+    from dycoke_cli.loop.plan import stored_plan
     from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
@@ -178,8 +178,9 @@ def batch(
             f"{display_name(str(lines_file))}, and then `dycoke convert {quoted(str(lines_file))} "
             f"{quoted(str(out))}`"
         )
-    inputs = collect(words or [], more, questions_file, request.sampling)
-    _check_subtitles(inputs.jobs, subtitles)
+    inputs = collect(words or [], more, questions_file, request)
+    videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
+    _check_subtitles(videos, subtitles)
     check_memory(memory, estimate)
     bound = budget_of(fit)
     if bound is not None:
@@ -195,12 +196,12 @@ def batch(
             raise UsageError(f"--fit plans one answer at a time on this machine; leave out {flag}")
         group_size = 1
     if estimate:
-        _estimate(inputs.jobs, request, memory)
+        _estimate(videos, request, memory)
         return
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    parts = any(job.sampling is not None for job in inputs.jobs)
+    parts = any(group[0].part_s is not None for group in inputs.groups)
     lines = Lines(fields, as_csv or is_table, request.generation, parts=parts)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
@@ -212,10 +213,11 @@ def batch(
         if bound is not None:
             from dycoke_cli.cli.commands.fitted import fitting_of
 
-            videos = dict.fromkeys(job.video.path for job in inputs.jobs)
+            paths = dict.fromkeys(video.path for video in videos)
             free_method = not method.is_given and request.tuned is None
-            planned = fitting_of(videos, request, bound, free_method=free_method)
+            planned = fitting_of(paths, request, bound, free_method=free_method)
             request, _ = planned.settled(view)
+        groups = [[ask.asked_by(request) for ask in group] for group in inputs.groups]
         file = None
         kind = table_of(lines.fields) if is_table else ResultsFile
         if out is not None and out.exists() and remote is None and engine.is_alone:
@@ -224,26 +226,26 @@ def batch(
             with speaking_of_flags():
                 stored = stored_plan(request)
             if stored is not None and (
-                done := finished(inputs.jobs, stored, file, retry_failed=retry_failed)
+                done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
                 view.finished(done, out)
                 raise typer.Exit(1 if done.standing else 0)
-        backend: Engine
+        backend: Backend
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
             in_process = no_server or bound is not None or request.is_local_only
-            on_server: tuple[Plan, Engine] | str = ""
+            on_server: tuple[Plan, Backend] | str = ""
             if not in_process and engine.is_alone:
                 from dycoke_cli.server.local.batch_client import open_batch
 
                 with speaking_of_flags():
-                    on_server = open_batch(request, inputs.jobs, group_size, cache)
+                    on_server = open_batch(request, groups, group_size, cache)
             if isinstance(on_server, str):
                 if on_server:
                     view.note(f"Answering without your server: {on_server}")
                 plan, backend = _plan(request, engine, group_size, cache), engine.chosen()
                 if engine.engine == "ray":
-                    from dycoke_cli.runs.plan import common_dtype
+                    from dycoke_cli.loop.plan import common_dtype
 
                     view.note(common_dtype(plan))
             else:
@@ -268,7 +270,7 @@ def batch(
                 )
         try:
             counts = run(
-                inputs.jobs,
+                groups,
                 plan,
                 results,
                 backend,
@@ -288,7 +290,7 @@ def _plan(
     request: Request, engine: engine_flags.EngineFlags, group_size: int | None, cache: bool
 ) -> Plan:
     """Plan of a run with a local model or on a cluster; imports torch."""
-    from dycoke_cli.runs.plan import plan_of
+    from dycoke_cli.loop.plan import plan_of
 
     engine.start()
     with faster_imports():
@@ -313,21 +315,21 @@ def _plan(
         )
 
 
-def _check_subtitles(jobs: Sequence[Job], wanted: str | None) -> None:
+def _check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
     """Check that a subtitle file exists, and that there is only one video to use it for."""
     from dycoke_cli.video.subtitles import AUTO, find_source
 
     if wanted is None or wanted == AUTO:
         return
-    find_source(jobs[0].video.path, wanted)  # raises if the file doesn't exist
-    if len(jobs) > 1:
+    find_source(videos[0].path, wanted)  # raises if the file doesn't exist
+    if len(videos) > 1:
         raise UsageError(
-            f"--subtitles {display_name(wanted)} belongs to one video, and there are {len(jobs)}: "
-            "--subtitles auto finds the file of each"
+            f"--subtitles {display_name(wanted)} belongs to one video, and there are "
+            f"{len(videos)}: --subtitles auto finds the file of each"
         )
 
 
-def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None:
+def _estimate(videos: Sequence[Footage], request: Request, memory: str | None) -> None:
     """Print an object per video: the estimated cost of an answer, or an error.
 
     Raises:
@@ -339,15 +341,14 @@ def _estimate(jobs: Sequence[Job], request: Request, memory: str | None) -> None
     from dycoke_cli.engine.memory.cost import SCHEMA
 
     failed = False
-    # Several jobs may be about one video, whose estimate is the same.
-    for video in dict.fromkeys(job.video for job in jobs):
+    for video in videos:
         try:
             document = to_dict(
-                replace(cost_of_video(video.path, request, memory), video=video.shown)
+                replace(cost_of_video(video.path, request, memory), video=video.name)
             )
         except VideoError as error:
             failed = True
-            document = output.error_document(SCHEMA, error, video=video.shown)
+            document = output.error_document(SCHEMA, error, video=video.name)
         output.write_json(document)
     if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Jobs of `dycoke batch` from its arguments: folders, patterns, lists and question files."""
+"""Questions of `dycoke batch` from its arguments: folders, patterns, lists and question files."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dycoke_cli.ask import Ask
 from dycoke_cli.cli.flags import question_input
 from dycoke_cli.cli.flags.words import apart
 from dycoke_cli.errors import UsageError
+from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
-from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.open_file import advice_on_address
-from dycoke_cli.video.sampling import Sampling
 
 _NOTHING = (
     'no videos: `dycoke batch FOLDER "QUESTION"`; or videos, a pattern or a list in place of the '
@@ -27,22 +27,22 @@ _NOTHING = (
 
 @dataclass(frozen=True)
 class Given:
-    """Jobs of a batch, and notes about skipped files."""
+    """Questions of a batch, those about one video together, and notes about skipped files."""
 
-    jobs: list[Job]
+    groups: list[tuple[Ask, ...]]
     notes: tuple[str, ...] = ()
 
 
 def collect(
-    words: Sequence[str], more: list[str] | None, file: str | None, sampling: Sampling
+    words: Sequence[str], more: list[str] | None, file: str | None, request: Request
 ) -> Given:
-    """Build the jobs from the arguments.
+    """Build the questions from the arguments.
 
     Args:
         words: positional arguments: videos, and optionally a question.
         more: values of -q.
         file: value of --questions.
-        sampling: of the flags.
+        request: how they are asked.
 
     Raises:
         UsageError: there are no videos or no questions, or they contradict each other.
@@ -53,7 +53,7 @@ def collect(
             raise UsageError("--questions has all questions; leave out QUESTION and -q")
         if len(videos) > 1:
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
-        return Given(_of_file(file, videos[0] if videos else None, sampling))
+        return Given(_of_file(file, videos[0] if videos else None, request))
     if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
@@ -64,22 +64,23 @@ def collect(
         raise UsageError("- reads the list of videos from stdin: leave out the others")
     texts = question_input.collect(question, more, videos[0])
     # Without duplicates, which would have the same key in the results.
-    asked = tuple(dict.fromkeys(JobQuestion(None, text) for text in texts))
+    texts = [*dict.fromkeys(texts)]
     if len(videos) > 1:
         files = find_several(videos)
     else:
         files = VideoList(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
-    return Given([Job(video, asked) for video in files.videos], files.notes)
+    groups = [tuple(Ask(text, request, (video,)) for text in texts) for video in files.videos]
+    return Given(groups, files.notes)
 
 
-def _of_file(file: str, videos: str | None, sampling: Sampling) -> list[Job]:
+def _of_file(file: str, videos: str | None, request: Request) -> list[tuple[Ask, ...]]:
     if videos is not None and not os.path.isdir(videos):
         raise UsageError(
             f"with --questions, VIDEOS is the folder that its videos are in, and "
             f"{display_name(videos)} isn't a folder"
         )
     if file == STDIN:
-        return read_questions(_stdin(), videos or "", "stdin", sampling)
+        return read_questions(_stdin(), videos or "", "stdin", request)
     name = f"--questions {display_name(file)}"
     try:
         content = Path(file).read_bytes()
@@ -88,7 +89,7 @@ def _of_file(file: str, videos: str | None, sampling: Sampling) -> list[Job]:
             raise UsageError(f"{name} {advice}") from error
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     folder = os.path.dirname(file) if videos is None else videos
-    return read_questions(content, folder, name, sampling)
+    return read_questions(content, folder, name, request)
 
 
 def _stdin() -> bytes:

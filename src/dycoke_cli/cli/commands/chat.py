@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +26,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
 from dycoke_cli.unicode import is_valid
 from dycoke_cli.video.file_names import STDIN
-from dycoke_cli.video.pictures import as_named
+from dycoke_cli.video.pictures import as_named, sources
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
@@ -83,13 +83,18 @@ def chat(
     request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()
-    with _ChatView(quiet, note, several=not interactive) as view:
+    with ExitStack() as stack:
+        view = stack.enter_context(_ChatView(quiet, note, several=not interactive))
         view.stage("start")
         from dycoke_cli.runs.chat_state import Chat
-        from dycoke_cli.runs.conversation import Conversation
+        from dycoke_cli.runs.converse import engine_of
 
         with speaking_of_flags():
-            state = Chat(Conversation(as_named(videos), [], request, cache=cache), view)
+            names = as_named(videos)
+            count = len(sources(names))
+            engine = engine_of(request, view, videos=count, keep=1, cache=cache)
+            stack.enter_context(engine)
+            state = Chat(engine, names, request, view)
         view.announce()
         view.stop()
         commands = _Commands(state, view)
@@ -234,7 +239,7 @@ class _Commands:
 
             self.chat.use(parse_spec(text).create())
             self._typed = text
-        render.note(f"Method: {_describe(self.chat.conversation.request.method, self._typed)}")
+        render.note(f"Method: {_describe(self.chat.request.method, self._typed)}")
 
     def compare(self, text: str) -> None:
         """Answer a question, or the last one, with and without compression."""
@@ -249,7 +254,8 @@ class _Commands:
 
     def frames(self, _: str) -> None:
         """Print the time stamps of the sampled frames."""
-        for video, times in zip(self.chat.conversation.names, self.chat.timestamps_s, strict=True):
+        names = [one if isinstance(one, str) else one[0] for one in sources(self.chat.videos)]
+        for video, times in zip(names, self.chat.timestamps_s, strict=True):
             listed = ", ".join(f"{time_s:.2f}" for time_s in times)
             render.note(f"{video}: {len(times)} frames at {listed} s")
 
@@ -291,11 +297,11 @@ class _Commands:
         question = self._last("ask a question first").question
         if not text.lower().endswith((".html", ".htm")):
             raise UsageError("/inspect needs a file, as in `/inspect page.html`")
-        conversation = self.chat.conversation
-        if len(conversation.sources) > 1:
+        if len(sources(self.chat.videos)) > 1:
             raise UsageError("/inspect shows one video")
-        content = page_of_question(
-            self.chat.session, conversation.videos[0], question, conversation.request
+        video, request = self.chat.videos[0], self.chat.request
+        content = self.chat.work(
+            lambda session, _: page_of_question(session, video, question, request), self.view
         )
         with _writing(text), open(text, "x", encoding="utf-8") as file:
             file.write(content)

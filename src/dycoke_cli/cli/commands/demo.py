@@ -33,11 +33,11 @@ def demo(stats: options.Stats = False) -> None:
     with AsText(len(QUESTIONS), quiet=False, stats=stats) as presenter:
         render.note(f"The clip: {CLIP}")
         presenter.stage("start")
-        from dycoke_cli.runs.conversation import Conversation
-        from dycoke_cli.runs.converse import converse
+        from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
         request = Request(
             settings.BUNDLED, LoadOptions(), Sampling(), DyCoke(), GenerationOptions()
         )
-        converse(Conversation((str(CLIP),), QUESTIONS, request), presenter)
+        with engine_of(request, presenter, keep=1) as engine:
+            converse(engine, asks_of([str(CLIP)], QUESTIONS, request), presenter)
     render.note(HINT)

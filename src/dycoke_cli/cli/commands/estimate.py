@@ -102,8 +102,8 @@ def cost_of_frames(
         UsageError: an option doesn't fit the model.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
+    from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.models.free_memory import Target, this_machine
-    from dycoke_cli.runs.in_windows import check_windows
 
     source, loading = find(request.model), request.loading
     device_memory = None if memory is None else parse_size(memory)

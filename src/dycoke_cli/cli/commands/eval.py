@@ -96,7 +96,7 @@ def evaluate(
     from dycoke_cli.evaluation.presets import preset_named
     from dycoke_cli.evaluation.run_record import check_folder
     from dycoke_cli.evaluation.shard import parse_shard
-    from dycoke_cli.runs.in_windows import check_windows
+    from dycoke_cli.loop.in_windows import check_windows
 
     with contextlib.ExitStack() as stack:
         if as_json:

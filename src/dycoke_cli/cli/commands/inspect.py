@@ -145,17 +145,20 @@ def _run_inspection(
 ) -> _Drawable:
     # From here on torch is imported, which takes seconds.
     from dycoke_cli.inspect.page import PICTURE_PX
-    from dycoke_cli.runs.conversation import Conversation, open_session
+    from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 
-    conversation = Conversation((video,), [question], request)
-    with request.advising():
-        # No prefix cache: the figures of each method are those of a question asked alone.
-        session, method = open_session(conversation, view, reuse=False, decoded=True)
-        each = [method, *methods[1:]]
-        inspection = inspect_question(session, video, question, each, request.generation)
-    for sentence in dict.fromkeys(w for each in inspection.methods for w in each.warnings):
+    def inspect(session: VideoSession, _: object) -> _Drawable:
+        inspection = inspect_question(session, video, question, methods, request.generation)
+        return _Drawable(inspection, pictures(session, PICTURE_PX))
+
+    # The engine keeps no video, and so no prefix: the figures of each method are those of a
+    # question asked alone.
+    with engine_of(request, view) as engine:
+        [ask] = asks_of([video], [question], request)
+        drawable: _Drawable = work_on(engine, ask, inspect, view, decoded=True)
+    for sentence in dict.fromkeys(w for m in drawable.inspection.methods for w in m.warnings):
         view.warning(request.advise(sentence))
-    return _Drawable(inspection, pictures(session, PICTURE_PX))
+    return drawable
 
 
 def page_of_question(session: VideoSession, video: str, question: str, request: Request) -> str:

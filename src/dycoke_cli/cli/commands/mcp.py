@@ -64,7 +64,7 @@ def mcp(
         raise UsageError("--guard is for ask, chat and batch; leave it out")
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     with View(quiet=False) as view, speaking_of_flags():
-        from dycoke_cli.runs.unloaded_model import check_request
+        from dycoke_cli.loop.unloaded_model import check_request
         from dycoke_cli.server.agents.mcp_server import make_mcp_server
         from dycoke_cli.server.agents.video_tools import VideoTools
         from dycoke_cli.server.start import ServiceLimits

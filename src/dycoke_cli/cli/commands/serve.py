@@ -173,7 +173,7 @@ def serve(
     os.getcwd()
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
-    from dycoke_cli.runs.in_windows import check_windows
+    from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.server.access import KEY
     from dycoke_cli.server.media import Media
 
@@ -200,7 +200,7 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
-        from dycoke_cli.runs.unloaded_model import check_request
+        from dycoke_cli.loop.unloaded_model import check_request
         from dycoke_cli.server.connections import ConnectionLimits
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener

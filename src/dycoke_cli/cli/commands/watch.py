@@ -164,19 +164,22 @@ def watch(
             else _Text(len(questions), quiet, note, watching.changes)
         )
         presenter.stage("start")
-        from dycoke_cli.runs.conversation import Conversation
+        from dycoke_cli.runs.converse import asks_of, engine_of
         from dycoke_cli.runs.part_by_part import Parts
         from dycoke_cli.runs.watching import watch_folder, watch_stream
 
         assert parts.every_s is not None
         windows = Parts(parts.every_s, parts.until)
-        conversation = Conversation((video,), questions, request)
         with speaking_of_flags():
+            engine = stack.enter_context(
+                engine_of(request, presenter, keep=int(len(questions) > 1))
+            )
+            asks = asks_of([video], questions, request)
             if address.kind == "folder":
-                watch_folder(conversation, windows, source, timeout_s, presenter)
+                watch_folder(engine, asks, windows, source, timeout_s, presenter)
             else:
                 seconds = timeout_s or _TIMEOUT_S
-                watch_stream(conversation, windows, address, seconds, presenter)
+                watch_stream(engine, asks, windows, address, seconds, presenter)
 
 
 class _Changes:

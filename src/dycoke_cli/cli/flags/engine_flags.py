@@ -11,7 +11,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dycoke_cli.runs.run import Engine
+    from dycoke_cli.runs.run import Backend
 
 _PANEL = "Cluster (--engine ray)"
 _RUN = "Run"
@@ -140,11 +140,11 @@ class EngineFlags:
 
             start_importing()
 
-    def other(self) -> Engine | None:
+    def other(self) -> Backend | None:
         """The chosen engine if it isn't local, otherwise None."""
         return None if self.engine == "local" else self.chosen()
 
-    def chosen(self) -> Engine:
+    def chosen(self) -> Backend:
         """The chosen engine.
 
         Raises:

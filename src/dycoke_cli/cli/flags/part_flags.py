@@ -17,7 +17,8 @@ from dycoke_cli.video.file_names import STDIN, is_picture
 from dycoke_cli.video.sampling import parse_time
 
 if TYPE_CHECKING:
-    from dycoke_cli.runs.conversation import Conversation
+    from dycoke_cli.ask import Ask
+    from dycoke_cli.loop.engine import Engine
     from dycoke_cli.runs.listener import Listener
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.pictures import Source
@@ -145,19 +146,23 @@ class PartFlags:
             )
 
     def converse(
-        self, conversation: Conversation, listener: Listener, decoders: Sequence[Decoder]
+        self,
+        engine: Engine,
+        asks: Sequence[Ask],
+        listener: Listener,
+        decoders: Sequence[Decoder] = (),
     ) -> None:
         """Ask about the parts of the video; see `runs.part_by_part` and `runs.when`."""
         # Imported late: help and completion need the flags alone.
         if self.when:
             from dycoke_cli.runs.when import converse_when
 
-            converse_when(conversation, self.every_s, listener, decoders)
+            converse_when(engine, asks, self.every_s, listener, decoders)
             return
         from dycoke_cli.runs.part_by_part import Parts, converse_by_part
 
         assert self.every_s is not None
-        converse_by_part(conversation, Parts(self.every_s, self.until), listener, decoders)
+        converse_by_part(engine, asks, Parts(self.every_s, self.until), listener, decoders)
 
 
 def duration_s(flag: str, text: str | None) -> float | None:

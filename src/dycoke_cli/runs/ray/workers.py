@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.runs.jobs import Job
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.cluster import (
     Workers,
@@ -30,6 +30,7 @@ from dycoke_cli.runs.ray.cluster import (
     silence_data,
 )
 from dycoke_cli.runs.ray.transfer import Sender
+from dycoke_cli.runs.run import Group
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.worker import MakeAnswerSlice
@@ -47,7 +48,7 @@ _END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class OnRay:
-    """Options of the Ray engine, and the engine itself (`runs.run.Engine`).
+    """Options of the Ray engine, and the engine itself (`runs.run.Backend`).
 
     Args:
         address: of the cluster, as of `cluster.connected`.
@@ -73,36 +74,46 @@ class OnRay:
             raise UsageError(f"--num-gpus-per-worker must be 0 or more, not {self.gpus:g}")
         need_ray()
 
-    def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        """Answer all questions of all jobs.
+    def __call__(
+        self, groups: Iterable[Group], plan: Plan, listener: Listener
+    ) -> Iterator[Outcome]:
+        """Answer all questions.
 
         Raises:
             DycokeError: there is no cluster, the model can't be loaded on it, or it broke down.
         """
-        numbered = dict(enumerate(jobs))  # small numbers identify jobs in messages to the actors
+        numbered = dict(
+            enumerate(groups)
+        )  # messages to the actors have numbers
         if not numbered:
             return
         listener.stage("load")
         with connected(self.address):
-            workers = fit_workers(self.cpus, self.gpus, plan.loading.device, plan.model_bytes or 0)
+            workers = fit_workers(
+                self.cpus, self.gpus, plan.request.loading.device, plan.model_bytes or 0
+            )
             attempts = _actor_here(Attempts)
-            dataset = self._dataset(numbered, _for_workers(plan, workers), workers, attempts)
-            yield from _outcomes(numbered, plan, _Replies(dataset), attempts, listener)
+            numbered = {n: _for_workers(group, workers) for n, group in numbered.items()}
+            there = replace(plan, request=_request_of_workers(plan.request, workers))
+            dataset = self._dataset(numbered, there, workers, attempts)
+            yield from _outcomes(numbered, _Replies(dataset), attempts, listener)
 
-    def _dataset(self, jobs: dict[int, Job], plan: Plan, workers: Workers, attempts: Any) -> Any:
+    def _dataset(
+        self, groups: dict[int, Group], plan: Plan, workers: Workers, attempts: Any
+    ) -> Any:
         import ray.data
 
         from dycoke_cli.runs.worker import RayWorker, Slice, Task, load_slices
 
         silence_data()
         folder = os.getcwd()
-        sender = _actor_here(Sender, _files(jobs.values(), folder)) if self.ship else None
+        sender = _actor_here(Sender, _files(groups.values(), folder)) if self.ship else None
         task = Task(plan, workers.threads, self.make or load_slices, attempts, sender)
         together = plan.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
-        together = max(1, min(together, len(jobs) // (_TURNS * workers.count)))
-        numbers = list(jobs)
+        together = max(1, min(together, len(groups) // (_TURNS * workers.count)))
+        numbers = list(groups)
         slices = [
-            Slice({number: jobs[number] for number in numbers[i : i + together]}, folder)
+            Slice({number: groups[number] for number in numbers[i : i + together]}, folder)
             for i in range(0, len(numbers), together)
         ]
         # Pickled here: as Python objects, Ray Data would turn them into Arrow columns.
@@ -162,12 +173,12 @@ class _Replies:
 
 
 def _outcomes(
-    jobs: dict[int, Job], plan: Plan, replies: _Replies, attempts: Any, listener: Listener
+    groups: dict[int, Group], replies: _Replies, attempts: Any, listener: Listener
 ) -> Iterator[Outcome]:
-    """Outcomes of all jobs; once the run is to end, of those that were begun."""
+    """Outcomes of all questions; once the run is to end, of those that were begun."""
     import ray
 
-    left = dict(jobs)
+    left = dict(groups)
     stopped = False
     while left:
         if listener.stopping and not stopped:
@@ -185,25 +196,30 @@ def _outcomes(
         listener.ready = True
         # A slice whose worker died just after it had answered may arrive twice.
         fresh = [left.pop(number) for number in reply.videos if number in left]
-        keys = {plan.key(job, question) for job in fresh for question in job.questions}
+        keys = {ask.key for group in fresh for ask in group}
         yield from (outcome for outcome in reply.outcomes if outcome.key in keys)
     replies.end()
 
 
-def _for_workers(plan: Plan, workers: Workers) -> Plan:
-    """The plan for processes on other machines, with another working directory."""
-    loading = plan.loading
+def _for_workers(group: Group, workers: Workers) -> Group:
+    return [replace(ask, request=_request_of_workers(ask.request, workers)) for ask in group]
+
+
+def _request_of_workers(request: Request, workers: Workers) -> Request:
+    """A request for processes on other machines, with another working directory."""
+    loading = request.loading
     if workers.gpus == 0 and loading.device == "auto" and loading.device_map is None:
         # "auto" would find the GPUs of the worker's machine, and it has reserved none.
         loading = replace(loading, device="cpu")
-    model = os.path.abspath(plan.model) if os.path.isdir(plan.model) else plan.model
-    return replace(plan, loading=loading, model=model)
+    model = os.path.abspath(request.model) if os.path.isdir(request.model) else request.model
+    return replace(request, loading=loading, model=model)
 
 
-def _files(jobs: Iterable[Job], folder: str) -> set[str]:
+def _files(groups: Iterable[Group], folder: str) -> set[str]:
     """The files that a run reads, by the paths that workers request."""
-    paths = {job.video.path for job in jobs}
-    paths |= {job.subtitles.path for job in jobs if job.subtitles and job.subtitles.path}
+    videos = [video for group in groups for video in group[0].videos]
+    paths = {video.source for video in videos if isinstance(video.source, str)}
+    paths |= {video.subtitles.path for video in videos if video.subtitles and video.subtitles.path}
     return {os.path.join(folder, path) for path in paths}
 
 

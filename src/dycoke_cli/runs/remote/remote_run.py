@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import DycokeError, ModelError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome, all_failed, answered, failed
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.read_ahead import InWindows, ReadAhead
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo

@@ -18,9 +18,9 @@ from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import JobQuestion
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid

@@ -21,9 +21,9 @@ from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_specs import parse_spec
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.unloaded_model import UnloadedModel
 from dycoke_cli.runs.when import find_when
 from dycoke_cli.server.agents.roots import file_below
 from dycoke_cli.server.chat_request import ChatRequest

@@ -16,11 +16,11 @@ from typing import Any
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, error_of
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan
 from dycoke_cli.server.local.client import NOT_UTF_8, UnansweredError, events, post
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import (

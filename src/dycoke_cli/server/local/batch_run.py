@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.plan import Plan, plan_of
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.runs.answering import Answerer, answer_all
 from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.runs.plan import Plan, plan_of
 from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local.event_stream import EventStream

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Model
+from dycoke_cli.ask import Ask
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.context import frames_warning
 from dycoke_cli.engine.refused_answer import refused_answer
+from dycoke_cli.loop.plan import Plan, stored_plan
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.models.files.small_files import read_json
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.models.reference import find
-from dycoke_cli.request import Request
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.plan import Plan, stored_plan
+from dycoke_cli.video.file_names import STDIN
 
 if TYPE_CHECKING:
+    from dycoke_cli.loop.pending import Refuse
     from dycoke_cli.video import Clip
-    from dycoke_cli.video.decoder import Decoder
-    from dycoke_cli.video.pictures import Source
 
 
 class _Tokenizer:
@@ -44,29 +42,17 @@ class _Tokenizer:
         return {"input_ids": [one.ids for one in encoded]}
 
 
-def refusals(
-    request: Request,
-    questions: Sequence[str],
-    video: Source,
-    listener: Listener,
-    decoder: Decoder,
-) -> list[tuple[Answer, Answer]] | None:
-    """The answers to questions that the bundled model is asked and none of which it understands.
+def refusals(asks: Sequence[Ask]) -> Refuse | None:
+    """Makes the answers to questions none of which the bundled model understands.
 
     Args:
-        request: how they are asked.
-        questions: all of them.
-        video: that they are about; it is decoded.
-        listener: receives progress.
-        decoder: reads the video.
+        asks: all questions of somebody, asked by one request.
 
     Returns:
-        Each answer, and that of the baseline; None if the model has to be loaded: it is another
-        one, on another device than the CPU, or it may understand a question.
-
-    Raises:
-        VideoError: the video can't be read.
+        The function that makes the answers of such questions; None if the model has to be loaded:
+        it is another one, on another device than the CPU, or it may understand a question.
     """
+    request = asks[0].request
     generation = request.generation
     source, plain = find(request.model), generation.typed is None and generation.structured is None
     if source.entry is None or source.entry.repo is not None or request.loading.random_weights:
@@ -74,28 +60,28 @@ def refusals(
     on_cpu = Target.of(request.loading.device, None, this_machine()).device == "cpu"
     if not (on_cpu and plain and request.subtitles is None and request.guard is None):
         return None
+    # Several videos are shown by the model alone, and stdin can't be read again for it.
+    if any(len(ask.videos) != 1 or ask.videos[0].source == STDIN for ask in asks):
+        return None
     tokenizer, stored = _Tokenizer(Path(source.location)), stored_config(source)
-    unknown = [unknown_words(tokenizer, question) for question in questions]
-    understood = not all(map(mostly_unknown, questions, unknown))
+    unknown = {ask.question: unknown_words(tokenizer, ask.question) for ask in asks}
+    understood = not all(mostly_unknown(question, words) for question, words in unknown.items())
     if understood or stored is None or stored.domain is None:
         return None
     plan = stored_plan(request)
     if plan is None:
         return None
-    with ExitStack() as stack:
-        stack.callback(decoder.stop)
-        opened = stack.enter_context(decoder.open(video, plan.sampling, fitted=True))
-        clip = opened.read(partial(listener.stage, "video"), None)
-    answer = partial(_answer, plan, stored.domain, clip)
-    both = zip(questions, unknown, strict=True)
-    methods = BoundMethod(plan.method), BASELINE
-    return [
-        (
-            request.noted(answer(question, words, methods[0])),
-            request.with_method(Method()).noted(answer(question, words, methods[1])),
-        )
-        for question, words in both
-    ]
+    domain = stored.domain
+
+    def refuse(ask: Ask, clip: Clip) -> Answer:
+        answer = partial(_answer, plan, domain, clip, ask.question, unknown[ask.question])
+        refused = ask.named(answer(BoundMethod(plan.request.method)))
+        if ask.compare:
+            plain = replace(ask, request=ask.request.with_method(Method()))
+            refused = replace(refused, compared_to=plain.named(answer(BASELINE)))
+        return refused
+
+    return refuse
 
 
 def _answer(
@@ -112,25 +98,3 @@ def _answer(
         Frames(len(times), tuple(times)),
         [*clip.warnings, *([sparse] if sparse else ())],
     )
-
-
-def refuse(
-    answers: Sequence[tuple[Answer, Answer]], videos: str, compare: bool, listener: Listener
-) -> None:
-    """Show refusals as answers of the model are shown.
-
-    Args:
-        answers: of `refusals`.
-        videos: name of the video.
-        compare: whether the baseline's answers are wanted, too.
-        listener: receives them.
-    """
-    for answer, baseline in answers:
-        listener.begin(answer.question)
-        shown = replace(answer, video=videos)
-        if listener.on_text is not None:
-            listener.on_text(answer.answer)
-        if compare:
-            listener.begin_comparison()
-            shown = replace(shown, compared_to=replace(baseline, video=videos))
-        listener.finish(shown)

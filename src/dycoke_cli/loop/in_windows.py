@@ -108,7 +108,7 @@ def windowed_methods() -> list[str]:
     return [name for name, method in METHODS.items() if is_windowed(method)]
 
 
-def read_in_windows(
+def encode_in_windows(
     loaded: LoadedModel,
     method: BoundMethod,
     plan: Plan,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.ask import Ask
+from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.files.on_disk import dtype_here, stored_config
@@ -17,7 +19,6 @@ from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.resolve import commit_here, identity
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Job, JobQuestion
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan(Request):
-    """A request for a resolved model. It can be sent to another process.
+class Plan:
+    """How the questions of a run are answered. It can be sent to another process.
 
     Args:
+        request: with the defaults of the model.
+        given: the method without them.
         identity: identity of the model: name, revision, weights, dtype.
         batch_size: questions that are answered together; None chooses by the free memory.
         cache: whether encoded videos are cached on disk.
@@ -39,6 +42,8 @@ class Plan(Request):
         UsageError: a value out of range.
     """
 
+    request: Request
+    given: Method
     identity: dict[str, Any]
     batch_size: int | None = None
     cache: bool = False
@@ -50,32 +55,38 @@ class Plan(Request):
             raise UsageError(f"--batch-size must be 1 or more, not {self.batch_size}")
         if self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
-        if self.workers > 1 and self.max_tokens is not None:
-            raise UsageError(
-                "--max-tokens reads a video in the process that answers, so there is one: leave "
-                "out --workers"
-            )
 
-    def key(self, job: Job, question: JobQuestion) -> str:
-        """Hash of everything that the answer depends on: a run resumes by it.
+    def settled(self, ask: Ask) -> Ask:
+        """A question with the defaults of the model, and the key of its answer."""
+        own = ask.request
+        method = self.request.method if own.method == self.given else own.method
+        request = replace(
+            own,
+            model=self.request.model,
+            loading=self.request.loading,
+            method=method,
+            sampling=replace(own.sampling, audio_rate=self.request.sampling.audio_rate),
+        )
+        ask = replace(ask, request=request)
+        return replace(ask, key=self.key(ask))
 
-        The device isn't part of it, and neither is the batch size: answers may be continued on
-        another machine.
+    def key(self, ask: Ask) -> str:
+        """Hash of everything that the answer to a settled question depends on.
+
+        A run resumes by it. The device isn't part of it, and neither is the batch size: answers may
+        be continued on another machine.
         """
-        request = self if question.method is None else replace(self, method=question.method)
-        if job.sampling is not None:
-            own = replace(job.sampling, audio_rate=self.sampling.audio_rate)
-            request = replace(request, sampling=own)
+        video = ask.videos[0]
         about = {
             # Hexadecimal, because a file name may hold bytes that aren't UTF-8, which JSON can't.
-            "video": os.fsencode(job.video.name).hex(),
-            "digest": job.digest,
-            "id": question.id,
-            "question": question.text,
+            "video": os.fsencode(video.place).hex(),
+            "digest": video.digest,
+            "id": ask.id,
+            "question": ask.question,
             "model": self.identity,
             # Subtitles inside the video's container are part of the video's own digest.
-            **({} if job.subtitles is None else {"subtitles": job.subtitles.digest}),
-            **request.key_parts(),
+            **({} if video.subtitles is None else {"subtitles": video.subtitles.digest}),
+            **ask.request.key_parts(),
         }
         content = json.dumps(about, sort_keys=True).encode()
         return hashlib.sha256(content).hexdigest()[:32]
@@ -127,15 +138,15 @@ def _plan(
     about: dict[str, Any],
     **more: Any,
 ) -> Plan:
-    options = {field.name: getattr(request, field.name) for field in fields(Request)}
+    settled = replace(
+        request, sampling=listening(request.sampling, source, request.loading), loading=loading
+    )
     # Bound here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. An unlisted family can be bound only once it is loaded.
     if traits.listed:
         known = traits.before_windows if request.is_in_windows else traits
-        options["method"] = bind(request.method, known).method
-    options["sampling"] = listening(request.sampling, source, request.loading)
-    options["loading"] = loading
-    return Plan(**options, identity=about, **more)
+        settled = replace(settled, method=bind(request.method, known).method)
+    return Plan(settled, request.method, about, **more)
 
 
 def common_dtype(plan: Plan) -> str:

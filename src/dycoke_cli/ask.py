@@ -1,0 +1,215 @@
+"""A question with all that its answer depends on, and the events until it is answered.
+
+A command, a route of the server, a worker or a camera makes `Ask`s. `loop.engine.Engine` answers
+them. Whatever carries them between processes carries these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
+from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.request import Request
+from dycoke_cli.unicode import valid
+from dycoke_cli.video.pictures import Source
+from dycoke_cli.video.rendered import Rendered
+from dycoke_cli.video.sampling import Sampling
+from dycoke_cli.video.subtitles import SubtitleSource
+
+if TYPE_CHECKING:
+    from dycoke_cli.video.clip import Clip
+    from dycoke_cli.video.info import VideoInfo
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A video that is shown with a question.
+
+    Args:
+        source: path of a file or of a folder of pictures, paths of pictures, `STDIN`, or a rendered
+            video.
+        name: as the user gave it, for answers.
+        place: its path relative to the root of a run, which identifies it among the others.
+        digest: hash of its content; None where it isn't known, or can't be.
+        subtitles: lines that are shown with the frames; None for none.
+        sampling: frames that are read; None is that of the request.
+        shown_as: name for errors and warnings; None is the source, escaped.
+        edit: changes the clip once it is read.
+    """
+
+    source: Source | Rendered
+    name: str
+    place: str = ""
+    digest: str | None = None
+    subtitles: SubtitleSource | None = None
+    sampling: Sampling | None = None
+    shown_as: str | None = None
+    edit: Callable[[Clip], Clip] | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of a file or folder."""
+        assert isinstance(self.source, str), "a video of a run has a path, unless it is rendered"
+        return self.source
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question with all that its answer depends on. Picklable.
+
+    Args:
+        question: plain text.
+        request: how it is asked: model, frames, method, generation.
+        videos: shown together.
+        history: earlier questions with their answers, which the model reads first.
+        blind: the videos are named in the answer, and not read.
+        compare: whether it is also asked without compression.
+        key: of its answer in a journal; None outside of one.
+        id: of the question in a journal, as the user gave it.
+        part_s: start and end in seconds that the answer is labelled with; None for no label.
+        stamped: whether the label is what was read, which may be shorter.
+    """
+
+    question: str
+    request: Request
+    videos: tuple[Footage, ...] = ()
+    history: Sequence[tuple[str, str]] = ()
+    blind: bool = False
+    compare: bool = False
+    key: str | None = None
+    id: str | None = None
+    part_s: tuple[float | None, float | None] | None = None
+    stamped: bool = False
+
+    @property
+    def read(self) -> Hashable:
+        """Equal for questions about the same frames; None where none are read."""
+        if self.blind or not self.videos:
+            return None
+        request = self.request
+        # Of a video that is read in windows, only what the method keeps is left.
+        left = (request.method, request.max_tokens) if request.is_in_windows else None
+        return self.videos, request.sampling, left
+
+    def sampling_of(self, video: Footage) -> Sampling:
+        """Frames that are read of one of its videos."""
+        if video.sampling is None:
+            return self.request.sampling
+        # A video's own sampling has the audio rate of the model.
+        return replace(video.sampling, audio_rate=self.request.sampling.audio_rate)
+
+    def asked_by(self, request: Request) -> Ask:
+        """The question by another request, about the same part of its video."""
+        if self.part_s is not None:
+            start_s, end_s = self.part_s
+            sampling = replace(request.sampling, start_s=start_s, end_s=end_s)
+            request = replace(request, sampling=sampling)
+        return replace(self, request=request)
+
+    def named(self, answer: Answer) -> Answer:
+        """The answer with the cautions of its request, and what identifies its question."""
+        answer = self.request.noted(answer)
+        if answer.videos is not ABSENT:
+            each = zip(answer.videos, self.videos, strict=True)
+            named = tuple(replace(one, video=video.name) for one, video in each)
+            answer = replace(answer, videos=named)
+        return replace(answer, **self._about(question=answer.question))
+
+    def failure(self, error: Error) -> dict[str, Any]:
+        """The JSON object in place of an answer."""
+        error = replace(error, message=self.request.advise(error.message))
+        about = self._about(question=self.question)
+        return to_dict(Failure(schema=SCHEMA, error=error, **about))
+
+    def _about(self, question: str) -> dict[str, Any]:
+        about: dict[str, Any] = {"question": question}
+        if self.videos:
+            # The name of a file may have bytes that aren't UTF-8.
+            about["video"] = valid(self.videos[0].name)
+        if self.key is not None:
+            about |= {"id": self.id, "key": self.key, "digest": self.videos[0].digest}
+        times = zip(("start", "end"), self.part_s or (), strict=False)
+        return about | {name: time for name, time in times if time is not None}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage such as "load" or "vision"; a total of 0 is unknown."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Warn:
+    """A warning for the user before the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The videos were read.
+
+    Args:
+        infos: what is known of each.
+        times_s: time stamps of the frames of each.
+        part_s: start and end of what was read of the first one; None where it is the whole.
+        dropped: parts of a live source that were skipped before this one; None of another source.
+    """
+
+    infos: tuple[VideoInfo, ...]
+    times_s: tuple[tuple[float, ...], ...]
+    part_s: tuple[float, float] | None = None
+    dropped: int | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A stretch of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The last event of a question that was answered.
+
+    Args:
+        answer: the answer.
+        seconds: to answer, after the video was encoded: of a batch, an equal share.
+        together: number of questions of the batch, of those that were put to the model.
+    """
+
+    answer: Answer
+    seconds: float = 0.0
+    together: int = 1
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The last event of a question that has no answer."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of work on a video that isn't a question (`Engine.submit`)."""
+
+    value: Any
+
+
+Event = Progress | Note | Warn | Seen | Text | Answered | Failed | Done
+"""What happens to a question, from being read to its answer."""

@@ -1,0 +1,1 @@
+"""The loop that answers: one engine for every command, route and worker."""

@@ -1,0 +1,246 @@
+"""Answers a batch of questions together, or by halves where that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_schema import ABSENT
+from dycoke_cli.ask import Answered, Done, Progress, Text, Warn
+from dycoke_cli.compression.bound import BASELINE
+from dycoke_cli.engine.answer_stream import Receiver
+from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.guard.asking import ask_guarded
+from dycoke_cli.loop.pending import CancelledError, Pending
+
+if TYPE_CHECKING:
+    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.video.clip import Clip
+
+# Frames and new tokens of the warm-up: one window of TTM, so that its kernels run as well.
+_WARM_UP = 4
+
+
+def answer_batch(engine: Engine, batch: Sequence[Pending]) -> None:
+    """Answer questions of one group; each gets its last event, unless nobody waits for it."""
+    began = time.monotonic()
+    for pending in batch:
+        engine.count("observe", "wait_seconds", began - pending.since_s)
+    _answer(engine, batch)
+    for _ in batch:
+        engine.count("observe", "answer_seconds", (time.monotonic() - began) / len(batch))
+
+
+def _answer(engine: Engine, batch: Sequence[Pending]) -> None:
+    batch = [one for one in batch if not one.is_cancelled]
+    if not batch:
+        return
+    try:
+        _ask(engine, batch)
+    except CancelledError:
+        return
+    except Exception as error:
+        left = [one for one in batch if not one.has_ended]
+        for pending in left:
+            if pending.has_text:  # it would be shown twice
+                pending.fail(error)
+        left = [one for one in left if not one.has_ended]
+        # Encoded videos that nobody asks about may have the memory that is missing.
+        freed = isinstance(error, OutOfMemoryError) and engine.free()
+        if len(batch) == 1 and not freed:
+            for pending in left:
+                pending.fail(error)
+            return
+        # One question may have failed the whole batch, or the memory is too small for it: each half
+        # is tried alone, so that only the question that fails has no answer.
+        half = (len(left) + 1) // 2
+        if isinstance(error, OutOfMemoryError) and len(batch) > 1:
+            engine.halve(len(batch) // 2)
+        for part in (left[:half], left[half:]):
+            _answer(engine, part)
+
+
+def _ask(engine: Engine, batch: Sequence[Pending]) -> None:
+    engine.count("add", "batches_total")
+    first, loaded = batch[0], engine.load()
+    ask, generation = first.ask, first.ask.request.generation
+    if first.video is None:
+        on_text = partial(_send_text, first) if first.streams else None
+        answer = ask_without_video(loaded, ask.question, ask.history, generation, on_text)
+        _finish(engine, first, answer)
+        return
+    if not _is_encoded_for(engine, first):
+        return
+    sessions = [_session(one) for one in batch]
+    session = sessions[0]
+
+    def on_progress(stage: str, done: int, total: int) -> None:  # called at every token
+        if all(one.is_cancelled for one in batch):
+            raise CancelledError("nobody waits for the answer")
+        for one in batch:
+            one.send(Progress(stage, done, total))
+
+    for one in sessions:
+        one.on_progress = on_progress
+    if first.work is not None:
+        first.send(Done(first.work(session, first.send)))
+        return
+    if not first.client.bulk and not engine.has_answered:
+        _warn_of_memory(first, session)
+    engine.has_answered = True
+    if ask.compare and not engine.is_warm:
+        # Else the first of the two timings would include what a process does only once.
+        first.send(Progress("warm_up"))
+        _warm_up(first, session)
+        engine.is_warm = True
+    guard = ask.request.guard
+    if guard is not None:
+        asked = [Question(s, one.ask.question, one.ask.history) for s, one in _zip(sessions, batch)]
+        answers = ask_guarded(asked, guard, generation)
+        for pending, answer in zip(batch, answers, strict=True):
+            if pending.streams:
+                pending.send(Text(answer.answer))
+    else:
+        questions = [_question(engine, s, one) for s, one in _zip(sessions, batch)]
+        answers = ask_together(questions, first.methods[0], generation)
+    # Refused questions never reached the model, so that they have no part in the batch's time.
+    measured = [answer for answer in answers if not answer.refused]
+    seconds, together = (_seconds_of_each(measured), len(measured)) if measured else (0.0, 1)
+    for pending, answer in zip(batch, answers, strict=True):
+        if pending.has_ended:
+            continue
+        if ask.compare:
+            answer = _compared(pending, session, answer)
+        if answer.refused:
+            _finish(engine, pending, answer)
+        else:
+            _finish(engine, pending, answer, seconds, together)
+
+
+def _zip(
+    sessions: Sequence[VideoSession], batch: Sequence[Pending]
+) -> zip[tuple[VideoSession, Pending]]:
+    return zip(sessions, batch, strict=True)
+
+
+def _session(pending: Pending) -> VideoSession:
+    assert pending.video is not None
+    assert pending.video.session is not None
+    return pending.video.session
+
+
+def _is_encoded_for(engine: Engine, pending: Pending) -> bool:
+    """Encode a video that comes in windows; whether the question can be asked about it."""
+    video, request = pending.video, pending.ask.request
+    assert video is not None
+    windows = video.reading.windows
+    if windows is None:
+        return True
+    several = windows.several(len(video.reading.plans[0].times_s))
+    method = engine.bound(request.method, in_windows=several)
+    pending.methods = [method]
+    if video.session is None:
+        reuse = engine.keeps(video)
+        video.open_in_windows(pending, method, engine.load(), engine.cache, reuse=reuse)
+    windowed = _session(pending).windowed
+    if windowed is not None and windowed.method.method != method.method:
+        engine.read_again(pending)
+        return False
+    return True
+
+
+def _question(engine: Engine, session: VideoSession, pending: Pending) -> Question:
+    """A question for `ask_together`, whose answer is sent as soon as it ends."""
+    ask = pending.ask
+    # A run and a comparison take the answers of the whole batch, with their share of its time.
+    waits = pending.client.bulk or ask.compare
+    return Question(
+        session,
+        ask.question,
+        ask.history,
+        Receiver(
+            partial(_send_text, pending) if pending.streams else None,
+            (lambda answer: None) if waits else partial(_finish, engine, pending),
+            lambda: pending.is_cancelled,
+        ),
+        ask.request.generation.max_new_tokens,
+    )
+
+
+def _send_text(pending: Pending, text: str) -> None:
+    pending.send(Text(text))
+
+
+def _finish(
+    engine: Engine, pending: Pending, answer: Answer, seconds: float = 0.0, together: int = 1
+) -> None:
+    """Send an answer, with what identifies its question."""
+    ask, video = pending.ask, pending.video
+    clip = None if video is None else video.reading.clips[0]
+    if clip is not None and ask.stamped:
+        ask = replace(ask, part_s=clip.part_s or ask.part_s)
+    if clip is not None and clip.dropped is not None:
+        answer = replace(answer, dropped=clip.dropped)
+    if answer.compared_to is not ABSENT:
+        answer = replace(answer, compared_to=ask.named(answer.compared_to))
+    engine.count("add", "answers_total", method=answer.method["name"])
+    if not answer.refused:
+        engine.count("add", "tokens_generated_total", answer.tokens.generated)
+        engine.count("add", "visual_tokens_total", answer.tokens.visual)
+        engine.count("add", "visual_tokens_kept_total", answer.tokens.visual_kept)
+    pending.send(Answered(ask.named(answer), seconds, together))
+
+
+def _compared(pending: Pending, session: VideoSession, answer: Answer) -> Answer:
+    """An answer with that of the baseline to the same question."""
+    ask = pending.ask
+    pending.send(Progress("comparison"))
+    # With the same sampling seed, so that only the compression differs. And with the same history,
+    # that of the answers which were shown: with its own earlier answers, the baseline would answer
+    # another question.
+    generation = replace(ask.request.generation, seed=answer.seed)
+    [plain] = ask_together([Question(session, ask.question, ask.history)], BASELINE, generation)
+    return replace(answer, compared_to=plain)
+
+
+def _warn_of_memory(pending: Pending, session: VideoSession) -> None:
+    # Before anything runs: a system without free memory kills a process without an error.
+    ask = pending.ask
+    warning = session.memory_warning(ask.question, pending.methods[0], ask.history)
+    if warning is not None:
+        pending.send(Warn(ask.request.advise(warning)))
+
+
+def _warm_up(pending: Pending, session: VideoSession) -> None:
+    """Answer about a few frames, with and without compression, before two timings are compared.
+
+    A process loads kernels, selects algorithms and reserves memory only once. The video of
+    `session` isn't encoded by this, so that its own encoding is measured.
+    """
+    clip = cast("Clip", session.clip)
+    # Without their resize: of so few frames, a processor may make larger ones.
+    short = replace(
+        clip,
+        frames=clip.frames[:_WARM_UP],
+        timestamps_s=clip.timestamps_s[:_WARM_UP],
+        resize=None,
+    )
+    unmeasured = VideoSession(session.loaded, short, reuse=False)
+    options = GenerationOptions(max_new_tokens=_WARM_UP)
+    for method in (pending.methods[0], BASELINE):
+        ask_together([Question(unmeasured, "?")], method, options)
+
+
+def _seconds_of_each(answers: Sequence[Answer]) -> float:
+    """Seconds per question of a batch, without decoding and encoding of the videos."""
+    # `total` is that of the batch in each answer; `vision` is each video's own.
+    taken = [answer.seconds for answer in answers]
+    whole = taken[0].total - taken[0].video_decode
+    return (whole - sum(one.vision for one in taken)) / len(answers)

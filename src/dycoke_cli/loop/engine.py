@@ -1,0 +1,719 @@
+"""The engine: questions are submitted to it, and answered.
+
+    with Engine(request) as engine:
+        [pending] = engine.submit(Ask("What happens?", request, (Footage("a.mp4", "a.mp4"),)))
+        for event in pending.events(): ...
+
+It alone decides what is read ahead, which questions are one batch, which encoded videos stay in
+memory, and what is tried again. A question waits for its video, which `Readers` read, and then for
+its turn. Turns go around the clients, so that a run of thousands doesn't hold up a single question.
+Either a thread of the engine's own answers (`start`), or the one that waits for an answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Note, Progress, Warn
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
+from dycoke_cli.loop.pending import Client, Pending, Receive, Refuse, Video, Work
+from dycoke_cli.loop.reading import AHEAD_VIDEOS, ClosingError, Readers, Reading
+from dycoke_cli.loop.unloaded_model import UnloadedModel
+from dycoke_cli.request import Request
+from dycoke_cli.stock.importing import faster_imports
+from dycoke_cli.video.kept_frames import Fit, known
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.frame_windows import WindowQueue
+
+T = TypeVar("T")
+Loader = Callable[[Future[Fit]], "LoadedModel"]
+"""Loads a model; the future receives the resize of its frames, as soon as that is known."""
+
+BATCH_WAIT_S = 1.0
+"""How long the questions of a run wait for more of their batch, while no video arrives."""
+# Larger batches are no faster on a CPU, and hardly faster on an accelerator.
+_MOST_ON_CPU, _MOST_ON_ACCELERATOR = 8, 32
+# Questions of a run whose video is prepared for the model, as a multiple of the batch size.
+_MOST_PREPARED = 4
+_POLL_S, _END_S = 0.2, 10.0
+
+
+class Counts(Protocol):
+    """Counts of what an engine does, see `server.metrics`."""
+
+    def add(self, name: str, value: float = 1.0, **labels: str) -> None:
+        """Count one more, or so many."""
+
+    def observe(self, name: str, value: float) -> None:
+        """Count one more of a summary."""
+
+    def set(self, name: str, value: float) -> None:
+        """Show a value from now on."""
+
+
+class Engine:
+    """Answers questions with one model, batch by batch.
+
+    Args:
+        request: names the model; its limits hold for each video.
+        load: loads the model; None for what the request names. Called in the thread that answers.
+        loaded: the model, if it is loaded.
+        unloaded: what is known of the model before.
+        keep: encoded videos that stay in memory for questions that may come.
+        batch_size: questions that are answered together; None chooses by the free memory.
+        cache: whether encoded videos are kept on disk.
+        readers: videos that are read at once; None chooses.
+        counts: receives what is counted.
+        on_stage: receives the progress of loading.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        load: Loader | None = None,
+        loaded: LoadedModel | None = None,
+        unloaded: UnloadedModel | None = None,
+        keep: int = 0,
+        batch_size: int | None = None,
+        cache: bool = False,
+        readers: int | None = None,
+        counts: Counts | None = None,
+        on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> None:
+        self._request, self._unloaded, self._on_stage = request, unloaded, on_stage
+        self._load, self._loaded = load or self._load_named, loaded
+        self._keep, self._batch_size, self._counts = keep, batch_size, counts
+        self._uses_cache = cache
+        self.cache: VisualCache | None = None
+        self._fit = Future[Fit]() if loaded is None else known(loaded.fit)
+        self._readers = Readers(request.limits, self._planned, self._fit_of, self._notify, readers)
+        self._videos: OrderedDict[Hashable, Video] = OrderedDict()
+        self._waiting: list[Pending] = []
+        self._calls: deque[Callable[[], None]] = deque()
+        self._turns: deque[Client] = deque()
+        self._bound: dict[tuple[Method, bool], BoundMethod] = {}
+        self._fitting: dict[Hashable, int] = {}
+        self._most: int | None = None
+        self._current: Sequence[Pending] = ()
+        self.has_answered = self.is_warm = False
+        self._changed = threading.Condition(threading.RLock())
+        self._thread: threading.Thread | None = None
+        self._occupied, self._busy_since_s = 0, time.monotonic()
+        self._closing = False
+        self.count("set", "model_loaded", float(loaded is not None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Asking
+
+    def submit(
+        self,
+        *asks: Ask,
+        client: Client | None = None,
+        on_event: Receive | None = None,
+        streams: bool = True,
+        work: Work | None = None,
+        refuse: Refuse | None = None,
+        decoded: bool = False,
+        decoders: Sequence[Decoder] = (),
+    ) -> list[Pending]:
+        """Read the videos of questions unless that is done, and answer when it is their turn.
+
+        Args:
+            asks: several about one video are known to be so before the first is answered.
+            client: who asks; None for somebody new.
+            on_event: called with each event, in the thread that answers or reads; None keeps them
+                for `Pending.events`.
+            streams: whether the text is sent as it is generated.
+            work: made of the video in place of an answer; its result is sent as `Done`.
+            refuse: gives the answer without the model, once the video is read.
+            decoded: whether frames are kept as they are decoded, to be shown.
+            decoders: to read with, one for each video.
+
+        Raises:
+            UsageError: the model doesn't support what is asked for, as far as that is known.
+        """
+        client = client or Client()
+        for ask in asks:
+            if self._loaded is None and self._unloaded is not None:
+                self._unloaded.check(ask.request, len(ask.videos))
+        pendings = [
+            Pending(self, ask, client, on_event, streams=streams, work=work, refuse=refuse)
+            for ask in asks
+        ]
+        with self._changed:
+            for pending in pendings:
+                if pending.ask.read is not None:
+                    self._find_video(pending, decoded or refuse is not None, decoders)
+                self._waiting.append(pending)
+            if client not in self._turns:
+                self._turns.append(client)
+            self._changed.notify_all()
+        return pendings
+
+    def answers(
+        self,
+        groups: Iterable[Sequence[Ask]],
+        stopping: Callable[[], bool] = lambda: False,
+        on_load: Callable[[], None] = lambda: None,
+        on_note: Callable[[str], None] = lambda sentence: None,
+    ) -> Iterator[tuple[Ask, Answered | Failed]]:
+        """Answer many questions, in the order in which they are finished.
+
+        Args:
+            groups: questions about one video; drawn in another thread, as there is room.
+            stopping: whether only the answers under way are still wanted.
+            on_load: called once the model is loaded.
+            on_note: receives notes.
+
+        Raises:
+            Exception: drawing the questions failed, or the model can't be loaded.
+            UsageError: the model doesn't support the method of the engine's request.
+        """
+        run = _Run(self, groups, on_note)
+        try:
+            if self._thread is None:
+                self.load()
+                if not self._request.is_in_windows:
+                    self.bound(self._request.method)
+            on_load()
+            while not run.is_over:
+                if stopping():
+                    run.stop()
+                if run.done:
+                    yield run.done.popleft()
+                else:
+                    self.advance()
+            run.check()
+        finally:
+            run.stop()
+
+    def call(self, work: Callable[[LoadedModel], T]) -> T:
+        """Have a function called with the model, when it is its turn; wait for what it returns.
+
+        Raises:
+            Exception: what it raises, or loading the model.
+        """
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work(self.load()))
+            except BaseException as error:
+                done.set_exception(error)
+
+        with self._changed:
+            self._calls.append(run)
+            self._changed.notify_all()
+        while self._thread is None and not done.done():
+            self.advance()
+        return done.result()
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether the videos of a question are in memory, or on their way there."""
+        with self._changed:
+            return (ask.read, False) in self._videos
+
+    # Running
+
+    def prepare(self) -> None:
+        """Start the process that reads the next video, so that its imports run in parallel."""
+        self._readers.prepare()
+
+    def load(self) -> LoadedModel:
+        """The model, which is loaded unless it is. Called in the thread that answers.
+
+        Raises:
+            ModelError: it can't be loaded.
+            OutOfMemoryError: it doesn't fit.
+        """
+        if self._loaded is None:
+            try:
+                self._loaded = self._load(self._fit)
+            except Exception as error:
+                if not self._fit.done():  # ends readings that wait for it
+                    self._fit.set_exception(error)
+                self._fit = Future()
+                raise
+            if not self._fit.done():
+                self._fit.set_result(self._loaded.fit)
+            self.count("set", "model_loaded", 1.0)
+        if self._most is None:
+            cpu = self._loaded.input_device.type == "cpu"
+            self._most = self._batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
+        if self._uses_cache and self.cache is None:
+            from dycoke_cli.engine.visual_cache import VisualCache
+
+            self.cache = VisualCache()
+        return self._loaded
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model; None while it isn't loaded."""
+        return self._loaded
+
+    def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
+        """A method bound to the model.
+
+        Args:
+            method: as it was given.
+            in_windows: whether it selects from several windows; see `ModelTraits.in_windows`.
+
+        Raises:
+            UsageError: the model doesn't support it.
+        """
+        if (method, in_windows) not in self._bound:
+            from dycoke_cli.engine.supported import check_decoder
+
+            loaded = self.load()
+            bound = bind(method, loaded.traits.in_windows if in_windows else loaded.traits)
+            check_decoder(loaded.model.get_decoder(), bound)
+            self._bound[method, in_windows] = bound
+        return self._bound[method, in_windows]
+
+    def start(self) -> None:
+        """Answer in a thread of the engine's own."""
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def advance(self) -> None:
+        """Answer a batch, or wait a moment for whoever does."""
+        if self._thread is None:
+            self.step(_POLL_S)
+        else:
+            with self._changed:
+                self._changed.wait(_POLL_S)
+
+    def step(self, timeout_s: float) -> None:
+        """Answer one batch, if there is one within that time."""
+        with self._changed:
+            if not self._changed.wait_for(self._has_work, timeout_s):
+                return
+            call = self._calls.popleft() if self._calls else None
+        if call is not None:
+            call()
+            return
+        if self._loaded is None and not self._load_for_waiting():
+            return
+        self._prepare_videos()
+        with self._changed:
+            batch = self._current = self._take()
+            if not batch:
+                self._changed.wait(min(timeout_s, _POLL_S))
+                return
+        try:
+            from dycoke_cli.loop.answering import answer_batch
+
+            answer_batch(self, batch)
+        finally:
+            with self._changed:
+                self._current = ()
+                for pending in batch:
+                    self._release(pending)
+                self._busy_since_s = time.monotonic()
+                self._changed.notify_all()
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Count as busy within the block, even while nothing is asked: see `idle_s`."""
+        with self._changed:
+            self._occupied += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._occupied -= 1
+                self._busy_since_s = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it last had something to do; 0 while it has."""
+        with self._changed:
+            if self._waiting or self._calls or self._current or self._occupied:
+                return 0.0
+            return time.monotonic() - self._busy_since_s
+
+    def unload(self) -> None:
+        """Free the model and all videos until the next question."""
+
+        # Where it is answered, so that nothing uses the model.
+        def release() -> None:
+            self._loaded, self._fit = None, Future[Fit]()
+            self._bound.clear()
+            self.free()
+            gc.collect()
+            self.count("set", "model_loaded", 0.0)
+
+        if self._loaded is not None:
+            with self._changed:
+                self._calls.append(release)
+                self._changed.notify_all()
+
+    def free(self) -> bool:
+        """Free the videos that nobody asks about now; whether there were any."""
+        with self._changed:
+            unused = [key for key, video in self._videos.items() if not video.asked]
+            for key in unused:
+                self._readers.release(self._videos.pop(key).reading)
+        self.count("set", "videos_held", float(len(self._videos)))
+        return bool(unused)
+
+    def halve(self, most: int) -> None:
+        """Answer no more questions together from now on: memory ran out."""
+        self._most = max(1, min(most, self._most or most))
+
+    def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
+        """Count something, where anybody wants to know."""
+        if self._counts is not None:
+            getattr(self._counts, kind)(name, *values, **labels)
+
+    def close(self) -> None:
+        """End what is under way, and all processes."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for pending in self._current:  # ends their generation at the next token
+            pending.is_cancelled = True
+        self._readers.close()
+        self._fit.cancel()
+        if self._thread is not None:
+            self._thread.join(_END_S)
+
+    def _run(self) -> None:
+        while not self._closing:
+            with suppress(Exception):  # each question has got its error; the next ones are answered
+                self.step(_POLL_S)
+
+    def _has_work(self) -> bool:
+        if self._calls or self._closing:
+            return bool(self._calls)
+        return any(self._loaded is None or pending.is_ready for pending in self._waiting)
+
+    def _load_named(self, fit: Future[Fit]) -> LoadedModel:
+        with faster_imports():
+            from dycoke_cli.models.load import load
+            from dycoke_cli.stock.quiet import silence_libraries
+
+        silence_libraries()
+        source = self._request.model if self._unloaded is None else self._unloaded.source
+        given = asdict(self._request.loading)
+        return load(source, on_stage=self._on_stage, fit=fit, **given)
+
+    def _load_for_waiting(self) -> bool:
+        """Load the model, unless what waits needs none; whether it is loaded."""
+        with self._changed:
+            waiting = [*self._waiting]
+        if all(pending.refuse is not None or pending.is_broken for pending in waiting):
+            for pending in waiting:
+                if pending.is_ready:
+                    pending.end_without_model()
+                    self.forget(pending)
+            return False
+        with faster_imports():
+            pass
+        if all(pending.is_broken for pending in waiting):  # before a model is loaded for nothing
+            return False
+        try:
+            self.load()
+        except Exception as error:
+            for pending in waiting:
+                pending.fail(pending.broken_by(error))
+                self.forget(pending)
+            return False
+        return True
+
+    # Reading
+
+    def _find_video(self, pending: Pending, decoded: bool, decoders: Sequence[Decoder]) -> None:
+        """Give a question its video, which is read unless it is there."""
+        ask, key = pending.ask, (pending.ask.read, decoded)
+        video = self._videos.get(key)
+        if video is None or decoders:
+            reading = Reading(ask, decoded, urgent=not pending.client.bulk, decoders=decoders)
+            video = self._videos[key] = Video(key, reading)
+            reading.send = video.send
+            self._readers.read(reading)
+        else:
+            self.count("add", "videos_reused_total")
+            self._videos.move_to_end(key)
+        video.asked.append(pending)
+        pending.video = video
+
+    def read_again(self, pending: Pending) -> None:
+        """Read a question's video for it alone: it was read in windows, by another method."""
+        with self._changed:
+            assert pending.video is not None
+            self._release(pending)
+            decoded = pending.video.reading.decoded
+            reading = Reading(pending.ask, decoded, urgent=not pending.client.bulk)
+            key = (pending.video.key, pending.ask.request.method)
+            video = pending.video = self._videos[key] = Video(key, reading)
+            reading.send = video.send
+            video.asked.append(pending)
+            self._waiting.append(pending)
+            self._readers.read(reading)
+
+    def _planned(self, reading: Reading) -> WindowQueue | None:
+        """Where the frames of an opened video are handed on; None where all are kept.
+
+        Raises:
+            UsageError: the video can't be asked about.
+        """
+        unloaded, ask = self._unloaded, reading.ask
+        new, whole = ask.request.generation.max_new_tokens, reading.decoded or ask.compare
+
+        def check_whole(plan: Any) -> None:
+            if unloaded is not None:
+                unloaded.check_plan(plan, ask.request.method, new)
+
+        windows = windows_for(ask.request, reading.plans, check_whole, whole=whole)
+        if windows is not None and unloaded is not None:
+            unloaded.check_room(reading.plans[0], new)
+        if windows is not None and not ask.request.is_in_windows:
+            reading.warnings = (reads_in_windows(len(reading.plans[0].times_s), windows),)
+            reading.send(Warn(*reading.warnings))
+        return windows
+
+    def _fit_of(self, reading: Reading) -> Future[Fit] | None:
+        """Resize of the frames; None keeps them as they are decoded."""
+        # Frames of a family outside the table are kept as decoded; that limits their number.
+        unlisted = self._unloaded is not None and self._unloaded.traits is None
+        return None if reading.decoded or (unlisted and self._loaded is None) else self._fit
+
+    def _notify(self, reading: Reading) -> None:
+        """Note that a reading is ready or has ended."""
+        if self._loaded is None and reading.clips and reading.windows is None:
+            # Until now the terminal's one line showed the reading.
+            local = self._unloaded is None or self._unloaded.local
+            reading.send(Progress("load" if local else "fetch"))
+        with self._changed:
+            for video in self._videos.values():
+                if video.reading is reading:
+                    for pending in video.asked:
+                        pending.client.arrived_s = time.monotonic()
+            self._changed.notify_all()
+
+    def _prepare_videos(self) -> None:
+        """Make the inputs of the model of what was read, as far as it is asked about soon."""
+        assert self._most is not None
+        with self._changed:
+            waiting = [*self._waiting]
+        prepared = {p.video for p in waiting if p.video is not None and p.video.session is not None}
+        for pending in waiting:
+            try:
+                self._check(pending)
+            except Exception as error:
+                pending.fail(error)
+                self.forget(pending)
+                continue
+            video = pending.video
+            if video is None or not pending.is_ready:
+                continue
+            if pending.is_broken:
+                pending.fail(video.reading.error or ClosingError())
+                self.forget(pending)
+                continue
+            if video.session is None and video.reading.windows is None:
+                if pending.client.bulk and len(prepared) >= _MOST_PREPARED * self._most:
+                    continue
+                try:
+                    video.open(self.load(), self.cache, reuse=self.keeps(video))
+                except Exception as error:
+                    for other in [*video.asked]:
+                        other.fail(error)
+                        self.forget(other)
+                    continue
+                prepared.add(video)
+
+    def _check(self, pending: Pending) -> None:
+        """Bind the methods of a question, before its frames are waited for."""
+        if pending.methods:
+            return
+        guard = pending.ask.request.guard
+        steps = [pending.ask.request.method] if guard is None else guard.steps
+        pending.methods = [self.bound(step) for step in steps]
+
+    def keeps(self, video: Video) -> bool:
+        """Whether what is computed of a video is kept for another question."""
+        return self._keep > 0 or len(video.asked) > 1
+
+    # Taking turns
+
+    def _take(self) -> list[Pending]:
+        """The questions whose turn it is: one, or several that are one batch."""
+        for _ in range(len(self._turns)):
+            client = self._turns.popleft()
+            if not any(pending.client is client for pending in self._waiting):
+                continue  # until it asks again
+            self._turns.append(client)
+            if batch := self._batch_of(client):
+                taken = set(batch)
+                self._waiting = [one for one in self._waiting if one not in taken]
+                return batch
+        return []
+
+    def _batch_of(self, client: Client) -> list[Pending]:
+        ready = [one for one in self._waiting if one.client is client and one.is_prepared]
+        groups: dict[Hashable, list[Pending]] = {}
+        for pending in ready:
+            group = pending.group
+            if group is None:
+                return [pending]
+            groups.setdefault(group, []).append(pending)
+            if client.bulk and len(groups[group]) == self._together(group, pending):
+                return groups[group]
+        if not ready or (client.bulk and not self._is_stale(client, len(ready))):
+            return []
+        group = max(groups, key=lambda one: len(groups[one])) if client.bulk else ready[0].group
+        batch = groups[group]
+        others = (one for one in self._waiting if one.client is not client and one.is_prepared)
+        batch += [one for one in others if one.group == group]
+        return batch[: self._together(group, batch[0])]
+
+    def _is_stale(self, client: Client, ready: int) -> bool:
+        """Whether a partial batch is better than an idle model."""
+        assert self._most is not None
+        coming = any(one.client is client and not one.is_ready for one in self._waiting)
+        return (
+            (client.is_over and not coming)
+            or self._readers.is_full
+            or ready >= _MOST_PREPARED * self._most
+            or time.monotonic() - client.arrived_s >= BATCH_WAIT_S
+        )
+
+    def _together(self, group: Hashable, pending: Pending) -> int:
+        """Number of questions of a group that are answered together."""
+        assert self._most is not None
+        if self._batch_size is not None:
+            return self._most
+        # Estimated once per group: its videos have one shape, and so about one size.
+        if group not in self._fitting:
+            self._fitting[group] = pending.fitting()
+        return min(self._most, self._fitting[group])
+
+    def forget(self, pending: Pending) -> None:
+        """Take a question away: nobody waits for it, or it has ended."""
+        with self._changed:
+            if pending in self._waiting:
+                self._waiting.remove(pending)
+                self._release(pending)
+            self._changed.notify_all()
+
+    def leave(self, client: Client) -> int:
+        """Forget the questions of a client that wait; returns how many there were."""
+        with self._changed:
+            left = [one for one in self._waiting if one.client is client]
+            for pending in left:
+                self.forget(pending)
+        return len(left)
+
+    def videos_of(self, client: Client) -> int:
+        """Number of videos that questions of a client wait for."""
+        with self._changed:
+            return len({one.video for one in self._waiting if one.client is client})
+
+    def _release(self, pending: Pending) -> None:
+        """Note that a question is done with its video; unused ones are freed."""
+        video = pending.video
+        if video is None or pending not in video.asked or pending in self._waiting:
+            return
+        video.asked.remove(pending)
+        if video.asked:
+            return
+        if video.session is not None and pending.has_ended:
+            video.session.finish()
+        unused = [key for key, one in self._videos.items() if not one.asked]
+        broken = [key for key in unused if self._videos[key].session is None]
+        for key in dict.fromkeys([*broken, *unused[: max(0, len(unused) - self._keep)]]):
+            self._readers.release(self._videos.pop(key).reading)
+        self.count("set", "videos_held", float(len(self._videos)))
+
+
+class _Run:
+    """Many questions of one client, drawn as there is room.
+
+    Attributes:
+        done: questions with their last events.
+    """
+
+    def __init__(
+        self, engine: Engine, groups: Iterable[Sequence[Ask]], on_note: Callable[[str], None]
+    ) -> None:
+        self.done: deque[tuple[Ask, Answered | Failed]] = deque()
+        self._engine, self._groups, self._on_note = engine, groups, on_note
+        self._client = Client(bulk=True)
+        self._open = 0
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._stopped = False
+        threading.Thread(target=self._draw, name="drawing", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        with self._changed:
+            return self._client.is_over and not self._open and not self.done
+
+    def check(self) -> None:
+        """Raise what went wrong while questions were drawn."""
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Draw no more, and forget what waits. Answers under way still come.
+
+        The thread isn't joined: it may be in a long read.
+        """
+        with self._changed:
+            self._stopped = self._client.is_over = True
+            self._changed.notify_all()
+        forgotten = self._engine.leave(self._client)
+        with self._changed:
+            self._open -= forgotten
+
+    def _draw(self) -> None:
+        try:
+            for asks in self._groups:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped or self._has_room())
+                    if self._stopped:
+                        return
+                    self._open += len(asks)
+                    submit, client = self._engine.submit, self._client
+                    submit(*asks, client=client, on_event=self._receive, streams=False)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._client.is_over = True
+
+    def _has_room(self) -> bool:
+        return self._engine.videos_of(self._client) < AHEAD_VIDEOS
+
+    def _receive(self, pending: Pending, event: Event) -> None:
+        if isinstance(event, Note):
+            self._on_note(event.text)
+        if isinstance(event, (Answered, Failed)):
+            self.done.append((pending.ask, event))
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()

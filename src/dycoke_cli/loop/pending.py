@@ -1,0 +1,301 @@
+"""Questions that wait for their turn, and the videos that they wait for."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Note, Progress, Seen, Text
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.loop.in_windows import encode_in_windows
+from dycoke_cli.loop.reading import Reading
+from dycoke_cli.video.frame_windows import ClosedError
+
+if TYPE_CHECKING:
+    from dycoke_cli.engine.session import VideoSession
+    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video.clip import Clip
+
+Work = Callable[["VideoSession", Callable[[Event], None]], Any]
+"""Something else than an answer that is made of a video; may send events."""
+Refuse = Callable[[Ask, "Clip"], Answer]
+"""Makes the answer to a question that the model isn't asked."""
+Receive = Callable[["Pending", Event], None]
+"""Receives an event of a question."""
+
+
+class CancelledError(DycokeError):
+    """Nobody waits for an answer; ends what is done for it."""
+
+
+class Client:
+    """Somebody who asks: questions of several clients are answered in turns.
+
+    Args:
+        bulk: whether the questions are many, so that they wait for more of their batch.
+
+    Attributes:
+        is_over: whether no more questions come.
+        arrived_s: when a video was last read for one of the questions.
+    """
+
+    def __init__(self, *, bulk: bool = False) -> None:
+        self.bulk = bulk
+        self.is_over = False
+        self.arrived_s = time.monotonic()
+
+
+class Video:
+    """The videos of a question with the model; several questions may wait for them.
+
+    Attributes:
+        asked: those questions.
+        session: what the model made of the videos; None until it has.
+    """
+
+    def __init__(self, key: Hashable, reading: Reading) -> None:
+        self.key, self.reading = key, reading
+        self.asked: list[Pending] = []
+        self.session: VideoSession | None = None
+
+    def send(self, event: Event) -> None:
+        """Send an event to everybody who waits for the videos."""
+        for pending in [*self.asked]:
+            pending.send(event)
+
+    def open(self, loaded: LoadedModel, cache: VisualCache | None, *, reuse: bool) -> None:
+        """Make the inputs of the model of frames that were read.
+
+        Raises:
+            UsageError: the model can't be shown such videos.
+        """
+        reading = self.reading
+        clip, *others = [_fitted(clip, loaded) for clip in reading.clips]
+        self._open(loaded, cache, reuse, clip=clip, others=others)
+        self._tell_seen()
+
+    def open_in_windows(
+        self,
+        pending: Pending,
+        method: BoundMethod,
+        loaded: LoadedModel,
+        cache: VisualCache | None,
+        *,
+        reuse: bool,
+    ) -> None:
+        """Encode a video while it is decoded.
+
+        Args:
+            pending: the question by whose options it is encoded.
+            method: of the question, bound for several windows if there are.
+            loaded: the model.
+            cache: of encoded windows on disk.
+            reuse: whether what is computed is kept for another question.
+
+        Raises:
+            CancelledError: nobody waits for it any more.
+        """
+        reading = self.reading
+        assert reading.windows is not None, "else it isn't read in windows"
+
+        def on_frames(done: int, total: int) -> None:
+            if all(one.is_cancelled for one in self.asked):
+                raise CancelledError("nobody waits for the answer")
+            self.send(Progress("vision", done, total))
+
+        try:
+            windowed = encode_in_windows(
+                loaded,
+                method,
+                reading.plans[0],
+                reading.windows,
+                pending.ask.request,
+                cache,
+                on_frames,
+                lambda sentence: self.send(Note(sentence)),
+            )
+        except Exception:
+            # A broken video gives the same error however fast the model is.
+            reading.windows.close()
+            with suppress(ClosedError):
+                reading.wait()
+            raise
+        reading.wait()
+        windowed = replace(windowed, warnings=(*reading.warnings, *windowed.warnings))
+        self._open(loaded, cache, reuse, clip=reading.clips[0], windowed=windowed)
+        self._tell_seen()
+
+    def _open(
+        self, loaded: LoadedModel, cache: VisualCache | None, reuse: bool, **given: Any
+    ) -> None:
+        from dycoke_cli.engine.session import VideoSession
+
+        seconds = self.reading.seconds
+        self.session = VideoSession(
+            loaded, **given, seconds_video_decode=seconds, reuse=reuse, cache=cache
+        )
+        methods = [method for pending in self.asked for method in pending.methods]
+        self.session.expect(methods)
+
+    def _tell_seen(self) -> None:
+        clips = self.reading.clips
+        times = tuple(tuple(clip.timestamps_s) for clip in clips)
+        infos = tuple(clip.info for clip in clips)
+        self.send(Seen(infos, times, clips[0].part_s, clips[0].dropped))
+
+
+def _fitted(clip: Clip, loaded: LoadedModel) -> Clip:
+    from dycoke_cli.models.prompts.frame_fit import fitted
+
+    return fitted(clip, loaded.fit)
+
+
+class Pending:
+    """A question under way.
+
+    Attributes:
+        ask: the question.
+        client: who asks.
+        video: what it is about; None without a video.
+        methods: bound to the model: that of the question, or those of its guard.
+        is_cancelled: whether nobody waits for the answer.
+        has_ended: whether the last event was sent.
+        has_text: whether a part of the answer was sent.
+        since_s: when it was asked.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ask: Ask,
+        client: Client,
+        receive: Receive | None,
+        *,
+        streams: bool,
+        work: Work | None,
+        refuse: Refuse | None,
+    ) -> None:
+        self.ask, self.client = ask, client
+        self.streams, self.work, self.refuse = streams, work, refuse
+        self.video: Video | None = None
+        self.methods: Sequence[BoundMethod] = ()
+        self.is_cancelled = self.has_ended = self.has_text = False
+        self.since_s = time.monotonic()
+        self._engine = engine
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._receive = receive
+        self._group: Hashable = None
+
+    def send(self, event: Event) -> None:
+        """Send an event to whoever asked."""
+        if self.is_cancelled or self.has_ended:
+            return
+        self.has_text = self.has_text or isinstance(event, Text)
+        self.has_ended = isinstance(event, (Answered, Failed, Done))
+        if self._receive is None:
+            self._events.put(event)
+        else:
+            self._receive(self, event)
+
+    def fail(self, error: BaseException) -> None:
+        """Send the error in place of an answer."""
+        self.send(Failed(self.ask.request.advised(error)))
+
+    def cancel(self) -> None:
+        """Note that nobody waits for the answer; one under way ends at its next token."""
+        self.is_cancelled = True
+        self._engine.forget(self)
+
+    def events(self) -> Iterator[Event]:
+        """The events, to the last one.
+
+        Raises:
+            Exception: why there is no answer.
+        """
+        event: Event | None = None
+        while not isinstance(event, (Answered, Done)):
+            while self._events.empty():
+                self._engine.advance()
+            event = self._events.get()
+            if isinstance(event, Failed):
+                raise event.error
+            yield event
+
+    def wait(self) -> None:
+        """Wait for the end, where the events go elsewhere."""
+        while not (self.has_ended or self.is_cancelled):
+            self._engine.advance()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its video is read, or on its way to the model."""
+        return self.video is None or self.video.reading.is_ready
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its video can't be read."""
+        return self.video is not None and self.video.reading.error is not None
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it can be answered now."""
+        video = self.video
+        return video is None or video.session is not None or video.reading.windows is not None
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for questions that can be one batch; None for one that is answered alone."""
+        video, request = self.video, self.ask.request
+        if video is None or video.session is None or self.work is not None or self.ask.compare:
+            return None
+        session = video.session
+        from dycoke_cli.engine.together import is_asked_alone
+
+        if is_asked_alone(session, self.methods, request.generation):
+            return None
+        if self._group is None:
+            # Each answer has its own number of tokens; a seed means nothing to greedy ones.
+            generation = replace(request.generation, max_new_tokens=1, seed=None)
+            shape = session.clip.frames.shape
+            self._group = shape, tuple(self.methods), request.guard, generation
+        return self._group
+
+    def fitting(self) -> int:
+        """Number of such questions that fit into the free memory together."""
+        assert self.video is not None
+        assert self.video.session is not None
+        ask, fitting = self.ask, self.video.session.fitting
+        return min(fitting(ask.question, method, ask.history) for method in self.methods)
+
+    def broken_by(self, error: BaseException) -> BaseException:
+        """The error of its video, or else this one, as if the video had been read first.
+
+        The same broken video gives the same error however fast the model loads.
+        """
+        if self.video is None:
+            return error
+        self.video.reading.wait_end()
+        own = self.video.reading.error
+        return own if isinstance(own, DycokeError) and own is not error else error
+
+    def end_without_model(self) -> None:
+        """Send the answer that needs no model, or why the video can't be read."""
+        assert self.video is not None
+        if self.video.reading.error is not None:
+            self.fail(self.video.reading.error)
+            return
+        assert self.refuse is not None
+        answer = self.refuse(self.ask, self.video.reading.clips[0])
+        if self.streams:
+            self.send(Text(answer.answer))
+        if self.ask.compare:
+            self.send(Progress("comparison"))
+        self.send(Answered(answer))

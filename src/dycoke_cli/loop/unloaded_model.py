@@ -1,0 +1,132 @@
+"""A request's model before it is loaded: what its files tell, and what is refused by that.
+
+Without torch, whose import takes seconds, and before a video is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.context import check_context, check_several, room_for_video
+from dycoke_cli.models.catalog import published
+from dycoke_cli.models.files.hub import first_download
+from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
+from dycoke_cli.models.reference import ModelRef, find
+from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.request import Request
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
+    from dycoke_cli.video import Plan
+
+
+@dataclass(frozen=True)
+class UnloadedModel:
+    """Model of a request before it is loaded, as far as its files tell.
+
+    Args:
+        source: reference to its files; with random weights its name.
+        local: whether nothing has to be downloaded.
+        stored: its configuration, if that is on this machine.
+        traits: traits that a method is bound by; None if they are known only once it is loaded.
+    """
+
+    source: str | ModelRef
+    local: bool
+    stored: StoredConfig | None
+    traits: ModelTraits | None
+
+    def check(self, request: Request, videos: int) -> None:
+        """Refuse a request that the model doesn't support.
+
+        Args:
+            request: names the options.
+            videos: number of videos that are shown together.
+
+        Raises:
+            UsageError: it doesn't, as far as is certain without the model.
+        """
+        if self.traits is None:
+            return
+        if videos > 1 and self.stored is not None:
+            check_several(request.model, self.traits.family, self.stored.domain)
+        bind(request.method, self.traits)
+
+    def check_plan(self, plan: Plan, method: Method | BoundMethod, max_new_tokens: int) -> None:
+        """Refuse frames that can't fit into the model's context, before they are decoded.
+
+        Only what is certain without the model counts: the visual tokens of its catalog entry.
+        Whether the whole prompt fits is checked once the model is loaded.
+
+        Args:
+            plan: frames of one video.
+            method: by which they are asked about.
+            max_new_tokens: of the answer.
+
+        Raises:
+            UsageError: they can't fit; with the flags that help.
+        """
+        known = self._tokens_of(plan)
+        if known is not None and self.traits is not None:
+            context, count, clip = known
+            bound = bind(method, self.traits)
+            check_context(context, clip, count, bound, clip.text, max_new_tokens)
+
+    def check_room(self, plan: Plan, max_new_tokens: int) -> None:
+        """Refuse windows of a video for which an answer leaves no room, before they are decoded.
+
+        Args: as of `check_plan`.
+
+        Raises:
+            UsageError: there is no room; with what could be set.
+        """
+        known = self._tokens_of(plan)
+        if known is not None:
+            context, _, clip = known
+            room_for_video(context, clip.text, max_new_tokens)
+
+    def _tokens_of(self, plan: Plan) -> tuple[int, int, ClipTokens] | None:
+        """The context, the frames of a plan and their tokens; None where they aren't known."""
+        entry = self.source.entry if isinstance(self.source, ModelRef) else None
+        context = self.stored and self.stored.text.get("max_position_embeddings")
+        # At a variable rate, two wanted times may be those of one frame, which is read once.
+        if entry is None or not context or plan.info.variable_rate:
+            return None
+        count = min(len(plan.times_s), plan.info.frame_count or len(plan.times_s))
+        clip = entry.clip_tokens(count, plan.height, plan.width)
+        return None if clip is None else (context, count, clip)
+
+
+def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedModel:
+    """Find a request's model and read its configuration, without torch.
+
+    Args:
+        request: names it.
+        warn: called if it has to be downloaded.
+
+    Raises:
+        ModelError: there is no such model, or it has to be downloaded and the hub can't be reached.
+        OutputError: it has to be downloaded, and the disk has no room for it.
+    """
+    source: str | ModelRef = request.model
+    stored: StoredConfig | None
+    if request.loading.random_weights:
+        local, stored = True, StoredConfig(published(request.model).config)
+    else:
+        source = find(request.model)
+        local = source.local or is_here(source)
+        if not local:
+            planned = first_download(source)
+            gigabytes = f"{planned.missing_bytes / 1e9:.1f} GB"
+            warn(
+                f"{source.name} isn't on this machine yet: {gigabytes} are downloaded first "
+                f"(`dycoke models pull {source.name}` does so ahead of time)"
+            )
+        stored = stored_config(source)
+    traits = None if stored is None else stored.traits(request.model)
+    return UnloadedModel(source, local, stored, traits if traits and traits.listed else None)
