@@ -125,7 +125,7 @@ def open_session(
         if windows is not None:
             check_room(unloaded, plans[0], request.generation.max_new_tokens)
         unasked: tuple[str, ...] = ()
-        if windows is not None and not request.is_in_windows:
+        if windows is not None and request.max_tokens is None:
             unasked = (reads_in_windows(len(plans[0].times_s), windows),)
             listener.warning(*unasked)
 
