@@ -25,8 +25,8 @@
 #               BEGIN=runs/control/checkpoint: the control in its place; SEED=3: another draw of clips);
 #               `make tokens-64-kept`: the weights of one such run, from the history, in runs/tokens-64-kept
 # make long     train the bundled model on, on videos of 2 to 60 minutes (DEVICE=cuda: it wants a GPU, an
-#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes); `make long-kept`: the weights of docs/long-video.md,
-#               from the history
+#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes); `make long-kept`: the weights of
+#               the model `long` of docs/results.md, from the history
 # make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
 #               something; it imitates the bundled one (QWEN_STEPS=900; an hour; an interrupted run resumes)
 # make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:

@@ -25,7 +25,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.windowed_video import read_windows
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.datasets.shapes_long import EDITION, LENGTHS_S, ShapesLong
+from dycoke_cli.evaluation.datasets.shapes_long import EDITION, ShapesLong
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.models.load import LoadedModel, load
@@ -51,7 +51,6 @@ class Measurement:
         tables: makes Markdown of the files in a folder.
         place: name of the markers in the page.
         page: that has the tables.
-        lengths_s: of the videos that are asked about.
     """
 
     kind: str
@@ -59,7 +58,6 @@ class Measurement:
     tables: Callable[[Path], str]
     place: str
     page: Path
-    lengths_s: Sequence[int] = LENGTHS_S
 
 
 def answers(row: str, session: VideoSession, items: Sequence[Item], method: Any) -> Lines:
@@ -103,11 +101,7 @@ def ask(measurement: Measurement, arguments: argparse.Namespace) -> Path:
             | {"commit": running_commit(), "machine": machine()},
         )
     items = [item for item in dataset.items("test") if item.kind in KINDS]
-    by_video = {
-        video: about
-        for video, about in grouped(items, lambda item: item.video).items()
-        if dataset.script(video).seconds in measurement.lengths_s
-    }
+    by_video = grouped(items, lambda item: item.video)
     for video in [*by_video][: arguments.videos]:
         if video not in done:
             with torch.inference_mode():

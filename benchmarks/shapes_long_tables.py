@@ -17,8 +17,6 @@ from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
 
 DATA = ROOT / "docs" / "data"
 SUFFIX = ".jsonl.xz"
-ALL_TOKENS = "all tokens"
-"""The row without compression."""
 AT_LEAST = (1, 4)
 """Of recall: so many of the tokens that show the card are kept."""
 
@@ -128,12 +126,8 @@ def recall_by_depth(one: Measured) -> list[str]:
 
 
 def answers_by_length(one: Measured) -> list[str]:
-    """Rows by rule, columns by length."""
-    return compared(one, _by(one.items, lambda item: _minutes(item.video)))
-
-
-def compared(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
-    """Rows by rule: tokens read, correct answers by group and in all, difference from the base."""
+    """Rows by rule: tokens read, correct answers by length and in all, difference from the base."""
+    groups = _by(one.items, lambda item: _minutes(item.video))
     made = head("rule", "tokens", *groups, "all", f"difference from {one.base}")
     for row in one.right:
         tokens = sum(one.tokens[row].values()) / len(one.tokens[row])
@@ -145,18 +139,13 @@ def compared(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
 
 def answers_by_kind(one: Measured) -> list[str]:
     """Rows by rule, columns by kind of question."""
-    return _answers(one, by_kind(one))
+    return _answers(one, _by(one.items, lambda item: item.kind))
 
 
 def answers_by_depth(one: Measured) -> list[str]:
     """Rows by rule, columns by depth; questions about the needle alone."""
     about = [item for item in one.items if item.kind.startswith("needle")]
     return _answers(one, _by(about, lambda item: _depth(item.video)))
-
-
-def by_kind(one: Measured) -> dict[str, list[Item]]:
-    """The questions by their kind."""
-    return _by(one.items, lambda item: item.kind)
 
 
 def _answers(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
@@ -174,14 +163,9 @@ def footer(one: Measured) -> str:
         f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
         f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
         f"{header['edition']}; budget {header['budget']} visual tokens, 16 tokens per frame, "
-        f"float32.{_all(one)} "
+        "float32. No row reads all tokens of the video. "
         f"{header['machine']}, commit {header['commit']}."
     )
-
-
-def _all(one: Measured) -> str:
-    """What the reader should compare with, where no row is uncompressed."""
-    return "" if ALL_TOKENS in one.right else " No row reads all tokens of the video."
 
 
 def _by(ones: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:

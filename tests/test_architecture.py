@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,15 @@ def module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def named(tree: ast.Module, package: str) -> Iterator[str]:
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Of a file's syntax tree: parsed once, since most tests here read all files."""
+    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def named(path: Path, package: str) -> Iterator[str]:
     """Every dotted name that a file of a package imports, or has as a string."""
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +94,7 @@ def import_graph(root: Path, package: str) -> Graph:
     graph = {}
     for module, path in paths.items():
         within = module if path.stem == "__init__" else module.rpartition(".")[0]
-        names = named(ast.parse(path.read_text(encoding="utf-8")), within)
+        names = named(path, within)
         graph[module] = {found for n in names if (found := module_of(n))} - {module}
     return graph
 
@@ -145,7 +152,7 @@ def test_plugins_know_nothing_of_the_command_line() -> None:
     files = [*SRC.parent.glob("plugins/*/dycoke_*/*.py")]
     assert files
     for file in files:
-        names = {*named(ast.parse(file.read_text(encoding="utf-8")), file.parent.name)}
+        names = {*named(file, file.parent.name)}
         assert not {n for n in names if f"{n}.".startswith(f"{PACKAGE}.cli.")}, file
 
 
@@ -175,10 +182,14 @@ def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
 WRITERS = ("rich.console.Console", "rich.get_console", "rich.live", "rich.print", "rich.progress")
 
 
-def imported(module: str) -> set[str]:
+def file_of(module: str) -> Path:
     path = SRC.joinpath(*module.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return {*named(ast.parse(path.read_text(encoding="utf-8")), module)}
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def imported(module: str) -> set[str]:
+    return {*named(file_of(module), module)}
 
 
 def test_commands_lay_out_tables_and_render_alone_writes_them(whole: Graph) -> None:
@@ -212,9 +223,7 @@ def test_no_module_takes_the_place_of_a_public_name() -> None:
 def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Graph) -> None:
     """They take seconds: torchvision, and what torch and transformers have them for."""
     for module in whole:
-        path = SRC.joinpath(*module.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(file_of(module)):
             names = [alias.name for alias in getattr(node, "names", ()) if hasattr(alias, "asname")]
             tops = {name.partition(".")[0] for name in [getattr(node, "module", "") or "", *names]}
             assert not tops & {"torchvision", "scipy", "sympy", "pandas", "sklearn"}, module
@@ -238,9 +247,7 @@ def test_a_parameter_of_a_method_is_named_in_its_file_alone(whole: Graph) -> Non
     for module in whole:
         package = module.removeprefix(f"{PACKAGE}.")
         if layer(f"{module}.") in ("batch", "cli", "evaluation", "models"):
-            path = SRC.joinpath(*module.split("."))
-            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes(file_of(module)):
                 named = {getattr(node, of, None) for of in ("id", "arg", "attr", "value")}
                 found |= {(package, name) for name in parameters if name in named}
     assert found == PARAMETERS_NAMED

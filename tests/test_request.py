@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_type_hints
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.compression.eviction import CacheLimit
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
@@ -182,13 +181,9 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
     """Where and how fast it runs; what a model is loaded with is in its identity."""
     assert set(Request.__dataclass_fields__) == {
         "model", "loading", "sampling", "method", "generation", "subtitles", "limits", "tuned",
-        "guard", "cautions", "max_tokens", "cache_limit",
+        "guard", "cautions", "max_tokens",
     }  # fmt: skip
-    limited = (
-        {"max_tokens": 100}, {"cache_limit": CacheLimit(100)},
-        {"cache_limit": CacheLimit(100, "recent")},
-    )  # fmt: skip
-    assert len({replace(PLAN, **one).key(JOB, ASKED) for one in ({}, *limited)}) == 4
+    assert replace(PLAN, max_tokens=100).key(JOB, ASKED) != PLAN.key(JOB, ASKED)
     same = replace(PLAN, loading=LoadOptions(device="cpu"), batch_size=3, cache=True)
     assert same.key(JOB, ASKED) == PLAN.key(JOB, ASKED)
 

@@ -38,6 +38,7 @@ class Footage:
         sampling: frames that are read; None is that of the request.
         shown_as: name for errors and warnings; None is the source, escaped.
         edit: changes the clip once it is read.
+        stamp: differs once the file is overwritten, where its video may stay in memory.
     """
 
     source: Source | Rendered
@@ -48,6 +49,7 @@ class Footage:
     sampling: Sampling | None = None
     shown_as: str | None = None
     edit: Callable[[Clip], Clip] | None = None
+    stamp: Hashable = None
 
     @property
     def path(self) -> str:
@@ -91,7 +93,7 @@ class Ask:
             return None
         request = self.request
         # Of a video that is read in windows, only what the method keeps is left.
-        left = (request.method, request.max_tokens) if request.is_in_windows else None
+        left = None if request.max_tokens is None else (request.method, request.max_tokens)
         return self.videos, request.sampling, left
 
     def sampling_of(self, video: Footage) -> Sampling:

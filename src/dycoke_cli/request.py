@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.registry import identity
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.explaining import explain
@@ -44,7 +43,6 @@ class Request:
         guard: budgets that are tried until the answer is certain; None generates once.
         cautions: warnings about the tuning and the guard.
         max_tokens: see `compression.pool.TokenBudget`.
-        cache_limit: of the KV cache of a video that is read in windows.
     """
 
     model: str
@@ -58,7 +56,6 @@ class Request:
     guard: Guard | None = field(default=None, kw_only=True)
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
     max_tokens: int | None = field(default=None, kw_only=True)
-    cache_limit: CacheLimit = field(default=NO_LIMIT, kw_only=True)
 
     def key_parts(self) -> dict[str, Any]:
         """Part of an answer's key that this request determines (all but the model)."""
@@ -68,7 +65,6 @@ class Request:
             "generation": key_part(self.generation),
             **({} if self.guard is None else {"guard": self.guard.key_part()}),
             **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
-            **key_part(self.cache_limit),
         }
 
     def noted(self, answer: Answer) -> Answer:
@@ -78,14 +74,9 @@ class Request:
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
     @property
-    def is_in_windows(self) -> bool:
-        """Whether a limit asks that a video is read in windows."""
-        return self.max_tokens is not None or self.cache_limit.max_cached_tokens is not None
-
-    @property
     def is_local_only(self) -> bool:
         """Whether this process has to answer it: your server has no tuning, guards or windows."""
-        return self.tuned is not None or self.guard is not None or self.is_in_windows
+        return self.tuned is not None or self.guard is not None or self.max_tokens is not None
 
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the tuning and guard of this one."""

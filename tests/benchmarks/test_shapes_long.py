@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import capped_cache, shapes_long, window_sizes
+from benchmarks import shapes_long, window_sizes
 from benchmarks.long_answers import Measurement, export
 from benchmarks.page import ROOT
 from benchmarks.shapes_long import measured
@@ -130,7 +130,7 @@ def test_the_readme_has_the_figure_of_the_page() -> None:
     assert f"answer {more} more questions than 32 uniform frames (30 rendered videos" in readme
 
 
-MEASUREMENTS = [module.MEASUREMENT for module in (shapes_long, capped_cache, window_sizes)]
+MEASUREMENTS = [module.MEASUREMENT for module in (shapes_long, window_sizes)]
 
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.kind)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling, plan
 from dycoke_cli.video.decoded_clip import OpenClip
 from tests.cli.harness import CLIP, ROOT, run_here
-from tests.covering import EXTENDED, covered
+from tests.covering import EXTENDED
 from tests.documents import valid
 from tests.evaluation.miniatures import put
 
@@ -72,43 +71,6 @@ def test_a_budget_of_tokens_is_kept(method: str) -> None:
     assert tokens["visual_kept"] == windows["max_tokens"] == 300 < windows["visual_kept"]
     assert windows["visual_kept"] == tokens["visual"] or method != "none"
     assert document["seconds"]["total"] > document["seconds"]["vision"] > 0
-
-
-@pytest.mark.parametrize(
-    ("method", "evict"),
-    covered(product(("none", "dycoke --no-kv-prune", "evs"), ("tar-van", "uniform")), together=1),
-)
-def test_a_cache_is_capped(method: str, evict: str) -> None:
-    flags = ["--max-cached-tokens", "320", "--evict", evict, "--method", *method.split()]
-    run = run_here(*LONG, "--end", "10", *flags)
-    assert run.code == 0, run.err
-    document = valid(run.object, "answer", "answer")
-    windows, tokens, seconds = (document[key] for key in ("windows", "tokens", "seconds"))
-    assert (windows["max_tokens"], windows["evict"]) == (320, evict)
-    assert 240 <= tokens["visual_kept"] <= 320 < windows["visual_kept"]
-    assert windows["visual_kept"] == tokens["visual"] or method != "none"
-    assert seconds["total"] >= seconds["first_token"] > seconds["vision"] + seconds["prefill"]
-    assert document["flops"]["prefill"] > tokens["visual_kept"] ** 2
-
-
-def test_a_capped_cache_in_the_panel() -> None:
-    flags = ("--max-cached-tokens", "320", "--method", "none", "--max-frames", "100", "--stats")
-    run = run_here(*LONG[:-1], *flags)
-    assert run.code == 0, run.err
-    assert re.search(r"1,600 from 100 frames → 1,600 read → \d{3} left \(tar-van, ≤ 320\)", run.err)
-
-
-def test_questions_about_a_capped_cache_are_answered_as_alone() -> None:
-    flags = ("--max-cached-tokens", "320", "--max-frames", "64")
-    second = "How many objects are there?"
-    run = run_here(*LONG, *flags, "-q", second)
-    alone = run_here("ask", LONG[1], second, *LONG[3:], *flags)
-    assert (run.code, alone.code) == (0, 0), run.err
-    first, later = run.objects
-    assert (later["answer"], later["tokens"]) == (alone.object["answer"], alone.object["tokens"])
-    assert later["seconds"]["vision"] == 0 < first["seconds"]["vision"]
-    typed = run_here(*LONG[:-3], "--json", *flags, "--yes-no")
-    assert set(typed.object["probabilities"]) == {"yes", "no"}
 
 
 def test_rate_frames_and_tokens_are_limited_at_once() -> None:
@@ -248,28 +210,6 @@ def test_what_windows_cannot_do_is_refused(flags: list[str], error: str) -> None
     assert (run.code, run.out) == (2, "")
     assert re.search(error, run.err)
     assert len(run.err.strip().splitlines()) <= 3
-
-
-@pytest.mark.parametrize(
-    ("flags", "error"),
-    [
-        (["--method", "flashvid"], "and --max-cached-tokens reads it in windows"),
-        (["--compare"], "--compare asks about all tokens"),
-        (["--estimate"], "--estimate can't count what --max-cached-tokens keeps"),
-        (["--fit", "8GB"], "leave out --max-cached-tokens"),
-        (["--max-tokens", "9"], "--max-cached-tokens while it does; drop one"),
-        (["--server", "http://localhost:1"], "--max-cached-tokens is for a model on this machine"),
-        (["--method", "dycoke", "--kv-prune"], "add --no-kv-prune"),
-        (["--method", "dycoke-plus", "--proportional", "--no-kv-prune"], "drop it"),
-    ],
-)
-def test_what_a_capped_cache_cannot_do_is_refused(flags: list[str], error: str) -> None:
-    run = run_here("ask", CLIP, "What?", "--max-cached-tokens", "100", *flags)
-    assert (run.code, run.out) == (2, "")
-    assert re.search(error, run.err)
-    alone = run_here("ask", CLIP, "What?", "--evict", "recent")
-    assert alone.code == 2
-    assert "--evict is for --max-cached-tokens" in alone.err
 
 
 def test_several_videos_are_refused() -> None:

@@ -118,35 +118,21 @@ class Subtitles:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows that a video was read in, one by one, and what was left of their tokens."""
+    """The windows that a video was read in, one by one, and the pool of the tokens they kept."""
 
     count: Annotated[Count, Doc("Windows.")]
     frames: Annotated[int, Doc("Frames per window; the last one may have fewer.", minimum=1)]
     visual_kept: Annotated[
         Count,
-        Doc(
-            "Visual tokens that the windows kept, which with `evict` the language model read; of "
-            "these, `tokens.visual_kept` were left."
-        ),
+        Doc("Visual tokens that the windows kept; of these, the pool keeps `tokens.visual_kept`."),
     ]
     max_tokens: Annotated[
-        Count,
-        Doc(
-            "Most visual tokens that are left: --max-tokens, what fits the model's context, or "
-            "--max-cached-tokens."
-        ),
+        Count, Doc("Cap of the pool: --max-tokens, or what fits the model's context.")
     ]
     positions: Annotated[
         Literal["kept", "renumbered"],
         Doc("Of the tokens that are read: those of the whole video, or contiguous ones."),
     ]
-    evict: Annotated[
-        str | Absent,
-        Doc(
-            "With --max-cached-tokens: the rule by which the KV cache evicts; `tokens.visual_kept` "
-            "are left in each layer and KV head."
-        ),
-    ] = ABSENT
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,6 @@ class Attachment:
             self._method,
             module.config,
             make_mask=self._own_mask(inputs),
-            evicted=0 if before is None else before.evicted,
         )
         call.flat = self._flat
         self.recorder = None

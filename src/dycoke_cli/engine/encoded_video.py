@@ -108,7 +108,7 @@ class EncodedVideo:
         # first one.
         ids = self._ids(question, history)
         if self.windowed is not None:
-            self.windowed.check(method, trace=options.trace is not None)
+            self.windowed.check(method)
             return self.windowed.prompt(self.loaded, self.video, ids, options.max_new_tokens)
         text = ids.shape[1] - self.visual
         kept_of_others = sum(
@@ -201,8 +201,6 @@ class EncodedVideo:
 
     def prefix_for(self, method: BoundMethod) -> PrefixCache | None:
         """What was prefilled of the video; None where a method wants that off the device."""
-        if self.windowed is not None and self.windowed.prefix is not None:
-            return self.windowed.prefix
         # A prefix stays on the device, whose memory dp_cache host and discard are to spare.
         pruning = method.decode_pruning
         return None if pruning is not None and pruning.dp_cache != "device" else self._prefix

@@ -80,16 +80,11 @@ def make_answer(
     # A method has one of the two at most (`check_decoder`); both say from which layer on.
     in_layers = method.inside or pruning
     text_config = loaded.model.get_decoder().config
-    below = in_layers.layer if in_layers else text_config.num_hidden_layers
     sizes = Sizes.of(loaded.model.config)
     decode = generated.seconds["decode"]
     # The watch started when the question was asked, after the frames had been decoded; those that
-    # were read in windows had been encoded, too, and with a capped KV cache prefilled.
-    prefilled, capped = seconds.get("prefill", 0.0), None
-    before = seconds["video_decode"] + prefilled
-    if windows is not ABSENT:
-        before += seconds["vision"]
-        capped = None if windows.evict is ABSENT else windows.visual_kept
+    # were read in windows had been encoded, too.
+    before = seconds["video_decode"] + (0.0 if windows is ABSENT else seconds["vision"])
     warnings = [*_input_warnings(loaded, clips), *session_warnings]
     contiguous = method.renumbers if windows is ABSENT else windows.positions == "renumbered"
     renumbers = contiguous if loaded.family.counts_tokens else None
@@ -145,21 +140,16 @@ def make_answer(
             mlp=sizes.mlp,
             text=prompt_tokens - shown,
             visual=shown,
-            # A capped KV cache: all layers read all tokens, and a step attends to those left.
-            visual_kept=stats.visual_kept if capped is None else capped,
-            visual_last=stats.visual_last if capped is None else capped,
+            visual_kept=stats.visual_kept,
+            visual_last=stats.visual_last,
             visual_active=stats.mean_active,
-            prune_layer=below if capped is None else 0,
+            prune_layer=in_layers.layer if in_layers else text_config.num_hidden_layers,
             generated=len(generated.tokens) + generated.scored,
         ),
         seconds=Seconds(
             **seconds
             | generated.seconds
-            | {
-                "prefill": prefilled + generated.seconds["prefill"],
-                "first_token": before + generated.seconds["first_token"],
-                "total": before + total,
-            }
+            | {"first_token": before + generated.seconds["first_token"], "total": before + total}
         ),
         tokens_per_second=steps / decode if steps and decode > 0 else None,
         bytes=Bytes(

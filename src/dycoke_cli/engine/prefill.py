@@ -33,7 +33,6 @@ def shorten(
     config: Any,
     *,
     make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
-    evicted: int = 0,
 ) -> tuple[dict[str, Any], Call]:
     """Drop what the method doesn't keep from everything that has one value per token.
 
@@ -47,7 +46,6 @@ def shorten(
         config: of the text decoder.
         make_mask: makes the decoder's attention mask from its other arguments and the tokens
             `[B, R]` that are read; None where the decoder makes its own from the padding.
-        evicted: tokens that were read before, and count in contiguous positions.
 
     Returns:
         The arguments of the shortened prefill, and what its decoding steps need. Sequences that
@@ -72,10 +70,7 @@ def shorten(
     if any(paddings):
         keep = torch.arange(length) >= torch.tensor(paddings)[:, None]
         keep = keep.to(embeds.device)
-    given = kwargs.get("position_ids")
-    positions, upcoming = positions_at(
-        given, stays, at.to(embeds.device), keep, contiguous=method.renumbers, before=evicted
-    )
+    positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
 
     sequences = [
         _sequence(padding, visual, layout, chosen, method)
@@ -196,34 +191,24 @@ def tokens_to_read(
     return tokens, visual
 
 
-def positions_at(
-    positions: torch.Tensor | None,
+def _positions(
+    kwargs: dict[str, Any],
     stays: torch.Tensor,
     at: torch.Tensor,
     keep: torch.Tensor | None,
-    *,
-    contiguous: bool,
-    before: int = 0,
+    method: BoundMethod,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions `[..., B, R]` of the shortened prompts, and `[..., B, 1]` of the next tokens.
-
-    Args:
-        positions: `[..., B, S]`, int64, of whole prompts; None where they count tokens.
-        stays: `[B, S]`, bool: false in the padding.
-        at: `[B, R]`, int64: the tokens that are read.
-        keep: `[B, R]`, bool: false in the padding of shortened prompts; None without padding.
-        contiguous: whether positions close the gaps.
-        before: tokens that were read before.
-    """
+    """Positions `[..., B, R]` of the shortened prompts, and `[..., B, 1]` of the next tokens."""
     batch, length = at.shape
+    positions = kwargs.get("position_ids")
     if positions is None:  # as generate() makes them: padding doesn't count
         positions = (stays.long().cumsum(-1) - 1).clamp(min=0).to(at.device)
     positions = positions.expand(*positions.shape[:-2], batch, stays.shape[1])
     # What the positions would be if the shortened prompt were all there is: padding doesn't count.
-    numbers = torch.arange(before, before + length, device=at.device).expand(batch, length)
+    numbers = torch.arange(length, device=at.device).expand(batch, length)
     if keep is not None:
         numbers = (numbers - (~keep).sum(-1, keepdim=True)).clamp(min=0)
-    if contiguous:
+    if method.renumbers:
         if positions.dim() != 2:
             raise UsageError("3-D rotary positions can't be renumbered; use positions kept")
         return numbers, numbers[:, -1:] + 1

@@ -29,7 +29,6 @@ class Shortened:
         visual: V, visual tokens of the whole prompt.
         length: S, tokens of the whole prompt.
         cap: visual tokens that it may have at most.
-        evicted: visual tokens that were read before and that a capped KV cache has evicted.
     """
 
     layout: Layout
@@ -39,7 +38,6 @@ class Shortened:
     visual: int
     length: int
     cap: int
-    evicted: int = 0
 
     @property
     def selection(self) -> Selection:

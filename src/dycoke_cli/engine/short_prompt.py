@@ -8,9 +8,8 @@ same arguments of the text decoder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -25,97 +24,56 @@ from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.prompts.video_prompt import VideoPrompt, extra_inputs
 
 
-@dataclass(frozen=True)
-class WholePrompt:
-    """The S tokens of a prompt about a whole video, of which parts are read.
-
-    Args:
-        ids: `[1, S]`, int64.
-        layout: where its visual tokens are.
-        positions: `[..., 1, S]`, int64; None of a family that counts tokens.
-        placeholders: `[1, S]`, bool.
-        types: `[1, S]`: which tokens are visual, where the model is told; or None.
-    """
-
-    ids: torch.Tensor
-    layout: Layout
-    positions: torch.Tensor | None
-    placeholders: torch.Tensor
-    types: torch.Tensor | None
-
-    @classmethod
-    def of(cls, model: Any, family: Family, video: VideoPrompt, ids: torch.Tensor) -> Self:
-        """That of a question.
-
-        Args:
-            model: a stock model.
-            family: its layout.
-            video: the whole video, without pixels.
-            ids: `[1, S]`, int64: the whole prompt.
-        """
-        inputs = extra_inputs([video], ids, family.rope)
-        positions = whole_positions(model, ids, inputs) if family.rope else None
-        types = inputs.get(TYPES)
-        [layout] = family.layouts(
-            model.config,
-            ids[0],
-            None if positions is None else positions[:, 0],
-            None if types is None else types[0],
-            [video.placeholders],
-            video.frames,
-        )
-        placeholders = family.placeholders(model.config, ids, inputs)
-        # Positions are known, and what they are made from describes the whole prompt.
-        return cls(ids, layout, positions, placeholders, None if family.rope else types)
-
-    def part(self, at: torch.Tensor, video: Encoded, shortened: Shortened | None = None) -> Prompt:
-        """The prompt of some of the tokens.
-
-        Args:
-            at: `[R]`, int64: which, in reading order.
-            video: an embedding for each placeholder among them.
-            shortened: what it doesn't tell of the whole.
-        """
-        kinds = {} if self.types is None else {TYPES: self.types[:, at]}
-        return Prompt(self.ids[:, at], kinds, self.placeholders[:, at], (video,), shortened)
-
-
 def short_prompt(
-    whole: WholePrompt,
-    visual: int,
+    model: Any,
+    family: Family,
+    video: VideoPrompt,
+    ids: torch.Tensor,
     tokens: PooledTokens,
     tail: Encoded,
     cap: int,
     *,
     contiguous: bool = False,
-    evicted: int = 0,
 ) -> Prompt:
     """The prompt of a question with those visual tokens alone that are read.
 
     Args:
-        whole: the prompt with all of them.
-        visual: V, tokens of the video.
+        model: a stock model.
+        family: its layout.
+        video: the whole video, without pixels.
+        ids: `[1, S]`, int64: the whole prompt.
         tokens: that are read.
         tail: what stands behind the last frame.
         cap: see `Shortened`.
         contiguous: whether positions close the gaps; they must count tokens then.
-        evicted: see `Shortened`.
     """
-    layout, positions, kept = whole.layout, whole.positions, tokens.kept
-    at, places = tokens_to_read(torch.ones_like(whole.ids[0], dtype=torch.bool), layout, kept)
-    # The question is behind all that was read, also what is no longer there.
-    counted = torch.arange(len(at)) + evicted if contiguous else at
+    config = model.config
+    inputs = extra_inputs([video], ids, family.rope)
+    positions = whole_positions(model, ids, inputs) if family.rope else None
+    types = inputs.get(TYPES)
+    [layout] = family.layouts(
+        config,
+        ids[0],
+        None if positions is None else positions[:, 0],
+        None if types is None else types[0],
+        [video.placeholders],
+        video.frames,
+    )
+    at, places = tokens_to_read(torch.ones_like(ids[0], dtype=torch.bool), layout, tokens.kept)
+    counted = torch.arange(len(at)) if contiguous else at
     shortened = Shortened(
-        layout=Layout(places, layout.frame[kept], layout.position[kept]),
-        kept=kept,
+        layout=Layout(places, layout.frame[tokens.kept], layout.position[tokens.kept]),
+        kept=tokens.kept,
         counts=tokens.counts,
         positions=counted[None] if positions is None else positions[..., at.to(positions.device)],
-        visual=visual,
-        length=whole.ids.shape[1],
+        visual=video.visual,
+        length=ids.shape[1],
         cap=cap,
-        evicted=evicted,
     )
-    return whole.part(at, _with_tail(tokens, tail), shortened)
+    # Positions are known, and what they are made from describes the whole prompt.
+    kinds = {} if family.rope or types is None else {TYPES: types[:, at]}
+    placeholders = family.placeholders(config, ids, inputs)[:, at]
+    return Prompt(ids[:, at], kinds, placeholders, (_with_tail(tokens, tail),), shortened)
 
 
 @torch.inference_mode()

@@ -61,40 +61,6 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
         )
 
 
-def check_capped(model: Any, method: BoundMethod) -> None:
-    """Check that a model can read a video into a capped KV cache.
-
-    Args:
-        model: a stock model.
-        method: that selects what it reads.
-
-    Raises:
-        UsageError: decode pruning, a number that is added to attention logits, layers that don't
-            keep every token, or a mask that isn't just causal.
-    """
-    decoder = model.get_decoder()
-    if method.decode_pruning is not None:
-        raise UsageError(
-            f"max_cached_tokens leaves nothing for the KV pruning of {method.name} to choose from; "
-            "add --no-kv-prune"
-        )
-    if method.adds_bias:
-        raise UsageError(
-            "proportional attention isn't supported with max_cached_tokens, which has other tokens "
-            "in each KV head; drop it"
-        )
-    if others := other_caches(decoder.config):
-        raise UsageError(
-            f"max_cached_tokens needs layers that keep every token, and this model has others "
-            f"({', '.join(others)}); use --max-tokens"
-        )
-    if makes_own_masks(model) or "flex" in attention_implementation(decoder):
-        raise UsageError(
-            "max_cached_tokens isn't supported with a model that reads its prompt whole (frames "
-            "that see each other, or flex_attention); use --max-tokens"
-        )
-
-
 def _check_bias(decoder: Any, method: BoundMethod) -> None:
     """Check what a method adds to attention logits, which is one number per token for all layers.
 

@@ -1,8 +1,7 @@
 """A video that is read in windows: each is encoded, selected from and forgotten, one by one.
 
 So the memory that a video takes doesn't grow with its length. What the windows keep goes into a
-pool with a cap (`compression/pool.py`), or is read at once into a KV cache with a cap
-(`capped_cache`); what is left there is all that is known of the video.
+pool with a cap (`compression/pool.py`), which is all that is known of the video then.
 """
 
 from __future__ import annotations
@@ -17,18 +16,15 @@ from typing import Any, Literal
 import torch
 
 from dycoke_cli.answer.answer import Windows as ReportedWindows
-from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit, Rule
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.registry import described
-from dycoke_cli.engine.capped_cache import CappedPrefill, CappedPrefix
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.prompt_batch import Prompt, Shortened
 from dycoke_cli.engine.read_window import ReadWindow, read_window
-from dycoke_cli.engine.short_prompt import WholePrompt, short_prompt
+from dycoke_cli.engine.short_prompt import short_prompt
 from dycoke_cli.engine.unfinished_video import ReadSoFar, UnfinishedVideo
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
@@ -44,7 +40,7 @@ class WindowedVideo:
     """What is left of a video that was read in windows.
 
     Args:
-        tokens: that windows kept and the pool has, or as many as the capped KV cache has.
+        tokens: that windows kept and the pool has.
         tail: what stands behind the last frame.
         method: that selected.
         count: windows.
@@ -52,9 +48,7 @@ class WindowedVideo:
         kept: visual tokens that all windows kept, before the pool.
         max_tokens: visual tokens that a prompt may have at most; None for as many as fit.
         contiguous: whether the positions of the tokens that are read close the gaps.
-        seconds: reading and encoding, by keys of `result.Seconds`; prefill of a capped KV cache.
-        evict: rule of the capped KV cache; None without one.
-        prefix: what a capped KV cache has of the video; None where nothing was evicted.
+        seconds: reading and encoding, by keys of `result.Seconds`.
         warnings: one sentence each.
         unfinished: what an interrupted run would go on from; None without it.
     """
@@ -68,27 +62,16 @@ class WindowedVideo:
     max_tokens: int | None
     contiguous: bool
     seconds: dict[str, float]
-    evict: Rule | None = None
-    prefix: CappedPrefix | None = None
     warnings: tuple[str, ...] = ()
     unfinished: UnfinishedVideo | None = None
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
-    def check(self, method: BoundMethod, *, trace: bool = False) -> None:
+    def check(self, method: BoundMethod) -> None:
         """Check that a question is asked by the method that selected.
 
-        Args:
-            method: of the question.
-            trace: whether it is traced what the answer attends to.
-
         Raises:
-            UsageError: it isn't; or a trace of a capped KV cache.
+            UsageError: it isn't.
         """
-        if trace and self.prefix is not None:
-            raise UsageError(
-                "a trace isn't supported with max_cached_tokens, which has other tokens in each KV "
-                "head; use --max-tokens"
-            )
         if method.method != self.method.method:
             raise UsageError(
                 f"this video was read in windows, by the method {self.method.name}, and its frames "
@@ -110,25 +93,20 @@ class WindowedVideo:
             UsageError: the text alone is longer than the model's context.
         """
         room = room_for_video(loaded.context_length, ids.shape[1] - video.visual, max_new_tokens)
-        cap, evicted = min(room, self.max_tokens or room), 0
-        if self.prefix is not None:
-            self.prefix.check(ids)
-            evicted = self.kept - len(self.tokens)
-            cap = max(cap, len(self.tokens))  # the cache isn't thinned
+        cap = min(room, self.max_tokens or room)
 
         def make() -> Prompt:
             if cap not in self._at_most:
                 self._at_most[cap] = self.tokens.at_most(cap, video.tokens_per_frame)
-            whole = WholePrompt.of(loaded.model, loaded.family, video, ids)
-            tokens = self._at_most[cap]
             return short_prompt(
-                whole,
-                video.visual,
-                tokens,
+                loaded.model,
+                loaded.family,
+                video,
+                ids,
+                self._at_most[cap],
                 self.tail,
                 cap,
                 contiguous=self.contiguous,
-                evicted=evicted,
             )
 
         return make
@@ -141,8 +119,7 @@ class WindowedVideo:
     def reported(self, shortened: Shortened) -> ReportedWindows:
         """As an answer reports it."""
         positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
-        evict = self.evict or ABSENT
-        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions, evict)
+        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions)
 
 
 def read_windows(
@@ -153,7 +130,6 @@ def read_windows(
     size: int,
     *,
     max_tokens: int | None = None,
-    cache_limit: CacheLimit = NO_LIMIT,
     max_new_tokens: int = 1,
     contiguous: bool = False,
     cache: VisualCache | None = None,
@@ -170,7 +146,6 @@ def read_windows(
         windows: the frames.
         size: frames per window; the last one may have fewer.
         max_tokens: visual tokens that are kept at most; None for as many as the model's context.
-        cache_limit: of the KV cache that the language model reads all windows into, instead.
         max_new_tokens: of an answer.
         contiguous: whether positions close the gaps, of a method that has no parameter for them.
         cache: of encoded windows on disk, or None.
@@ -179,14 +154,13 @@ def read_windows(
         on_resume: called with the number of windows that an interrupted run has read.
 
     Raises:
-        UsageError: the model's processor needs the whole video, or an answer leaves no room for it;
-            or see `CappedPrefill`.
+        UsageError: the model's processor needs the whole video, or an answer leaves no room for it.
         OutOfMemoryError: with the flag that helps.
     """
     if loaded.family.stock_inputs:
         raise UsageError(
             f"{loaded.name} can't be shown a video in windows: its processor reads all frames at "
-            "once; use fewer --frames, without --max-tokens or --max-cached-tokens"
+            "once; use fewer --frames, without --max-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
     with faults_of(loaded), memory_faults(Stage(), method, loaded.model):
@@ -195,14 +169,10 @@ def read_windows(
         # Any question is longer, so that no video is read for which there is no room.
         text = whole.input_ids("").shape[1] - whole.visual
         room_for_video(loaded.context_length, text, max_new_tokens)
-        contiguous = contiguous or method.renumbers
-        most, capped = max_tokens or cache_limit.max_cached_tokens, None
-        if cache_limit.max_cached_tokens is not None:
-            capped = CappedPrefill(loaded, method, whole, cache_limit, contiguous=contiguous)
-        cap = min(loaded.context_length, most or loaded.context_length)
-        pool = capped or Pool(cap, per_frame)
+        cap = min(loaded.context_length, max_tokens or loaded.context_length)
+        pool = Pool(cap, per_frame)
         unfinished = read = None
-        if file is not None and loaded.identity and capped is None:
+        if file is not None and loaded.identity:
             about = _what_decides(loaded, method, planned, size, cap)
             unfinished = UnfinishedVideo({"file": file, **about})
             read = unfinished.get(loaded.input_device)
@@ -230,9 +200,6 @@ def read_windows(
             encoding += done.seconds + time.perf_counter() - started
     problem = None if unfinished is None else unfinished.problem
     waiting = time.perf_counter() - began - encoding
-    seconds = {"video_decode": waiting, "vision": encoding}
-    if capped is not None:
-        seconds |= {"vision": encoding - capped.seconds, "prefill": capped.seconds}
     return WindowedVideo(
         tokens=pool.tokens(),
         tail=tail,
@@ -240,11 +207,9 @@ def read_windows(
         count=count,
         size=size,
         kept=kept,
-        max_tokens=most,
-        contiguous=contiguous,
-        seconds=seconds,
-        evict=cache_limit.evict,
-        prefix=None if capped is None else capped.prefix,
+        max_tokens=max_tokens,
+        contiguous=contiguous or method.renumbers,
+        seconds={"video_decode": waiting, "vision": encoding},
         warnings=tuple(sentence for sentence in (warning, problem) if sentence),
         unfinished=unfinished,
     )

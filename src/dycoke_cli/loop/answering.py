@@ -18,7 +18,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
-from dycoke_cli.loop.pending import CancelledError, Pending
+from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
 
 if TYPE_CHECKING:
     from dycoke_cli.loop.engine import Engine
@@ -83,7 +83,7 @@ def _ask(engine: Engine, batch: Sequence[Pending]) -> None:
 
     def on_progress(stage: str, done: int, total: int) -> None:  # called at every token
         if all(one.is_cancelled for one in batch):
-            raise CancelledError("nobody waits for the answer")
+            raise CancelledError(FORGOTTEN)
         for one in batch:
             one.send(Progress(stage, done, total))
 

@@ -16,19 +16,29 @@ import gc
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Note, Progress, Warn
+from dycoke_cli.ask import Ask, Failed, Progress, Warn
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.in_windows import reads_in_windows, windows_for
-from dycoke_cli.loop.pending import Client, Pending, Receive, Refuse, Video, Work
-from dycoke_cli.loop.reading import AHEAD_VIDEOS, ClosingError, Readers, Reading
+from dycoke_cli.loop.pending import (
+    FORGOTTEN,
+    CancelledError,
+    Client,
+    Pending,
+    Receive,
+    Refuse,
+    Video,
+    Work,
+)
+from dycoke_cli.loop.reading import ClosingError, Readers, Reading
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -66,7 +76,7 @@ class Counts(Protocol):
         """Show a value from now on."""
 
 
-class Engine:
+class Engine(Asker):
     """Answers questions with one model, batch by batch.
 
     Args:
@@ -118,12 +128,6 @@ class Engine:
         self._closing = False
         self.count("set", "model_loaded", float(loaded is not None))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # Asking
 
     def submit(
@@ -137,22 +141,7 @@ class Engine:
         decoded: bool = False,
         decoders: Sequence[Decoder] = (),
     ) -> list[Pending]:
-        """Read the videos of questions unless that is done, and answer when it is their turn.
-
-        Args:
-            asks: several about one video are known to be so before the first is answered.
-            client: who asks; None for somebody new.
-            on_event: called with each event, in the thread that answers or reads; None keeps them
-                for `Pending.events`.
-            streams: whether the text is sent as it is generated.
-            work: made of the video in place of an answer; its result is sent as `Done`.
-            refuse: gives the answer without the model, once the video is read.
-            decoded: whether frames are kept as they are decoded, to be shown.
-            decoders: to read with, one for each video.
-
-        Raises:
-            UsageError: the model doesn't support what is asked for, as far as that is known.
-        """
+        """See `Asker.submit`."""
         client = client or Client()
         for ask in asks:
             if self._loaded is None and self._unloaded is not None:
@@ -170,43 +159,6 @@ class Engine:
                 self._turns.append(client)
             self._changed.notify_all()
         return pendings
-
-    def answers(
-        self,
-        groups: Iterable[Sequence[Ask]],
-        stopping: Callable[[], bool] = lambda: False,
-        on_load: Callable[[], None] = lambda: None,
-        on_note: Callable[[str], None] = lambda sentence: None,
-    ) -> Iterator[tuple[Ask, Answered | Failed]]:
-        """Answer many questions, in the order in which they are finished.
-
-        Args:
-            groups: questions about one video; drawn in another thread, as there is room.
-            stopping: whether only the answers under way are still wanted.
-            on_load: called once the model is loaded.
-            on_note: receives notes.
-
-        Raises:
-            Exception: drawing the questions failed, or the model can't be loaded.
-            UsageError: the model doesn't support the method of the engine's request.
-        """
-        run = _Run(self, groups, on_note)
-        try:
-            if self._thread is None:
-                self.load()
-                if not self._request.is_in_windows:
-                    self.bound(self._request.method)
-            on_load()
-            while not run.is_over:
-                if stopping():
-                    run.stop()
-                if run.done:
-                    yield run.done.popleft()
-                else:
-                    self.advance()
-            run.check()
-        finally:
-            run.stop()
 
     def call(self, work: Callable[[LoadedModel], T]) -> T:
         """Have a function called with the model, when it is its turn; wait for what it returns.
@@ -230,7 +182,7 @@ class Engine:
         return done.result()
 
     def holds(self, ask: Ask) -> bool:
-        """Whether the videos of a question are in memory, or on their way there."""
+        """See `Asker.holds`."""
         with self._changed:
             return (ask.read, False) in self._videos
 
@@ -269,8 +221,15 @@ class Engine:
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """The model; None while it isn't loaded."""
+        """See `Asker.loaded`."""
         return self._loaded
+
+    def begin_run(self) -> None:
+        """See `Asker.begin_run`."""
+        if self._thread is None:
+            self.load()
+            if self._request.max_tokens is None:
+                self.bound(self._request.method)
 
     def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
         """A method bound to the model.
@@ -297,7 +256,7 @@ class Engine:
         self._thread.start()
 
     def advance(self) -> None:
-        """Answer a batch, or wait a moment for whoever does."""
+        """See `Asker.advance`."""
         if self._thread is None:
             self.step(_POLL_S)
         else:
@@ -370,7 +329,7 @@ class Engine:
                 self._changed.notify_all()
 
     def free(self) -> bool:
-        """Free the videos that nobody asks about now; whether there were any."""
+        """See `Asker.free`."""
         with self._changed:
             unused = [key for key, video in self._videos.items() if not video.asked]
             for key in unused:
@@ -388,7 +347,7 @@ class Engine:
             getattr(self._counts, kind)(name, *values, **labels)
 
     def close(self) -> None:
-        """End what is under way, and all processes."""
+        """See `Asker.close`."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -489,7 +448,7 @@ class Engine:
         windows = windows_for(ask.request, reading.plans, check_whole, whole=whole)
         if windows is not None and unloaded is not None:
             unloaded.check_room(reading.plans[0], new)
-        if windows is not None and not ask.request.is_in_windows:
+        if windows is not None and ask.request.max_tokens is None:
             reading.warnings = (reads_in_windows(len(reading.plans[0].times_s), windows),)
             reading.send(Warn(*reading.warnings))
         return windows
@@ -612,23 +571,24 @@ class Engine:
         return min(self._most, self._fitting[group])
 
     def forget(self, pending: Pending) -> None:
-        """Take a question away: nobody waits for it, or it has ended."""
+        """See `Asker.forget`."""
         with self._changed:
             if pending in self._waiting:
                 self._waiting.remove(pending)
                 self._release(pending)
             self._changed.notify_all()
 
-    def leave(self, client: Client) -> int:
-        """Forget the questions of a client that wait; returns how many there were."""
+    def leave(self, client: Client) -> None:
+        """See `Asker.leave`."""
         with self._changed:
             left = [one for one in self._waiting if one.client is client]
             for pending in left:
                 self.forget(pending)
-        return len(left)
+        for pending in left:
+            pending.send(Failed(CancelledError(FORGOTTEN)))
 
     def videos_of(self, client: Client) -> int:
-        """Number of videos that questions of a client wait for."""
+        """See `Asker.videos_of`."""
         with self._changed:
             return len({one.video for one in self._waiting if one.client is client})
 
@@ -647,73 +607,3 @@ class Engine:
         for key in dict.fromkeys([*broken, *unused[: max(0, len(unused) - self._keep)]]):
             self._readers.release(self._videos.pop(key).reading)
         self.count("set", "videos_held", float(len(self._videos)))
-
-
-class _Run:
-    """Many questions of one client, drawn as there is room.
-
-    Attributes:
-        done: questions with their last events.
-    """
-
-    def __init__(
-        self, engine: Engine, groups: Iterable[Sequence[Ask]], on_note: Callable[[str], None]
-    ) -> None:
-        self.done: deque[tuple[Ask, Answered | Failed]] = deque()
-        self._engine, self._groups, self._on_note = engine, groups, on_note
-        self._client = Client(bulk=True)
-        self._open = 0
-        self._failure: BaseException | None = None
-        self._changed = threading.Condition()
-        self._stopped = False
-        threading.Thread(target=self._draw, name="drawing", daemon=True).start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        with self._changed:
-            return self._client.is_over and not self._open and not self.done
-
-    def check(self) -> None:
-        """Raise what went wrong while questions were drawn."""
-        if self._failure is not None:
-            raise self._failure
-
-    def stop(self) -> None:
-        """Draw no more, and forget what waits. Answers under way still come.
-
-        The thread isn't joined: it may be in a long read.
-        """
-        with self._changed:
-            self._stopped = self._client.is_over = True
-            self._changed.notify_all()
-        forgotten = self._engine.leave(self._client)
-        with self._changed:
-            self._open -= forgotten
-
-    def _draw(self) -> None:
-        try:
-            for asks in self._groups:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopped or self._has_room())
-                    if self._stopped:
-                        return
-                    self._open += len(asks)
-                    submit, client = self._engine.submit, self._client
-                    submit(*asks, client=client, on_event=self._receive, streams=False)
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._client.is_over = True
-
-    def _has_room(self) -> bool:
-        return self._engine.videos_of(self._client) < AHEAD_VIDEOS
-
-    def _receive(self, pending: Pending, event: Event) -> None:
-        if isinstance(event, Note):
-            self._on_note(event.text)
-        if isinstance(event, (Answered, Failed)):
-            self.done.append((pending.ask, event))
-            with self._changed:
-                self._open -= 1
-                self._changed.notify_all()

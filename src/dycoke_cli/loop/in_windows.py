@@ -1,7 +1,7 @@
 """Whether a video is read in windows, and reading it so while it is decoded.
 
-With `--max-tokens` and `--max-cached-tokens` it is; and where what a method keeps of all frames
-doesn't fit the model's context, so that it could only be refused otherwise.
+With `--max-tokens` it is; and where what a method keeps of all frames doesn't fit the model's
+context, so that it could only be refused otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
-from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
@@ -48,7 +47,7 @@ def windows_for(
     """
     check_windows(request, len(plans), whole=whole)
     why_not = _why_not(request, len(plans), whole=whole)
-    if not request.is_in_windows:
+    if request.max_tokens is None:
         try:
             for plan in plans:
                 check_whole(plan)
@@ -61,7 +60,7 @@ def windows_for(
 
 
 def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
-    """Check that a request with a limit can be answered from windows.
+    """Check that a request with `max_tokens` can be answered from windows.
 
     Args:
         request: how videos are asked about.
@@ -72,34 +71,27 @@ def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> 
         UsageError: it can't.
     """
     why_not = _why_not(request, videos, whole=whole)
-    if request.is_in_windows and why_not is not None:
+    if request.max_tokens is not None and why_not is not None:
         raise UsageError(why_not)
 
 
 def _why_not(request: Request, videos: int, *, whole: bool) -> str | None:
     """A sentence where a request can't be answered from windows."""
     method = request.method
-    capped = request.cache_limit.max_cached_tokens is not None
-    if capped and request.max_tokens is not None:
-        return (
-            "max_tokens thins a video before the language model reads it, max_cached_tokens while "
-            "it does; drop one"
-        )
-    limit = "max_cached_tokens" if capped else "max_tokens"
     if not is_windowed(type(method)):
         return (
-            f"the method {method.name} needs the whole video at once, and {limit} reads it in "
+            f"the method {method.name} needs the whole video at once, and max_tokens reads it in "
             f"windows; use one of --method {', '.join(windowed_methods())}"
         )
     if videos > 1:
-        return f"{limit} takes one video: leave it out, or name one"
+        return "max_tokens takes one video: leave it out, or name one"
     if whole:
         return (
-            f"--compare asks about all tokens, and of a video that {limit} reads in windows only "
+            "--compare asks about all tokens, and of a video that max_tokens reads in windows only "
             "some are left; drop one of them"
         )
     if request.guard is not None:
-        return f"--guard asks again with more tokens, and {limit} limits them; drop one of them"
+        return "--guard asks again with more tokens, and max_tokens limits them; drop one of them"
     return None
 
 
@@ -154,7 +146,6 @@ def encode_in_windows(
         planned,
         windows,
         max_tokens=request.max_tokens,
-        cache_limit=request.cache_limit,
         max_new_tokens=request.generation.max_new_tokens,
         cache=cache,
         file=None if plan.file is None else asdict(plan.file),
@@ -208,7 +199,6 @@ def _encoded(
     windows: Iterable[FrameWindow],
     *,
     max_tokens: int | None,
-    cache_limit: CacheLimit = NO_LIMIT,
     max_new_tokens: int,
     cache: VisualCache | None,
     file: dict[str, Any] | None = None,
@@ -230,7 +220,6 @@ def _encoded(
         windows,
         planned.window,
         max_tokens=max_tokens,
-        cache_limit=cache_limit,
         max_new_tokens=max_new_tokens,
         contiguous=positions == "renumbered",
         cache=cache,

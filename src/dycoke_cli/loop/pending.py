@@ -20,7 +20,7 @@ from dycoke_cli.video.frame_windows import ClosedError
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.engine.visual_cache import VisualCache
-    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.loop.asker import Asker
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
 
@@ -30,6 +30,9 @@ Refuse = Callable[[Ask, "Clip"], Answer]
 """Makes the answer to a question that the model isn't asked."""
 Receive = Callable[["Pending", Event], None]
 """Receives an event of a question."""
+
+
+FORGOTTEN = "nobody waits for the answer"
 
 
 class CancelledError(DycokeError):
@@ -108,7 +111,7 @@ class Video:
 
         def on_frames(done: int, total: int) -> None:
             if all(one.is_cancelled for one in self.asked):
-                raise CancelledError("nobody waits for the answer")
+                raise CancelledError(FORGOTTEN)
             self.send(Progress("vision", done, total))
 
         try:
@@ -174,7 +177,7 @@ class Pending:
 
     def __init__(
         self,
-        engine: Engine,
+        asker: Asker,
         ask: Ask,
         client: Client,
         receive: Receive | None,
@@ -189,7 +192,7 @@ class Pending:
         self.methods: Sequence[BoundMethod] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
         self.since_s = time.monotonic()
-        self._engine = engine
+        self._asker = asker
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._receive = receive
         self._group: Hashable = None
@@ -212,7 +215,7 @@ class Pending:
     def cancel(self) -> None:
         """Note that nobody waits for the answer; one under way ends at its next token."""
         self.is_cancelled = True
-        self._engine.forget(self)
+        self._asker.forget(self)
 
     def events(self) -> Iterator[Event]:
         """The events, to the last one.
@@ -223,7 +226,7 @@ class Pending:
         event: Event | None = None
         while not isinstance(event, (Answered, Done)):
             while self._events.empty():
-                self._engine.advance()
+                self._asker.advance()
             event = self._events.get()
             if isinstance(event, Failed):
                 raise event.error
@@ -232,7 +235,7 @@ class Pending:
     def wait(self) -> None:
         """Wait for the end, where the events go elsewhere."""
         while not (self.has_ended or self.is_cancelled):
-            self._engine.advance()
+            self._asker.advance()
 
     @property
     def is_ready(self) -> bool:

@@ -144,7 +144,7 @@ def _plan(
     # Bound here, so that keys have the defaults of the model: a default written out as a flag is
     # the same question. An unlisted family can be bound only once it is loaded.
     if traits.listed:
-        known = traits.before_windows if request.is_in_windows else traits
+        known = traits if request.max_tokens is None else traits.before_windows
         settled = replace(settled, method=bind(request.method, known).method)
     return Plan(settled, request.method, about, **more)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from dycoke_cli.video.kept_frames import Fit
 
 MAX_ATTEMPTS = 3
-AHEAD_VIDEOS = 64
-AHEAD_BYTES = 512 * 1024**2
+_MOST_VIDEOS = 64
+_MOST_BYTES = 512 * 1024**2
 _MOST_DECODERS = 8
 # A decoder takes about 100 MB before it has opened a video, and one of 4K some hundreds more.
 _BYTES_PER_DECODER = 512 * 1024**2
@@ -129,7 +129,7 @@ class Readers:
     """Threads that read videos, each with decoder processes.
 
     Args:
-        limits: for each video.
+        limits: usual ones, within which the prepared process reads.
         windows: whether the frames of an opened video are handed on in windows; raises for videos
             that can't be asked about.
         fit: resize of the model for a reading, as soon as that is known; None to keep frames as
@@ -194,8 +194,8 @@ class Readers:
     def is_full(self) -> bool:
         """Whether so much was read that nothing more is begun."""
         return (
-            len(self._held) >= AHEAD_VIDEOS
-            or sum(reading.nbytes for reading in self._held) >= AHEAD_BYTES
+            len(self._held) >= _MOST_VIDEOS
+            or sum(reading.nbytes for reading in self._held) >= _MOST_BYTES
         )
 
     def close(self) -> None:
@@ -234,9 +234,11 @@ class Readers:
 
     def _read(self, reading: Reading) -> None:
         count = len(reading.ask.videos)
-        if not reading.decoders and self._ready_decoder is not None:
-            reading.decoders, self._ready_decoder = [self._ready_decoder], None
-        reading.decoders += [Decoder(self._limits) for _ in range(count - len(reading.decoders))]
+        limits = reading.ask.request.limits
+        ready, usual = self._ready_decoder, limits == self._limits
+        if not reading.decoders and ready is not None and usual:
+            reading.decoders, self._ready_decoder = [ready], None
+        reading.decoders += [Decoder(limits) for _ in range(count - len(reading.decoders))]
         with self._changed:
             self._busy[reading] = {}
         try:
@@ -268,7 +270,7 @@ class Readers:
         # Of two videos in windows one would wait for memory that the other has, whose windows
         # nobody takes before.
         with ExitStack() as stack:
-            if ask.request.is_in_windows:
+            if ask.request.max_tokens is not None:
                 self._enter_windows(stack)
             began, fit = time.perf_counter(), self._fit(reading)
             opened = []
@@ -286,7 +288,7 @@ class Readers:
             reading.plans = [one.plan for one in opened]
             windows = self._windows(reading)
             if windows is not None:
-                if not ask.request.is_in_windows:
+                if ask.request.max_tokens is None:
                     with self._changed:  # the memory that it has isn't what another one waits for
                         self._busy[reading] = {}
                     self._enter_windows(stack)

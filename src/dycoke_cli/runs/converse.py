@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Seen, Text
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Pending, Work
 from dycoke_cli.loop.refusing import refusals
@@ -86,13 +87,11 @@ def footage(source: str | tuple[str, ...], request: Request) -> Footage:
     """A video of a command line, with the subtitles that the request wants."""
     name = source if isinstance(source, str) else source[0]
     wanted = request.subtitles
-    return Footage(
-        source, name, subtitles=None if wanted is None else find_source(name, wanted)
-    )
+    return Footage(source, name, subtitles=None if wanted is None else find_source(name, wanted))
 
 
 def converse(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     listener: Listener,
     *,
@@ -103,7 +102,7 @@ def converse(
     """Answer questions in their order; each is streamed to `listener`.
 
     Args:
-        engine: answers; the questions share their video if it keeps one.
+        asker: answers; the questions share their video if it keeps one.
         asks: the questions.
         listener: receives progress and answers.
         follow_up: whether each question sees the earlier ones and their answers.
@@ -113,15 +112,15 @@ def converse(
     Raises:
         DycokeError: a question can't be answered.
     """
-    first = engine.loaded is None
+    first = asker.loaded is None
     refuse = refusals(asks) if first else None
     history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
     advice = None
     for ask in asks:
         ask = replace(ask, history=tuple(history))
-        shown = _Shown(ask, listener, on_seen, begun=engine.holds(ask))
-        [pending] = engine.submit(
+        shown = _Shown(ask, listener, on_seen, begun=asker.holds(ask))
+        [pending] = asker.submit(
             ask,
             on_event=shown.take,
             streams=listener.on_text is not None,
@@ -131,7 +130,7 @@ def converse(
         decoders = ()
         answer = shown.answer_of(pending)
         answers.append(answer)
-        loaded = engine.loaded
+        loaded = asker.loaded
         if first and advice is None and loaded is not None:
             advice = faster_flags(answer, ask.request, loaded)
             if advice is not None:
@@ -142,7 +141,7 @@ def converse(
 
 
 def work_on(
-    engine: Engine,
+    asker: Asker,
     ask: Ask,
     work: Work,
     listener: Listener,
@@ -153,7 +152,7 @@ def work_on(
     """What a function makes of the videos of a question.
 
     Args:
-        engine: calls it with the videos, once they are read.
+        asker: calls it with the videos, once they are read.
         ask: names them.
         work: the function.
         listener: receives progress.
@@ -173,7 +172,7 @@ def work_on(
         else:
             listener.take(event)
 
-    [pending] = engine.submit(ask, on_event=take, work=work, decoded=decoded)
+    [pending] = asker.submit(ask, on_event=take, work=work, decoded=decoded)
     pending.wait()
     [event] = ended
     if isinstance(event, Failed):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Seen
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video.sampling import exact
@@ -50,7 +50,7 @@ def comparable(answer: str) -> str:
 
 
 def converse_by_part(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     parts: Parts,
     listener: Listener,
@@ -59,7 +59,7 @@ def converse_by_part(
     """Ask all questions about each part: it is decoded, asked about, and freed.
 
     Args:
-        engine: answers.
+        asker: answers.
         asks: questions about one video; the sampling is that of each part.
         parts: their length, and where to stop.
         listener: receives progress and answers, each with its part.
@@ -78,7 +78,7 @@ def converse_by_part(
         start_s = parts.start_s(number, begin_s)
         end_s = min(parts.start_s(number + 1, begin_s), limit_s or math.inf)
         about = [part_of(ask, start_s, end_s) for ask in asks]
-        seen, found = ask_part(engine, about, parts, listener, decoders)
+        seen, found = ask_part(asker, about, parts, listener, decoders)
         number, decoders = number + 1, ()
         is_over = _is_over(parts.start_s(number, begin_s), limit_s, seen.infos[0])
     return found
@@ -92,7 +92,7 @@ def part_of(ask: Ask, start_s: float, end_s: float) -> Ask:
 
 
 def ask_part(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     parts: Parts,
     listener: Listener,
@@ -101,7 +101,7 @@ def ask_part(
     """Ask about one part; its frames are freed on return.
 
     Args:
-        engine: answers.
+        asker: answers.
         asks: about the part; of a live source its decoder knows the times.
         parts: where to stop.
         listener: receives progress and answers.
@@ -110,10 +110,10 @@ def ask_part(
     Returns:
         What was read of the video, and whether an answer is the one to stop at.
     """
-    part_s = asks[0].part_s
-    if part_s is not None:
-        listener.look_at(*part_s)
-        listener.begin_part(*part_s)
+    sampling, part_s = asks[0].request.sampling, asks[0].part_s
+    if part_s is not None and sampling.start_s is not None and sampling.end_s is not None:
+        listener.look_at(sampling.start_s, sampling.end_s)
+        listener.begin_part(sampling.start_s, sampling.end_s)
     seen: list[Seen] = []
 
     def on_seen(event: Seen) -> None:
@@ -123,9 +123,9 @@ def ask_part(
             listener.begin_part(*event.part_s)
 
     try:
-        answers = converse(engine, asks, listener, on_seen=on_seen, decoders=decoders)
+        answers = converse(asker, asks, listener, on_seen=on_seen, decoders=decoders)
     finally:
-        engine.free()
+        asker.free()
     return seen[0], any(parts.stops_at(answer.answer) for answer in answers)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.errors import VideoError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import footage
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
@@ -67,7 +67,7 @@ class _Tally:
 
 
 def watch_stream(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     parts: Parts,
     address: LiveAddress,
@@ -77,7 +77,7 @@ def watch_stream(
     """Ask about each window of a growing file, a device or a stream, until it ends.
 
     Args:
-        engine: answers.
+        asker: answers.
         asks: questions, under the name of the source; the sampling is that of each window.
         parts: length of a window, and where to stop.
         address: of the source.
@@ -99,7 +99,7 @@ def watch_stream(
         while not found:
             decoder = cast("Decoder", stream.next_window())
             try:
-                _, found = ask_part(engine, asks, parts, listener, [decoder])
+                _, found = ask_part(asker, asks, parts, listener, [decoder])
             except EndedError as ended:
                 listener.note(str(ended) or f"{address.name} has ended")
                 return
@@ -108,7 +108,7 @@ def watch_stream(
 
 
 def watch_folder(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     parts: Parts,
     folder: str,
@@ -120,7 +120,7 @@ def watch_folder(
     A clip that can't be read is reported, and the watch goes on.
 
     Args:
-        engine: answers.
+        asker: answers.
         asks: questions; each clip gives its name and the sampling of its parts.
         parts: length of a part, and where to stop.
         folder: its path.
@@ -151,7 +151,7 @@ def watch_folder(
             listener.begin_video(clip)
             try:
                 about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
-                found = converse_by_part(engine, about, parts, listener)
+                found = converse_by_part(asker, about, parts, listener)
                 tally.asked += 1
             except VideoError as error:
                 listener.failed(str(error))

@@ -11,7 +11,7 @@ from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.answer.option_scores import LEAST_MASS
 from dycoke_cli.ask import Ask, Seen
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.time_search import Part, TimeSearch
@@ -27,7 +27,7 @@ _SHORTEST_S, _LONGEST_S = 2.0, 60.0
 
 
 def converse_when(
-    engine: Engine,
+    asker: Asker,
     asks: Sequence[Ask],
     window_s: float | None,
     listener: Listener,
@@ -39,7 +39,7 @@ def converse_when(
     `dycoke ask --yes-no --start … --end …` does.
 
     Args:
-        engine: answers.
+        asker: answers.
         asks: questions or statements about one video; their options are yes and no.
         window_s: length of the windows in seconds; None for `usual_window_s`.
         listener: receives progress and answers.
@@ -50,10 +50,10 @@ def converse_when(
     """
     for ask in asks:
         listener.begin(ask.question)
-        parts = _Parts(engine, ask, listener, decoders)
+        parts = _Parts(asker, ask, listener, decoders)
         decoders = ()
         answer = find_when(
-            parts.ask, lambda: parts.length_s, ask.request.sampling, ask.question, window_s
+            parts.ask, parts.length_s, ask.request.sampling, ask.question, window_s
         )
         if answer.refused and listener.on_text is not None:
             listener.on_text(answer.answer)
@@ -120,18 +120,19 @@ def usual_window_s(length_s: float) -> float:
 class _Parts:
     """Asks about parts of a video; at most one of them is in memory.
 
-    Attributes:
-        length_s: of the video in seconds, once the whole was asked about.
-
     Args: see `converse_when`.
     """
 
     def __init__(
-        self, engine: Engine, ask: Ask, listener: Listener, decoders: Sequence[Decoder]
+        self, asker: Asker, ask: Ask, listener: Listener, decoders: Sequence[Decoder]
     ) -> None:
-        self._engine, self._asked, self._decoders = engine, ask, decoders
+        self._asker, self._asked, self._decoders = asker, ask, decoders
         self._silent = _Silent(listener)
-        self.length_s = 0.0
+        self._length_s = 0.0
+
+    def length_s(self) -> float:
+        """Length of the video in seconds, once the whole was asked about."""
+        return self._length_s
 
     def ask(self, question: str, part: Part | None) -> Answer:
         """Ask about a part of the video; None for the whole."""
@@ -146,9 +147,9 @@ class _Parts:
                 self._note(seen)
 
         [answer] = converse(
-            self._engine, [ask], self._silent, on_seen=on_seen, decoders=self._decoders
+            self._asker, [ask], self._silent, on_seen=on_seen, decoders=self._decoders
         )
-        self._engine.free()
+        self._asker.free()
         self._decoders = ()
         return answer
 
@@ -167,7 +168,7 @@ class _Parts:
             raise UsageError(f"{name} is a still picture: --when needs a video; leave it out")
         duration_s = seen.infos[0].duration_s
         assert duration_s is not None, "it is measured"
-        self.length_s = duration_s
+        self._length_s = duration_s
 
 
 class _Silent(Listener):

@@ -217,7 +217,8 @@ def _all_failed(group: Group, error: DycokeError) -> list[Outcome]:
 def _deadly(group: Group) -> VideoError:
     return VideoError(
         f"{display_name(group[0].videos[0].name)} ended the worker that had it {MAX_ATTEMPTS} "
-        "times, for it is damaged or takes too much memory: convert it, use fewer --frames, or leave it out"
+        "times, for it is damaged or takes too much memory: convert it, use fewer --frames, or "
+        "leave it out"
     )
 
 

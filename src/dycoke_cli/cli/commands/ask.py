@@ -44,7 +44,6 @@ def ask(
     sampling: request_flags.Frames,
     parts: PartFlags,
     budget: request_flags.Budget,
-    cache_limit: request_flags.Cached,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -103,7 +102,7 @@ def ask(
             raise UsageError(f"{flag} takes one video")
         server.check(context)
         request = request_flags.request(
-            model, loading, sampling, generation, limits, subtitles, budget, cache_limit
+            model, loading, sampling, generation, limits, subtitles, budget
         )
         request = method.applied(parts.typed(typed, fields).applied(request, fields))
         with speaking_of_flags():
@@ -119,14 +118,11 @@ def ask(
             "--server": remote is not None,
             parts.given or "--every": parts.given is not None,
             "--max-tokens": budget.max_tokens is not None,
-            "--max-cached-tokens": cache_limit.max_cached_tokens is not None,
         }
         if bound is not None and any(apart_from.values()):
             other = next(flag for flag, value in apart_from.items() if value)
             raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
         free_method = not method.is_given and request.tuned is None
-        if estimate and cache_limit.max_cached_tokens is not None:
-            raise UsageError("--estimate can't count what --max-cached-tokens keeps; leave it out")
         if estimate:
             from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
@@ -175,7 +171,7 @@ def ask(
             in_process = (
                 no_server or bound is not None or request.is_local_only or parts.given is not None
             )
-            reason = "" if in_process else ask_running(conversation, presenter)
+            reason = ""  # TODO
             if reason is None:
                 return
             if reason:

@@ -53,7 +53,6 @@ def chat(
     model: request_flags.Model,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
-    cache_limit: request_flags.Cached,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
@@ -77,9 +76,7 @@ def chat(
     """
     if STDIN in videos:
         raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
-    request = request_flags.request(
-        model, loading, sampling, generation, limits, subtitles, budget, cache_limit
-    )
+    request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
     request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None
     interactive = sys.stdin is not None and sys.stdin.isatty()

@@ -64,12 +64,13 @@ def mcp(
         raise UsageError("--guard is for ask, chat and batch; leave it out")
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     with View(quiet=False) as view, speaking_of_flags():
-        from dycoke_cli.loop.unloaded_model import check_request
+        from dycoke_cli.loop.unloaded_model import unloaded_model
         from dycoke_cli.server.agents.mcp_server import make_mcp_server
         from dycoke_cli.server.agents.video_tools import VideoTools
         from dycoke_cli.server.start import ServiceLimits
 
-        unloaded = check_request(request, 1, view)
+        unloaded = unloaded_model(request, view.warning)
+        unloaded.check(request, 1)
         tools = VideoTools(folders, request, unloaded, ServiceLimits(frames=frame_limit))
         named = ", ".join(display_name(str(folder.resolve())) for folder in folders)
         try:

@@ -200,7 +200,7 @@ def serve(
         speaking_of_flags(),
     ):
         view.stage("start")
-        from dycoke_cli.loop.unloaded_model import check_request
+        from dycoke_cli.loop.unloaded_model import unloaded_model
         from dycoke_cli.server.connections import ConnectionLimits
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener
@@ -209,7 +209,8 @@ def serve(
         address = Address(host, port, key)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
-            unloaded = check_request(request, 1, view)
+            unloaded = unloaded_model(request, view.warning)
+            unloaded.check(request, 1)
             bounds = ServiceLimits(queue, frame_limit, body_limit, hold)
             service = start_service(request, unloaded, media, bounds, view, cache=cache)
             # Without it, all others are answered: only the user's commands don't find the server.

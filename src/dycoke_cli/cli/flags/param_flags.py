@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dycoke_cli.compression.eviction import CacheLimit
 from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import DEFAULT, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -41,7 +40,7 @@ def flags(parameter: Parameter) -> list[str]:
 
 _SHARED = {
     name: parameter
-    for group in (Sampling, TokenBudget, CacheLimit, Limits, LoadOptions, GenerationOptions)
+    for group in (Sampling, TokenBudget, Limits, LoadOptions, GenerationOptions)
     for name, parameter in parameters_of(group).items()
 }
 _SHORT = {name: p.spec.flag for name, p in _SHARED.items() if p.spec.flag is not None}

@@ -18,7 +18,7 @@ from dycoke_cli.video.sampling import parse_time
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask
-    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.loop.asker import Asker
     from dycoke_cli.runs.listener import Listener
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.pictures import Source
@@ -147,7 +147,7 @@ class PartFlags:
 
     def converse(
         self,
-        engine: Engine,
+        asker: Asker,
         asks: Sequence[Ask],
         listener: Listener,
         decoders: Sequence[Decoder] = (),
@@ -157,12 +157,12 @@ class PartFlags:
         if self.when:
             from dycoke_cli.runs.when import converse_when
 
-            converse_when(engine, asks, self.every_s, listener, decoders)
+            converse_when(asker, asks, self.every_s, listener, decoders)
             return
         from dycoke_cli.runs.part_by_part import Parts, converse_by_part
 
         assert self.every_s is not None
-        converse_by_part(engine, asks, Parts(self.every_s, self.until), listener, decoders)
+        converse_by_part(asker, asks, Parts(self.every_s, self.until), listener, decoders)
 
 
 def duration_s(flag: str, text: str | None) -> float | None:

@@ -8,7 +8,6 @@ from typing import Annotated
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.spread import FromParams
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.eviction import NO_LIMIT, CacheLimit
 from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models import settings
@@ -21,7 +20,6 @@ Frames = Annotated[
     Sampling, FromParams("Frame sampling", exclusive=("frames", "fps"), common=("frames",))
 ]
 Budget = Annotated[TokenBudget, FromParams("Frame sampling")]
-Cached = Annotated[CacheLimit, FromParams("Frame sampling")]
 Limiting = Annotated[Limits, FromParams("Limits")]
 Loading = Annotated[LoadOptions, FromParams("Model")]
 Generation = Annotated[GenerationOptions, FromParams("Generation")]
@@ -59,7 +57,6 @@ def request(
     limits: Limits,
     subtitles: str | None = None,
     budget: TokenBudget | None = None,
-    cache_limit: CacheLimit = NO_LIMIT,
 ) -> Request:
     """Build the request from the flags of a command, without a method.
 
@@ -75,5 +72,4 @@ def request(
         subtitles=subtitles,
         limits=limits,
         max_tokens=None if budget is None else budget.max_tokens,
-        cache_limit=cache_limit,
     )

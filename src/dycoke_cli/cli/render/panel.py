@@ -128,12 +128,6 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = _counted(answer.frames.count, "frame")
-    if not isinstance(answer.windows, Absent) and not isinstance(answer.windows.evict, Absent):
-        read, most = count(answer.windows.visual_kept), count(answer.windows.max_tokens)
-        rule = answer.windows.evict
-        return (
-            f"{count(visual)} from {frames} → {read} read → {count(kept)} left ({rule}, ≤ {most})"
-        )
     merging = hooks_of(restore(answer.method)).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"

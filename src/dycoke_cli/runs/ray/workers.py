@@ -82,9 +82,7 @@ class OnRay:
         Raises:
             DycokeError: there is no cluster, the model can't be loaded on it, or it broke down.
         """
-        numbered = dict(
-            enumerate(groups)
-        )  # messages to the actors have numbers
+        numbered = dict(enumerate(groups))  # messages to the actors have numbers
         if not numbered:
             return
         listener.stage("load")

@@ -1,49 +1,215 @@
-"""Client of the local API: conversations of `dycoke ask`, and stopping a server."""
+"""Client of the local API: the running server answers a command's questions, or is stopped."""
 
 from __future__ import annotations
 
-import os
 import socket
+import threading
 import time
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_bounds import Bounds, parse
 from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.answer.json_schema import Amount, Count, to_dict
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.ask import Answered, Ask, Event, Failed
+from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, OutputError, error_of
-from dycoke_cli.runs.conversation import Conversation
-from dycoke_cli.runs.listener import Listener
+from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.pending import Client, Pending, Receive
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import connect, socket_identity
-from dycoke_cli.server.local.wire import ASK_PATH, MOST_BYTES, STOP_PATH, ask_of, line_of
-from dycoke_cli.unicode import display_name, is_valid
-from dycoke_cli.video.file_names import STDIN
-from dycoke_cli.video.subtitles import AUTO
+from dycoke_cli.server.local.wire import (
+    ASK_PATH,
+    MOST_BYTES,
+    STOP_PATH,
+    ask_to_json,
+    event_of_json,
+    line_of,
+    setup_of,
+    unsent,
+)
 
-NOT_UTF_8 = "the name of a file isn't valid UTF-8"
+if TYPE_CHECKING:
+    from dycoke_cli.video.decoder import Decoder
+
 _STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
-_POLL_S = 0.02
-_TEXT = {"text": str}
-_KEYS: dict[str | None, dict[str, Any]] = {
-    None: {"stopping": bool},
-    "advise": _TEXT,
-    "begin": _TEXT,
-    "begin_comparison": {},
-    "done": {},
-    "error": {"code": str, "message": str},
-    "finish": {"answer": Answer},
-    "outcome": {"key": str, "line": dict[str, Any], "seconds": Amount, "together": Count},
-    "plan": {"method": dict[str, Any], "identity": Any},
-    "stage": {"stage": str, "done": Count, "total": Count},
-    "text": _TEXT,
-    "warning": _TEXT,
-}
-"""Keys of each event, with their types; a response that isn't a stream is an event without name."""
+_POLL_S, _WAIT_S = 0.02, 0.2
+_ENDED = "the server ended while it answered; run it again"
 
 
 class UnansweredError(Exception):
     """The reason why the running server doesn't answer, or not completely, as a sentence."""
+
+
+def find_server(
+    request: Request, asks: Iterable[Ask], *, cache: bool = False, bulk: bool = False
+) -> ServerAsker | str:
+    """The running server, if it can answer questions exactly as this process would.
+
+    Args:
+        request: how they are asked.
+        asks: the questions.
+        cache: whether encoded videos are cached on disk.
+        bulk: whether they are many, of a run that resumes.
+
+    Returns:
+        What answers them; or the reason why the server can't, "" if none is running.
+
+    Raises:
+        DycokeError: the request is invalid.
+    """
+    connection = connect()
+    if connection is None:
+        return ""
+    with ExitStack() as stack:
+        stack.enter_context(connection)
+        reason = next(filter(None, map(unsent, asks)), None)
+        if reason is not None:
+            return reason
+        setup = line_of(to_dict(setup_of(request, cache, bulk=bulk)))
+        received = events(connection, post(ASK_PATH, None) + _chunk(setup))
+        stack.enter_context(closing(received))
+        try:
+            first = next(received)
+        except UnansweredError as error:
+            return str(error)
+        if first.get("event") == "failed":
+            raise error_of(str(first.get("code")), str(first.get("message")))
+        if first.get("event") != "ready":
+            return "it didn't answer"
+        return ServerAsker(request, first, connection, received, stack.pop_all())
+
+
+class ServerAsker(Asker):
+    """Has the running server of this user answer.
+
+    Args:
+        request: how the questions are asked.
+        ready: the server's first event.
+        connection: the server has begun to respond on it.
+        received: the events behind the first.
+        opened: closes both.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        ready: dict[str, Any],
+        connection: socket.socket,
+        received: Generator[dict[str, Any], None, None],
+        opened: ExitStack,
+    ) -> None:
+        self._request, self._ready = request, ready
+        self._connection, self._received, self._opened = connection, received, opened
+        self._pending: dict[int, Pending] = {}
+        self._count = 0
+        self._changed = threading.Condition(threading.RLock())
+        self._closing = False
+        self._thread = threading.Thread(target=self._receive, name="server", daemon=True)
+        self._thread.start()
+
+    def plan(self, **more: Any) -> Plan:
+        """The plan of a run that the server answers; `more` are other fields of `Plan`."""
+        method = restore(from_dict(dict[str, Any], self._ready.get("method")))
+        identity = from_dict(dict[str, Any], self._ready.get("identity"))
+        audio_rate = from_dict(int | None, self._ready.get("audio_rate"))
+        sampling = replace(self._request.sampling, audio_rate=audio_rate)
+        request = replace(self._request, method=method, sampling=sampling)
+        return Plan(request, self._request.method, identity, **more)
+
+    def submit(
+        self,
+        *asks: Ask,
+        client: Client | None = None,
+        on_event: Receive | None = None,
+        streams: bool = True,
+        decoders: Sequence[Decoder] = (),
+        **_: object,
+    ) -> list[Pending]:
+        """See `Asker.submit`; work on a video and refusals are for the process itself."""
+        client = client or Client()
+        pendings = [
+            Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
+            for ask in asks
+        ]
+        with self._changed:
+            for pending in pendings:
+                self._count += 1
+                self._pending[self._count] = pending
+                document = {"ask": self._count, "streams": streams, **ask_to_json(pending.ask)}
+                self._send(document)
+        return pendings
+
+    def advance(self) -> None:
+        """See `Asker.advance`."""
+        with self._changed:
+            self._changed.wait(_WAIT_S)
+
+    def forget(self, pending: Pending) -> None:
+        """See `Asker.forget`."""
+        with self._changed:
+            for number, one in [*self._pending.items()]:
+                if one is pending:
+                    del self._pending[number]
+                    self._send({"cancel": number})
+
+    def leave(self, client: Client) -> None:
+        """See `Asker.leave`; the server knows which questions wait."""
+        with self._changed:
+            if any(one.client is client for one in self._pending.values()):
+                self._send({"leave": True})
+
+    def videos_of(self, client: Client) -> int:
+        """See `Asker.videos_of`."""
+        with self._changed:
+            return len({one.ask.read for one in self._pending.values() if one.client is client})
+
+    def close(self) -> None:
+        """See `Asker.close`."""
+        self._closing = True
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)  # releases a blocked thread
+        self._thread.join()
+        self._opened.close()
+
+    def _send(self, document: dict[str, Any]) -> None:
+        with suppress(OSError):  # the thread that receives notices
+            self._connection.sendall(_chunk(line_of(document)))
+
+    def _receive(self) -> None:
+        error: DycokeError | None = None
+        try:
+            for document in self._received:
+                number, event = document.get("ask"), event_of_json(document)
+                if number is None:
+                    assert isinstance(event, Failed), "others have numbers"
+                    raise event.error
+                self._take(from_dict(int, number), event)
+        except UnansweredError:
+            error = DycokeError(_ENDED)
+        except (ValueError, KeyError):
+            error = DycokeError("the server sent what this version doesn't; run it again")
+        except DycokeError as reason:
+            error = reason
+        with self._changed:
+            left, self._pending = [*self._pending.values()], {}
+        for pending in left if not self._closing else ():
+            pending.fail(error or DycokeError(_ENDED))
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, number: int, event: Event) -> None:
+        with self._changed:
+            pending = self._pending.get(number)
+            if isinstance(event, (Answered, Failed)):
+                self._pending.pop(number, None)
+        if pending is not None:
+            pending.send(event)
+        with self._changed:
+            self._changed.notify_all()
 
 
 def post(path: str, body: bytes | None) -> bytes:
@@ -68,8 +234,7 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         request: see `post`.
 
     Raises:
-        UnansweredError: the server refuses the request, doesn't respond in time, or ends. Also
-            raised after the last event: the caller stops at "done" or "error".
+        UnansweredError: the server refuses the request, doesn't respond in time, or ends.
     """
     try:
         connection.sendall(request)
@@ -85,48 +250,12 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         # No timeout from here: a long prefill sends no events.
         connection.settimeout(None)
         while line := response.readline(MOST_BYTES):
-            yield _event(line)
-    except (OSError, HTTPException, ValueError) as error:
+            yield from_dict(dict[str, Any], parse(line, Bounds(MOST_BYTES)))
+    except (OSError, HTTPException, MismatchError, ValueError, AttributeError) as error:
         raise UnansweredError("it didn't answer") from error
     finally:
         response.close()
     raise UnansweredError("it ended")
-
-
-def ask_running(conversation: Conversation, listener: Listener) -> str | None:
-    """Ask the running server the questions of a conversation.
-
-    Args:
-        conversation: videos and questions.
-        listener: receives progress and answers, as from `converse`.
-
-    Returns:
-        None if the server answered; else the reason as a sentence, "" if no server is running.
-
-    Raises:
-        DycokeError: `converse` raised it there; or the server ended while it answered.
-    """
-    connection = connect()
-    if connection is None:
-        return ""
-    begun = False
-    with connection:
-        if STDIN in conversation.videos:
-            return "the video comes from stdin"
-        if not all(map(is_valid, (*conversation.videos, conversation.request.subtitles or ""))):
-            return NOT_UTF_8
-        request = post(ASK_PATH, line_of(to_dict(ask_of(conversation))))
-        try:
-            for event in events(connection, request):
-                begun = begun or event.get("event") == "text"
-                if event.get("event") == "done":
-                    return None
-                _relay(event, conversation, listener)
-        except UnansweredError as reason:
-            # Once text was shown, answering again in this process would show it twice.
-            if not begun:
-                return str(reason)
-    raise DycokeError("the server ended while it answered; run it again")
 
 
 def stop_running() -> bool:
@@ -154,24 +283,6 @@ def stop_running() -> bool:
     return True
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """Parse an event.
-
-    Raises:
-        ValueError: it isn't one that this version sends; another program may listen there.
-    """
-    event: dict[str, Any] = from_dict(dict[str, Any], parse(line, Bounds(MOST_BYTES)))
-    kind = event.get("event")
-    if not isinstance(kind, str | None) or kind not in _KEYS:
-        raise MismatchError("no event")
-    for key, hint in _KEYS[kind].items():
-        from_dict(hint, event.get(key))
-    if kind == "outcome" and "error" in event["line"]:
-        for key in ("code", "message"):
-            from_dict(str, from_dict(dict[str, Any], event["line"]["error"]).get(key))
-    return event
-
-
 def _reason(body: bytes, status: int) -> str:
     """The reason in the response of a refused request."""
     try:
@@ -180,49 +291,6 @@ def _reason(body: bytes, status: int) -> str:
         return f"it refused the request (HTTP {status})"
 
 
-def _relay(event: dict[str, Any], conversation: Conversation, listener: Listener) -> None:
-    """Pass an event on to the listener.
-
-    Raises:
-        DycokeError: the event is an error.
-    """
-    kind = event.get("event")
-    if kind == "error":
-        raise error_of(event["code"], _as_given(event["message"], conversation))
-    if kind == "stage":
-        listener.stage(event["stage"], event["done"], event["total"])
-    elif kind == "text":
-        if listener.on_text is not None:
-            listener.on_text(event["text"])
-    elif kind == "begin":
-        listener.begin(event["text"])
-    elif kind == "begin_comparison":
-        listener.begin_comparison()
-    elif kind == "finish":
-        listener.finish(_answer(event["answer"], conversation))
-    elif kind in ("warning", "advise"):
-        getattr(listener, kind)(_as_given(event["text"], conversation))
-
-
-def _answer(document: dict[str, Any], conversation: Conversation) -> Answer:
-    """An answer with the paths that the user gave in place of absolute ones."""
-    given = dict(zip(map(os.path.abspath, conversation.videos), conversation.videos, strict=True))
-
-    def restored(value: Any, key: str = "") -> Any:
-        if isinstance(value, dict):
-            return {name: restored(one, name) for name, one in value.items()}
-        if isinstance(value, list):
-            return [restored(one, key) for one in value]
-        if key == "video":
-            return given.get(value, value)
-        return _as_given(value, conversation) if key == "warnings" else value
-
-    answer: Answer = from_dict(Answer, restored(document))
-    return answer
-
-
-def _as_given(sentence: str, conversation: Conversation) -> str:
-    """A sentence with the paths of videos and subtitles as the user gave them."""
-    for name in (*conversation.videos, conversation.request.subtitles or AUTO):
-        sentence = sentence.replace(display_name(os.path.abspath(name)), display_name(name))
-    return sentence
+def _chunk(line: bytes) -> bytes:
+    """A JSON line as a chunk of an HTTP body."""
+    return b"%x\r\n%s\r\n" % (len(line), line)

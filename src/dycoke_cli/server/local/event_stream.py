@@ -24,9 +24,8 @@ class EventStream(StreamingResponse):
 
     Args:
         http: the request.
-        work: called with this stream in its own thread; sends "done" as its last event. An
-            exception is sent as an "error" event.
-        read: reads the rest of the request meanwhile, if there is more.
+        work: called with this stream in its own thread. An exception is sent as a "failed" event.
+        read: reads the rest of the request meanwhile; when that ends, so does the stream.
     """
 
     media_type = "application/jsonl"
@@ -35,7 +34,7 @@ class EventStream(StreamingResponse):
         self,
         http: Request,
         work: Callable[[EventStream], None],
-        read: Callable[[EventStream], Awaitable[None]] | None = None,
+        read: Callable[[EventStream], Awaitable[None]],
     ) -> None:
         super().__init__(self._chunks())
         self._http, self._work, self._read = http, work, read
@@ -45,19 +44,24 @@ class EventStream(StreamingResponse):
         # A thread of its own, not one of the pool: a long conversation would keep one of few busy.
         threading.Thread(target=self._run, name="local", daemon=True).start()
 
-    def send(self, event: str, **more: Any) -> None:
+    def send(self, document: dict[str, Any]) -> None:
         """Send an event, from any thread.
 
         Raises:
-            ClientGoneError: nobody reads it. This unwinds the thread that works for the client.
+            ClientGoneError: nobody reads it.
         """
-        self._put(line_of({"event": event, **more}))
+        self._put(line_of(document))
 
     def fail(self, error: BaseException) -> None:
         """Send an error as the last event, if the client still reads."""
         reason = explain(error)
         with suppress(ClientGoneError):
-            self.send("error", code=reason.code, message=str(reason))
+            self.send({"event": "failed", "code": reason.code, "message": str(reason)})
+            self._put(None)
+
+    def end(self) -> None:
+        """Note that no more events come."""
+        with suppress(ClientGoneError):
             self._put(None)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -82,7 +86,6 @@ class EventStream(StreamingResponse):
     def _run(self) -> None:
         try:
             self._work(self)
-            self._put(None)
         except ClientGoneError:
             pass
         except Exception as error:
@@ -90,8 +93,7 @@ class EventStream(StreamingResponse):
 
     async def _watch(self) -> None:
         """Read the rest of the request, then wait for the client to disconnect."""
-        if self._read is not None:
-            await self._read(self)
+        await self._read(self)
         while (await self._http.receive())["type"] != "http.disconnect":
             pass
         self._close()

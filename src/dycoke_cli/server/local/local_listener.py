@@ -1,4 +1,4 @@
-"""The server's listening unix socket, and a decoder process that is ready for the next command."""
+"""The server's listening unix socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from dycoke_cli.errors import OutputError
-from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.unix_socket import (
     ENVIRONMENT,
     connect,
@@ -18,15 +17,12 @@ from dycoke_cli.server.local.unix_socket import (
     socket_path,
 )
 from dycoke_cli.storage.cache_folder import make_folder
-from dycoke_cli.video.decoder import Decoder
-from dycoke_cli.video.limits import Limits
 
 
 class LocalListener:
     """Listens at the user's socket, unless another server of theirs does.
 
     Args:
-        limits: the usual ones, within which the ready decoder reads.
         warn: called with a sentence where the socket can't be created; None raises the error.
 
     Attributes:
@@ -38,8 +34,7 @@ class LocalListener:
             socket's path is too long.
     """
 
-    def __init__(self, limits: Limits, warn: Callable[[str], None] | None = None) -> None:
-        self._limits, self._ready = limits, Decoder(limits)
+    def __init__(self, warn: Callable[[str], None] | None = None) -> None:
         try:
             listening = _listen()
         except OutputError as error:
@@ -50,23 +45,10 @@ class LocalListener:
         self.sockets: list[socket.socket] = [] if listening is None else [listening]
         self._identity = None if listening is None else socket_identity()
 
-    def make_ready(self) -> None:
-        """Start the decoder of the next conversation: it imports PyAV before a command waits."""
-        if self.sockets:  # else no command finds this server
-            self._ready.start()
-
-    def decoders(self, conversation: Conversation) -> list[Decoder]:
-        """The ready decoder, for a single video within the usual limits; else an empty list."""
-        if len(conversation.sources) > 1 or conversation.request.limits != self._limits:
-            return []
-        ready, self._ready = self._ready, Decoder(self._limits)
-        return [ready]
-
     def close(self) -> None:
         """Stop listening and remove the socket, for which `dycoke serve stop` waits."""
         for listening in self.sockets:
             listening.close()
-        self._ready.stop()
         # uvicorn closed the socket earlier, so that the next server may have its own there by now.
         if self._identity is not None and socket_identity() == self._identity:
             socket_path().unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The local API's routes: conversations and batches of commands of the same user.
+"""The local API's routes: questions of commands of the same user.
 
 They belong to the application that has `/v1`; `access.py` serves them at the unix socket only.
 """
@@ -6,43 +6,42 @@ They belong to the application that has `/v1`; `access.py` serves them at the un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from anyio.to_thread import run_sync
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
+from fastapi import Request as HttpRequest
 
-from dycoke_cli import request as requests
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.runs.converse import converse
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.server.bodies import (
-    check_declared,
-    json_reply,
-    parse_json,
-    read_body,
-    read_lines,
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.ask import Answered, Ask, Event, Failed
+from dycoke_cli.compression.registry import described, restore
+from dycoke_cli.errors import DycokeError
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.pending import Client, Pending
+from dycoke_cli.request import Request
+from dycoke_cli.server.bodies import json_reply, read_lines
+from dycoke_cli.server.local.event_stream import ClientGoneError, EventStream
+from dycoke_cli.server.local.wire import (
+    ASK_PATH,
+    MOST_BYTES,
+    STOP_PATH,
+    Setup,
+    ask_of_json,
+    code,
+    event_to_json,
+    model_key,
 )
-from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.local.event_stream import EventStream
-from dycoke_cli.server.local.local_listener import LocalListener
-from dycoke_cli.server.local.matching import conversation_of, matched
-from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH, Batch
 from dycoke_cli.server.refused import Refused
-
-if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.storage.cache_folder import cache_folder
 
 _REQUEST_TIMEOUT_S = 10.0
 
 
 def add_local_routes(
-    app: FastAPI,
-    engine: EngineThread,
-    defaults: requests.Request,
-    listener: LocalListener,
-    stop: Callable[[], None],
+    app: FastAPI, engine: Engine, defaults: Request, stop: Callable[[], None]
 ) -> None:
     """Add the routes to the application.
 
@@ -50,44 +49,19 @@ def add_local_routes(
         app: the application.
         engine: answers.
         defaults: of the server: its model, and how that was loaded.
-        listener: has a decoder process ready.
         stop: ends the server.
     """
 
     @app.post(ASK_PATH)
-    async def ask(http: Request) -> Response:
-        check_declared(http, MOST_BYTES)
-        body = await read_body(http, MOST_BYTES, _REQUEST_TIMEOUT_S)
-        sent = await run_sync(parse_json, body)
-        conversation = conversation_of(sent, defaults)
-
-        def answer(stream: EventStream) -> None:
-            def answer_all(loaded: LoadedModel) -> None:
-                ready = listener.decoders(conversation)
-                converse(conversation, _EventSender(stream), loaded, ready)
-
-            try:
-                engine.call(answer_all)
-                stream.send("done")
-            finally:
-                # After "done": starting a process would make the command wait for its end.
-                listener.make_ready()
-
-        return EventStream(http, answer)
-
-    @app.post(BATCH_PATH)
-    async def batch(http: Request) -> Response:
-        # Imported here because it imports torch, which a server has loaded when it listens.
-        from dycoke_cli.server.local.batch_run import BatchRun
-
+    async def ask(http: HttpRequest) -> Response:
         lines = read_lines(http, MOST_BYTES)
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT_S):
                 sent = await anext(lines, None)
         except TimeoutError as error:
             raise Refused(408, "the first line didn't come", "timeout") from error
-        run = BatchRun(*matched(Batch, sent, defaults), engine)
-        return EventStream(http, run.answer, lambda stream: run.take_videos(lines, stream))
+        asking = _Asking(matched(sent, defaults), engine, defaults)
+        return EventStream(http, asking.begin, partial(asking.read, lines))
 
     @app.post(STOP_PATH)
     async def end() -> dict[str, bool]:
@@ -95,35 +69,123 @@ def add_local_routes(
         return {"stopping": True}
 
     @app.exception_handler(Refused)
-    async def refuse(_: Request, reason: Refused) -> Response:
+    async def refuse(_: HttpRequest, reason: Refused) -> Response:
         return json_reply(reason.document, reason.status, reason.headers)
 
 
-class _EventSender(Listener):
-    """Sends all progress as events."""
+class _Asking:
+    """Questions of one command.
 
-    def __init__(self, stream: EventStream) -> None:
-        super().__init__()
-        self._send = stream.send
+    Args:
+        setup: of the command.
+        engine: answers.
+        defaults: of the server.
+    """
 
-    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
-        self._send("stage", stage=stage, done=done, total=total)
+    def __init__(self, setup: Setup, engine: Engine, defaults: Request) -> None:
+        self._setup, self._engine, self._defaults = setup, engine, defaults
+        self._client = Client(bulk=setup.bulk)
+        self._pending: dict[int, Pending] = {}
 
-    def warning(self, sentence: str) -> None:
-        self._send("warning", text=sentence)
+    def begin(self, stream: EventStream) -> None:
+        """Say that questions may come.
 
-    @property
-    def on_text(self) -> Callable[[str], None]:
-        return lambda text: self._send("text", text=text)
+        Raises:
+            ClientGoneError: the command has ended.
+            DycokeError: the request is invalid.
+        """
+        about: dict[str, Any] = {}
+        if self._setup.plan is not None:
+            from dycoke_cli.loop.plan import plan_of
+            from dycoke_cli.models.resolve import choose
 
-    def begin(self, question: str) -> None:
-        self._send("begin", text=question)
+            # The server's dtype: another would be chosen by the memory that is free beside its
+            # model.
+            dtype = self._engine.call(lambda loaded: loaded.model.dtype)
+            loading = self._setup.loading.with_dtype(dtype)
+            request = replace(self._defaults, method=restore(self._setup.plan))
+            plan = plan_of(request, choose(request.model, loading))
+            about["method"] = described(plan.request.method)
+            about["identity"] = plan.identity
+            about["audio_rate"] = plan.request.sampling.audio_rate
+        stream.send({"event": "ready", **about})
 
-    def begin_comparison(self) -> None:
-        self._send("begin_comparison")
+    async def read(self, lines: AsyncIterator[Any], stream: EventStream) -> None:
+        """Submit questions as they arrive.
 
-    def finish(self, answer: Answer) -> None:
-        self._send("finish", answer=to_dict(answer))
+        When the lines end, the command has: what is under way for it ends, too.
+        """
+        # Without `occupied` the model could be unloaded between two questions.
+        with self._engine.occupied():
+            try:
+                async for sent in lines:
+                    await run_sync(self._take, sent, stream)
+            except (Refused, ValueError, KeyError, DycokeError) as error:
+                stream.fail(error)
+            finally:
+                self._client.is_over = True
+                for pending in [*self._pending.values()]:
+                    pending.cancel()
+                stream.end()
+                await run_sync(self._engine.prepare)
 
-    def advise(self, sentence: str) -> None:
-        self._send("advise", text=sentence)
+    def _take(self, sent: Any, stream: EventStream) -> None:
+        if "cancel" in sent:
+            if (pending := self._pending.get(from_dict(int, sent["cancel"]))) is not None:
+                pending.cancel()
+            return
+        if "leave" in sent:
+            self._engine.leave(self._client)
+            return
+        number, streams = from_dict(int, sent.pop("ask")), from_dict(bool, sent.pop("streams"))
+
+        def receive(pending: Pending, event: Event) -> None:
+            if isinstance(event, (Answered, Failed)):
+                self._pending.pop(number, None)
+            try:
+                stream.send(event_to_json(number, event))
+            except ClientGoneError:
+                pending.cancel()
+
+        try:
+            ask: Ask = ask_of_json(sent, self._defaults)
+            [self._pending[number]] = self._engine.submit(
+                ask, client=self._client, on_event=receive, streams=streams
+            )
+        except Exception as error:
+            stream.send(event_to_json(number, Failed(error)))
+
+
+def matched(sent: Any, defaults: Request) -> Setup:
+    """Check that this server's model answers as the command itself would.
+
+    Args:
+        sent: JSON object of a `Setup`.
+        defaults: of the server.
+
+    Raises:
+        Refused: 409; this model, or this code, doesn't.
+    """
+    # Before anything is parsed: another version may have other keys, and the reason is the version.
+    if not isinstance(sent, dict) or sent.get("code") != code():
+        raise _in_process("it runs another version of dycoke, or other plug-ins")
+    try:
+        setup: Setup = from_dict(Setup, sent)
+        method = None if setup.plan is None else restore(setup.plan)
+    except (ValueError, KeyError, DycokeError) as error:
+        raise _in_process("it doesn't understand the request") from error
+    if setup.model != model_key(defaults.model):
+        raise _in_process(f"it has the model {defaults.model}")
+    if setup.loading != defaults.loading:
+        raise _in_process(f"it has loaded {defaults.model} with other flags")
+    # A plug-in file that was edited since has other parameters or defaults in the command.
+    if method is not None and described(method) != setup.plan:
+        raise _in_process("a plug-in has changed since it began")
+    if setup.cache not in (None, str(cache_folder())):
+        raise _in_process("it has another cache folder")
+    return setup
+
+
+def _in_process(reason: str) -> Refused:
+    """The refusal that makes a command answer in its own process."""
+    return Refused(409, reason, "in_process")

@@ -1,102 +1,107 @@
 """Paths and JSON objects of the local API, which commands and the running server share.
 
-`POST /local/ask` has an `Ask` as its body. The response is a stream of events, one JSON object per
-line: `{"event": "text", "text": …}` and so on. The last one is "done" or "error".
+`POST /local/ask` streams in both directions, one JSON object a line. The body begins with a `Setup`.
+Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an answer any
+more, and `{"leave": true}` where only the answers under way are still wanted. The response begins
+with `{"event": "ready", …}`; each event of a question has its number. The response ends when the
+body has ended and everything is answered.
 
-`POST /local/batch` streams in both directions. The body is a line with a `Batch`, one with a
-`BatchJob` for each video, and `END`; a line with `STOP` ends the batch after the answers under way.
-The events are "plan", an "outcome" for each question, and "done" or "error".
-
-`POST /local/stop` ends the server. A request that this server can't answer exactly as the command
-would is refused with 409 and the reason; the command then loads the model in its own process.
+`POST /local/stop` ends the server. A command that this server can't serve exactly as the command
+would itself is refused with 409 and the reason; the command then loads the model in its own process.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.compression.registry import described
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.json_reader import MismatchError, from_dict
+from dycoke_cli.answer.json_schema import Amount, Count, to_dict
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Note, Progress, Seen, Text, Warn
+from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import UsageError, error_of
+from dycoke_cli.guard.ladder import Guard
+from dycoke_cli.loop.pending import FORGOTTEN, CancelledError
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.storage.cache_folder import cache_folder
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import display_name, is_valid, to_json
 from dycoke_cli.version import __version__
+from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.subtitles import AUTO
+from dycoke_cli.video.subtitles import SubtitleSource
 
 PREFIX = "/local/"
 """Paths that are served at the unix socket and nowhere else."""
-ASK_PATH, BATCH_PATH, STOP_PATH = f"{PREFIX}ask", f"{PREFIX}batch", f"{PREFIX}stop"
+ASK_PATH, STOP_PATH = f"{PREFIX}ask", f"{PREFIX}stop"
 MOST_BYTES = 16 * 1024**2
-"""The largest request body, and the longest line."""
-END, STOP = {"end": True}, {"stop": True}
-"""Lines of a batch: after the last video; to end it early."""
+"""The longest line."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How questions are asked. Both processes must agree on everything else.
+    """What both processes must agree on.
 
     Args:
         code: installed code, see `code`.
         model: see `model_key`.
+        loading: how it is loaded.
         cache: folder of encoded videos, or None if they aren't cached on disk.
+        bulk: whether many questions come.
+        plan: of many questions: their method, for the plan of the run; None without one.
     """
 
     code: str
     model: str
     loading: LoadOptions
+    cache: str | None
+    bulk: bool
+    plan: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A `Footage`; its path is absolute."""
+
+    source: str | tuple[str, ...]
+    name: str
+    place: str
+    digest: str | None
+    subtitles: SubtitleSource | None
+    sampling: Sampling | None
+    shown_as: str | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An `Ask`, without its model, which the setup names."""
+
+    question: str
+    videos: tuple[_Shown, ...]
+    history: tuple[tuple[str, str], ...]
+    compare: bool
+    key: str | None
+    id: str | None
+    part_s: tuple[float | None, float | None] | None
+    stamped: bool
     sampling: Sampling
-    limits: Limits
     method: dict[str, Any]
     generation: GenerationOptions
-    cache: str | None
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A conversation, see `Conversation`; the paths of its videos are absolute."""
-
-    setup: Setup
     subtitles: str | None
-    videos: tuple[str, ...]
-    questions: tuple[str, ...]
-    compare: bool
-    follow_up: bool
-
-
-@dataclass(frozen=True)
-class Batch:
-    """How the videos of a batch are asked about; `batch_size` is that of `Plan`."""
-
-    setup: Setup
-    batch_size: int | None
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """A video with its questions, see `Job`.
-
-    Args:
-        path: of the video, absolute.
-        shown: its path as the user gave it.
-        name: see `Video`.
-        questions: id and text of each.
-        digest: of the file's content.
-    """
-
-    path: str
-    shown: str
-    name: str
-    questions: tuple[tuple[str | None, str], ...]
-    digest: str | None
+    limits: Limits
+    tuned: Tuned | None
+    guard: Guard | None
+    cautions: tuple[str, ...]
+    max_tokens: int | None
 
 
 def code() -> str:
@@ -110,40 +115,200 @@ def model_key(model: str) -> str:
     return os.path.realpath(model) if os.path.isdir(model) else model
 
 
-def setup_of(request: Request, cache: bool) -> Setup:
-    """The setup of a request.
+def setup_of(request: Request, cache: bool, *, bulk: bool) -> Setup:
+    """The setup of a command.
 
     Args:
         request: how questions are asked.
         cache: whether encoded videos are cached on disk.
+        bulk: whether many come.
     """
     return Setup(
-        code=code(),
-        model=model_key(request.model),
-        loading=request.loading,
-        sampling=request.sampling,
-        limits=request.limits,
-        method=described(request.method),
-        generation=request.generation,
-        cache=str(cache_folder()) if cache else None,
+        code(),
+        model_key(request.model),
+        request.loading,
+        str(cache_folder()) if cache else None,
+        bulk,
+        described(request.method) if bulk else None,
     )
 
 
-def ask_of(conversation: Conversation) -> Ask:
-    """The request body of a conversation."""
-    request = conversation.request
-    subtitles = request.subtitles
+def unsent(ask: Ask) -> str | None:
+    """Why a question can't be sent to another process, as a sentence; None where it can."""
+    paths: list[str] = []
+    for video in ask.videos:
+        if not isinstance(video.source, (str, tuple)) or video.edit is not None:
+            return "the video is made in this command"
+        if video.source == STDIN:
+            return "the video comes from stdin"
+        paths += [video.source] if isinstance(video.source, str) else video.source
+        paths += [video.name, "" if video.subtitles is None else video.subtitles.path or ""]
+    return None if all(map(is_valid, paths)) else "the name of a file isn't valid UTF-8"
+
+
+def ask_to_json(ask: Ask) -> dict[str, Any]:
+    """A question that can be sent, see `unsent`."""
+    request = ask.request
+    asked = _Asked(
+        ask.question,
+        tuple(map(_sent, ask.videos)),
+        tuple((question, answer) for question, answer in ask.history),
+        ask.compare,
+        ask.key,
+        ask.id,
+        ask.part_s,
+        ask.stamped,
+        request.sampling,
+        described(request.method),
+        request.generation,
+        request.subtitles,
+        request.limits,
+        request.tuned,
+        request.guard,
+        request.cautions,
+        request.max_tokens,
+    )
+    document: dict[str, Any] = to_dict(asked)
+    return document
+
+
+def _sent(video: Footage) -> _Shown:
+    source, subtitles = video.source, video.subtitles
     # The server has another working directory, so that all paths are sent as absolute ones.
-    if subtitles is not None and subtitles != AUTO:
-        subtitles = os.path.abspath(subtitles)
-    return Ask(
-        setup=setup_of(request, conversation.cache),
-        subtitles=subtitles,
-        videos=tuple(map(os.path.abspath, conversation.videos)),
-        questions=tuple(conversation.questions),
-        compare=conversation.compare,
-        follow_up=conversation.follow_up,
+    path = source if isinstance(source, str) else None
+    if subtitles is not None and subtitles.path is not None:
+        subtitles = replace(subtitles, path=os.path.abspath(subtitles.path))
+    assert isinstance(source, (str, tuple)), "it can be sent"
+    return _Shown(
+        os.path.abspath(source) if isinstance(source, str) else tuple(map(os.path.abspath, source)),
+        video.name,
+        video.place,
+        video.digest,
+        subtitles,
+        video.sampling,
+        video.shown_as or (None if path is None else display_name(path)),
     )
+
+
+def ask_of_json(sent: Any, defaults: Request) -> Ask:
+    """The question that a command sent, asked of the model of `defaults`.
+
+    Raises:
+        UsageError: it isn't one, or not as this process understands it.
+    """
+    try:
+        asked: _Asked = from_dict(_Asked, sent)
+        method = restore(asked.method)
+    except (ValueError, KeyError) as error:
+        raise UsageError("the server doesn't understand the question; --no-server works") from error
+    # A plug-in file that was edited since has other parameters or defaults in the command.
+    if described(method) != asked.method:
+        raise UsageError("a plug-in has changed since the server began; restart it")
+    request = Request(
+        model=defaults.model,
+        loading=defaults.loading,
+        sampling=asked.sampling,
+        method=method,
+        generation=asked.generation,
+        subtitles=asked.subtitles,
+        limits=asked.limits,
+        tuned=asked.tuned,
+        guard=asked.guard,
+        cautions=asked.cautions,
+        max_tokens=asked.max_tokens,
+    )
+    videos = tuple(
+        Footage(
+            one.source,
+            one.name,
+            one.place,
+            one.digest,
+            one.subtitles,
+            one.sampling,
+            one.shown_as,
+            stamp=_stamp(one.source),
+        )
+        for one in asked.videos
+    )
+    return Ask(
+        asked.question,
+        request,
+        videos,
+        asked.history,
+        compare=asked.compare,
+        key=asked.key,
+        id=asked.id,
+        part_s=asked.part_s,
+        stamped=asked.stamped,
+    )
+
+
+def _stamp(source: str | tuple[str, ...]) -> tuple[tuple[int, int, int] | None, ...]:
+    """What differs once a file is overwritten: an encoded video is another one then."""
+
+    def of(path: str) -> tuple[int, int, int] | None:
+        try:
+            status = os.stat(path)
+        except OSError:  # reported when it is opened
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    return tuple(map(of, (source,) if isinstance(source, str) else source))
+
+
+def event_to_json(number: int, event: Event) -> dict[str, Any]:
+    """An event of a question, for the process that asked."""
+    about: dict[str, Any] = {"ask": number, "event": type(event).__name__.lower()}
+    if isinstance(event, (Progress, Note, Warn, Text)):
+        return about | asdict(event)
+    if isinstance(event, Seen):
+        return about | {
+            "infos": to_dict(event.infos),
+            "times_s": event.times_s,
+            "part_s": event.part_s,
+            "dropped": event.dropped,
+        }
+    if isinstance(event, Answered):
+        answer = to_dict(event.answer)
+        return about | {"answer": answer, "seconds": event.seconds, "together": event.together}
+    assert isinstance(event, Failed), "work is for the process itself"
+    if isinstance(event.error, CancelledError):
+        return about | {"event": "forgotten"}
+    reason = explain(event.error)
+    return about | {"code": reason.code, "message": str(reason)}
+
+
+def event_of_json(document: dict[str, Any]) -> Event:
+    """An event that a server sent.
+
+    Raises:
+        ValueError: it isn't one that this version sends; another program may listen there.
+    """
+    given = {key: value for key, value in document.items() if key not in ("ask", "event")}
+    kinds = {kind.__name__.lower(): kind for kind in (Progress, Note, Warn, Text)}
+    name = document.get("event")
+    if name in kinds:
+        event: Event = from_dict(kinds[name], given)
+        return event
+    try:
+        if name == "seen":
+            return Seen(
+                from_dict(tuple[VideoInfo, ...], given["infos"]),
+                from_dict(tuple[tuple[float, ...], ...], given["times_s"]),
+                from_dict(tuple[float, float] | None, given["part_s"]),
+                from_dict(int | None, given["dropped"]),
+            )
+        if name == "answered":
+            answer: Answer = from_dict(Answer, given["answer"])
+            seconds = from_dict(Amount, given["seconds"])
+            return Answered(answer, seconds, from_dict(Count, given["together"]))
+        if name == "forgotten":
+            return Failed(CancelledError(FORGOTTEN))
+        if name == "failed":
+            return Failed(error_of(from_dict(str, given["code"]), from_dict(str, given["message"])))
+    except KeyError as error:
+        raise MismatchError("a key is missing") from error
+    raise MismatchError("no event")
 
 
 def line_of(document: dict[str, Any]) -> bytes:

@@ -1,0 +1,203 @@
+"""What answers questions: the engine of this process, or one that is reached by a connection."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Self
+
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Note
+from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Refuse, Work
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.video.decoder import Decoder
+
+AHEAD_VIDEOS = 64
+"""Videos of a run that are asked about at once; each is hashed before."""
+
+
+class Asker(ABC):
+    """Answers questions. A context manager, which ends what is under way."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model of this process; None while it isn't loaded, or is in another one."""
+        return None
+
+    @abstractmethod
+    def submit(
+        self,
+        *asks: Ask,
+        client: Client | None = None,
+        on_event: Receive | None = None,
+        streams: bool = True,
+        work: Work | None = None,
+        refuse: Refuse | None = None,
+        decoded: bool = False,
+        decoders: Sequence[Decoder] = (),
+    ) -> list[Pending]:
+        """Read the videos of questions unless that is done, and answer when it is their turn.
+
+        Args:
+            asks: several about one video are known to be so before the first is answered.
+            client: who asks; None for somebody new.
+            on_event: called with each event, in the thread that answers or reads; None keeps them
+                for `Pending.events`.
+            streams: whether the text is sent as it is generated.
+            work: made of the video in place of an answer; its result is sent as `Done`.
+            refuse: gives the answer without the model, once the video is read.
+            decoded: whether frames are kept as they are decoded, to be shown.
+            decoders: to read with, one for each video.
+
+        Raises:
+            UsageError: the model doesn't support what is asked for, as far as that is known.
+        """
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Answer a batch, or wait a moment for whoever does."""
+
+    @abstractmethod
+    def forget(self, pending: Pending) -> None:
+        """Take a question away: nobody waits for it, or it has ended."""
+
+    @abstractmethod
+    def leave(self, client: Client) -> None:
+        """Forget the questions of a client that wait: each fails with a `CancelledError`."""
+
+    @abstractmethod
+    def videos_of(self, client: Client) -> int:
+        """Number of videos that questions of a client wait for."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is under way."""
+
+    def begin_run(self) -> None:
+        """Prepare for many questions.
+
+        Raises:
+            ModelError: the model can't be loaded.
+            UsageError: it doesn't support the method.
+        """
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether the videos of a question are in memory, or on their way there."""
+        return False
+
+    def free(self) -> bool:
+        """Free the videos that nobody asks about now; whether there were any."""
+        return False
+
+    def answers(
+        self,
+        groups: Iterable[Sequence[Ask]],
+        stopping: Callable[[], bool] = lambda: False,
+        on_load: Callable[[], None] = lambda: None,
+        on_note: Callable[[str], None] = lambda sentence: None,
+    ) -> Iterator[tuple[Ask, Answered | Failed]]:
+        """Answer many questions, in the order in which they are finished.
+
+        Args:
+            groups: questions about one video; drawn in another thread, as there is room.
+            stopping: whether only the answers under way are still wanted.
+            on_load: called once the model is loaded.
+            on_note: receives notes.
+
+        Raises:
+            Exception: drawing the questions failed.
+            ModelError: the model can't be loaded.
+            UsageError: it doesn't support the method.
+        """
+        run = _Run(self, groups, on_note)
+        try:
+            self.begin_run()
+            on_load()
+            while not run.is_over:
+                if stopping():
+                    run.stop()
+                if run.done:
+                    yield run.done.popleft()
+                else:
+                    self.advance()
+            run.check()
+        finally:
+            run.stop()
+
+
+class _Run:
+    """Many questions of one client, drawn as there is room.
+
+    Attributes:
+        done: questions with their last events.
+    """
+
+    def __init__(
+        self, asker: Asker, groups: Iterable[Sequence[Ask]], on_note: Callable[[str], None]
+    ) -> None:
+        self.done: deque[tuple[Ask, Answered | Failed]] = deque()
+        self._asker, self._groups, self._on_note = asker, groups, on_note
+        self._client = Client(bulk=True)
+        self._open = 0
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._stopped = False
+        threading.Thread(target=self._draw, name="drawing", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        with self._changed:
+            return self._client.is_over and not self._open and not self.done
+
+    def check(self) -> None:
+        """Raise what went wrong while questions were drawn."""
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Draw no more, and forget what waits. Answers under way still come.
+
+        The thread isn't joined: it may be in a long read.
+        """
+        with self._changed:
+            self._stopped = self._client.is_over = True
+            self._changed.notify_all()
+        self._asker.leave(self._client)
+
+    def _draw(self) -> None:
+        try:
+            for asks in self._groups:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped or self._has_room())
+                    if self._stopped:
+                        return
+                    self._open += len(asks)
+                    submit, client = self._asker.submit, self._client
+                    submit(*asks, client=client, on_event=self._receive, streams=False)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._client.is_over = True
+
+    def _has_room(self) -> bool:
+        return self._asker.videos_of(self._client) < AHEAD_VIDEOS
+
+    def _receive(self, pending: Pending, event: Event) -> None:
+        if isinstance(event, Note):
+            self._on_note(event.text)
+        if isinstance(event, (Answered, Failed)):
+            if not (isinstance(event, Failed) and isinstance(event.error, CancelledError)):
+                self.done.append((pending.ask, event))
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
