@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
+from dycoke_cli.server.responses.response_store import HeldResponse
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.server.responses.responses_reply import ResponsesReply
 from dycoke_cli.server.service import Service
@@ -43,6 +44,7 @@ class Answering:
 
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         self._service, self.request, self._http = service, request, http
+        self._owner = http.state.owner
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._task: Task | None = None
@@ -50,8 +52,8 @@ class Answering:
         self._ended = False
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> Any:
-        """The request in a body, for the constructor.
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> Any:
+        """The request in a body, for the constructor; `owner` has sent it.
 
         Raises:
             Refused: see `parse`.
@@ -67,7 +69,8 @@ class Answering:
         model, send = service.engine.traits, self._send
         media = replace(service.media, received=videos)
         given = (self.request, model, media, service.sessions, service.read, service.fits, send)
-        reading = partial(prepare, *given, service.engine.fit, inspect=self.inspect)
+        kind = {"owner": self._owner, "inspect": self.inspect}
+        reading = partial(prepare, *given, service.engine.fit, **kind)
         self._task = task = await run_sync(reading, limiter=readers)
         if await self._http.is_disconnected():
             raise gone()
@@ -165,7 +168,7 @@ class Chatting(Answering):
         self._parsed = self._new_parser()
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ChatRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
         """See `Answering.read`."""
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
@@ -203,7 +206,7 @@ class Inspecting(Answering):
     inspect: ClassVar[bool] = True
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ChatRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
         """See `Answering.read`."""
         most = min(service.most_frames, MOST_FRAMES)
         return checked(parse(body, replace(service.defaults, max_tokens=None), most))
@@ -233,10 +236,13 @@ class Responding(Answering):
         self._parsed = self._new_parser()
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ResponsesRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ResponsesRequest:
         """See `Answering.read`."""
-        held = service.responses.find
-        request = parse_responses(body, service.defaults, service.most_frames, held)
+
+        def find(response: str) -> HeldResponse | None:
+            return service.responses.find((owner, response))
+
+        request = parse_responses(body, service.defaults, service.most_frames, find)
         return replace(request, chat=with_tools_of(service, request.chat))
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -266,4 +272,4 @@ class Responding(Answering):
     def _hold(self, answer: Answer, parsed: ParsedAnswer) -> None:
         if self._responses.store:
             held = self._responses.held(answer, parsed)
-            self._service.responses.keep(self._responses.id, held)
+            self._service.responses.keep((self._owner, self._responses.id), held)

@@ -79,6 +79,7 @@ def prepare(
     send: Callable[[Event], None],
     fit: Future[Fit] | None = None,
     *,
+    owner: Hashable = None,
     inspect: bool = False,
 ) -> Task:
     """Open a request's videos, and read those that aren't cached.
@@ -92,6 +93,7 @@ def prepare(
         fits: called before frames are decoded.
         send: of the task.
         fit: resize of the model, if that is loaded.
+        owner: of the request, who alone finds again what is cached for it.
         inspect: whether the frames are shown to a person as well, so that they are kept as decoded.
 
     Raises:
@@ -112,8 +114,8 @@ def prepare(
     with ExitStack() as stack:
         files = [_opened(part, media, stack) for part in request.videos]
         pairs = [*zip(request.videos, files, strict=True)]
-        digests = tuple(_digest(part, file, sessions) for part, file in pairs)
-        key: Hashable = (digests, request.sampling, request.times, inspect)
+        digests = tuple(_digest(part, file, sessions, owner) for part, file in pairs)
+        key: Hashable = (owner, digests, request.sampling, request.times, inspect)
         if request.max_tokens is not None:  # what is left of a video depends on these
             key = (key, request.method, request.max_tokens)
         session = sessions.find(key) if digests else None
@@ -128,7 +130,7 @@ def prepare(
                 methods = (bind(request.method, model.in_windows),)
         for part, digest in zip(request.videos, digests, strict=True):
             if part.uuid is not None:
-                sessions.name(part.uuid, digest)
+                sessions.name((owner, part.uuid), digest)
     return Task(request, methods, key, clips, session, send, seconds_read, inspect)
 
 
@@ -139,10 +141,12 @@ def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None
     return None if part.url is None else stack.enter_context(opened(part.url, media))
 
 
-def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
+def _digest(
+    part: VideoPart, file: MediaFile | None, sessions: SessionCache, owner: Hashable
+) -> str:
     if file is not None:
         return file.digest
-    digest = None if part.uuid is None else sessions.named(part.uuid)
+    digest = None if part.uuid is None else sessions.named((owner, part.uuid))
     if digest is None:
         raise _unknown(part)
     return digest

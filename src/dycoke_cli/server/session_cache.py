@@ -18,6 +18,8 @@ _MOST_HANDLES = 10_000
 class SessionCache:
     """Sessions by what was read, and digests by the handles that clients gave them.
 
+    Keys and handles have the owner in them: what one made, no other can name.
+
     Args:
         most: sessions; each has its encoded frames, and what was prefilled of them.
         metrics: where their number is shown.
@@ -26,7 +28,7 @@ class SessionCache:
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most, self._metrics = most, metrics
         self._sessions: OrderedDict[Hashable, VideoSession] = OrderedDict()
-        self._handles: OrderedDict[str, str] = OrderedDict()
+        self._handles: OrderedDict[Hashable, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, key: Hashable) -> VideoSession | None:
@@ -53,7 +55,7 @@ class SessionCache:
             self._metrics.set("videos_held", 0)
             return any_cached
 
-    def name(self, handle: str, digest: str) -> None:
+    def name(self, handle: Hashable, digest: str) -> None:
         """Remember what a client calls a video."""
         with self._lock:
             self._handles[handle] = digest
@@ -61,7 +63,7 @@ class SessionCache:
             while len(self._handles) > _MOST_HANDLES:
                 self._handles.popitem(last=False)
 
-    def named(self, handle: str) -> str | None:
+    def named(self, handle: Hashable) -> str | None:
         """The digest of the video that a client calls so."""
         with self._lock:
             return self._handles.get(handle)

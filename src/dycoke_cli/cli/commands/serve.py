@@ -48,7 +48,7 @@ Host = Annotated[
     typer.Option(
         metavar="HOST",
         help="Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key "
-        "in the environment variable DYCOKE_API_KEY.",
+        "in the environment variable DYCOKE_API_KEY (or several, one per line).",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -174,7 +174,7 @@ def serve(
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.runs.in_windows import check_windows
-    from dycoke_cli.server.access import KEY
+    from dycoke_cli.server.access import KEY, read_keys
     from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
@@ -190,7 +190,7 @@ def serve(
         check_windows(request)
     note = BUNDLED_NOTE if model.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
-    key = os.environ.get(KEY) or None
+    keys = read_keys(os.environ.get(KEY, ""))
     roots = () if media_root is None else (media_root,)
     media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
     announce: Callable[[str], None] = (lambda text: None) if quiet else render.note
@@ -206,7 +206,7 @@ def serve(
         from dycoke_cli.server.local.local_listener import LocalListener
         from dycoke_cli.server.start import ServiceLimits, start_service
 
-        address = Address(host, port, key)
+        address = Address(host, port, keys)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             unloaded = check_request(request, 1, view)
