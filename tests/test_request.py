@@ -155,7 +155,8 @@ def test_audio_is_in_the_key_of_those_who_hear_it(of: Callable[[Request], str]) 
     """And in no other: answers from before there was audio stay."""
     heard = replace(REQUEST, sampling=Sampling(audio_rate=16000))
     assert of(heard) != of(replace(REQUEST, sampling=Sampling()))
-    assert not {"audio", "audio_rate", "picture_fps"} & {*REQUEST.key_parts()["sampling"]}
+    new = {"audio", "audio_rate", "picture_fps", "input_fps"}
+    assert not new & {*REQUEST.key_parts()["sampling"]}
 
 
 def another_of_each(made: Any) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Footage:
         sampling: frames that are read; None is that of the request.
         shown_as: name for errors and warnings; None is the source, escaped.
         edit: changes the clip once it is read.
-        stamp: differs once the file is overwritten, where its video may stay in memory.
+        identity: what it is known by in memory: footage of equal identity is read once; None is
+            everything else here.
     """
 
     source: Source | Rendered
@@ -49,7 +50,7 @@ class Footage:
     sampling: Sampling | None = None
     shown_as: str | None = None
     edit: Callable[[Clip], Clip] | None = None
-    stamp: Hashable = None
+    identity: Hashable = None
 
     @property
     def path(self) -> str:
@@ -94,7 +95,11 @@ class Ask:
         request = self.request
         # Of a video that is read in windows, only what the method keeps is left.
         left = None if request.max_tokens is None else (request.method, request.max_tokens)
-        return self.videos, request.sampling, left
+        videos = tuple(
+            video if video.identity is None else (video.identity, video.subtitles)
+            for video in self.videos
+        )
+        return videos, request.sampling, left
 
     def sampling_of(self, video: Footage) -> Sampling:
         """Frames that are read of one of its videos."""

@@ -28,6 +28,7 @@ from dycoke_cli.models.families import FAMILIES
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
+from dycoke_cli.server.access import read_keys
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.connections import ConnectionLimits
 from dycoke_cli.server.engine_thread import EngineThread
@@ -230,12 +231,12 @@ def body_of(question: str, url: str | None = VIDEO, **more: Any) -> bytes:
 @contextmanager
 def served(
     service: Service,
-    key: str | None = None,
+    key: str = "",
     idle_s: float | None = None,
     connections: ConnectionLimits | None = None,
 ) -> Iterator[int]:
     """Within the block a server runs; gives its port. Commands find it, too."""
-    address = Address("127.0.0.1", 0, key)
+    address = Address("127.0.0.1", 0, read_keys(key))
     local = LocalListener(service.defaults.limits)
     server = make_server(service, address, connections or ConnectionLimits(), local)
 
@@ -278,7 +279,7 @@ def running(
     monkeypatch: pytest.MonkeyPatch,
     *,
     queue: int = 64,
-    key: str | None = None,
+    key: str = "",
     idle_s: float | None = None,
     connections: ConnectionLimits | None = None,
     **more: Any,

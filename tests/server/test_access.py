@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.access import check
+from dycoke_cli.server.access import check, read_keys
 from dycoke_cli.server.lifetime import Address
 from dycoke_cli.server.refused import Refused
 
 
-def status(key: str | None = None, needs_key: bool = True, **headers: str) -> int:
+def status(key: str = "", needs_key: bool = True, **headers: str) -> int:
     try:
-        check([(name, value.encode()) for name, value in headers.items()], key, needs_key)
+        check(
+            [(name, value.encode()) for name, value in headers.items()], read_keys(key), needs_key
+        )
     except Refused as reason:
         return reason.status
     return 200
@@ -56,17 +58,25 @@ def test_the_key() -> None:
 def test_a_key_of_other_letters(key: str) -> None:
     """The last byte of "à" in UTF-8 is a space of Latin-1."""
     sent = [("host", b"any.example"), ("authorization", f"Bearer {key}".encode())]
-    check(sent, key)
+    assert check(sent, ("another", key)) == 1
+
+
+def test_several_keys() -> None:
+    assert read_keys(" anna\r\nben\n\nanna\n") == ("anna", "ben")
+    assert read_keys("clé à") == ("clé à",)
+    assert read_keys("") == ()
+    with pytest.raises(UsageError, match="DYCOKE_API_KEY is blank"):
+        read_keys(" \n")
 
 
 def test_other_machines_need_a_key() -> None:
     with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 lets other machines ask"):
-        Address("0.0.0.0", 0, None)
-    Address("0.0.0.0", 0, "secret")
+        Address("0.0.0.0", 0)
+    Address("0.0.0.0", 0, ("secret",))
 
 
 def test_an_address_that_is_taken() -> None:
-    with Address("127.0.0.1", 0, None).bind() as listening:
+    with Address("127.0.0.1", 0).bind() as listening:
         port = listening.getsockname()[1]
         with pytest.raises(OutputError, match=f"127.0.0.1:{port} can't be listened at"):
-            Address("127.0.0.1", port, None).bind()
+            Address("127.0.0.1", port).bind()

@@ -198,6 +198,45 @@ def test_a_handle_of_a_video(server: Running) -> None:
     assert len(server.pretended.read) == 1
 
 
+def test_what_a_key_made_no_other_key_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handles, stored responses and cached videos: with another key they don't exist."""
+    url = "data:video/mp4;base64,AAAA"
+
+    def sent(key: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {key}"}
+        status, _, reply = server.request("POST", path, json.dumps(body).encode(), **headers)
+        return status, json.loads(reply)
+
+    def ask(key: str, url: str | None) -> int:
+        part = {"type": "video_url", "video_url": url, "uuid": "v1"}
+        message = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+        return sent(key, CHAT, {"messages": [message]})[0]
+
+    def respond(key: str, previous: str | None = None) -> tuple[int, Any]:
+        return sent(key, "/v1/responses", {"input": "Why?", "previous_response_id": previous})
+
+    with running(monkeypatch, key="anna\nben") as server:
+        assert ask("anna", url) == 200
+        assert (ask("ben", None), ask("anna", None)) == (404, 200)
+        assert len(server.pretended.read) == 1
+        assert ask("ben", url) == 200
+        assert len(server.pretended.read) == 2
+        first = respond("anna")[1]["id"]
+        assert (respond("ben", first)[0], respond("anna", first)[0]) == (404, 200)
+
+
+def test_a_request_of_two_lengths_ends_its_connection(server: Running) -> None:
+    """What a proxy takes for the rest of its body isn't answered as a request of its own."""
+    smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for path, kind in ((CHAT, "application/json"), ("/health", "text/plain")):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        lengths = f"Content-Length: {5 + len(smuggled)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        reply = raw(server, f"{head}{lengths}".encode() + b"0\r\n\r\n" + smuggled)
+        assert reply.split()[1] == b"400"
+        assert reply.count(b"HTTP/1.1") == 1
+        assert b"connection: close" in reply.lower()
+
+
 def test_a_handle_of_jpegs_is_of_these_times(server: Running) -> None:
     jpeg = b64encode(b"\xff\xd8\xff").decode()
     url = f"data:video/jpeg;base64,{jpeg},{jpeg}"

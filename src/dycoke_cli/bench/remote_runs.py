@@ -15,7 +15,6 @@ from dycoke_cli.bench.bench_report import Stages
 from dycoke_cli.bench.timed_runs import TimedAnswer, name_row_in_errors
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.video import Sampling
@@ -66,7 +65,7 @@ class RemoteTimer:
         prepared_s = time.perf_counter() - began
         with name_row_in_errors(row.spec.text):
             answer = self._model.ask(
-                JobQuestion(None, question), sent, row.method, self._options, lambda text: None
+                question, (), sent, row.method, self._options, lambda text: None
             )
         return with_stages(answer, read_s, prepared_s if clip is not None else 0.0)
 

@@ -82,16 +82,21 @@ class Asker(ABC):
     def close(self) -> None:
         """End what is under way."""
 
-    def begin_run(self) -> None:
-        """Prepare for many questions.
+    def begin_run(self) -> None:  # noqa: B027
+        """Prepare for many questions; nothing has to be done where others answer.
 
         Raises:
             ModelError: the model can't be loaded.
             UsageError: it doesn't support the method.
         """
 
-    def holds(self, ask: Ask) -> bool:
-        """Whether the videos of a question are in memory, or on their way there."""
+    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
+        """Whether the videos of a question are in memory, or on their way there.
+
+        Args:
+            ask: the question.
+            decoded: see `submit`.
+        """
         return False
 
     def free(self) -> bool:

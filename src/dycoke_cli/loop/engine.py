@@ -181,10 +181,10 @@ class Engine(Asker):
             self.advance()
         return done.result()
 
-    def holds(self, ask: Ask) -> bool:
+    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""
         with self._changed:
-            return (ask.read, False) in self._videos
+            return (ask.read, decoded) in self._videos
 
     # Running
 

@@ -226,6 +226,8 @@ class Pending:
         event: Event | None = None
         while not isinstance(event, (Answered, Done)):
             while self._events.empty():
+                if self.is_cancelled:
+                    raise CancelledError(FORGOTTEN)
                 self._asker.advance()
             event = self._events.get()
             if isinstance(event, Failed):

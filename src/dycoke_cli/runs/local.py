@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from dycoke_cli.ask import Ask
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Listener
@@ -36,13 +37,20 @@ def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> 
     if plan.workers > 1:
         yield from answers_of_workers(groups, plan, listener)
         return
+    with engine_of(plan) as engine:
+        yield from answers_of(engine, groups, plan, listener)
+
+
+def answers_of(
+    asker: Asker, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+) -> Iterator[Outcome]:
+    """Have all questions answered. Arguments and errors are those of `answers`."""
 
     def on_load() -> None:
         listener.ready = True
 
-    with engine_of(plan) as engine:
-        for ask, event in engine.answers(groups, lambda: listener.stopping, on_load, listener.note):
-            yield Outcome.of(ask, event)
+    for ask, event in asker.answers(groups, lambda: listener.stopping, on_load, listener.note):
+        yield Outcome.of(ask, event)
 
 
 def engine_of(plan: Plan, readers: int | None = None) -> Engine:

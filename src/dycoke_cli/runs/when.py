@@ -52,9 +52,7 @@ def converse_when(
         listener.begin(ask.question)
         parts = _Parts(asker, ask, listener, decoders)
         decoders = ()
-        answer = find_when(
-            parts.ask, parts.length_s, ask.request.sampling, ask.question, window_s
-        )
+        answer = find_when(parts.ask, parts.length_s, ask.request.sampling, ask.question, window_s)
         if answer.refused and listener.on_text is not None:
             listener.on_text(answer.answer)
         listener.finish(answer)

@@ -1,4 +1,4 @@
-"""Access to the server: with the key, or without one from this machine, but from no web page.
+"""Access to the server: with a key, or without one from this machine, but from no web page.
 
 The local API is for programs of the same user: it is at the unix socket, whose owner the system
 checks, and nothing else is there.
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from dycoke_cli.errors import UsageError
 from dycoke_cli.server.local.wire import PREFIX
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import to_json
 
 KEY = "DYCOKE_API_KEY"
-"""The environment variable with the key that requests must bring: it is taken from nowhere else."""
+"""The environment variable with the keys, one a line: they are taken from nowhere else."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/health"
+_CLOSED = {"Connection": "close"}
 PAGE = "/"
 
 _Message = MutableMapping[str, Any]
@@ -33,13 +35,14 @@ class Access:
     """Checks the headers of every request before anything reads it.
 
     Args:
-        app: that gets what is allowed.
-        key: None for none; then only hosts of this machine may be named.
+        app: that gets what is allowed, with the number of its key as `state.owner` (None: no keys).
+        keys: of which a request must bring one; without any, only hosts of this machine may be
+            named.
         count: called with the status of every reply.
     """
 
     app: _App
-    key: str | None
+    keys: tuple[str, ...]
     count: Callable[[int], None]
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -66,48 +69,86 @@ class Access:
                 raise Refused(404, "not found", "not_found")
             if local:
                 check_local(headers)
+                owner = None
             else:
-                check(headers, self.key, needs_key=scope["path"] not in (HEALTH, PAGE))
+                check_framing(headers)
+                owner = check(headers, self.keys, needs_key=scope["path"] not in (HEALTH, PAGE))
         except Refused as reason:
             await reply(counted, reason)
             return
+        scope["state"]["owner"] = owner
         await self.app(scope, receive, counted)
 
 
-def check(headers: list[tuple[str, bytes]], key: str | None, needs_key: bool = True) -> None:
+def check_framing(headers: list[tuple[str, bytes]]) -> None:
+    """Check that a request has one length: a proxy that believes the other one sees other requests.
+
+    Args:
+        headers: of the request, names in lower case.
+
+    Raises:
+        Refused: it has two; the connection is closed behind the reply.
+    """
+    names = {name for name, _ in headers}
+    if {"content-length", "transfer-encoding"} <= names:
+        raise Refused(
+            400, "a request has Content-Length or Transfer-Encoding, not both", headers=_CLOSED
+        )
+
+
+def check(
+    headers: list[tuple[str, bytes]], keys: tuple[str, ...], needs_key: bool = True
+) -> int | None:
     """Check who asks.
 
     Args:
         headers: of the request, names in lower case.
-        key: that it must bring; None for none.
-        needs_key: whether this must be known to ask for that at all.
+        keys: of which it must bring one, if there are any.
+        needs_key: whether one must be known to ask for that at all.
+
+    Returns:
+        The number of its key; None without one.
 
     Raises:
         Refused: another host than this machine (a page in a browser may have made its own name
-            mean this address), another origin, or not the key.
+            mean this address), another origin, or none of the keys.
     """
     given = {name: value.decode("latin-1") for name, value in headers}
-    if key is None:
+    if not keys:
         for name in ("host", "origin"):
             if name in given and _host(given[name]) not in LOOPBACK:
                 raise Refused(403, f"without a key ({KEY}) only this machine may ask", "forbidden")
         if "host" not in given:
             raise Refused(400, "the request has no Host")
-        return
-    if needs_key and not has_key(headers, key):
+        return None
+    owner = key_of(headers, keys)
+    if needs_key and owner is None:
         raise Refused(
             401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
         )
+    return owner
 
 
-def has_key(headers: list[tuple[str, bytes]], key: str) -> bool:
-    """Whether the headers of a request, names in lower case, bring the key."""
+def read_keys(given: str) -> tuple[str, ...]:
+    """The keys in the value of `KEY`.
+
+    Raises:
+        UsageError: it has nothing but spaces.
+    """
+    keys = tuple(dict.fromkeys(key for line in given.split("\n") if (key := line.strip(" \t\r"))))
+    if given and not keys:
+        raise UsageError(f"{KEY} is blank: put a key there, or unset it")
+    return keys
+
+
+def key_of(headers: list[tuple[str, bytes]], keys: tuple[str, ...]) -> int | None:
+    """The number of the key that a request's headers, names in lower case, bring; None of none."""
     given = dict(headers).get("authorization", b"")
     # Bytes throughout: the last byte of "à" in UTF-8 is a space of Latin-1.
     scheme, _, brought = given.partition(b" ")
     # In constant time: the duration of `==` tells how many characters are correct.
-    correct = hmac.compare_digest(brought.strip(b" \t"), key.encode())
-    return correct and scheme.lower() == b"bearer"
+    correct = [hmac.compare_digest(brought.strip(b" \t"), key.encode()) for key in keys]
+    return correct.index(True) if any(correct) and scheme.lower() == b"bearer" else None
 
 
 def named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:

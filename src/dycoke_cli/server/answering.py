@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -14,20 +14,31 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Answered, Done, Event, Failed, Seen, Text
+from dycoke_cli.engine.generation_options import LARGEST_SEED
+from dycoke_cli.loop.pending import Pending, Work
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.forced_call import ForcedCallParser
 from dycoke_cli.server.incoming import Spooled
-from dycoke_cli.server.inspecting import MOST_FRAMES, InspectionResult, TextDelta, checked
+from dycoke_cli.server.inspecting import (
+    MOST_FRAMES,
+    InspectionResult,
+    TextDelta,
+    checked,
+    inspected,
+)
 from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
+from dycoke_cli.server.responses.response_store import HeldResponse
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.server.responses.responses_reply import ResponsesReply
 from dycoke_cli.server.service import Service
-from dycoke_cli.server.task import Event, Task
 
 _POLL_S = 1.0
+_Found = str | TextDelta | Answer | InspectionResult | BaseException
+"""A part of an answer, or its last: the answer, an inspection or an error."""
 
 
 class Answering:
@@ -43,15 +54,17 @@ class Answering:
 
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         self._service, self.request, self._http = service, request, http
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._owner = http.state.owner
+        self._events: asyncio.Queue[_Found] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._task: Task | None = None
+        self._pending: Pending | None = None
+        self._files = ExitStack()
         self._answers: list[Answer] = []
         self._ended = False
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> Any:
-        """The request in a body, for the constructor.
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> Any:
+        """The request in a body, for the constructor; `owner` has sent it.
 
         Raises:
             Refused: see `parse`.
@@ -60,18 +73,36 @@ class Answering:
         raise NotImplementedError
 
     async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
-        """Read the videos, and let the engine have the task; `videos` are those of the body."""
+        """Open the videos, and submit the question; `videos` are those of the body."""
         service = self._service
         if service.context is not None:
             check_text(self.request, service.context)
-        model, send = service.engine.traits, self._send
         media = replace(service.media, received=videos)
-        given = (self.request, model, media, service.sessions, service.read, service.fits, send)
-        reading = partial(prepare, *given, service.engine.fit, inspect=self.inspect)
-        self._task = task = await run_sync(reading, limiter=readers)
+        given = (self.request, service.defaults, media, service.engine, service.handles)
+        kind = {"owner": self._owner, "inspect": self.inspect}
+        self._ask = await run_sync(partial(prepare, *given, self._files, **kind), limiter=readers)
         if await self._http.is_disconnected():
             raise gone()
-        service.engine.submit(task)
+        await run_sync(self._submit)
+
+    def _submit(self) -> None:
+        """Submit the question; the next of several answers has the next seed."""
+        generation = self._ask.request.generation
+        if generation.seed is not None:
+            seed = (generation.seed + len(self._answers)) % (LARGEST_SEED + 1)
+            generation = replace(generation, seed=seed)
+        request = replace(self._ask.request, generation=generation)
+        [self._pending] = self._service.engine.submit(
+            replace(self._ask, request=request),
+            on_event=self._receive,
+            streams=self.request.stream,
+            decoded=self.inspect,
+            work=self._work(),
+        )
+
+    def _work(self) -> Work | None:
+        """What is made of the video in place of an answer."""
+        return None
 
     async def whole(self) -> dict[str, Any]:
         """The object of the answers; the client may leave meanwhile."""
@@ -90,9 +121,10 @@ class Answering:
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""
-        if self._task is not None and not self._ended:
+        if self._pending is not None and not self._ended:
             self._service.metrics.add("cancelled_total")
-            self._task.cancelled.set()
+            self._pending.cancel()
+        self._files.close()
 
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -111,8 +143,8 @@ class Answering:
         parsed.end()
         return parsed
 
-    async def _next(self) -> Event | None:
-        """The next event; None where none comes for a while."""
+    async def _next(self) -> _Found | None:
+        """What comes next of the answers; None where nothing comes for a while."""
         try:
             found = await asyncio.wait_for(self._events.get(), _POLL_S)
         except TimeoutError:
@@ -120,11 +152,29 @@ class Answering:
         if isinstance(found, Answer):
             self._answers.append(found)
             self._ended = len(self._answers) == self.request.answers
+            if not self._ended:
+                await run_sync(self._submit)
         else:
             self._ended = not isinstance(found, (str, TextDelta))
         return found
 
-    def _send(self, found: Event) -> None:
+    def _receive(self, _: Pending, event: Event | TextDelta) -> None:
+        """Take an event of the engine, whose thread calls this."""
+        if isinstance(event, (Seen, Answered, Failed, Done)):
+            self._files.close()
+        found: _Found
+        if isinstance(event, Text):
+            found = event.text
+        elif isinstance(event, Answered):
+            found = event.answer
+        elif isinstance(event, Failed):
+            found = event.error
+        elif isinstance(event, Done):
+            found = event.value
+        elif isinstance(event, TextDelta):
+            found = event
+        else:
+            return
         with suppress(RuntimeError):  # the loop is closed: the server ends
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
 
@@ -165,7 +215,7 @@ class Chatting(Answering):
         self._parsed = self._new_parser()
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ChatRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
         """See `Answering.read`."""
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
@@ -202,8 +252,12 @@ class Inspecting(Answering):
 
     inspect: ClassVar[bool] = True
 
+    def _work(self) -> Work:
+        """See `Answering._work`."""
+        return partial(inspected, self.request)
+
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ChatRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
         """See `Answering.read`."""
         most = min(service.most_frames, MOST_FRAMES)
         return checked(parse(body, replace(service.defaults, max_tokens=None), most))
@@ -233,10 +287,13 @@ class Responding(Answering):
         self._parsed = self._new_parser()
 
     @classmethod
-    def read(cls, body: bytes, service: Service) -> ResponsesRequest:
+    def read(cls, body: bytes, service: Service, owner: Hashable) -> ResponsesRequest:
         """See `Answering.read`."""
-        held = service.responses.find
-        request = parse_responses(body, service.defaults, service.most_frames, held)
+
+        def find(response: str) -> HeldResponse | None:
+            return service.responses.find((owner, response))
+
+        request = parse_responses(body, service.defaults, service.most_frames, find)
         return replace(request, chat=with_tools_of(service, request.chat))
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -266,4 +323,4 @@ class Responding(Answering):
     def _hold(self, answer: Answer, parsed: ParsedAnswer) -> None:
         if self._responses.store:
             held = self._responses.held(answer, parsed)
-            self._service.responses.keep(self._responses.id, held)
+            self._service.responses.keep((self._owner, self._responses.id), held)

@@ -46,7 +46,7 @@ class LimitedProtocol(H11Protocol):
 
     Args:
         limits: of all connections.
-        has_key: whether the headers of a request bring the API key. While such a request comes in,
+        has_key: whether the headers of a request bring an API key. While such a request comes in,
             connections without a key are closed in its place.
         given: what uvicorn passes to its protocol.
     """

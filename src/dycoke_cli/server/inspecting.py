@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.models.reference import find
@@ -114,16 +114,12 @@ def checked(request: ChatRequest) -> ChatRequest:
 
 
 def inspected(
-    request: ChatRequest,
-    methods: Sequence[BoundMethod],
-    session: VideoSession,
-    send: Callable[[TextDelta], None],
+    request: ChatRequest, session: VideoSession, send: Callable[[TextDelta], None]
 ) -> InspectionResult:
-    """Ask under each method.
+    """Ask under each method of a request.
 
     Args:
         request: a checked one.
-        methods: of the request, bound to the model.
         session: of its video.
         send: called with the answers as they come.
 
@@ -133,11 +129,12 @@ def inspected(
     """
     from dycoke_cli.inspect.inspection import inspect_question, pictures
 
+    methods = (request.method, request.against)
     found = inspect_question(
         session,
         "the video",
         request.question,
-        [*dict.fromkeys(methods)],
+        [bind(method, session.traits) for method in dict.fromkeys(filter(None, methods))],
         request.generation,
         lambda number, text: send(TextDelta(number, text)),
     )

@@ -13,9 +13,8 @@ from typing import cast
 import uvicorn
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.access import KEY, LOOPBACK, Access, has_key, named
+from dycoke_cli.server.access import KEY, LOOPBACK, Access, key_of, named
 from dycoke_cli.server.connections import ConnectionLimits, LimitedProtocol
-from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.local_routes import add_local_routes
 from dycoke_cli.server.routes import make_app
 from dycoke_cli.server.service import Service
@@ -32,7 +31,7 @@ class Address:
     Args:
         host: a name or an address of this machine.
         port: 0 for any that is free.
-        key: that requests must bring, or None.
+        keys: of which requests must bring one, if there are any.
 
     Raises:
         UsageError: others could reach it, and there is no key.
@@ -40,10 +39,10 @@ class Address:
 
     host: str
     port: int
-    key: str | None
+    keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.key is None and self.host not in LOOPBACK:
+        if not self.keys and self.host not in LOOPBACK:
             raise UsageError(
                 f"--host {self.host} lets other machines ask: set an API key in {KEY}, or leave it "
                 "out"
@@ -84,33 +83,29 @@ class IdlePolicy:
     ends: bool = False
 
 
-def make_server(
-    service: Service, address: Address, limits: ConnectionLimits, local: LocalListener
-) -> uvicorn.Server:
+def make_server(service: Service, address: Address, limits: ConnectionLimits) -> uvicorn.Server:
     """The server, which doesn't listen yet.
 
     Args:
         service: what answers.
         address: where it will listen.
         limits: on connections.
-        local: where commands of this user find it.
     """
 
     def stop() -> None:
         server.should_exit = True
 
-    app = make_app(service, address.key is not None)
-    add_local_routes(app, service.engine, service.defaults, local, stop)
-    key = address.key
+    app = make_app(service, bool(address.keys))
+    add_local_routes(app, service.engine, service.defaults, stop)
     protocol = partial(
         LimitedProtocol,
         limits=limits,
-        has_key=lambda headers: key is not None and has_key(named(headers), key),
+        has_key=lambda headers: key_of(named(headers), address.keys) is not None,
     )
     config = uvicorn.Config(
         Access(
             app,
-            address.key,
+            address.keys,
             lambda status: service.metrics.add("requests_total", status=str(status)),
         ),
         http=cast("type[asyncio.Protocol]", protocol),
@@ -151,7 +146,7 @@ def run(
         asyncio.run(server.serve(sockets))
     finally:
         over.set()
-        service.engine.stop()
+        service.engine.close()
 
 
 def _watch_idle(

@@ -1,39 +1,29 @@
-"""From a request to a task: its videos are opened and read, unless they are cached."""
+"""From a request to a question: its videos are opened, to be read by the engine."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from collections.abc import Hashable
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.binding import bind
+from dycoke_cli import request as requests
+from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.prompts.tool_turns import tools_text
-from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server.chat_request import ChatRequest
+from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
+from dycoke_cli.server.media_options import FrameTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.session_cache import SessionCache
-from dycoke_cli.server.task import Event, Task
-from dycoke_cli.video.frame_windows import WINDOW
-from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from dycoke_cli.video import Clip, Plan
+    from dycoke_cli.video import Clip
 
 # More than texts of any language have, about twice as many as English.
 _BYTES_PER_TOKEN = 8
-
-CheckPlan = Callable[["Plan"], None]
-"""Raises UsageError where the planned frames can't fit the model's context."""
-ReadClip = Callable[[MediaFile, Sampling, CheckPlan, Future[Fit] | None], "Clip"]
-"""Reads the frames of a file, once their plan is checked, at the size that a model reads."""
-FitsContext = Callable[["Plan", BoundMethod, int], None]
-"""The check of a plan, with a method and the number of new tokens."""
 
 
 def check_text(request: ChatRequest, context: int) -> None:
@@ -71,65 +61,54 @@ def check_text(request: ChatRequest, context: int) -> None:
 
 def prepare(
     request: ChatRequest,
-    model: ModelTraits,
+    defaults: requests.Request,
     media: Media,
-    sessions: SessionCache,
-    read: ReadClip,
-    fits: FitsContext,
-    send: Callable[[Event], None],
-    fit: Future[Fit] | None = None,
+    engine: Engine,
+    handles: Handles,
+    stack: ExitStack,
     *,
+    owner: Hashable = None,
     inspect: bool = False,
-) -> Task:
-    """Open a request's videos, and read those that aren't cached.
+) -> Ask:
+    """Open a request's videos.
 
     Args:
         request: what is asked.
-        model: its traits, by which the methods are bound.
+        defaults: of the server.
         media: where videos may come from.
-        sessions: encoded videos, by what was read.
-        read: reads the frames of a file.
-        fits: called before frames are decoded.
-        send: of the task.
-        fit: resize of the model, if that is loaded.
-        inspect: whether the frames are shown to a person as well, so that they are kept as decoded.
+        engine: may have the videos in memory.
+        handles: what clients call their videos.
+        stack: the videos are open as long as it is.
+        owner: of the request, who alone finds again what is in memory for it.
+        inspect: whether the frames are shown to a person as well.
 
     Raises:
         Refused: a video may not be opened, or its handle is none that is known.
-        UsageError: the model doesn't support a method.
-        VideoError: it can't be read.
     """
-    if inspect:
-        fit = None
-    methods = tuple(
-        bind(method, model) for method in (request.method, request.against) if method is not None
+    files = [_opened(part, media, stack) for part in request.videos]
+    pairs = [*zip(request.videos, files, strict=True)]
+    digests = [_digest(part, file, handles, owner) for part, file in pairs]
+    videos = tuple(
+        _footage(part, file, request, (owner, digest))
+        for (part, file), digest in zip(pairs, digests, strict=True)
     )
-
-    def check(plan: Plan) -> None:
-        for method in methods if request.max_tokens is None else ():
-            fits(plan, method, request.generation.max_new_tokens)
-
-    with ExitStack() as stack:
-        files = [_opened(part, media, stack) for part in request.videos]
-        pairs = [*zip(request.videos, files, strict=True)]
-        digests = tuple(_digest(part, file, sessions) for part, file in pairs)
-        key: Hashable = (digests, request.sampling, request.times, inspect)
-        if request.max_tokens is not None:  # what is left of a video depends on these
-            key = (key, request.method, request.max_tokens)
-        session = sessions.find(key) if digests else None
-        clips: tuple[Clip, ...] = ()
-        began = time.perf_counter()
-        if session is None:
-            clips = tuple(_clip(part, file, request, read, check, fit) for part, file in pairs)
-        seconds_read = time.perf_counter() - began
-        if request.max_tokens is not None and digests:
-            frames = len((clips if session is None else session.clips)[0].timestamps_s)
-            if frames > WINDOW:
-                methods = (bind(request.method, model.in_windows),)
-        for part, digest in zip(request.videos, digests, strict=True):
-            if part.uuid is not None:
-                sessions.name(part.uuid, digest)
-    return Task(request, methods, key, clips, session, send, seconds_read, inspect)
+    # Of another method than the server's, neither its tuning nor its guard is.
+    if request.method != defaults.method:
+        defaults = defaults.with_method(request.method)
+    asked = replace(
+        defaults,
+        sampling=request.sampling,
+        generation=request.generation,
+        max_tokens=request.max_tokens,
+    )
+    ask = Ask(request.question, asked, videos, request.history)
+    for part, file in pairs:
+        if file is None and not engine.holds(ask, decoded=inspect):
+            raise _unknown(part)
+    for part, digest in zip(request.videos, digests, strict=True):
+        if part.uuid is not None:
+            handles.name((owner, part.uuid), digest)
+    return ask
 
 
 def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None:
@@ -139,10 +118,10 @@ def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None
     return None if part.url is None else stack.enter_context(opened(part.url, media))
 
 
-def _digest(part: VideoPart, file: MediaFile | None, sessions: SessionCache) -> str:
+def _digest(part: VideoPart, file: MediaFile | None, handles: Handles, owner: Hashable) -> str:
     if file is not None:
         return file.digest
-    digest = None if part.uuid is None else sessions.named(part.uuid)
+    digest = None if part.uuid is None else handles.named((owner, part.uuid))
     if digest is None:
         raise _unknown(part)
     return digest
@@ -158,23 +137,35 @@ def _unknown(part: VideoPart) -> Refused:
     )
 
 
-def _clip(
-    part: VideoPart,
-    file: MediaFile | None,
-    request: ChatRequest,
-    read: ReadClip,
-    check: CheckPlan,
-    fit: Future[Fit] | None,
-) -> Clip:
+@dataclass(frozen=True)
+class _Timed:
+    """Gives pictures that were read the times that a request says.
+
+    Args:
+        times: of the request.
+        count: pictures of the list.
+    """
+
+    times: FrameTimes
+    count: int
+
+    def __call__(self, clip: Clip) -> Clip:
+        numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
+        return self.times.applied(clip, numbers, self.count)
+
+
+def _footage(
+    part: VideoPart, file: MediaFile | None, request: ChatRequest, content: Hashable
+) -> Footage:
+    identity = (content, request.times)
     if file is None:
-        raise _unknown(part)
-    sampling = request.sampling
+        return Footage("", "", identity=identity)
+    one = Footage(file.path, file.shown, shown_as=file.shown, identity=identity)
     if file.frames is None:
-        return read(file, sampling, check, fit)
+        return one
     # All of them, or evenly as many as may be.
+    sampling = request.sampling
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
     chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
-    clip = read(file, chosen, check, fit)
-    numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
-    return request.times.applied(clip, numbers, file.frames)
+    return replace(one, sampling=chosen, edit=_Timed(request.times, file.frames))

@@ -47,7 +47,8 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
                 service.admission.check()
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
-                    request = await run_sync(kind.read, body.json, service, limiter=scanners)
+                    owner = http.state.owner
+                    request = await run_sync(kind.read, body.json, service, owner, limiter=scanners)
                     stack.enter_context(service.admission.admitted())
                     answering = kind(service, request, http)
                     stack.callback(answering.leave)

@@ -6,15 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
-from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.prepare import FitsContext, ReadClip
 from dycoke_cli.server.responses.response_store import ResponseStore
-from dycoke_cli.server.session_cache import SessionCache
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.tool_calls import CallFormat
@@ -27,30 +26,26 @@ class Service:
     Args:
         defaults: for all that a request doesn't say.
         engine: answers.
-        sessions: encoded videos, by what was read.
         media: where videos may come from.
-        read: reads the frames of a file.
         admission: how much is taken on.
         metrics: counts.
         most_frames: of a video.
         bodies: limits on those of requests.
         context: tokens of the model's context; None where it isn't known.
-        fits: checks the frames of a video before they are decoded.
+        handles: what clients call their videos.
         responses: conversations that clients may go on from.
         calls: how the model calls tools; None where it can't.
     """
 
     defaults: Request
-    engine: EngineThread
-    sessions: SessionCache
+    engine: Engine
     media: Media
-    read: ReadClip
     admission: Admission
     metrics: Metrics
     most_frames: int
     bodies: BodyLimits
     context: int | None = None
-    fits: FitsContext = lambda plan, method, new: None
+    handles: Handles = field(default_factory=Handles)
     responses: ResponseStore = field(default_factory=ResponseStore)
     calls: CallFormat | None = None
     started: int = field(default_factory=lambda: int(time.time()))

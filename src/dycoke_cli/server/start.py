@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.loop.unloaded_model import UnloadedModel, bind_loaded, check_plan
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.server.media import Media, MediaFile
-from dycoke_cli.server.prepare import CheckPlan, ReadClip
+from dycoke_cli.server.media import Media
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.kept_frames import Fit
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.server.service import Service
-    from dycoke_cli.video import Clip, Sampling
-    from dycoke_cli.video.kept_frames import Fit
 
 _MIB = 1024**2
 _BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed size
@@ -66,16 +65,13 @@ def start_service(
         OutOfMemoryError: it doesn't fit.
     """
     with faster_imports():
-        from dycoke_cli.engine.visual_cache import VisualCache
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.audio_rate import listening
         from dycoke_cli.models.prompts.tool_calls import CallFormat
         from dycoke_cli.server.admission import Admission
-        from dycoke_cli.server.engine_thread import EngineThread
         from dycoke_cli.server.incoming import BodyLimits
         from dycoke_cli.server.metrics import Metrics
         from dycoke_cli.server.service import Service
-        from dycoke_cli.server.session_cache import SessionCache
         from dycoke_cli.stock.quiet import silence_libraries
 
     silence_libraries()
@@ -83,40 +79,30 @@ def start_service(
     loaded = load(unloaded.source, on_stage=listener.stage, **asdict(request.loading))
     # Loaded again after idling, it has the same dtype: later, less memory may be free.
     options = request.loading.with_dtype(loaded.model.dtype)
-    reload = partial(load, unloaded.source, **asdict(options))
+
+    def reload(fit: Future[Fit]) -> LoadedModel:
+        return load(unloaded.source, fit=fit, **asdict(options))
+
     # Raises if the model doesn't support the method, so that the server never starts with it.
-    bind_loaded(loaded, request.method, unloaded)
+    bind(request.method, loaded.traits)
     metrics = Metrics()
-    sessions = SessionCache(limits.held, metrics)
-    kept = VisualCache() if cache else None
+    sampling = listening(request.sampling, unloaded.source, request.loading)
     return Service(
-        defaults=replace(
-            request, sampling=listening(request.sampling, unloaded.source, request.loading)
+        defaults=replace(request, sampling=sampling),
+        engine=Engine(
+            request,
+            load=reload,
+            loaded=loaded,
+            unloaded=unloaded,
+            keep=limits.held,
+            cache=cache,
+            counts=metrics,
         ),
-        engine=EngineThread(reload, loaded, sessions, metrics, kept),
-        sessions=sessions,
         media=media,
-        read=make_reader(request.limits),
         admission=Admission(limits.queue, _BODIES * limits.body_mib * _MIB, metrics),
         metrics=metrics,
         most_frames=limits.frames,
         bodies=BodyLimits(limits.body_mib * _MIB),
         context=loaded.context_length,
-        fits=partial(check_plan, unloaded),
         calls=CallFormat.of(loaded.processor, loaded.model),
     )
-
-
-def make_reader(limits: Limits) -> ReadClip:
-    """Reader of request videos; each is decoded in a process of its own."""
-    from dycoke_cli.video.decoder import Decoder, prepare_decoders
-
-    prepare_decoders()
-
-    def read(
-        file: MediaFile, sampling: Sampling, check: CheckPlan, fit: Future[Fit] | None
-    ) -> Clip:
-        with Decoder(limits) as decoder:
-            return decoder.read(file.path, sampling, shown_as=file.shown, check=check, fit=fit)
-
-    return read

@@ -8,6 +8,7 @@ import av
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.video.frame_rate import RAW_STREAMS
 from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
@@ -25,10 +26,6 @@ _CONTAINERS = (
     "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "asf_o", "mxf", "nut", "ivf",
     "rm", "wtv", "dv", "gxf", "dhav", "yuv4mpegpipe",
 )  # fmt: skip
-_RAW_STREAMS = (
-    "h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "m4v", "h263", "h261", "vc1", "mjpeg",
-    "dirac", "dnxhd",
-)  # fmt: skip
 _PICTURES = (
     "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
     "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
@@ -39,7 +36,7 @@ _WITHOUT_VIDEO = (
     "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
     "webvtt", "srt", "ass",
 )  # fmt: skip
-_FORMATS = ",".join((*_CONTAINERS, *_RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+_FORMATS = ",".join((*_CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
 def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:

@@ -15,11 +15,10 @@ import av
 from dycoke_cli.video import limits
 from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
 from dycoke_cli.video.file_layout import layout_of
+from dycoke_cli.video.frame_rate import rate_of
 from dycoke_cli.video.packet_index import PacketIndex
 
 _SEEK_ATTEMPTS = 4
-# For streams without a rate; it matters only if time stamps are missing, too.
-_ASSUMED_RATE = Fraction(25)
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
@@ -32,6 +31,7 @@ class PacketSource:
         name: of the file, escaped for a terminal.
         container: open container (replaced by `rewind`).
         stream: video stream (replaced by `rewind`).
+        rate: frames per second.
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
         layout: top-level structure of the file.
@@ -43,7 +43,9 @@ class PacketSource:
 
     container: av.container.InputContainer
 
-    def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
+    def __init__(
+        self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+    ) -> None:
         self.name = name
         self.origin = Fraction(0)
         self.seekable = True
@@ -58,7 +60,8 @@ class PacketSource:
         except BaseException:
             self.container.close()
             raise
-        self.interval = 1 / (self.stream.average_rate or self.stream.guessed_rate or _ASSUMED_RATE)
+        self.rate = rate_of(self.container, self.stream, raw_rate)
+        self.interval = 1 / self.rate.usual
         # Number of the next packet, counted over all streams; None after a seek.
         self._number: int | None = 0
         self._packets = self.demux()
@@ -125,6 +128,8 @@ class PacketSource:
                 number = self._number
                 if number is not None:
                     self._number = number + 1
+                if self.rate.is_counted:
+                    packet.pts = packet.dts = None
                 if packet.stream_index in wanted:
                     # A file whose time stamps restart is only read from its beginning.
                     yield packet if clock is None else clock.apply(packet, number or 0)

@@ -108,6 +108,8 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     if not fitted:
         limits.check_clip(source.name, geometry.shown_size, len(times), sampling.fps is not None)
     warnings = [*said, *_other_streams(source, sampling)]
+    if duration.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
+        warnings.append(of_rate)
     if duration.declared_end_s is not None:
         ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"
         warnings.append(

@@ -65,7 +65,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         rotation_deg=geometry.orientation.rotation_deg,
         mirrored=geometry.orientation.mirrored,
         pixel_aspect=geometry.pixel_aspect,
-        fps=float(stream.average_rate) if stream.average_rate else None,
+        fps=None if source.rate.declared is None else float(source.rate.declared),
         variable_rate=_varies(stream),
         frame_count=stream.frames or None,
         duration_s=_declared_duration(source),

@@ -55,8 +55,10 @@ class VideoSource(PacketSource):
 
     _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
-    def __init__(self, file: BinaryIO, stream: int | None, name: str) -> None:
-        super().__init__(file, stream, name)
+    def __init__(
+        self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+    ) -> None:
+        super().__init__(file, stream, name, raw_rate)
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
         self._last: Fraction | None = None
@@ -215,11 +217,13 @@ def open_video(
 
 
 @contextmanager
-def video_in(file: BinaryIO, stream: int | None, name: str) -> Iterator[VideoSource]:
+def video_in(
+    file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+) -> Iterator[VideoSource]:
     """Open the video stream of an open file, which the caller closes; see `open_video`."""
     # FFmpeg's messages on stderr add nothing to our errors and warnings.
     av.logging.set_level(None)
-    source = VideoSource(file, stream, name)
+    source = VideoSource(file, stream, name, raw_rate)
     try:
         yield source
     finally:

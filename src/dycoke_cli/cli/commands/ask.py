@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import apart, has_suffix, is_pattern, quoted
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.file_names import STDIN, is_video
+
+if TYPE_CHECKING:
+    from dycoke_cli.loop.asker import Asker
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
@@ -161,32 +164,37 @@ def ask(
         from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
         with speaking_of_flags():
-            if remote is not None:
-                from dycoke_cli.runs.remote.remote_conversation import converse_remotely
+            from dycoke_cli.server.local.client import find_server
 
-                converse_remotely(conversation, remote, model.model, presenter)
-                return
-            from dycoke_cli.server.local.client import ask_running
-
-            in_process = (
-                no_server or bound is not None or request.is_local_only or parts.given is not None
-            )
-            reason = ""  # TODO
-            if reason is None:
-                return
-            if reason:
-                presenter.note(f"Asking without your server: {reason}")
-            keep = int(len(questions) > 1)
-            engine = stack.enter_context(
-                engine_of(
-                    request, presenter, videos=len(files), keep=keep, cache=cache, loaded=loaded
-                )
-            )
             asks = asks_of(videos, questions, request, compare=compare)
+            found: Asker | str = ""
+            if remote is not None:
+                from dycoke_cli.compression.base import Method
+                from dycoke_cli.runs.remote.remote_asker import RemoteAsker
+                from dycoke_cli.runs.remote.served_model import check_silent
+
+                check_silent(request)
+                own = [request.method] if remote.names_method else []
+                served = remote.connected(model.model, own + [Method()] * compare)
+                found = RemoteAsker(served, request)
+            elif not (no_server or bound is not None):
+                found = find_server(request, asks, cache=cache)
+            if isinstance(found, str):
+                if found:
+                    presenter.note(f"Asking without your server: {found}")
+                found = engine_of(
+                    request,
+                    presenter,
+                    videos=len(files),
+                    keep=int(len(questions) > 1),
+                    cache=cache,
+                    loaded=loaded,
+                )
+            asker = stack.enter_context(found)
             if parts.given is not None:
-                parts.converse(engine, asks, presenter)
+                parts.converse(asker, asks, presenter)
                 return
-            converse(engine, asks, presenter, follow_up=follow_up)
+            converse(asker, asks, presenter, follow_up=follow_up)
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:

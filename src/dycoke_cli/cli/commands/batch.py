@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Footage
     from dycoke_cli.loop.plan import Plan
     from dycoke_cli.runs.run import Backend
+    from dycoke_cli.server.local.client import ServerAsker
 
 _RUN = "Run"
 _OUTPUT = "Output"
@@ -148,6 +150,7 @@ def batch(
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
+    from dycoke_cli.runs.local import answers_of
     from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
@@ -233,13 +236,13 @@ def batch(
         backend: Backend
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
-            in_process = no_server or bound is not None or request.is_local_only
-            on_server: tuple[Plan, Backend] | str = ""
-            if not in_process and engine.is_alone:
-                from dycoke_cli.server.local.batch_client import open_batch
+            on_server: ServerAsker | str = ""
+            if engine.is_alone and bound is None and group_size is None and not no_server:
+                from dycoke_cli.server.local.client import find_server
 
                 with speaking_of_flags():
-                    on_server = open_batch(request, groups, group_size, cache)
+                    asks = (ask for group in groups for ask in group)
+                    on_server = find_server(request, asks, cache=cache, bulk=True)
             if isinstance(on_server, str):
                 if on_server:
                     view.note(f"Answering without your server: {on_server}")
@@ -249,12 +252,13 @@ def batch(
 
                     view.note(common_dtype(plan))
             else:
-                plan, backend = on_server
+                plan = on_server.plan(cache=cache)
+                backend = partial(answers_of, stack.enter_context(on_server))
         else:
-            from dycoke_cli.runs.remote.remote_run import RemoteEngine
+            from dycoke_cli.runs.remote.remote_asker import RemoteRun
 
             served_model = remote.connected(model.model, [request.method] * remote.names_method)
-            plan, backend = served_model.plan(request), RemoteEngine(served_model)
+            plan, backend = served_model.plan(request), RemoteRun(served_model)
         results: Results = lines
         if out is not None:
             results = file = file or stack.enter_context(open_results(out, kind))

@@ -48,7 +48,7 @@ Host = Annotated[
     typer.Option(
         metavar="HOST",
         help="Address to listen on. 0.0.0.0 also accepts other machines, and needs an API key "
-        "in the environment variable DYCOKE_API_KEY.",
+        "in the environment variable DYCOKE_API_KEY (or several, one per line).",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -174,7 +174,7 @@ def serve(
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.server.access import KEY
+    from dycoke_cli.server.access import KEY, read_keys
     from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
@@ -190,7 +190,7 @@ def serve(
         check_windows(request)
     note = BUNDLED_NOTE if model.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
-    key = os.environ.get(KEY) or None
+    keys = read_keys(os.environ.get(KEY, ""))
     roots = () if media_root is None else (media_root,)
     media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
     announce: Callable[[str], None] = (lambda text: None) if quiet else render.note
@@ -206,7 +206,7 @@ def serve(
         from dycoke_cli.server.local.local_listener import LocalListener
         from dycoke_cli.server.start import ServiceLimits, start_service
 
-        address = Address(host, port, key)
+        address = Address(host, port, keys)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             unloaded = unloaded_model(request, view.warning)
@@ -215,13 +215,13 @@ def serve(
             service = start_service(request, unloaded, media, bounds, view, cache=cache)
             # Without it, all others are answered: only the user's commands don't find the server.
             unreachable = None if background else view.warning
-            with closing(LocalListener(request.limits, unreachable)) as local:
+            with closing(LocalListener(unreachable)) as local:
                 if background and not local.sockets:
                     raise UsageError("a server of yours runs already; `dycoke serve stop` ends it")
                 most = max(_LEAST_CONNECTIONS, queue * _CONNECTIONS)
                 connections = ConnectionLimits(most, most // 2)
-                server = make_server(service, address, connections, local)
-                local.make_ready()
+                server = make_server(service, address, connections)
+                service.engine.prepare()
                 view.announce()
                 view.stop()
                 url_host = f"[{host}]" if ":" in host else host

@@ -6,7 +6,7 @@ request names, if it supports our methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -20,7 +20,6 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
     from dycoke_cli.video import Clip
 
+Turns = Sequence[tuple[str, str]]
 _PROBE = "is-this-dycoke"
 """Name of a method that doesn't exist: servers with our methods refuse it, others ignore it."""
 _PROBE_FRAMES, _PROBE_SIZE = 8, 64
@@ -159,8 +159,8 @@ class ServedModel:
         check_silent(request)
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
         # A tuning on this machine was measured with another model.
-        options = {**vars(request), "model": self.name, "tuned": None, "cautions": ()}
-        return Plan(**options, identity=identity)
+        served = replace(request, model=self.name, tuned=None, cautions=())
+        return Plan(served, request.method, identity)
 
     def send(self, clip: Clip, seconds: float, mark: str | None = None) -> SentVideo:
         """A video in the form that is sent.
@@ -176,7 +176,8 @@ class ServedModel:
 
     def ask(
         self,
-        question: JobQuestion,
+        question: str,
+        history: Turns,
         video: SentVideo,
         method: Method | None,
         options: GenerationOptions,
@@ -185,7 +186,8 @@ class ServedModel:
         """Ask a question.
 
         Args:
-            question: the question.
+            question: plain text.
+            history: earlier questions with their answers.
             video: its video, or `NO_VIDEO`.
             method: that the request names; None leaves it to the server.
             options: of generation.
@@ -195,7 +197,7 @@ class ServedModel:
             DycokeError: see `RemoteClient.ask`.
         """
         spec = name_of(method) if method is not None and self.sends_method else None
-        body = self._body(question, video, options, spec, self.server.max_tokens)
+        body = self._body(question, history, video, options, spec, self.server.max_tokens)
         reply = self.client.ask(body, on_text)
         # Everything from here on is untrusted: read value by value, with null for what doesn't fit.
         details = reply.usage.get("dycoke")
@@ -207,7 +209,7 @@ class ServedModel:
         reason: Literal["length", "stop"] = "length" if reply.reason == "length" else "stop"
         text = reply.text.strip()
         return Answer(
-            question=question.text,
+            question=question,
             finish_reason=reason,
             seed=(options.seed if seed is None else seed) if options.temperature else None,
             model=Model(
@@ -263,11 +265,12 @@ class ServedModel:
         frames = np.full((_PROBE_FRAMES, _PROBE_SIZE, _PROBE_SIZE, 3), 128, np.uint8)
         video = as_video(frames, tuple(map(float, range(_PROBE_FRAMES))))
         options = GenerationOptions(max_new_tokens=1)
-        return self._body(JobQuestion(None, "?"), video, options, spec, max_tokens)
+        return self._body("?", (), video, options, spec, max_tokens)
 
     def _body(
         self,
-        question: JobQuestion,
+        question: str,
+        history: Turns,
         video: SentVideo,
         options: GenerationOptions,
         spec: str | None,
@@ -286,7 +289,7 @@ class ServedModel:
                 extra["dycoke"] = extra.get("dycoke", {}) | own
         return {
             "model": self.name,
-            "messages": _messages(question, video),
+            "messages": _messages(question, history, video),
             "max_tokens": options.max_new_tokens,
             "temperature": options.temperature,
             **({} if options.seed is None else {"seed": options.seed}),
@@ -294,10 +297,10 @@ class ServedModel:
         }
 
 
-def _messages(question: JobQuestion, video: SentVideo) -> list[dict[str, Any]]:
+def _messages(question: str, history: Turns, video: SentVideo) -> list[dict[str, Any]]:
     """The turns: the video is before the first question."""
     turns: list[dict[str, Any]] = []
-    for text, answer in (*question.history, (question.text, None)):
+    for text, answer in (*history, (question, None)):
         content = [*([] if turns else video.parts), {"type": "text", "text": text}]
         turns.append({"role": "user", "content": content})
         if answer is not None:

@@ -9,6 +9,7 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.ask import Answered, Event, Failed, Progress
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
@@ -32,7 +34,6 @@ from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.replies import typed
 from dycoke_cli.server.start import ServiceLimits, start_service
-from dycoke_cli.server.task import Event
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.sampling import Sampling
 
@@ -254,7 +255,7 @@ class VideoTools:
     def close(self) -> None:
         """End the model's thread."""
         if "_service" in vars(self):
-            self._service.engine.stop()
+            self._service.engine.close()
 
     def _ask(self, asked: VideoQuestion, report: Report, cancelled: threading.Event) -> Answer:
         path = file_below(self._roots, asked.video)
@@ -293,31 +294,23 @@ def _answered(
 ) -> Answer:
     if service.context is not None:
         check_text(request, service.context)
-    events: queue.Queue[Event | tuple[str, int, int]] = queue.Queue()
-    task = prepare(
-        request,
-        service.engine.traits,
-        service.media,
-        service.sessions,
-        service.read,
-        service.fits,
-        events.put,
-        service.engine.fit,
-    )
-    task.cancelled = cancelled
-    task.on_progress = lambda *progress: events.put(progress)
-    service.engine.submit(task)
-    while not cancelled.is_set():
-        try:
-            found = events.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        if isinstance(found, tuple):
-            report(*found)
-        elif isinstance(found, BaseException):
-            raise found
-        elif isinstance(found, Answer):
-            return found
+    with ExitStack() as files:
+        media, engine, handles = service.media, service.engine, service.handles
+        ask = prepare(request, service.defaults, media, engine, handles, files)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        [pending] = engine.submit(ask, on_event=lambda _, event: events.put(event), streams=False)
+        while not cancelled.is_set():
+            try:
+                event = events.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(event, Progress):
+                report(event.stage, event.done, event.total)
+            elif isinstance(event, Failed):
+                raise event.error
+            elif isinstance(event, Answered):
+                return event.answer
+        pending.cancel()
     raise UsageError("the question was cancelled")
 
 

@@ -1,13 +1,13 @@
 """Paths and JSON objects of the local API, which commands and the running server share.
 
-`POST /local/ask` streams in both directions, one JSON object a line. The body begins with a `Setup`.
-Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an answer any
-more, and `{"leave": true}` where only the answers under way are still wanted. The response begins
-with `{"event": "ready", …}`; each event of a question has its number. The response ends when the
-body has ended and everything is answered.
+`POST /local/ask` streams in both directions, one JSON object a line. The body begins with a
+`Setup`. Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an
+answer any more, and `{"leave": true}` where only the answers under way are still wanted. The
+response begins with `{"event": "ready", …}`; each event of a question has its number.
 
 `POST /local/stop` ends the server. A command that this server can't serve exactly as the command
-would itself is refused with 409 and the reason; the command then loads the model in its own process.
+would itself is refused with 409 and the reason; the command then loads the model in its own
+process.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def ask_of_json(sent: Any, defaults: Request) -> Ask:
             one.subtitles,
             one.sampling,
             one.shown_as,
-            stamp=_stamp(one.source),
+            identity=(one.source, one.sampling, _stamp(one.source)),
         )
         for one in asked.videos
     )

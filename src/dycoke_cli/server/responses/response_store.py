@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dycoke_cli.server.media_options import FrameTimes
@@ -39,21 +40,21 @@ class HeldResponse:
 
 
 class ResponseStore:
-    """Conversations by the ids of their last responses, within limits of number and bytes."""
+    """Conversations by owner and id of their last responses, within limits of number and bytes."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[str, HeldResponse] = OrderedDict()
+        self._held: OrderedDict[Hashable, HeldResponse] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def find(self, response: str) -> HeldResponse | None:
+    def find(self, response: Hashable) -> HeldResponse | None:
         """The conversation up to a response; None where it isn't held."""
         with self._lock:
             if response in self._held:
                 self._held.move_to_end(response)
             return self._held.get(response)
 
-    def keep(self, response: str, held: HeldResponse) -> None:
+    def keep(self, response: Hashable, held: HeldResponse) -> None:
         """Hold a conversation."""
         with self._lock:
             self._held[response] = held

@@ -46,7 +46,9 @@ def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: E
         seal()
     sampling = Sampling(**request["sampling"])
     pipe = opening or stack.enter_context(FileIO(files[0]))
-    source = LiveSource(pipe, sampling.stream, request["name"], _pulse(channel))
+    source = LiveSource(
+        pipe, sampling.stream, request["name"], sampling.input_fps, on_packet=_pulse(channel)
+    )
     stack.enter_context(closing(source))
     if opening is not None and not request["is_device"]:
         seal()
@@ -59,7 +61,9 @@ def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: E
     # Its end isn't known.
     info = replace(info, duration_s=None, frame_count=None)
     width, height = geometry.shown_size
-    plan = Plan((), width, height, info, (), len(times) * width * height * 3)
+    of_rate = source.rate.warning(source.name)
+    warnings = () if of_rate is None else (of_rate,)
+    plan = Plan((), width, height, info, warnings, len(times) * width * height * 3)
     without_times = asdict(plan)
     del without_times["times_s"]
     channel.send({"plan": without_times, "times": len(times)}, times)

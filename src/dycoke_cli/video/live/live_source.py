@@ -51,6 +51,7 @@ class LiveSource(VideoSource):
         source: a pipe, or how FFmpeg opens it.
         stream: index of the stream; None for the best.
         name: of the source, escaped for a terminal.
+        raw_rate: see `rate_of`.
         on_packet: called with each packet.
 
     Attributes:
@@ -68,12 +69,14 @@ class LiveSource(VideoSource):
         source: FileIO | Opening,
         stream: int | None,
         name: str,
+        raw_rate: float | None = None,
+        *,
         on_packet: Callable[[], None] = lambda: None,
     ) -> None:
         self._source, self._on_packet = source, on_packet
         self.position = 0
         self._decoded: Iterator[Picture] = iter(())
-        super().__init__(cast("Any", source), stream, name)
+        super().__init__(cast("Any", source), stream, name, raw_rate)
         self.seekable = False
 
     def _begin(self) -> None:

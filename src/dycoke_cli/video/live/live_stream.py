@@ -259,7 +259,7 @@ class NextWindow:
             window.times_s,
             # As long as what has come so far.
             replace(self.plan.info, duration_s=window.part_s[1]),
-            (),
+            self.plan.warnings,
             part_s=window.part_s,
             resize=resize,
             window=None if windows is None else windows.size,

@@ -1,0 +1,214 @@
+"""Has a model on a server answer (`--server`): videos are read here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
+from dycoke_cli.compression.base import Method
+from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.reading import Readers, Reading
+from dycoke_cli.request import Request
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.remote.remote_client import ServerGoneError
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
+from dycoke_cli.runs.remote.served_model import ServedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dycoke_cli.video.decoder import Decoder
+
+_WAIT_S = 0.2
+
+
+class RemoteAsker(Asker):
+    """Answers questions with a model on a server.
+
+    Args:
+        model: the served model.
+        request: its limits hold for each video.
+    """
+
+    def __init__(self, model: ServedModel, request: Request) -> None:
+        self._model = model
+        self._readers = Readers(request.limits, lambda _: None, lambda _: None, lambda _: None)
+        self._videos: dict[Hashable, Video] = {}
+        self._sent: dict[Video, SentVideo] = {}
+        self._waiting: list[Pending] = []
+        self._changed = threading.Condition(threading.RLock())
+        self._sending = threading.Lock()
+        self._threads = ThreadPoolExecutor(model.server.concurrency, "request")
+
+    def submit(
+        self,
+        *asks: Ask,
+        client: Client | None = None,
+        on_event: Receive | None = None,
+        streams: bool = True,
+        decoders: Sequence[Decoder] = (),
+        **_: object,
+    ) -> list[Pending]:
+        """See `Asker.submit`; work on a video and refusals are for the process itself."""
+        client, pendings = client or Client(), []
+        for ask in asks:
+            pending = Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
+            with self._changed:
+                if ask.read is not None:
+                    self._find_video(pending, decoders)
+                self._waiting.append(pending)
+            self._threads.submit(self._answer, pending)
+            pendings.append(pending)
+        return pendings
+
+    def advance(self) -> None:
+        """See `Asker.advance`."""
+        with self._changed:
+            self._changed.wait(_WAIT_S)
+
+    def forget(self, pending: Pending) -> None:
+        """See `Asker.forget`."""
+        with self._changed:
+            if pending in self._waiting:
+                self._waiting.remove(pending)
+            self._release(pending)
+            self._changed.notify_all()
+
+    def leave(self, client: Client) -> None:
+        """See `Asker.leave`; requests in flight are finished."""
+        with self._changed:
+            left = [one for one in self._waiting if one.client is client]
+            for pending in left:
+                self.forget(pending)
+        for pending in left:
+            pending.fail(CancelledError("nobody waits for the answer"))
+
+    def videos_of(self, client: Client) -> int:
+        """See `Asker.videos_of`."""
+        with self._changed:
+            return len({one.video for one in self._waiting if one.client is client})
+
+    def close(self) -> None:
+        """See `Asker.close`."""
+        self._readers.close()
+        self._model.client.close()  # ends requests in flight, for which the threads would wait
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _find_video(self, pending: Pending, decoders: Sequence[Decoder]) -> None:
+        ask, key = pending.ask, pending.ask.read
+        video = self._videos.get(key)
+        if video is None:
+            urgent = not pending.client.bulk
+            reading = Reading(ask, decoded=True, urgent=urgent, decoders=decoders)
+            video = self._videos[key] = Video(key, reading)
+            reading.send = video.send
+            self._readers.read(reading)
+        video.asked.append(pending)
+        pending.video = video
+
+    def _release(self, pending: Pending) -> None:
+        video = pending.video
+        if video is None or pending not in video.asked:
+            return
+        video.asked.remove(pending)
+        if not video.asked:
+            self._videos.pop(video.key, None)
+            self._sent.pop(video, None)
+            self._readers.release(video.reading)
+
+    def _answer(self, pending: Pending) -> None:
+        """Send a question, once its video is read; the body of a thread."""
+        try:
+            video = self._sent_video(pending)
+            with self._changed:
+                if pending not in self._waiting:
+                    return
+                self._waiting.remove(pending)
+            answer = self._ask(pending, video)
+            request_s = answer.seconds.request
+            assert isinstance(request_s, float), "it is a server's answer"
+            pending.send(Answered(pending.ask.named(answer), request_s))
+        except BaseException as error:
+            pending.fail(error)
+        finally:
+            self.forget(pending)
+
+    def _sent_video(self, pending: Pending) -> SentVideo:
+        """The video of a question in the form that is sent; its pictures are made once."""
+        video = pending.video
+        if video is None:
+            return NO_VIDEO
+        reading = video.reading
+        reading.wait()
+        with self._sending:
+            if video not in self._sent:
+                [clip] = reading.clips
+                self._sent[video] = self._model.send(clip, reading.seconds)
+                pending.send(Seen((clip.info,), (tuple(clip.timestamps_s),), clip.part_s))
+                return self._sent[video]
+        return replace(self._sent[video], seconds=0.0)  # only the first waited for the decoding
+
+    def _ask(self, pending: Pending, video: SentVideo) -> Answer:
+        ask, model = pending.ask, self._model
+        request = ask.request
+        method = request.method if model.server.names_method else None
+
+        def on_text(text: str) -> None:
+            pending.send(Text(text))
+
+        pending.send(Progress("prefill"))
+        streamed = on_text if pending.streams else None
+        answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
+        if not ask.compare:
+            return answer
+        if not model.sends_method:
+            raise UsageError(
+                f"--compare asks by two methods, and the server at {model.server.url} knows none; "
+                "leave it out"
+            )
+        pending.send(Progress("comparison"))
+        generation = replace(request.generation, seed=answer.seed)  # the same sampling
+        plain = model.ask(ask.question, ask.history, video, Method(), generation, _ignore)
+        return replace(answer, compared_to=ask.named(plain))
+
+
+def _ignore(text: str) -> None:
+    """Ignore streamed text that isn't shown."""
+
+
+class RemoteRun:
+    """Backend of a run (`runs.run.Backend`) on a server.
+
+    Args:
+        model: the served model.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    def __call__(
+        self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+    ) -> Iterator[Outcome]:
+        """Answer all questions.
+
+        Raises:
+            ModelError: the server can't be reached, or refuses the key or the model.
+        """
+        listener.ready = True
+        with RemoteAsker(self._model, plan.request) as asker:
+            for ask, event in asker.answers(groups, lambda: listener.stopping):
+                error = event.error if isinstance(event, Failed) else None
+                if isinstance(error, ServerGoneError):
+                    raise ServerGoneError(f"{error}; the same command then resumes")
+                if isinstance(error, ModelError):  # every other request would fail as well
+                    raise error
+                yield Outcome.of(ask, event)
