@@ -8,19 +8,19 @@ from __future__ import annotations
 import sys
 import time
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
+from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.reference import ModelRef, find
-from dycoke_cli.runs.jobs import Job, JobQuestion
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome, answered, failed
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.runs.outcome import Outcome
 from tests import documents
 from tests.cli import fake_engine
 
@@ -42,20 +42,23 @@ class Pretended:
         self.asked: list[tuple[str, str]] = []
         self._together, self._pause_s = together, pause_s
 
-    def __call__(self, jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def __call__(
+        self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+    ) -> Iterator[Outcome]:
         listener.stage("load")
         listener.ready = True
-        waiting = [(job, asked) for job in jobs for asked in job.questions]
+        waiting = [ask for group in groups for ask in group]
         while waiting and not listener.stopping:
             go, waiting = waiting[: self._together], waiting[self._together :]
             time.sleep(self._pause_s)
-            yield from [self._outcome(job, asked, plan) for job, asked in go]
+            yield from map(self._outcome, go)
 
-    def _outcome(self, job: Job, asked: JobQuestion, plan: Plan) -> Outcome:
-        self.asked.append((job.video.name, asked.text))
-        if Path(job.video.path).name.startswith("bad"):
-            return failed(job, asked, plan, VideoError("it can't be read"))
-        return answered(job, asked, plan, pretended_answer(asked.text))
+    def _outcome(self, ask: Ask) -> Outcome:
+        [video] = ask.videos
+        self.asked.append((video.place, ask.question))
+        if Path(video.path).name.startswith("bad"):
+            return Outcome.of(ask, Failed(VideoError("it can't be read")))
+        return Outcome.of(ask, Answered(ask.named(pretended_answer(ask.question))))
 
 
 def pretended_answer(text: str) -> Answer:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.loop.plan import Plan
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.worker import AnswerSlice
 from dycoke_cli.video import Sampling
 
@@ -28,37 +29,42 @@ class Nothing:
         return {}
 
 
-PLAN = Plan(
+REQUEST = Request(
     model="pretended",
     loading=LoadOptions(device="cpu"),
     method=Method(),
     sampling=Sampling(),
     generation=GenerationOptions(max_new_tokens=8),
-    identity={"name": "pretended"},
 )
+PLAN = Plan(REQUEST, REQUEST.method, {"name": "pretended"})
 DEADLY = "deadly"
 SECONDS = 0.3
 
 
-def jobs_named(folder: Path, *names: str) -> list[Job]:
-    """A job a name, with two questions; there are no such files."""
-    questions = (JobQuestion(None, "What?"), JobQuestion(None, "Where?"))
-    return [Job(Video(str(folder / name), name, name), questions) for name in names]
+def groups_named(folder: Path, *names: str) -> list[list[Ask]]:
+    """Two questions about each name; there are no such files."""
+    return [
+        [
+            PLAN.settled(Ask(text, REQUEST, (Footage(str(folder / name), name, name),)))
+            for text in ("What?", "Where?")
+        ]
+        for name in names
+    ]
 
 
 def pretend(plan: Plan, threads: int) -> AnswerSlice:
     """Takes a while for each video, and dies of those named so; a diary tells of it."""
 
-    def answer(jobs: Sequence[Job]) -> list[Outcome]:
+    def answer(groups: Sequence[Sequence[Ask]]) -> list[Outcome]:
         found = []
-        for job in jobs:
-            path = Path(job.video.path)
+        for group in groups:
+            path = Path(group[0].videos[0].path)
             with (path.parent / "diary").open("a") as diary:
                 diary.write(f"{path.name}\n")
             if path.name.startswith(DEADLY):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(SECONDS)
-            found += [_outcome(job, asked, plan, threads) for asked in job.questions]
+            found += [_outcome(ask, threads) for ask in group]
         return found
 
     return answer
@@ -69,6 +75,7 @@ def cannot_load(plan: Plan, threads: int) -> AnswerSlice:
     raise ModelError("this machine hasn't got the model")
 
 
-def _outcome(job: Job, asked: JobQuestion, plan: Plan, threads: int) -> Outcome:
-    known = {"video": job.video.shown, "question": asked.text, "answer": "so", "pid": os.getpid()}
-    return Outcome(plan.key(job, asked), {**known, "threads": threads})
+def _outcome(ask: Ask, threads: int) -> Outcome:
+    assert ask.key is not None
+    known = {"video": ask.videos[0].name, "question": ask.question, "answer": "so"}
+    return Outcome(ask.key, {**known, "pid": os.getpid(), "threads": threads})

@@ -11,15 +11,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs import pool
-from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.pool import answers_of_workers
-from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from tests.runs.pretending import PLAN, jobs_named
 
 WORKERS = 2

@@ -6,9 +6,9 @@ import os
 import re
 
 import pytest
+from dycoke_cli.runs.jobs import JobQuestion
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.video import Sampling
 

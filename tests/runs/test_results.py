@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 
 from dycoke_cli.answer.answer import Model
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
-from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.loop.plan import Plan
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.runs.outcome import Outcome, answered, failed
 from dycoke_cli.runs.results import open_results
 from tests.runs.parts import PLAN, jobs_in
 from tests.runs.pretended import make_clips, pretended_answer, valid

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.jobs import Job, JobQuestion
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.runs.jobs import Job, JobQuestion
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.jobs import Job
 from ray.exceptions import ActorDiedError
 
 from dycoke_cli.answer.answer import Answer, Subtitles
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs import worker as worker_module
-from dycoke_cli.runs.jobs import Job
 from dycoke_cli.runs.outcome import all_failed, answered
 from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.transfer import Sender

@@ -477,16 +477,16 @@ class Engine(Asker):
         assert self._most is not None
         with self._changed:
             waiting = [*self._waiting]
-        prepared = {p.video for p in waiting if p.video is not None and p.video.session is not None}
         for pending in waiting:
             try:
                 self._check(pending)
             except Exception as error:
                 pending.fail(error)
                 self.forget(pending)
-                continue
+        prepared = {p.video for p in waiting if p.video is not None and p.video.session is not None}
+        for pending in waiting:
             video = pending.video
-            if video is None or not pending.is_ready:
+            if pending.has_ended or video is None or not pending.is_ready:
                 continue
             if pending.is_broken:
                 pending.fail(video.reading.error or ClosingError())

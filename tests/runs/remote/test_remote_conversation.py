@@ -6,13 +6,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.runs.remote.remote_conversation import _answer_all
+
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote.remote_conversation import _answer_all
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO
 from tests.documents import example
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dycoke_cli.runs.jobs import JobQuestion
 from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Seconds, Tokens
@@ -18,7 +19,6 @@ from dycoke_cli.answer.json_schema import keys
 from dycoke_cli.compression.registry import create, described
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.runs.jobs import JobQuestion
 from dycoke_cli.runs.remote.remote_client import RemoteClient
 from dycoke_cli.runs.remote.remote_client import Reply as RemoteReply
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo, as_images, as_video

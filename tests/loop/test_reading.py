@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dycoke_cli.runs.jobs import Job
+from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 
 from dycoke_cli import resources
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.runs import read_ahead
-from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 from dycoke_cli.video import Clip, Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
 from tests.runs import decoders

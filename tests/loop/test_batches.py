@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from dycoke_cli.compression.base import Method
@@ -19,20 +18,21 @@ from dycoke_cli.compression.methods.visionzip import VisionZip
 from dycoke_cli.engine import cached_encoding, encoded_video
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
+from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.loop import answering
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.plan import Plan
+from dycoke_cli.models import load as loading
 from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
-from dycoke_cli.runs import answering, local
-from dycoke_cli.runs.answering import Answerer
-from dycoke_cli.runs.jobs import Job, JobQuestion
+from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from dycoke_cli.loop.plan import Plan
-from dycoke_cli.runs.read_ahead import DecodedJob, read_here
 from dycoke_cli.video import Sampling, read
-from tests.runs.parts import CLIPS, PLAN, jobs_in
+from tests.runs.parts import CLIPS, Group, groups_in, plan_with, settled_in
 from tests.runs.pretended import valid
 
 # In float32 a batch gives each question the answer that it gets alone, to the letter.
@@ -47,14 +47,12 @@ def loaded() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return replace(
-        PLAN,
+    plan = plan_with(
         loading=EXACT,
         sampling=Sampling(frames=4),
         generation=GenerationOptions(max_new_tokens=12),
-        identity=choose("mini", EXACT).identity,
-        batch_size=4,
     )
+    return replace(plan, identity=choose("mini", EXACT).identity, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +60,20 @@ def alone(loaded: LoadedModel, plan: Plan) -> Callable[[str, str], str]:
     """The answer to a question about a clip that nothing else is asked with."""
 
     def ask(name: str, question: str) -> str:
-        session = VideoSession(loaded, read(CLIPS / name, plan.sampling))
-        return session.ask(question, plan.method, max_new_tokens=12).answer
+        request = plan.request
+        session = VideoSession(loaded, read(CLIPS / name, request.sampling))
+        return session.ask(question, request.method, max_new_tokens=12).answer
 
     return ask
 
 
-def answer_all(loaded: LoadedModel, plan: Plan, jobs: Sequence[Job]) -> list[Outcome]:
-    answerer = Answerer(loaded, plan)
-    outcomes: list[Outcome] = []
-    for job in jobs:
-        outcomes += answerer.add(read_here(job, plan.sampling))
-        while answerer.full:
-            outcomes += answerer.answer()
-    while answerer.waiting:
-        outcomes += answerer.answer()
+def answer_all(loaded: LoadedModel, plan: Plan, groups: Sequence[Group]) -> list[Outcome]:
+    groups = [[plan.settled(ask) for ask in group] for group in groups]
+    with Engine(plan.request, loaded=loaded, batch_size=plan.batch_size) as engine:
+        outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
     for outcome in outcomes:
         valid(outcome.line)
-    wanted = Counter(plan.key(job, asked) for job in jobs for asked in job.questions)
+    wanted = Counter(ask.key for group in groups for ask in group)
     assert Counter(outcome.key for outcome in outcomes) == wanted
     return outcomes
 
@@ -90,13 +84,17 @@ def said(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], str]:
     }
 
 
+def is_large(group: Group) -> bool:
+    return "large" in group[0].videos[0].name
+
+
 @pytest.mark.slow
 def test_answers_are_those_that_each_question_gets_alone(
     loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:
-    jobs = jobs_in(CLIPS, *QUESTIONS[:2])[::2]
-    answers = said(answer_all(loaded, plan, jobs))
-    assert len(answers) == 2 * len(jobs)
+    groups = groups_in(CLIPS, *QUESTIONS[:2], plan=plan)[::2]
+    answers = said(answer_all(loaded, plan, groups))
+    assert len(answers) == 2 * len(groups)
     assert len(set(answers.values())) > 5
     for (name, question), answer in answers.items():
         assert answer == alone(name, question), name
@@ -121,10 +119,11 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
         ),
     )
     # Videos of any size are of one shape where the model reads them at one size.
-    first, *others = jobs_in(CLIPS, *QUESTIONS)
-    jobs = [replace(first, sampling=Sampling(frames=2)), *others]
-    answer_all(loaded, plan, jobs)
-    assert len(encoded) == len(jobs)
+    first, *others = groups_in(CLIPS, *QUESTIONS, plan=plan)
+    two = replace(plan.request, sampling=Sampling(frames=2))
+    groups = [[replace(ask, request=two) for ask in first], *others]
+    answer_all(loaded, plan, groups)
+    assert len(encoded) == len(groups)
     assert all(len(set(batch)) == 1 for batch in batches)
     assert max(len(batch) for batch in batches) == 4
     shapes = {shape for batch in batches for shape in batch}
@@ -139,10 +138,12 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
     monkeypatch.setattr(
         cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
-    (job,) = jobs_in(CLIPS, QUESTIONS[0])[:1]
+    ((ask,),) = groups_in(CLIPS, QUESTIONS[0], plan=plan)[:1]
     # VisionZip needs the attention of the vision tower; what comes first doesn't.
-    asked = tuple(JobQuestion(None, QUESTIONS[0], method=one) for one in (Method(), VisionZip()))
-    answers = answer_all(loaded, plan, [replace(job, questions=asked)])
+    asked = [
+        replace(ask, request=replace(ask.request, method=one)) for one in (Method(), VisionZip())
+    ]
+    answers = answer_all(loaded, plan, [asked])
     assert not any(outcome.failed for outcome in answers)
     assert len(encoded) == 1
 
@@ -153,12 +154,12 @@ def test_what_spoils_a_batch_costs_itself(
     loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
 ) -> None:
     special = loaded.processor.tokenizer.all_special_tokens[0]
-    jobs = [job for job in jobs_in(CLIPS, QUESTIONS[0]) if "large" not in job.video.name][:5]
-    jobs[2] = replace(
-        jobs[2], questions=(JobQuestion(None, f"What {special}?"), *jobs[2].questions)
-    )
-    jobs[4] = replace(jobs[4], video=replace(jobs[4].video, path="none.mp4"))
-    outcomes = answer_all(loaded, plan, jobs)
+    small = [group for group in groups_in(CLIPS, QUESTIONS[0], plan=plan) if not is_large(group)]
+    groups = small[:5]
+    groups[2] = [replace(groups[2][0], question=f"What {special}?"), *groups[2]]
+    gone = replace(groups[4][0].videos[0], source="none.mp4")
+    groups[4] = [replace(ask, videos=(gone,)) for ask in groups[4]]
+    outcomes = answer_all(loaded, plan, groups)
     errors = {o.line["error"]["code"] for o in outcomes if o.failed}
     assert errors == {"usage", "video_unreadable"}
     answers = {key: text for key, text in said(outcomes).items() if text}
@@ -180,14 +181,14 @@ def test_where_memory_does_not_do_for_all_it_does_for_some(
         return real(asked, *rest)
 
     monkeypatch.setattr(answering, "ask_together", small)
-    outcomes = answer_all(loaded, plan, jobs_in(CLIPS, *QUESTIONS)[:4])
+    outcomes = answer_all(loaded, plan, groups_in(CLIPS, *QUESTIONS, plan=plan)[:4])
     assert not any(outcome.failed for outcome in outcomes)
     # What was found out once isn't tried again.
     assert sum(size > fits for size in sizes) <= 3
     monkeypatch.setattr(
         answering, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
     )
-    outcomes = answer_all(loaded, plan, jobs_in(CLIPS)[:2])
+    outcomes = answer_all(loaded, plan, groups_in(CLIPS, plan=plan)[:2])
     assert {o.line["error"]["code"] for o in outcomes} == {"out_of_memory"}
 
 
@@ -206,56 +207,53 @@ def test_how_many_go_together_by_the_memory_that_is_free(
     assert _largest(loaded, replace(plan, batch_size=None), monkeypatch) == together
 
 
-def test_large_frames_leave_a_batch_its_size(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As decoded, the frames of three such clips would end a batch."""
-    job = jobs_in(CLIPS)[0]
-    clip = replace(read(job.video.path, plan.sampling), frames=np.zeros((4, 1080, 1920, 3), "u1"))
-    monkeypatch.setattr(answering, "_MOST_WAITING_BYTES", 3 * clip.frames.nbytes)
-    monkeypatch.setattr(encoded_video, "free_memory", lambda device: 10**15)
-    answerer = Answerer(loaded, replace(plan, batch_size=None))
-    for _ in range(8):
-        assert not answerer.full
-        answerer.add(DecodedJob(job, clip, 0.0))
-    assert answerer.full
-
-
 def test_draws_and_choices_inside_are_made_one_by_one(
     loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = replace(plan, generation=GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5))
-    assert _largest(loaded, drawn, monkeypatch) == 1
-    assert _largest(loaded, replace(plan, method=FastV(prune_layer=2)), monkeypatch) == 1
+    options = GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5)
+    assert _largest(loaded, plan_with(plan, generation=options), monkeypatch) == 1
+    inside = plan_with(plan, method=FastV(prune_layer=2))
+    assert _largest(loaded, inside, monkeypatch) == 1
     found = replace(loaded, family=replace(loaded.family, discovered=Discovered()))
     assert _largest(found, plan, monkeypatch) == 1  # its stock processor makes one prompt at a time
     assert _largest(loaded, plan, monkeypatch) == 4
 
 
+def test_a_penalty_of_the_question_or_of_the_checkpoint_is_asked_alone(
+    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would see the padding of a batch."""
+    penalty = GenerationOptions(max_new_tokens=3, tokens=TokenOptions(repetition_penalty=1.1))
+    assert _largest(loaded, plan_with(plan, generation=penalty), monkeypatch) == 1
+    monkeypatch.setattr(loaded.model.generation_config, "repetition_penalty", 1.05)
+    assert _largest(loaded, plan, monkeypatch) == 1
+    none = GenerationOptions(max_new_tokens=3, tokens=TokenOptions(repetition_penalty=1.0))
+    assert _largest(loaded, plan_with(plan, generation=none), monkeypatch) == 4
+
+
 def _largest(loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The largest batch of twelve questions about one shape."""
+    """The largest batch of twelve questions about videos of one shape."""
     sizes: list[int] = []
 
     def counted(asked: Sequence[Any], *rest: Any) -> Any:
         sizes.append(len(asked))
         raise VideoError("not today")
 
-    answerer = Answerer(loaded, plan)
-    job = replace(
-        jobs_in(CLIPS)[0], questions=tuple(JobQuestion(str(n), "What?") for n in range(12))
-    )
+    [ask], *_ = groups_in(CLIPS, plan=plan)
+    groups = [
+        [replace(ask, id=str(n), videos=(replace(ask.videos[0], identity=n),))] for n in range(12)
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(answering, "ask_together", counted)
-        answerer.add(read_here(job, plan.sampling))
-        answerer.answer()
+        answer_all(loaded, plan, groups)
     return max(sizes)
 
 
 def test_plan_can_be_sent_to_another_process(plan: Plan) -> None:
-    job = jobs_in(CLIPS)[0]
+    [ask], *_ = groups_in(CLIPS, plan=plan)
     other = pickle.loads(pickle.dumps(plan))
     assert other == plan
-    assert other.key(job, job.questions[0]) == plan.key(job, job.questions[0])
+    assert other.settled(pickle.loads(pickle.dumps(ask))) == plan.settled(ask)
 
 
 def test_local_answers_everything_and_loads_once(
@@ -265,9 +263,10 @@ def test_local_answers_everything_and_loads_once(
         shutil.copy(CLIPS / name, tmp_path)
     (tmp_path / "torn.mp4").write_bytes((CLIPS / "move.mp4").read_bytes()[:200])
     loads: list[str] = []
-    real = answering.load
-    monkeypatch.setattr(answering, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
-    outcomes = list(local.answers(jobs_in(tmp_path, *QUESTIONS[:2]), plan, Listener()))
+    real = loading.load
+    monkeypatch.setattr(loading, "load", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
+    groups = settled_in(tmp_path, *QUESTIONS[:2], plan=plan)
+    outcomes = list(local.answers(groups, plan, Listener()))
     assert loads == ["mini"]
     answers = said(outcomes)
     assert len(outcomes) == len(answers) == 8
@@ -275,12 +274,12 @@ def test_local_answers_everything_and_loads_once(
         assert answer == ("" if name == "torn.mp4" else alone(name, question))
 
 
-def test_without_jobs_nothing_is_loaded(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(answering, "load")
+def test_without_questions_nothing_is_loaded(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(loading, "load")
     assert list(local.answers([], plan, Listener())) == []
 
 
 def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: Plan) -> None:
-    wrong = replace(plan, method=replace(plan.method, prune_layer=99))
+    wrong = plan_with(plan, method=replace(plan.request.method, prune_layer=99))
     with pytest.raises(UsageError, match="prune_layer must be from 1"):
-        list(local.answers(jobs_in(CLIPS), wrong, Listener()))
+        list(local.answers(settled_in(CLIPS, plan=wrong), wrong, Listener()))
