@@ -7,42 +7,59 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 
 from dycoke_cli import resources
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.runs import read_ahead
-from dycoke_cli.video import Clip, Sampling, decoder, read
+from dycoke_cli.loop import reading as reading_module
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.reading import Readers, Reading
+from dycoke_cli.video import Sampling, decoder, read
 from dycoke_cli.video.limits import Limits
-from tests.runs import decoders
-from tests.runs.parts import CLIPS, jobs_in
+from tests.loop import decoders
+from tests.runs.parts import CLIPS, PLAN, Group, groups_in, plan_with, settled_in
 
 TWO = Sampling(frames=2)
 
 
-def take_all(ahead: ReadAhead, patience_s: float = 90.0) -> dict[str, DecodedJob]:
-    """By the name of the video; each comes once."""
-    taken: dict[str, DecodedJob] = {}
-    deadline = time.monotonic() + patience_s
-    while not ahead.ended:
-        assert time.monotonic() < deadline
-        found = ahead.take(0.2)
-        if found is not None:
-            assert found.job.video.name not in taken
-            taken[found.job.video.name] = found
-    return taken
+@contextmanager
+def reading(
+    groups: list[Group], decoders: int | None = None, limits: Limits | None = None
+) -> Iterator[dict[str, Reading]]:
+    """The videos while they are read ahead, by their names."""
+    limits = limits or Limits()
+    readers = Readers(limits, lambda _: None, lambda _: None, lambda _: None, decoders)
+    begun = {}
+    for ask, *_ in groups:
+        ask = replace(ask, request=replace(ask.request, limits=limits))
+        begun[ask.videos[0].place] = one = Reading(ask, decoded=True, urgent=False)
+        readers.read(one)
+    try:
+        yield begun
+    finally:
+        readers.close()
 
 
-def folder_of(folder: Path, *names: str) -> list[Job]:
+def read_all(
+    groups: list[Group], decoders: int | None = None, limits: Limits | None = None
+) -> dict[str, Reading]:
+    """The videos, once all are read."""
+    with reading(groups, decoders, limits) as begun:
+        for one in begun.values():
+            assert one._ended.wait(90)
+    return begun
+
+
+def folder_of(folder: Path, *names: str) -> list[Group]:
     """Copies of a clip under these names."""
     for name in names:
         shutil.copy(CLIPS / "move.mp4", folder / name)
-    return jobs_in(folder)
+    return groups_in(folder)
 
 
 def decoding_by(monkeypatch: pytest.MonkeyPatch, name: str, notes: Path) -> None:
@@ -51,33 +68,37 @@ def decoding_by(monkeypatch: pytest.MonkeyPatch, name: str, notes: Path) -> None
     monkeypatch.setenv("LC_NOTES", str(notes))
 
 
-def error_of(read: DecodedJob) -> str:
-    assert isinstance(read.clip, VideoError)
-    return str(read.clip)
+def error_of(read: Reading) -> str:
+    assert isinstance(read.error, VideoError)
+    return str(read.error)
+
+
+def is_read(reading: Reading) -> bool:
+    return reading.error is None and len(reading.clips) == 1
 
 
 def test_frames_are_those_that_are_read_here() -> None:
-    jobs = jobs_in(CLIPS)
-    with ReadAhead(jobs, TWO, decoders=2) as ahead:
-        taken = take_all(ahead)
-    assert set(taken) == {job.video.name for job in jobs}
+    groups = groups_in(CLIPS)
+    taken = read_all(groups, 2)
+    assert set(taken) == {group[0].videos[0].place for group in groups}
     for name, found in taken.items():
-        here = read(CLIPS / name, TWO)
-        assert isinstance(found.clip, Clip)
-        np.testing.assert_array_equal(found.clip.frames, here.frames)
-        assert found.clip.timestamps_s == here.timestamps_s
+        here, (clip,) = read(CLIPS / name, TWO), found.clips
+        np.testing.assert_array_equal(clip.frames, here.frames)
+        assert clip.timestamps_s == here.timestamps_s
         assert found.seconds > 0
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    jobs = folder_of(tmp_path, "good.mp4")
-    with ReadAhead(jobs, Sampling(frames=2, start_s=0.5)) as ahead:
-        taken = take_all(ahead)
-    assert isinstance(taken["good.mp4"].clip, Clip)
+    folder_of(tmp_path, "good.mp4")
+
+    def from_(start_s: float) -> list[Group]:
+        return groups_in(tmp_path, plan=plan_with(sampling=Sampling(frames=2, start_s=start_s)))
+
+    taken = read_all(from_(0.5))
+    assert is_read(taken["good.mp4"])
     assert "is a text file, not a video" in error_of(taken["text.mp4"])
-    with ReadAhead(jobs, Sampling(frames=2, start_s=100.0)) as ahead:
-        assert isinstance(take_all(ahead)["good.mp4"].clip, UsageError)
+    assert isinstance(read_all(from_(100.0))["good.mp4"].error, UsageError)
 
 
 @pytest.mark.extended
@@ -87,13 +108,12 @@ def test_a_video_that_crashes_its_decoder_costs_three_attempts_and_nothing_else(
 ) -> None:
     decoding_by(monkeypatch, "decode", tmp_path)
     names = ["crash.mp4", "exit.mp4", "good1.mp4", "good2.mp4", "good3.mp4", "once.mp4"]
-    with ReadAhead(folder_of(tmp_path, *names), TWO, decoders=2) as ahead:
-        taken = take_all(ahead)
+    taken = read_all(folder_of(tmp_path, *names), 2)
     assert set(taken) == set(names)
     assert "ends the process that decodes it (signal 11), 3 times" in error_of(taken["crash.mp4"])
     assert "ends the process that decodes it (exit code 7)" in error_of(taken["exit.mp4"])
     for name in names[2:]:
-        assert isinstance(taken[name].clip, Clip), name
+        assert is_read(taken[name]), name
     attempts = Counter(path.suffix[1:] for path in tmp_path.glob("[012].*"))
     assert attempts == {"crash": 3, "exit": 3, "good1": 1, "good2": 1, "good3": 1, "once": 2}
 
@@ -102,48 +122,54 @@ def test_a_video_that_hangs_its_decoder_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding_by(monkeypatch, "decode", tmp_path)
-    jobs = folder_of(tmp_path, "good1.mp4", "hang.mp4", "good2.mp4")
+    groups = folder_of(tmp_path, "good1.mp4", "hang.mp4", "good2.mp4")
     # Long enough for a process to start on a machine that is busy.
-    with ReadAhead(jobs, TWO, Limits(time_limit=20.0), decoders=1) as ahead:
-        taken = take_all(ahead)
+    taken = read_all(groups, 1, Limits(time_limit=20.0))
     assert "isn't decoded after 20 s" in error_of(taken["hang.mp4"])
-    assert isinstance(taken["good1.mp4"].clip, Clip)
-    assert isinstance(taken["good2.mp4"].clip, Clip)
+    assert is_read(taken["good1.mp4"])
+    assert is_read(taken["good2.mp4"])
 
 
 def test_no_more_is_read_ahead_than_there_is_room_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_ahead, "AHEAD_VIDEOS", 3)
-    jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(12)))
-    drawn: list[Job] = []
-
-    def noted() -> Iterator[Job]:
-        for job in jobs:
-            drawn.append(job)
-            yield job
-
-    with ReadAhead(noted(), TWO, decoders=2) as ahead:
+    monkeypatch.setattr(reading_module, "_MOST_VIDEOS", 3)
+    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(12)))
+    with reading(groups, 2) as begun:
         deadline = time.monotonic() + 60
-        while len(ahead._read) < 3:
+        while sum(one.is_read for one in begun.values()) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
-        assert len(drawn) <= 3 + 2
-        assert len(take_all(ahead)) == 12
+        assert sum(one.is_read for one in begun.values()) <= 3 + 1
+
+
+def test_what_somebody_waits_for_is_read_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "_MOST_VIDEOS", 1)
+    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(4)))
+    with reading(groups[:3], 1) as begun:
+        assert begun["0.mp4"]._ended.wait(60)  # and the run has no more room
+        readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 1)
+        monkeypatch.setattr(Readers, "is_full", True)
+        urgent = Reading(groups[3][0], decoded=True, urgent=True)
+        readers.read(Reading(groups[1][0], decoded=True, urgent=False))
+        readers.read(urgent)
+        assert urgent._ended.wait(60)
+        readers.close()
 
 
 @pytest.mark.parametrize(("free", "at_once"), [(10**6, 1), (10**12, 4)])
 def test_as_many_read_at_once_as_there_is_memory_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, at_once: int
 ) -> None:
-    monkeypatch.setattr(read_ahead, "free_main_memory", lambda: free)
+    monkeypatch.setattr(reading_module, "free_main_memory", lambda: free)
     decoding_by(monkeypatch, "slow", tmp_path)
-    jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(6)))
-    with ReadAhead(jobs, TWO, decoders=4) as ahead:
-        taken = take_all(ahead)
+    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(6)))
+    taken = read_all(groups, 4)
     assert len(taken) == 6
-    assert all(isinstance(found.clip, Clip) for found in taken.values())
+    assert all(map(is_read, taken.values()))
     times = [path.name.split()[:2] for path in tmp_path.glob("* of *")]
     spans = [(float(begun), float(ended)) for begun, ended in times]
     assert len(spans) == 6
@@ -157,23 +183,21 @@ def test_time_to_wait_for_memory_is_not_that_to_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of seven that are read one after the other, the last waits for longer than it may take."""
-    monkeypatch.setattr(read_ahead, "free_main_memory", lambda: 10**6)
+    monkeypatch.setattr(reading_module, "free_main_memory", lambda: 10**6)
     decoding_by(monkeypatch, "slow", tmp_path)
-    jobs = folder_of(tmp_path, *(f"{number}.mp4" for number in range(7)))
+    groups = folder_of(tmp_path, *(f"{number}.mp4" for number in range(7)))
     patient = Limits(time_limit=5 * decoders.SLOW_S, memory_limit=10**10)
-    with ReadAhead(jobs, TWO, patient, decoders=7) as ahead:
-        taken = take_all(ahead)
-    assert all(isinstance(found.clip, Clip) for found in taken.values())
+    taken = read_all(groups, 7, patient)
+    assert all(map(is_read, taken.values()))
 
 
 def test_one_that_dies_while_it_waits_for_memory_is_read_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding_by(monkeypatch, "decode", tmp_path)
-    with ReadAhead(folder_of(tmp_path, "asks.mp4", "good.mp4"), TWO, decoders=2) as ahead:
-        taken = take_all(ahead)
+    taken = read_all(folder_of(tmp_path, "asks.mp4", "good.mp4"), 2)
     assert "ends the process that decodes it (exit code 5)" in error_of(taken["asks.mp4"])
-    assert isinstance(taken["good.mp4"].clip, Clip)
+    assert is_read(taken["good.mp4"])
 
 
 def test_decoders_are_as_many_as_there_are_cpus_and_memory(
@@ -187,9 +211,9 @@ def test_decoders_are_as_many_as_there_are_cpus_and_memory(
         (64, 0, 1),
         (1, 100 * gigabyte, 1),
     ):
-        monkeypatch.setattr(read_ahead, "usable_cpus", lambda cpus=cpus: cpus)
-        monkeypatch.setattr(read_ahead, "free_main_memory", lambda free=free: free)
-        assert read_ahead.usual_decoders() == expected
+        monkeypatch.setattr(reading_module, "usable_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr(reading_module, "free_main_memory", lambda free=free: free)
+        assert reading_module.usual_decoders() == expected
 
 
 @pytest.mark.extended
@@ -206,14 +230,15 @@ def test_tiny_files_with_huge_pictures_take_no_more_memory_than_one(
     before = resources.free_main_memory()
     if before is None or before < 8 * 1024**3:
         pytest.skip("less than 8 GiB of memory are free on this machine")
-    monkeypatch.setattr(read_ahead, "_decoding_budget", lambda: 0.0)
+    monkeypatch.setattr(reading_module, "_decoding_budget", lambda: 0.0)
     peak = 0
-    with ReadAhead(jobs_in(tmp_path), TWO, decoders=4) as ahead:
-        for _ in range(4):
-            while (found := ahead.take(0.05)) is None:
-                pids = [one._process.pid for one in list(ahead._busy) if one._process]
-                peak = max(peak, sum(map(resident_bytes, pids)))
-            assert isinstance(found.clip, Clip), found.clip
+    with reading(groups_in(tmp_path), 4) as begun:
+        while not all(one.is_read for one in begun.values()):
+            busy = [decoder for one in begun.values() for decoder in [*one.decoders]]
+            pids = [process.pid for decoder in busy if (process := decoder._process) is not None]
+            peak = max(peak, sum(map(resident_bytes, pids)))
+            time.sleep(0.05)
+    assert all(map(is_read, begun.values()))
     assert peak < 2 * 10**9
 
 
@@ -226,19 +251,21 @@ def resident_bytes(pid: int) -> int:
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_what_is_wrong_with_the_jobs_is_raised() -> None:
-    def broken() -> Iterator[Job]:
-        yield jobs_in(CLIPS)[0]
-        raise KeyError("no job")
+def test_what_is_wrong_with_the_questions_is_raised() -> None:
+    def broken() -> Iterator[Group]:
+        yield settled_in(CLIPS)[0]
+        raise KeyError("no question")
 
-    with ReadAhead(broken(), TWO) as ahead, pytest.raises(KeyError, match="no job"):
-        take_all(ahead)
+    with Engine(PLAN.request) as engine, pytest.raises(KeyError, match="no question"):
+        list(engine.answers(broken()))
 
 
 def test_leaving_early_leaves_no_process() -> None:
-    with ReadAhead(jobs_in(CLIPS), TWO, decoders=2) as ahead:
-        assert ahead.take(60) is not None
-        pids = [one._process.pid for one in ahead._busy if one._process]
+    with reading(groups_in(CLIPS), 2) as begun:
+        first = next(iter(begun.values()))
+        assert first._ended.wait(60)
+        busy = [decoder for one in begun.values() for decoder in one.decoders]
+        pids = [process.pid for decoder in busy if (process := decoder._process) is not None]
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from dycoke_cli.runs.jobs import Job
-from dycoke_cli.runs.read_ahead import DecodedJob, ReadAhead
 
+from dycoke_cli.ask import Ask
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.pool import answers_of_workers
-from tests.runs.pretending import PLAN, jobs_named
+from tests.runs.pretending import PLAN, groups_named
 
 WORKERS = 2
 
@@ -46,33 +45,29 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         for number in range(int(os.environ["DIE_LOADING"])):
             die_once(folder / f"loading{number}")
-    sent = pool._Sent(connection)
-    held: list[DecodedJob] = []
-    while not sent.ended:
-        read = sent.take(1)
-        if read is not None:
-            held.append(read)
-        if held and (read is None or len(held) == (plan.batch_size or 2)):
-            connection.send([outcome for one in held for outcome in answered(one.job, plan)])
-            held = []
+    connection.send(pool._LOADED)
+    while isinstance(group := connection.recv(), list | tuple):
+        for outcome in answered(group, plan):
+            connection.send(outcome)
     if "DIE_ENDING" in os.environ:
         die_once(folder / "ending")
-    connection.send(pool._Word.END)
+    connection.send(None)
     (folder / "all").touch()
 
 
-def answered(job: Job, plan: Plan) -> list[Outcome]:
-    path = Path(job.video.path)
+def answered(group: Sequence[Ask], plan: Plan) -> list[Outcome]:
+    path = Path(group[0].videos[0].path)
     if path.name.startswith("once"):
         die_once(path)
     found = []
-    for asked in job.questions:
-        if path.name.startswith("deadly") and asked.text == "Where?":
+    for ask in group:
+        if path.name.startswith("deadly") and ask.question == "Where?":
             os.kill(os.getpid(), signal.SIGKILL)
         if path.name.startswith("crashing"):
             os._exit(3)
-        line = {"video": job.video.shown, "question": asked.text, "alone": plan.batch_size == 1}
-        found.append(Outcome(plan.key(job, asked), line))
+        assert ask.key is not None
+        line = {"video": path.name, "question": ask.question, "alone": plan.batch_size == 1}
+        found.append(Outcome(ask.key, line))
     return found
 
 
@@ -98,10 +93,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def run_them(*names: str, die_loading: int = 0) -> tuple[list[Outcome], list[str]]:
         monkeypatch.setenv("DIE_LOADING", str(die_loading))
         listener = Warned()
-        jobs = [replace(job, blind=True) for job in jobs_named(tmp_path, *names)]
-        with ReadAhead(jobs, PLAN.sampling, decoders=1) as ahead:
-            plan = replace(PLAN, workers=WORKERS)
-            found = list(answers_of_workers(ahead, plan, listener))
+        plan = replace(PLAN, workers=WORKERS)
+        groups = groups_named(tmp_path, *names)
+        found = list(answers_of_workers(groups, plan, listener))
         asked = [(one.line["video"], one.line["question"]) for one in found]
         assert sorted(asked) == sorted((name, text) for name in names for text in QUESTIONS)
         return found, listener.warnings

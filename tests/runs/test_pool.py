@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,15 +15,15 @@ from dycoke_cli import plugins
 from dycoke_cli.runs import local, pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
-from tests.runs.parts import CLIPS, PLAN, jobs_in
+from tests.runs.parts import CLIPS, PLAN, settled_in
 
 pytestmark = pytest.mark.slow
 
 
 def outcomes(folder: Path, workers: int, listener: Listener | None = None) -> list[Outcome]:
-    jobs = jobs_in(folder, "What happens?", "How many objects are there?")
+    groups = settled_in(folder, "What happens?", "How many objects are there?")
     plan = replace(PLAN, workers=workers)
-    return list(local.answers(jobs, plan, listener or Listener()))
+    return list(local.answers(groups, plan, listener or Listener()))
 
 
 @pytest.fixture
@@ -57,12 +56,12 @@ def test_workers_share_the_threads_that_may_run(monkeypatch: pytest.MonkeyPatch)
         def stop(self) -> None: ...
 
     monkeypatch.setattr(pool, "Worker", Noted)
-    monkeypatch.setattr(pool._Pool, "outcomes", lambda self, ahead: self.at_work.clear() or ())
+    monkeypatch.setattr(pool._Pool, "_hand_out", lambda self, drawn: self._at_work.clear())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus, threads in ((4, 2), (1, 1), (100, 32)):
         monkeypatch.setattr(pool, "usable_cpus", lambda cpus=cpus: cpus)
         given.clear()
-        assert not list(pool.answers_of_workers(Mock(), replace(PLAN, workers=2), Listener()))
+        assert not list(pool.answers_of_workers([], replace(PLAN, workers=2), Listener()))
         assert given == [threads] * 2
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dycoke_cli.runs.jobs import Job, JobQuestion
 
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -22,7 +21,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
 from dycoke_cli.video import Sampling
-from tests.runs.parts import PLAN, Heard, jobs_in
+from tests.runs.parts import PLAN, Group, Heard, groups_in, plan_with
 from tests.runs.pretended import Pretended, make_clips, valid
 
 
@@ -38,7 +37,7 @@ def out(tmp_path: Path) -> Path:
 
 def once(
     out: Path,
-    jobs: list[Job],
+    groups: list[Group],
     plan: Plan = PLAN,
     engine: Any = None,
     listener: Listener | None = None,
@@ -47,7 +46,7 @@ def once(
     """Run; what was counted, and what the engine was asked."""
     engine = engine or Pretended()
     with open_results(out) as results:
-        counts = run(jobs, plan, results, engine, listener or Heard(), **options)
+        counts = run(groups, plan, results, engine, listener or Heard(), **options)
     return counts, getattr(engine, "asked", [])
 
 
@@ -56,7 +55,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 def test_each_question_has_one_line(clips: Path, out: Path) -> None:
-    counts, asked = once(out, jobs_in(clips, "What?", "Why?"))
+    counts, asked = once(out, groups_in(clips, "What?", "Why?"))
     assert Counter(asked) == {
         (f"{n}.mp4", q): 1 for n in ("a", "b", "bad", "c") for q in ("What?", "Why?")
     }
@@ -73,9 +72,9 @@ def test_each_question_has_one_line(clips: Path, out: Path) -> None:
 
 
 def test_a_rerun_asks_nothing_and_still_knows_of_failures(clips: Path, out: Path) -> None:
-    once(out, jobs_in(clips))
+    once(out, groups_in(clips))
     before = out.read_bytes()
-    counts, asked = once(out, jobs_in(clips))
+    counts, asked = once(out, groups_in(clips))
     assert asked == []
     assert (counts.answered, counts.skipped, counts.standing) == (0, 3, 1)
     assert counts.videos_done == 4
@@ -83,8 +82,8 @@ def test_a_rerun_asks_nothing_and_still_knows_of_failures(clips: Path, out: Path
 
 
 def test_only_what_failed_is_asked_again(clips: Path, out: Path) -> None:
-    once(out, jobs_in(clips))
-    _, asked = once(out, jobs_in(clips), retry_failed=True)
+    once(out, groups_in(clips))
+    _, asked = once(out, groups_in(clips), retry_failed=True)
     assert asked == [("bad.mp4", "What?")]
     assert len(lines(out)) == 4
     assert lines(out)[-1]["video"].endswith("bad.mp4")
@@ -93,10 +92,10 @@ def test_only_what_failed_is_asked_again(clips: Path, out: Path) -> None:
 def test_the_root_may_be_written_in_another_way(
     clips: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once(out, jobs_in(clips))
+    once(out, groups_in(clips))
     monkeypatch.chdir(clips)
     for where in (".", "../clips/*.mp4", f"{clips}/./"):
-        assert once(out, jobs_in(where))[1] == []
+        assert once(out, groups_in(where))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -113,33 +112,36 @@ def test_the_root_may_be_written_in_another_way(
     ids=lambda change: next(iter(change)),
 )
 def test_what_changed_runs_anew(clips: Path, out: Path, change: dict[str, Any]) -> None:
-    once(out, jobs_in(clips))
-    counts, asked = once(out, jobs_in(clips), replace(PLAN, **change))
+    change = dict(change)
+    once(out, groups_in(clips))
+    identity = change.pop("identity", PLAN.identity)
+    plan = replace(plan_with(**change), identity=identity)
+    counts, asked = once(out, groups_in(clips, plan=plan), plan)
     assert len(asked) == 4
     assert counts.skipped == 0
     # And what was there is still known.
-    assert once(out, jobs_in(clips))[1] == []
+    assert once(out, groups_in(clips))[1] == []
     assert len(lines(out)) == 8
 
 
 def test_the_batch_size_changes_no_answer(clips: Path, out: Path) -> None:
-    once(out, jobs_in(clips))
-    assert once(out, jobs_in(clips), replace(PLAN, batch_size=3))[1] == []
+    once(out, groups_in(clips))
+    assert once(out, groups_in(clips), replace(PLAN, batch_size=3))[1] == []
 
 
 def test_another_question_id_or_content_runs_anew(clips: Path, out: Path) -> None:
-    once(out, jobs_in(clips))
-    assert len(once(out, jobs_in(clips, "Who?"))[1]) == 4
-    with_ids = [replace(job, questions=(JobQuestion("7", "What?"),)) for job in jobs_in(clips)]
+    once(out, groups_in(clips))
+    assert len(once(out, groups_in(clips, "Who?"))[1]) == 4
+    with_ids = [[replace(ask, id="7") for ask in group] for group in groups_in(clips)]
     assert len(once(out, with_ids)[1]) == 4
     (clips / "b.mp4").write_bytes(b"another film")
-    assert once(out, jobs_in(clips))[1] == [("b.mp4", "What?")]
+    assert once(out, groups_in(clips))[1] == [("b.mp4", "What?")]
 
 
 def test_a_copy_has_a_line_of_its_own(clips: Path, out: Path) -> None:
-    once(out, jobs_in(clips))
+    once(out, groups_in(clips))
     (clips / "copy.mp4").write_bytes((clips / "a.mp4").read_bytes())
-    assert once(out, jobs_in(clips))[1] == [("copy.mp4", "What?")]
+    assert once(out, groups_in(clips))[1] == [("copy.mp4", "What?")]
     digests = {Path(line["video"]).name: line["digest"] for line in lines(out)}
     assert digests["copy.mp4"] == digests["a.mp4"] != digests["b.mp4"]
 
@@ -147,19 +149,19 @@ def test_a_copy_has_a_line_of_its_own(clips: Path, out: Path) -> None:
 def test_a_file_that_comes_later_is_asked_then(clips: Path, out: Path) -> None:
     listed = clips.parent / "list.txt"
     listed.write_text("clips/a.mp4\nclips/later.mp4\n")
-    once(out, jobs_in(listed))
+    once(out, groups_in(listed))
     assert lines(out)[1]["digest"] is None
     make_clips(clips, "later.mp4")
-    assert once(out, jobs_in(listed))[1] == [("clips/later.mp4", "What?")]
+    assert once(out, groups_in(listed))[1] == [("clips/later.mp4", "What?")]
 
 
 def test_the_first_failure_ends_it_if_it_shall(clips: Path, out: Path) -> None:
-    counts, asked = once(out, jobs_in(clips), fail_fast=True)
+    counts, asked = once(out, groups_in(clips), fail_fast=True)
     assert asked == [("a.mp4", "What?"), ("b.mp4", "What?"), ("bad.mp4", "What?")]
     assert (counts.failed, counts.done) == (1, 3)
     # What comes in the same go is written, too.
     out.unlink()
-    counts, _ = once(out, jobs_in(clips), engine=Pretended(together=4), fail_fast=True)
+    counts, _ = once(out, groups_in(clips), engine=Pretended(together=4), fail_fast=True)
     assert counts.done == len(lines(out)) == 4
 
 
@@ -167,14 +169,14 @@ def test_the_first_failure_ends_it_if_it_shall(clips: Path, out: Path) -> None:
 def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, together: int) -> None:
     engine = Pretended(together=together)
     with pytest.raises(KeyboardInterrupt):
-        once(out, jobs_in(clips), engine=engine, listener=Heard(interrupt_at=1))
+        once(out, groups_in(clips), engine=engine, listener=Heard(interrupt_at=1))
     assert len(lines(out)) == len(engine.asked) == together
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert len(once(out, jobs_in(clips))[1]) == 4 - together
+    assert len(once(out, groups_in(clips))[1]) == 4 - together
 
 
 def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
-    def stubborn(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def stubborn(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         listener.ready = True
         signal.raise_signal(signal.SIGINT)
         assert listener.stopping
@@ -183,25 +185,25 @@ def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        once(out, jobs_in(clips), engine=stubborn)
+        once(out, groups_in(clips), engine=stubborn)
 
 
 def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
-    def loading(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def loading(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
         listener.stage("load")
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        once(out, jobs_in(clips), engine=loading)
+        once(out, groups_in(clips), engine=loading)
 
 
 def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:
-    def broken(jobs: Iterable[Job], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-        yield from Pretended()([next(iter(jobs))], plan, listener)
+    def broken(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+        yield from Pretended()([next(iter(groups))], plan, listener)
         raise ModelError("it is gone")
 
     with pytest.raises(ModelError, match="it is gone"):
-        once(out, jobs_in(clips), engine=broken)
+        once(out, groups_in(clips), engine=broken)
     assert len(lines(out)) == 1

@@ -11,19 +11,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dycoke_cli.runs.jobs import Job
 from ray.exceptions import ActorDiedError
 
 from dycoke_cli.answer.answer import Answer, Subtitles
+from dycoke_cli.ask import Answered, Failed
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs import worker as worker_module
-from dycoke_cli.runs.outcome import all_failed, answered
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
 from dycoke_cli.video import SubtitleSource
 from tests.documents import example
-from tests.runs.pretending import PLAN, cannot_load, jobs_named, pretend
+from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
 
 
 class Actor:
@@ -42,8 +42,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.runs.pretending.SECONDS", 0)
 
 
-def sent(worker: RayWorker, jobs: dict[int, Job], folder: Path) -> Reply:
-    row = {"slice": pickle.dumps(Slice(jobs, str(folder)))}
+def sent(worker: RayWorker, groups: dict[int, Any], folder: Path) -> Reply:
+    row = {"slice": pickle.dumps(Slice(groups, str(folder)))}
     reply: Reply = pickle.loads(worker(row)["reply"])
     return reply
 
@@ -51,11 +51,11 @@ def sent(worker: RayWorker, jobs: dict[int, Job], folder: Path) -> Reply:
 def refuse(plan: Any, threads: int) -> Callable[[Any], Any]:
     """Fails each video, with the name that the worker has for it."""
 
-    def answer(jobs: Any) -> Any:
+    def answer(groups: Any) -> Any:
         return [
-            outcome
-            for job in jobs
-            for outcome in all_failed(job, plan, VideoError(f"{job.video.path} is torn"))
+            Outcome.of(ask, Failed(VideoError(f"{ask.videos[0].path} is torn")))
+            for group in groups
+            for ask in group
         ]
 
     return answer
@@ -63,8 +63,8 @@ def refuse(plan: Any, threads: int) -> Callable[[Any], Any]:
 
 def test_answers_all_and_says_which(tmp_path: Path) -> None:
     worker = RayWorker(Task(PLAN, 3, pretend, Actor(Attempts())))
-    jobs = dict(zip((4, 7), jobs_named(tmp_path, "a.mp4", "b.mp4"), strict=True))
-    reply = sent(worker, jobs, tmp_path)
+    groups = dict(zip((4, 7), groups_named(tmp_path, "a.mp4", "b.mp4"), strict=True))
+    reply = sent(worker, groups, tmp_path)
     assert reply.videos == (4, 7)
     assert [o.line["video"] for o in reply.outcomes] == ["a.mp4", "a.mp4", "b.mp4", "b.mp4"]
     assert {o.line["threads"] for o in reply.outcomes} == {3}
@@ -73,11 +73,11 @@ def test_answers_all_and_says_which(tmp_path: Path) -> None:
 def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
     attempts = Attempts()
     worker = RayWorker(Task(PLAN, 1, pretend, Actor(attempts)))
-    jobs = dict(enumerate(jobs_named(tmp_path, "a.mp4", "b.mp4")))
+    groups = dict(enumerate(groups_named(tmp_path, "a.mp4", "b.mp4")))
     attempts.begin([0, 1])  # a worker died of both, and then
     attempts.begin_alone(1)  # two died of one
     attempts.begin_alone(1)
-    reply = sent(worker, jobs, tmp_path)
+    reply = sent(worker, groups, tmp_path)
     assert [outcome.failed for outcome in reply.outcomes] == [False, False, True, True]
     assert "ended the worker that had it 3 times" in reply.outcomes[-1].line["error"]["message"]
     assert (tmp_path / "diary").read_text() == "a.mp4\n"
@@ -91,21 +91,21 @@ def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(
 
     monkeypatch.setattr(worker_module.ray, "get", gone)
     worker = RayWorker(Task(PLAN, 1, pretend, Actor(Attempts())))
-    reply = sent(worker, dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    reply = sent(worker, dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert str(reply.failure).startswith("the Ray cluster broke down (ActorDiedError: ")
     assert str(reply.failure).endswith("; run it again")
 
 
 def test_worker_of_another_version_is_refused(tmp_path: Path) -> None:
     task = replace(Task(PLAN, 1, pretend, Actor(Attempts())), version="0.0.1")
-    reply = sent(RayWorker(task), dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    reply = sent(RayWorker(task), dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert "install one version on all machines" in str(reply.failure)
     assert not reply.outcomes
 
 
 def test_model_that_cant_be_loaded_is_a_failure_not_an_outcome(tmp_path: Path) -> None:
     worker = RayWorker(Task(PLAN, 1, cannot_load, Actor(Attempts())))
-    reply = sent(worker, dict(enumerate(jobs_named(tmp_path, "a.mp4"))), tmp_path)
+    reply = sent(worker, dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert str(reply.failure) == "this machine hasn't got the model"
 
 
@@ -116,30 +116,27 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
     sender = Actor(Sender([str(tmp_path / "here" / "a.mp4")])) if ship else None
     worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
     # A path that means something in the folder of the run alone.
-    (job,) = jobs_named(Path("here"), "a.mp4")
-    reply = sent(worker, {0: job}, tmp_path)
+    (group,) = groups_named(Path("here"), "a.mp4")
+    reply = sent(worker, {0: group}, tmp_path)
     assert reply.outcomes[0].line["error"]["message"] == os.path.join("here", "a.mp4") + " is torn"
 
 
 def spell(plan: Any, threads: int) -> Callable[[Any], Any]:
     """Answers with what the subtitles' file holds, under the name that the worker has for it."""
 
-    def answer(jobs: Any) -> Any:
-        return [
-            answered(
-                job,
-                asked,
-                plan,
-                example(
+    def answer(groups: Any) -> Any:
+        outcomes = []
+        for group in groups:
+            for ask in group:
+                path = ask.videos[0].subtitles.path
+                answer = example(
                     Answer,
-                    answer=Path(job.subtitles.path).read_text(),
-                    subtitles=Subtitles(job.subtitles.path, 1),
-                    warnings=(f"{job.subtitles.path} ends",),
-                ),
-            )
-            for job in jobs
-            for asked in job.questions
-        ]
+                    answer=Path(path).read_text(),
+                    subtitles=Subtitles(path, 1),
+                    warnings=(f"{path} ends",),
+                )
+                outcomes.append(Outcome.of(ask, Answered(ask.named(answer))))
+        return outcomes
 
     return answer
 
@@ -150,9 +147,10 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
     (tmp_path / "a.srt").write_text("what was said")
     sender = Actor(Sender([str(tmp_path / "a.mp4"), str(tmp_path / "a.srt")])) if ship else None
     worker = RayWorker(Task(PLAN, 1, spell, Actor(Attempts()), sender))
-    (job,) = jobs_named(Path("."), "a.mp4")
-    job = replace(job, subtitles=SubtitleSource("a.srt"))
-    line = sent(worker, {0: job}, tmp_path).outcomes[0].line
+    (group,) = groups_named(Path("."), "a.mp4")
+    video = replace(group[0].videos[0], subtitles=SubtitleSource("a.srt"))
+    group = [replace(ask, videos=(video,)) for ask in group]
+    line = sent(worker, {0: group}, tmp_path).outcomes[0].line
     assert line["answer"] == "what was said"
     assert line["subtitles"]["source"] == "a.srt"
     assert line["warnings"] == ["a.srt ends"]
@@ -162,7 +160,7 @@ def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"x")
     sender = Actor(Sender([str(tmp_path / name) for name in ("a.mp4", "b.mp4")]))
     worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
-    jobs = dict(enumerate(jobs_named(Path("."), "a.mp4", "b.mp4")))
-    said = [o.line["error"]["message"] for o in sent(worker, jobs, tmp_path).outcomes]
+    groups = dict(enumerate(groups_named(Path("."), "a.mp4", "b.mp4")))
+    said = [o.line["error"]["message"] for o in sent(worker, groups, tmp_path).outcomes]
     assert said[0] == "a.mp4 doesn't exist: check the spelling and the folder"
     assert said[2] == "b.mp4 is torn"
