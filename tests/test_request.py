@@ -10,57 +10,66 @@ from typing import Annotated, Any, get_type_hints
 import pytest
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.evaluation.method_specs import parse_specs
+from dycoke_cli.loop.plan import Plan, plan_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
-from dycoke_cli.runs.outcome import answered, failed
-from dycoke_cli.loop.plan import Plan, plan_of
 from dycoke_cli.video import Sampling, SubtitleSource
 from tests.documents import example
 from tests.evaluation.samples import Samples
+from tests.runs.pretended import outcome_of
 
-ASKED = JobQuestion(None, "What?")
-JOB = Job(Video("clips/a.mp4", "clips/a.mp4", "a.mp4"), (ASKED,), "0" * 64)
 REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())
+VIDEO = Footage("clips/a.mp4", "clips/a.mp4", "a.mp4", "0" * 64)
+ASK = Ask("What?", REQUEST, (VIDEO,))
 PLAN = Plan(
-    **vars(REQUEST),
-    identity={"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
+    REQUEST,
+    REQUEST.method,
+    {"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
 )
 
 
 def test_subtitles_are_in_the_key_by_their_content() -> None:
     """Those of the container are part of the video's digest; where a file lies doesn't matter."""
-    plain, stream, one, other = (
-        PLAN.key(replace(JOB, subtitles=source), ASKED)
-        for source in (
+
+    def key(subtitles: SubtitleSource | None) -> str:
+        return PLAN.key(replace(ASK, videos=(replace(VIDEO, subtitles=subtitles),)))
+
+    plain, stream, one, other = map(
+        key,
+        (
             None,
             SubtitleSource(None, required=False),
             SubtitleSource("a.srt", digest="1" * 64),
             SubtitleSource("a.srt", digest="2" * 64),
-        )
+        ),
     )
     assert len({plain, stream, one, other}) == 4
-    moved = replace(JOB, subtitles=SubtitleSource("b/a.srt", digest="1" * 64))
-    assert PLAN.key(moved, ASKED) == one
+    assert key(SubtitleSource("b/a.srt", digest="1" * 64)) == one
 
 
 def test_questions_are_told_apart_by_their_text_and_their_id() -> None:
     """Two lines of a file that ask the same under two ids get an answer each."""
-    others = [JobQuestion(None, "Why?"), JobQuestion("1", "What?"), JobQuestion("2", "What?")]
-    assert len({PLAN.key(JOB, asked) for asked in (ASKED, *others)}) == 4
+    others = [replace(ASK, question="Why?"), replace(ASK, id="1"), replace(ASK, id="2")]
+    assert len({PLAN.key(ask) for ask in (ASK, *others)}) == 4
 
 
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
-    own = JobQuestion(None, "What?", method=create("fastv"))
-    assert PLAN.key(JOB, own) == replace(PLAN, method=create("fastv")).key(JOB, ASKED)
+    own = replace(ASK, request=replace(REQUEST, method=create("fastv")))
+    asked = PLAN.settled(own)
+    assert asked.request.method == create("fastv")
+    assert asked.key != PLAN.settled(ASK).key
+    # The method of the run has the model's defaults.
+    settled = replace(PLAN, request=replace(REQUEST, method=create("fastv")))
+    assert settled.settled(ASK) == asked
 
 
 def later(kind: type, default: object, before: object) -> Any:
@@ -86,7 +95,7 @@ def eval_id(request: Request) -> str:
 
 
 def batch_key(request: Request) -> str:
-    return Plan(**vars(request), identity={}).key(JOB, ASKED)
+    return Plan(request, request.method, {}).key(replace(ASK, request=request))
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])
@@ -184,9 +193,11 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
         "model", "loading", "sampling", "method", "generation", "subtitles", "limits", "tuned",
         "guard", "cautions", "max_tokens",
     }  # fmt: skip
-    assert replace(PLAN, max_tokens=100).key(JOB, ASKED) != PLAN.key(JOB, ASKED)
-    same = replace(PLAN, loading=LoadOptions(device="cpu"), batch_size=3, cache=True)
-    assert same.key(JOB, ASKED) == PLAN.key(JOB, ASKED)
+    windows = replace(ASK, request=replace(REQUEST, max_tokens=100))
+    assert PLAN.settled(windows).key != PLAN.settled(ASK).key
+    elsewhere = replace(REQUEST, loading=LoadOptions(device="cpu"))
+    same = replace(PLAN, request=elsewhere, batch_size=3, cache=True)
+    assert same.settled(ASK).key == PLAN.settled(ASK).key
 
 
 def test_the_dtype_is_in_the_key() -> None:
@@ -198,7 +209,7 @@ def test_the_dtype_is_in_the_key() -> None:
             {"dtype": "bfloat16", "quantize": "int8"},
         )
     ]  # fmt: skip
-    assert len({plan_of(REQUEST, found).key(JOB, ASKED) for found in chosen}) == 4
+    assert len({plan_of(REQUEST, found).settled(ASK).key for found in chosen}) == 4
     evaluation = Evaluation(dataset=Samples(), specs=parse_specs("none"), request=REQUEST)
     assert len({kept_rows(evaluation, found)[0][0].setup.id for found in chosen}) == 4
 
@@ -217,15 +228,16 @@ def test_generation_out_of_range(values: dict[str, Any], sentence: str) -> None:
 
 
 def test_advice_is_about_the_flag_that_was_given() -> None:
-    """In lines of a batch as well, for a plan is a request."""
+    """In lines of a batch as well."""
     told = "use fewer --frames, or --frames 12 or fewer"
-    by_fps = replace(PLAN, sampling=Sampling(fps=2))
-    assert PLAN.advise(told) == told
+    by_fps = replace(REQUEST, sampling=Sampling(fps=2))
+    assert REQUEST.advise(told) == told
     assert by_fps.advise(told) == "use a lower --fps, or --max-frames 12 or fewer"
-    limited = replace(PLAN, sampling=Sampling(fps=2, max_frames=9))
+    limited = replace(REQUEST, sampling=Sampling(fps=2, max_frames=9))
     assert by_fps.advise("use more --frames") == "use a higher --fps"
     assert limited.advise("use more --frames") == "use more --max-frames"
-    outcome = failed(JOB, ASKED, by_fps, OutOfMemoryError("memory ran out; use fewer --frames"))
+    ask = PLAN.settled(replace(ASK, request=by_fps))
+    outcome = outcome_of(ask, OutOfMemoryError("memory ran out; use fewer --frames"))
     assert outcome.line["error"]["message"] == "memory ran out; use a lower --fps"
-    answer = answered(JOB, ASKED, by_fps, example(Answer, warnings=("use fewer --frames",)))
+    answer = outcome_of(ask, example(Answer, warnings=("use fewer --frames",)))
     assert answer.line["warnings"] == ["use a lower --fps"]

@@ -22,8 +22,8 @@ from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.datasets.shapes_long import FPS, ShapesLong
-from dycoke_cli.models.load import load
 from dycoke_cli.loop.in_windows import read_clip_in_windows
+from dycoke_cli.models.load import load
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.rendered import Rendered
 

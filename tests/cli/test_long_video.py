@@ -8,16 +8,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from dycoke_cli.runs.conversation import Conversation
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.chat_state import Chat
-from dycoke_cli.runs.conversation import Conversation
-from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling, plan

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dycoke_cli.runs.conversation import background_read
 
 from dycoke_cli.cli import render
 from dycoke_cli.compression.base import Method
@@ -23,7 +24,6 @@ from dycoke_cli.errors import ModelError, VideoError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs import conversation
-from dycoke_cli.runs.conversation import background_read
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import OpenClip

@@ -8,13 +8,12 @@ from pathlib import Path
 from zlib import crc32
 
 from dycoke_cli.answer.answer import Answer, Frames, Tokens
+from dycoke_cli.ask import Ask
 from dycoke_cli.errors import VideoError
-from dycoke_cli.runs.jobs import Job, JobQuestion
-from dycoke_cli.runs.outcome import Outcome, answered, failed
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.runs.outcome import Outcome
 from tests.documents import example
 from tests.evaluation.samples import CLIPS
-from tests.runs.pretended import Pretended
+from tests.runs.pretended import Pretended, outcome_of
 
 PER_FRAME = 16
 
@@ -22,20 +21,19 @@ PER_FRAME = 16
 class Prepared(Pretended):
     """An engine that knows the answers: each method gives another two thirds of them."""
 
-    def _outcome(self, job: Job, asked: JobQuestion, plan: Plan) -> Outcome:
-        method = asked.method or plan.method
-        self.asked.append((job.video.name, asked.text))
-        if not job.blind and not Path(job.video.path).exists():
-            error = VideoError(f"{job.video.path} doesn't exist")
-            return failed(job, asked, plan, error)
-        frames = 0 if job.blind else (job.sampling or plan.sampling).frames or 3
+    def _outcome(self, ask: Ask) -> Outcome:
+        method, [video] = ask.request.method, ask.videos
+        self.asked.append((video.place, ask.question))
+        if not ask.blind and not Path(video.path).exists():
+            return outcome_of(ask, VideoError(f"{video.path} doesn't exist"))
+        frames = 0 if ask.blind else ask.request.sampling.frames or 3
         kept = method.kept_tokens(frames, PER_FRAME) if frames else 0
-        knows = crc32(f"{job.video.name} {asked.text} {method.name} {frames}".encode()) % 3
-        wrong = f"Nothing is known of {job.video.name}."
+        knows = crc32(f"{video.place} {ask.question} {method.name} {frames}".encode()) % 3
+        wrong = f"Nothing is known of {video.place}."
         answer = example(
             Answer,
-            question=asked.text,
-            answer=_answers().get((job.video.name, asked.text), wrong) if knows else wrong,
+            question=ask.question,
+            answer=_answers().get((video.place, ask.question), wrong) if knows else wrong,
             method={"name": method.name, **method.parameters()},
             frames=Frames(frames, tuple(map(float, range(frames)))),
             tokens=example(
@@ -47,7 +45,7 @@ class Prepared(Pretended):
                 generated=5,
             ),
         )
-        return replace(answered(job, asked, plan, answer), seconds=0.01)
+        return replace(outcome_of(ask, answer), seconds=0.01)
 
 
 def _answers() -> dict[tuple[str, str], str]:

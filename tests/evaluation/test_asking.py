@@ -15,10 +15,10 @@ from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.prediction import Prediction, scored
+from dycoke_cli.loop import answering
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.runs import answering
-from dycoke_cli.runs.answering import Answerer
-from dycoke_cli.runs.read_ahead import read_here
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video import Clip, Sampling, read
 from tests.evaluation.samples import Samples
 
@@ -40,14 +40,13 @@ def ask(
         f"{number}": (row_of(method, frames), item)
         for number, (method, frames, item) in enumerate(rows)
     }
-    plan = eval_run._EvaluationPlan(**vars(BUNDLED), identity={}, batch_size=batch_size)
-    answerer = Answerer(loaded, plan)
-    outcomes = []
-    for job in eval_run._jobs(asked, Sampling()):  # type: ignore[arg-type]
-        found = eval_run._with_file(job, Samples())
-        outcomes += answerer.add(read_here(found, Sampling()))
-        while answerer.waiting:
-            outcomes += answerer.answer()
+    plan = eval_run._EvaluationPlan(BUNDLED, BUNDLED.method, {})
+    groups = [
+        [plan.settled(ask) for ask in eval_run._with_file(group, Samples())]
+        for group in eval_run._groups(asked, BUNDLED)  # type: ignore[arg-type]
+    ]
+    with Engine(plan.request, loaded=loaded, batch_size=batch_size) as engine:
+        outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
     outcomes.sort(key=lambda outcome: int(outcome.key))
     return [scored(Samples(), asked[outcome.key][1], outcome) for outcome in outcomes]
 

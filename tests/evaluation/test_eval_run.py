@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
@@ -27,12 +28,11 @@ from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import answering, local
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Counts, Listener
-from dycoke_cli.loop.plan import Plan
 from dycoke_cli.video import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared
@@ -159,8 +159,8 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(local, "answers", Prepared())
     first = evaluate(plan(tmp_path, limit_videos=1))
 
-    def never(jobs: Iterable[Job], *_: object) -> Iterator[None]:
-        assert not list(jobs), "something was asked"
+    def never(groups: Iterable[Any], *_: object) -> Iterator[None]:
+        assert not list(groups), "something was asked"
         yield from ()
 
     monkeypatch.setattr(local, "answers", never)
@@ -316,7 +316,7 @@ def test_a_quota_of_cpus_limits_the_workers(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus in (3, 100):
         monkeypatch.setattr(eval_run, "usable_cpus", lambda cpus=cpus: cpus)
-        chosen = eval_run._plan(plan(tmp_path, "none"), mini, missing=100_000, jobs=10)
+        chosen = eval_run._plan(plan(tmp_path, "none"), mini, missing=100_000, groups=10)
         assert chosen.workers == min(cpus, 10)
 
 
@@ -356,11 +356,12 @@ def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     wrong = replace(CPU.loading, device="cuda:99")
-    jobs = [Job(Video("no", "no", "no"), (JobQuestion("1", "What?"),), blind=True)]
-    plan = Plan(**{**vars(CPU), "loading": wrong}, identity={}, workers=2)
+    request = replace(CPU, loading=wrong)
+    plan = Plan(request, request.method, {}, workers=2)
+    ask = plan.settled(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
     with pytest.raises(DycokeError) as error:
-        list(local.answers(jobs, plan, Heard()))
-    assert "in load_answerer" in error.value.__notes__[0]
+        list(local.answers([[ask]], plan, Heard()))
+    assert "in load" in error.value.__notes__[0]
 
 
 @pytest.mark.extended

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from dycoke_cli.runs.conversation import Conversation
+
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, restore
@@ -20,7 +22,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.pipe_worker import GoneError
-from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.unicode import to_json
 from dycoke_cli.video import Sampling
 from dycoke_cli.video.decoded_clip import OpenClip
@@ -109,7 +110,6 @@ def _endpoint() -> tuple[Any, ExitStack]:
 
 
 def _ask_server(content: bytes, folder: Path) -> object:
-    from dycoke_cli.runs.jobs import JobQuestion
     from dycoke_cli.runs.remote.remote_client import RemoteClient
     from dycoke_cli.runs.remote.sent_video import NO_VIDEO
     from dycoke_cli.runs.remote.served_model import ServedModel, Server
@@ -120,7 +120,7 @@ def _ask_server(content: bytes, folder: Path) -> object:
     model = ServedModel(Server(endpoint.url), "seen", client, sends_method=True)
     options = GenerationOptions(max_new_tokens=2)
     try:
-        answer = model.ask(JobQuestion(None, "What?"), NO_VIDEO, Method(), options)
+        answer = model.ask("What?", (), NO_VIDEO, Method(), options)
     except DycokeError as error:  # the client's own sentence about a server that gives no answer
         raise UsageError(str(error)) from error
     is_json(to_dict(answer))
@@ -290,6 +290,7 @@ def _asks() -> list[bytes]:
 
 def _local_ask(content: bytes, _: Path) -> object:
     from dycoke_cli.server.local.matching import conversation_of
+
     from dycoke_cli.server.refused import Refused
 
     try:

@@ -57,8 +57,8 @@ class Pretended:
         [video] = ask.videos
         self.asked.append((video.place, ask.question))
         if Path(video.path).name.startswith("bad"):
-            return Outcome.of(ask, Failed(VideoError("it can't be read")))
-        return Outcome.of(ask, Answered(ask.named(pretended_answer(ask.question))))
+            return outcome_of(ask, VideoError("it can't be read"))
+        return outcome_of(ask, pretended_answer(ask.question))
 
 
 def pretended_answer(text: str) -> Answer:
@@ -71,6 +71,13 @@ def pretended_answer(text: str) -> Answer:
         frames=Frames(2, (0.0, 1.0)),
         tokens=documents.example(Tokens, visual=32, generated=3),
     )
+
+
+def outcome_of(ask: Ask, last: Answer | Exception) -> Outcome:
+    """The line of a settled question, with its answer or its error."""
+    if isinstance(last, Exception):
+        return Outcome.of(ask, Failed(last))
+    return Outcome.of(ask, Answered(ask.named(last)))
 
 
 def make_clips(folder: Path, *names: str) -> Path:

@@ -18,11 +18,10 @@ from dycoke_cli.evaluation.answers import Answers, open_answers
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts, open_verdicts
 from dycoke_cli.runs.journal import Journal
-from dycoke_cli.runs.outcome import failed
 from dycoke_cli.runs.results import ResultsFile, open_results
 from dycoke_cli.runs.results_table import table_of
-from tests.runs.parts import PLAN, jobs_in
-from tests.runs.pretended import make_clips
+from tests.runs.parts import settled_in
+from tests.runs.pretended import make_clips, outcome_of
 
 TABLE = table_of([("id",), ("question",), ("answer",)])
 SETUP = Setup("0.1.0", "shapes", "1", "test", {"name": "mini"}, {"name": "none"}, 32)
@@ -38,8 +37,8 @@ def add_verdict(verdicts: Verdicts, number: int) -> None:
 
 
 def add_result(results: ResultsFile, number: int) -> None:
-    (job,) = jobs_in(make_clips(results.path.parent / f"clips{number}", f"{number}.mp4"))
-    results.add(failed(job, job.questions[0], PLAN, VideoError("it is torn " * 29)))
+    ((ask,),) = settled_in(make_clips(results.path.parent / f"clips{number}", f"{number}.mp4"))
+    results.add(outcome_of(ask, VideoError("it is torn " * 29)))
 
 
 Kind = tuple[Callable[[], AbstractContextManager[Journal]], Callable[[Journal, int], None]]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
-from dycoke_cli.runs.jobs import JobQuestion
 
+from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.question_files import read_questions
 from dycoke_cli.video import Sampling
+from tests.runs.parts import REQUEST
 
 JSON = """{"video": "a.mp4", "question": "What, then?", "id": "1"}
 
@@ -32,12 +34,12 @@ Really? "
     "text", [JSON, CSV, CSV.replace("\n", "\r\n"), "\ufeff" + CSV, "\n" + JSON]
 )
 def test_both_formats(text: str) -> None:
-    a, b = read_questions(text.encode(), "/clips", "questions")
-    assert (a.video.path, a.video.shown, a.video.name) == ("/clips/a.mp4", "a.mp4", "a.mp4")
+    a, (asked,) = read_questions(text.encode(), "/clips", "questions", REQUEST)
+    [video] = {ask.videos[0] for ask in a}
+    assert video == Footage("/clips/a.mp4", "a.mp4", "a.mp4")
     # The same question about the same video is asked once.
-    assert a.questions == (JobQuestion("1", "What, then?"), JobQuestion(None, "Whö?"))
-    (asked,) = b.questions
-    assert (asked.id, asked.text.replace("\r", "")) == ("2", "Why?\nReally?")
+    assert [(ask.id, ask.question) for ask in a] == [("1", "What, then?"), (None, "Whö?")]
+    assert (asked.id, asked.question.replace("\r", "")) == ("2", "Why?\nReally?")
 
 
 PARTS = """video,question,start,end
@@ -51,11 +53,14 @@ a.mp4,Why?,,60
 
 def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
     base = Sampling(frames=5, start_s=10.0)
-    jobs = read_questions(PARTS.encode(), "/clips", "questions", base)
-    found = [(job.video.name, [one.text for one in job.questions], job.sampling) for job in jobs]
+    request = replace(REQUEST, sampling=base)
+    found = [
+        (group[0].videos[0].place, [ask.question for ask in group], group[0].request.sampling)
+        for group in read_questions(PARTS.encode(), "/clips", "questions", request)
+    ]
     half = Sampling(frames=5, start_s=30.0, end_s=60.0)
     assert found == [
-        ("a.mp4", ["Why?"], None),
+        ("a.mp4", ["Why?"], base),
         ("a.mp4", ["Why?", "Who?"], half),
         ("b.mp4", ["Why?"], half),
         ("a.mp4", ["Why?"], Sampling(frames=5, start_s=10.0, end_s=60.0)),
@@ -113,21 +118,22 @@ def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
 )
 def test_what_is_wrong_is_said_with_its_line(content: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=rf"\A{sentence}") as error:
-        read_questions(content.encode(), "", "q")
+        read_questions(content.encode(), "", "q", REQUEST)
     assert not re.search(r"\n", str(error.value))
 
 
 def test_a_video_whose_name_is_not_utf8() -> None:
-    (job,) = read_questions(b'{"video": "caf\\udce9.mp4", "question": "b"}', "", "q")
-    assert os.fsencode(job.video.path) == b"caf\xe9.mp4"
+    line = b'{"video": "caf\\udce9.mp4", "question": "b"}'
+    ((ask,),) = read_questions(line, "", "q", REQUEST)
+    assert os.fsencode(ask.videos[0].path) == b"caf\xe9.mp4"
 
 
 def test_other_bytes_than_utf8() -> None:
     with pytest.raises(UsageError, match="q, line 2: that isn't UTF-8 text"):
-        read_questions(b"video,question\na,caf\xe9\n", "", "q")
+        read_questions(b"video,question\na,caf\xe9\n", "", "q", REQUEST)
 
 
 def test_a_git_lfs_pointer() -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
     with pytest.raises(UsageError, match=r"^--questions a.csv is only a Git LFS pointer"):
-        read_questions(pointer, "", "--questions a.csv")
+        read_questions(pointer, "", "--questions a.csv", REQUEST)

@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 
 from dycoke_cli.answer.answer import Model
 from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
-from tests.runs.parts import PLAN, jobs_in
-from tests.runs.pretended import make_clips, pretended_answer, valid
+from tests.runs.parts import PLAN, settled_in
+from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
 
 
 @pytest.fixture
 def outcomes(tmp_path: Path) -> list[Outcome]:
     """Three answers and an error."""
     clips = make_clips(tmp_path / "clips", "a.mp4", "b.mp4", "c.mp4", "d.mp4")
-    good, bad = jobs_in(clips)[:3], jobs_in(clips)[3]
-    answers = [answered(j, j.questions[0], PLAN, pretended_answer("What?")) for j in good]
-    return [*answers, failed(bad, bad.questions[0], PLAN, VideoError("it is torn"))]
+    *good, bad = [ask for (ask,) in settled_in(clips)]
+    answers = [outcome_of(ask, pretended_answer("What?")) for ask in good]
+    return [*answers, outcome_of(bad, VideoError("it is torn"))]
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def test_a_later_line_replaces_an_earlier_one_when_the_file_is_closed(
     path: Path, outcomes: list[Outcome], tmp_path: Path
 ) -> None:
     write(path, outcomes)
-    job = jobs_in(tmp_path / "clips")[3]
-    again = answered(job, job.questions[0], PLAN, pretended_answer("What?"))
+    [ask] = settled_in(tmp_path / "clips")[3]
+    again = outcome_of(ask, pretended_answer("What?"))
     assert again.key == outcomes[3].key
     with open_results(path) as results:
         results.add(again)
@@ -212,8 +212,8 @@ def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
     found = []
     for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
         name = os.fsdecode(content)
-        job = Job(Video(name, name, name), (JobQuestion(None, "What?"),))
-        found.append(failed(job, job.questions[0], PLAN, VideoError(f"{name} isn't there")))
+        ask = PLAN.settled(Ask("What?", PLAN.request, (Footage(name, name, name),)))
+        found.append(outcome_of(ask, VideoError(f"{name} isn't there")))
     write(path, found)
     lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]
     assert [line["video"] for line in lines] == ["caf\\xe9.mp4", "caf\\xe8.mp4", "caf\\xe9.mp4"]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.runs.outcome import Outcome, answered, failed
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.results_table import table_of
-from tests.runs.parts import PLAN, jobs_in
-from tests.runs.pretended import make_clips, pretended_answer
+from tests.runs.parts import settled_in
+from tests.runs.pretended import make_clips, outcome_of, pretended_answer
 
 TABLE = table_of([("id",), ("question",), ("answer",), ("tokens", "visual")])
 COLUMNS = "id,question,answer,tokens.visual,video,error.code,error.message,key"
@@ -22,10 +22,10 @@ COLUMNS = "id,question,answer,tokens.visual,video,error.code,error.message,key"
 def outcomes(tmp_path: Path) -> list[Outcome]:
     """Two answers and an error, whose texts have what a table's own notation has."""
     clips = make_clips(tmp_path / "clips", "a.mp4", 'b,"x.mp4', "c.mp4")
-    jobs = jobs_in(clips)
-    answers = [answered(j, j.questions[0], PLAN, pretended_answer("What?")) for j in jobs[:2]]
+    *good, bad = [ask for (ask,) in settled_in(clips)]
+    answers = [outcome_of(ask, pretended_answer("What?")) for ask in good]
     answers[0].line["answer"] = 'a, "b"\nand\r\nc'
-    return [*answers, failed(jobs[2], jobs[2].questions[0], PLAN, VideoError('it is\n"torn"'))]
+    return [*answers, outcome_of(bad, VideoError('it is\n"torn"'))]
 
 
 def write(path: Path, outcomes: list[Outcome]) -> bytes:

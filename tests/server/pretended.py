@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
 
 from dycoke_cli.answer.answer import Answer, Frames, Model, Tokens
 from dycoke_cli.compression.base import Method
@@ -31,7 +33,6 @@ from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.connections import ConnectionLimits
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
 from dycoke_cli.server.local.local_listener import LocalListener
@@ -39,7 +40,6 @@ from dycoke_cli.server.local.unix_socket import ENVIRONMENT
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
+from dycoke_cli.server.task import Event, Task
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.engine.binding import bind
@@ -22,11 +25,8 @@ from dycoke_cli.models.families import FAMILIES, Discovered, defaults_of
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.server import session_cache
 from dycoke_cli.server.chat_request import ChatRequest
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.session_cache import SessionCache
-from dycoke_cli.server.task import Event, Task
 from dycoke_cli.video.sampling import Sampling
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import Pretended

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dycoke_cli.server.session_cache import SessionCache
 
 from dycoke_cli import video
 from dycoke_cli.runs.remote.sent_video import as_video
@@ -16,7 +17,6 @@ from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video import Clip, Sampling
 from tests.server.test_chat_request import DEFAULTS
 from tests.server.test_engine_thread import MINI

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dycoke_cli.server.session_cache import SessionCache
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
@@ -16,7 +17,6 @@ from dycoke_cli.server.chat_request import parse
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.prepare import prepare
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.start import make_reader
 from dycoke_cli.video import Clip
 from dycoke_cli.video.limits import Limits

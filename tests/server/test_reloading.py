@@ -7,10 +7,10 @@ import pytest
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.loop.unloaded_model import check_request
 from dycoke_cli.models import weight_dtype
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.loop.unloaded_model import check_request
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.start import ServiceLimits, start_service
 from dycoke_cli.video import Sampling

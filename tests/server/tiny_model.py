@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
+
+from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
-from dycoke_cli.server.session_cache import SessionCache
 from tests.families.stock import clip
 from tests.server.pretended import make_service
 

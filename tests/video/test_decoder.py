@@ -20,17 +20,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
+from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
-from dycoke_cli.runs.jobs import Job, Video
-from dycoke_cli.runs.read_ahead import ReadAhead
-from dycoke_cli.server.media import MediaFile
-from dycoke_cli.server.start import make_reader
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_pipe_worker import ended
+from tests.runs.parts import REQUEST
 from tests.video import taken_over
 from tests.video.clips import REAL_VIDEOS, write_pictures
 
@@ -132,21 +131,19 @@ def one_decoder(paths: Sequence[str]) -> list[np.ndarray]:
         return [child.read(path, TWO).frames for path in paths]
 
 
-def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
-    jobs = [Job(Video(path, path, path), ()) for path in paths]
-    with ReadAhead(jobs, TWO, decoders=1) as ahead:
-        taken = [ahead.take(60) for _ in paths]
-    return [one.clip.frames for one in taken if one and isinstance(one.clip, Clip)]
+def read_ahead(paths: Sequence[str]) -> list[np.ndarray]:
+    readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 1)
+    asks = [Ask("What?", REQUEST, (Footage(path, path),)) for path in paths]
+    begun = [Reading(ask, decoded=True, urgent=False) for ask in asks]
+    for reading in begun:
+        readers.read(reading)
+    for reading in begun:
+        reading.wait()
+    readers.close()
+    return [reading.clips[0].frames for reading in begun]
 
 
-def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
-    read = make_reader(Limits())
-    return [
-        read(MediaFile(path, path, path), TWO, lambda plan: None, None).frames for path in paths
-    ]
-
-
-@pytest.mark.parametrize("reading", [one_decoder, of_a_batch, of_a_server])
+@pytest.mark.parametrize("reading", [one_decoder, read_ahead])
 def test_who_takes_over_a_decoder_answers_about_no_other_video(
     reading: Callable[[Sequence[str]], list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

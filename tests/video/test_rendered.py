@@ -8,12 +8,14 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.jobs import Job, Video
-from dycoke_cli.runs.read_ahead import ReadAhead
+from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.video import Decoder, Sampling, read
 from dycoke_cli.video.kept_frames import FrameResize
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.rendered import Rendered
+from tests.runs.parts import REQUEST
 
 
 def gray(number: int) -> np.ndarray:
@@ -77,13 +79,16 @@ def test_frames_are_resized_one_by_one_for_a_model() -> None:
     assert clip.frames[:, 1, 1, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_job_reads_its_rendered_video() -> None:
+def test_a_question_reads_its_rendered_video() -> None:
     video = pickle.loads(pickle.dumps(Rendered("drawn", 6, gray)))  # as a worker gets it
-    job = Job(Video("", "v", "v", video), ())
-    with ReadAhead([job], Sampling(frames=2), decoders=1) as ahead:
-        taken = ahead.take(60)
-    assert taken is not None
-    assert taken.clip.frames[:, 0, 0, 0].tolist() == [0, 5]
+    ask = Ask("What?", REQUEST, (Footage(video, "v"),))  # of two frames
+    readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None, 1)
+    reading = Reading(ask, decoded=True, urgent=True)
+    readers.read(reading)
+    reading.wait()
+    readers.close()
+    [clip] = reading.clips
+    assert clip.frames[:, 0, 0, 0].tolist() == [0, 5]
 
 
 def test_a_start_beyond_the_end() -> None:

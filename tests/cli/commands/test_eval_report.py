@@ -19,7 +19,6 @@ from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.runs import local
-from dycoke_cli.runs.jobs import Job
 from tests.cli.harness import ROOT, Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.prepared import Prepared
@@ -70,8 +69,8 @@ def shards(benchmark: None, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
 
 @pytest.fixture(autouse=True)
 def no_model(done: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(jobs: Iterable[Job], *_: object) -> Iterator[Any]:
-        assert not list(jobs), "something was asked"
+    def never(groups: Iterable[Any], *_: object) -> Iterator[Any]:
+        assert not list(groups), "something was asked"
         yield from ()
 
     monkeypatch.setattr(local, "answers", never)

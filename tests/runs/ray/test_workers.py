@@ -20,7 +20,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.workers import OnRay
 from tests.runs.clusters import add_node, cluster_of
-from tests.runs.pretending import PLAN, cannot_load, jobs_named, pretend
+from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
@@ -46,7 +46,7 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
     names = [*numbered(40), "deadly.mp4"]
     found, killed = [], set()
     for outcome in OnRay(cluster.address, make=pretend)(
-        jobs_named(tmp_path, *names), PLAN, Listener()
+        groups_named(tmp_path, *names), PLAN, Listener()
     ):
         found.append(outcome)
         if len(found) in (4, 20) and not outcome.failed:
@@ -68,7 +68,7 @@ def test_what_a_cluster_loses_costs_no_result(cluster: Any, tmp_path: Path) -> N
 def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path) -> None:
     listener, found = Listener(), []
     for outcome in OnRay(cluster.address, make=pretend)(
-        jobs_named(tmp_path, *numbered(200)), PLAN, listener
+        groups_named(tmp_path, *numbered(200)), PLAN, listener
     ):
         found.append(outcome)
         listener.stopping = True
@@ -79,6 +79,6 @@ def test_run_that_is_to_end_finishes_what_was_begun(cluster: Any, tmp_path: Path
 
 
 def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
-    jobs = jobs_named(tmp_path, *numbered(3))
+    groups = groups_named(tmp_path, *numbered(3))
     with pytest.raises(DycokeError, match="this machine hasn't got the model"):
-        list(OnRay(cluster.address, make=cannot_load)(jobs, PLAN, Listener()))
+        list(OnRay(cluster.address, make=cannot_load)(groups, PLAN, Listener()))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dycoke_cli.runs.jobs import JobQuestion
 from PIL import Image
 
 from dycoke_cli.answer.answer import Answer, Seconds, Tokens
@@ -57,7 +56,7 @@ def asked(served: Served, told: Any) -> Answer:
 
     endpoint, model = served
     endpoint.reply = reply
-    answer = model.ask(JobQuestion(None, "What?"), NO_VIDEO, None, GenerationOptions(temperature=1))
+    answer = model.ask("What?", (), NO_VIDEO, None, GenerationOptions(temperature=1))
     frames = example(type(answer.frames))
     valid(replace(answer, video="a.mp4", frames=frames).to_dict(), "answer", "remote")
     return answer
@@ -138,16 +137,22 @@ def test_what_else_a_server_reports(
     assert read(answer) == ALL
 
 
-def body_of(model: ServedModel, question: JobQuestion, video: SentVideo, spec: str | None) -> Any:
-    return model._body(question, video, GenerationOptions(max_new_tokens=3), spec)
+def body_of(
+    model: ServedModel,
+    question: str,
+    video: SentVideo,
+    spec: str | None,
+    history: tuple[tuple[str, str], ...] = (),
+) -> Any:
+    return model._body(question, history, video, GenerationOptions(max_new_tokens=3), spec)
 
 
 def test_a_request_has_the_turns_and_the_video_before_the_first(served: Served) -> None:
     _, model = served
     frames = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     video = as_video(frames, (0.0, 1.0), "mark")
-    asked_before = JobQuestion(None, "Third?", (("First?", "one"), ("Second?", "two")))
-    body = body_of(model, asked_before, video, "evs")
+    history = (("First?", "one"), ("Second?", "two"))
+    body = body_of(model, "Third?", video, "evs", history)
     turns = [(turn["role"], turn["content"]) for turn in body["messages"]]
     first, *others = turns
     assert first == ("user", [*video.parts, {"type": "text", "text": "First?"}])
@@ -161,11 +166,11 @@ def test_a_request_has_the_turns_and_the_video_before_the_first(served: Served) 
     assert "seed" not in body
     assert body["extra_body"]["dycoke"] == {"method": "evs"}
     assert body["extra_body"]["mm_processor_kwargs"] == {"dycoke": "evs"}
-    plain = body_of(model, JobQuestion(None, "?"), video, None)["extra_body"]
+    plain = body_of(model, "?", video, None)["extra_body"]
     assert plain.keys() == {"media_io_kwargs"}
-    assert body_of(model, JobQuestion(None, "?"), NO_VIDEO, "evs")["extra_body"] == {}
+    assert body_of(model, "?", NO_VIDEO, "evs")["extra_body"] == {}
     seeded = GenerationOptions(seed=7, temperature=0.5)
-    assert model._body(JobQuestion(None, "?"), NO_VIDEO, seeded, None)["seed"] == 7
+    assert model._body("?", (), NO_VIDEO, seeded, None)["seed"] == 7
 
 
 def test_a_mark_is_in_the_first_picture_alone_and_changes_no_pixel() -> None:
@@ -195,9 +200,7 @@ def test_only_servers_that_know_methods_are_sent_one(served: Served) -> None:
     video = as_video(np.zeros((1, 8, 8, 3), np.uint8), (0.0,))
     for sends in (False, True):
         sender = replace(model, sends_method=sends)
-        answer = sender.ask(
-            JobQuestion(None, "?"), video, create("evs", retain=0.5), GenerationOptions()
-        )
+        answer = sender.ask("?", (), video, create("evs", retain=0.5), GenerationOptions())
         assert ("dycoke" in bodies[-1]) == sends
         assert answer.method == described(create("evs", retain=0.5))
         assert answer.seed is None
@@ -241,9 +244,7 @@ def test_text_and_reason_come_whether_a_server_streams_or_not(
     try:
         for question, reason in (("Long?", "length"), ("Short?", "stop")):
             texts: list[str] = []
-            answer = model.ask(
-                JobQuestion(None, question), NO_VIDEO, None, GenerationOptions(), texts.append
-            )
+            answer = model.ask(question, (), NO_VIDEO, None, GenerationOptions(), texts.append)
             assert "".join(texts).split() == ["one", "two"]
             assert (answer.answer.split(), answer.finish_reason) == (["one", "two"], reason)
             assert (answer.seconds.first_token is not None) == streams

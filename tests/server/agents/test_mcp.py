@@ -17,6 +17,8 @@ from typing import Any
 import anyio
 import jsonschema
 import pytest
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
@@ -25,10 +27,8 @@ from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.server.agents.mcp_server import make_mcp_server
 from dycoke_cli.server.agents.video_tools import STAGES, VideoTools, progress_of
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.server.start import ServiceLimits
 from tests import warm
 from tests.documents import example

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
 
 from dycoke_cli.models import settings
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_run, unix_socket
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.storage import cache_folder as cache
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession

@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.jobs import Job, JobQuestion, Video
+from dycoke_cli.runs.read_ahead import DecodedJob
+from dycoke_cli.server.engine_thread import EngineThread
+from dycoke_cli.server.session_cache import SessionCache
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.methods import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError
+from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs import local as in_process
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome as Line
 from dycoke_cli.runs.outcome import all_failed, answered
-from dycoke_cli.loop.plan import Plan
-from dycoke_cli.runs.read_ahead import DecodedJob
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local import batch_client, batch_run
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import BATCH_PATH, Batch, line_of, setup_of
 from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video.sampling import Sampling
 from tests.cli.harness import REAL, ROOT, Outcome, run_here
 from tests.runs.pretended import PretendedModel, pretended_answer

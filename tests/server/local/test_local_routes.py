@@ -11,10 +11,10 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.conversation import Conversation
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.runs.conversation import Conversation
 from dycoke_cli.server.local.client import events, post
 from dycoke_cli.server.local.unix_socket import connect
 from dycoke_cli.server.local.wire import (

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dycoke_cli.runs.conversation import Conversation
+from dycoke_cli.server.local.matching import conversation_of, matched
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.conversation import Conversation
-from dycoke_cli.server.local.matching import conversation_of, matched
 from dycoke_cli.server.local.wire import Ask, ask_of, code, model_key
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video.limits import Limits

@@ -1,0 +1,98 @@
+"""What a conversation asks a model on a server, question by question."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dycoke_cli.answer.answer import Answer
+from dycoke_cli.compression.registry import create
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ModelError
+from dycoke_cli.runs.converse import asks_of, converse
+from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.remote.remote_asker import RemoteAsker, RemoteRun
+from dycoke_cli.runs.remote.remote_client import ServerGoneError
+from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
+from tests.documents import example
+from tests.runs.parts import CLIPS, PLAN, REQUEST, settled_in
+
+CLIP = str(CLIPS / "move.mp4")
+
+
+class Served:
+    """A model that samples its first answer by seed 41, the next by 42, …; and what it is asked."""
+
+    server = SimpleNamespace(names_method=True, concurrency=2)
+    client = SimpleNamespace(close=lambda: None)
+    sends_method = True
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.asked: list[tuple[str, tuple[Any, ...], str, bool, int | None]] = []
+        self._failure = failure
+
+    def send(self, clip: Any, seconds: float) -> SentVideo:
+        return replace(NO_VIDEO, seconds=seconds)
+
+    def ask(
+        self, question: str, history: Any, video: Any, method: Any, options: Any, on_text: Any
+    ) -> Answer:
+        if self._failure is not None:
+            raise self._failure
+        waited = video.seconds > 0
+        self.asked.append((question, tuple(history), method.name, waited, options.seed))
+        seed = 40 + len(self.asked) if options.seed is None else options.seed
+        if on_text is not None:
+            on_text("to")
+        answer = example(Answer, question=question, answer=f"to {question}", seed=seed)
+        return replace(answer, seconds=replace(answer.seconds, request=0.5))
+
+
+def answered(*, compare: bool = False, follow_up: bool = False) -> tuple[Served, list[Answer]]:
+    model: Any = Served()
+    options = GenerationOptions(temperature=1.0)
+    request = replace(REQUEST, method=create("evs"), generation=options)
+    asks = asks_of([CLIP], ["One?", "Two?"], request, compare=compare)
+    with RemoteAsker(model, request) as asker:
+        return model, converse(asker, asks, Listener(), follow_up=follow_up)
+
+
+def test_a_follow_up_has_what_was_said_before() -> None:
+    model, answers = answered(follow_up=True)
+    assert [history for _, history, *_ in model.asked] == [(), (("One?", "to One?"),)]
+    assert [(one.video, one.answer) for one in answers] == [(CLIP, "to One?"), (CLIP, "to Two?")]
+    assert model.asked[0][3], "the first answer waited for the decoding"
+
+
+def test_a_comparison_is_sampled_by_the_same_seed() -> None:
+    model, answers = answered(compare=True)
+    methods_and_seeds = [(method, seed) for *_, method, _, seed in model.asked]
+    assert methods_and_seeds == [("evs", None), ("none", 41), ("evs", None), ("none", 43)]
+    assert all(one.compared_to.video == CLIP for one in answers)  # type: ignore[union-attr]
+
+
+def test_a_run_asks_each_question_once_and_sends_each_video_once() -> None:
+    model: Any = Served()
+    groups = settled_in(CLIPS, "One?", "Two?")
+    outcomes = list(RemoteRun(model)(groups, PLAN, Listener()))
+    assert {one.key for one in outcomes} == {ask.key for group in groups for ask in group}
+    assert len(outcomes) == len(model.asked)
+    assert sum(waited for *_, waited, _ in model.asked) == len(groups)
+    assert {one.seconds for one in outcomes} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        (ServerGoneError("it is gone"), "it is gone; the same command then resumes"),
+        (ModelError("the key is refused"), "the key is refused"),
+    ],
+)
+def test_what_fails_every_request_ends_the_run(failure: Exception, sentence: str) -> None:
+    model: Any = Served(failure)
+    with pytest.raises(ModelError) as error:
+        list(RemoteRun(model)(settled_in(CLIPS), PLAN, Listener()))
+    assert str(error.value) == sentence
