@@ -159,7 +159,7 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(local, "answers", Prepared())
     first = evaluate(plan(tmp_path, limit_videos=1))
 
-    def never(groups: Iterable[Any], *_: object) -> Iterator[None]:
+    def never(groups: Iterable[object], *_: object) -> Iterator[None]:
         assert not list(groups), "something was asked"
         yield from ()
 

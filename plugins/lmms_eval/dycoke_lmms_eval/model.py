@@ -19,24 +19,23 @@ from loguru import logger
 from tqdm import tqdm
 
 from dycoke_cli import plugins
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.in_windows import check_windows
+from dycoke_cli.loop.plan import plan_of
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.runs.answering import Answerer, answer_all
-from dycoke_cli.loop.in_windows import check_windows
-from dycoke_cli.runs.jobs import Job, JobQuestion, Video
-from dycoke_cli.runs.listener import Listener
-from dycoke_cli.loop.plan import plan_of
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.video import Sampling, plan
 from dycoke_lmms_eval.arguments import in_arguments, parse, speaking_of_arguments, split
 from dycoke_lmms_eval.generation import read_generation, up_to
 from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat
-from dycoke_lmms_eval.reading import videos_of
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class DycokeChat(lmms):
             )
             check_windows(request)
             self._plan = plan_of(request, found, batch_size=_together(batch_size))
-            method = bind(self._plan.method, self._loaded.traits)
+            method = bind(self._plan.request.method, self._loaded.traits)
             check_decoder(self._loaded.model.get_decoder(), method)
 
     @classmethod
@@ -235,37 +234,41 @@ class DycokeChat(lmms):
                 pass
 
     def _sampling(self, video: Shown) -> Sampling:
-        return replace(self._plan.sampling, start_s=video.start_s, end_s=video.end_s)
+        return replace(self._plan.request.sampling, start_s=video.start_s, end_s=video.end_s)
 
     def _lines(
         self, questions: Sequence[_Question], generation: GenerationOptions, bar: Any
     ) -> dict[int, dict[str, Any]]:
         """The answers of those questions that are generated so, by the questions' numbers."""
-        answerer = Answerer(self._loaded, replace(self._plan, generation=generation))
-        asked: dict[Shown | None, list[JobQuestion]] = {}
+        asked: dict[Shown | None, list[Ask]] = {}
         for number, question in enumerate(questions):
             if question.generation == generation:
-                chat = question.chat
-                one = JobQuestion(str(number), chat.question, chat.history)
-                asked.setdefault(chat.video, []).append(one)
-        jobs = [self._job(video, tuple(all_)) for video, all_ in asked.items()]
+                ask = self._ask(str(number), question.chat, generation)
+                asked.setdefault(question.chat.video, []).append(ask)
         found: dict[int, dict[str, Any]] = {}
-        with videos_of(jobs, self._plan, answerer.fit) as videos:
-            for outcomes in answer_all(videos, answerer, Listener()):
-                for outcome in outcomes:
-                    number = int(outcome.line["id"])
-                    if outcome.failed:
-                        code, message = outcome.line["error"].values()
-                        where = questions[number].where
-                        raise error_of(code, in_arguments(f"{where}: {message}"))
-                    found[number] = outcome.line
-                    bar.update()
+        request, size = self._plan.request, self._plan.batch_size
+        with Engine(request, loaded=self._loaded, batch_size=size) as engine:
+            for ask, event in engine.answers(asked.values()):
+                outcome = Outcome.of(ask, event)
+                number = int(outcome.line["id"])
+                if outcome.failed:
+                    code, message = outcome.line["error"].values()
+                    where = questions[number].where
+                    raise error_of(code, in_arguments(f"{where}: {message}"))
+                found[number] = outcome.line
+                bar.update()
         return found
 
-    def _job(self, video: Shown | None, asked: tuple[JobQuestion, ...]) -> Job:
-        if video is None:
-            return Job(Video("", "", ""), asked, blind=True)
-        return Job(Video(*(video.path,) * 3), asked, sampling=self._sampling(video))
+    def _ask(self, number: str, chat: Chat, generation: GenerationOptions) -> Ask:
+        request = replace(self._plan.request, generation=generation)
+        if chat.video is None:
+            nothing = Footage("", "")
+            ask = Ask(chat.question, request, (nothing,), chat.history, blind=True, id=number)
+        else:
+            request = replace(request, sampling=self._sampling(chat.video))
+            video = Footage(chat.video.path, chat.video.path, chat.video.path)
+            ask = Ask(chat.question, request, (video,), chat.history, id=number)
+        return self._plan.settled(ask)
 
     def _report(self, lines: Sequence[Mapping[str, Any]], seconds: float) -> None:
         """Into the log and the results of lmms-eval: warnings, speed, and what was kept."""
