@@ -24,7 +24,7 @@ import pytest
 from dycoke_cli.resources import usable_cpus
 
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
-ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.runs.answering", "dycoke_cli.runs.local")
+ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answering", "dycoke_cli.runs.local")
 
 TIERS = ("extended", "slow")
 

@@ -38,6 +38,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[fake_engine.FakeSession]:
     """Put the pretending engine in place; gives the sessions that were made."""
     for name, module in fake_engine.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
+    # It has imported what the others stand in for.
+    monkeypatch.delitem(sys.modules, "dycoke_cli.loop.answering", raising=False)
     # The fake model understands any question.
     monkeypatch.setattr(converse, "refusals", lambda *_: None)
     fake_engine.FakeSession.made.clear()

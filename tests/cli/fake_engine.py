@@ -68,7 +68,12 @@ class FakeLoaded:
 
     @property
     def model(self) -> Any:
-        return types.SimpleNamespace(config=self.config, dtype="float32")
+        decoder = types.SimpleNamespace
+        return types.SimpleNamespace(config=self.config, dtype="float32", get_decoder=decoder)
+
+    @property
+    def input_device(self) -> Any:
+        return types.SimpleNamespace(type="cpu")
 
 
 def load(model: str | ModelRef, **options: Any) -> FakeLoaded:
@@ -104,7 +109,13 @@ class FakeSession:
         self.asked: list[dict[str, Any]] = []
         FakeSession.made.append(self)
 
-    def memory_warning(self, question: str, method: Any) -> str | None:
+    windowed = None
+    is_prefilled = False
+
+    def expect(self, methods: Sequence[Any]) -> None:
+        """Nothing is encoded."""
+
+    def memory_warning(self, question: str, method: Any, history: object = ()) -> str | None:
         return os.environ.get("FAKE_MEMORY_WARNING")
 
     def finish(self) -> None:
@@ -209,26 +220,73 @@ class FakeSession:
         )
 
 
+@dataclass(frozen=True)
+class FakeReceiver:
+    on_text: Callable[[str], None] | None = None
+    on_answer: Callable[[Answer], None] = lambda answer: None
+    has_left: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class FakeQuestion:
+    session: FakeSession
+    question: str
+    history: tuple[tuple[str, str], ...] = ()
+    receiver: FakeReceiver = FakeReceiver()
+    max_new_tokens: int | None = None
+
+
+def ask_together(
+    questions: Sequence[FakeQuestion], method: Any, options: GenerationOptions
+) -> list[Answer]:
+    answers = []
+    for one in questions:
+        answers.append(
+            one.session.ask(
+                one.question,
+                method,
+                on_text=one.receiver.on_text,
+                history=tuple(one.history),
+                **vars(options),
+            )
+        )
+        one.receiver.on_answer(answers[-1])
+    return answers
+
+
+def _module(name: str, **content: Any) -> types.ModuleType:
+    module = types.ModuleType(f"dycoke_cli.{name}")
+    vars(module).update(content)
+    return module
+
+
 def modules() -> dict[str, types.ModuleType]:
-    """The modules that are put in place of the real ones."""
-    session = types.ModuleType("dycoke_cli.engine.session")
-    session.VideoSession = FakeSession  # type: ignore[attr-defined]
-    loading = types.ModuleType("dycoke_cli.models.load")
-    loading.load = load  # type: ignore[attr-defined]
-    return {session.__name__: session, loading.__name__: loading}
+    """The modules that are put in place of the real ones, each of which imports torch."""
+    made = (
+        _module("engine.session", VideoSession=FakeSession),
+        _module("engine.answer_stream", Receiver=FakeReceiver),
+        _module(
+            "engine.ask_together",
+            Question=FakeQuestion,
+            ask_together=ask_together,
+            ask_without_video=None,
+        ),
+        _module("engine.supported", check_decoder=lambda decoder, method: None),
+        _module("engine.together", is_asked_alone=lambda session, methods, options: True),
+        _module("guard.asking", ask_guarded=None),
+        _module("models.load", load=load),
+        _module("models.prompts.frame_fit", fitted=lambda clip, fit: clip),
+    )
+    return {module.__name__: module for module in made}
 
 
 def modules_of_a_process() -> dict[str, types.ModuleType]:
     """The same, and what else would import torch: ten seconds of a processor in each process."""
-    keeping = types.ModuleType("dycoke_cli.engine.visual_cache")
-    keeping.VisualCache = object  # type: ignore[attr-defined]
-    quiet = types.ModuleType("dycoke_cli.stock.quiet")
-    quiet.silence_libraries = lambda: None  # type: ignore[attr-defined]
-    quiet.quiet_libraries = nullcontext  # type: ignore[attr-defined]
-    refusing = types.ModuleType("dycoke_cli.loop.refusing")
-    refusing.refusals = lambda *_: None  # type: ignore[attr-defined]
-    refusing.refuse = None  # type: ignore[attr-defined]
-    others = (keeping, quiet, refusing)
+    others = (
+        _module("engine.visual_cache", VisualCache=object),
+        _module("stock.quiet", silence_libraries=lambda: None, quiet_libraries=nullcontext),
+        _module("loop.refusing", refusals=lambda *_: None),
+    )
     return {**modules(), **{module.__name__: module for module in others}}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.loop.pending import Video
 from dycoke_cli.runs import part_by_part
 from dycoke_cli.video.sampling import format_time, parse_time
 from tests.cli import fake_engine
@@ -49,23 +50,22 @@ def test_the_model_is_loaded_once_and_parts_are_freed(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, clips = [], []
-    load, opened = fake_engine.load, part_by_part.open_session
+    load, opened = fake_engine.load, Video.open
 
     def counted(*given: Any, **more: Any) -> Any:
         loads.append(given)
         return load(*given, **more)
 
-    def noted(*given: Any, **more: Any) -> Any:
+    def noted(video: Video, *given: Any, **more: Any) -> Any:
         gc.collect()
         # Of the part before, nothing is left when the next is opened.
         assert [clip() for clip in clips] == [None] * len(clips)
-        session, method = opened(*given, **more)
+        opened(video, *given, **more)
         fake.clear()  # the pretending engine's own list of sessions
-        clips.append(weakref.ref(session.clip))
-        return session, method
+        clips.append(weakref.ref(video.reading.clips[0]))
 
     monkeypatch.setattr(sys.modules["dycoke_cli.models.load"], "load", counted)
-    monkeypatch.setattr(part_by_part, "open_session", noted)
+    monkeypatch.setattr(Video, "open", noted)
     assert run_here("ask", CLIP, "What?", "--every", "0.5", "--frames", "2").code == 0
     assert (len(loads), len(clips)) == (1, 8)
 
@@ -84,14 +84,14 @@ def test_until_stops_at_the_answer(
 def test_a_part_that_fails_ends_the_run_with_its_times(
     fake: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = part_by_part.open_session
+    asked = part_by_part.converse
 
-    def failing(conversation: Any, *given: Any, **more: Any) -> Any:
-        if conversation.part_s == (2.0, 3.0):
+    def failing(asker: Any, asks: Any, *given: Any, **more: Any) -> Any:
+        if asks[0].part_s == (2.0, 3.0):
             monkeypatch.setenv("FAKE_FAILURE", "torch_cpu")
-        return opened(conversation, *given, **more)
+        return asked(asker, asks, *given, **more)
 
-    monkeypatch.setattr(part_by_part, "open_session", failing)
+    monkeypatch.setattr(part_by_part, "converse", failing)
     run = run_here("ask", CLIP, "What?", "--every", "1", "--frames", "2", "--json")
     assert run.code == 5
     *answers, failure = run.objects

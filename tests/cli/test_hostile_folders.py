@@ -112,7 +112,7 @@ def assert_is_a_sentence(text: str) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
     """Once for all forks."""
-    __import__("dycoke_cli.runs.answering")
+    __import__("dycoke_cli.loop.answering")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.engine import read_window, unfinished_video
-from dycoke_cli.runs import conversation
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.storage.cache_folder import UNFINISHED, encoded_videos
 from tests.cli.harness import PATIENCE_S, REAL, ROOT, run_here, run_process
 
@@ -104,15 +104,16 @@ def test_a_file_that_was_replaced_begins_anew(
 ) -> None:
     """Also by one of the same length, and with the times that it says itself."""
     video, other = (Path(shutil.copy2(MINUTE, tmp_path / name)) for name in ("a.mp4", "b.mp4"))
-    bind = conversation.bind_loaded
+    bind = Engine.bound
 
-    def replaced(*given: Any, **options: Any) -> Any:
-        os.replace(other, video)
-        return bind(*given, **options)
+    def replaced(engine: Engine, *given: Any, **options: Any) -> Any:
+        if other.exists():
+            os.replace(other, video)
+        return bind(engine, *given, **options)
 
     with monkeypatch.context() as patched:
         if when == "while the model is loaded":
-            patched.setattr(conversation, "bind_loaded", replaced)
+            patched.setattr(Engine, "bound", replaced)
         interrupt(patched, video)
     if when == "after the interrupt":
         times = video.stat().st_atime_ns, video.stat().st_mtime_ns

@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from dycoke_cli.runs.conversation import Conversation
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
@@ -18,6 +17,7 @@ from dycoke_cli.loop.in_windows import windows_for
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.chat_state import Chat
+from dycoke_cli.runs.converse import engine_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.storage.cache_folder import encoded_videos
 from dycoke_cli.video import Sampling, plan
@@ -169,8 +169,9 @@ def test_each_video_of_a_chat_has_the_positions_of_its_length(tmp_path: Path) ->
         GenerationOptions(max_new_tokens=4),
         max_tokens=60,
     )
-    chat = Chat(Conversation((str(CLIP),), [], request), Listener())
     found = []
+    engine = engine_of(request, Listener(), keep=1)
+    chat = Chat(engine, (str(CLIP),), request, Listener())
     for video in (str(CLIP), str(tmp_path / "short.mp4"), str(CLIP)):
         chat.show((video,), Listener())
         chat.use(DyCokePlus())

@@ -8,22 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent import futures
-from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pytest
-from dycoke_cli.runs.conversation import background_read
 
 from dycoke_cli.cli import render
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, VideoError
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs import conversation
+from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.decoded_clip import OpenClip
@@ -39,7 +37,10 @@ PATIENCE_S = 30
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(fake: list[FakeSession]) -> Iterator[None]:
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("video")]
+    deadline = time.monotonic() + PATIENCE_S
+    while [thread for thread in threading.enumerate() if thread.name == "reading"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def load_with(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any]) -> None:
@@ -68,9 +69,12 @@ def test_they_are_kept_at_the_size_that_the_model_reads_unless_they_are_shown(
     assert ask().code == 0
     assert fake[0].clip.frames.shape == (16, 8, 6, 3)
     request = Request("mini", LoadOptions(), Sampling(frames=2), Method(), GenerationOptions())
-    asked = conversation.Conversation((str(CLIP),), ["What?"], request)
-    shown, _ = conversation.open_session(asked, Listener(), reuse=False, decoded=True)
-    assert shown.clip.frames.shape == (2, 256, 256, 3)
+    with engine_of(request, Listener()) as engine:
+        [ask_] = asks_of([str(CLIP)], ["What?"], request)
+        shape = work_on(
+            engine, ask_, lambda session, _: session.clip.frames.shape, Listener(), decoded=True
+        )
+    assert shape == (2, 256, 256, 3)
 
 
 def test_reading_and_loading_go_on_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +126,7 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     load_with(monkeypatch, load)
     if first == "video" and "video" in broken:
         # So early that the model isn't loaded at all.
-        monkeypatch.setattr(conversation, "background_read", beside_when_read)
+        monkeypatch.setattr(Engine, "advance", when_read)
     run = ask()
     assert (run.code, run.out) == (3 if "video" in broken else 4, "")
     sentence = "no picture can be decoded" if "video" in broken else "no such model"
@@ -132,11 +136,12 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     assert done["model"].is_set() == (first == "model" or "video" not in broken)
 
 
-@contextmanager
-def beside_when_read(work: Callable[[], Any], *more: Any) -> Iterator[futures.Future[Any]]:
-    with background_read(work, *more) as reading:
-        futures.wait([reading], PATIENCE_S)
-        yield reading
+def when_read(engine: Engine) -> None:
+    """Begin nothing before all videos are read."""
+    for pending in [*engine._waiting]:
+        assert pending.video is not None
+        assert pending.video.reading._ended.wait(PATIENCE_S)
+    engine.step(0.1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals stop no process on Windows")

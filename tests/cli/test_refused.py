@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.evaluation.dataset import Item, Split
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models import load
-from dycoke_cli.runs import answering, converse
+from dycoke_cli.runs import converse
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -121,7 +122,7 @@ def test_where_all_are_refused_nothing_is_asked(
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(Engine, "load", never)
     data = miniatures.make("activitynetqa", tmp_path / "data")
     flags = ("--preset", "table-1-7b", "--model", "mini", *SMALL, "--out", tmp_path / "out")
     run = run_here("eval", "activitynetqa", "--data", data, *flags, "--quiet")

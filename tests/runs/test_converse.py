@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import pytest
-from dycoke_cli.runs.conversation import Conversation
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
@@ -18,7 +17,7 @@ from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs.converse import converse
+from dycoke_cli.runs.converse import asks_of, converse, engine_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Sampling
 from tests.runs.parts import CLIPS
@@ -56,8 +55,9 @@ def frames_encoded(
         lambda module, inputs, output: frames.append(len(output.last_hidden_state))
     )
     questions = ["What happens?", "What does the blue star do?"]
-    asked = Conversation((str(CLIPS / "move.mp4"),), questions, request, compare=compare)
-    converse(asked, listener, loaded)
+    asks = asks_of([str(CLIPS / "move.mp4")], questions, request, compare=compare)
+    with engine_of(request, listener, keep=1, loaded=loaded) as engine:
+        converse(engine, asks, listener)
     hook.remove()
     return sum(frames), listener.all
 

@@ -13,7 +13,7 @@ import pytest
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS, class_of, tasks_of
 from dycoke_cli.evaluation.presets import presets
-from dycoke_cli.runs import answering
+from dycoke_cli.loop.engine import Engine
 from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -145,7 +145,7 @@ def test_what_is_missing_cut_off_or_no_video_is_named(tmp_path: Path) -> None:
 def test_what_is_refused(
     arguments: list[str], sentence: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(Engine, "load", never)
     given = [argument.replace("DATA", str(data)) for argument in arguments]
     outcome = run_here("eval", *given, "--quiet")
     assert (outcome.code, outcome.out) == (2, "")
@@ -157,7 +157,7 @@ def test_what_is_refused(
 def test_no_video_at_all_is_said_before_a_model_is_loaded(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "load_answerer", never)
+    monkeypatch.setattr(Engine, "load", never)
     miniatures.put_csv(tmp_path / "test.csv", miniatures.nextqa_rows())
     outcome = run("nextqa_mc_test", tmp_path, tmp_path / "out")
     assert outcome.code == 3
