@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT
@@ -21,14 +21,53 @@ from dycoke_cli.guard.asking import ask_guarded
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
 
 if TYPE_CHECKING:
-    from dycoke_cli.loop.engine import Engine
+    from dycoke_cli.compression.base import Method
+    from dycoke_cli.compression.bound import BoundMethod
+    from dycoke_cli.engine.visual_cache import VisualCache
+    from dycoke_cli.loop.pending import Video
+    from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
 
 # Frames and new tokens of the warm-up: one window of TTM, so that its kernels run as well.
 _WARM_UP = 4
 
 
-def answer_batch(engine: Engine, batch: Sequence[Pending]) -> None:
+class Host(Protocol):
+    """What answering needs of the engine, whose methods these are.
+
+    Attributes:
+        cache: of encoded videos on disk, or None.
+        has_answered: whether a question was put to the model before.
+        is_warm: whether two timings can be compared.
+    """
+
+    cache: VisualCache | None
+    has_answered: bool
+    is_warm: bool
+
+    def load(self) -> LoadedModel:
+        """The model."""
+
+    def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
+        """A method bound to the model."""
+
+    def keeps(self, video: Video) -> bool:
+        """Whether what is computed of a video is kept for another question."""
+
+    def read_again(self, pending: Pending) -> None:
+        """Read a question's video for it alone."""
+
+    def free(self) -> bool:
+        """Free the videos that nobody asks about now; whether there were any."""
+
+    def halve(self, most: int) -> None:
+        """Answer no more questions together from now on."""
+
+    def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
+        """Count something."""
+
+
+def answer_batch(engine: Host, batch: Sequence[Pending]) -> None:
     """Answer questions of one group; each gets its last event, unless nobody waits for it."""
     began = time.monotonic()
     for pending in batch:
@@ -38,7 +77,7 @@ def answer_batch(engine: Engine, batch: Sequence[Pending]) -> None:
         engine.count("observe", "answer_seconds", (time.monotonic() - began) / len(batch))
 
 
-def _answer(engine: Engine, batch: Sequence[Pending]) -> None:
+def _answer(engine: Host, batch: Sequence[Pending]) -> None:
     batch = [one for one in batch if not one.is_cancelled]
     if not batch:
         return
@@ -67,7 +106,7 @@ def _answer(engine: Engine, batch: Sequence[Pending]) -> None:
             _answer(engine, part)
 
 
-def _ask(engine: Engine, batch: Sequence[Pending]) -> None:
+def _ask(engine: Host, batch: Sequence[Pending]) -> None:
     engine.count("add", "batches_total")
     first, loaded = batch[0], engine.load()
     ask, generation = first.ask, first.ask.request.generation
@@ -136,7 +175,7 @@ def _session(pending: Pending) -> VideoSession:
     return pending.video.session
 
 
-def _is_encoded_for(engine: Engine, pending: Pending) -> bool:
+def _is_encoded_for(engine: Host, pending: Pending) -> bool:
     """Encode a video that comes in windows; whether the question can be asked about it."""
     video, request = pending.video, pending.ask.request
     assert video is not None
@@ -156,7 +195,7 @@ def _is_encoded_for(engine: Engine, pending: Pending) -> bool:
     return True
 
 
-def _question(engine: Engine, session: VideoSession, pending: Pending) -> Question:
+def _question(engine: Host, session: VideoSession, pending: Pending) -> Question:
     """A question for `ask_together`, whose answer is sent as soon as it ends."""
     ask = pending.ask
     # A run and a comparison take the answers of the whole batch, with their share of its time.
@@ -179,7 +218,7 @@ def _send_text(pending: Pending, text: str) -> None:
 
 
 def _finish(
-    engine: Engine, pending: Pending, answer: Answer, seconds: float = 0.0, together: int = 1
+    engine: Host, pending: Pending, answer: Answer, seconds: float = 0.0, together: int = 1
 ) -> None:
     """Send an answer, with what identifies its question."""
     ask, video = pending.ask, pending.video

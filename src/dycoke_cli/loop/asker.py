@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Note
-from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Refuse, Work
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Note, Refuse
+from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dycoke_cli.ask import Ask, Failed, Progress, Warn
+from dycoke_cli.ask import Ask, Failed, Progress, Refuse, Warn
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
@@ -34,7 +34,6 @@ from dycoke_cli.loop.pending import (
     Client,
     Pending,
     Receive,
-    Refuse,
     Video,
     Work,
 )

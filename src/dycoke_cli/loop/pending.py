@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Note, Progress, Seen, Text
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Note, Progress, Refuse, Seen, Text
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.in_windows import encode_in_windows
@@ -20,19 +19,26 @@ from dycoke_cli.video.frame_windows import ClosedError
 if TYPE_CHECKING:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.engine.visual_cache import VisualCache
-    from dycoke_cli.loop.asker import Asker
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.clip import Clip
 
 Work = Callable[["VideoSession", Callable[[Event], None]], Any]
 """Something else than an answer that is made of a video; may send events."""
-Refuse = Callable[[Ask, "Clip"], Answer]
-"""Makes the answer to a question that the model isn't asked."""
 Receive = Callable[["Pending", Event], None]
 """Receives an event of a question."""
 
 
 FORGOTTEN = "nobody waits for the answer"
+
+
+class Owner(Protocol):
+    """What a question needs of whoever answers it."""
+
+    def advance(self) -> None:
+        """Answer a batch, or wait a moment for whoever does."""
+
+    def forget(self, pending: Pending) -> None:
+        """Take a question away."""
 
 
 class CancelledError(DycokeError):
@@ -177,7 +183,7 @@ class Pending:
 
     def __init__(
         self,
-        asker: Asker,
+        owner: Owner,
         ask: Ask,
         client: Client,
         receive: Receive | None,
@@ -192,7 +198,7 @@ class Pending:
         self.methods: Sequence[BoundMethod] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
         self.since_s = time.monotonic()
-        self._asker = asker
+        self._owner = owner
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._receive = receive
         self._group: Hashable = None
@@ -215,7 +221,7 @@ class Pending:
     def cancel(self) -> None:
         """Note that nobody waits for the answer; one under way ends at its next token."""
         self.is_cancelled = True
-        self._asker.forget(self)
+        self._owner.forget(self)
 
     def events(self) -> Iterator[Event]:
         """The events, to the last one.
@@ -228,7 +234,7 @@ class Pending:
             while self._events.empty():
                 if self.is_cancelled:
                     raise CancelledError(FORGOTTEN)
-                self._asker.advance()
+                self._owner.advance()
             event = self._events.get()
             if isinstance(event, Failed):
                 raise event.error
@@ -237,7 +243,7 @@ class Pending:
     def wait(self) -> None:
         """Wait for the end, where the events go elsewhere."""
         while not (self.has_ended or self.is_cancelled):
-            self._asker.advance()
+            self._owner.advance()
 
     @property
     def is_ready(self) -> bool:

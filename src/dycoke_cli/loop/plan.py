@@ -12,6 +12,7 @@ from dycoke_cli.ask import Ask
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.files.on_disk import dtype_here, stored_config
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
@@ -55,6 +56,10 @@ class Plan:
             raise UsageError(f"--batch-size must be 1 or more, not {self.batch_size}")
         if self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
+
+    def engine(self, readers: int | None = None) -> Engine:
+        """An engine of this process; `readers` are the videos that it reads at once."""
+        return Engine(self.request, batch_size=self.batch_size, cache=self.cache, readers=readers)
 
     def settled(self, ask: Ask) -> Ask:
         """A question with the defaults of the model, and the key of its answer."""

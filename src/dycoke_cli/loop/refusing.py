@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import Answer, Frames, Model
-from dycoke_cli.ask import Ask
+from dycoke_cli.ask import Ask, Refuse
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.context import frames_warning
@@ -23,7 +23,6 @@ from dycoke_cli.models.reference import find
 from dycoke_cli.video.file_names import STDIN
 
 if TYPE_CHECKING:
-    from dycoke_cli.loop.pending import Refuse
     from dycoke_cli.video import Clip
 
 

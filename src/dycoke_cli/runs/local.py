@@ -7,7 +7,6 @@ from itertools import chain
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.loop.asker import Asker
-from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -37,7 +36,7 @@ def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> 
     if plan.workers > 1:
         yield from answers_of_workers(groups, plan, listener)
         return
-    with engine_of(plan) as engine:
+    with plan.engine() as engine:
         yield from answers_of(engine, groups, plan, listener)
 
 
@@ -51,13 +50,3 @@ def answers_of(
 
     for ask, event in asker.answers(groups, lambda: listener.stopping, on_load, listener.note):
         yield Outcome.of(ask, event)
-
-
-def engine_of(plan: Plan, readers: int | None = None) -> Engine:
-    """An engine of this process for a run.
-
-    Args:
-        plan: how the questions are answered.
-        readers: videos that are read at once; None chooses.
-    """
-    return Engine(plan.request, batch_size=plan.batch_size, cache=plan.cache, readers=readers)

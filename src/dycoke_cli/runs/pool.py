@@ -236,7 +236,6 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
     # Imported here: the process that hands the questions out doesn't need the engine.
     import torch
 
-    from dycoke_cli.runs.local import engine_of
     from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
@@ -250,7 +249,7 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
             stopping.set()
 
     try:
-        with engine_of(plan, max(1, threads - 1)) as engine:
+        with plan.engine(max(1, threads - 1)) as engine:
             for ask, event in engine.answers(
                 groups(), stopping.is_set, lambda: connection.send(_LOADED)
             ):

@@ -196,12 +196,11 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     # Imported here: the process in which the run begins doesn't need torch.
     import torch
 
-    from dycoke_cli.runs.local import engine_of
     from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)
     silence_libraries()
-    engine = engine_of(plan, max(1, threads - 1))
+    engine = plan.engine(max(1, threads - 1))
     engine.load()
 
     def answer_slice(groups: Sequence[Group]) -> list[Outcome]:
