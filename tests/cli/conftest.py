@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,16 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> list[fake_engine.FakeSession]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSession]]:
     """Put the pretending engine in place; gives the sessions that were made."""
     for name, module in fake_engine.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    # It has imported what the others stand in for.
-    monkeypatch.delitem(sys.modules, "dycoke_cli.loop.answering", raising=False)
+    # It imports what the others stand in for.
+    real = sys.modules.pop("dycoke_cli.loop.answering", None)
     # The fake model understands any question.
     monkeypatch.setattr(converse, "refusals", lambda *_: None)
     fake_engine.FakeSession.made.clear()
-    return fake_engine.FakeSession.made
+    yield fake_engine.FakeSession.made
+    sys.modules.pop("dycoke_cli.loop.answering", None)
+    if real is not None:
+        sys.modules["dycoke_cli.loop.answering"] = real

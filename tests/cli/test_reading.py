@@ -176,6 +176,16 @@ def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(
     monkeypatch.setattr(
         render.Progress, "update", lambda self, stage, done, total: stages.append(stage)
     )
+
+    def load(name: str, *, fit: Any, **options: Any) -> Any:
+        fit.set_result(lambda *_: None)  # known before the weights are read
+        deadline = time.monotonic() + PATIENCE_S
+        while "load" not in stages:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return fake_load(name, **options)
+
+    load_with(monkeypatch, load)
     assert ask().code == 0
     seen = [stage for stage, _ in groupby(stages)]
     assert seen == ["start", "video", "load", "vision", "prefill", "decode"]

@@ -13,7 +13,7 @@ from tests.runs.pretended import make_clips
 
 
 def names(where: Path | str) -> list[str]:
-    return [video.name for video in find(str(where)).videos]
+    return [video.place for video in find(str(where)).videos]
 
 
 def test_a_folder_in_the_order_in_which_people_count(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     make_clips(tmp_path, "a.mp4", ".b.mp4", "c.txt", "d\x1b[2J", "e.jpg", "f.jpg", "10.md", "9.md")
     make_clips(tmp_path / ".git", "g.mp4")
     found = find(str(tmp_path))
-    assert [video.name for video in found.videos] == ["a.mp4"]
+    assert [video.place for video in found.videos] == ["a.mp4"]
     others, hidden = found.notes
     assert others == ("Skipped 6 files without a video extension: 9.md, 10.md, c.txt, …")
     assert hidden == "Skipped 1 hidden file"
@@ -43,7 +43,7 @@ def test_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names("**/*.mp4") == ["a/1.mp4", "b/c/1.mp4"]
     assert names(f"{tmp_path}/[ab]/*") == ["a/1.mp4", "a/2.webm"]
     found = find("a/*")
-    assert [video.shown for video in found.videos] == ["a/1.mp4", "a/2.webm"]
+    assert [video.name for video in found.videos] == ["a/1.mp4", "a/2.webm"]
     assert found.notes == ("Skipped 1 file without a video extension: 3.txt",)
 
 
@@ -52,9 +52,9 @@ def test_a_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path: Path) ->
     listed = tmp_path / "list.txt"
     listed.write_bytes(b"x/b.mp4\r\n\nx/a.dat\n./x/b.mp4\nx/not there.mp4\ncaf\xe9.mp4")
     found = find(str(listed))
-    assert [video.shown for video in found.videos[:3]] == ["x/b.mp4", "x/a.dat", "x/not there.mp4"]
+    assert [video.name for video in found.videos[:3]] == ["x/b.mp4", "x/a.dat", "x/not there.mp4"]
     assert found.videos[1].path == str(folder / "a.dat")
-    assert os.fsencode(found.videos[3].name) == b"caf\xe9.mp4"
+    assert os.fsencode(found.videos[3].place) == b"caf\xe9.mp4"
 
 
 def test_one_video_is_a_batch_of_one(tmp_path: Path) -> None:

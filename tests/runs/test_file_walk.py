@@ -88,6 +88,6 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_folders_far_down(deep: str, tmp_path: Path) -> None:
-    assert [video.name for video in find(".").videos] == [deep]
-    assert [video.name for video in find("**/*.mp4").videos] == [deep]
+    assert [video.place for video in find(".").videos] == [deep]
+    assert [video.place for video in find("**/*.mp4").videos] == [deep]
     assert Folder(tmp_path).video("a") == tmp_path / deep

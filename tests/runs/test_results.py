@@ -20,7 +20,7 @@ from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
-from tests.runs.parts import PLAN, settled_in
+from tests.runs.parts import PLAN, plan_with, settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer, valid
 
 
@@ -65,8 +65,8 @@ def test_answers_in_another_dtype_are_noticed(path: Path, outcomes: list[Outcome
     outcomes[0] = replace(outcomes[0], line=outcomes[0].line | {"model": to_dict(model)})
 
     def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> Plan:
-        loading = LoadOptions(quantize=quantize)
-        return replace(PLAN, loading=loading, identity={"name": model, "dtype": in_dtype})
+        plan = plan_with(loading=LoadOptions(quantize=quantize))
+        return replace(plan, identity={"name": model, "dtype": in_dtype})
 
     with open_results(path) as results:
         assert results.other_dtype(plan("float16")) is None  # a new file

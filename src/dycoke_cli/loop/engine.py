@@ -199,12 +199,13 @@ class Engine(Asker):
             OutOfMemoryError: it doesn't fit.
         """
         if self._loaded is None:
+            if self._fit.done():  # an earlier attempt failed
+                self._fit = Future()
             try:
                 self._loaded = self._load(self._fit)
             except Exception as error:
                 if not self._fit.done():  # ends readings that wait for it
                     self._fit.set_exception(error)
-                self._fit = Future()
                 raise
             if not self._fit.done():
                 self._fit.set_result(self._loaded.fit)
@@ -273,6 +274,7 @@ class Engine(Asker):
             return
         if self._loaded is None and not self._load_for_waiting():
             return
+        self.load()  # also where the model was given, for what is known of it only then
         self._prepare_videos()
         with self._changed:
             batch = self._current = self._take()
@@ -332,7 +334,7 @@ class Engine(Asker):
         with self._changed:
             unused = [key for key, video in self._videos.items() if not video.asked]
             for key in unused:
-                self._readers.release(self._videos.pop(key).reading)
+                self._close(key)
         self.count("set", "videos_held", float(len(self._videos)))
         return bool(unused)
 
@@ -603,6 +605,13 @@ class Engine(Asker):
             video.session.finish()
         unused = [key for key, one in self._videos.items() if not one.asked]
         broken = [key for key in unused if self._videos[key].session is None]
-        for key in dict.fromkeys([*broken, *unused[: max(0, len(unused) - self._keep)]]):
-            self._readers.release(self._videos.pop(key).reading)
+        kept = [key for key in unused if key not in broken]
+        for key in (*broken, *kept[: max(0, len(kept) - self._keep)]):
+            self._close(key)
         self.count("set", "videos_held", float(len(self._videos)))
+
+    def _close(self, key: Hashable) -> None:
+        """Free a video."""
+        video = self._videos.pop(key)
+        self._readers.release(video.reading)
+        video.close()

@@ -75,6 +75,11 @@ class Video:
         self.asked: list[Pending] = []
         self.session: VideoSession | None = None
 
+    def close(self) -> None:
+        """Free what is in memory of the videos; circles of references keep it no longer."""
+        self.reading.send = lambda event: None
+        self.reading.clips, self.session = (), None
+
     def send(self, event: Event) -> None:
         """Send an event to everybody who waits for the videos."""
         for pending in [*self.asked]:

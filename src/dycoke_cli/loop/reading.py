@@ -228,6 +228,7 @@ class Readers:
                     self._held.discard(reading)
             reading.end()
             self._on_change(reading)
+            del reading  # else its frames stay in memory until the next one comes
 
     def _may_begin(self) -> bool:
         return bool(self._queue) and (self._queue[0].urgent or not self.is_full)

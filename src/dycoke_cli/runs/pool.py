@@ -78,11 +78,13 @@ class _AtWork:
     """A worker with the questions that it has, by key.
 
     Attributes:
+        is_loaded: whether it has loaded the model; before, it gets none.
         is_told: whether it knows that no more will come.
     """
 
     worker: Worker
     asks: dict[str, Ask] = field(default_factory=dict)
+    is_loaded: bool = False
     is_told: bool = False
 
 
@@ -146,7 +148,11 @@ class _Pool:
                 continue
             if stopping or drawn.is_over:
                 message, one.is_told = _STOP if stopping else None, True
-            elif len(one.asks) < self._ahead and (message := drawn.take()) is not None:
+            elif (
+                one.is_loaded
+                and len(one.asks) < self._ahead
+                and (message := drawn.take()) is not None
+            ):
                 one.asks |= {ask.key: ask for ask in message if ask.key is not None}
             else:
                 continue
@@ -166,7 +172,7 @@ class _Pool:
                 continue
             if isinstance(message, BaseException):
                 raise message
-            self._listener.ready = self._has_loaded = True
+            self._listener.ready = self._has_loaded = one.is_loaded = True
             if isinstance(message, Outcome):
                 del one.asks[message.key]
                 yield message
@@ -236,6 +242,7 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
     # Imported here: the process that hands the questions out doesn't need the engine.
     import torch
 
+    import dycoke_cli.loop.answering  # noqa: F401 (what can't be imported ends the process)
     from dycoke_cli.stock.quiet import silence_libraries
 
     torch.set_num_threads(threads)

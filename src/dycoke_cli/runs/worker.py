@@ -150,13 +150,15 @@ class RayWorker:
         if ask.blind or not isinstance(video.source, str):
             return video
         path = os.path.join(folder, video.source)
+        names[path] = video.source
         copy = stack.enter_context(self._local_copy(path))
-        names |= {path: video.source, copy: video.source}
+        names[copy] = video.source
         subtitles = video.subtitles
         if subtitles is not None and subtitles.path is not None:
             path = os.path.join(folder, subtitles.path)
+            names[path] = subtitles.path
             copy_of_them = stack.enter_context(self._local_copy(path))
-            names |= {path: subtitles.path, copy_of_them: subtitles.path}
+            names[copy_of_them] = subtitles.path
             subtitles = replace(subtitles, path=copy_of_them)
         return replace(video, source=copy, subtitles=subtitles)
 

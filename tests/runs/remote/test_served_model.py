@@ -217,7 +217,8 @@ def test_a_plan_has_the_servers_model_and_no_tuning_of_this_machine() -> None:
         server = Server("http://localhost:9/v1", names_method=names_method)
         client: Any = None
         plan = ServedModel(server, "seen", client).plan(request)
-        assert (plan.model, plan.tuned, plan.cautions) == ("seen", None, ())
+        served = plan.request
+        assert (served.model, served.tuned, served.cautions) == ("seen", None, ())
         assert plan.identity == {"name": "seen", "served": True, "own_method": not names_method}
 
 
