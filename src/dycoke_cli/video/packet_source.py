@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 import av
+from av.packet import PacketSideData
 
 from dycoke_cli.video import limits
 from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
@@ -22,6 +23,9 @@ _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
+# Side data of a packet that holds for all later packets: a demuxer sends it once.
+LastingKind = Literal["palette", "new_extradata", "param_change"]
+LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
 
 
 class PacketSource:
@@ -39,6 +43,7 @@ class PacketSource:
         seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
+        undecoded: lasting side data of packets that were read; its user removes it.
     """
 
     container: av.container.InputContainer
@@ -66,6 +71,7 @@ class PacketSource:
         self._number: int | None = 0
         self._packets = self.demux()
         self._is_sought = False
+        self.undecoded = dict[LastingKind, PacketSideData]()
 
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
@@ -101,6 +107,7 @@ class PacketSource:
         self._number = 0
         self._packets = self.demux()
         self._is_sought = False
+        self.undecoded = {}
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the video from the current position on, which the caller moves.
@@ -130,6 +137,8 @@ class PacketSource:
                     self._number = number + 1
                 if self.rate.is_counted:
                     packet.pts = packet.dts = None
+                if packet.stream_index == self.stream.index:
+                    self._keep_lasting(packet)
                 if packet.stream_index in wanted:
                     # A file whose time stamps restart is only read from its beginning.
                     yield packet if clock is None else clock.apply(packet, number or 0)
@@ -142,6 +151,14 @@ class PacketSource:
             # After the last packet, PyAV fails on streams that appeared while reading (as in
             # broadcasts). Everything has been read by then.
             return
+
+    def _keep_lasting(self, packet: av.Packet) -> None:
+        for kind in LASTING:
+            if packet.has_sidedata(kind):
+                self.undecoded[kind] = packet.get_sidedata(kind)
+                # A palette comes with the first packet, and in AVI wherever it changes. A seek
+                # would skip it. The index reads all packets up to a keyframe instead.
+                self.seekable &= kind != "palette" or self.index is not None
 
     def seek(self, time_s: float) -> float | None:
         """Move to the keyframe at or before a time.

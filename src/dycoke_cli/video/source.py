@@ -161,6 +161,11 @@ class VideoSource(PacketSource):
         yield from self._decode(None)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
+        if packet is not None:
+            for kind, data in self.undecoded.items():
+                if not packet.has_sidedata(kind):
+                    packet.set_sidedata(data)
+            self.undecoded = {}
         try:
             frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet
