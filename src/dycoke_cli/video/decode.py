@@ -108,9 +108,8 @@ class Reader:
             picture = _opaque(source, found)
             self._transparent |= picture.transparent
             self._changes = self._changes or _size_change(source.name, geometry, picture)
-            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
             self._times.append(float(picture.time_s))
-            yield self._times[-1], geometry.orientation.apply(rgb)
+            yield self._times[-1], to_rgb(picture.frame, geometry)
         if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 

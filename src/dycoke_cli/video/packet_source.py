@@ -14,10 +14,11 @@ import av
 from av.packet import PacketSideData
 
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
+from dycoke_cli.video.containers import choose_stream, header_of, most_pictures, open_container
 from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_rate import rate_of
 from dycoke_cli.video.packet_index import PacketIndex
+from dycoke_cli.video.track_headers import TrackHeader, track_headers
 
 _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
@@ -39,6 +40,7 @@ class PacketSource:
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
         layout: top-level structure of the file.
+        header: of the track.
         index: of a file without an index of its own; None if it has one, or isn't indexed yet.
         seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
@@ -57,11 +59,16 @@ class PacketSource:
         self.failure: Exception | None = None
         self.index: PacketIndex | None = None
         self._file = file
+        self._headers: tuple[TrackHeader, ...] = ()
+        self.header = TrackHeader(0)
         self._begin()
         self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
+            self.header = header_of(self._headers, self.container, self.stream)
+            if self.header.is_hidden:
+                self._reopen()
         except BaseException:
             self.container.close()
             raise
@@ -75,7 +82,15 @@ class PacketSource:
 
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
+        self._headers = track_headers(self._file)
         self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
+
+    def _reopen(self) -> None:
+        index, most, hidden = self.stream.index, limits.MAX_PICTURE_PIXELS, self.header.is_hidden
+        self.container.close()
+        # Browsers ignore an edit list that shows nothing.
+        self.container = open_container(self._file, self.name, most, without_edits=hidden)
+        self.stream = choose_stream(self.container, index, self.name)
 
     @property
     def starts_s(self) -> Fraction:
@@ -100,10 +115,7 @@ class PacketSource:
 
     def rewind(self) -> None:
         """Return to the beginning by reopening the container, which works without an index."""
-        index = self.stream.index
-        self.container.close()
-        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
-        self.stream = choose_stream(self.container, index, self.name)
+        self._reopen()
         self._number = 0
         self._packets = self.demux()
         self._is_sought = False

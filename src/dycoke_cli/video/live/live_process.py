@@ -82,8 +82,7 @@ def _send_windows(
         part = _part(source, sampling, begin)
         last = begin
         for picture in nearest_frames(seeker, wanted_times(sampling, part)[0], part):
-            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
-            rgb = geometry.orientation.apply(rgb)
+            rgb = to_rgb(picture.frame, geometry)
             channel.send({"time_s": float(picture.time_s)}, np.ascontiguousarray(rgb))
             last = picture.time_s
         end = begin + every
