@@ -36,12 +36,14 @@ class Picture:
         frame: as decoded, or scaled down.
         size: stored width and height.
         transparent: whether it was partly transparent, and is blended over white.
+        stretched: whether its grey values are stretched.
     """
 
     time_s: Fraction
     frame: av.VideoFrame
     size: tuple[int, int]
     transparent: bool = False
+    stretched: bool = False
 
 
 class VideoSource(PacketSource):
