@@ -27,7 +27,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from benchmarks.decode_rules.contexts import PEOPLE, TIMES, context
+from benchmarks.decode_rules.load_decoder import load_decoder
 from benchmarks.decode_rules.table import mean
+from benchmarks.decode_rules.text_decoder import Decoder, around_text
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.kept_answers import digest, run
 from benchmarks.page import machine
@@ -35,11 +38,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.random_merge import RandomMerge
 from dycoke_cli.compression.selection import SelectionInputs
-from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
-from dycoke_cli.verification.decode_rules.contexts import PEOPLE, TIMES, context
-from dycoke_cli.verification.decode_rules.load_decoder import load_decoder
-from dycoke_cli.verification.decode_rules.text_decoder import Decoder, around_text
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/text_video")
@@ -299,8 +298,7 @@ def ask(path: Path, texts: int, out: Path) -> Path:
         texts: how many passages.
         out: folder of answers.
     """
-    loaded = load_decoder(str(path), LoadOptions(device="cpu"))
-    decoder, tokenizer = loaded.decoder, loaded.tokenizer
+    decoder, tokenizer = load_decoder(path)
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{path.stem}.jsonl"
     done = {(line["passage"], line["frames"]) for line in read_lines(file) if "passage" in line}

@@ -229,12 +229,10 @@ def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Grap
             assert not tops & {"torchvision", "scipy", "sympy", "pandas", "sklearn"}, module
 
 
-# The defaults that a model has, and keys of `dycoke.models/1`, `dycoke.probe/1` and
-# `dycoke.decode-rules/1`.
+# The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.
 PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),
     ("cli.commands.model_documents", "prune_layer"),
-    ("cli.commands.decode_rules_table", "prune_ratio"),
     ("cli.commands.probe", "merge_ratio"),
 }
 

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.decode_rules --model PATH` asks what isn't answered yet (an interrupted run
 resumes) and prints the table; `--keep NAME` keeps the answers in `docs/data`. `--report` makes the
-tables of the kept ones, without a model, and `--write` puts them into docs/results.md. PATH is a
-GGUF file, read with the packages of the extra `evidence`, or a folder of transformers. `dycoke
-verify --decode-rules` asks the same, of any model, and keeps no answers.
+tables of the kept ones, without a model, and `--write` puts them into docs/results.md. PATH is the
+folder of a language model or of a video model, whose language model is asked, or a GGUF file, which
+needs the packages gguf and accelerate.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.decode_rules.ask_rules import RuleAnswer, asked_by_all, check_equals_stock
+from benchmarks.decode_rules.contexts import context
+from benchmarks.decode_rules.load_decoder import load_decoder
 from benchmarks.decode_rules.table import table
+from benchmarks.decode_rules.text_decoder import prompt_of
 from benchmarks.json_lines import append_line, read_lines
 from benchmarks.kept_answers import digest, run
 from benchmarks.page import machine
-from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.verification.decode_rules.ask_rules import RuleAnswer, asked_by_all
-from dycoke_cli.verification.decode_rules.contexts import context
-from dycoke_cli.verification.decode_rules.load_decoder import load_decoder
-from dycoke_cli.verification.decode_rules.text_decoder import prompt_of
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/decode_rules")
@@ -43,8 +42,9 @@ def ask(path: Path, run: str, contexts: int, out: Path) -> Path:
         contexts: how many.
         out: folder of answers.
     """
-    loaded = load_decoder(str(path), LoadOptions(device="cpu"))
-    decoder, tokenizer = loaded.decoder, loaded.tokenizer
+    decoder, tokenizer = load_decoder(path)
+    with torch.inference_mode():
+        check_equals_stock(decoder, prompt_of(tokenizer, context(0, SENTENCES[run])))
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{path.stem}-{run}.jsonl"
     done = {line["context"] for line in read_lines(file) if "context" in line}

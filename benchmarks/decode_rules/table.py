@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.page import ROOT
-from dycoke_cli.verification.decode_rules.ask_rules import PAPERS_LAYER, RuleAnswer
-from dycoke_cli.verification.decode_rules.rule_figures import (
+from benchmarks.decode_rules.ask_rules import PAPERS_LAYER, RuleAnswer
+from benchmarks.decode_rules.figures import (
     Estimate,
     figures,
     grouped,
     same_next_token,
 )
-from dycoke_cli.verification.decode_rules.rules import Rule
+from benchmarks.decode_rules.rules import Rule
+from benchmarks.page import ROOT
 
 DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
 _NAMES = {
@@ -45,17 +45,17 @@ def table(answers: bytes) -> str:
         f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {_percent(whole.facts_found)} | |",
     ]
     for row in rest:
-        rule = Rule(row.rule, row.first_pruned_layer, row.prune_ratio)
+        rule = row.rule
         # The paper's rule and layer, at the same P.
-        paper = Rule("dycoke", PAPERS_LAYER, row.prune_ratio)
+        paper = Rule("dycoke", PAPERS_LAYER, rule.prune_ratio)
         more = ""
         if paper in by_rule and rule != paper:
             same, papers = (same_next_token(by_rule[one]) for one in (rule, paper))
             more = _percent(Estimate.of_difference(same, papers), "+")
         assert row.difference is not None
         made.append(
-            f"| {row.prune_ratio} | {_NAMES[row.rule]} | {row.first_pruned_layer} "
-            f"| {100 * row.retention_at_decode:.0f} % | {100 * row.same_first_token:.0f} "
+            f"| {rule.prune_ratio} | {_NAMES[rule.kind]} | {rule.layer} "
+            f"| {100 * row.retention_at_decode:.0f} % | 100 "
             f"| {_percent(row.same_next_token)} | {more} | {_shown(row.divergence, 3)} "
             f"| {_percent(row.facts_found)} | {_percent(row.difference, '+')} |"
         )

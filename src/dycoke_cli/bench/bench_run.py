@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import gc
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.bench.bench_report import SHARED, BenchReport, Environment
-from dycoke_cli.bench.recommendation import Basis, recommend
-from dycoke_cli.bench.remote_runs import RemoteTimer
+from dycoke_cli.bench.bench_report import BenchReport, Environment
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
-from dycoke_cli.bench.timed_runs import Results, TimedAnswer, Timer, measure_all
-from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, rows_on
 from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.loop.unloaded_model import unloaded_model
-from dycoke_cli.models.families import domain
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder
@@ -46,7 +41,6 @@ class Benchmark:
         specs: the rows; the baseline is added if it is missing.
         request: options of the answers; its method is ignored, since each row has its own.
         runs: number of counted runs.
-        served: the model on a server; None loads one locally.
 
     Raises:
         UsageError: a value out of range.
@@ -57,7 +51,6 @@ class Benchmark:
     specs: tuple[Spec, ...]
     request: Request
     runs: int = 3
-    served: ServedModel | None = None
 
     def __post_init__(self) -> None:
         if self.runs < 1:
@@ -77,7 +70,7 @@ class Benchmark:
             UsageError: the sampling doesn't fit one.
         """
         for video in self.videos:
-            with decoder.open(video, self.request.sampling, fitted=self.served is None):
+            with decoder.open(video, self.request.sampling, fitted=True):
                 pass
 
     def check_model(self, listener: Listener) -> bool:
@@ -111,10 +104,9 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
 
 def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
     request = benchmark.request
-    if benchmark.served is None:
-        sampling = listening(request.sampling, request.model, request.loading)
-        request = replace(request, sampling=sampling)
-        benchmark = replace(benchmark, request=request)
+    sampling = listening(request.sampling, request.model, request.loading)
+    request = replace(request, sampling=sampling)
+    benchmark = replace(benchmark, request=request)
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     benchmark.check_videos(decoder)
     generation = request.generation
@@ -122,80 +114,6 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
         # With another seed in each run, answers would change by sampling alone.
         generation = replace(generation, seed=0)
     warnings = _Warnings(request, listener)
-    make_backend = _server_backend if benchmark.served is not None else _local_backend
-    backend = make_backend(benchmark, generation, listener, decoder, warnings)
-    rows = backend.rows
-    with _frozen_garbage():
-        results = measure_all(
-            rows,
-            benchmark.videos,
-            benchmark.questions,
-            benchmark.runs,
-            backend.measure,
-            partial(listener.stage, "answers"),
-        )
-    for sentence in _answer_warnings(rows, results):
-        warnings.add(sentence)
-    answers = compare_answers(rows, results)
-    timed = timed_rows(rows, results, answers)
-    basis = Basis(
-        videos=len(benchmark.videos),
-        questions=len(answers),
-        runs=benchmark.runs,
-        sampled=generation.temperature > 0,
-        domain=backend.domain,
-        random_weights=request.loading.random_weights,
-        served=benchmark.served is not None,
-        load_s=backend.load_s,
-    )
-    first = next(iter(next(iter(results.values())).values()))[0]
-    return BenchReport(
-        commit=running_commit(),
-        model=first.answer.model,
-        environment=backend.environment,
-        seconds_load=backend.load_s,
-        runs=benchmark.runs,
-        videos=benchmark.videos,
-        questions=benchmark.questions,
-        sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
-        generation={k: v for k, v in key_part(generation).items() if k != "trace"},
-        shared=backend.shared,
-        rows=timed,
-        answers=answers,
-        recommendation=recommend(timed, basis),
-        warnings=tuple(warnings.sentences),
-    )
-
-
-@dataclass(frozen=True)
-class _Backend:
-    """Model that answers, locally or on a server.
-
-    Args:
-        rows: the rows that it supports.
-        measure: runs one row on one video.
-        domain: see `Basis`.
-        environment: None for a server.
-        shared: stages that the questions of a run share.
-        load_s: seconds that loading took; None for a server.
-    """
-
-    rows: list[MethodRow]
-    measure: Callable[[MethodRow, str], list[TimedAnswer]]
-    domain: str | None = None
-    environment: Environment | None = None
-    shared: tuple[str, ...] = SHARED
-    load_s: float | None = None
-
-
-def _local_backend(
-    benchmark: Benchmark,
-    generation: GenerationOptions,
-    listener: Listener,
-    decoder: Decoder,
-    warnings: _Warnings,
-) -> _Backend:
-    """Load the model, and bind the rows to it."""
     local = benchmark.check_model(listener)
     # Imported late: they import torch and transformers.
     with faster_imports():
@@ -203,38 +121,40 @@ def _local_backend(
         from dycoke_cli.models.resolve import choose
 
     listener.stage("load" if local else "fetch")
-    request = benchmark.request
     chosen = choose(request.model, request.loading)
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
         warnings.add(sentence)
     loaded = load(request.model, on_stage=listener.stage, **asdict(chosen.options))
     read = partial(decoder.read, fit=known(loaded.fit))
-    timer = Timer(loaded, read, benchmark.questions, request.sampling, generation, warnings.add)
-    return _Backend(
-        rows,
-        timer.run,
-        domain(chosen.config),
-        _environment(chosen),
-        load_s=loaded.seconds_load,
-    )
-
-
-def _server_backend(
-    benchmark: Benchmark,
-    generation: GenerationOptions,
-    listener: Listener,
-    decoder: Decoder,
-    warnings: _Warnings,
-) -> _Backend:
-    """Check which rows the server supports."""
-    assert benchmark.served is not None
-    rows, left_out = rows_on(benchmark.served, benchmark.rows)
-    for sentence in left_out:
+    timer = Timer(loaded, read, benchmark.questions, sampling, generation, warnings.add)
+    with _frozen_garbage():
+        results = measure_all(
+            rows,
+            benchmark.videos,
+            benchmark.questions,
+            benchmark.runs,
+            timer.run,
+            partial(listener.stage, "answers"),
+        )
+    for sentence in _answer_warnings(rows, results):
         warnings.add(sentence)
-    sampling = benchmark.request.sampling
-    timer = RemoteTimer(benchmark.served, decoder.read, benchmark.questions, sampling, generation)
-    return _Backend(rows, timer.run, shared=("video_decode",))
+    answers = compare_answers(rows, results)
+    first = next(iter(next(iter(results.values())).values()))[0]
+    return BenchReport(
+        commit=running_commit(),
+        model=first.answer.model,
+        environment=_environment(chosen),
+        seconds_load=loaded.seconds_load,
+        runs=benchmark.runs,
+        videos=benchmark.videos,
+        questions=benchmark.questions,
+        sampling=asdict(request.sampling) | ({"frames": None} if request.sampling.fps else {}),
+        generation={k: v for k, v in key_part(generation).items() if k != "trace"},
+        rows=timed_rows(rows, results, answers),
+        answers=answers,
+        warnings=tuple(warnings.sentences),
+    )
 
 
 @contextmanager

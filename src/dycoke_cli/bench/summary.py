@@ -18,7 +18,6 @@ from dycoke_cli.bench.bench_report import (
 )
 from dycoke_cli.bench.timed_runs import Results, TimedAnswer, VideoQuestion
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.evaluation.scoring.statistics import mean_or_none
 
 _STAGES = [field.name for field in fields(Stages)]
 
@@ -108,9 +107,9 @@ def _timed(row: MethodRow, runs: dict[VideoQuestion, list[TimedAnswer]], changed
         total_least=min(totals),
         total_most=max(totals),
         tokens=MeanTokens(
-            visual=mean_or_none([answer.tokens.visual for answer in answers]),
-            visual_kept=mean_or_none([answer.tokens.visual_kept for answer in answers]),
-            generated=mean_or_none([answer.tokens.generated for answer in answers]),
+            visual=fmean(answer.tokens.visual for answer in answers),
+            visual_kept=fmean(answer.tokens.visual_kept for answer in answers),
+            generated=fmean(answer.tokens.generated for answer in answers),
         ),
         bytes=_memory([answer.bytes for answer in answers]),
         changed=None if baseline else changed,
@@ -130,14 +129,11 @@ def _stages(average: Callable[[list[float]], float], measured: Sequence[Stages])
     return Stages(**averages)
 
 
-def _memory(of_answers: Sequence[Bytes | None]) -> Memory:
-    reported = [one for one in of_answers if one is not None]
-    if len(reported) < len(of_answers):
-        return Memory(None, None, None)
+def _memory(of_answers: Sequence[Bytes]) -> Memory:
     return Memory(
-        kv_cache=fmean(one.kv_cache for one in reported),
-        peak_working=_highest(one.peak_working for one in reported),
-        peak_total=_highest(one.peak_total for one in reported),
+        kv_cache=fmean(one.kv_cache for one in of_answers),
+        peak_working=_highest(one.peak_working for one in of_answers),
+        peak_total=_highest(one.peak_total for one in of_answers),
     )
 
 

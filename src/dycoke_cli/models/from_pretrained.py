@@ -56,29 +56,15 @@ def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> 
         ModelError: a part can't be read, or is incomplete.
         UsageError: it doesn't fit with these options.
     """
-    processor = load_processor(resolved.source, resolved.revision)
-    if fit is not None:
-        fit.set_result(fit_of(processor, resolved.family, resolved.config))
-    return read_weights(resolved, auto_class(resolved.config)), processor
-
-
-def read_weights(resolved: ResolvedModel, stock_class: Any) -> Any:
-    """Load the weights of a stored model to its device.
-
-    Args:
-        resolved: the model and its load options.
-        stock_class: an `AutoModel…` class.
-
-    Raises:
-        ModelError: the weights can't be read, or are incomplete.
-        UsageError: it doesn't fit with these options.
-    """
     source, options = resolved.source, resolved.options
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
         # For a complete model the hub isn't contacted at all, so it loads offline and faster.
         complete = commit_here(source, resolved.revision) is not None
         file_options |= {"revision": resolved.revision, "local_files_only": complete}
+    processor = load_processor(source, resolved.revision)
+    if fit is not None:
+        fit.set_result(fit_of(processor, resolved.family, resolved.config))
     weight_options = device_map_options(
         options.device_map, options.quantize, resolved.config, resolved.device
     )
@@ -87,7 +73,7 @@ def read_weights(resolved: ResolvedModel, stock_class: Any) -> Any:
     if "quantization_config" in weight_options or stored_quantized(resolved.config):
         import_bitsandbytes()
     with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
-        loaded: Any = stock_class.from_pretrained(
+        loaded: Any = auto_class(resolved.config).from_pretrained(
             source.location,
             config=resolved.config,
             dtype=resolved.dtype,
@@ -98,7 +84,7 @@ def read_weights(resolved: ResolvedModel, stock_class: Any) -> Any:
             **file_options,
         )
     model, info = loaded
-    check_complete(source, info)
+    _check_complete(source, info)
     for name in _RUNTIME_SETTINGS:
         setattr(model.generation_config, name, None)
     model = model.eval()
@@ -108,7 +94,7 @@ def read_weights(resolved: ResolvedModel, stock_class: Any) -> Any:
     quantized = options.quantize is not None or stored_quantized(resolved.config)
     if resolved.device.type == "cpu" and not quantized and not has_device_map(model):
         _fault_in(model)
-    return model
+    return model, processor
 
 
 def device_map_options(
@@ -168,16 +154,7 @@ def _fault_in(model: Any) -> None:
         tensor.detach().flatten()[:: page // tensor.element_size()].sum()
 
 
-def check_complete(source: ModelRef, info: dict[str, Any]) -> None:
-    """Check that a checkpoint had every weight of its model.
-
-    Args:
-        source: the model.
-        info: the loading info of `from_pretrained`.
-
-    Raises:
-        ModelError: weights are missing, or have another shape.
-    """
+def _check_complete(source: ModelRef, info: dict[str, Any]) -> None:
     # transformers initialises such weights at random and only warns; the model would run, and
     # generate nonsense.
     for what, keys in (

@@ -69,7 +69,12 @@ def verify(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
         frames=len(session.clip.timestamps_s),
-        environment=environment(session.loaded.model.device),
+        environment=Environment(
+            python=platform.python_version(),
+            torch=torch.__version__,
+            transformers=transformers.__version__,
+            machine=_machine(session.loaded.model.device),
+        ),
         steps=steps,
         answers=answers,
     )
@@ -118,14 +123,7 @@ def _model(loaded: LoadedModel) -> VerifiedModel:
     )
 
 
-def environment(device: torch.device) -> Environment:
-    """Versions and hardware of a verification on a device."""
-    machine = platform.processor() or platform.machine()
+def _machine(device: torch.device) -> str:
     if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
-    return Environment(
-        python=platform.python_version(),
-        torch=torch.__version__,
-        transformers=transformers.__version__,
-        machine=machine,
-    )
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

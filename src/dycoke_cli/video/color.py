@@ -17,6 +17,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.video.limits import size_within
+from dycoke_cli.video.track_headers import Crop
 from dycoke_cli.video.transparency import has_alpha, is_opaque, over_white
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
@@ -35,6 +36,7 @@ _HDR_TRANSFERS = (16, 18)  # PQ (SMPTE 2084) and HLG
 _DISPLAY_MATRIX_BYTES = 9 * 4
 # Larger pixel aspect ratios come from damaged headers, not from anamorphic lenses.
 _MAX_PIXEL_ASPECT = 8
+_WHOLE = 4
 
 
 def matrix_name(frame: av.VideoFrame) -> str:
@@ -62,12 +64,29 @@ def is_hdr(frame: av.VideoFrame) -> bool:
     return int(frame.color_trc) in _HDR_TRANSFERS
 
 
-def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """Convert a frame of any pixel format to RGB, uint8 [height, width, 3], scaled to that size.
+def to_rgb(frame: av.VideoFrame, geometry: Geometry) -> np.ndarray:
+    """Convert a frame of any pixel format to RGB as displayed, uint8 [H, W, 3].
 
-    An alpha channel is dropped: `opaque` blends it. HDR isn't tone-mapped.
+    A frame of another size than the first is scaled to that. An alpha channel is dropped: `opaque`
+    blends it. HDR isn't tone-mapped.
     """
-    return _rgb_frame(frame, width, height).to_ndarray()
+    width, height, crop = geometry.width, geometry.height, geometry.crop
+    if crop is None:
+        return geometry.orientation.apply(_rgb_frame(frame, width, height).to_ndarray())
+    # Of the whole frame, at the scale of what is displayed of it.
+    across, down = geometry.whole_size
+    left, top = (
+        min(round(side * whole / stored), whole - shown)
+        for side, whole, stored, shown in zip(
+            (crop.left, crop.top),
+            (across, down),
+            geometry.stored_size,
+            (width, height),
+            strict=True,
+        )
+    )
+    rgb = _rgb_frame(frame, across, down).to_ndarray()
+    return geometry.orientation.apply(rgb[top : top + height, left : left + width])
 
 
 def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFrame:
@@ -195,14 +214,15 @@ class Orientation:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Mapping of stored frames to displayed ones: scaling to square pixels, and orientation.
+    """Mapping of stored frames to displayed ones: crop, scaling to square pixels, orientation.
 
     Attributes:
-        width: in square pixels, before rotation.
-        height: in square pixels, before rotation.
+        width: of what is displayed, in square pixels, before rotation.
+        height: of what is displayed, in square pixels, before rotation.
         stored_size: stored width and height of the first frame.
         pixel_aspect: width of a stored pixel over its height; 1 is square.
         orientation: rotation and mirroring.
+        crop: sides of the stored frame that aren't displayed; None displays all.
     """
 
     width: int
@@ -210,6 +230,16 @@ class Geometry:
     stored_size: tuple[int, int]
     pixel_aspect: float
     orientation: Orientation
+    crop: Crop | None = None
+
+    @property
+    def whole_size(self) -> tuple[int, int]:
+        """Width and height of a frame with the sides that are cropped, in square pixels."""
+        if self.crop is None:
+            return self.width, self.height
+        width, height = self.stored_size
+        across, down = self.crop.cropped(width, height)
+        return round(self.width * width / across), round(self.height * height / down)
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -217,18 +247,27 @@ class Geometry:
         return self.orientation.shown_size(self.width, self.height)
 
     def within(self, pixels: int) -> Geometry:
-        """Geometry scaled down to at most a number of pixels."""
-        width, height = size_within(self.width, self.height, pixels)
+        """Geometry scaled down to at most a number of pixels.
+
+        The whole frame is converted before it is cropped: it may have four times as many.
+        """
+        across, down = self.whole_size
+        share = max(1, across * down / (_WHOLE * self.width * self.height))
+        width, height = size_within(self.width, self.height, int(pixels / share))
         return replace(self, width=width, height=height)
 
 
-def geometry_of(frame: av.VideoFrame, stream: av.VideoStream) -> Geometry:
-    """Geometry declared by a stream's header and first frame."""
+def geometry_of(frame: av.VideoFrame, stream: av.VideoStream, crop: Crop | None) -> Geometry:
+    """Geometry declared by a stream's headers and first frame."""
     aspect = _pixel_aspect(stream)
+    size = frame.width, frame.height
+    # One that the frames have no room for is damaged.
+    crop = crop if crop is not None and crop.fits(*size) else None
+    width, height = size if crop is None else crop.cropped(*size)
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
-    width = round(frame.width * aspect) if aspect > 1 else frame.width
-    height = round(frame.height / aspect) if aspect < 1 else frame.height
-    return Geometry(width, height, (frame.width, frame.height), float(aspect), _orientation(frame))
+    width = round(width * aspect) if aspect > 1 else width
+    height = round(height / aspect) if aspect < 1 else height
+    return Geometry(width, height, size, float(aspect), _orientation(frame), crop)
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import av
@@ -9,6 +10,7 @@ from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.frame_rate import RAW_STREAMS
+from dycoke_cli.video.track_headers import TrackHeader
 from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
@@ -39,7 +41,9 @@ _WITHOUT_VIDEO = (
 _FORMATS = ",".join((*_CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
-def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
+def open_container(
+    file: BinaryIO, name: str, max_pixels: int, *, without_edits: bool = False
+) -> av.container.InputContainer:
     """Open a container, at its beginning.
 
     FFmpeg gets a file descriptor instead of a path, so that no file content can make it open
@@ -49,6 +53,7 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         file: a regular file, which must stay open while the container is read.
         name: for error messages.
         max_pixels: per frame; larger ones aren't decoded while the streams are analysed.
+        without_edits: whether the edit lists of an MP4 are ignored.
 
     Raises:
         VideoError: it isn't a video, or FFmpeg has no decoder for it.
@@ -61,7 +66,7 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         )
     file.seek(0)
     try:
-        container = open_descriptor(file.fileno(), max_pixels)
+        container = open_descriptor(file.fileno(), max_pixels, without_edits=without_edits)
     except MemoryError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -72,7 +77,9 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
     return container
 
 
-def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputContainer:
+def open_descriptor(
+    descriptor: int, max_pixels: int, *, without_edits: bool = False
+) -> av.container.InputContainer:
     """Open the container that a file descriptor reads; see `open_container`."""
     options = {
         "fd": str(descriptor),
@@ -80,6 +87,7 @@ def open_descriptor(descriptor: int, max_pixels: int) -> av.container.InputConta
         "protocol_whitelist": "fd",
         "format_whitelist": _FORMATS,
         "max_pixels": str(max_pixels),
+        "ignore_editlist": str(int(without_edits)),
     }
     return av.open("fd:", options=options, **tag_options())
 
@@ -91,6 +99,15 @@ def tag_options() -> dict[str, Any]:
     """
     has_option = hasattr(av.container.Container, "metadata_errors")
     return {"metadata_errors": "surrogateescape"} if has_option else {}
+
+
+def header_of(
+    headers: Iterable[TrackHeader], container: av.container.InputContainer, stream: av.VideoStream
+) -> TrackHeader:
+    """Header of a video stream; an empty one if it isn't among the headers."""
+    is_mp4 = container.format.name.startswith("mov,")
+    number = stream.id if is_mp4 else container.streams.video.index(stream)
+    return next((one for one in headers if one.id == number), TrackHeader(number))
 
 
 def most_pictures(container: av.container.InputContainer) -> int | None:

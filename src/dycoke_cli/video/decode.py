@@ -22,8 +22,8 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
 from dycoke_cli.video.clip import Audio, Clip, Plan
-from dycoke_cli.video.color import Geometry, opaque, shrunk, to_rgb
-from dycoke_cli.video.limits import Limits, picture_size
+from dycoke_cli.video.color import shrunk, to_rgb
+from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.pictures import PictureReader, pictures_of
 from dycoke_cli.video.planning import plan_of
@@ -38,6 +38,7 @@ from dycoke_cli.video.subtitles import (
     read_stream,
     text_stream,
 )
+from dycoke_cli.video.viewing import Remarks, viewable
 
 _SAMPLING = Sampling()
 # Gaps up to this are decoded through, which is as fast as a seek.
@@ -100,17 +101,14 @@ class Reader:
         """
         source, geometry = self._source, self._geometry
         self._times = list[float]()
-        self._changes = list[str]()
-        self._transparent = False
+        self._remarks = Remarks(source, geometry)
         # Planning has read packets to the end.
         source.rewind()
         for found in nearest_frames(Seeker(source), self._wanted, self._part):
-            picture = _opaque(source, found)
-            self._transparent |= picture.transparent
-            self._changes = self._changes or _size_change(source.name, geometry, picture)
-            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
+            picture = viewable(source, found)
+            self._remarks.add(picture)
             self._times.append(float(picture.time_s))
-            yield self._times[-1], geometry.orientation.apply(rgb)
+            yield self._times[-1], to_rgb(picture.frame, geometry)
         if not self._times:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
@@ -127,20 +125,7 @@ class Reader:
             subtitles = read_stream(self._source, subtitles, self._times[-1])
         lines = None if subtitles is None else subtitles.at(self._times)
         of_lines = self._without if lines is None else lines.warnings
-        of_frames = (*self._changes, *self._transparency(), *_damage(self._source))
-        return (*self.plan.warnings, *of_frames, *of_lines), lines
-
-    def _transparency(self) -> list[str]:
-        name, stream = self._source.name, self._source.stream
-        if self._source.without_alpha:
-            return [
-                f"{name} has transparency that FFmpeg can't decode, so transparent parts have any "
-                "colour: convert it to PNG, APNG or ProRes 4444"
-            ]
-        # What a GIF leaves out is white already, and nobody thinks of it as transparent.
-        if not self._transparent or stream.codec_context.name == "gif":
-            return []
-        return [f"{name} is partly transparent: it is shown on white"]
+        return (*self.plan.warnings, *self._remarks.warnings(), *of_lines), lines
 
     def audio(self) -> Audio | None:
         """Audio, if the sampling has a rate for it; read after the frames.
@@ -361,31 +346,5 @@ def _scaled(source: VideoSource, picture: Picture | None) -> Picture | None:
     """
     if picture is None or picture.size[0] * picture.size[1] <= limits.MAX_HELD_PIXELS:
         return picture
-    picture = _opaque(source, picture)
+    picture = viewable(source, picture)
     return replace(picture, frame=shrunk(picture.frame, limits.MAX_KEPT_PIXELS))
-
-
-def _opaque(source: VideoSource, picture: Picture) -> Picture:
-    """Blend a partly transparent frame over white."""
-    # Uncompressed 32-bit AVI is declared to have alpha, but most programs leave it at zero.
-    unused = source.container.format.name == "avi"
-    frame = opaque(picture.frame, blank_is_unused=unused)
-    return picture if frame is picture.frame else replace(picture, frame=frame, transparent=True)
-
-
-def _size_change(name: str, geometry: Geometry, picture: Picture) -> list[str]:
-    if picture.size == geometry.stored_size:
-        return []
-    first, other = picture_size(geometry.stored_size), picture_size(picture.size)
-    return [
-        f"{name} changes its picture size from {first} to {other} at or before "
-        f"{float(picture.time_s):.1f} s: pictures are scaled to the first size"
-    ]
-
-
-def _damage(source: VideoSource) -> list[str]:
-    count = len(source.damaged)
-    if count == 0:
-        return []
-    what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
-    return [f"{source.name} is damaged: {what} skipped"]

@@ -192,7 +192,7 @@ class OpenClip:
         with self._checked():
             lines = self._subtitles(message.get("subtitles"))
             message = self._receive()
-            warnings = _parse_warnings(message.get("warnings"))
+            warnings = parse_warnings(message.get("warnings"))
             if not times:
                 raise MismatchError("no frame")
             audio = self._audio(parsed(int | None, message.get("samples")))
@@ -265,7 +265,7 @@ class OpenClip:
             Line(start, end, one) for (start, end), one in zip(times.tolist(), texts, strict=True)
         )
         return Subtitles(
-            parsed(str, head.get("source")), lines, _parse_warnings(head.get("warnings"))
+            parsed(str, head.get("source")), lines, parse_warnings(head.get("warnings"))
         )
 
     def _audio(self, count: int | None) -> Audio | None:
@@ -324,7 +324,7 @@ class OpenClip:
         if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
             raise MismatchError("no plan, or no times")
         plan: Plan = parsed(Plan, {**without_times, "times_s": [], "file": None})
-        _parse_warnings(without_times.get("warnings"))
+        parse_warnings(without_times.get("warnings"))
         plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height
         clip_bytes = len(plan.times_s) * pixels * 3
@@ -373,7 +373,8 @@ def _parse_count(value: Any, most: int) -> int:
     return count
 
 
-def _parse_warnings(value: Any) -> tuple[str, ...]:
+def parse_warnings(value: Any) -> tuple[str, ...]:
+    """Validate warnings from the process; texts are escaped for a terminal."""
     warnings: tuple[str, ...] = parsed(tuple[str, ...], value)
     if len(warnings) > limits.MAX_WARNINGS:
         raise MismatchError("more warnings than any video gives cause for")

@@ -53,7 +53,7 @@ class VideoInfo:
         container: FFmpeg's name of the container format.
         stream: index of the video stream that is read.
         codec: name of its codec.
-        width: in pixels as shown: turned, and with square pixels.
+        width: in pixels as shown: cropped, turned, and with square pixels.
         height: in pixels as shown.
         rotation_deg: clockwise turn from stored to shown: 0, 90, 180 or 270.
         mirrored: whether the stored picture is mirrored left-right before that turn.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dycoke_cli.video.clock import Clock, Part
 from dycoke_cli.video.packet_index import PacketIndex
-from dycoke_cli.video.packet_source import PacketSource
+from dycoke_cli.video.packet_source import LASTING, PacketSource
 
 # FFmpeg marks all packets of these as keyframes.
 _WITHOUT_KEYFRAMES = ("h263", "h261")
@@ -37,6 +37,8 @@ def index_of(source: PacketSource) -> PacketIndex:
         # A frame in the middle of a stored packet has no time stamp there. FFmpeg derives one from
         # the packets before, which it doesn't know after a seek.
         index.trusts_seeks &= packet.pos is not None
+        # A seek would skip what holds from this packet on.
+        index.trusts_seeks &= not any(packet.has_sidedata(kind) for kind in LASTING)
         # Matroska's times below 0 are lost. With reordered frames, the first packet with a time may
         # come before the last one without.
         if ticks is None and (anchor is None or "matroska" in name):

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 import av
+from av.packet import PacketSideData
 
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import choose_stream, most_pictures, open_container
+from dycoke_cli.video.containers import choose_stream, header_of, most_pictures, open_container
 from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_rate import rate_of
 from dycoke_cli.video.packet_index import PacketIndex
+from dycoke_cli.video.track_headers import TrackHeader, track_headers
 
 _SEEK_ATTEMPTS = 4
 # AVI has no presentation times. FFmpeg guesses them, and they run backwards if a codec reorders
 # frames. The decoding times of frames are correct, once frames are in display order.
 _BY_DECODING_TIME = ("avi",)
+# Side data of a packet that holds for all later packets: a demuxer sends it once.
+LastingKind = Literal["palette", "new_extradata", "param_change"]
+LASTING: tuple[LastingKind, ...] = get_args(LastingKind)
 
 
 class PacketSource:
@@ -35,10 +40,12 @@ class PacketSource:
         interval: usual time between two frames, in seconds.
         origin: time stamp of the first frame, in seconds; all other times are relative to it.
         layout: top-level structure of the file.
+        header: of the track.
         index: of a file without an index of its own; None if it has one, or isn't indexed yet.
         seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
         most_pictures: maximum number of frames of an image file; None for a video.
+        undecoded: lasting side data of packets that were read; its user removes it.
     """
 
     container: av.container.InputContainer
@@ -52,11 +59,16 @@ class PacketSource:
         self.failure: Exception | None = None
         self.index: PacketIndex | None = None
         self._file = file
+        self._headers: tuple[TrackHeader, ...] = ()
+        self.header = TrackHeader(0)
         self._begin()
         self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
             self.stream = choose_stream(self.container, stream, name)
+            self.header = header_of(self._headers, self.container, self.stream)
+            if self.header.is_hidden:
+                self._reopen()
         except BaseException:
             self.container.close()
             raise
@@ -66,10 +78,19 @@ class PacketSource:
         self._number: int | None = 0
         self._packets = self.demux()
         self._is_sought = False
+        self.undecoded = dict[LastingKind, PacketSideData]()
 
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
+        self._headers = track_headers(self._file)
         self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
+
+    def _reopen(self) -> None:
+        index, most, hidden = self.stream.index, limits.MAX_PICTURE_PIXELS, self.header.is_hidden
+        self.container.close()
+        # Browsers ignore an edit list that shows nothing.
+        self.container = open_container(self._file, self.name, most, without_edits=hidden)
+        self.stream = choose_stream(self.container, index, self.name)
 
     @property
     def starts_s(self) -> Fraction:
@@ -94,13 +115,11 @@ class PacketSource:
 
     def rewind(self) -> None:
         """Return to the beginning by reopening the container, which works without an index."""
-        index = self.stream.index
-        self.container.close()
-        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
-        self.stream = choose_stream(self.container, index, self.name)
+        self._reopen()
         self._number = 0
         self._packets = self.demux()
         self._is_sought = False
+        self.undecoded = {}
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets of the video from the current position on, which the caller moves.
@@ -130,6 +149,8 @@ class PacketSource:
                     self._number = number + 1
                 if self.rate.is_counted:
                     packet.pts = packet.dts = None
+                if packet.stream_index == self.stream.index:
+                    self._keep_lasting(packet)
                 if packet.stream_index in wanted:
                     # A file whose time stamps restart is only read from its beginning.
                     yield packet if clock is None else clock.apply(packet, number or 0)
@@ -142,6 +163,14 @@ class PacketSource:
             # After the last packet, PyAV fails on streams that appeared while reading (as in
             # broadcasts). Everything has been read by then.
             return
+
+    def _keep_lasting(self, packet: av.Packet) -> None:
+        for kind in LASTING:
+            if packet.has_sidedata(kind):
+                self.undecoded[kind] = packet.get_sidedata(kind)
+                # A palette comes with the first packet, and in AVI wherever it changes. A seek
+                # would skip it. The index reads all packets up to a keyframe instead.
+                self.seekable &= kind != "palette" or self.index is not None
 
     def seek(self, time_s: float) -> float | None:
         """Move to the keyframe at or before a time.

@@ -110,6 +110,11 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
     warnings = [*said, *_other_streams(source, sampling)]
     if duration.frames != 1 and (of_rate := source.rate.warning(source.name)) is not None:
         warnings.append(of_rate)
+    if source.header.is_hidden:
+        warnings.append(
+            f"{source.name} has an edit list that can't be followed (its duration is 0, its time "
+            "is negative, or it shows nothing): it was read without the list"
+        )
     if duration.declared_end_s is not None:
         ends = f"{float(duration.end_s):.1f} s of {float(duration.declared_end_s):.1f} s"
         warnings.append(

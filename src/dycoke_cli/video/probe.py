@@ -51,7 +51,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
             "is the file cut off?"
         )
     frame, stream = first.frame, source.stream
-    geometry = geometry_of(frame, stream)
+    geometry = geometry_of(frame, stream, source.header.crop)
     width, height = geometry.shown_size
     check_size(source.name, width, height)
     streams = source.container.streams

@@ -36,12 +36,14 @@ class Picture:
         frame: as decoded, or scaled down.
         size: stored width and height.
         transparent: whether it was partly transparent, and is blended over white.
+        stretched: whether its grey values are stretched.
     """
 
     time_s: Fraction
     frame: av.VideoFrame
     size: tuple[int, int]
     transparent: bool = False
+    stretched: bool = False
 
 
 class VideoSource(PacketSource):
@@ -161,6 +163,11 @@ class VideoSource(PacketSource):
         yield from self._decode(None)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
+        if packet is not None:
+            for kind, data in self.undecoded.items():
+                if not packet.has_sidedata(kind):
+                    packet.set_sidedata(data)
+            self.undecoded = {}
         try:
             frames = self._decoder.decode(packet)
         except MemoryError:  # FFmpeg's own is an FFmpegError, too, but not a damaged packet

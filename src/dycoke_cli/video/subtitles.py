@@ -33,6 +33,10 @@ SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
 MAX_BYTES = 64 * 1024**2
 MAX_EVENT_BYTES = 64 * 1024
 """Maximum size of a line or packet; longer ones are no displayed text."""
+MAX_EVENTS = 300_000
+"""Maximum number of lines of a file: three a second for a day. FFmpeg keeps all in memory."""
+# What each line of SubRip and WebVTT has, and of ASS.
+_EVENT = re.compile(r"-->|^Dialogue:", re.MULTILINE)
 # The last one is Windows-1252. Unlike ISO 8859-1 it has quotes and letters instead of control
 # characters.
 ENCODINGS = ("utf-16", "utf-8-sig", "cp1252")
@@ -183,6 +187,9 @@ def _parsed(file: BinaryIO, name: str) -> Subtitles:
     if starts_lfs_pointer(content):
         raise UsageError(f"the subtitle file {name} {LFS_POINTER}")
     text, warnings = _decoded(content, name)
+    # Counted first: FFmpeg may crash where its memory ends.
+    if any(count == MAX_EVENTS for count, _ in enumerate(_EVENT.finditer(text))):
+        raise MemoryError
     try:
         # FFmpeg reads from memory, so that no content can make it open another file. It expects
         # UTF-8, and would stop at a NUL.

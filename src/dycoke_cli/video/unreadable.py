@@ -8,7 +8,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
-from dycoke_cli.video.file_layout import top_level_boxes
+from dycoke_cli.video.file_layout import boxes
 
 _SNIFFED_BYTES = 4096
 _WEB_PAGE = re.compile(
@@ -52,8 +52,8 @@ def without_index(file: BinaryIO, name: str) -> str | None:
     if file.read(4) not in _FIRST_BOXES:
         return None
     size = file.seek(0, os.SEEK_END)
-    boxes = islice(top_level_boxes(file, size), _MOST_BOXES)
-    ends = [end for kind, end in boxes if kind == _INDEX and end is not None]
+    first = islice(boxes(file, 0, size), _MOST_BOXES)
+    ends = [end for kind, _, end in first if kind == _INDEX and end is not None]
     if ends and ends[0] <= size:
         return None
     return (

@@ -1,20 +1,17 @@
-"""`dycoke eval --server` and `dycoke bench --server`: tables of what a server answers."""
+"""`dycoke eval --server`: tables of what a server answers."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.runs.remote import remote_client
-from tests.cli.harness import CLIP, Outcome, run_here
+from tests.cli.harness import Outcome, run_here
 from tests.documents import valid
 from tests.evaluation.samples import WHERE
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
@@ -111,53 +108,9 @@ def test_a_row_that_the_server_refuses_ends_the_run_before_a_question(tmp_path: 
     assert report["warnings"][0] == "seen can't serve all methods; skipped: fastv"
 
 
-def bench(endpoint: Endpoint, *arguments: str) -> Outcome:
-    small = ("--frames", "3", "--runs", "2", "--server", endpoint.url)
-    return run_here("bench", CLIP, *small, *arguments)
-
-
-def test_bench_times_what_can_be_seen_from_outside() -> None:
-    with serving(by_method) as endpoint:
-        run = bench(endpoint, "--methods", "evs", "-q", "Who?", "-q", "Why?", "--json")
-        table = bench(endpoint, "--methods", "evs")
-    report = valid(run.object, "bench", "report")
-    assert report["model"]["server"] == endpoint.url
-    assert report["environment"] is None
-    assert [row["spec"] for row in report["rows"]] == ["none", "evs"]
-    for row in report["rows"]:
-        taken = row["seconds"]
-        assert taken["vision"] is taken["prefill"] is row["bytes"]["kv_cache"] is None
-        assert 0 < taken["first_token"] < taken["total"]
-        assert taken["decode_per_token"] == pytest.approx(taken["decode"] / 6, rel=0.5)
-        assert row["tokens"] == {"visual": None, "visual_kept": None, "generated": 7}
-    assert report["rows"][1]["changed"] == 2
-    assert "A server answered" in report["recommendation"]["risks"][0]
-    assert "no cache of the server knows" in " ".join(table.out.split())
-
-
-def test_bench_sends_each_video_as_one_that_no_cache_knows() -> None:
-    with serving() as endpoint:
-        assert bench(endpoint, "--methods", "none").code == 0
-    parts = [body["messages"][0]["content"][0] for body in endpoint.bodies]
-    assert len(parts) == len({part["uuid"] for part in parts}) == 3
-    urls = [part["video_url"]["url"].partition(",")[2] for part in parts]
-    assert len({*urls}) == 3
-    pixels = {Image.open(io.BytesIO(base64.b64decode(url.split(",")[0]))).tobytes() for url in urls}
-    assert len(pixels) == 1
-
-
-def test_bench_has_null_for_a_server_that_doesnt_stream() -> None:
-    with serving(streams=False) as endpoint:
-        run = bench(endpoint, "--methods", "none", "--json")
-    taken = valid(run.object, "bench", "report")["rows"][0]["seconds"]
-    assert taken["first_token"] is taken["decode"] is taken["decode_per_token"] is None
-    assert taken["total"] > 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("bench", str(CLIP), "--plot", "a.svg"), "--plot is for a model on this machine"),
         (("eval", "samples", "--workers", "2"), "--workers is for a model on this machine"),
         (("eval", "samples", "--device", "cpu"), "--device is for a model on this machine"),
     ],

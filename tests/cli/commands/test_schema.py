@@ -59,7 +59,6 @@ def test_another_name_is_refused() -> None:
         ("bench", "error", ["bench", "nosuch.mp4"]),
         ("bench", "error", ["bench", "--nosuch"]),
         ("cache", "cache", ["cache"]),
-        ("decode-rules", "error", ["verify", "mimi", "--decode-rules"]),
         ("doctor", "diagnosis", ["doctor"]),
         ("doctor", "error", ["doctor", "--nosuch"]),
         ("error", "error", ["nosuch"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,9 +19,7 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import options, request_flags, row_flags
 from dycoke_cli.cli.flags.question_input import collect
-from dycoke_cli.cli.flags.server_flags import ServerFlags
 from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.plots.picture_file import check_picture, write_picture
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from dycoke_cli.bench.bench_report import BenchReport, QuestionAnswers, TimedRow
 
 QUESTION = "What happens in the video?"
-_PLOT_SUFFIX = ".svg"
 
 Videos = Annotated[
     list[str],
@@ -77,19 +73,9 @@ Runs = Annotated[
         help="Runs of each configuration that are counted; one more comes first as a warm-up.",
     ),
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.svg",
-        help="Also draw the time per stage, stacked, as SVG.",
-        show_default=False,
-        rich_help_panel="Output",
-    ),
-]
 BRIEF = """
     --question --methods --preset --retain --model --frames --start --end --runs --device --quantize
-    --max-new-tokens --plot --json --quiet
+    --max-new-tokens --json --quiet
 """
 
 
@@ -105,22 +91,17 @@ _TIMES: tuple[_Column, ...] = (
     ("End to end", lambda row, base: Quantity(row.seconds.total, seconds)),
     ("Speed-up", lambda row, base: f"{base.seconds.total / row.seconds.total:.2f}x"),
 )
-_HERE = (
+_MEASURED = (
     "Medians of the runs, mean over questions. Video decode, preprocessing and vision are measured "
     "in each run, once per video: its questions share them, and TTFT and end to end count them in "
     "full, as for one question asked alone. Nothing is cached or reused from run to run."
-)
-_SERVED = (
-    "Medians of the runs, mean over questions, seen from this side of the network. Preproc.: "
-    "frames to JPEGs. Vision and prefill: as the server says, if it does. Each request has a video "
-    "that no cache of the server knows."
 )
 _COSTS: tuple[_Column, ...] = (
     ("Slowest−fastest", lambda row, base: Quantity(row.total_most - row.total_least, seconds)),
     ("Visual tokens", lambda row, base: _kept(row)),
     ("KV cache", lambda row, base: Quantity(row.bytes.kv_cache, size)),
     ("Peak memory", lambda row, base: Quantity(row.bytes.peak_total, size)),
-    ("Generated", lambda row, base: _mean_count(row.tokens.generated)),
+    ("Generated", lambda row, base: count(round(row.tokens.generated, 1))),
     ("Changed", lambda row, base: _changed(row)),
 )
 
@@ -139,8 +120,6 @@ def bench(
     limits: request_flags.Limiting,
     loading: request_flags.Loading,
     generation: request_flags.Generation,
-    server: ServerFlags,
-    plot: Plot = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     help_all: pages.HelpAll = False,
@@ -150,13 +129,13 @@ def bench(
 
     Examples:
         dycoke bench holiday.mp4 -q "What happens?" -q "How many people are there?"
-        dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25 --plot talk.svg
+        dycoke bench talk.mkv --methods vidcom2 --retain 0.5,0.25
         dycoke bench talk.mkv --preset table-3
 
     All configurations take turns in one process. Each run decodes the video, encodes it and
     prefills every prompt again: nothing is cached. The questions of a run share its encoded video.
 
-    It ends with a recommendation, and with what questions without reference answers can't show.
+    Questions without reference answers can't show accuracy; `dycoke eval` measures it.
     """
     waiting: list[dict[str, Any]] = [{}]
     with contextlib.ExitStack() as stack:
@@ -166,11 +145,8 @@ def bench(
         from dycoke_cli.bench.bench_run import Benchmark, run
         from dycoke_cli.evaluation.presets import preset_named
 
-        server.check(context)
         if STDIN in videos:
             raise UsageError("bench decodes a video several times: name a file in place of -")
-        if plot is not None:
-            check_picture(plot, [_PLOT_SUFFIX])
         request = request_flags.request(model, loading, sampling, generation, limits)
         if preset is not None:
             chosen, given = preset_named(preset), options.given(context)
@@ -178,18 +154,14 @@ def bench(
             methods = methods if "methods" in given else chosen.methods
         # Parsed before anything is loaded, so that a typo is reported at once.
         specs = row_flags.rows_of(methods, retain, request.model)
-        remote, served_model = server.chosen(context), None
-        if remote is not None:
-            served_model = remote.connected(model.model, [spec.create() for spec in specs])
         benchmark = Benchmark(
             videos=tuple(dict.fromkeys(videos)),
             questions=tuple(dict.fromkeys(collect(None, question or [QUESTION], ""))),
             specs=tuple(specs),
             request=request,
             runs=runs,
-            served=served_model,
         )
-        bundled = model.named is None and preset is None and served_model is None
+        bundled = model.named is None and preset is None
         view = stack.enter_context(View(quiet, BUNDLED_NOTE if bundled else None))
         report = run(benchmark, view)
         view.stop()
@@ -198,21 +170,16 @@ def bench(
             waiting.clear()
         else:
             render.to_stdout(tables(report))
-        # Last, so that the measurements aren't lost if the plot can't be written.
-        if plot is not None:
-            from dycoke_cli.cli.plots.bench_plot import stacked
-
-            write_picture(plot, stacked(report).encode())
 
 
 def tables(report: BenchReport) -> Group:
-    """Tables of times, tokens and memory; all answers; the recommendation with its caveats."""
-    rows, advice = report.rows, report.recommendation
+    """Tables of times, tokens and memory, and all answers."""
+    rows = report.rows
     return Group(
         Text(_title(report), style="bold"),
         Text(),
         _table(rows, _TIMES),
-        _small(_HERE if report.environment else _SERVED),
+        _small(_MEASURED),
         Text(),
         _table(rows, _COSTS),
         _small(
@@ -224,10 +191,10 @@ def tables(report: BenchReport) -> Group:
         Text("Answers", style="bold"),
         *(part for question in report.answers for part in _answers(question)),
         Text(),
-        Text("Recommendation", style="bold"),
-        Text(one_line(advice.text)),
-        *(_bullet(risk) for risk in advice.risks),
-        Text(),
+        _small(
+            "Without reference answers there is no accuracy: an unchanged answer may be wrong, and "
+            "a changed one correct. `dycoke eval` measures accuracy on labelled questions."
+        ),
         _small(_origin(report)),
     )
 
@@ -259,14 +226,6 @@ def _answers(question: QuestionAnswers) -> Iterator[RenderableType]:
     yield Padding(table, (0, 0, 0, 2))
 
 
-def _bullet(text: str) -> RenderableType:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("-", Text(one_line(text)))
-    return table
-
-
 def _small(text: str) -> Text:
     return Text(one_line(text), style="dim")
 
@@ -284,8 +243,6 @@ def _title(report: BenchReport) -> str:
 def _origin(report: BenchReport) -> str:
     model, environment = report.model, report.environment
     commit = f", commit {report.commit}" if report.commit else ""
-    if environment is None:
-        return f"answered by {getattr(model, 'server', '')}; dycoke {report.version}{commit}"
     gpu = f"{environment.accelerator}, " if environment.accelerator else ""
     cores = _counted(environment.cores, "core")
     threads = _counted(environment.threads, "thread")
@@ -298,13 +255,7 @@ def _origin(report: BenchReport) -> str:
 
 def _kept(row: TimedRow) -> str:
     visual, kept = row.tokens.visual, row.tokens.visual_kept
-    if visual is None or kept is None:
-        return "–"
     return f"{count(round(visual))} → {count(round(kept))} ({share(kept, visual)})"
-
-
-def _mean_count(value: float | None) -> str:
-    return "–" if value is None else count(round(value, 1))
 
 
 def _changed(row: TimedRow) -> str:

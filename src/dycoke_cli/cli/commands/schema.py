@@ -90,12 +90,6 @@ def _cache() -> Mapping[str, Part]:
     return {"cache": Part(CacheState), "error": _failure()}
 
 
-def _decode_rules() -> Mapping[str, Part]:
-    from dycoke_cli.verification.decode_rules.run_decode_rules import DecodeRulesReport
-
-    return {"report": Part(DecodeRulesReport), "error": _failure("model")}
-
-
 def _doctor() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.doctor import Diagnosis
 
@@ -176,9 +170,6 @@ DOCUMENTS = {
     ),
     "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
-    "decode-rules": Document(
-        "dycoke.decode-rules/1", "The report of `dycoke verify --decode-rules`.", _decode_rules
-    ),
     "doctor": Document("dycoke.doctor/1", "The report of `dycoke doctor`.", _doctor),
     "error": Document(
         "dycoke.error/1",

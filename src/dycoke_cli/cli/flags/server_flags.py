@@ -66,7 +66,7 @@ NoServer = Annotated[
 _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
     "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
-    "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server", "plot",
+    "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server",
     "by",
 )  # fmt: skip
 

@@ -30,10 +30,9 @@ _LABELS = {
     "prefill": "Prefill",
     "decode": "Generating",
     "answers": "Answers {done:,}/{total:,}",
-    "contexts": "Contexts {done:,}/{total:,}",
     "verdicts": "Verdicts {done:,}/{total:,}",
 }
-_COUNTED = ("answers", "contexts", "verdicts")
+_COUNTED = ("answers", "verdicts")
 _LOADING = ("load", "build", "fetch", "pack")
 _TIMED = "tune: "
 """Beginning of stages that have the time left in their own label."""

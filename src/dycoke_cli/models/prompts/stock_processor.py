@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, AutoTokenizer
+from transformers import AutoProcessor
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
@@ -45,7 +45,11 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         ModelError: it can't be read, or accepts neither videos nor several images.
     """
     with explained(source, "its tokenizer and processor"):
-        folder = _checked_folder(source, revision)
+        folder = Path(source.location) if source.local else small_files(source, revision)
+        if not source.local:  # a folder's were checked when the model was found
+            check_small_files(source.name, folder)
+        if folder != BUNDLED_CHECKPOINT:
+            check_tokenizer(source.name, folder / TOKENIZER)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         alone = takes_images_only(processor)
         if alone and getattr(processor, "chat_template", None) is None:
@@ -63,34 +67,6 @@ def load_processor(source: ModelRef, revision: str | None) -> Any:
         if alone or takes_videos(processor):
             check_template(processor)
     return processor
-
-
-def load_tokenizer(source: ModelRef, revision: str | None) -> Any:
-    """Load the stock tokenizer of a language model; downloads missing files of a hub model.
-
-    Args:
-        source: the model.
-        revision: commit of a hub model.
-
-    Raises:
-        ModelError: it can't be read.
-    """
-    with explained(source, "its tokenizer"):
-        folder = _checked_folder(source, revision)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        if tokenizer.chat_template:
-            check_template(tokenizer)
-    return tokenizer
-
-
-def _checked_folder(source: ModelRef, revision: str | None) -> Path:
-    """Folder of a model's small files, checked before a library reads them."""
-    folder = Path(source.location) if source.local else small_files(source, revision)
-    if not source.local:  # a folder's were checked when the model was found
-        check_small_files(source.name, folder)
-    if folder != BUNDLED_CHECKPOINT:
-        check_tokenizer(source.name, folder / TOKENIZER)
-    return folder
 
 
 def takes_videos(processor: Any) -> bool:

@@ -43,7 +43,6 @@ NO_VIDEO = SentVideo((), None, Frames(0, ()))
 def as_video(
     frames: np.ndarray,
     times_s: Sequence[float],
-    mark: str | None = None,
     duration_s: float | None = None,
 ) -> SentVideo:
     """The frames as one part of a message, in vLLM's form.
@@ -51,24 +50,20 @@ def as_video(
     Args:
         frames: RGB, uint8 `[F, H, W, 3]`.
         times_s: time of each.
-        mark: makes caches treat the video as a new one; the pictures are the same.
         duration_s: of the whole video; None if unknown.
     """
-    url = f"data:video/jpeg;base64,{','.join(_jpegs(frames, mark))}"
-    part: dict[str, Any] = {"type": "video_url", "video_url": {"url": url}}
-    if mark is not None:
-        part["uuid"] = mark
+    url = f"data:video/jpeg;base64,{','.join(_jpegs(frames))}"
+    part = {"type": "video_url", "video_url": {"url": url}}
     return SentVideo((part,), _about(times_s, duration_s), Frames(len(frames), tuple(times_s)))
 
 
 def as_images(
     frames: np.ndarray,
     times_s: Sequence[float],
-    mark: str | None = None,
     duration_s: float | None = None,
 ) -> SentVideo:
     """A part per frame, for servers that take no videos and no times; see `as_video`."""
-    urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames, mark))
+    urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames))
     parts = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
     return SentVideo(tuple(parts), None, Frames(len(frames), tuple(times_s)))
 
@@ -86,14 +81,13 @@ def _about(times_s: Sequence[float], duration_s: float | None) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _jpegs(frames: np.ndarray, mark: str | None) -> list[str]:
-    """JPEGs of frames in base64; `mark` becomes a comment in the first one."""
+def _jpegs(frames: np.ndarray) -> list[str]:
+    """JPEGs of frames in base64."""
     from PIL import Image
 
     pictures = []
-    for number, frame in enumerate(frames):
+    for frame in frames:
         file = io.BytesIO()
-        comment = {} if mark is None or number else {"comment": mark}
-        Image.fromarray(frame).save(file, "JPEG", quality=_QUALITY, subsampling=0, **comment)
+        Image.fromarray(frame).save(file, "JPEG", quality=_QUALITY, subsampling=0)
         pictures.append(base64.b64encode(file.getvalue()).decode("ascii"))
     return pictures

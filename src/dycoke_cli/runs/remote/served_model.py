@@ -162,16 +162,15 @@ class ServedModel:
         served = replace(request, model=self.name, tuned=None, cautions=())
         return Plan(served, request.method, identity)
 
-    def send(self, clip: Clip, seconds: float, mark: str | None = None) -> SentVideo:
+    def send(self, clip: Clip, seconds: float) -> SentVideo:
         """A video in the form that is sent.
 
         Args:
             clip: its frames.
             seconds: decoding time.
-            mark: makes caches treat the video as a new one; the pictures are the same.
         """
         encode = as_images if self.server.as_images else as_video
-        sent = encode(clip.frames, clip.timestamps_s, mark, clip.info.duration_s)
+        sent = encode(clip.frames, clip.timestamps_s, clip.info.duration_s)
         return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
 
     def ask(

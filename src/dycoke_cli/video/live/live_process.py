@@ -27,6 +27,7 @@ from dycoke_cli.video.decoder_process import continues, errors_sent, prepare
 from dycoke_cli.video.live.live_source import LiveSource, Opening
 from dycoke_cli.video.probe import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
+from dycoke_cli.video.viewing import Remarks, viewable
 
 ALIVE_EVERY_S = 1.0
 
@@ -80,17 +81,19 @@ def _send_windows(
     while (after := seeker.around(begin)[1]) is not None:
         begin += (after.time_s - begin) // every * every
         part = _part(source, sampling, begin)
-        last = begin
-        for picture in nearest_frames(seeker, wanted_times(sampling, part)[0], part):
-            rgb = to_rgb(picture.frame, geometry.width, geometry.height)
-            rgb = geometry.orientation.apply(rgb)
+        last, remarks = begin, Remarks(source, geometry)
+        for found in nearest_frames(seeker, wanted_times(sampling, part)[0], part):
+            picture = viewable(source, found)
+            remarks.add(picture)
+            rgb = to_rgb(picture.frame, geometry)
             channel.send({"time_s": float(picture.time_s)}, np.ascontiguousarray(rgb))
             last = picture.time_s
         end = begin + every
         if seeker.ended:
             end = min(end, last + source.interval)
         times = [float(begin), float(end)]
-        channel.send({"window": times, "position": source.position})
+        warnings = remarks.warnings()
+        channel.send({"window": times, "position": source.position, "warnings": warnings})
         source.damaged.clear()
         begin += every
     channel.send({"ended": source.ending})

@@ -23,7 +23,7 @@ from dycoke_cli.processes.isolated import Isolated, LateError
 from dycoke_cli.processes.process_limits import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.video.clip import Clip, Plan
-from dycoke_cli.video.decoded_clip import OpenClip, parsed
+from dycoke_cli.video.decoded_clip import OpenClip, parse_warnings, parsed
 from dycoke_cli.video.decoder import PREPARE
 from dycoke_cli.video.frame_windows import ClosedError
 from dycoke_cli.video.kept_frames import Fit, FrameResize, KeptFrames, Windows, shape_alone
@@ -62,12 +62,14 @@ class _Window:
         times_s: theirs, in seconds from the first frame of the source.
         part_s: start and end of the window.
         position: bytes of the source that were read by then.
+        warnings: about its frames, and about what couldn't be decoded since the window before.
     """
 
     kept: KeptFrames
     times_s: tuple[float, ...]
     part_s: tuple[float, float]
     position: int
+    warnings: tuple[str, ...]
 
 
 class LiveStream:
@@ -259,7 +261,7 @@ class NextWindow:
             window.times_s,
             # As long as what has come so far.
             replace(self.plan.info, duration_s=window.part_s[1]),
-            self.plan.warnings,
+            (*self.plan.warnings, *window.warnings),
             part_s=window.part_s,
             resize=resize,
             window=None if windows is None else windows.size,
@@ -317,9 +319,10 @@ class _LiveClip(OpenClip):
                 return None
             start_s, end_s = parsed(tuple[float, float], message.get("window"))
             position = parsed(Count, message.get("position"))
+            warnings = parse_warnings(message.get("warnings"))
             if not times or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
-        return _Window(kept, tuple(times), (start_s, end_s), position)
+        return _Window(kept, tuple(times), (start_s, end_s), position, warnings)
 
     def _receive(self) -> dict[str, Any]:
         while True:

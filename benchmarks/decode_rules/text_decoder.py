@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.decode_rules.contexts import Context
+from benchmarks.decode_rules.rules import NAME
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.prompts.chat_template import render
-from dycoke_cli.verification.decode_rules.contexts import Context
-from dycoke_cli.verification.decode_rules.rules import NAME
 
 SLIDING = "sliding_attention"
 
@@ -27,7 +27,6 @@ class Decoder:
         kv_heads: KV heads of a layer.
         windows: by layer how many tokens it attends to, of those with a sliding window.
         ends: tokens that end an answer.
-        context_length: of the language model, in tokens; None if its configuration has none.
     """
 
     model: Any
@@ -35,7 +34,6 @@ class Decoder:
     kv_heads: int
     windows: Mapping[int, int]
     ends: frozenset[int]
-    context_length: int | None = None
 
     def with_windows(self, mask: torch.Tensor) -> Any:
         """A float mask `[B, 1, S, T]` of S tokens behind T - S others, as the model takes it."""
@@ -114,7 +112,7 @@ def of_model(model: Any, more_ends: Iterable[int] = ()) -> Decoder:
     windows = _windows(text, named)
     if getattr(text, "num_kv_shared_layers", 0):
         raise UsageError(
-            f"{named} has layers that read the KV entries of others, which --decode-rules doesn't "
+            f"{named} has layers that read the KV entries of others, which decode rules don't "
             "support; give a model whose layers each keep their own"
         )
     if len(windows) == text.num_hidden_layers:
@@ -130,7 +128,6 @@ def of_model(model: Any, more_ends: Iterable[int] = ()) -> Decoder:
         getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
         windows,
         frozenset({*(own if isinstance(own, list) else [own]), *more_ends} - {None}),
-        getattr(text, "max_position_embeddings", None),
     )
 
 
@@ -147,7 +144,7 @@ def _windows(text: Any, named: str) -> dict[int, int]:
     kinds = getattr(text, "layer_types", None) or [alike] * text.num_hidden_layers
     if other := {*kinds} - {"full_attention", SLIDING}:
         raise UsageError(
-            f"{named} has layers of {', '.join(sorted(other))}, which --decode-rules doesn't "
+            f"{named} has layers of {', '.join(sorted(other))}, which decode rules don't "
             "support; give a model with full attention"
         )
     return {layer: window for layer, kind in enumerate(kinds) if kind == SLIDING}

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from dycoke_cli.answer.json_schema import Count, Doc
+from benchmarks.decode_rules.ask_rules import RuleAnswer
+from benchmarks.decode_rules.rules import Rule
 from dycoke_cli.evaluation.scoring.statistics import clustered_mean
-from dycoke_cli.verification.decode_rules.ask_rules import RuleAnswer
-from dycoke_cli.verification.decode_rules.rules import Kind, Rule
-
-Share = Annotated[float, Doc(minimum=0, maximum=1)]
 
 
 @dataclass(frozen=True)
@@ -19,7 +15,8 @@ class Estimate:
     """A mean over contexts."""
 
     mean: float
-    standard_error: Annotated[float | None, Doc("Null for a single context.", minimum=0)]
+    standard_error: float | None
+    """None for a single context."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
@@ -36,31 +33,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RuleFigures:
-    """What a rule lost: an entry of `rules`."""
+    """What a rule lost.
 
-    rule: Annotated[
-        Kind,
-        Doc(
-            "full: nothing is pruned; dycoke: the layer before first_pruned_layer selects for all "
-            "later ones; index, index per head: each layer (each KV head) selects by an index of "
-            "its keys; controls: random, exact scores of each layer, pages of 16 tokens."
-        ),
-    ]
-    first_pruned_layer: Annotated[Count, Doc("L; 0 prunes all layers.")]
-    prune_ratio: Annotated[Share, Doc("P, the fraction of prunable tokens that is evicted.")]
-    retention_at_decode: Annotated[Share, Doc("Prunable tokens attended to, mean over layers.")]
-    same_first_token: Annotated[
-        Share,
-        Doc("Answers whose first token is the full cache's: all, since the prefill decides it."),
-    ]
-    same_next_token: Annotated[
-        Estimate, Doc("Share of decoding steps with the full cache's most probable token.")
-    ]
-    divergence: Annotated[Estimate, Doc("KL(full cache ‖ rule), in nats per token.")]
-    facts_found: Annotated[Estimate, Doc("Share of answers that contain the fact.")]
-    difference: Annotated[
-        Estimate | None, Doc("Of facts_found from the full cache, paired; null of that itself.")
-    ]
+    Args:
+        rule: how it selects.
+        retention_at_decode: prunable tokens attended to, mean over layers.
+        same_next_token: share of decoding steps with the full cache's most probable token.
+        divergence: KL(full cache ‖ rule), in nats per token.
+        facts_found: share of answers that contain the fact.
+        difference: of `facts_found` from the full cache, paired; None of that itself.
+    """
+
+    rule: Rule
+    retention_at_decode: float
+    same_next_token: Estimate
+    divergence: Estimate
+    facts_found: Estimate
+    difference: Estimate | None
 
 
 def same_next_token(answers: Sequence[RuleAnswer]) -> list[float]:
@@ -86,11 +75,8 @@ def figures(
         reads_less = sum(layer >= rule.layer for layer in pruned)
         made.append(
             RuleFigures(
-                rule=rule.kind,
-                first_pruned_layer=rule.layer,
-                prune_ratio=rule.prune_ratio,
+                rule=rule,
                 retention_at_decode=1 - rule.prune_ratio * reads_less / layers,
-                same_first_token=1.0,
                 same_next_token=Estimate.of(same_next_token(answers)),
                 divergence=Estimate.of([one.divergence / one.steps for one in answers]),
                 facts_found=Estimate.of(found),

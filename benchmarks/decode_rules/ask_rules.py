@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
+from benchmarks.decode_rules.text_decoder import Decoder, Prompt
 from dycoke_cli.errors import ModelError
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.verification.checks import TOLERANCE
-from dycoke_cli.verification.decode_rules.rules import NAME, Decode, Kind, Rule
-from dycoke_cli.verification.decode_rules.text_decoder import Decoder, Prompt
 
 MAX_NEW_TOKENS = 12
 """Tokens of an answer at most, the first one and the one that ends it included."""
@@ -134,7 +134,7 @@ def check_equals_stock(decoder: Decoder, prompt: Prompt) -> None:
         ModelError: they differ, or the attention can't be replaced.
     """
     model, behind = decoder.model, prompt.ids[:, :1]
-    refused = f"the attention of {type(model).__name__} isn't supported by --decode-rules"
+    refused = f"the attention of {type(model).__name__} isn't what decode rules compute"
     whole = torch.cat([prompt.ids, behind], 1)
     model.set_attn_implementation("eager")
     stock = model(whole, use_cache=False, logits_to_keep=1).logits[0, -1]

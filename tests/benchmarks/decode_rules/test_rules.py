@@ -16,11 +16,11 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from benchmarks.decode_rules.ask_rules import MAX_NEW_TOKENS, asked_by_all, rules
+from benchmarks.decode_rules.contexts import context
+from benchmarks.decode_rules.rules import NAME, Decode, Rule
+from benchmarks.decode_rules.text_decoder import Decoder, of_model, prompt_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
-from dycoke_cli.verification.decode_rules.ask_rules import MAX_NEW_TOKENS, asked_by_all, rules
-from dycoke_cli.verification.decode_rules.contexts import context
-from dycoke_cli.verification.decode_rules.rules import NAME, Decode, Rule
-from dycoke_cli.verification.decode_rules.text_decoder import Decoder, of_model, prompt_of
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 

@@ -6,6 +6,7 @@ import json
 import lzma
 import re
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 from benchmarks.decode_rules.__main__ import SENTENCES
+from benchmarks.decode_rules.ask_rules import RuleAnswer
+from benchmarks.decode_rules.contexts import context
+from benchmarks.decode_rules.figures import Estimate, figures, grouped
+from benchmarks.decode_rules.rules import Rule
 from benchmarks.decode_rules.table import DATA, PAGE, table
-from dycoke_cli.verification.decode_rules.contexts import context
 from tests.pages import section
 
 
@@ -39,6 +43,36 @@ def test_the_table() -> None:
     made = table("\n".join(map(json.dumps, lines)).encode())
     assert f"| 0.7 | DyCoke's | 3 | 77 % | {row}" in made  # layers 3 and 5 of six
     assert "(6 layers, 4 of them with a sliding window and never pruned)" in made
+
+
+def answer(rule: Rule, same: int, right: bool) -> RuleAnswer:
+    """Of four steps; the divergence is one nat for each that differs."""
+    return RuleAnswer(rule, 4, same, 4.0 - same, "", right)
+
+
+def test_figures_by_hand() -> None:
+    """Two of three facts found, of three with the full cache, in a model of five layers."""
+    full, rule = Rule("full"), Rule("dycoke", 2, 0.5)
+    found = [(4, True), (2, True), (0, False)]
+    contexts = [[answer(full, 4, True), answer(rule, *one)] for one in found]
+    whole, row = figures(grouped(contexts), layers=5, windows=[0, 4])
+    assert (whole.retention_at_decode, whole.facts_found) == (1, Estimate(1, 0))
+    assert whole.difference is None
+    assert row.retention_at_decode == 1 - 0.5 * 2 / 5  # layers 2 and 3 are pruned
+    assert row.same_next_token.mean == 0.5
+    assert row.same_next_token.standard_error == pytest.approx(0.5 / sqrt(3))
+    assert row.divergence.mean == 0.5
+    assert row.facts_found.mean == pytest.approx(2 / 3)
+    third = pytest.approx(1 / 3)  # sqrt((2/3)(1/3) / 2)
+    assert row.facts_found.standard_error == third
+    assert row.difference is not None
+    assert row.difference.mean == pytest.approx(-1 / 3)
+    assert row.difference.standard_error == third
+
+
+def test_a_single_context_has_no_error() -> None:
+    (row,) = figures(grouped([[answer(Rule("full"), 4, False)]]), 2, ())
+    assert row.facts_found == Estimate(0, None)
 
 
 @pytest.mark.parametrize("file", sorted(DATA.glob("decode-rules-*")), ids=lambda file: file.name)
