@@ -144,15 +144,12 @@ class _Pool:
         stopping = self._listener.stopping
         for one in sorted(self._at_work, key=lambda one: len(one.asks)):
             message: Group | str | None = None
+            has_room = one.is_loaded and len(one.asks) < self._ahead
             if one.is_told:
                 continue
             if stopping or drawn.is_over:
                 message, one.is_told = _STOP if stopping else None, True
-            elif (
-                one.is_loaded
-                and len(one.asks) < self._ahead
-                and (message := drawn.take()) is not None
-            ):
+            elif has_room and (message := drawn.take()) is not None:
                 one.asks |= {ask.key: ask for ask in message if ask.key is not None}
             else:
                 continue
