@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from dycoke_cli.runs.conversation import Conversation
-
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, restore
@@ -282,21 +280,22 @@ def _layout(content: bytes, _: Path) -> object:
 
 
 def _asks() -> list[bytes]:
-    from dycoke_cli.server.local.wire import ask_of
+    from dycoke_cli.ask import Ask, Footage
+    from dycoke_cli.server.local.wire import ask_to_json
 
-    asked = Conversation(("/a.mp4",), ["What?", "Sure?"], DEFAULTS, compare=True, cache=True)
-    return _json(to_dict(ask_of(asked)))
+    video = Footage("/a.mp4", "a.mp4")
+    asked = [
+        Ask("What?", DEFAULTS, (video,), compare=True),
+        Ask("Sure?", DEFAULTS, (video,), (("What?", "That."),), part_s=(0.0, 2.5), stamped=True),
+    ]
+    return _json(*map(ask_to_json, asked))
 
 
 def _local_ask(content: bytes, _: Path) -> object:
-    from dycoke_cli.server.local.matching import conversation_of
-
-    from dycoke_cli.server.refused import Refused
+    from dycoke_cli.server.local.wire import ask_of_json
 
     try:
-        return conversation_of(json.loads(content), DEFAULTS)
-    except Refused as error:  # upon which the command answers in its own process
-        raise UsageError(str(error)) from error
+        return ask_of_json(json.loads(content), DEFAULTS)
     except (ValueError, RecursionError) as error:  # of JSON: refused before it comes here
         raise UsageError("no JSON") from error
 

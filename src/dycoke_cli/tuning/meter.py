@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.runs.jobs import digest_of
+from dycoke_cli.runs.digest import digest_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
 from dycoke_cli.tuning.search import Measured
