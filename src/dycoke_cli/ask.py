@@ -72,6 +72,8 @@ class Ask:
         compare: whether it is also asked without compression.
         key: of its answer in a journal; None outside of one.
         id: of the question in a journal, as the user gave it.
+        when_s: length in seconds of the windows by which the times are searched at which the answer
+            is yes, 0 for the usual length; None asks the question once.
         part_s: start and end in seconds that the answer is labelled with; None for no label.
         stamped: whether the label is what was read, which may be shorter.
     """
@@ -84,6 +86,7 @@ class Ask:
     compare: bool = False
     key: str | None = None
     id: str | None = None
+    when_s: float | None = None
     part_s: tuple[float | None, float | None] | None = None
     stamped: bool = False
 

@@ -90,6 +90,7 @@ class Plan:
             "question": ask.question,
             "model": self.identity,
             # Subtitles inside the video's container are part of the video's own digest.
+            **({} if ask.when_s is None else {"when": ask.when_s}),
             **({} if video.subtitles is None else {"subtitles": video.subtitles.digest}),
             **ask.request.key_parts(),
         }

@@ -11,6 +11,7 @@ from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.pool import answers_of_workers
+from dycoke_cli.runs.when import answers_when
 
 
 def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> Iterator[Outcome]:
@@ -44,6 +45,15 @@ def answers_of(
     asker: Asker, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
 ) -> Iterator[Outcome]:
     """Have all questions answered. Arguments and errors are those of `answers`."""
+
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return
+    groups = chain([first], groups)
+    if first[0].when_s is not None:
+        yield from answers_when(asker, groups, listener)
+        return
 
     def on_load() -> None:
         listener.ready = True

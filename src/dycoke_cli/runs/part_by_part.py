@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Seen
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.reading import usual_decoders
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video.sampling import exact
+from dycoke_cli.video.sampling import Sampling, exact
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
@@ -82,6 +86,52 @@ def converse_by_part(
         number, decoders = number + 1, ()
         is_over = _is_over(parts.start_s(number, begin_s), limit_s, seen.infos[0])
     return found
+
+
+def groups_by_part(
+    groups: Sequence[Sequence[Ask]], parts: Parts, on_video: Callable[[int, int], None]
+) -> list[Sequence[Ask]]:
+    """The questions of a run about each part of their videos.
+
+    A video that can't be opened keeps its questions, whose failure says why.
+
+    Args:
+        groups: questions about one video each.
+        parts: their length.
+        on_video: called with the number of videos that were opened, and of all.
+    """
+    found: list[Sequence[Ask]] = []
+    with ThreadPoolExecutor(usual_decoders()) as threads:
+        infos = threads.map(_info, [group[0] for group in groups])
+        for number, (group, info) in enumerate(zip(groups, infos, strict=True), 1):
+            on_video(number, len(groups))
+            if info is None:
+                found.append(group)
+                continue
+            sampling = group[0].request.sampling
+            begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
+            for part in count():
+                start_s = parts.start_s(part, begin_s)
+                if part and _is_over(start_s, limit_s, info):
+                    break
+                end_s = min(parts.start_s(part + 1, begin_s), limit_s or math.inf)
+                found.append([part_of(ask, start_s, end_s) for ask in group])
+    return found
+
+
+def _info(ask: Ask) -> VideoInfo | None:
+    """What is known of a question's video; None where it can't be opened."""
+    from dycoke_cli.video.decoder import Decoder
+
+    [video] = ask.videos
+    try:
+        with (
+            Decoder(ask.request.limits) as decoder,
+            decoder.open(video.source, Sampling(frames=1), shown_as=video.shown_as) as opened,
+        ):
+            return opened.plan.info
+    except DycokeError:
+        return None
 
 
 def part_of(ask: Ask, start_s: float, end_s: float) -> Ask:

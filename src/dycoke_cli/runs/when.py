@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.answer.option_scores import LEAST_MASS
-from dycoke_cli.ask import Ask, Seen
+from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
+from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.video.sampling import format_part
 
@@ -56,6 +58,32 @@ def converse_when(
         if answer.refused and listener.on_text is not None:
             listener.on_text(answer.answer)
         listener.finish(answer)
+
+
+def answers_when(
+    asker: Asker, groups: Iterable[Sequence[Ask]], listener: Listener
+) -> Iterator[Outcome]:
+    """Search the times of many questions, one after the other: a backend of a run.
+
+    Args:
+        asker: answers.
+        groups: settled questions, those about one video together.
+        listener: receives progress, and may stop the run.
+    """
+    asker.begin_run()
+    listener.ready = True
+    for ask in chain.from_iterable(groups):
+        if listener.stopping:
+            return
+        parts = _Parts(asker, ask, listener, ())
+        sampling, window_s = ask.request.sampling, ask.when_s or None
+        event: Answered | Failed
+        try:
+            answer = find_when(parts.ask, parts.length_s, sampling, ask.question, window_s)
+            event = Answered(answer, answer.seconds.total)
+        except Exception as error:
+            event = Failed(error)
+        yield Outcome.of(ask, event)
 
 
 def find_when(

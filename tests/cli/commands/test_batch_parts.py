@@ -70,3 +70,53 @@ def test_the_model_sees_the_part_alone(tmp_path: Path) -> None:
         times = line["frames"]["timestamps_s"]
         assert len(times) == 4
         assert all(line["start"] <= time < line["end"] for time in times)
+
+
+EXACT = ("--model", "mini", "--device", "cpu", "--dtype", "float32", "--frames", "4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "keys"),
+    [
+        (("What happens?", "--every", "1.5"), ("start", "end", "answer")),
+        (("There is a blue star.", "--when"), ("answer", "when")),
+    ],
+)
+def test_parts_and_searches_are_those_of_ask(
+    flags: tuple[str, ...], keys: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "o.jsonl"
+    command = ("batch", CLIP, *flags, *EXACT, "--out", out)
+    assert run_here(*command).code == 0
+    lines = [valid(json.loads(line)) for line in out.read_text().splitlines()]
+    alone = run_here("ask", CLIP, *flags, *EXACT, "--json").objects
+    assert [[line[key] for key in keys] for line in lines] == [
+        [one[key] for key in keys] for one in alone
+    ]
+    assert len({line["key"] for line in lines}) == len(lines)
+    # Resumed by the same command, and by no other.
+    assert "done already" in run_here(*command).err
+    assert "1 of 1 question answered" in run_here("batch", CLIP, flags[0], *EXACT, "--out", out).err
+
+
+def test_a_video_that_cannot_be_opened_fails_once(tmp_path: Path) -> None:
+    (tmp_path / "torn.mp4").write_text("no video")
+    run = run_here("batch", tmp_path, "What?", "--every", "1", *EXACT)
+    assert (run.code, len(run.objects)) == (1, 1)
+    assert run.object["error"]["code"] == "video_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--every", "1", "--until", "yes"), "--until is for `dycoke ask`"),
+        (("--every", "0"), "--every must be longer than 0 s"),
+        (("--when", "--workers", "2"), "--workers is for the whole video"),
+        (("--every", "1", "--estimate"), "--estimate is for the whole video"),
+    ],
+)
+def test_what_parts_do_not_go_with(flags: tuple[str, ...], sentence: str) -> None:
+    run = run_here("batch", CLIP, "What?", *flags)
+    assert (run.code, run.out) == (2, "")
+    assert sentence in run.err

@@ -18,6 +18,7 @@ from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
 from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
 from dycoke_cli.cli.flags.method_flags import MethodFlags
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
+from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
@@ -28,7 +29,7 @@ from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
-    from dycoke_cli.ask import Footage
+    from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.loop.plan import Plan
     from dycoke_cli.runs.run import Backend
     from dycoke_cli.server.local.client import ServerAsker
@@ -110,6 +111,7 @@ def batch(
     out: Out = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
+    parts: PartFlags,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     fail_fast: FailFast = False,
@@ -161,7 +163,16 @@ def batch(
     request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
-    request = method.applied(typed.applied(request, types))
+    request = method.applied(parts.typed(typed, types).applied(request, types))
+    parts.check_options(
+        estimate=estimate,
+        fit=fit,
+        server=server.server,
+        questions=parts.when and questions_file,
+        workers=parts.when and not engine.is_alone,
+    )
+    if parts.until is not None:
+        raise UsageError("--until is for `dycoke ask`: a batch asks about all parts; leave it out")
     with speaking_of_flags():
         check_windows(request)
     fields = None if types is not None else fields
@@ -204,8 +215,9 @@ def batch(
     if out is not None:
         # Before the model is loaded, which may take minutes.
         check_place(out)
-    parts = any(group[0].part_s is not None for group in inputs.groups)
-    lines = Lines(fields, as_csv or is_table, request.generation, parts=parts)
+    of_parts = parts.every is not None and not parts.when
+    of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
+    lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
         if model.named is None and remote is None:
@@ -220,7 +232,16 @@ def batch(
             free_method = not method.is_given and request.tuned is None
             planned = fitting_of(paths, request, bound, free_method=free_method)
             request, _ = planned.settled(view)
-        groups = [[ask.asked_by(request) for ask in group] for group in inputs.groups]
+        groups: list[Sequence[Ask]] = [
+            [ask.asked_by(request) for ask in group] for group in inputs.groups
+        ]
+        if parts.when:
+            when_s = parts.every_s or 0.0
+            groups = [[replace(ask, when_s=when_s) for ask in group] for group in groups]
+        elif parts.every_s is not None:
+            from dycoke_cli.runs.part_by_part import Parts, groups_by_part
+
+            groups = groups_by_part(groups, Parts(parts.every_s), partial(view.stage, "video"))
         file = None
         kind = table_of(lines.fields) if is_table else ResultsFile
         if out is not None and out.exists() and remote is None and engine.is_alone:

@@ -142,10 +142,10 @@ def evaluate(
         client = judge.client(dataset)
         remote, served, answers = server.chosen(context, budget=budget), None, engine.other()
         if remote is not None:
-            from dycoke_cli.runs.remote.remote_run import RemoteEngine
+            from dycoke_cli.runs.remote.remote_asker import RemoteRun
 
             served = remote.connected(model.model, [spec.create() for spec in specs])
-            request, answers = replace(request, model=served.name), RemoteEngine(served)
+            request, answers = replace(request, model=served.name), RemoteRun(served)
         part = None if shard is None else parse_shard(shard)
         view = stack.enter_context(View(quiet))
         # From here on torch is imported, which takes seconds.

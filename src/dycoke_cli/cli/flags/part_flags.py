@@ -95,7 +95,7 @@ class PartFlags:
     def check(
         self, request: Request, videos: Sequence[Source], questions: Sequence[str], **whole: object
     ) -> None:
-        """Check that nothing contradicts the flags.
+        """Check that nothing contradicts the flags, where one video is asked about.
 
         Args:
             request: of the command.
@@ -106,15 +106,9 @@ class PartFlags:
         Raises:
             UsageError: something does.
         """
-        if self.until is not None and (self.every is None or self.when):
-            raise UsageError(
-                "--until is for parts of a video: add --every, as in --every 30s, not --when"
-            )
+        self.check_options(**whole)
         if (flag := self.given) is None:
             return
-        if other := next((name for name, value in whole.items() if value), None):
-            other = f"--{other.replace('_', '-')}"
-            raise UsageError(f"{other} is for the whole video: leave it out, or {flag}")
         if len(videos) > 1:
             raise UsageError(f"{flag} takes one video")
         if STDIN in videos:
@@ -127,9 +121,27 @@ class PartFlags:
             raise UsageError(
                 f"{display_name(video)} is a still picture: --when needs a video; leave it out"
             )
-        _ = self.every_s
         if self.until is not None:
             self._check_until(request, questions)
+
+    def check_options(self, **whole: object) -> None:
+        """Check that no other flag contradicts these.
+
+        Args: as of `check`.
+
+        Raises:
+            UsageError: one does.
+        """
+        if self.until is not None and (self.every is None or self.when):
+            raise UsageError(
+                "--until is for parts of a video: add --every, as in --every 30s, not --when"
+            )
+        if (flag := self.given) is None:
+            return
+        if other := next((name for name, value in whole.items() if value), None):
+            other = f"--{other.replace('_', '-')}"
+            raise UsageError(f"{other} is for the whole video: leave it out, or {flag}")
+        _ = self.every_s
 
     def _check_until(self, request: Request, questions: Sequence[str]) -> None:
         from dycoke_cli.runs.part_by_part import comparable
