@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from dycoke_cli.loop.pending import Video
 from dycoke_cli.runs import part_by_part
+from dycoke_cli.runs.part_by_part import Parts
 from dycoke_cli.video.sampling import format_time, parse_time
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeSession
@@ -44,6 +46,15 @@ def test_an_object_of_each_part_has_its_times(fake: list[FakeSession]) -> None:
     assert found == [(question, *part) for part in parts for question in ("What?", "Where?")]
     for document in run.objects:
         valid(document, "answer", "answer")
+
+
+def test_parts_begin_at_the_decimals_that_were_given() -> None:
+    """In binary, 3 times 0.1 s is more than 0.3 s, and a frame at 0.3 s was in the part before."""
+    parts = Parts(0.1)
+    assert [parts.start_s(number, 0.0) for number in range(1000)] == [
+        float(Decimal(number) / 10) for number in range(1000)
+    ]
+    assert [parts.start_s(number, 0.7) for number in (1, 2, 6)] == [0.8, 0.9, 1.3]
 
 
 def test_the_model_is_loaded_once_and_parts_are_freed(

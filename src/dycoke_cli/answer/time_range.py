@@ -1,4 +1,4 @@
-"""When something happens in a video: the key `when` of an answer."""
+"""When something is visible in a video: the key `when` of an answer."""
 
 from __future__ import annotations
 

@@ -1,16 +1,24 @@
 """Search for the time ranges of a video in which a yes-or-no question is answered with yes.
 
-It asks about parts of the video, and knows neither model nor file. First about windows that overlap
-by half. Where neighbouring windows say yes, two bisections find the edges of the range: the
-earliest end and the latest start with which the answer is still yes. Of something that is seen at
-once and lasts (a person is there) these are its start and its end; of something that must be seen
-whole (a person enters) its end and its start. Then the range is checked, inside and beside it.
+It asks about parts of the video, and knows neither model nor file. The answer about a part is
+supposed to be yes if the part has any of a range (a person is there), or if it has all of a range
+(a person enters); which of the two, the search finds out.
+
+1. Windows that overlap by half cover the video. Neighbours that say yes are a run.
+2. Bisections find where the first range of a run ends and where its last one begins. Of something
+   that is there, these are the first moment at which it is seen, and the last one.
+3. What is in between is asked about in pieces. Where one says no, the run has several ranges.
+4. Unless something lasts: a stretch without any range is asked about as a whole, because an event
+   that must be seen whole may be longer than the windows. They are then twice as long.
+5. Each range is checked, inside and beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from dycoke_cli.answer.time_range import TimeRange
 
@@ -21,8 +29,10 @@ Part = tuple[float, float]
 """Start and end, in seconds."""
 
 YES = 0.5
-_STEPS = 5
-"""Of a bisection: an edge is known to a 32nd of a window."""
+_STEPS = 32
+"""An edge is known to this fraction of a window."""
+_PIECES = 4
+"""A piece between two edges is at most this fraction of a window long."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +54,21 @@ class TimeSearch:
         spare = self.end_s - self.begin_s - self.window_s
         if spare <= 0:
             return [(self.begin_s, self.end_s)]
-        count = -(-2 * spare // self.window_s)
-        starts = [self.begin_s + spare * number / count for number in range(int(count) + 1)]
-        return [(start, start + self.window_s) for start in starts]
+        count = int(-(-2 * spare // self.window_s))
+        starts = [self.begin_s + spare * number / count for number in range(count)]
+        # The last one ends with the part, whatever rounding makes of its start.
+        ends = [start + self.window_s for start in starts]
+        return [*zip(starts, ends, strict=True), (self.end_s - self.window_s, self.end_s)]
 
     def ranges(self, yes: Probability) -> tuple[TimeRange, ...]:
-        """Ranges in which the answer is yes, ascending; empty where none passes its check."""
-        found = [_edges(yes, *run) for run in self._runs(yes)]
-        return tuple(one for one in self._checked(yes, found) if _passes(one))
+        """Ranges in which the answer is yes, ascending; empty where none passes its check.
 
-    def _runs(self, yes: Probability) -> Iterator[tuple[Part, Part]]:
-        """First and last window of each stretch of neighbouring windows that say yes."""
-        first = last = None
-        for window in self.windows():
-            if yes(*window) >= YES:
-                first, last = first or window, window
-            elif first is not None and last is not None:
-                yield first, last
-                first = last = None
-        if first is not None and last is not None:
-            yield first, last
+        Args:
+            yes: asked once about each part.
+        """
+        yes = cache(yes)
+        found = _Ranges(yes, min(self.window_s, self.end_s - self.begin_s)).of(self)
+        return tuple(one for one in self._checked(yes, found) if _passes(one))
 
     def _checked(self, yes: Probability, found: list[Part]) -> Iterator[TimeRange]:
         ends = [self.begin_s, *(end for _, end in found)]
@@ -75,25 +80,124 @@ class TimeSearch:
             yield TimeRange(start, end, yes(start, end), max(beside, default=None))
 
 
-def _edges(yes: Probability, first: Part, last: Part) -> Part:
-    """Edges of a range that begins in the first of some windows and ends in the last one."""
-    too_early, earliest_end = _bisected(lambda time: yes(first[0], time) >= YES, *first)
-    too_late, latest_start = _bisected(lambda time: yes(time, last[1]) >= YES, last[1], last[0])
-    if latest_start < earliest_end:
-        return latest_start, earliest_end
-    # It is seen at once, so what is beside the range must end before it is.
-    return too_early, too_late
+class _Ranges:
+    """The ranges of a search, unchecked. The edges of each are just outside it.
 
+    Args:
+        yes: see `TimeSearch.ranges`.
+        window_s: length of the shortest windows.
+    """
 
-def _bisected(holds: Callable[[float], bool], without: float, with_it: float) -> Part:
-    """The nearest times without and with a condition, in a 32nd of the distance between the two."""
-    for _ in range(_STEPS):
-        middle = (without + with_it) / 2
-        if holds(middle):
-            with_it = middle
+    def __init__(self, yes: Probability, window_s: float) -> None:
+        self._probability = yes
+        self._step_s, self._piece_s = window_s / _STEPS, window_s / _PIECES
+        self._lasting = False
+
+    def of(self, search: TimeSearch) -> list[Part]:
+        """The ranges of a search, ascending."""
+        found = [part for run in self._runs(search.windows()) for part in self._in_run(*run)]
+        # What is seen at once and lasts was in a window.
+        if self._lasting or search.window_s >= search.end_s - search.begin_s:
+            return [*self._joined(found)]
+        starts = [search.begin_s, *(end for _, end in found)]
+        ends = [*(start for start, _ in found), search.end_s]
+        for start, end in zip(starts, ends, strict=True):
+            if end - start > search.window_s and self._yes(start, end):
+                found += self.of(TimeSearch(start, end, 2 * search.window_s))
+        return [*self._joined(sorted(found))]
+
+    @staticmethod
+    def _joined(found: list[Part]) -> Iterator[Part]:
+        """Ranges that ascend by their start; those that touch or overlap are one."""
+        before: Part | None = None
+        for start, end in found:
+            if before is not None and start <= before[1]:
+                before = before[0], max(before[1], end)
+                continue
+            if before is not None:
+                yield before
+            before = start, end
+        if before is not None:
+            yield before
+
+    def _yes(self, start: float, end: float) -> bool:
+        return self._probability(start, end) >= YES
+
+    def _runs(self, windows: list[Part]) -> Iterator[tuple[Part, Part]]:
+        """First and last window of each stretch of neighbouring windows that say yes."""
+        first = last = None
+        for window in windows:
+            if self._yes(*window):
+                first, last = first or window, window
+            elif first is not None and last is not None:
+                yield first, last
+                first = last = None
+        if first is not None and last is not None:
+            yield first, last
+
+    def _in_run(self, first: Part, last: Part) -> Iterator[Part]:
+        ends = self._first_end(first[0], *first)
+        starts = self._last_start(last[1], last[1], last[0])
+        return self._between((first[0], last[1]), ends, starts)
+
+    def _between(
+        self, part: Part, ends: Part, starts: Part, *, seen: bool = False
+    ) -> Iterator[Part]:
+        """The ranges of a part that says yes.
+
+        Args:
+            part: start and end.
+            ends: times just before and at the first end of a range, see `_first_end`.
+            starts: times just behind and at the last start of one, see `_last_start`.
+            seen: whether the pieces in between say yes.
+        """
+        begin, end = part
+        whole = min(ends[0], starts[1]), max(ends[1], starts[0])
+        if not self._yes(*whole):
+            # Neither all of the first range is in it nor all of the last one.
+            stop: float | None = max(ends[1], starts[1])
         else:
-            without = middle
-    return without, with_it
+            stop = None if seen else self._stop(ends[1], starts[1])
+        if stop is None or stop >= end:
+            self._lasting |= starts[1] - ends[1] > self._step_s
+            yield whole
+            return
+        earlier = [
+            *self._between((begin, stop), ends, self._last_start(stop, stop, begin), seen=True)
+        ]
+        yield from earlier
+        begin = min(earlier[-1][1], starts[1])
+        yield from self._between((begin, end), self._first_end(begin, stop, end), starts)
+
+    def _stop(self, first: float, last: float) -> float | None:
+        """End of the first piece between two times that says no; None where none does."""
+        if last - first <= self._step_s:
+            return None
+        count = math.ceil((last - first) / self._piece_s)
+        length = (last - first) / count
+        # The edges of events aren't exact, either: an eighth at each side isn't asked about.
+        pieces = (
+            (first + length * (n + 1 / 8), first + length * (n + 7 / 8)) for n in range(count)
+        )
+        return next((end for start, end in pieces if not self._yes(start, end)), None)
+
+    def _first_end(self, begin: float, without: float, with_it: float) -> Part:
+        """Nearest ends without and with a yes about what begins at a time; the first of them."""
+        return self._bisected(lambda time: self._yes(begin, time), without, with_it)
+
+    def _last_start(self, end: float, without: float, with_it: float) -> Part:
+        """Nearest starts without and with a yes about what ends at a time; the last of them."""
+        return self._bisected(lambda time: self._yes(time, end), without, with_it)
+
+    def _bisected(self, holds: Callable[[float], bool], without: float, with_it: float) -> Part:
+        # A window has `_STEPS` steps, and rounding mustn't add a question.
+        while abs(with_it - without) > 1.001 * self._step_s:
+            middle = (without + with_it) / 2
+            if holds(middle):
+                with_it = middle
+            else:
+                without = middle
+        return without, with_it
 
 
 def _passes(found: TimeRange) -> bool:

@@ -1,7 +1,8 @@
-"""When something happens in a video (`--when`): parts of it are asked about, with yes or no."""
+"""When something is visible in a video (`--when`): yes-or-no questions about parts of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import chain
@@ -104,7 +105,8 @@ def find_when(
         window_s: length of the windows in seconds; None for `usual_window_s`.
 
     Returns:
-        That about the whole, with the ranges and the seconds of all; a refused one has no ranges.
+        That about the whole, with the ranges, and the seconds and warnings of all; a refused one
+        has no ranges.
     """
     asked = as_question(question)
     answers = [ask(asked, None)]
@@ -112,15 +114,24 @@ def find_when(
     if whole.refused:
         return whole
 
-    def yes(start_s: float, end_s: float) -> float:
-        answers.append(ask(asked, (start_s, end_s)))
+    begin_s, end_s = sampling.part_s(length_s()) or (0.0, length_s())
+    search = TimeSearch(begin_s, end_s, window_s or usual_window_s(end_s - begin_s))
+
+    def yes(start: float, end: float) -> float:
+        if (start, end) == (search.begin_s, search.end_s):
+            return probability_of_yes(whole)
+        answers.append(ask(asked, (start, end)))
         return probability_of_yes(answers[-1])
 
-    begin_s, end_s = sampling.part_s(length_s()) or (0.0, length_s())
-    window_s = window_s or usual_window_s(end_s - begin_s)
-    ranges = TimeSearch(begin_s, end_s, window_s).ranges(yes)
+    ranges = search.ranges(yes)
     shown = ", ".join(format_part(one.start, one.end) for one in ranges)
-    return replace(whole, answer=shown or NOT_FOUND, when=ranges, seconds=_in_all(answers))
+    return replace(
+        whole,
+        answer=shown or NOT_FOUND,
+        when=ranges,
+        seconds=_in_all(answers),
+        warnings=_warnings(answers),
+    )
 
 
 def as_question(text: str) -> str:
@@ -216,6 +227,14 @@ class _Silent(Listener):
 
     def note(self, sentence: str) -> None:
         self.listener.note(sentence)
+
+
+def _warnings(answers: Sequence[Answer]) -> tuple[str, ...]:
+    """Those of all parts, of which some may be damaged; one of those that differ by numbers."""
+    found: dict[str, str] = {}
+    for warning in (warning for answer in answers for warning in answer.warnings):
+        found.setdefault(re.sub(r"\d+", "", warning), warning)
+    return tuple(found.values())
 
 
 def _in_all(answers: Sequence[Answer]) -> Seconds:

@@ -49,7 +49,8 @@ When = Annotated[
     bool,
     typer.Option(
         "--when",
-        help='Find when something happens, such as "A person enters", and check each time range.',
+        help='Find when something is visible, such as "Is there a red car?", and check each time '
+        "range.",
         rich_help_panel=_PANEL,
     ),
 ]
