@@ -275,7 +275,6 @@ class Engine(Asker):
             return
         if self._loaded is None and not self._load_for_waiting():
             return
-        self.load()  # also where the model was given, for what is known of it only then
         self._prepare_videos()
         with self._changed:
             batch = self._current = self._take()

@@ -16,8 +16,6 @@ from typing import Any
 import anyio
 import jsonschema
 import pytest
-from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.session_cache import SessionCache
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
