@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
-from dycoke_cli.answer.json_schema import ABSENT, to_dict
+from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
+from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.pictures import Source
 from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
@@ -21,7 +22,6 @@ from dycoke_cli.video.subtitles import SubtitleSource
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip
-    from dycoke_cli.video.info import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Progress:
     """A stage such as "load" or "vision"; a total of 0 is unknown."""
 
     stage: str
-    done: int = 0
-    total: int = 0
+    done: Count = 0
+    total: Count = 0
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ class Answered:
     """
 
     answer: Answer
-    seconds: float = 0.0
-    together: int = 1
+    seconds: Amount = 0.0
+    together: Count = 1
 
 
 @dataclass(frozen=True)

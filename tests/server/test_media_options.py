@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
-from dycoke_cli.server.session_cache import SessionCache
 
-from dycoke_cli import video
+from dycoke_cli.ask import Ask
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
 from dycoke_cli.server.chat_request import ChatRequest, parse
-from dycoke_cli.server.media import Media, MediaFile
-from dycoke_cli.server.metrics import Metrics
+from dycoke_cli.server.handles import Handles
+from dycoke_cli.server.media import Media
 from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.video import Clip, Sampling
+from dycoke_cli.video import Clip
+from dycoke_cli.video.limits import Limits
 from tests.server.test_chat_request import DEFAULTS
-from tests.server.test_engine_thread import MINI
 
 MOST = 8
 MP4 = f"data:video/mp4;base64,{b64encode(b'video').decode()}"
@@ -41,20 +43,20 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
 
 
-def read(file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
-    return video.read(file.path, sampling)
+def ask_of(request: ChatRequest, files: ExitStack) -> Ask:
+    """The question to the engine, whose videos are there as long as the files."""
+    return prepare(request, DEFAULTS, Media(), Engine(DEFAULTS), Handles(), files)
 
 
-def fits(*plan: Any) -> None:
-    """Any plan does."""
-
-
-def clip_of(request: ChatRequest) -> Clip:
+def clips_of(request: ChatRequest) -> tuple[Clip, ...]:
     """The frames that the model is given."""
-    sessions = SessionCache(1, Metrics())
-    given = (request, MINI, Media(), sessions, read, fits)
-    [clip] = prepare(*given, lambda event: None).clips
-    return clip
+    with ExitStack() as files:
+        reading = Reading(ask_of(request, files), decoded=True, urgent=True)
+        readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None)
+        files.callback(readers.close)
+        readers.read(reading)
+        reading.wait()
+    return reading.clips
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def clip_of(request: ChatRequest) -> Clip:
 def test_times_are_those_of_the_request(
     count: int, about: dict[str, Any], times_s: list[float], duration_s: float
 ) -> None:
-    clip = clip_of(requested(jpegs(count), **about))
+    [clip] = clips_of(requested(jpegs(count), **about))
     assert clip.timestamps_s == pytest.approx(times_s)
     assert clip.info.duration_s == pytest.approx(duration_s)
     assert clip.info.fps == about.get("fps", 1)
@@ -122,16 +124,16 @@ def test_times_are_those_of_the_request(
 )
 def test_what_is_no_time_of_a_list(urls: list[str], about: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Refused, match=sentence) as caught:
-        clip_of(requested(*urls, **about))
+        clips_of(requested(*urls, **about))
     assert str(caught.value.parameter).startswith("media_io_kwargs.video.")
 
 
 def test_equal_jpegs_at_other_times_are_another_video() -> None:
-    keys = {
-        prepare(
-            requested(jpegs(2), fps=fps, frames_indices=indices),
-            MINI, Media(), SessionCache(1, Metrics()), read, fits, lambda event: None,
-        ).key
-        for fps, indices in ((1, [0, 1]), (1, [0, 2]), (2, [0, 2]), (2000, [0, 2]), (3000, [0, 2]))
-    }  # fmt: skip
-    assert len(keys) == 5
+    times = ((1, [0, 1]), (1, [0, 2]), (2, [0, 2]), (2000, [0, 2]), (3000, [0, 2]))
+    with ExitStack() as files:
+        asks = [
+            ask_of(requested(jpegs(2), fps=fps, frames_indices=indices), files)
+            for fps, indices in [*times, times[0]]
+        ]
+    assert len({ask.read for ask in asks}) == 5
+    assert asks[0].read == asks[-1].read

@@ -9,19 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dycoke_cli.server.session_cache import SessionCache
 from PIL import Image
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.server.chat_request import parse
-from dycoke_cli.server.media import Media
-from dycoke_cli.server.metrics import Metrics
-from dycoke_cli.server.prepare import prepare
-from dycoke_cli.server.start import make_reader
 from dycoke_cli.video import Clip
-from dycoke_cli.video.limits import Limits
 from tests.server.test_chat_request import DEFAULTS
-from tests.server.test_media_options import MINI
+from tests.server.test_media_options import clips_of
 
 MOST = 8
 
@@ -37,17 +31,14 @@ def part(content: str, kind: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{content}"}}
 
 
-def clips_of(*parts: dict[str, Any], **about: Any) -> tuple[Clip, ...]:
+def clips(*parts: dict[str, Any], **about: Any) -> tuple[Clip, ...]:
     """The clips of a request about these parts."""
     content = [*parts, {"type": "text", "text": "What?"}]
     body = {
         "messages": [{"role": "user", "content": content}],
         "media_io_kwargs": {"video": about},
     }
-    request = parse(json.dumps(body).encode(), DEFAULTS, MOST)
-    sessions = SessionCache(1, Metrics())
-    given = (request, MINI, Media(), sessions, make_reader(Limits()), lambda *plan: None)
-    return prepare(*given, lambda event: None).clips
+    return clips_of(parse(json.dumps(body).encode(), DEFAULTS, MOST))
 
 
 def brightness(clip: Clip) -> list[int]:
@@ -56,7 +47,7 @@ def brightness(clip: Clip) -> list[int]:
 
 def test_pictures_of_any_type_are_frames_a_second_apart() -> None:
     kinds = ("png", "jpeg", "webp")
-    [clip] = clips_of(*(part(encoded(n, kind), kind) for n, kind in enumerate(kinds)))
+    [clip] = clips(*(part(encoded(n, kind), kind) for n, kind in enumerate(kinds)))
     assert brightness(clip) == [0, 1, 2]
     assert clip.timestamps_s == pytest.approx((0, 1, 2))
     assert clip.info.duration_s == 3
@@ -65,16 +56,16 @@ def test_pictures_of_any_type_are_frames_a_second_apart() -> None:
 
 def test_pictures_have_the_times_of_the_request() -> None:
     parts = [part(encoded(n, "png"), "png") for n in range(3)]
-    [clip] = clips_of(*parts, fps=1000, frames_indices=[500, 900, 4000], num_frames=-1)
+    [clip] = clips(*parts, fps=1000, frames_indices=[500, 900, 4000], num_frames=-1)
     assert clip.timestamps_s == pytest.approx((0.5, 0.9, 4))
 
 
 def test_pictures_are_what_a_list_of_jpegs_is() -> None:
     """Also of more than the server allows: the same ones are chosen."""
     jpegs = [encoded(n, "jpeg") for n in range(15)]
-    [pictures] = clips_of(*(part(jpeg, "jpeg") for jpeg in jpegs))
+    [pictures] = clips(*(part(jpeg, "jpeg") for jpeg in jpegs))
     video = {"type": "video_url", "video_url": f"data:video/jpeg;base64,{','.join(jpegs)}"}
-    [listed] = clips_of(video)
+    [listed] = clips(video)
     assert len(pictures.frames) == MOST
     assert np.array_equal(pictures.frames, listed.frames)
     assert pictures.timestamps_s == listed.timestamps_s
@@ -82,18 +73,18 @@ def test_pictures_are_what_a_list_of_jpegs_is() -> None:
 
 def test_a_text_between_pictures_divides_them() -> None:
     parts = [part(encoded(n, "png"), "png") for n in range(3)]
-    first, second = clips_of(parts[0], {"type": "text", "text": "then"}, *parts[1:])
+    first, second = clips(parts[0], {"type": "text", "text": "then"}, *parts[1:])
     assert (brightness(first), brightness(second)) == ([0], [1, 2])
 
 
 def test_no_error_and_no_warning_has_a_path_of_the_server() -> None:
     good, bad = part(encoded(1, "png"), "png"), part(b64encode(b"nothing").decode(), "png")
     with pytest.raises(VideoError, match=r"the video \(frame 2\)") as caught:
-        clips_of(good, bad)
+        clips(good, bad)
     assert "/tmp" not in str(caught.value)
     file = io.BytesIO()
     Image.fromarray(np.full((24, 32, 4), 128, np.uint8)).save(file, "png")
     seen_through = part(b64encode(file.getvalue()).decode(), "png")
-    [clip] = clips_of(good, seen_through)
+    [clip] = clips(good, seen_through)
     assert any("the video" in warning for warning in clip.warnings)
     assert not any("/tmp" in warning for warning in clip.warnings)

@@ -7,7 +7,7 @@ import pytest
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.loop.unloaded_model import check_request
+from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models import weight_dtype
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
@@ -22,7 +22,7 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     loading = LoadOptions(device="cpu")
     request = Request("mini", loading, Sampling(), DyCoke(), GenerationOptions())
     media = Media((), False, most_bytes=1)
-    unloaded = check_request(request, 1, View(True))
+    unloaded = unloaded_model(request, View(True).warning)
     limits = ServiceLimits(1, 1, 1, 1)
     service = start_service(request, unloaded, media, limits, View(True))
     assert service.defaults.loading == loading  # so that commands with the same flags are answered
@@ -33,4 +33,4 @@ def test_the_dtype_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.call(lambda loaded: engine.unload())
         assert engine.call(lambda loaded: loaded.dtype) == "float32"
     finally:
-        engine.stop()
+        engine.close()

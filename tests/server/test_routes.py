@@ -18,6 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.incoming import BodyLimits
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
@@ -343,19 +344,20 @@ def test_a_text_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(server.pretended.batches) == 1
 
 
-def test_frames_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_beyond_the_context(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan of a video is checked before its frames are read, with each method."""
     checked: list[Any] = []
 
-    def fits(plan: Any, method: Any, new: int) -> None:
-        checked.append((plan, method.name, new))
+    def fits(_: Any, plan: Any, method: Any, new: int) -> None:
+        checked.append((len(plan.times_s), method.name, new))
         raise UsageError("8 frames make a prompt longer than the model's context")
 
-    with running(monkeypatch, fits=fits) as server:
-        status, reply = server.ask("What?", dycoke={"method": "evs"}, max_tokens=9)
-        assert (status, reply["error"]["message"][:8]) == (400, "8 frames")
-        assert checked == [("a plan", "evs", 9)]
-        assert server.pretended.read == []
+    monkeypatch.setattr(UnloadedModel, "check_plan", fits)
+    # This method needs the whole video at once; others select from windows of it.
+    status, reply = server.ask("What?", dycoke={"method": "maxmin"}, max_tokens=9)
+    assert (status, reply["error"]["message"][:8]) == (400, "8 frames")
+    assert checked == [(8, "maxmin", 9)]
+    assert server.pretended.read == []
 
 
 def test_more_than_are_taken_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def biased(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], openai.O
 
     end = loaded.processor.tokenizer.convert_tokens_to_ids(END)
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", end)
-    with served(service_of(loaded, calls=calls)) as port:
+    with served(service_of(monkeypatch, loaded, calls=calls)) as port:
         yield serving
 
 

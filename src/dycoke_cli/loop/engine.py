@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -143,8 +143,7 @@ class Engine(Asker):
         """See `Asker.submit`."""
         client = client or Client()
         for ask in asks:
-            if self._loaded is None and self._unloaded is not None:
-                self._unloaded.check(ask.request, len(ask.videos))
+            self.check(ask.request, len(ask.videos))
         pendings = [
             Pending(self, ask, client, on_event, streams=streams, work=work, refuse=refuse)
             for ask in asks
@@ -180,6 +179,11 @@ class Engine(Asker):
             self.advance()
         return done.result()
 
+    def check(self, request: Request, videos: int) -> None:
+        """See `UnloadedModel.check`."""
+        if self._unloaded is not None:
+            self._unloaded.check(request, videos)
+
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""
         with self._changed:
@@ -210,9 +214,6 @@ class Engine(Asker):
             if not self._fit.done():
                 self._fit.set_result(self._loaded.fit)
             self.count("set", "model_loaded", 1.0)
-        if self._most is None:
-            cpu = self._loaded.input_device.type == "cpu"
-            self._most = self._batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
         if self._uses_cache and self.cache is None:
             from dycoke_cli.engine.visual_cache import VisualCache
 
@@ -274,7 +275,6 @@ class Engine(Asker):
             return
         if self._loaded is None and not self._load_for_waiting():
             return
-        self.load()  # also where the model was given, for what is known of it only then
         self._prepare_videos()
         with self._changed:
             batch = self._current = self._take()
@@ -318,6 +318,8 @@ class Engine(Asker):
 
         # Where it is answered, so that nothing uses the model.
         def release() -> None:
+            if self._waiting:  # somebody came meanwhile
+                return
             self._loaded, self._fit = None, Future[Fit]()
             self._bound.clear()
             self.free()
@@ -340,7 +342,7 @@ class Engine(Asker):
 
     def halve(self, most: int) -> None:
         """Answer no more questions together from now on: memory ran out."""
-        self._most = max(1, min(most, self._most or most))
+        self._most = max(1, min(most, self._most_together))
 
     def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
         """Count something, where anybody wants to know."""
@@ -361,8 +363,10 @@ class Engine(Asker):
 
     def _run(self) -> None:
         while not self._closing:
-            with suppress(Exception):  # each question has got its error; the next ones are answered
+            try:
                 self.step(_POLL_S)
+            except Exception as error:  # else whoever waits would wait for ever
+                self._fail_waiting(error)
 
     def _has_work(self) -> bool:
         if self._calls or self._closing:
@@ -401,6 +405,13 @@ class Engine(Asker):
                 self.forget(pending)
             return False
         return True
+
+    def _fail_waiting(self, error: Exception) -> None:
+        with self._changed:
+            waiting = [*self._waiting]
+        for pending in waiting:
+            pending.fail(error)
+            self.forget(pending)
 
     # Reading
 
@@ -475,7 +486,6 @@ class Engine(Asker):
 
     def _prepare_videos(self) -> None:
         """Make the inputs of the model of what was read, as far as it is asked about soon."""
-        assert self._most is not None
         with self._changed:
             waiting = [*self._waiting]
         for pending in waiting:
@@ -494,7 +504,7 @@ class Engine(Asker):
                 self.forget(pending)
                 continue
             if video.session is None and video.reading.windows is None:
-                if pending.client.bulk and len(prepared) >= _MOST_PREPARED * self._most:
+                if pending.client.bulk and len(prepared) >= _MOST_PREPARED * self._most_together:
                     continue
                 try:
                     video.open(self.load(), self.cache, reuse=self.keeps(video))
@@ -538,6 +548,8 @@ class Engine(Asker):
         for pending in ready:
             group = pending.group
             if group is None:
+                if groups and not client.bulk:  # in their order
+                    continue
                 return [pending]
             groups.setdefault(group, []).append(pending)
             if client.bulk and len(groups[group]) == self._together(group, pending):
@@ -552,24 +564,30 @@ class Engine(Asker):
 
     def _is_stale(self, client: Client, ready: int) -> bool:
         """Whether a partial batch is better than an idle model."""
-        assert self._most is not None
         coming = any(one.client is client and not one.is_ready for one in self._waiting)
         return (
             (client.is_over and not coming)
             or self._readers.is_full
-            or ready >= _MOST_PREPARED * self._most
+            or ready >= _MOST_PREPARED * self._most_together
             or time.monotonic() - client.arrived_s >= BATCH_WAIT_S
         )
 
+    @property
+    def _most_together(self) -> int:
+        """Number of questions that are answered together at most."""
+        if self._most is None:
+            cpu = self.load().input_device.type == "cpu"
+            self._most = self._batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
+        return self._most
+
     def _together(self, group: Hashable, pending: Pending) -> int:
         """Number of questions of a group that are answered together."""
-        assert self._most is not None
         if self._batch_size is not None:
-            return self._most
+            return self._most_together
         # Estimated once per group: its videos have one shape, and so about one size.
         if group not in self._fitting:
             self._fitting[group] = pending.fitting()
-        return min(self._most, self._fitting[group])
+        return min(self._most_together, self._fitting[group])
 
     def forget(self, pending: Pending) -> None:
         """See `Asker.forget`."""

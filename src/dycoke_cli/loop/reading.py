@@ -95,8 +95,9 @@ class Reading:
         """Whether nobody waits for it."""
         return self._closing
 
-    def end(self) -> None:
-        """Note that nothing more is read."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Note that nothing more is read, because of an error where there is one."""
+        self.error = error or self.error
         self.is_read = True
         self._ended.set()
 
@@ -187,6 +188,7 @@ class Readers:
             self._held.discard(reading)
             if reading in self._queue:
                 self._queue.remove(reading)
+                reading.end(ClosingError())
             self._changed.notify_all()
         reading.close()
 
@@ -202,9 +204,10 @@ class Readers:
         """End all threads and processes. The threads aren't joined: one may be in a long read."""
         with self._changed:
             self._closing = True
-            for reading in (*self._under_way, *self._queue):
+            for reading in self._under_way:
                 reading.close()
-            self._queue.clear()
+            while self._queue:
+                self._queue.pop().end(ClosingError())
             if self._ready_decoder is not None:
                 self._ready_decoder.stop()
             self._changed.notify_all()

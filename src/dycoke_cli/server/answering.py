@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Answered, Done, Event, Failed, Seen, Text
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Seen, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
 from dycoke_cli.loop.pending import Pending, Work
 from dycoke_cli.server.chat_request import ChatRequest, parse
@@ -57,7 +57,7 @@ class Answering:
         self._owner = http.state.owner
         self._events: asyncio.Queue[_Found] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._pending: Pending | None = None
+        self._pendings: list[Pending] = []
         self._files = ExitStack()
         self._answers: list[Answer] = []
         self._ended = False
@@ -86,14 +86,12 @@ class Answering:
         await run_sync(self._submit)
 
     def _submit(self) -> None:
-        """Submit the question; the next of several answers has the next seed."""
-        generation = self._ask.request.generation
-        if generation.seed is not None:
-            seed = (generation.seed + len(self._answers)) % (LARGEST_SEED + 1)
-            generation = replace(generation, seed=seed)
-        request = replace(self._ask.request, generation=generation)
-        [self._pending] = self._service.engine.submit(
-            replace(self._ask, request=request),
+        """Submit the question, once for each answer; each has a seed of its own."""
+        seed, asks = self._ask.request.generation.seed, [self._ask] * self.request.answers
+        if seed is not None:
+            asks = [_seeded(ask, seed + number) for number, ask in enumerate(asks)]
+        self._pendings = self._service.engine.submit(
+            *asks,
             on_event=self._receive,
             streams=self.request.stream,
             decoded=self.inspect,
@@ -121,9 +119,11 @@ class Answering:
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""
-        if self._pending is not None and not self._ended:
+        left = [pending for pending in self._pendings if not pending.has_ended]
+        if left and not self._ended:
             self._service.metrics.add("cancelled_total")
-            self._pending.cancel()
+        for pending in left:
+            pending.cancel()
         self._files.close()
 
     def _document(self) -> dict[str, Any]:
@@ -152,8 +152,6 @@ class Answering:
         if isinstance(found, Answer):
             self._answers.append(found)
             self._ended = len(self._answers) == self.request.answers
-            if not self._ended:
-                await run_sync(self._submit)
         else:
             self._ended = not isinstance(found, (str, TextDelta))
         return found
@@ -177,6 +175,11 @@ class Answering:
             return
         with suppress(RuntimeError):  # the loop is closed: the server ends
             self._loop.call_soon_threadsafe(self._events.put_nowait, found)
+
+
+def _seeded(ask: Ask, seed: int) -> Ask:
+    generation = replace(ask.request.generation, seed=seed % (LARGEST_SEED + 1))
+    return replace(ask, request=replace(ask.request, generation=generation))
 
 
 def with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
@@ -251,6 +254,13 @@ class Inspecting(Answering):
     """One that is inspected: a stream of pieces of its answers, which ends with the page's data."""
 
     inspect: ClassVar[bool] = True
+
+    def _submit(self) -> None:
+        """See `Answering._submit`."""
+        if self.request.against is not None:
+            shown = self._ask.request.with_method(self.request.against)
+            self._service.engine.check(shown, len(self._ask.videos))
+        super()._submit()
 
     def _work(self) -> Work:
         """See `Answering._work`."""

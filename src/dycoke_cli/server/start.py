@@ -93,7 +93,7 @@ def start_service(
             request,
             load=reload,
             loaded=loaded,
-            unloaded=unloaded,
+            unloaded=replace(unloaded, traits=loaded.traits),
             keep=limits.held,
             cache=cache,
             counts=metrics,

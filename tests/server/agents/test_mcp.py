@@ -10,15 +10,12 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import jsonschema
 import pytest
-from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.session_cache import SessionCache
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
@@ -34,7 +31,8 @@ from tests import warm
 from tests.documents import example
 from tests.families.test_together import loaded_of
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import Pretended, make_service
+from tests.loop.pretended import DURATION_S
+from tests.server.pretended import Pretended, engine_of, make_service
 from tests.server.test_chat_request import DEFAULTS
 from tests.server.tiny_model import service_of
 
@@ -50,18 +48,15 @@ Called = Callable[..., Coroutine[Any, Any, Any]]
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[VideoTools, Pretended]]:
     """Tools whose model only pretends; videos are read, and probed as they are."""
     pretended, metrics = Pretended(), Metrics()
-    for name, module in pretended.modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    sessions = SessionCache(4, metrics)
-    engine = EngineThread(pretended.load, pretended.load(), sessions, metrics)
-    media = Media((VIDEOS,))
-    service = make_service(engine, sessions, metrics, media=media, read=pretended.read_file)
+    pretended.install(monkeypatch)
+    engine = engine_of(pretended, metrics)
+    service = make_service(engine, metrics, media=Media((VIDEOS,)))
     engine.start()
     unloaded: Any = None
     tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits(frames=16))
     vars(tools)["_service"] = service  # as if it had been loaded
     yield tools, pretended
-    engine.stop()
+    engine.close()
 
 
 def talk(tools: VideoTools, conversation: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
@@ -142,10 +137,10 @@ SCHEMA = {
 
 @NEEDS_LIBRARY
 @pytest.mark.slow
-def test_an_answer_is_an_object_of_the_schema() -> None:
+def test_an_answer_is_an_object_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a random model, which writes no JSON by itself; by jsonschema."""
     unloaded: Any = None
-    service = service_of(loaded_of("llava_onevision"), media=Media((VIDEOS,)))
+    service = service_of(monkeypatch, loaded_of("llava_onevision"), media=Media((VIDEOS,)))
     tools = VideoTools([VIDEOS], DEFAULTS, unloaded, ServiceLimits())
     vars(tools)["_service"] = service
     service.engine.start()
@@ -165,7 +160,7 @@ def test_an_answer_is_an_object_of_the_schema() -> None:
     try:
         talk(tools, conversation)
     finally:
-        service.engine.stop()
+        service.engine.close()
 
 
 @NEEDS_LIBRARY
@@ -202,17 +197,10 @@ def knowing(
     pretended: tuple[VideoTools, Pretended], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[VideoTools, Pretended]:
     """The model says yes where the part of the video that it is shown overlaps with `TRUE`."""
-    read, answered = Pretended.read_file, Pretended.answer
-    parts = dict[int, tuple[float, float]]()
-
-    def read_file(self: Pretended, file: Any, sampling: Any, check: Any, fit: Any) -> Any:
-        clip = read(self, file, sampling, check, fit)
-        parts[id(clip)] = sampling.part_s(4.0) or (0.0, 4.0)
-        kept.append(clip)
-        return clip
+    answered = Pretended.answer
 
     def answer(question: str, method: Any, clips: Any) -> Answer:
-        start_s, end_s = parts[id(clips[0])]
+        start_s, end_s = clips[0].part_s or (0.0, DURATION_S)
         yes = 0.875 if start_s < TRUE[1] and end_s > TRUE[0] and "blue" in question else 0.125
         return replace(
             answered(question, method, clips),
@@ -222,12 +210,8 @@ def knowing(
             scoring=example(Scoring, mass=0.75),
         )
 
-    kept: list[Any] = []
-    tools, model = pretended
-    service = vars(tools)["_service"]
-    vars(tools)["_service"] = replace(service, read=partial(read_file, model))
     monkeypatch.setattr(Pretended, "answer", staticmethod(answer))
-    return tools, model
+    return pretended
 
 
 def test_when_something_is_the_case(knowing: tuple[VideoTools, Pretended]) -> None:

@@ -145,7 +145,7 @@ def test_what_is_not_held(server: Running, client: openai.OpenAI) -> None:
             client.responses.create(model="mini", input="Why?", previous_response_id=previous)
         assert caught.value.param == "previous_response_id"
     held = client.responses.create(model="mini", input=asked("What?"))
-    server.service.sessions.clear()
+    server.service.engine.free()
     with pytest.raises(openai.NotFoundError, match="send it again"):
         client.responses.create(model="mini", input="Why?", previous_response_id=held.id)
 

@@ -18,11 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.guarantee import Tuned
 from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.answer.json_schema import Amount, Count, to_dict
-from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Note, Progress, Seen, Text, Warn
+from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.ask import (
+    Answered,
+    Ask,
+    Done,
+    Event,
+    Failed,
+    Footage,
+    Note,
+    Progress,
+    Seen,
+    Text,
+    Warn,
+)
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError, error_of
@@ -35,7 +46,6 @@ from dycoke_cli.storage.cache_folder import cache_folder
 from dycoke_cli.unicode import display_name, is_valid, to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.file_names import STDIN
-from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
@@ -45,6 +55,8 @@ PREFIX = "/local/"
 ASK_PATH, STOP_PATH = f"{PREFIX}ask", f"{PREFIX}stop"
 MOST_BYTES = 16 * 1024**2
 """The longest line."""
+_SENT_WHOLE = (Progress, Note, Warn, Seen, Text, Answered)
+_FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True)
@@ -258,22 +270,14 @@ def _stamp(source: str | tuple[str, ...]) -> tuple[tuple[int, int, int] | None, 
 
 def event_to_json(number: int, event: Event) -> dict[str, Any]:
     """An event of a question, for the process that asked."""
-    about: dict[str, Any] = {"ask": number, "event": type(event).__name__.lower()}
-    if isinstance(event, (Progress, Note, Warn, Text)):
-        return about | asdict(event)
+    about: dict[str, Any] = {"ask": number, "event": _name(type(event))}
     if isinstance(event, Seen):
-        return about | {
-            "infos": to_dict(event.infos),
-            "times_s": event.times_s,
-            "part_s": event.part_s,
-            "dropped": event.dropped,
-        }
-    if isinstance(event, Answered):
-        answer = to_dict(event.answer)
-        return about | {"answer": answer, "seconds": event.seconds, "together": event.together}
-    assert isinstance(event, Failed), "work is for the process itself"
+        return about | asdict(event)  # with the paths, which no document has
+    if not isinstance(event, Failed):
+        assert not isinstance(event, Done), "work is for the process itself"
+        return about | to_dict(event)
     if isinstance(event.error, CancelledError):
-        return about | {"event": "forgotten"}
+        return about | {"event": _FORGOTTEN}
     reason = explain(event.error)
     return about | {"code": reason.code, "message": str(reason)}
 
@@ -282,33 +286,24 @@ def event_of_json(document: dict[str, Any]) -> Event:
     """An event that a server sent.
 
     Raises:
-        ValueError: it isn't one that this version sends; another program may listen there.
+        MismatchError: it isn't one that this version sends; another program may listen there.
     """
     given = {key: value for key, value in document.items() if key not in ("ask", "event")}
-    kinds = {kind.__name__.lower(): kind for kind in (Progress, Note, Warn, Text)}
     name = document.get("event")
-    if name in kinds:
-        event: Event = from_dict(kinds[name], given)
-        return event
-    try:
-        if name == "seen":
-            return Seen(
-                from_dict(tuple[VideoInfo, ...], given["infos"]),
-                from_dict(tuple[tuple[float, ...], ...], given["times_s"]),
-                from_dict(tuple[float, float] | None, given["part_s"]),
-                from_dict(int | None, given["dropped"]),
-            )
-        if name == "answered":
-            answer: Answer = from_dict(Answer, given["answer"])
-            seconds = from_dict(Amount, given["seconds"])
-            return Answered(answer, seconds, from_dict(Count, given["together"]))
-        if name == "forgotten":
-            return Failed(CancelledError(FORGOTTEN))
-        if name == "failed":
-            return Failed(error_of(from_dict(str, given["code"]), from_dict(str, given["message"])))
-    except KeyError as error:
-        raise MismatchError("a key is missing") from error
-    raise MismatchError("no event")
+    if name == _FORGOTTEN:
+        return Failed(CancelledError(FORGOTTEN))
+    if name == _name(Failed):
+        reason = from_dict(dict[str, str], given)
+        return Failed(error_of(reason.get("code", ""), reason.get("message", "")))
+    kind = next((one for one in _SENT_WHOLE if name == _name(one)), None)
+    if kind is None:
+        raise MismatchError("no event")
+    event: Event = from_dict(kind, given)
+    return event
+
+
+def _name(kind: type) -> str:
+    return kind.__name__.lower()
 
 
 def line_of(document: dict[str, Any]) -> bytes:

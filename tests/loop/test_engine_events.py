@@ -1,0 +1,188 @@
+"""What whoever asks the engine receives, whatever happens to the others of the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.ask import Answered, Done, Failed, Progress, Seen, Text
+from dycoke_cli.errors import OutOfMemoryError, VideoError
+from dycoke_cli.loop.pending import CancelledError, Client, Pending
+from tests.loop.pretended import Asking
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
+    return Asking(tmp_path, monkeypatch)
+
+
+def received(
+    asking: Asking,
+    *questions: str,
+    silent: tuple[str, ...] = (),
+    leaving: dict[str, int] | None = None,
+    held: int = 0,
+) -> dict[str, list[Any]]:
+    """What the client of each question gets: words, then "the answer" or an error.
+
+    Args:
+        questions: that wait together.
+        silent: questions whose text isn't streamed.
+        leaving: questions whose clients leave, and the words that they have got then.
+        held: videos that are in memory before.
+    """
+    got: dict[str, list[Any]] = {question: [] for question in questions}
+
+    def take(pending: Pending, event: Any) -> None:
+        question = pending.ask.question
+        if isinstance(event, Text):
+            got[question].append(event.text)
+        elif isinstance(event, Answered):
+            got[question].append("the answer")
+        elif isinstance(event, Failed):
+            got[question].append(event.error)
+        if len(got[question]) == (leaving or {}).get(question):
+            pending.cancel()
+
+    with asking.engine() as engine:
+        for _ in range(held):
+            asking.finish(engine, engine.submit(asking.ask("before")))
+        asking.pretended.batches.clear()
+        pendings = [
+            pending
+            for question in questions
+            for pending in engine.submit(
+                asking.ask(question), on_event=take, streams=question not in silent
+            )
+        ]
+        asking.finish(engine, pendings)
+    return got
+
+
+def test_streams_and_others_are_one_batch_and_each_gets_its_own(asking: Asking) -> None:
+    got = received(asking, "one two three", "four five", "six", silent=("four five",))
+    assert asking.pretended.batches == [["one two three", "four five", "six"]]
+    assert got == {
+        "one two three": ["one ", "two ", "three ", "the answer"],
+        "four five": ["the answer"],
+        "six": ["six ", "the answer"],
+    }
+
+
+def test_a_client_that_leaves_changes_nothing_for_the_others(asking: Asking) -> None:
+    got = received(asking, "a b c d e", "f g h", "i j", leaving={"a b c d e": 2, "i j": 1})
+    assert len(asking.pretended.batches) == 1
+    assert got == {
+        "a b c d e": ["a ", "b "],
+        "f g h": ["f ", "g ", "h ", "the answer"],
+        "i j": ["i "],
+    }
+
+
+def test_a_batch_whose_clients_have_all_left_ends(asking: Asking) -> None:
+    got = received(asking, "a b c d e f", "g h i j k", leaving={"a b c d e f": 2, "g h i j k": 3})
+    assert len(asking.pretended.batches) == 1
+    assert got == {"a b c d e f": ["a ", "b "], "g h i j k": ["g ", "h ", "i "]}
+
+
+def test_an_answer_whose_text_was_sent_is_not_begun_anew(asking: Asking) -> None:
+    """Its client would get the text twice."""
+    got = received(asking, "a b c d", "e", "g h i", "f stumbles", silent=("g h i",))
+    error = got["a b c d"].pop()
+    assert isinstance(error, OutOfMemoryError)
+    assert got["f stumbles"].pop() is error
+    assert got == {
+        "a b c d": ["a ", "b "],
+        "e": ["e ", "the answer"],
+        "g h i": ["the answer"],
+        "f stumbles": ["f "],
+    }
+    # The one without text is answered alone; one that has ended isn't answered again.
+    assert asking.pretended.batches == [["a b c d", "e", "g h i", "f stumbles"], ["g h i"]]
+
+
+def test_one_that_fails_costs_no_other_its_answer(asking: Asking) -> None:
+    got = received(asking, "stumbles", "a b c d", "e f", "g")
+    assert isinstance(got.pop("stumbles")[0], OutOfMemoryError)
+    assert got == {
+        "a b c d": ["a ", "b ", "c ", "d ", "the answer"],
+        "e f": ["e ", "f ", "the answer"],
+        "g": ["g ", "the answer"],
+    }
+
+
+def test_a_batch_that_is_too_large_is_halved_and_later_ones_are_smaller(asking: Asking) -> None:
+    asking.pretended.most = 3
+    questions = [f"q{n}" for n in range(16)]
+    got = received(asking, *questions)
+    assert {tuple(events) for events in got.values()} == {
+        (f"q{n} ", "the answer") for n in range(16)
+    }
+    sizes = [len(batch) for batch in asking.pretended.batches]
+    assert sizes[0] == 8
+    assert max(sizes[sizes.index(2) :]) <= 4
+
+
+def test_memory_of_videos_that_nobody_asks_about_is_used_first(asking: Asking) -> None:
+    asking.pretended.fail_at = 1
+    assert received(asking, "a b", held=1)["a b"] == ["a ", "b ", "the answer"]
+    assert asking.pretended.batches == [["a b"], ["a b"]]
+
+
+def test_text_that_was_sent_is_not_sent_again_once_memory_was_freed(asking: Asking) -> None:
+    first, *others = received(asking, "f stumbles", held=1)["f stumbles"]
+    assert (first, [type(one) for one in others]) == ("f ", [OutOfMemoryError])
+
+
+def test_the_events_of_a_question(asking: Asking) -> None:
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("one two"))
+        events = [*pending.events()]
+    seen = next(event for event in events if isinstance(event, Seen))
+    assert (len(seen.times_s[0]), seen.infos[0].fps) == (2, 25.0)
+    assert [type(event) for event in events[events.index(seen) + 1 :]] == [
+        Progress, Text, Progress, Text, Answered
+    ]  # fmt: skip
+    assert isinstance(events[-1], Answered)
+    assert events[-1].answer.answer == "one two "
+
+
+def test_a_video_that_cannot_be_read_fails_its_questions_alone(asking: Asking) -> None:
+    with asking.engine() as engine:
+        bad = engine.submit(asking.ask("one", name="bad.mp4"), asking.ask("two", name="bad.mp4"))
+        [good] = engine.submit(asking.ask("three"))
+        for pending in bad:
+            with pytest.raises(VideoError, match="can't be read"):
+                [*pending.events()]
+        assert isinstance([*good.events()][-1], Answered)
+
+
+def test_work_on_a_video_ends_with_what_it_makes(asking: Asking) -> None:
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("?"), work=lambda session, send: len(session.clips))
+        assert [*pending.events()][-1] == Done(1)
+
+
+def test_who_leaves_gets_no_answer_to_what_waits(asking: Asking) -> None:
+    client = Client()
+    with asking.engine() as engine:
+        pendings = engine.submit(asking.ask("one"), asking.ask("two"), client=client)
+        engine.leave(client)
+        for pending in pendings:
+            with pytest.raises(CancelledError):
+                [*pending.events()]
+    assert not asking.pretended.batches
+
+
+def test_a_question_that_is_cancelled_while_its_video_is_read_ends_the_reading(
+    asking: Asking,
+) -> None:
+    asking.pretended.shutter.clear()
+    with asking.engine() as engine:
+        [pending] = engine.submit(asking.ask("one"))
+        pending.cancel()
+        assert pending.video is not None
+        pending.video.reading.wait_end()  # without the shutter
+    assert not asking.pretended.read

@@ -1,0 +1,140 @@
+"""Videos and the model that the engine has in memory: what is kept, freed, and loaded again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.errors import OutOfMemoryError
+from dycoke_cli.loop.engine import Engine
+from tests.loop.pretended import PATIENCE_S, Asking
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
+    return Asking(tmp_path, monkeypatch)
+
+
+def answered(asking: Asking, engine: Engine, *names: str) -> None:
+    """Ask about each video, one after the other."""
+    for name in names:
+        [pending] = engine.submit(asking.ask("What?", name=name))
+        pending.wait()
+
+
+def test_a_video_is_read_once_for_questions_behind_each_other(asking: Asking) -> None:
+    with asking.engine() as engine:
+        answered(asking, engine, "a", "a")
+        assert engine.holds(asking.ask("Why?", name="a"))
+        assert not engine.holds(asking.ask("Why?", name="a"), decoded=True)
+        assert not engine.holds(asking.ask("Why?", name="a", frames=5))
+    assert len(asking.pretended.read) == 1
+
+
+def test_videos_that_were_asked_about_least_recently_go(asking: Asking) -> None:
+    with asking.engine(keep=2) as engine:
+        answered(asking, engine, "a", "b", "a", "c")
+        held = [name for name in "abc" if engine.holds(asking.ask("Why?", name=name))]
+        assert held == ["a", "c"]
+        assert engine.free()
+        assert not engine.free()
+        assert not any(engine.holds(asking.ask("Why?", name=name)) for name in "abc")
+
+
+def test_nothing_is_kept_where_nothing_is_to_be(asking: Asking) -> None:
+    with asking.engine(keep=0) as engine:
+        answered(asking, engine, "a", "a")
+        assert not engine.holds(asking.ask("Why?", name="a"))
+    assert len(asking.pretended.read) == 2
+
+
+def test_a_video_stays_while_a_question_about_it_waits(asking: Asking) -> None:
+    with asking.engine(keep=0) as engine:
+        asks = [asking.ask(f"{n}", name="a", method=m) for n, m in enumerate(("evs", "dycoke"))]
+        pendings = engine.submit(*asks)
+        for pending in pendings:
+            pending.wait()
+    assert len(asking.pretended.read) == 1
+
+
+def test_an_idle_model_is_unloaded_and_loaded_again(asking: Asking) -> None:
+    with asking.engine() as engine:
+        engine.start()
+        answered(asking, engine, "a")
+        loaded = engine.loaded
+        engine.unload()
+        until = time.monotonic() + PATIENCE_S
+        while engine.loaded is not None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert not engine.holds(asking.ask("Why?", name="a"))
+        answered(asking, engine, "a")
+        assert engine.loaded is not loaded
+    assert asking.pretended.loads == 2
+    assert len(asking.pretended.read) == 2
+
+
+def test_a_question_that_comes_just_then_keeps_the_model(asking: Asking) -> None:
+    with asking.engine() as engine:
+        loaded = engine.call(lambda loaded: loaded)
+        engine.unload()
+        answered(asking, engine, "a")
+        assert engine.loaded is loaded
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_questions_and_is_tried_again(
+    asking: Asking,
+) -> None:
+    fails = [True]
+
+    def load(fit: Any) -> Any:
+        if fails:
+            fails.pop()
+            raise OutOfMemoryError("there is no room")
+        return asking.pretended.load()
+
+    with asking.engine(load=load, loaded=None) as engine:
+        engine.start()
+        [pending] = engine.submit(asking.ask("What?"))
+        with pytest.raises(OutOfMemoryError, match="no room"):
+            [*pending.events()]
+        answered(asking, engine, "a")
+        assert engine.loaded is not None
+
+
+def test_it_is_idle_once_nobody_asks(asking: Asking) -> None:
+    with asking.engine() as engine:
+        engine.start()
+        asking.pretended.gate.clear()
+        [pending] = engine.submit(asking.ask("What?"))
+        assert engine.idle_s == 0
+        asking.pretended.gate.set()
+        pending.wait()
+        with engine.occupied():
+            assert engine.idle_s == 0
+        until = time.monotonic() + PATIENCE_S
+        while engine.idle_s == 0:
+            assert time.monotonic() < until
+
+
+def test_a_fault_of_the_engine_fails_who_waits_and_not_who_comes_later(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would wait for ever."""
+    with asking.engine() as engine:
+        take, faults = engine._take, [KeyError("a fault")]
+
+        def failing() -> Any:
+            if faults:
+                raise faults.pop()
+            return take()
+
+        monkeypatch.setattr(engine, "_take", failing)
+        engine.start()
+        [pending] = engine.submit(asking.ask("What?"))
+        with pytest.raises(KeyError):
+            [*pending.events()]
+        answered(asking, engine, "a")
