@@ -30,6 +30,7 @@ from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
 from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.connections import ConnectionLimits
 from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.incoming import BodyLimits
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 BODY_LIMIT = 200_000
 VIDEO = "data:video/mp4;base64,AAAA"
+
+
+def ample() -> Allowance:
+    """More than any test takes."""
+    return Allowance(PATIENCE_S, 2**40)
 
 
 @dataclass
@@ -92,7 +98,9 @@ class Pretended:
         traits = ModelTraits("llava_onevision", FAMILIES["llava_onevision"], {}, 12, "mini")
         return SimpleNamespace(name="mini", traits=traits, fit=lambda *size: None)
 
-    def read_file(self, file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
+    def read_file(
+        self, file: MediaFile, sampling: Sampling, check: Any, fit: Any, allowance: Allowance
+    ) -> Clip:
         check("a plan")
         self.read.append(sampling.frames)
         paths = (file.path,) if isinstance(file.path, str) else file.path

@@ -18,6 +18,7 @@ from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.session_cache import SessionCache
 from dycoke_cli.video import Clip, Sampling
+from tests.server.pretended import ample
 from tests.server.test_chat_request import DEFAULTS
 from tests.server.test_engine_thread import MINI
 
@@ -41,7 +42,7 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
 
 
-def read(file: MediaFile, sampling: Sampling, check: Any, fit: Any) -> Clip:
+def read(file: MediaFile, sampling: Sampling, check: Any, fit: Any, allowance: Any) -> Clip:
     return video.read(file.path, sampling)
 
 
@@ -53,7 +54,7 @@ def clip_of(request: ChatRequest) -> Clip:
     """The frames that the model is given."""
     sessions = SessionCache(1, Metrics())
     given = (request, MINI, Media(), sessions, read, fits)
-    [clip] = prepare(*given, lambda event: None).clips
+    [clip] = prepare(*given, lambda event: None, ample()).clips
     return clip
 
 
@@ -131,6 +132,7 @@ def test_equal_jpegs_at_other_times_are_another_video() -> None:
         prepare(
             requested(jpegs(2), fps=fps, frames_indices=indices),
             MINI, Media(), SessionCache(1, Metrics()), read, fits, lambda event: None,
+            ample(),
         ).key
         for fps, indices in ((1, [0, 1]), (1, [0, 2]), (2, [0, 2]), (2000, [0, 2]), (3000, [0, 2]))
     }  # fmt: skip

@@ -31,6 +31,7 @@ from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_pipe_worker import ended
+from tests.server.pretended import ample
 from tests.video import taken_over
 from tests.video.clips import REAL_VIDEOS, write_pictures
 
@@ -141,9 +142,9 @@ def of_a_batch(paths: Sequence[str]) -> list[np.ndarray]:
 
 def of_a_server(paths: Sequence[str]) -> list[np.ndarray]:
     read = make_reader(Limits())
-    return [
-        read(MediaFile(path, path, path), TWO, lambda plan: None, None).frames for path in paths
-    ]
+    with ample() as allowance:
+        given = (TWO, lambda plan: None, None, allowance)
+        return [read(MediaFile(path, path, path), *given).frames for path in paths]
 
 
 @pytest.mark.parametrize("reading", [one_decoder, of_a_batch, of_a_server])

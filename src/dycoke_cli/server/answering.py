@@ -29,6 +29,7 @@ from dycoke_cli.server.service import Service
 from dycoke_cli.server.task import Event, Task
 
 _POLL_S = 1.0
+_LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
 class Answering:
@@ -47,6 +48,8 @@ class Answering:
         self._owner = http.state.owner
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._allowance = service.allowance(request)
+        self._reason: Exception | None = None  # why it was ended
         self._task: Task | None = None
         self._answers: list[Answer] = []
         self._ended = False
@@ -62,7 +65,15 @@ class Answering:
         raise NotImplementedError
 
     async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
-        """Read the videos, and let the engine have the task; `videos` are those of the body."""
+        """Read the videos, and let the engine have the task.
+
+        Args:
+            readers: threads that read videos.
+            videos: those of the body.
+
+        Raises:
+            Exception: see `prepare`; or the client has left, or the server ends.
+        """
         service = self._service
         if service.context is not None:
             check_text(self.request, service.context)
@@ -70,11 +81,19 @@ class Answering:
         media = replace(service.media, received=videos)
         given = (self.request, model, media, service.sessions, service.read, service.fits, send)
         kind = {"owner": self._owner, "inspect": self.inspect}
-        reading = partial(prepare, *given, service.engine.fit, **kind)
-        self._task = task = await run_sync(reading, limiter=readers)
-        if await self._http.is_disconnected():
-            raise gone()
+        read = partial(prepare, *given, self._allowance, service.engine.fit, **kind)
+        self._task = task = await self._watched(
+            asyncio.create_task(run_sync(read, limiter=readers))
+        )
         service.engine.submit(task)
+
+    def end(self, reason: Exception) -> None:
+        """End it, at whatever it is; the client gets the reason."""
+        self._reason = reason
+        self._allowance.end(reason)
+        if self._task is not None:
+            self._task.cancelled.set()
+        self._events.put_nowait(reason)
 
     async def whole(self) -> dict[str, Any]:
         """The object of the answers; the client may leave meanwhile."""
@@ -90,6 +109,29 @@ class Answering:
         """The chunks of the reply; one that fails ends with the error."""
         raise NotImplementedError
         yield b""
+
+    async def _watched(self, reading: asyncio.Task[Task]) -> Task:
+        """What a thread reads; it is ended if the client leaves.
+
+        Raises:
+            Exception: why nothing was read.
+        """
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=_LOOK_S)
+                if self._reason is None and await self._http.is_disconnected():
+                    self.end(gone())
+                if self._reason is not None and not self._allowance.begun:
+                    reading.cancel()  # it waits for a thread
+                    raise self._reason
+        except asyncio.CancelledError:
+            self._allowance.end(gone())
+            raise
+        error = reading.exception()  # retrieved whatever is raised: else asyncio logs it
+        error = self._reason or error
+        if error is not None:
+            raise error
+        return reading.result()
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""

@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 _MOST_TOGETHER = 8
 _POLL_S = 1.0
+_ENDING_S = 1.0
 
 
 def _generations(request: ChatRequest) -> list[GenerationOptions]:
@@ -144,7 +145,7 @@ class EngineThread:
             self._changed.notify()
         for task in self._current:  # ends their generation at the next token
             task.cancelled.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=_ENDING_S)
 
     @property
     def idle_s(self) -> float:

@@ -12,6 +12,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.models.prompts.tool_turns import tools_text
 from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
 from dycoke_cli.server.messages import VideoPart
@@ -30,7 +31,7 @@ _BYTES_PER_TOKEN = 8
 
 CheckPlan = Callable[["Plan"], None]
 """Raises UsageError where the planned frames can't fit the model's context."""
-ReadClip = Callable[[MediaFile, Sampling, CheckPlan, Future[Fit] | None], "Clip"]
+ReadClip = Callable[[MediaFile, Sampling, CheckPlan, Future[Fit] | None, Allowance], "Clip"]
 """Reads the frames of a file, once their plan is checked, at the size that a model reads."""
 FitsContext = Callable[["Plan", BoundMethod, int], None]
 """The check of a plan, with a method and the number of new tokens."""
@@ -77,6 +78,7 @@ def prepare(
     read: ReadClip,
     fits: FitsContext,
     send: Callable[[Event], None],
+    allowance: Allowance,
     fit: Future[Fit] | None = None,
     *,
     owner: Hashable = None,
@@ -92,14 +94,17 @@ def prepare(
         read: reads the frames of a file.
         fits: called before frames are decoded.
         send: of the task.
+        allowance: what reading them may take.
         fit: resize of the model, if that is loaded.
         owner: of the request, who alone finds again what is cached for it.
         inspect: whether the frames are shown to a person as well, so that they are kept as decoded.
 
     Raises:
-        Refused: a video may not be opened, or its handle is none that is known.
+        Refused: a video may not be opened, its handle is none that is known, or there are too many
+            pixels.
         UsageError: the model doesn't support a method.
-        VideoError: it can't be read.
+        VideoError: it can't be read, or not in time.
+        Exception: the allowance was ended.
     """
     if inspect:
         fit = None
@@ -111,8 +116,8 @@ def prepare(
         for method in methods if request.max_tokens is None else ():
             fits(plan, method, request.generation.max_new_tokens)
 
-    with ExitStack() as stack:
-        files = [_opened(part, media, stack) for part in request.videos]
+    with allowance, ExitStack() as stack:
+        files = [_opened(part, media, allowance, stack) for part in request.videos]
         pairs = [*zip(request.videos, files, strict=True)]
         digests = tuple(_digest(part, file, sessions, owner) for part, file in pairs)
         key: Hashable = (owner, digests, request.sampling, request.times, inspect)
@@ -122,7 +127,9 @@ def prepare(
         clips: tuple[Clip, ...] = ()
         began = time.perf_counter()
         if session is None:
-            clips = tuple(_clip(part, file, request, read, check, fit) for part, file in pairs)
+            clips = tuple(
+                _clip(part, file, request, read, check, fit, allowance) for part, file in pairs
+            )
         seconds_read = time.perf_counter() - began
         if request.max_tokens is not None and digests:
             frames = len((clips if session is None else session.clips)[0].timestamps_s)
@@ -134,11 +141,13 @@ def prepare(
     return Task(request, methods, key, clips, session, send, seconds_read, inspect)
 
 
-def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None:
+def _opened(
+    part: VideoPart, media: Media, allowance: Allowance, stack: ExitStack
+) -> MediaFile | None:
     """The file of a video, as long as the stack is open; None where a handle names it."""
     if part.pictures:
-        return stack.enter_context(opened_pictures(part.pictures, media))
-    return None if part.url is None else stack.enter_context(opened(part.url, media))
+        return stack.enter_context(opened_pictures(part.pictures, media, allowance))
+    return None if part.url is None else stack.enter_context(opened(part.url, media, allowance))
 
 
 def _digest(
@@ -169,16 +178,18 @@ def _clip(
     read: ReadClip,
     check: CheckPlan,
     fit: Future[Fit] | None,
+    allowance: Allowance,
 ) -> Clip:
     if file is None:
         raise _unknown(part)
     sampling = request.sampling
     if file.frames is None:
-        return read(file, sampling, check, fit)
+        return read(file, sampling, check, fit, allowance)
     # All of them, or evenly as many as may be.
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
-    chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
-    clip = read(file, chosen, check, fit)
+    fps = FRAMES_PER_SECOND
+    chosen = Sampling(frames=count, picture_fps=fps, input_fps=fps)
+    clip = read(file, chosen, check, fit, allowance)
     numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]
     return request.times.applied(clip, numbers, file.frames)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.unloaded_model import UnloadedModel, bind_loaded, check_plan
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.media import Media, MediaFile
 from dycoke_cli.server.prepare import CheckPlan, ReadClip
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.limits import Limits, check_size
 
 if TYPE_CHECKING:
     from dycoke_cli.server.service import Service
-    from dycoke_cli.video import Clip, Sampling
+    from dycoke_cli.video import Clip, Plan, Sampling
     from dycoke_cli.video.kept_frames import Fit
 
 _MIB = 1024**2
@@ -114,9 +115,33 @@ def make_reader(limits: Limits) -> ReadClip:
     prepare_decoders()
 
     def read(
-        file: MediaFile, sampling: Sampling, check: CheckPlan, fit: Future[Fit] | None
+        file: MediaFile,
+        sampling: Sampling,
+        check: CheckPlan,
+        fit: Future[Fit] | None,
+        allowance: Allowance,
     ) -> Clip:
-        with Decoder(limits) as decoder:
-            return decoder.read(file.path, sampling, shown_as=file.shown, check=check, fit=fit)
+        within = replace(limits, time_limit=allowance.left_s)
+        most = None
+        if file.frames is not None:
+            is_list = isinstance(file.path, str)  # of JPEGs, all of which are decoded
+            most = allowance.most_pixels(file.frames if is_list else sampling.frames)
+
+        def check_all(plan: Plan) -> None:
+            check(plan)
+            if file.frames is None:  # how many are decoded, only the plan tells
+                size = plan.info.width, plan.info.height
+                check_size(file.shown, *size, allowance.most_pixels(len(plan.times_s)))
+
+        with Decoder(within) as decoder, allowance.stopping(decoder.stop):
+            return decoder.read(
+                file.path,
+                sampling,
+                shown_as=file.shown,
+                check=check_all,
+                fit=fit,
+                most_pixels=most,
+                on_progress=lambda done, total: allowance.check(),
+            )
 
     return read

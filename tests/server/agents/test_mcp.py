@@ -205,8 +205,8 @@ def knowing(
     read, answered = Pretended.read_file, Pretended.answer
     parts = dict[int, tuple[float, float]]()
 
-    def read_file(self: Pretended, file: Any, sampling: Any, check: Any, fit: Any) -> Any:
-        clip = read(self, file, sampling, check, fit)
+    def read_file(self: Pretended, file: Any, sampling: Any, *more: Any) -> Any:
+        clip = read(self, file, sampling, *more)
         parts[id(clip)] = sampling.part_s(4.0) or (0.0, 4.0)
         kept.append(clip)
         return clip

@@ -302,6 +302,7 @@ def _answered(
         service.read,
         service.fits,
         events.put,
+        service.allowance(request),
         service.engine.fit,
     )
     task.cancelled = cancelled

@@ -56,9 +56,10 @@ class LocalListener:
             self._ready.start()
 
     def decoders(self, conversation: Conversation) -> list[Decoder]:
-        """The ready decoder, for a single video within the usual limits; else an empty list."""
-        if len(conversation.sources) > 1 or conversation.request.limits != self._limits:
-            return []
+        """A decoder for each video; the ready one for a single video within the usual limits."""
+        limits = conversation.request.limits
+        if len(conversation.sources) > 1 or limits != self._limits:
+            return [Decoder(limits) for _ in conversation.sources]
         ready, self._ready = self._ready, Decoder(self._limits)
         return [ready]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request, Response
 
-from dycoke_cli import request as requests
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.runs.converse import converse
@@ -24,12 +23,12 @@ from dycoke_cli.server.bodies import (
     read_body,
     read_lines,
 )
-from dycoke_cli.server.engine_thread import EngineThread
 from dycoke_cli.server.local.event_stream import EventStream
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.matching import conversation_of, matched
 from dycoke_cli.server.local.wire import ASK_PATH, BATCH_PATH, MOST_BYTES, STOP_PATH, Batch
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.service import Service
 
 if TYPE_CHECKING:
     from dycoke_cli.models.load import LoadedModel
@@ -38,21 +37,17 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 def add_local_routes(
-    app: FastAPI,
-    engine: EngineThread,
-    defaults: requests.Request,
-    listener: LocalListener,
-    stop: Callable[[], None],
+    app: FastAPI, service: Service, listener: LocalListener, stop: Callable[[], None]
 ) -> None:
     """Add the routes to the application.
 
     Args:
         app: the application.
-        engine: answers.
-        defaults: of the server: its model, and how that was loaded.
+        service: has the engine, the model and how that was loaded.
         listener: has a decoder process ready.
         stop: ends the server.
     """
+    engine, defaults, underway = service.engine, service.defaults, service.underway
 
     @app.post(ASK_PATH)
     async def ask(http: Request) -> Response:
@@ -64,6 +59,8 @@ def add_local_routes(
         def answer(stream: EventStream) -> None:
             def answer_all(loaded: LoadedModel) -> None:
                 ready = listener.decoders(conversation)
+                for decoder in ready:
+                    stream.when_closed(decoder.stop)
                 converse(conversation, _EventSender(stream), loaded, ready)
 
             try:
@@ -73,7 +70,7 @@ def add_local_routes(
                 # After "done": starting a process would make the command wait for its end.
                 listener.make_ready()
 
-        return EventStream(http, answer)
+        return EventStream(http, answer, underway)
 
     @app.post(BATCH_PATH)
     async def batch(http: Request) -> Response:
@@ -87,7 +84,9 @@ def add_local_routes(
         except TimeoutError as error:
             raise Refused(408, "the first line didn't come", "timeout") from error
         run = BatchRun(*matched(Batch, sent, defaults), engine)
-        return EventStream(http, run.answer, lambda stream: run.take_videos(lines, stream))
+        return EventStream(
+            http, run.answer, underway, lambda stream: run.take_videos(lines, stream)
+        )
 
     @app.post(STOP_PATH)
     async def end() -> dict[str, bool]:
