@@ -38,6 +38,9 @@ class Footage:
         sampling: frames that are read; None is that of the request.
         shown_as: name for errors and warnings; None is the source, escaped.
         edit: changes the clip once it is read.
+        pixels: of all frames that are decoded, at their stored sizes, at most; None for no limit
+            beside those of the request.
+        count: pictures that are decoded, where it has pictures and that is known.
         identity: what it is known by in memory: footage of equal identity is read once; None is
             everything else here.
     """
@@ -51,6 +54,8 @@ class Footage:
     shown_as: str | None = None
     edit: Callable[[Clip], Clip] | None = None
     identity: Hashable = None
+    pixels: int | None = None
+    count: int | None = None
 
     @property
     def path(self) -> str:

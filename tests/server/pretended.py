@@ -21,6 +21,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.access import read_keys
 from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.connections import ConnectionLimits
 from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 200_000
 VIDEO = "data:video/mp4;base64,AAAA"
+
+
+def ample() -> Allowance:
+    """As much as any test takes."""
+    return Allowance(PATIENCE_S, 2**40)
 
 
 @dataclass

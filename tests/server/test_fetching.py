@@ -14,6 +14,7 @@ import pytest
 from dycoke_cli.server import fetching
 from dycoke_cli.server.fetching import fetch, is_public
 from dycoke_cli.server.refused import Refused
+from tests.server.pretended import ample
 
 MOST, PATIENCE_S = 1000, 5.0
 
@@ -50,7 +51,7 @@ def test_public_addresses(address: str) -> None:
 )  # fmt: skip
 def test_private_addresses_however_they_are_written(url: str) -> None:
     with pytest.raises(Refused, match=r"private|can't be fetched"):
-        fetch(url, MOST, PATIENCE_S)
+        fetch(url, MOST, PATIENCE_S, ample())
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_private_addresses_however_they_are_written(url: str) -> None:
 )
 def test_no_addresses(url: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        fetch(url, MOST, PATIENCE_S)
+        fetch(url, MOST, PATIENCE_S, ample())
 
 
 class Site:
@@ -119,14 +120,14 @@ def head(status: str, *headers: str) -> bytes:
 
 def test_a_video(site: Site) -> None:
     site.pieces = [head("200 OK", "Content-Length: 5"), b"video"]
-    assert fetch("http://public.test/a?b=c", MOST, PATIENCE_S) == b"video"
+    assert fetch("http://public.test/a?b=c", MOST, PATIENCE_S, ample()) == b"video"
     assert site.asked[0].startswith(b"GET /a?b=c HTTP/1.1\r\nHost: public.test\r\n")
 
 
 def test_too_much(site: Site) -> None:
     site.pieces = [head("200 OK"), b"x" * (MOST + 1)]
     with pytest.raises(Refused, match="larger than") as caught:
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
     assert caught.value.status == 413
 
 
@@ -137,30 +138,30 @@ def test_a_site_that_sends_a_byte_now_and_then(site: Site, pieces: list[bytes]) 
         site.pieces = [head("200 OK", "Content-Length: 100"), *pieces[1:]]
     began = time.monotonic()
     with pytest.raises(Refused):
-        fetch("http://public.test/", MOST, 0.5)
+        fetch("http://public.test/", MOST, 0.5, ample())
     assert time.monotonic() - began < 3
 
 
 def test_only_a_part(site: Site) -> None:
     site.pieces = [head("200 OK", "Content-Length: 5"), b"vid"]
     with pytest.raises(Refused):
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
 
 
 def test_redirects_are_checked(site: Site) -> None:
     site.pieces = [head("302 Found", "Location: http://private.test/", "Content-Length: 0")]
     with pytest.raises(Refused, match="private"):
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
     site.pieces = [head("302 Found", "Location: file:///etc/passwd", "Content-Length: 0")]
     with pytest.raises(Refused, match="must be http"):
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
     site.pieces = [head("302 Found", "Location: /again", "Content-Length: 0")]
     with pytest.raises(Refused, match="redirects more than 3 times"):
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())
     assert len(site.asked) == 6
 
 
 def test_a_site_that_has_none(site: Site) -> None:
     site.pieces = [head("404 Not Found", "Content-Length: 0")]
     with pytest.raises(Refused, match="answers 404"):
-        fetch("http://public.test/", MOST, PATIENCE_S)
+        fetch("http://public.test/", MOST, PATIENCE_S, ample())

@@ -13,6 +13,7 @@ import pytest
 from dycoke_cli.server.incoming import BodyLimits, BodyScanner
 from dycoke_cli.server.media import Media, opened
 from dycoke_cli.server.refused import Refused
+from tests.server.pretended import ample
 
 LIMITS = BodyLimits(10**6, most_json_bytes=10_000, most_values=50)
 VIDEO = bytes(range(256)) * 64
@@ -33,7 +34,10 @@ def scanned(body: bytes, stack: ExitStack, step: int = 1000) -> tuple[Any, BodyS
 
 
 def content_of(url: str, scanner: BodyScanner) -> bytes:
-    with opened(url, Media(received=scanner.media)) as file, open(file.path, "rb") as content:
+    with (
+        opened(url, Media(received=scanner.media), ample()) as file,
+        open(file.path, "rb") as content,
+    ):
         return content.read()
 
 
@@ -70,7 +74,7 @@ def test_jpegs_go_to_a_file(stack: ExitStack) -> None:
     pictures = [b"\xff\xd8\xff" + VIDEO[: 1000 + number] for number in range(6)]
     url = "data:video/jpeg;base64," + ",".join(b64encode(one).decode() for one in pictures)
     found, scanner = scanned(json.dumps({"url": url}).encode(), stack)
-    with opened(found["url"], Media(received=scanner.media)) as file:
+    with opened(found["url"], Media(received=scanner.media), ample()) as file:
         assert file.frames == 6
     assert content_of(found["url"], scanner) == b"".join(pictures)
 
@@ -102,7 +106,7 @@ def test_what_is_no_video(stack: ExitStack, data: str, sentence: str) -> None:
     (name,) = scanner.media
     with (
         pytest.raises(Refused, match=sentence),
-        opened(f"data:video/jpeg;base64,{name}", Media(received=scanner.media)),
+        opened(f"data:video/jpeg;base64,{name}", Media(received=scanner.media), ample()),
     ):
         pass
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.media import Media, opened, opened_pictures
 from dycoke_cli.server.refused import Refused
+from tests.server.pretended import ample
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 
 
 def refusal(url: str, media: Media) -> Refused:
-    with pytest.raises(Refused) as caught, opened(url, media):
+    with pytest.raises(Refused) as caught, opened(url, media, ample()):
         pass
     return caught.value
 
@@ -25,7 +27,10 @@ def data(content: bytes, kind: str = "video/mp4") -> str:
 
 
 def test_a_video_in_the_request_is_gone_afterwards() -> None:
-    with opened(data(b"one"), Media()) as one, opened(data(b"two"), Media()) as two:
+    with (
+        opened(data(b"one"), Media(), ample()) as one,
+        opened(data(b"two"), Media(), ample()) as two,
+    ):
         assert Path(one.path).read_bytes() == b"one"
         assert (
             os.stat(one.path).st_mode & 0o077 == 0
@@ -38,7 +43,7 @@ def test_a_video_in_the_request_is_gone_afterwards() -> None:
 
 def test_frames_in_the_request() -> None:
     pictures = ",".join(b64encode(JPEG + bytes([n])).decode() for n in range(3))
-    with opened(f"data:video/jpeg;base64,{pictures}", Media()) as file:
+    with opened(f"data:video/jpeg;base64,{pictures}", Media(), ample()) as file:
         assert file.frames == 3
         assert Path(file.path).read_bytes() == b"".join(JPEG + bytes([n]) for n in range(3))
 
@@ -74,7 +79,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
     os.mkfifo(root / "pipe")
     media = Media((root,))
     for url in (video.as_uri(), f"file://localhost{video.as_uri()[7:]}", f"file://{root}/in"):
-        with opened(url, media) as file:
+        with opened(url, media, ample()) as file:
             assert Path(file.path).read_bytes() == b"video"
             assert "root" not in file.shown
     missing = str(refusal(f"file://{root}/nosuch.mp4", media))
@@ -105,7 +110,7 @@ def test_a_file_that_changed_is_another_video(tmp_path: Path) -> None:
     digests = set()
     for content in (b"one", b"other"):
         path.write_bytes(content)
-        with opened(path.as_uri(), Media((tmp_path,))) as file:
+        with opened(path.as_uri(), Media((tmp_path,)), ample()) as file:
             digests.add(file.digest)
     assert len(digests) == 2
 
@@ -115,7 +120,10 @@ def test_pictures_are_the_frames_of_one_video(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"second")
     urls = [data(b"first", "image/png"), (tmp_path / "b.png").as_uri()]
     media = Media((tmp_path,))
-    with opened_pictures(urls, media) as file, opened_pictures(urls[::-1], media) as other:
+    with (
+        opened_pictures(urls, media, ample()) as file,
+        opened_pictures(urls[::-1], media, ample()) as other,
+    ):
         assert [Path(path).read_bytes() for path in file.path] == [b"first", b"second"]
         assert file.frames == 2
         assert file.digest != other.digest
@@ -126,15 +134,18 @@ def test_pictures_are_the_frames_of_one_video(tmp_path: Path) -> None:
 def test_what_is_fetched_of_pictures_is_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[tuple[int, float]] = []
 
-    def fetched(url: str, most_bytes: int, timeout_s: float) -> bytes:
+    def fetched(url: str, most_bytes: int, timeout_s: float, _: Allowance) -> bytes:
         left.append((most_bytes, timeout_s))
         return b"four"
 
     monkeypatch.setattr("dycoke_cli.server.media.fetch", fetched)
     media = Media(allow_http=True, most_bytes=10, timeout_s=5)
-    with opened_pictures(["http://a.example/1", "https://a.example/2"], media):
+    with opened_pictures(["http://a.example/1", "https://a.example/2"], media, ample()):
         pass
     assert [most for most, _ in left] == [10, 6]
     assert 0 < left[1][1] <= left[0][1] <= 5
-    with pytest.raises(Refused, match="no addresses"), opened_pictures(["http://a/1"], Media()):
+    with (
+        pytest.raises(Refused, match="no addresses"),
+        opened_pictures(["http://a/1"], Media(), ample()),
+    ):
         pass

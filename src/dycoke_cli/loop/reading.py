@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dycoke_cli.ask import Ask, Event, Progress
+from dycoke_cli.ask import Ask, Event, Footage, Progress
 from dycoke_cli.resources import free_main_memory, usable_cpus
 from dycoke_cli.video.decoded_clip import CrashedError
 from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
-from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.limits import Limits, check_size
 
 if TYPE_CHECKING:
     from dycoke_cli.video.clip import Clip, Plan
@@ -287,9 +287,12 @@ class Readers:
                     shown_as=video.shown_as,
                     admit=partial(self._wait_for_memory, reading, decoder, waited),
                     fitted=fit is not None,
+                    most_pixels=video.pixels and video.count and video.pixels // video.count,
                 )
                 opened.append(stack.enter_context(one))
             reading.plans = [one.plan for one in opened]
+            for video, plan in zip(ask.videos, reading.plans, strict=True):
+                _check_pixels(video, plan)
             windows = self._windows(reading)
             if windows is not None:
                 if ask.request.max_tokens is None:
@@ -347,6 +350,13 @@ class Readers:
         # Alone, a reading may take any amount: else a clip larger than the budget never came.
         needed += sum(self._busy[reading].values())
         return not others or others + needed <= _decoding_budget()
+
+
+def _check_pixels(video: Footage, plan: Plan) -> None:
+    """Refuse a video whose frames have too many pixels; how many it has, only its plan tells."""
+    if video.pixels is not None and video.count is None:
+        size = plan.info.width, plan.info.height
+        check_size(video.shown_as or video.name, *size, video.pixels // len(plan.times_s))
 
 
 class _Waited:

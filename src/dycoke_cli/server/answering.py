@@ -39,6 +39,7 @@ from dycoke_cli.server.service import Service
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | InspectionResult | BaseException
 """A part of an answer, or its last: the answer, an inspection or an error."""
+_LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
 class Answering:
@@ -59,6 +60,8 @@ class Answering:
         self._loop = asyncio.get_running_loop()
         self._pendings: list[Pending] = []
         self._files = ExitStack()
+        self._allowance = service.allowance(request)
+        self._reason: Exception | None = None  # why it was ended
         self._answers: list[Answer] = []
         self._ended = False
 
@@ -73,16 +76,24 @@ class Answering:
         raise NotImplementedError
 
     async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
-        """Open the videos, and submit the question; `videos` are those of the body."""
+        """Open the videos, and submit the question.
+
+        Args:
+            readers: threads that open videos.
+            videos: those of the body.
+
+        Raises:
+            Exception: see `prepare`; or the client has left, or the server ends.
+        """
         service = self._service
         if service.context is not None:
             check_text(self.request, service.context)
         media = replace(service.media, received=videos)
         given = (self.request, service.defaults, media, service.engine, service.handles)
         kind = {"owner": self._owner, "inspect": self.inspect}
-        self._ask = await run_sync(partial(prepare, *given, self._files, **kind), limiter=readers)
-        if await self._http.is_disconnected():
-            raise gone()
+        within = (self._files, self._allowance)
+        opening = run_sync(partial(prepare, *given, *within, **kind), limiter=readers)
+        self._ask = await self._watched(asyncio.create_task(opening))
         await run_sync(self._submit)
 
     def _submit(self) -> None:
@@ -102,6 +113,14 @@ class Answering:
         """What is made of the video in place of an answer."""
         return None
 
+    def end(self, reason: Exception) -> None:
+        """End it, at whatever it is; the client gets the reason."""
+        self._reason = reason
+        self._allowance.end(reason)
+        for pending in self._pendings:
+            pending.cancel()
+        self._events.put_nowait(reason)
+
     async def whole(self) -> dict[str, Any]:
         """The object of the answers; the client may leave meanwhile."""
         while not self._ended:
@@ -116,6 +135,29 @@ class Answering:
         """The chunks of the reply; one that fails ends with the error."""
         raise NotImplementedError
         yield b""
+
+    async def _watched(self, reading: asyncio.Task[Ask]) -> Ask:
+        """The question whose videos a thread opens; it is ended if the client leaves.
+
+        Raises:
+            Exception: why nothing was opened.
+        """
+        try:
+            while not reading.done():
+                await asyncio.wait({reading}, timeout=_LOOK_S)
+                if self._reason is None and await self._http.is_disconnected():
+                    self.end(gone())
+                if self._reason is not None and not self._allowance.begun:
+                    reading.cancel()  # it waits for a thread
+                    raise self._reason
+        except asyncio.CancelledError:
+            self._allowance.end(gone())
+            raise
+        error = reading.exception()  # retrieved whatever is raised: else asyncio logs it
+        error = self._reason or error
+        if error is not None:
+            raise error
+        return reading.result()
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""

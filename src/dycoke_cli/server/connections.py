@@ -139,6 +139,11 @@ class LimitedProtocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     @property
+    def is_receiving(self) -> bool:
+        """Whether the body of a request is still to come."""
+        return not self.is_idle and self.cycle.more_body
+
+    @property
     def order(self) -> tuple[bool, float] | None:
         """The least of all is closed first; None while the client waits for the server."""
         if self.is_idle:

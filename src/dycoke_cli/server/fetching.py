@@ -11,10 +11,11 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.refused import Refused
 
 _MOST_REDIRECTS = 3
@@ -23,13 +24,14 @@ _CHUNK_BYTES = 1024**2
 _PORTS = {"http": 80, "https": 443}
 
 
-def fetch(url: str, most_bytes: int, timeout_s: float) -> bytes:
+def fetch(url: str, most_bytes: int, timeout_s: float, allowance: Allowance) -> bytes:
     """The content of an address.
 
     Args:
         url: http or https.
         most_bytes: more is refused.
         timeout_s: for all of it.
+        allowance: of the request, which may be ended.
 
     Raises:
         Refused: it is private, or can't be fetched within the limits.
@@ -39,7 +41,7 @@ def fetch(url: str, most_bytes: int, timeout_s: float) -> bytes:
         for _ in range(_MOST_REDIRECTS + 1):
             parts = urlsplit(url)
             connection = _Connection(parts, deadline)
-            try:
+            with closing(connection), allowance.stopping(connection.shut):
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", path, headers={"Accept": "video/*,*/*;q=0.5"})
                 response = connection.getresponse()
@@ -49,8 +51,6 @@ def fetch(url: str, most_bytes: int, timeout_s: float) -> bytes:
                 if response.status != 200:
                     raise Refused(400, f"the address of the video answers {response.status}")
                 return _read(response, most_bytes)
-            finally:
-                connection.close()
     except (OSError, HTTPException, ValueError) as error:
         raise Refused(400, "the address of the video can't be fetched") from error
     raise Refused(400, f"the address of the video redirects more than {_MOST_REDIRECTS} times")
@@ -117,7 +117,7 @@ class _Connection(HTTPConnection):
             raise TimeoutError("the deadline is over")
         self.sock = socket.create_connection((addresses[0], self.port), left)
         # A socket's timeout is for each call: a byte now and then would extend it forever.
-        self._end = threading.Timer(left, self._shut)
+        self._end = threading.Timer(max(0, self._deadline - time.monotonic()), self.shut)
         self._end.daemon = True
         self._end.start()
         if self._secure:
@@ -133,8 +133,10 @@ class _Connection(HTTPConnection):
             self._end.cancel()
         super().close()
 
-    def _shut(self) -> None:
-        with suppress(OSError):
+    def shut(self) -> None:
+        """End it, from another thread, at whatever it is."""
+        self._deadline = 0.0
+        with suppress(OSError, AttributeError):  # not connected any more, or not yet
             self.sock.shutdown(socket.SHUT_RDWR)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import os
 import socket
 import threading
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import cast
 
 import uvicorn
@@ -18,10 +21,13 @@ from dycoke_cli.server.connections import ConnectionLimits, LimitedProtocol
 from dycoke_cli.server.local.local_routes import add_local_routes
 from dycoke_cli.server.routes import make_app
 from dycoke_cli.server.service import Service
+from dycoke_cli.server.underway import Underway
 
 _BACKLOG = 128
 _IDLE_LOOK_S = 1.0
-_GRACE_S = 3
+# At the end: seconds in which answers may be completed, in which all others are refused, and after
+# which the process ends whatever it does.
+_GRACE_S, _REPLY_S, _END_S = 2, 1, 4.8
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
         server.should_exit = True
 
     app = make_app(service, bool(address.keys))
-    add_local_routes(app, service.engine, service.defaults, stop)
+    add_local_routes(app, service, stop)
     protocol = partial(
         LimitedProtocol,
         limits=limits,
@@ -118,11 +124,50 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
         # Accepted at once: above, they would be open before any limit is looked at.
         backlog=_BACKLOG,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S + _REPLY_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = uvicorn.Server(config)
+    server = _Server(config, service.underway)
     return server
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends in a few seconds whatever is under way.
+
+    Args:
+        config: of uvicorn.
+        underway: requests that end with it.
+    """
+
+    def __init__(self, config: uvicorn.Config, underway: Underway) -> None:
+        super().__init__(config)
+        self._underway = underway
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the end, after a signal."""
+        super().handle_exit(sig, frame)
+        # Its thread needs no lock of the interpreter, which a library may hold.
+        silent = open(os.devnull, "w")  # noqa: SIM115 (open until the end)
+        faulthandler.dump_traceback_later(_END_S, exit=True, file=silent)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers under way be completed, then end them."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(_GRACE_S, self._underway.end)
+        loop.call_later(_GRACE_S + _REPLY_S / 2, self._hang_up)
+        for connection in self._connections():
+            if connection.is_receiving:
+                connection.shut()
+        await super().shutdown(sockets)
+
+    def _hang_up(self) -> None:
+        """Close the connections of clients that don't take their replies."""
+        for connection in self._connections():
+            connection.shut()
+
+    def _connections(self) -> list[LimitedProtocol]:
+        found = [*self.server_state.connections]
+        return [one for one in found if isinstance(one, LimitedProtocol)]
 
 
 def run(

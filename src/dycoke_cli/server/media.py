@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.fetching import fetch
 from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.refused import Refused
@@ -70,7 +71,7 @@ class MediaFile:
 
 
 @contextmanager
-def opened(url: str, media: Media) -> Iterator[MediaFile]:
+def opened(url: str, media: Media, allowance: Allowance) -> Iterator[MediaFile]:
     """The file of an address, for the length of a block; one made for it is removed afterwards.
 
     Raises:
@@ -80,11 +81,11 @@ def opened(url: str, media: Media) -> Iterator[MediaFile]:
         yield _below(url, media.roots)
         return
     with temporary_folder() as folder:
-        yield _file(url, media, os.path.join(folder, "video"))
+        yield _file(url, media, allowance, os.path.join(folder, "video"))
 
 
 @contextmanager
-def opened_pictures(urls: Sequence[str], media: Media) -> Iterator[MediaFile]:
+def opened_pictures(urls: Sequence[str], media: Media, allowance: Allowance) -> Iterator[MediaFile]:
     """The pictures of some addresses, as the frames of one video, for the length of a block.
 
     The size and the time of a fetch are those of all together.
@@ -99,7 +100,7 @@ def opened_pictures(urls: Sequence[str], media: Media) -> Iterator[MediaFile]:
         for number, url in enumerate(urls):
             path = os.path.join(folder, str(number))
             limits = replace(media, most_bytes=left, timeout_s=deadline - time.monotonic())
-            one = _file(url, limits, path)
+            one = _file(url, limits, allowance, path)
             if one.path == path and _is_fetched(url):
                 left -= os.path.getsize(path)
             digest.update(one.digest.encode())
@@ -108,18 +109,18 @@ def opened_pictures(urls: Sequence[str], media: Media) -> Iterator[MediaFile]:
         yield MediaFile(tuple(paths), digest.hexdigest(), "the video", len(paths))
 
 
-def _file(url: str, media: Media, path: str) -> MediaFile:
+def _file(url: str, media: Media, allowance: Allowance, path: str) -> MediaFile:
     """The file of an address; what isn't one already is written to `path`."""
     scheme, frames = url.partition(":")[0].lower(), None
     if scheme == "file":
         return _below(url, media.roots)
     if scheme == "data":
         with open(path, "wb") as file:
-            digest, frames = _write_inline(url, media.received, file)
+            digest, frames = _write_inline(url, media.received, file, allowance)
     elif _is_fetched(url):
         if not media.allow_http:
             raise Refused(400, "this server fetches no addresses (--allow-http): send the video")
-        content = fetch(url, media.most_bytes, media.timeout_s)
+        content = fetch(url, media.most_bytes, min(media.timeout_s, allowance.left_s), allowance)
         digest = hashlib.sha256(content).hexdigest()
         Path(path).write_bytes(content)
     else:
@@ -157,7 +158,7 @@ def _below(url: str, roots: Sequence[Path]) -> MediaFile:
 
 
 def _write_inline(
-    url: str, received: Mapping[str, Spooled], file: IO[bytes]
+    url: str, received: Mapping[str, Spooled], file: IO[bytes], allowance: Allowance
 ) -> tuple[str, int | None]:
     """Write the content of a `data:` URL to a file.
 
@@ -171,7 +172,7 @@ def _write_inline(
             400, "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
         )
     pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
-    writer = _Base64Writer(file)
+    writer = _Base64Writer(file, allowance)
     if kind.lower() != "video/jpeg":
         for piece in pieces:
             writer.add(piece)
@@ -198,9 +199,9 @@ def _end_picture(writer: _Base64Writer) -> int:
 class _Base64Writer:
     """Decodes base64 that comes in pieces, and writes it to a file."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], allowance: Allowance) -> None:
         self.digest = hashlib.sha256()
-        self._file = file
+        self._file, self._allowance = file, allowance
         self._rest = self._begin = b""
 
     def add(self, text: bytes) -> None:
@@ -221,6 +222,7 @@ class _Base64Writer:
         return begin
 
     def _decode(self, text: bytes) -> None:
+        self._allowance.check()
         try:
             content = b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:

@@ -11,6 +11,7 @@ from dycoke_cli import request as requests
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.prompts.tool_turns import tools_text
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
@@ -66,6 +67,7 @@ def prepare(
     engine: Engine,
     handles: Handles,
     stack: ExitStack,
+    allowance: Allowance,
     *,
     owner: Hashable = None,
     inspect: bool = False,
@@ -79,17 +81,21 @@ def prepare(
         engine: may have the videos in memory.
         handles: what clients call their videos.
         stack: the videos are open as long as it is.
+        allowance: what opening them may take, and their pixels.
         owner: of the request, who alone finds again what is in memory for it.
         inspect: whether the frames are shown to a person as well.
 
     Raises:
         Refused: a video may not be opened, or its handle is none that is known.
+        VideoError: it can't be read in time.
+        Exception: the allowance was ended.
     """
-    files = [_opened(part, media, stack) for part in request.videos]
+    with allowance:
+        files = [_opened(part, media, allowance, stack) for part in request.videos]
     pairs = [*zip(request.videos, files, strict=True)]
     digests = [_digest(part, file, handles, owner) for part, file in pairs]
     videos = tuple(
-        _footage(part, file, request, (owner, digest))
+        _footage(part, file, request, (owner, digest), allowance.pixels)
         for (part, file), digest in zip(pairs, digests, strict=True)
     )
     # Of another method than the server's, neither its tuning nor its guard is.
@@ -111,11 +117,13 @@ def prepare(
     return ask
 
 
-def _opened(part: VideoPart, media: Media, stack: ExitStack) -> MediaFile | None:
+def _opened(
+    part: VideoPart, media: Media, allowance: Allowance, stack: ExitStack
+) -> MediaFile | None:
     """The file of a video, as long as the stack is open; None where a handle names it."""
     if part.pictures:
-        return stack.enter_context(opened_pictures(part.pictures, media))
-    return None if part.url is None else stack.enter_context(opened(part.url, media))
+        return stack.enter_context(opened_pictures(part.pictures, media, allowance))
+    return None if part.url is None else stack.enter_context(opened(part.url, media, allowance))
 
 
 def _digest(part: VideoPart, file: MediaFile | None, handles: Handles, owner: Hashable) -> str:
@@ -155,17 +163,24 @@ class _Timed:
 
 
 def _footage(
-    part: VideoPart, file: MediaFile | None, request: ChatRequest, content: Hashable
+    part: VideoPart, file: MediaFile | None, request: ChatRequest, content: Hashable, pixels: int
 ) -> Footage:
     identity = (content, request.times)
     if file is None:
         return Footage("", "", identity=identity)
-    one = Footage(file.path, file.shown, shown_as=file.shown, identity=identity)
+    one = Footage(file.path, file.shown, shown_as=file.shown, identity=identity, pixels=pixels)
     if file.frames is None:
         return one
     # All of them, or evenly as many as may be.
     sampling = request.sampling
     most = sampling.max_frames if sampling.fps is not None else sampling.frames
     count = min(file.frames, most or file.frames)
-    chosen = Sampling(frames=count, picture_fps=FRAMES_PER_SECOND)
-    return replace(one, sampling=chosen, edit=_Timed(request.times, file.frames))
+    fps = FRAMES_PER_SECOND
+    chosen = Sampling(frames=count, picture_fps=fps, input_fps=fps)
+    is_list = isinstance(file.path, str)  # of JPEGs, all of which are decoded
+    return replace(
+        one,
+        sampling=chosen,
+        edit=_Timed(request.times, file.frames),
+        count=file.frames if is_list else count,
+    )

@@ -52,6 +52,7 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
                     stack.enter_context(service.admission.admitted())
                     answering = kind(service, request, http)
                     stack.callback(answering.leave)
+                    stack.enter_context(service.underway.added(answering.end))
                     await answering.begin(readers, body.media)
                 if not answering.request.stream:
                     return json_reply(await answering.whole())

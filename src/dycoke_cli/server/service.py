@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.request import Request
 from dycoke_cli.server.admission import Admission
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.incoming import BodyLimits
 from dycoke_cli.server.media import Media
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.responses.response_store import ResponseStore
+from dycoke_cli.server.underway import Underway
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.tool_calls import CallFormat
+    from dycoke_cli.server.chat_request import ChatRequest
+
+# Of the frames of a request: 32 of 8K, or 256 of 2048 × 2048; more where more frames are allowed.
+_PIXELS, _PIXELS_PER_FRAME = 2**30, 2**22
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Service:
         handles: what clients call their videos.
         responses: conversations that clients may go on from.
         calls: how the model calls tools; None where it can't.
+        underway: requests that end with the server.
     """
 
     defaults: Request
@@ -48,4 +55,10 @@ class Service:
     handles: Handles = field(default_factory=Handles)
     responses: ResponseStore = field(default_factory=ResponseStore)
     calls: CallFormat | None = None
+    underway: Underway = field(default_factory=Underway)
     started: int = field(default_factory=lambda: int(time.time()))
+
+    def allowance(self, request: ChatRequest) -> Allowance:
+        """What reading the videos of a request may take."""
+        pixels = max(_PIXELS, self.most_frames * _PIXELS_PER_FRAME)
+        return Allowance(self.defaults.limits.time_limit, pixels // max(1, len(request.videos)))

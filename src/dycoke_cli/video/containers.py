@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import av
+import av.logging
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.frame_rate import RAW_STREAMS
+from dycoke_cli.video.limits import padded
 from dycoke_cli.video.track_headers import TrackHeader
 from dycoke_cli.video.unreadable import why_unreadable, without_index
 
 MAX_PICTURES = 100_000
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 _WEBP_HEAD, _ANIMATED = 21, 0b10  # bytes up to and including the flags, and the animation flag
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # Codecs of cover art.
@@ -52,7 +57,7 @@ def open_container(
     Args:
         file: a regular file, which must stay open while the container is read.
         name: for error messages.
-        max_pixels: per frame; larger ones aren't decoded while the streams are analysed.
+        max_pixels: per frame; far larger ones aren't decoded while the streams are analysed.
         without_edits: whether the edit lists of an MP4 are ignored.
 
     Raises:
@@ -86,10 +91,35 @@ def open_descriptor(
         # No demuxer may open a URL or a path, whatever the file refers to.
         "protocol_whitelist": "fd",
         "format_whitelist": _FORMATS,
-        "max_pixels": str(max_pixels),
+        "max_pixels": str(padded(max_pixels)),
         "ignore_editlist": str(int(without_edits)),
     }
     return av.open("fd:", options=options, **tag_options())
+
+
+def refused_size(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
+    """Width and height of the frames that FFmpeg refuses as too large; None if it refuses none.
+
+    It says so in its log alone: as an error, it is the same as damage.
+
+    Args:
+        file: a regular file.
+        max_pixels: per frame.
+    """
+    file.seek(0)
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with (
+            av.logging.Capture(local=False) as log,
+            suppress(av.FFmpegError, OSError, ValueError),
+            open_descriptor(file.fileno(), max_pixels),
+        ):
+            pass
+    finally:
+        av.logging.set_level(None)
+    found = _TOO_LARGE.search("".join(text for _, _, text in log))
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def tag_options() -> dict[str, Any]:

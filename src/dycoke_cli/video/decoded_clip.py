@@ -80,6 +80,7 @@ class OpenClip:
         self._needed = 0
         self._sampling, self._fitted = Sampling(), False
         self._files: list[BinaryIO] = []
+        self._more: dict[str, Any] = {}
         self._subtitle_source: SubtitleSource | None = None
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
@@ -99,7 +100,7 @@ class OpenClip:
         `more` is what else the process needs to know.
         """
         process = self._process
-        self._sampling, self._fitted = sampling, fitted
+        self._sampling, self._fitted, self._more = sampling, fitted, more
         self._files, self._subtitle_source = files, subtitles
         with self._checked():
             process.await_ready()
@@ -163,7 +164,8 @@ class OpenClip:
             for file in self._files:
                 file.seek(0)
             self._time_limit_s = self.left_s
-            self.begin(self._files, self._sampling, self._subtitle_source, fitted=self._fitted)
+            again = (self._files, self._sampling, self._subtitle_source)
+            self.begin(*again, fitted=self._fitted, **self._more)
             clip = self._read(count, on_progress, fit)
         return clip
 

@@ -79,6 +79,7 @@ class Decoder:
         shown_as: str | None = None,
         admit: Callable[[int], None] = lambda needed: None,
         fitted: bool = False,
+        most_pixels: int | None = None,
     ) -> Iterator[OpenClip | PictureReader]:
         """Open a video and plan its frames; the process ends with the block.
 
@@ -92,6 +93,8 @@ class Decoder:
                 blocks until they are available. Once for decoding the first frame, then for all.
             fitted: whether frames will be read with a `fit`, so that only what that keeps is
                 limited.
+            most_pixels: of a frame as it is stored, where several share a limit; a larger one isn't
+                decoded.
 
         Raises:
             VideoError: it can't be read, or not within the time limit.
@@ -105,14 +108,15 @@ class Decoder:
                 shown = {}
                 if isinstance(video, tuple) and shown_as is not None:
                     shown = {one: f"{shown_as} (frame {n})" for n, one in enumerate(video, 1)}
-                one = self._one_of_many(admit, shown)
+                one = self._one_of_many(admit, shown, most_pixels)
                 one = video.read_one if isinstance(video, Rendered) else one
                 yield PictureReader(pictures, sampling, one, admit, subtitles, fitted=fitted)
                 return
             assert isinstance(video, str), "several paths are pictures"
             name = shown_as or (STDIN_NAME if video == STDIN else display_name(video))
             opened = OpenClip(self.start(), self.stop, name, self._limits, admit)
-            with self._begun(opened, video, name, sampling, subtitles, fitted=fitted):
+            more = {"fitted": fitted, "most_pixels": most_pixels}
+            with self._begun(opened, video, name, sampling, subtitles, **more):
                 yield opened
         finally:
             self.stop()
@@ -125,8 +129,7 @@ class Decoder:
         name: str,
         sampling: Sampling,
         subtitles: SubtitleSource | None = None,
-        *,
-        fitted: bool = False,
+        **more: Any,
     ) -> Iterator[None]:
         """Open the files and plan; within the block, the frames can be read."""
         with ExitStack() as stack:
@@ -135,14 +138,14 @@ class Decoder:
             if subtitles is not None and subtitles.path is not None:
                 files.append(stack.enter_context(open_subtitles(subtitles.path)))
             try:
-                opened.begin(files, sampling, subtitles, fitted=fitted)
+                opened.begin(files, sampling, subtitles, **more)
                 opened.plan = replace(opened.plan, file=identity)
                 yield
             finally:
                 opened.end()
 
     def _one_of_many(
-        self, admit: Callable[[int], None], shown: Mapping[str, str]
+        self, admit: Callable[[int], None], shown: Mapping[str, str], most_pixels: int | None
     ) -> Callable[[str, Sampling], Clip]:
         """Reader of single images, which share one time limit; `shown` names them in errors."""
         left_s = self._limits.time_limit
@@ -151,7 +154,7 @@ class Decoder:
             nonlocal left_s, admit
             name = shown.get(picture) or display_name(picture)
             opened = OpenClip(self.start(), self.stop, name, self._limits, admit, left_s)
-            with self._begun(opened, picture, name, sampling):
+            with self._begun(opened, picture, name, sampling, most_pixels=most_pixels):
                 clip = opened.read()
             # Only the first image is admitted by itself; `PictureReader` admits the others at once.
             left_s, admit = opened.left_s, lambda needed: None
@@ -166,12 +169,14 @@ class Decoder:
         *,
         check: Callable[[Plan], None] = lambda plan: None,
         fit: Future[Fit] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
         **more: Any,
     ) -> Clip:
         """Read the frames of a video, once `check` was called with their plan.
 
-        `fit` is that of `OpenClip.read`; other arguments and errors are those of `open`.
+        `on_progress` and `fit` are those of `OpenClip.read`; other arguments and errors are those
+        of `open`.
         """
         with self.open(video, sampling, fitted=fit is not None, **more) as opened:
             check(opened.plan)
-            return opened.read(fit=fit)
+            return opened.read(on_progress, fit)

@@ -76,8 +76,8 @@ def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: Ex
     opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
     sampling = Sampling(**request["sampling"])
     subtitles = request["subtitles"] and SubtitleSource(**request["subtitles"])
-    video = video_in(opened[0], sampling.stream, request["name"], sampling.input_fps)
-    source = stack.enter_context(video)
+    given = (opened[0], sampling.stream, request["name"], sampling.input_fps)
+    source = stack.enter_context(video_in(*given, request["most_pixels"]))
     # Twice the parent decides whether to continue, because only it knows how much memory is free:
     # before the first frame is decoded, and before all are read.
     channel.send({"needs": source.decoding_bytes, "size": source.stored_size})

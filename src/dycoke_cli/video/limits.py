@@ -83,17 +83,31 @@ class Limits:
         )
 
 
-def check_size(name: str, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int, most: int | None = None) -> None:
     """Check the pixel limit of a frame.
+
+    Args:
+        name: of the video, escaped for a terminal.
+        width: as it is stored.
+        height: likewise.
+        most: pixels, where several frames share a limit; None for the usual one.
 
     Raises:
         VideoError: the frame is larger.
     """
-    if width * height > MAX_PICTURE_PIXELS:
+    usual = MAX_PICTURE_PIXELS
+    most = usual if most is None else min(most, usual)
+    if width * height > most:
+        fewer = "" if most == usual else ", or read fewer frames"
         raise VideoError(
             f"{name} has pictures of {width}×{height}, above the limit of "
-            f"{MAX_PICTURE_PIXELS // 1_000_000} megapixels: scale it down first"
+            f"{most / 1e6:.3g} megapixels: scale it down first{fewer}"
         )
+
+
+def padded(pixels: int) -> int:
+    """Pixels of a frame as FFmpeg counts them, with the padding of its rows (up to 63 pixels)."""
+    return pixels + 2 * 64 * math.isqrt(pixels)
 
 
 def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> None:

@@ -13,7 +13,6 @@ from typing import BinaryIO, Literal, get_args
 import av
 from av.packet import PacketSideData
 
-from dycoke_cli.video import limits
 from dycoke_cli.video.containers import choose_stream, header_of, most_pictures, open_container
 from dycoke_cli.video.file_layout import layout_of
 from dycoke_cli.video.frame_rate import rate_of
@@ -44,11 +43,13 @@ class PacketSource:
         index: of a file without an index of its own; None if it has one, or isn't indexed yet.
         seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
+        most_pixels: of a frame; larger ones aren't decoded.
         most_pictures: maximum number of frames of an image file; None for a video.
         undecoded: lasting side data of packets that were read; its user removes it.
     """
 
     container: av.container.InputContainer
+    most_pixels: int
 
     def __init__(
         self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
@@ -83,10 +84,10 @@ class PacketSource:
     def _begin(self) -> None:
         self.layout = layout_of(self._file)
         self._headers = track_headers(self._file)
-        self.container = open_container(self._file, self.name, limits.MAX_PICTURE_PIXELS)
+        self.container = open_container(self._file, self.name, self.most_pixels)
 
     def _reopen(self) -> None:
-        index, most, hidden = self.stream.index, limits.MAX_PICTURE_PIXELS, self.header.is_hidden
+        index, most, hidden = self.stream.index, self.most_pixels, self.header.is_hidden
         self.container.close()
         # Browsers ignore an edit list that shows nothing.
         self.container = open_container(self._file, self.name, most, without_edits=hidden)

@@ -18,7 +18,7 @@ import av.logging
 from dycoke_cli.errors import VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
-from dycoke_cli.video.containers import has_separate_alpha
+from dycoke_cli.video.containers import has_separate_alpha, refused_size
 from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.packet_index import PacketIndex
@@ -58,8 +58,15 @@ class VideoSource(PacketSource):
     _delays_frames = True  # whether several threads may decode, each with a frame of its own
 
     def __init__(
-        self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+        self,
+        file: BinaryIO,
+        stream: int | None,
+        name: str,
+        raw_rate: float | None = None,
+        most_pixels: int | None = None,
     ) -> None:
+        usual = limits.MAX_PICTURE_PIXELS
+        self.most_pixels = usual if most_pixels is None else min(most_pixels, usual)
         super().__init__(file, stream, name, raw_rate)
         self.damaged: set[int | None] = set()
         self.packets_decoded = 0
@@ -78,7 +85,7 @@ class VideoSource(PacketSource):
             raise VideoError(
                 f"{self.name} is coded in a way that FFmpeg has no decoder for: convert it to H.264"
             )
-        limits.check_size(self.name, context.width, context.height)
+        limits.check_size(self.name, context.width, context.height, self.most_pixels)
         self._decoder = context
         if self.stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
             self._decoder = self._alpha_decoder(context)
@@ -90,7 +97,7 @@ class VideoSource(PacketSource):
         if threads > 1:
             self._decoder.thread_count = threads
         # Frames may grow in mid-stream; the decoder then refuses them before allocating memory.
-        self._decoder.options = {"max_pixels": str(limits.MAX_PICTURE_PIXELS)}
+        self._decoder.options = {"max_pixels": str(limits.padded(self.most_pixels))}
 
     def _alpha_decoder(self, context: av.VideoCodecContext) -> av.VideoCodecContext:
         """Decoder of WebM's transparency, which FFmpeg's own decoders skip."""
@@ -148,8 +155,13 @@ class VideoSource(PacketSource):
         """Decode the first frame of a newly opened file, and make it the origin of all times.
 
         None if no frame of the file can be decoded.
+
+        Raises:
+            VideoError: the frames are above the pixel limit, which FFmpeg takes for damage.
         """
         picture = next(self.pictures(), None)
+        if picture is None and (size := refused_size(self._file, self.most_pixels)) is not None:
+            limits.check_size(self.name, *size, self.most_pixels)
         if picture is not None and self._last is not None:
             self.origin, self._last = self._last, Fraction(0)
             return replace(picture, time_s=Fraction(0))
@@ -225,12 +237,16 @@ def open_video(
 
 @contextmanager
 def video_in(
-    file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
+    file: BinaryIO,
+    stream: int | None,
+    name: str,
+    raw_rate: float | None = None,
+    most_pixels: int | None = None,
 ) -> Iterator[VideoSource]:
     """Open the video stream of an open file, which the caller closes; see `open_video`."""
     # FFmpeg's messages on stderr add nothing to our errors and warnings.
     av.logging.set_level(None)
-    source = VideoSource(file, stream, name, raw_rate)
+    source = VideoSource(file, stream, name, raw_rate, most_pixels)
     try:
         yield source
     finally:

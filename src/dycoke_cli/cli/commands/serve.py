@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -205,7 +206,9 @@ def serve(
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener
         from dycoke_cli.server.start import ServiceLimits, start_service
+        from dycoke_cli.storage.temporary import remove_left
 
+        remove_left(Path(tempfile.gettempdir()))  # videos of requests to a server that was killed
         address = Address(host, port, keys)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):

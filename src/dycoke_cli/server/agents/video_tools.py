@@ -296,7 +296,8 @@ def _answered(
         check_text(request, service.context)
     with ExitStack() as files:
         media, engine, handles = service.media, service.engine, service.handles
-        ask = prepare(request, service.defaults, media, engine, handles, files)
+        allowance = service.allowance(request)
+        ask = prepare(request, service.defaults, media, engine, handles, files, allowance)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         [pending] = engine.submit(ask, on_event=lambda _, event: events.put(event), streams=False)
         while not cancelled.is_set():

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.server.local.wire import line_of
+from dycoke_cli.server.underway import Underway
 
 
 class ClientGoneError(Exception):
@@ -25,6 +26,7 @@ class EventStream(StreamingResponse):
     Args:
         http: the request.
         work: called with this stream in its own thread. An exception is sent as a "failed" event.
+        underway: ends it with the server: the command then answers by itself, if no text was sent.
         read: reads the rest of the request meanwhile; when that ends, so does the stream.
     """
 
@@ -34,13 +36,16 @@ class EventStream(StreamingResponse):
         self,
         http: Request,
         work: Callable[[EventStream], None],
+        underway: Underway,
         read: Callable[[EventStream], Awaitable[None]],
     ) -> None:
         super().__init__(self._chunks())
         self._http, self._work, self._read = http, work, read
+        self._underway = underway
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()  # None ends the stream
         self._closed = False
+        self._stops: list[Callable[[], None]] = []
         # A thread of its own, not one of the pool: a long conversation would keep one of few busy.
         threading.Thread(target=self._run, name="local", daemon=True).start()
 
@@ -68,7 +73,8 @@ class EventStream(StreamingResponse):
         """Send the response (ASGI)."""
         watching = asyncio.create_task(self._watch())
         try:
-            await self.stream_response(send)
+            with self._underway.added(lambda reason: self._close()):
+                await self.stream_response(send)
         finally:
             self._close()
             watching.cancel()
@@ -101,6 +107,8 @@ class EventStream(StreamingResponse):
     def _close(self) -> None:
         self._closed = True
         self._lines.put_nowait(None)
+        for stop in self._stops:
+            stop()
 
     def _put(self, line: bytes | None) -> None:
         if self._closed:

@@ -35,22 +35,21 @@ from dycoke_cli.server.local.wire import (
     model_key,
 )
 from dycoke_cli.server.refused import Refused
+from dycoke_cli.server.service import Service
 from dycoke_cli.storage.cache_folder import cache_folder
 
 _REQUEST_TIMEOUT_S = 10.0
 
 
-def add_local_routes(
-    app: FastAPI, engine: Engine, defaults: Request, stop: Callable[[], None]
-) -> None:
+def add_local_routes(app: FastAPI, service: Service, stop: Callable[[], None]) -> None:
     """Add the routes to the application.
 
     Args:
         app: the application.
-        engine: answers.
-        defaults: of the server: its model, and how that was loaded.
+        service: has the engine, the model and how that was loaded.
         stop: ends the server.
     """
+    engine, defaults, underway = service.engine, service.defaults, service.underway
 
     @app.post(ASK_PATH)
     async def ask(http: HttpRequest) -> Response:
@@ -61,7 +60,7 @@ def add_local_routes(
         except TimeoutError as error:
             raise Refused(408, "the first line didn't come", "timeout") from error
         asking = _Asking(matched(sent, defaults), engine, defaults)
-        return EventStream(http, asking.begin, partial(asking.read, lines))
+        return EventStream(http, asking.begin, underway, partial(asking.read, lines))
 
     @app.post(STOP_PATH)
     async def end() -> dict[str, bool]:

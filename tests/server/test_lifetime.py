@@ -1,0 +1,185 @@
+"""The end of a server amid work, and of work whose client has left."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import io
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.video.limits import Limits
+from tests import warm
+from tests.server.pretended import PATIENCE_S, Pretended, Running, body_of, running
+
+CHAT = "/v1/chat/completions"
+ENDS_S = 5.0
+
+
+SLOW = "data:video/mp4;base64,c2xvdw=="
+
+
+class Reading:
+    """Reads a video at once, or the slow one until it is stopped."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = threading.Event(), threading.Event()
+
+    def __call__(self, file: Any, sampling: Any, check: Any, fit: Any, allowance: Any) -> Any:
+        if Path(file.path).read_bytes() != b"slow":
+            return Pretended().read_file(file, sampling, check, fit, allowance)
+        self.begun.set()
+        stopped = threading.Event()
+        try:
+            with allowance.stopping(stopped.set):
+                assert stopped.wait(PATIENCE_S)
+        finally:
+            self.ended.set()
+
+
+def asking(server: Running, body: bytes) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    connection.request("POST", CHAT, body, {"Content-Type": "application/json"})
+    return connection
+
+
+def test_a_client_that_leaves_ends_the_reading_of_its_video(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of more clients than are read at once: those that wait for their turn as well."""
+    reading = Reading()
+    with running(monkeypatch, read=reading) as server:
+        assert server.ask("Why?")[0] == 200
+        server.pretended.batches.clear()
+        left = [asking(server, body_of("What?", SLOW)) for _ in range(4)]
+        assert reading.begun.wait(PATIENCE_S)
+        server.wait_for("requests_active", 4)
+        for connection in left:
+            connection.close()
+        began = time.monotonic()
+        server.wait_for("requests_active", 0)
+        assert reading.ended.is_set()
+        assert time.monotonic() - began < ENDS_S
+        assert not server.pretended.batches
+
+
+def test_reading_ends_at_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(file: Any, sampling: Any, check: Any, fit: Any, allowance: Any) -> Any:
+        time.sleep(allowance.left_s)
+        allowance.check()
+
+    with running(monkeypatch, read=read) as server:
+        limits = Limits(time_limit=0.1)
+        object.__setattr__(
+            server.service, "defaults", replace(server.service.defaults, limits=limits)
+        )
+        status, reply = server.ask("What?")
+        assert (status, reply["error"]["code"]) == (400, "video_unreadable")
+        assert "aren't read after 0.1 s" in reply["error"]["message"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_server_ends_amid_work(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A video is read, an answer is streamed, another comes whole, and a body isn't complete."""
+    reading, words = Reading(), "a " * 200
+    with caplog.at_level(logging.ERROR), ThreadPoolExecutor() as pool:
+        with running(monkeypatch, read=reading) as server:
+            server.pretended.pause_s = 0.1
+            stream = asking(server, body_of(words, stream=True)).getresponse()
+            assert stream.readline()
+            whole = pool.submit(server.ask, words)
+            read = pool.submit(server.ask, "What?", SLOW)
+            assert reading.begun.wait(PATIENCE_S)
+            partial = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            partial.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+            assert list(folder.glob("dycoke-*"))
+            began = time.monotonic()
+        assert time.monotonic() - began < ENDS_S
+        for status, reply in (whole.result(), read.result()):
+            assert (status, reply["error"]["code"]) == (503, "ending")
+        assert b'"code": "ending"' in stream.read().splitlines()[-2]
+        partial.close()
+        gc.collect()  # what asyncio has to say of a task, it logs then
+    assert not list(folder.glob("dycoke-*"))
+    assert not caplog.records
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[int, warm.Popen]]:
+    """A real server of the bundled model, whose temporary files are in the folder."""
+    names = {"DYCOKE_CACHE": "cache", "DYCOKE_RUNTIME": "run", "TMPDIR": "tmp"}
+    environment = {**os.environ, **{name: str(folder / at) for name, at in names.items()}}
+    (folder / "tmp").mkdir(exist_ok=True)
+    with (folder / "stderr").open("wb") as errors:
+        process = warm.Popen(
+            [sys.executable, "-m", "dycoke_cli", "serve", "--port", "0", "--model", "mini"],
+            stderr=errors,
+            env=environment,
+        )
+    try:
+        deadline = time.monotonic() + 6 * PATIENCE_S
+        while not (found := re.search(r"http://[\d.]+:(\d+)/v1", (folder / "stderr").read_text())):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield int(found[1]), process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="signals, and locks of files")
+def test_a_signal_ends_a_real_server_amid_work(tmp_path: Path) -> None:
+    """SIGTERM within seconds, with no traceback and no file; what SIGKILL left, the next sweeps."""
+    picture = io.BytesIO()
+    Image.new("L", (5600, 5000)).save(picture, "PNG")
+    url = f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}] * 36
+    content = [*parts, {"type": "text", "text": "What?"}]
+    body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 128 + signal.SIGTERM)):
+        with serving(tmp_path) as (port, process):
+            assert not list((tmp_path / "tmp").glob("dycoke-*"))
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            connection.request("POST", CHAT, body, {"Content-Type": "application/json"})
+            deadline = time.monotonic() + PATIENCE_S
+            while not list((tmp_path / "tmp").glob("dycoke-*/35")):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            began = time.monotonic()
+            process.send_signal(end)
+            assert process.wait(PATIENCE_S) == code
+            assert time.monotonic() - began < ENDS_S
+            if end == signal.SIGTERM:
+                assert connection.getresponse().status == 503
+            connection.close()
+    assert not list((tmp_path / "tmp").glob("dycoke-*"))
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
