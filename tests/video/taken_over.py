@@ -82,3 +82,16 @@ def haunt(channel: Channel) -> None:
 
     channel.receive, channel.send = noting, forging  # type: ignore[method-assign]
     decoder_process.serve(channel)
+
+
+def sealed_by(*means: str) -> Callable[[Channel], None]:
+    """A decoder on a system that has these mechanisms alone, or that says nothing of them."""
+
+    def serve(channel: Channel) -> None:
+        decoder_process.seal = lambda: means  # type: ignore[assignment]
+        decoder_process.serve(channel)
+
+    return serve
+
+
+unsealed, half_sealed = sealed_by(), sealed_by("landlock")

@@ -26,6 +26,7 @@ from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.processes.isolated import MAX_MESSAGE_BYTES
 from dycoke_cli.video import Clip, Decoder, Sampling, decoder, decoder_process, plan, read
 from dycoke_cli.video.decoded_clip import CrashedError, OpenClip
+from dycoke_cli.video.decoder import sandbox
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.subtitles import Line, Subtitles, find_source
 from tests.processes.test_pipe_worker import ended
@@ -74,6 +75,8 @@ def test_the_process_is_sealed_before_it_has_a_video() -> None:
         if "Seccomp" not in status or platform.machine() not in ("x86_64", "aarch64"):
             pytest.skip("no filter for this kernel, or for this architecture")
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert "seccomp" in process.ready["sealed"]
+        assert process.ready["sealed"] == [*sandbox()]
         [written] = [
             line
             for line in (of_process / "limits").read_text().splitlines()
@@ -184,6 +187,18 @@ def test_a_limit_of_time() -> None:
 
 def by(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(decoder, "PROCESS", f"{taken_over.__name__}:{name}")
+
+
+@pytest.mark.parametrize(("name", "holds"), [("unsealed", "none"), ("half_sealed", "Landlock")])
+def test_without_the_sandbox_nothing_is_read_if_it_is_required(
+    name: str, holds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by(monkeypatch, name)
+    with Decoder() as child:
+        assert len(child.read(CLIP, TWO).frames) == 2
+    sentence = rf"--require-sandbox: .*isn't sandboxed here .* {holds} holds\); leave it out"
+    with Decoder(Limits(require_sandbox=True)) as child, pytest.raises(UsageError, match=sentence):
+        child.read(CLIP, TWO)
 
 
 def test_a_crash_is_an_error_of_the_video(monkeypatch: pytest.MonkeyPatch) -> None:

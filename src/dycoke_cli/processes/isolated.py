@@ -91,13 +91,14 @@ class Isolated:
     """Parent's end of an isolated process that serves requests.
 
     Args:
-        target: the serving function, as "module:name". It receives a `Channel`, and sends an empty
-            message once it is ready.
+        target: the serving function, as "module:name". It receives a `Channel`, and sends a message
+            about itself once it is ready.
         prepare: function that does the target's imports, as "module:name". It runs once for all
             processes where they are forked.
 
     Attributes:
         pid: process id; 0 before `await_ready`.
+        ready: what the process says of itself once it is ready; empty before.
     """
 
     def __init__(self, target: str, prepare: str) -> None:
@@ -105,6 +106,7 @@ class Isolated:
         self._pipe: subprocess.Popen[bytes] | None = None
         self._late = self._is_ready = False
         self.pid = 0
+        self.ready: dict[str, Any] = {}
         if _FORKS:
             self._socket, theirs = socket.socketpair()
             self._process: _Child = zygote(prepare, _ENTRY).fork(theirs)
@@ -130,7 +132,7 @@ class Isolated:
         """
         if not self._is_ready:
             self.pid = int(self.receive()["pid"])  # sent before it reads anything untrusted
-            self.receive()
+            self.ready = self.receive()
             self._is_ready = True
 
     def limit(self, *, memory_bytes: int, cpu_s: float | None = None) -> None:

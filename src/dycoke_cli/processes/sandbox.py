@@ -14,6 +14,8 @@ import os
 import platform
 import struct
 import sys
+from collections.abc import Callable, Collection
+from typing import Literal
 
 _SET_SECCOMP = 22  # of prctl(2)
 _FILTER_MODE = 2
@@ -62,7 +64,19 @@ _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 _TCP_FROM, _SCOPES_FROM = 4, 6
 
 
-def seal() -> tuple[str, ...]:
+Mechanism = Literal["landlock", "seccomp"]
+
+REFUSES_ALL: Mechanism = "seccomp"
+"""The mechanism that alone keeps a process from files, connections and other processes."""
+
+
+def described(means: Collection[str]) -> str:
+    """The mechanisms that hold, in words."""
+    names = [name for name in ("seccomp", "Landlock") if name.lower() in means]
+    return " and ".join(names) or "none"
+
+
+def seal() -> tuple[Mechanism, ...]:
     """Enter the sandbox; call it while the process has a single thread.
 
     The mechanisms apply to the calling thread and to threads that it starts later.
@@ -73,6 +87,7 @@ def seal() -> tuple[str, ...]:
     if sys.platform != "linux":
         return ()
     libc = ctypes.CDLL(None, use_errno=True)
+    means: dict[Mechanism, Callable[[ctypes.CDLL], bool]]
     means = {"landlock": _landlock, "seccomp": _seccomp}
     return tuple(name for name, forbid in means.items() if forbid(libc))
 

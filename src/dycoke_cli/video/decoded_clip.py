@@ -104,6 +104,8 @@ class OpenClip:
         self._files, self._subtitle_source = files, subtitles
         with self._checked():
             process.await_ready()
+            if "sealed" in process.ready:  # before it reads anything
+                self._check_sandbox(process.ready)
         self.left_s = self._time_limit_s  # the start of the process doesn't count
         with self._checked():
             process.limit(
@@ -121,6 +123,7 @@ class OpenClip:
             }
             process.send({**request, "paths": paths}, files)
             needs = self._receive()
+            self._check_sandbox({**process.ready, **needs})
             self._needed = _parse_count(needs.get("needs"), _MAX_NEEDED)
             width, height = parsed(tuple[Count, Count], needs.get("size"))
             self._is_paused = True
@@ -134,6 +137,10 @@ class OpenClip:
             self._is_paused = False
             self.plan = self._checked_plan(self._receive(), sampling)
             self._is_paused = True
+
+    def _check_sandbox(self, message: dict[str, Any]) -> None:
+        """Check what a message says of the process's sandbox."""
+        self._limits.check_sandbox(parsed(tuple[str, ...], message.get("sealed", [])))
 
     def read(
         self,

@@ -15,7 +15,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
+from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.errors import VideoError
 from dycoke_cli.processes.isolated import Isolated, start_zygote
+from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip
@@ -36,6 +40,23 @@ PREPARE = "dycoke_cli.video.decoder_process:prepare"
 def prepare_decoders() -> None:
     """Import in the background what all decoders need, before the first video comes."""
     start_zygote(PREPARE)
+
+
+def sandbox() -> tuple[Mechanism, ...]:
+    """The mechanisms that isolate a decoder here; starts one.
+
+    Raises:
+        VideoError: it can't be started.
+    """
+    process = Isolated(PROCESS, PREPARE)
+    try:
+        process.await_ready()
+        means: tuple[Mechanism, ...] = from_dict(tuple[Mechanism, ...], process.ready["sealed"])
+        return means
+    except GoneError as error:
+        raise VideoError("the process that reads videos can't be started here") from error
+    finally:
+        process.stop()
 
 
 class Decoder:

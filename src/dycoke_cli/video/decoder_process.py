@@ -45,8 +45,7 @@ def prepare() -> None:
 def serve(channel: Channel) -> None:
     """Read a video, or the pictures of one, until the other end of the channel is closed."""
     prepare()
-    seal()
-    channel.send({})
+    channel.send({"sealed": seal()})
     while True:
         request, files = channel.receive()
         with errors_sent(channel, request["name"]), ExitStack() as stack:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from dycoke_cli.errors import OutOfMemoryError, VideoError
+from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.param import Param, check_all
 from dycoke_cli.resources import free_main_memory, parse_size
 
@@ -32,7 +32,11 @@ _SHARE_OF_FREE = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the process that reads a video."""
+    """Limits of the process that reads a video.
+
+    Raises:
+        UsageError: a value out of range.
+    """
 
     time_limit: Annotated[
         float, Param("Seconds in which a video must be read.", above=0, metavar="SECONDS")
@@ -47,6 +51,14 @@ class Limits:
         ),
     ] = None
 
+    require_sandbox: Annotated[
+        bool,
+        Param(
+            "Read videos only where the system keeps their process from files, network and other "
+            "processes (Linux with seccomp; `dycoke doctor` says what holds here).",
+        ),
+    ] = False
+
     def __post_init__(self) -> None:
         check_all(self)
 
@@ -57,6 +69,24 @@ class Limits:
             return self.memory_limit
         free = free_main_memory()
         return None if free is None else int(_SHARE_OF_FREE * free)
+
+    def check_sandbox(self, means: tuple[str, ...]) -> None:
+        """Check that a process is as isolated as it must be.
+
+        Args:
+            means: of `sandbox.seal`, those that hold.
+
+        Raises:
+            UsageError: it isn't.
+        """
+        from dycoke_cli.processes.sandbox import REFUSES_ALL, described
+
+        if self.require_sandbox and REFUSES_ALL not in means:
+            raise UsageError(
+                "--require-sandbox: the process that reads videos isn't sandboxed here (it takes "
+                f"Linux with seccomp on x86-64 or AArch64, and {described(means)} holds); leave it "
+                "out, or allow seccomp in the container"
+            )
 
     def check_memory(self, name: str, size: tuple[int, int], needed: int, frames: int = 0) -> None:
         """Check that reading a video doesn't exceed the memory limit.

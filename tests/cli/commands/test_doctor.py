@@ -55,6 +55,21 @@ def test_releases_outside_of_what_was_tested(monkeypatch: pytest.MonkeyPatch) ->
     assert [line[14:].strip() for line in lines[row : row + 2]] == said
 
 
+@pytest.mark.parametrize(
+    ("means", "shown"),
+    [((), "none"), (("landlock",), "Landlock"), (("landlock", "seccomp"), "seccomp and Landlock")],
+)
+def test_what_isolates_a_decoder(
+    means: tuple[str, ...], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dycoke_cli.video.decoder.sandbox", lambda: means)
+    document = run_here("doctor", "--json").object
+    valid(document, "doctor")
+    assert document["sandbox"] == [*means]
+    row = next(line for line in run_here("doctor").out.splitlines() if line.startswith("Sandbox"))
+    assert row.split(maxsplit=1)[1].strip() == f"{shown}, around the process that reads a video"
+
+
 def test_nothing_is_measured_or_written(tmp_path: Path) -> None:
     rows = {line[:13].strip(): line[13:].strip() for line in run_here("doctor").out.splitlines()}
     assert rows["torch"] == torch.__version__.partition("+")[0]

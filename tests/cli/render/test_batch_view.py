@@ -43,10 +43,30 @@ def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -
         view.progress(counts)
         clock.now += 20
         view.progress(counts)
-    # 100 questions in 40 s, 2,100 are left: 840 s.
+    # 50 questions in 20 s behind the first ones, 2,100 are left: 840 s.
     assert capsys.readouterr().err == (
         "149 of 1,200 files · 300 of 2,400 questions · 1 failed · 50 tokens/s · 14:00 left\n"
     )
+
+
+@pytest.mark.parametrize(("together", "shown"), [(1, 5), (4, 8)])
+def test_the_time_left_is_not_that_of_a_cold_start(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, together: int, shown: int
+) -> None:
+    """The first results take two minutes, and all others 10 s for each question."""
+    counts = Counts(videos=200, questions=200)
+    monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=200))
+    pace = batch_view._Pace(counts)
+    clock.now += 110
+    while counts.answered < 20:
+        clock.now += 10 * together
+        counts.answered += together
+        pace.note()
+        line = str(batch_view._Live(counts, pace, lambda: False).render(Mock()))
+        assert ("left" in line) == (counts.answered >= shown)
+        if "left" in line:
+            left_s = 10 * (200 - counts.answered)
+            assert line.endswith(f" {batch_view._duration(left_s)} left")
 
 
 def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,9 +112,11 @@ def test_the_live_view_fits_its_terminal(
 ) -> None:
     """Rich would cut off what is left of the time, or break the line."""
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=columns))
-    counts = Counts(videos=12345, questions=98765, answered=23456, failed=12, tokens=3_000_000)
+    counts = Counts(videos=12345, questions=98765, answered=1)
     pace = batch_view._Pace(counts)
+    pace.note()
     clock.now += 3600
+    counts.answered, counts.failed, counts.tokens = 23456, 12, 3_000_000
     shown = str(batch_view._Live(counts, pace, lambda: False).render(Mock()))
     assert len(shown) + batch_view._BAR + 4 <= columns
     for figure in ("23,468 of 98,765 questions", "12 failed", " left"):

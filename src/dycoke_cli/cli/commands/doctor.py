@@ -108,6 +108,10 @@ class Diagnosis:
     ]
     cpus: Cpus
     free_memory_bytes: Annotated[int | None, Doc("Null where the system doesn't report it.")]
+    sandbox: Annotated[
+        tuple[Literal["landlock", "seccomp"], ...],
+        Doc("What isolates the process that reads a video; --require-sandbox needs seccomp."),
+    ]
     kernels: Annotated[
         tuple[TimedKernels, ...],
         Doc("Measured when models were loaded here, with this torch and as many threads."),
@@ -123,6 +127,7 @@ def diagnose() -> Diagnosis:
     from dycoke_cli.instruction_sets import emulates_bfloat16
     from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
+    from dycoke_cli.video.decoder import sandbox
 
     machine = Processor.here()
     process = psutil.Process()
@@ -150,6 +155,7 @@ def diagnose() -> Diagnosis:
             threads=machine.threads,
         ),
         free_memory_bytes=free_main_memory(),
+        sandbox=sandbox(),
         kernels=tuple(
             TimedKernels(shape, times, min(times, key=lambda kernel: times[kernel]))
             for shape, times in sorted(machine.read().items())
@@ -173,6 +179,8 @@ def tables(diagnosis: Diagnosis) -> RenderableType:
 
 
 def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
+    from dycoke_cli.processes.sandbox import described
+
     cpus, free = found.cpus, found.free_memory_bytes
     yield "dycoke", found.version + (f" ({found.commit})" if found.commit else "")
     yield "Python", found.python
@@ -193,6 +201,7 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
         + (f" (affinity: {', '.join(map(str, cpus.affinity))})" if cpus.affinity else "")
         + f", {cpus.threads} threads",
     )
+    yield "Sandbox", f"{described(found.sandbox)}, around the process that reads a video"
     yield "Free memory", "unknown" if free is None else size(free)
     yield "Kernels", (found.kernels_file or "not kept") if found.kernels else _UNMEASURED
 

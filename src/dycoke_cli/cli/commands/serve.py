@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -194,7 +193,11 @@ def serve(
     keys = read_keys(os.environ.get(KEY, ""))
     roots = () if media_root is None else (media_root,)
     media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
-    announce: Callable[[str], None] = (lambda text: None) if quiet else render.note
+
+    def announce(text: str) -> None:
+        for line in [] if quiet else text.splitlines():
+            render.note(line)
+
     with (
         detached(announce, background) as announce_ready,
         View(quiet, note) as view,
@@ -230,8 +233,23 @@ def serve(
                 url_host = f"[{host}]" if ":" in host else host
                 announce_ready(
                     f"Serving {request.model} at http://{url_host}:{listening.getsockname()[1]}/v1"
+                    f"\n{_isolation()}"
                 )
                 idling = (
                     IdlePolicy(idle or _BACKGROUND_IDLE_S, True) if background else IdlePolicy(idle)
                 )
                 run(server, service, [listening, *local.sockets], idling)
+
+
+def _isolation() -> str:
+    """Sentence about what isolates the process that reads the videos of clients."""
+    from dycoke_cli.processes.sandbox import REFUSES_ALL, described
+    from dycoke_cli.video.decoder import sandbox
+
+    means = sandbox()
+    if REFUSES_ALL in means:
+        return f"Videos are decoded in a sandbox: {described(means)}"
+    return (
+        f"Warning: videos are decoded without seccomp, which this system lacks ({described(means)} "
+        "holds): --require-sandbox refuses that"
+    )

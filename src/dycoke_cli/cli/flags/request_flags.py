@@ -62,7 +62,12 @@ def request(
 
     Raises:
         ModelError: the settings can't be read.
+        UsageError: there is no sandbox, which is required.
     """
+    if limits.require_sandbox:  # once here, and not as an error of each video
+        from dycoke_cli.video.decoder import sandbox
+
+        limits.check_sandbox(sandbox())
     return Request(
         model=model.named or settings.BUNDLED,
         loading=loading,

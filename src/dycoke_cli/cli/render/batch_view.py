@@ -17,6 +17,7 @@ from dycoke_cli.runs.listener import Counts
 from dycoke_cli.unicode import display_name
 
 _BAR = 12
+_MEASURED = 5  # answered questions, below which nothing is said of the time left
 
 
 class BatchView(View):
@@ -50,6 +51,7 @@ class BatchView(View):
             return
         if self._pace is None:
             self._pace = _Pace(counts)
+        self._pace.note()
         if animates():
             self._update_bar(counts, self._pace)
         elif time.monotonic() - self._said_at >= LINE_EVERY_S:
@@ -101,16 +103,25 @@ class _Pace:
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when results first came, and how many
+
+    def note(self) -> None:
+        """Note that there are new results, or none yet."""
+        if self._first is None and self._counts.added:
+            self._first = time.monotonic(), self._counts.added
 
     def tokens_per_second(self) -> float:
         return self._counts.tokens / max(1e-9, time.monotonic() - self._started)
 
     def seconds_left(self) -> float | None:
-        """None until the first question of this run is done."""
+        """By what came behind the first results, which take far longer; None of too few."""
         counts = self._counts
-        if not counts.added:
+        if self._first is None or counts.answered < _MEASURED:
             return None
-        each = (time.monotonic() - self._started) / counts.added
+        since, before = self._first
+        if counts.added == before:
+            return None
+        each = (time.monotonic() - since) / (counts.added - before)
         return each * (counts.questions - counts.done)
 
 

@@ -43,8 +43,7 @@ def serve(channel: Channel) -> None:
 
 def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: ExitStack) -> None:
     opening = request["opening"] and Opening(**request["opening"])
-    if opening is None:
-        seal()
+    sealed = seal() if opening is None else ()
     sampling = Sampling(**request["sampling"])
     pipe = opening or stack.enter_context(FileIO(files[0]))
     source = LiveSource(
@@ -52,8 +51,9 @@ def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: E
     )
     stack.enter_context(closing(source))
     if opening is not None and not request["is_device"]:
-        seal()
-    channel.send({"needs": source.decoding_bytes, "size": source.stored_size})
+        sealed = seal()
+    needs = {"needs": source.decoding_bytes, "size": source.stored_size}
+    channel.send({**needs, "sealed": sealed})
     if not continues(channel):
         return
     info, geometry = describe(source)
