@@ -199,7 +199,7 @@ def test_a_download_is_told_before_the_video_is_decoded(
     from huggingface_hub import DryRunFileInfo
 
     from dycoke_cli.models.files.hub import Plan
-    from dycoke_cli.runs import unloaded_model
+    from dycoke_cli.loop import unloaded_model
 
     source = find("llava-onevision-0.5b")
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
@@ -231,7 +231,7 @@ def test_the_program_ends_with_the_code_of_its_error() -> None:
 def test_a_folder_is_never_looked_for_on_the_hub(
     fake: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dycoke_cli.runs import unloaded_model
+    from dycoke_cli.loop import unloaded_model
 
     def ask_the_hub(source: object) -> None:
         raise AssertionError("asked the hub")

@@ -177,7 +177,7 @@ def test_in_one_ask_a_method_is_bound_once_and_a_model_found_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dycoke_cli.cli.main import main
-    from dycoke_cli.runs import unloaded_model
+    from dycoke_cli.loop import unloaded_model
 
     counts = {"settle": 0, "find": 0, "DyCoke": 0}
 

@@ -31,7 +31,8 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
-from dycoke_cli.runs import answering, local
+from dycoke_cli.models import load as loading
+from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.video import Sampling
 from tests import warm
@@ -291,10 +292,8 @@ def test_the_model_is_loaded_as_it_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, object]] = []
-    real = answering.load
-    monkeypatch.setattr(
-        answering, "load", lambda name, **how: seen.append(how) or real(name, **how)
-    )
+    real = loading.load
+    monkeypatch.setattr(loading, "load", lambda name, **how: seen.append(how) or real(name, **how))
     half = LoadOptions(device="cpu", dtype="bfloat16")
     evaluate(plan(tmp_path, "none", split="validation", request=replace(CPU, loading=half)))
     (how,) = seen

@@ -407,6 +407,9 @@ class Engine(Asker):
                     pending.end_without_model()
                     self.forget(pending)
             return False
+        with self._changed:  # torch, which takes seconds, isn't imported for a video that is broken
+            if not self._changed.wait_for(lambda: any(p.is_opened for p in waiting), _POLL_S):
+                return False
         with faster_imports():
             pass
         if all(pending.is_broken for pending in waiting):  # before a model is loaded for nothing

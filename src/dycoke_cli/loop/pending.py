@@ -262,6 +262,11 @@ class Pending:
         return self.has_ended or self.is_cancelled
 
     @property
+    def is_opened(self) -> bool:
+        """Whether its video can be decoded, as far as its header tells."""
+        return self.video is None or (bool(self.video.reading.plans) and not self.is_broken)
+
+    @property
     def is_ready(self) -> bool:
         """Whether its video is read, or on its way to the model."""
         return self.video is None or self.video.reading.is_ready

@@ -298,6 +298,7 @@ class Readers:
             reading.plans = [one.plan for one in opened]
             for video, plan in zip(ask.videos, reading.plans, strict=True):
                 _check_pixels(video, plan)
+            self._on_change(reading)
             windows = self._windows(reading)
             if windows is not None:
                 if ask.request.max_tokens is None:

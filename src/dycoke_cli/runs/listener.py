@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dycoke_cli.ask import Event, Note, Progress, Text, Warn
-
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
+    from dycoke_cli.ask import Event
 
 
 @dataclass
@@ -90,6 +89,8 @@ class Listener:
 
     def take(self, event: Event) -> None:
         """An event of a question, before its last one."""
+        from dycoke_cli.ask import Note, Progress, Text, Warn  # a help page doesn't need it
+
         if isinstance(event, Progress) and event.stage == "comparison":
             self.begin_comparison()
         elif isinstance(event, Progress):
