@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
-from dycoke_cli.answer.json_schema import ABSENT, Amount, Count, to_dict
+from dycoke_cli.answer.json_schema import ABSENT, Count, to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
 from dycoke_cli.video.info import VideoInfo
@@ -208,7 +208,7 @@ class Answered:
     """
 
     answer: Answer
-    seconds: Amount = 0.0
+    seconds: float = 0.0
     together: Count = 1
 
 

@@ -73,11 +73,6 @@ class Request:
         answer = replace(answer, warnings=warnings)
         return answer if self.tuned is None else replace(answer, tuned=self.tuned)
 
-    @property
-    def is_local_only(self) -> bool:
-        """Whether this process has to answer it: your server has no tuning, guards or windows."""
-        return self.tuned is not None or self.guard is not None or self.max_tokens is not None
-
     def with_method(self, method: Method) -> Request:
         """The same request with another method, without the tuning and guard of this one."""
         return replace(self, method=method, tuned=None, guard=None, cautions=())

@@ -65,9 +65,13 @@ class Pretended:
         loads: how often the model was loaded.
         fitting: questions that are expected to fit into the memory together.
         most: questions that do.
+        warning: of each video, before its first answer.
         size: of the frames of a video, by the name of its file; others have 2 pixels a side.
         gate: closed, no question is answered.
         shutter: closed, no video is read.
+        shut_for: content of the videos that the shutter is for; empty for all.
+        began: set once a video waits for the shutter.
+        reading: number of those that do.
     """
 
     pause_s: float = 0.0
@@ -80,27 +84,32 @@ class Pretended:
     loads: int = 0
     fitting: int = 8
     most: int = 100
+    warning: str | None = None
     size: dict[str, int] = field(default_factory=dict)
     traits: ModelTraits = field(
         default_factory=lambda: ModelTraits(
-            "llava_onevision", FAMILY, defaults_of(FAMILY, None, 12), 12, "mini", tower_depth=4
+            "llava_onevision", FAMILY, defaults_of(FAMILY, None, 10), 10, "mini", tower_depth=4
         )
     )
     gate: threading.Event = field(default_factory=threading.Event)
     shutter: threading.Event = field(default_factory=threading.Event)
+    shut_for: bytes = b""
+    began: threading.Event = field(default_factory=threading.Event)
+    reading: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
         self.shutter.set()
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take the place of the real ones."""
+    def install(self, monkeypatch: pytest.MonkeyPatch, *, videos: bool = True) -> None:
+        """Take the place of the real model, and of videos unless those are to be real."""
         for module in (session_module, answering):
             monkeypatch.setattr(module, "VideoSession", self._session)
         monkeypatch.setattr(answering, "ask_together", self.ask_together)
         monkeypatch.setattr(answering, "ask_without_video", self._ask_without_video)
         monkeypatch.setattr(supported, "check_decoder", lambda decoder, method: None)
-        monkeypatch.setattr(reading, "Decoder", lambda limits: _Decoder(self))
+        if videos:
+            monkeypatch.setattr(reading, "Decoder", lambda limits: _Decoder(self))
 
     def of_a_found_family(self) -> None:
         """Be of a family whose layout was found, so that a stock processor makes its prompts."""
@@ -109,7 +118,7 @@ class Pretended:
     def load(self, fit: Any = None) -> Any:
         """The model."""
         self.loads += 1
-        decoder = SimpleNamespace(config=Qwen2Config(num_hidden_layers=12))
+        decoder = SimpleNamespace(config=Qwen2Config(num_hidden_layers=10))
         model = SimpleNamespace(
             generation_config=None, dtype="float32", get_decoder=lambda: decoder
         )
@@ -139,7 +148,7 @@ class Pretended:
             expect=lambda methods: None,
             finish=lambda: None,
             fitting=lambda question, method, history: self.fitting,
-            memory_warning=lambda question, method, history: None,
+            memory_warning=lambda question, method, history: self.warning,
         )
 
     def ask_together(
@@ -284,6 +293,17 @@ class _Decoder:
         """End a reading that waits for the shutter."""
         self._stopped.set()
 
+    def _wait_for_shutter(self) -> None:
+        pretended = self._pretended
+        pretended.began.set()
+        pretended.reading += 1
+        try:
+            while not pretended.shutter.wait(0.01):
+                if self._stopped.is_set():
+                    raise reading.CrashedError("a.mp4", GoneError(-9))
+        finally:
+            pretended.reading -= 1
+
     @contextmanager
     def open(
         self, video: Any, sampling: Sampling, *, shown_as: str | None = None, **options: Any
@@ -300,9 +320,8 @@ class _Decoder:
         info = example(VideoInfo, path="a.mp4", duration_s=DURATION_S, fps=25.0)
 
         def read(on_frame: Any, fit: Any, windows: Any) -> Clip:
-            while not pretended.shutter.wait(0.01):
-                if self._stopped.is_set():
-                    raise reading.CrashedError("a.mp4", GoneError(-9))
+            if pretended.shut_for in Path(paths[0]).read_bytes():
+                self._wait_for_shutter()
             pretended.read.append(frames)
             pretended.paths.append(paths[0])
             shape = (frames, edge, edge, 3)

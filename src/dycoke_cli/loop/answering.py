@@ -36,12 +36,10 @@ class Host(Protocol):
     """What answering needs of the engine, whose methods these are.
 
     Attributes:
-        cache: of encoded videos on disk, or None.
         has_answered: whether a question was put to the model before.
         is_warm: whether two timings can be compared.
     """
 
-    cache: VisualCache | None
     has_answered: bool
     is_warm: bool
 
@@ -50,6 +48,9 @@ class Host(Protocol):
 
     def bound(self, method: Method, *, in_windows: bool = False) -> BoundMethod:
         """A method bound to the model."""
+
+    def cache_for(self, video: Video) -> VisualCache | None:
+        """Where a video is kept on disk once it is encoded."""
 
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""
@@ -187,7 +188,8 @@ def _is_encoded_for(engine: Host, pending: Pending) -> bool:
     pending.methods = [method]
     if video.session is None:
         reuse = engine.keeps(video)
-        video.open_in_windows(pending, method, engine.load(), engine.cache, reuse=reuse)
+        cache = engine.cache_for(video)
+        video.open_in_windows(pending, method, engine.load(), cache, reuse=reuse)
     windowed = _session(pending).windowed
     if windowed is not None and windowed.method.method != method.method:
         engine.read_again(pending)

@@ -108,8 +108,7 @@ class Engine(Asker):
         self._request, self._unloaded, self._on_stage = request, unloaded, on_stage
         self._load, self._loaded = load or self._load_named, loaded
         self._keep, self._batch_size, self._counts = keep, batch_size, counts
-        self._uses_cache = cache
-        self.cache: VisualCache | None = None
+        self._caches = cache
         self._fit = Future[Fit]() if loaded is None else known(loaded.fit)
         self._readers = Readers(request.limits, self._planned, self._fit_of, self._notify, readers)
         self._videos: OrderedDict[Hashable, Video] = OrderedDict()
@@ -118,7 +117,7 @@ class Engine(Asker):
         self._turns: deque[Client] = deque()
         self._bound: dict[tuple[Method, bool], BoundMethod] = {}
         self._fitting: dict[Hashable, int] = {}
-        self._most: int | None = None
+        self._halved: int | None = None
         self._current: Sequence[Pending] = ()
         self.has_answered = self.is_warm = False
         self._changed = threading.Condition(threading.RLock())
@@ -179,6 +178,23 @@ class Engine(Asker):
             self.advance()
         return done.result()
 
+    def wait_until_read(self, pending: Pending, timeout_s: float) -> bool:
+        """Wait until the model can be asked about the videos of a question.
+
+        Returns:
+            Whether it can, or nobody wants it any more; false if the time is over.
+
+        Raises:
+            Exception: why they can't be read.
+        """
+        with self._changed:
+            over = self._changed.wait_for(lambda: pending.is_ready or pending.is_over, timeout_s)
+        if pending.is_broken:
+            assert pending.video is not None
+            assert pending.video.reading.error is not None
+            raise pending.ask.request.advised(pending.video.reading.error)
+        return over
+
     def check(self, request: Request, videos: int) -> None:
         """See `UnloadedModel.check`."""
         if self._unloaded is not None:
@@ -214,10 +230,6 @@ class Engine(Asker):
             if not self._fit.done():
                 self._fit.set_result(self._loaded.fit)
             self.count("set", "model_loaded", 1.0)
-        if self._uses_cache and self.cache is None:
-            from dycoke_cli.engine.visual_cache import VisualCache
-
-            self.cache = VisualCache()
         return self._loaded
 
     @property
@@ -229,6 +241,8 @@ class Engine(Asker):
         """See `Asker.begin_run`."""
         if self._thread is None:
             self.load()
+            if self._caches:
+                _visual_cache()
             if self._request.max_tokens is None:
                 self.bound(self._request.method)
 
@@ -342,7 +356,7 @@ class Engine(Asker):
 
     def halve(self, most: int) -> None:
         """Answer no more questions together from now on: memory ran out."""
-        self._most = max(1, min(most, self._most_together))
+        self._halved = max(1, min(most, self._halved or most))
 
     def count(self, kind: str, name: str, *values: float, **labels: str) -> None:
         """Count something, where anybody wants to know."""
@@ -429,6 +443,8 @@ class Engine(Asker):
             self._videos.move_to_end(key)
         video.asked.append(pending)
         pending.video = video
+        if video.session is not None:
+            pending.send(video.seen)
 
     def read_again(self, pending: Pending) -> None:
         """Read a question's video for it alone: it was read in windows, by another method."""
@@ -504,10 +520,13 @@ class Engine(Asker):
                 self.forget(pending)
                 continue
             if video.session is None and video.reading.windows is None:
-                if pending.client.bulk and len(prepared) >= _MOST_PREPARED * self._most_together:
+                if pending.client.bulk and len(prepared) >= _MOST_PREPARED * self._most_of(
+                    pending.client
+                ):
                     continue
                 try:
-                    video.open(self.load(), self.cache, reuse=self.keeps(video))
+                    cache = self.cache_for(video)
+                    video.open(self.load(), cache, reuse=self.keeps(video))
                 except Exception as error:
                     for other in [*video.asked]:
                         other.fail(error)
@@ -526,6 +545,12 @@ class Engine(Asker):
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""
         return self._keep > 0 or len(video.asked) > 1
+
+    def cache_for(self, video: Video) -> VisualCache | None:
+        """Where a video is kept on disk once it is encoded; None for nowhere."""
+        if not self._caches and not any(one.client.caches for one in video.asked):
+            return None
+        return _visual_cache()
 
     # Taking turns
 
@@ -568,26 +593,27 @@ class Engine(Asker):
         return (
             (client.is_over and not coming)
             or self._readers.is_full
-            or ready >= _MOST_PREPARED * self._most_together
+            or ready >= _MOST_PREPARED * self._most_of(client)
             or time.monotonic() - client.arrived_s >= BATCH_WAIT_S
         )
 
-    @property
-    def _most_together(self) -> int:
-        """Number of questions that are answered together at most."""
-        if self._most is None:
+    def _most_of(self, client: Client) -> int:
+        """Number of questions of a client that are answered together at most."""
+        most = client.batch_size or self._batch_size
+        if most is None:
             cpu = self.load().input_device.type == "cpu"
-            self._most = self._batch_size or (_MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR)
-        return self._most
+            most = _MOST_ON_CPU if cpu else _MOST_ON_ACCELERATOR
+        return most if self._halved is None else min(most, self._halved)
 
     def _together(self, group: Hashable, pending: Pending) -> int:
         """Number of questions of a group that are answered together."""
-        if self._batch_size is not None:
-            return self._most_together
+        most = self._most_of(pending.client)
+        if pending.client.batch_size is not None or self._batch_size is not None:
+            return most
         # Estimated once per group: its videos have one shape, and so about one size.
         if group not in self._fitting:
             self._fitting[group] = pending.fitting()
-        return min(self._most_together, self._fitting[group])
+        return min(most, self._fitting[group])
 
     def forget(self, pending: Pending) -> None:
         """See `Asker.forget`."""
@@ -633,3 +659,10 @@ class Engine(Asker):
         video = self._videos.pop(key)
         self._readers.release(video.reading)
         video.close()
+
+
+def _visual_cache() -> VisualCache:
+    """Encoded videos on disk; raises where there can't be any."""
+    from dycoke_cli.engine.visual_cache import VisualCache
+
+    return VisualCache()

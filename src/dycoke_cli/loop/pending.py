@@ -50,14 +50,18 @@ class Client:
 
     Args:
         bulk: whether the questions are many, so that they wait for more of their batch.
+        batch_size: questions that are answered together; None leaves it to the engine.
+        caches: whether its encoded videos are kept on disk.
 
     Attributes:
         is_over: whether no more questions come.
         arrived_s: when a video was last read for one of the questions.
     """
 
-    def __init__(self, *, bulk: bool = False) -> None:
-        self.bulk = bulk
+    def __init__(
+        self, *, bulk: bool = False, batch_size: int | None = None, caches: bool = False
+    ) -> None:
+        self.bulk, self.batch_size, self.caches = bulk, batch_size, caches
         self.is_over = False
         self.arrived_s = time.monotonic()
 
@@ -94,7 +98,7 @@ class Video:
         reading = self.reading
         clip, *others = [_fitted(clip, loaded) for clip in reading.clips]
         self._open(loaded, cache, reuse, clip=clip, others=others)
-        self._tell_seen()
+        self.send(self.seen)
 
     def open_in_windows(
         self,
@@ -145,7 +149,7 @@ class Video:
         reading.wait()
         windowed = replace(windowed, warnings=(*reading.warnings, *windowed.warnings))
         self._open(loaded, cache, reuse, clip=reading.clips[0], windowed=windowed)
-        self._tell_seen()
+        self.send(self.seen)
 
     def _open(
         self, loaded: LoadedModel, cache: VisualCache | None, reuse: bool, **given: Any
@@ -159,11 +163,13 @@ class Video:
         methods = [method for pending in self.asked for method in pending.methods]
         self.session.expect(methods)
 
-    def _tell_seen(self) -> None:
+    @property
+    def seen(self) -> Seen:
+        """What was read."""
         clips = self.reading.clips
         times = tuple(tuple(clip.timestamps_s) for clip in clips)
         infos = tuple(clip.info for clip in clips)
-        self.send(Seen(infos, times, clips[0].part_s, clips[0].dropped))
+        return Seen(infos, times, clips[0].part_s, clips[0].dropped)
 
 
 def _fitted(clip: Clip, loaded: LoadedModel) -> Clip:
@@ -247,13 +253,23 @@ class Pending:
 
     def wait(self) -> None:
         """Wait for the end, where the events go elsewhere."""
-        while not (self.has_ended or self.is_cancelled):
+        while not self.is_over:
             self._owner.advance()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more events come."""
+        return self.has_ended or self.is_cancelled
 
     @property
     def is_ready(self) -> bool:
         """Whether its video is read, or on its way to the model."""
         return self.video is None or self.video.reading.is_ready
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its video isn't opened again: in windows, it may be."""
+        return self.video is None or self.video.reading.has_frames
 
     @property
     def is_broken(self) -> bool:

@@ -86,6 +86,11 @@ class Reading:
         return self.is_read or self.windows is not None
 
     @property
+    def has_frames(self) -> bool:
+        """Whether all frames are in memory."""
+        return self.is_read and self.windows is None
+
+    @property
     def nbytes(self) -> int:
         """Size of the frames in memory."""
         return sum(clip.frames.nbytes for clip in self.clips if clip.window is None)

@@ -167,10 +167,10 @@ def ask_part(
     seen: list[Seen] = []
 
     def on_seen(event: Seen) -> None:
-        seen.append(event)
         # The last part of a video may be shorter, and a live source knows its parts alone.
-        if event.part_s is not None and event.part_s != part_s:
+        if not seen and event.part_s is not None and event.part_s != part_s:
             listener.begin_part(*event.part_s)
+        seen.append(event)
 
     try:
         answers = converse(asker, asks, listener, on_seen=on_seen, decoders=decoders)

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Seen, Text
+from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
 from dycoke_cli.loop.pending import Pending, Work
 from dycoke_cli.server.chat_request import ChatRequest, parse
@@ -76,25 +76,34 @@ class Answering:
         raise NotImplementedError
 
     async def begin(self, readers: CapacityLimiter, videos: Mapping[str, Spooled]) -> None:
-        """Open the videos, and submit the question.
+        """Submit the question, and wait until its videos are read.
 
         Args:
-            readers: threads that open videos.
+            readers: threads that open videos and wait for them.
             videos: those of the body.
 
         Raises:
-            Exception: see `prepare`; or the client has left, or the server ends.
+            Exception: why they can't be read, so that the reply is no stream that ends with it; or
+                the client has left, or the server ends.
         """
+        if self._service.context is not None:
+            check_text(self.request, self._service.context)
+        reading = run_sync(partial(self._read, videos), limiter=readers)
+        await self._watched(asyncio.create_task(reading))
+
+    def _read(self, videos: Mapping[str, Spooled]) -> None:
         service = self._service
-        if service.context is not None:
-            check_text(self.request, service.context)
+        engine, allowance = service.engine, self._allowance
         media = replace(service.media, received=videos)
-        given = (self.request, service.defaults, media, service.engine, service.handles)
-        kind = {"owner": self._owner, "inspect": self.inspect}
-        within = (self._files, self._allowance)
-        opening = run_sync(partial(prepare, *given, *within, **kind), limiter=readers)
-        self._ask = await self._watched(asyncio.create_task(opening))
-        await run_sync(self._submit)
+        given = (self.request, service.defaults, media, engine, service.handles, self._files)
+        with allowance:
+            self._ask = prepare(*given, allowance, owner=self._owner, inspect=self.inspect)
+            self._submit()
+            first = self._pendings[0]
+            while not engine.wait_until_read(first, min(_LOOK_S, allowance.left_s)):
+                allowance.check()
+        if first.is_read:
+            self._files.close()
 
     def _submit(self) -> None:
         """Submit the question, once for each answer; each has a seed of its own."""
@@ -136,11 +145,11 @@ class Answering:
         raise NotImplementedError
         yield b""
 
-    async def _watched(self, reading: asyncio.Task[Ask]) -> Ask:
-        """The question whose videos a thread opens; it is ended if the client leaves.
+    async def _watched(self, reading: asyncio.Task[None]) -> None:
+        """Wait for a thread that reads the videos; it is ended if the client leaves.
 
         Raises:
-            Exception: why nothing was opened.
+            Exception: why nothing was read.
         """
         try:
             while not reading.done():
@@ -157,7 +166,6 @@ class Answering:
         error = self._reason or error
         if error is not None:
             raise error
-        return reading.result()
 
     def leave(self) -> None:
         """End what is under way, if nobody has seen the end of it."""
@@ -200,8 +208,6 @@ class Answering:
 
     def _receive(self, _: Pending, event: Event | TextDelta) -> None:
         """Take an event of the engine, whose thread calls this."""
-        if isinstance(event, (Seen, Answered, Failed, Done)):
-            self._files.close()
         found: _Found
         if isinstance(event, Text):
             found = event.text

@@ -29,14 +29,31 @@ def spooled(
 ) -> Iterator[BinaryIO]:
     """Copy a stream to an unnamed temporary file, which is open within the block.
 
+    Args and errors: see `spool`.
+    """
+    try:
+        file = tempfile.TemporaryFile(prefix="dycoke-")  # noqa: SIM115
+    except OSError as error:
+        raise _unwritable(error) from error
+    with file:
+        spool(file, stdin, limit_bytes)
+        yield file
+
+
+def spool(
+    file: BinaryIO, stdin: BinaryIO | None = None, limit_bytes: int = MAX_SPOOLED_BYTES
+) -> None:
+    """Copy a stream to a file.
+
     Args:
+        file: open for writing.
         stdin: an open binary stream; None for stdin of this process.
         limit_bytes: maximum size.
 
     Raises:
         UsageError: the stream is a terminal, or closed.
         VideoError: it is empty, or larger than the limit.
-        OutputError: the temporary file can't be written.
+        OutputError: the file can't be written.
     """
     if stdin is None:
         if sys.stdin is None:
@@ -44,18 +61,12 @@ def spooled(
         stdin = sys.stdin.buffer
     if stdin.isatty():
         raise UsageError("- reads the video from stdin, and that is a terminal: dycoke … - < FILE")
-    try:
-        file = tempfile.TemporaryFile(prefix="dycoke-")  # noqa: SIM115
-    except OSError as error:
-        raise _unwritable(error) from error
-    with file:
-        for chunk in _chunks(stdin, limit_bytes):
-            try:
-                file.write(chunk)
-                file.flush()  # a full disk is noticed here, and not when the file is closed
-            except OSError as error:
-                raise _unwritable(error) from error
-        yield file
+    for chunk in _chunks(stdin, limit_bytes):
+        try:
+            file.write(chunk)
+            file.flush()  # a full disk is noticed here, and not when the file is closed
+        except OSError as error:
+            raise _unwritable(error) from error
 
 
 def _unwritable(error: OSError) -> OutputError:

@@ -1,27 +1,27 @@
-"""A server in this process that commands find at its unix socket; its model only pretends."""
+"""A server in this process that commands find at its socket; its model pretends, or is real."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dycoke_cli.server.engine_thread import EngineThread
-from dycoke_cli.server.session_cache import SessionCache
 
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models import settings
-from dycoke_cli.server.local import batch_run, unix_socket
+from dycoke_cli.models.load import LoadedModel, load
+from dycoke_cli.server.local import unix_socket
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
 from dycoke_cli.storage import cache_folder as cache
-from tests.cli import fake_engine
-from tests.cli.fake_engine import FakeLoaded, FakeSession
-from tests.server.pretended import make_service, served
-
-assert batch_run  # imported before anything pretends: it knows the engine, and torch
+from tests.loop.pretended import PATIENCE_S, Pretended
+from tests.server.pretended import DEFAULTS, engine_of, make_service, served
 
 if sys.platform == "win32":
     collect_ignore_glob = ["test_*.py"]  # no such sockets
@@ -29,15 +29,31 @@ if sys.platform == "win32":
 
 @dataclass
 class Served:
-    """The server."""
+    """The server.
+
+    Args:
+        port: at which it listens, too.
+        service: what answers.
+        loads: how commands loaded models.
+        pretended: its model, unless that is real.
+    """
 
     port: int
-    loaded: FakeLoaded
     service: Service
+    loads: list[Any] = field(default_factory=list)
+    pretended: Pretended = field(default_factory=Pretended)
 
     def has_answered(self) -> bool:
-        """Whether the last conversation was held with the server's model."""
-        return FakeSession.made[-1].loaded is self.loaded
+        """Whether no command has loaded a model since the last call."""
+        loads, self.loads[:] = [*self.loads], []
+        return not loads
+
+    def wait_until_idle(self) -> None:
+        """Wait until nothing is under way."""
+        until = time.monotonic() + PATIENCE_S
+        while self.service.engine.idle_s == 0.0:
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +67,48 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, module in fake_engine.modules_of_a_process().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    FakeSession.made.clear()
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    """A model that pretends, here and in the server; videos are real."""
+    pretended = Pretended()
+    pretended.install(monkeypatch, videos=False)
+    monkeypatch.setattr("dycoke_cli.runs.converse.refusals", lambda asks: None)
+    return pretended
 
 
 @pytest.fixture
-def local(folder: Path) -> Iterator[Served]:
-    loaded, metrics = FakeLoaded("mini", layers=10), Metrics()
-    sessions = SessionCache(1, metrics)
-    engine = EngineThread(lambda: loaded, loaded, sessions, metrics)  # type: ignore[arg-type, return-value]
-    service = make_service(engine, sessions, metrics)
+def local(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    metrics = Metrics()
+    service = make_service(engine_of(pretended, metrics), metrics)
+    with _found(service, pretended.load(), monkeypatch) as found:
+        found.pretended = pretended
+        yield found
+        pretended.gate.set()
+
+
+@pytest.fixture(scope="session")
+def mini() -> LoadedModel:
+    """The bundled model, loaded once for all commands and servers."""
+    return load("mini")
+
+
+@pytest.fixture
+def real(mini: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server of the bundled model."""
+    metrics = Metrics()
+    engine = Engine(DEFAULTS, loaded=mini, keep=4, counts=metrics)
+    with _found(make_service(engine, metrics), mini, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def _found(service: Service, loaded: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """Within the block commands find a server; those that answer by themselves have its model."""
     with served(service) as port:
-        yield Served(port, loaded, service)
+        found = Served(port, service)
+
+        def loading(model: Any, **options: Any) -> Any:
+            found.loads.append(options)
+            return loaded
+
+        monkeypatch.setattr("dycoke_cli.models.load.load", loading)
+        yield found

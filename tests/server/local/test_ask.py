@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dycoke_cli.server.local import wire
-from tests.cli.harness import CLIP, Outcome, run_here
+from dycoke_cli.server.local import local_routes
+from tests.cli.harness import CLIP, REAL, ROOT, Outcome, run_here
+from tests.loop.pretended import PATIENCE_S
 from tests.server.local.conftest import Served
 
-pytestmark = pytest.mark.usefixtures("fake_model")
 
-
-def ask(*arguments: str | Path) -> Outcome:
-    return run_here("ask", CLIP, "What?", "--frames", "2", *arguments)
+def ask(*arguments: str | Path, question: str = "What?") -> Outcome:
+    return run_here("ask", CLIP, question, "--frames", "2", *arguments)
 
 
 def without_times(value: Any) -> Any:
@@ -35,16 +37,17 @@ def without_times(value: Any) -> Any:
         ("--start", "99"),
         ("--memory-limit", "1MB"),
         ("--prune-layer", "77"),
+        ("--every", "2s"),
     ],
     ids=" ".join,
 )
 def test_words_objects_and_codes_are_those_of_the_command(
     local: Served, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_MEMORY_WARNING", "there is little memory")
+    monkeypatch.setattr(local.pretended, "warning", "there is little memory")
     monkeypatch.setenv("COLUMNS", "200")  # a time of more digits would break lines elsewhere
     served = ask(*flags)
-    assert (served.code == 0) == (not served.code and local.has_answered())
+    assert local.has_answered()
     alone = ask(*flags, "--no-server")
     assert (served.code, served.out) == (alone.code, alone.out)
     # The longest time makes the width of a column.
@@ -63,9 +66,8 @@ def test_the_command_reads_no_video(local: Served, monkeypatch: pytest.MonkeyPat
     def unwanted(*_: object) -> None:
         raise AssertionError("the server reads the video")
 
-    monkeypatch.setattr("dycoke_cli.video.decoder.Decoder", unwanted)
+    monkeypatch.setattr("dycoke_cli.loop.engine.Engine.prepare", unwanted)
     assert ask().code == 0
-    assert local.has_answered()
     assert ask("--no-server").code == 1
 
 
@@ -75,7 +77,6 @@ def test_names_of_files_are_shown_as_they_were_given(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.mp4").write_bytes(CLIP.read_bytes())
     assert run_here("ask", "here.mp4", "What?", "--json").object["video"] == "here.mp4"
-    assert local.has_answered()
     run = run_here("ask", "nofile.mp4", "What?")
     assert (run.code, run.err.splitlines()[-1]) == (
         3,
@@ -83,6 +84,15 @@ def test_names_of_files_are_shown_as_they_were_given(
     )
     run = run_here("ask", "here.mp4", "What?", "--subtitles", "no.srt")
     assert str(tmp_path) not in run.err
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"nothing")
+    (folder / "b.txt").touch()
+    for source in (("pictures",), ("pictures/a.png", "pictures/a.png")):
+        run = run_here("ask", *source, "What?")
+        assert "pictures/a.png" in run.err
+        assert str(tmp_path) not in run.err
+    assert local.has_answered()
 
 
 @pytest.mark.parametrize(
@@ -102,20 +112,80 @@ def test_what_cannot_be_served_says_so_once_and_runs_in_the_command(
     assert "Asking" not in ask(*flags, "--quiet").err
 
 
-def test_a_video_that_only_the_command_can_read(local: Served, tmp_path: Path) -> None:
-    run = run_here("ask", "-", "What?", stdin=CLIP.read_bytes())
-    assert run.code == 0
-    assert "the video comes from stdin" in run.err
-    named = tmp_path / "\udcff.mp4"
-    named.write_bytes(CLIP.read_bytes())
-    run = run_here("ask", named, "What?")
-    assert run.code == 0
-    assert "the name of a file isn't valid UTF-8" in run.err
-
-
 def test_another_version(local: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "code", lambda: "0.0.1 /elsewhere ")
+    monkeypatch.setattr(local_routes, "code", lambda: "0.0.1 /elsewhere ")
     run = ask()
     assert run.code == 0
     assert "it runs another version of dycoke" in run.err
     assert not local.has_answered()
+
+
+def test_a_file_whose_name_is_no_unicode(local: Served, tmp_path: Path) -> None:
+    named = tmp_path / "\udcff.mp4"
+    named.write_bytes(CLIP.read_bytes())
+    run = run_here("ask", named, "What?", "--json")
+    assert local.has_answered()
+    assert (run.code, run.err) == (0, "")
+    assert (
+        run.object["video"]
+        == run_here("ask", named, "What?", "--json", "--no-server").object["video"]
+    )
+
+
+def test_an_overwritten_file_is_another_video(local: Served, tmp_path: Path) -> None:
+    """Also one of a folder, and one with subtitles: what the server has in memory is old then."""
+    clip, lines, folder = tmp_path / "a.mp4", tmp_path / "a.srt", tmp_path / "pictures"
+    folder.mkdir()
+    picture = folder / "1.png"
+
+    def frames(*arguments: str | Path) -> Any:
+        run = run_here("ask", *arguments, "What?", "--json")
+        assert run.code == 0, run.err
+        return run.object
+
+    def put(name: str, text: str) -> None:
+        clip.write_bytes((ROOT / "sample_videos" / name).read_bytes())
+        lines.write_text(f"1\n00:00:00,000 --> 00:00:09,000\n{text}\n")
+
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(picture)
+    for name, text in (("move.mp4", "One."), ("minute.mp4", "Two.")):
+        put(name, text)
+        served = frames(clip), frames(clip, "--subtitles", lines), frames(folder)
+        Image.new("RGB", (8, 8), "red").save(picture)
+        alone = [frames(clip, "--no-server"), frames(clip, "--subtitles", lines, "--no-server")]
+        assert [one["frames"] for one in served[:2]] == [one["frames"] for one in alone]
+    read = local.service.metrics.text()
+    assert "videos_reused_total" not in read or "videos_reused_total 0" in read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_ends_the_command_and_its_question(local: Served, sent: signal.Signals) -> None:
+    local.pretended.pause_s = 0.1
+    question = " ".join(["word"] * 2000)
+    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-new-tokens", "2000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(4) == b"word"
+    process.send_signal(sent)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + sent
+    local.wait_until_idle()  # the answer would have taken minutes
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_ends_the_command(local: Served) -> None:
+    """Words are written where the command waits: what goes wrong there ends it."""
+    local.pretended.pause_s = 0.1
+    question = " ".join(["word"] * 2000)
+    command = [*REAL, "ask", str(CLIP), question, "--frames", "2", "--max-new-tokens", "2000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(4) == b"word"
+    process.stdout.close()
+    began = time.monotonic()
+    process.wait(PATIENCE_S)
+    assert time.monotonic() - began < PATIENCE_S
+    local.wait_until_idle()

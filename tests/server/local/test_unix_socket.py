@@ -14,7 +14,6 @@ from dycoke_cli.errors import OutputError
 from dycoke_cli.server.local import local_listener, unix_socket
 from dycoke_cli.server.local.local_listener import LocalListener
 from dycoke_cli.server.local.unix_socket import connect
-from dycoke_cli.video.limits import Limits
 from tests.server.local.conftest import Served
 
 
@@ -30,7 +29,7 @@ def test_a_folder_that_others_can_enter_is_not_trusted(
     folder.chmod(mode)
     assert connect() is None
     with pytest.raises(OutputError, match="isn't yours alone"):
-        LocalListener(Limits())
+        LocalListener()
     folder.chmod(0o700)
 
 
@@ -83,13 +82,12 @@ def test_where_no_socket_can_be_the_server_runs_without_one(
     else:
         folder.mkdir(mode=0o755)
     warnings: list[str] = []
-    with closing(LocalListener(Limits(), warnings.append)) as local:
+    with closing(LocalListener(warnings.append)) as local:
         assert local.sockets == []
-        local.make_ready()
     (warning,) = warnings
     assert "won't find this server" in warning
     with pytest.raises(OutputError):
-        LocalListener(Limits())
+        LocalListener()
 
 
 def test_what_is_left_of_a_server_that_was_killed(folder: Path) -> None:
@@ -97,13 +95,13 @@ def test_what_is_left_of_a_server_that_was_killed(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / "serve.sock"))
     assert connect() is None
-    with closing(LocalListener(Limits())) as again:
+    with closing(LocalListener()) as again:
         assert again.sockets
     assert not (folder / "serve.sock").exists()
 
 
 def test_the_first_server_keeps_the_socket(local: Served, folder: Path) -> None:
-    second = LocalListener(Limits())
+    second = LocalListener()
     assert not second.sockets
     second.close()
     with closing(connect()) as connection:  # type: ignore[type-var]
@@ -111,10 +109,10 @@ def test_the_first_server_keeps_the_socket(local: Served, folder: Path) -> None:
 
 
 def test_a_server_that_ends_leaves_the_socket_of_the_next(folder: Path) -> None:
-    first = LocalListener(Limits())
+    first = LocalListener()
     for listening in first.sockets:
         listening.close()  # as the end of uvicorn does
-    with closing(LocalListener(Limits())) as second:
+    with closing(LocalListener()) as second:
         first.close()
         assert second.sockets
         with closing(connect()) as connection:  # type: ignore[type-var]

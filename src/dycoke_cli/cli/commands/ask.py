@@ -177,8 +177,8 @@ def ask(
                 own = [request.method] if remote.names_method else []
                 served = remote.connected(model.model, own + [Method()] * compare)
                 found = RemoteAsker(served, request)
-            elif not (no_server or bound is not None):
-                found = find_server(request, asks, cache=cache)
+            elif not no_server and loaded is None:
+                found = find_server(request, cache=cache)
             if isinstance(found, str):
                 if found:
                     presenter.note(f"Asking without your server: {found}")

@@ -258,12 +258,11 @@ def batch(
         if remote is None:
             # The user's own server is used unless several workers are wanted, which are faster.
             on_server: ServerAsker | str = ""
-            if engine.is_alone and bound is None and group_size is None and not no_server:
+            if engine.is_alone and not no_server:
                 from dycoke_cli.server.local.client import find_server
 
                 with speaking_of_flags():
-                    asks = (ask for group in groups for ask in group)
-                    on_server = find_server(request, asks, cache=cache, bulk=True)
+                    on_server = find_server(request, cache=cache, bulk=True, batch_size=group_size)
             if isinstance(on_server, str):
                 if on_server:
                     view.note(f"Answering without your server: {on_server}")
@@ -273,7 +272,7 @@ def batch(
 
                     view.note(common_dtype(plan))
             else:
-                plan = on_server.plan(cache=cache)
+                plan = on_server.plan(batch_size=group_size, cache=cache)
                 backend = partial(answers_of, stack.enter_context(on_server))
         else:
             from dycoke_cli.runs.remote.remote_asker import RemoteRun

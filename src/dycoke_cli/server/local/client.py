@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Hashable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.answer.json_bounds import Bounds, parse
 from dycoke_cli.answer.json_reader import MismatchError, from_dict
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.ask import Answered, Ask, Event, Failed
+from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, OutputError, error_of
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.pending import Client, Pending, Receive
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
@@ -27,17 +29,19 @@ from dycoke_cli.server.local.wire import (
     STOP_PATH,
     ask_to_json,
     event_of_json,
+    in_the_words_of,
     line_of,
     setup_of,
-    unsent,
 )
+from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.video.stdin import spool
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
 
 _STOP_TIMEOUT_S = 30.0  # a stopping server finishes the answer under way
 _POLL_S, _WAIT_S = 0.02, 0.2
-_ENDED = "the server ended while it answered; run it again"
+_SILENT = "it didn't answer"
 
 
 class UnansweredError(Exception):
@@ -45,15 +49,15 @@ class UnansweredError(Exception):
 
 
 def find_server(
-    request: Request, asks: Iterable[Ask], *, cache: bool = False, bulk: bool = False
+    request: Request, *, cache: bool = False, bulk: bool = False, batch_size: int | None = None
 ) -> ServerAsker | str:
     """The running server, if it can answer questions exactly as this process would.
 
     Args:
         request: how they are asked.
-        asks: the questions.
         cache: whether encoded videos are cached on disk.
         bulk: whether they are many, of a run that resumes.
+        batch_size: questions that are answered together; None lets the server choose.
 
     Returns:
         What answers them; or the reason why the server can't, "" if none is running.
@@ -66,11 +70,8 @@ def find_server(
         return ""
     with ExitStack() as stack:
         stack.enter_context(connection)
-        reason = next(filter(None, map(unsent, asks)), None)
-        if reason is not None:
-            return reason
-        setup = line_of(to_dict(setup_of(request, cache, bulk=bulk)))
-        received = events(connection, post(ASK_PATH, None) + _chunk(setup))
+        setup = setup_of(request, cache=cache, bulk=bulk, batch_size=batch_size)
+        received = events(connection, post(ASK_PATH, None) + _chunk(line_of(to_dict(setup))))
         stack.enter_context(closing(received))
         try:
             first = next(received)
@@ -79,7 +80,7 @@ def find_server(
         if first.get("event") == "failed":
             raise error_of(str(first.get("code")), str(first.get("message")))
         if first.get("event") != "ready":
-            return "it didn't answer"
+            return _SILENT
         return ServerAsker(request, first, connection, received, stack.pop_all())
 
 
@@ -104,10 +105,14 @@ class ServerAsker(Asker):
     ) -> None:
         self._request, self._ready = request, ready
         self._connection, self._received, self._opened = connection, received, opened
+        self._numbers = itertools.count()
         self._pending: dict[int, Pending] = {}
-        self._count = 0
+        self._events: deque[tuple[int, Event]] = deque()
+        self._seen: set[Hashable] = set()
+        self._stdin: str | None = None
+        self._run: Client | None = None
+        self._failure: AskerEndedError | None = None
         self._changed = threading.Condition(threading.RLock())
-        self._closing = False
         self._thread = threading.Thread(target=self._receive, name="server", daemon=True)
         self._thread.start()
 
@@ -135,32 +140,52 @@ class ServerAsker(Asker):
             Pending(self, ask, client, on_event, streams=streams, work=None, refuse=None)
             for ask in asks
         ]
-        with self._changed:
-            for pending in pendings:
-                self._count += 1
-                self._pending[self._count] = pending
-                document = {"ask": self._count, "streams": streams, **ask_to_json(pending.ask)}
-                self._send(document)
+        for pending in pendings:
+            document = {"streams": streams, **ask_to_json(pending.ask, self._spooled)}
+            with self._changed:
+                number = next(self._numbers)
+                self._pending[number] = pending
+                self._run = client if client.bulk else None
+            self._send({"ask": number, **document})
         return pendings
 
     def advance(self) -> None:
-        """See `Asker.advance`."""
+        """See `Asker.advance`: deliver what the server sent, or wait for it a moment.
+
+        Raises:
+            AskerEndedError: no more will come.
+        """
+        if self._run is not None and self._run.is_over:
+            self._run = None
+            self._send({"over": True})
         with self._changed:
-            self._changed.wait(_WAIT_S)
+            if not self._events:
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait(_WAIT_S)
+            events, self._events = self._events, deque()
+        # Here, as the engine of a process does it: what a receiver raises ends the command.
+        for number, event in events:
+            self._deliver(number, event)
+
+    def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
+        """See `Asker.holds`."""
+        return ask.read in self._seen
 
     def forget(self, pending: Pending) -> None:
         """See `Asker.forget`."""
         with self._changed:
-            for number, one in [*self._pending.items()]:
-                if one is pending:
-                    del self._pending[number]
-                    self._send({"cancel": number})
+            number = next((n for n, one in self._pending.items() if one is pending), None)
+            self._pending.pop(number, None)  # type: ignore[arg-type]
+        if number is not None:
+            self._send({"cancel": number})
 
     def leave(self, client: Client) -> None:
         """See `Asker.leave`; the server knows which questions wait."""
         with self._changed:
-            if any(one.client is client for one in self._pending.values()):
-                self._send({"leave": True})
+            waits = any(one.client is client for one in self._pending.values())
+        if waits:
+            self._send({"leave": True})
 
     def videos_of(self, client: Client) -> int:
         """See `Asker.videos_of`."""
@@ -169,47 +194,56 @@ class ServerAsker(Asker):
 
     def close(self) -> None:
         """See `Asker.close`."""
-        self._closing = True
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)  # releases a blocked thread
         self._thread.join()
         self._opened.close()
+
+    def _spooled(self) -> str:
+        """Path of a file with the video that comes from stdin, which is read once."""
+        if self._stdin is None:
+            path = self._opened.enter_context(temporary_folder()) / "stdin"
+            with path.open("wb") as file:
+                spool(file)
+            self._stdin = str(path)
+        return self._stdin
 
     def _send(self, document: dict[str, Any]) -> None:
         with suppress(OSError):  # the thread that receives notices
             self._connection.sendall(_chunk(line_of(document)))
 
     def _receive(self) -> None:
-        error: DycokeError | None = None
+        """Take events as they come, and note why no more do; the body of the thread."""
+        resumed = ": --out has what was answered" if "identity" in self._ready else ""
+        reason = f"the server ended while it answered; run it again{resumed}"
         try:
             for document in self._received:
                 number, event = document.get("ask"), event_of_json(document)
                 if number is None:
                     assert isinstance(event, Failed), "others have numbers"
                     raise event.error
-                self._take(from_dict(int, number), event)
+                with self._changed:
+                    self._events.append((from_dict(int, number), event))
+                    self._changed.notify_all()
         except UnansweredError:
-            error = DycokeError(_ENDED)
-        except (ValueError, KeyError):
-            error = DycokeError("the server sent what this version doesn't; run it again")
-        except DycokeError as reason:
-            error = reason
+            pass
+        except ValueError:
+            reason = "the server sent what this version doesn't; run it again"
+        except DycokeError as error:
+            reason = str(error)
         with self._changed:
-            left, self._pending = [*self._pending.values()], {}
-        for pending in left if not self._closing else ():
-            pending.fail(error or DycokeError(_ENDED))
-        with self._changed:
+            self._failure = AskerEndedError(reason)
             self._changed.notify_all()
 
-    def _take(self, number: int, event: Event) -> None:
+    def _deliver(self, number: int, event: Event) -> None:
         with self._changed:
             pending = self._pending.get(number)
             if isinstance(event, (Answered, Failed)):
                 self._pending.pop(number, None)
         if pending is not None:
-            pending.send(event)
-        with self._changed:
-            self._changed.notify_all()
+            if isinstance(event, Seen):
+                self._seen.add(pending.ask.read)
+            pending.send(in_the_words_of(pending.ask, event))
 
 
 def post(path: str, body: bytes | None) -> bytes:
@@ -241,7 +275,7 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         # Imported after the request is sent: it takes 15 ms, during which the server works.
         from http.client import HTTPException, HTTPResponse
     except OSError as error:
-        raise UnansweredError("it didn't answer") from error
+        raise UnansweredError(_SILENT) from error
     response = HTTPResponse(connection, method="POST")
     try:
         response.begin()
@@ -252,7 +286,7 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
         while line := response.readline(MOST_BYTES):
             yield from_dict(dict[str, Any], parse(line, Bounds(MOST_BYTES)))
     except (OSError, HTTPException, MismatchError, ValueError, AttributeError) as error:
-        raise UnansweredError("it didn't answer") from error
+        raise UnansweredError(_SILENT) from error
     finally:
         response.close()
     raise UnansweredError("it ended")

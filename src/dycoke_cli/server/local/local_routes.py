@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,8 @@ from fastapi import FastAPI, Response
 from fastapi import Request as HttpRequest
 
 from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.ask import Answered, Ask, Event, Failed
-from dycoke_cli.compression.registry import described, restore
+from dycoke_cli.ask import Event, Failed
+from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client, Pending
@@ -83,7 +82,9 @@ class _Asking:
 
     def __init__(self, setup: Setup, engine: Engine, defaults: Request) -> None:
         self._setup, self._engine, self._defaults = setup, engine, defaults
-        self._client = Client(bulk=setup.bulk)
+        self._client = Client(
+            bulk=setup.bulk, batch_size=setup.batch_size, caches=setup.cache is not None
+        )
         self._pending: dict[int, Pending] = {}
 
     def begin(self, stream: EventStream) -> None:
@@ -94,15 +95,15 @@ class _Asking:
             DycokeError: the request is invalid.
         """
         about: dict[str, Any] = {}
-        if self._setup.plan is not None:
+        if self._setup.bulk:
             from dycoke_cli.loop.plan import plan_of
             from dycoke_cli.models.resolve import choose
 
             # The server's dtype: another would be chosen by the memory that is free beside its
             # model.
             dtype = self._engine.call(lambda loaded: loaded.model.dtype)
+            request = self._setup.request.asked_of(self._defaults)
             loading = self._setup.loading.with_dtype(dtype)
-            request = replace(self._defaults, method=restore(self._setup.plan))
             plan = plan_of(request, choose(request.model, loading))
             about["method"] = described(plan.request.method)
             about["identity"] = plan.identity
@@ -129,30 +130,40 @@ class _Asking:
                 await run_sync(self._engine.prepare)
 
     def _take(self, sent: Any, stream: EventStream) -> None:
-        if "cancel" in sent:
-            if (pending := self._pending.get(from_dict(int, sent["cancel"]))) is not None:
-                pending.cancel()
-            return
-        if "leave" in sent:
-            self._engine.leave(self._client)
-            return
-        number, streams = from_dict(int, sent.pop("ask")), from_dict(bool, sent.pop("streams"))
+        """Take a line of the command.
 
+        Raises:
+            ValueError: it is none of `wire`.
+        """
+        line = from_dict(dict[str, Any], sent)
+        if "ask" in line:
+            self._submit(from_dict(int, line.pop("ask")), line, stream)
+        elif "cancel" in line:
+            if (pending := self._pending.get(from_dict(int, line["cancel"]))) is not None:
+                pending.cancel()
+        elif "over" in line:
+            self._client.is_over = True
+        else:
+            self._engine.leave(self._client)
+
+    def _submit(self, number: int, sent: dict[str, Any], stream: EventStream) -> None:
         def receive(pending: Pending, event: Event) -> None:
-            if isinstance(event, (Answered, Failed)):
-                self._pending.pop(number, None)
             try:
                 stream.send(event_to_json(number, event))
             except ClientGoneError:
                 pending.cancel()
 
+        streams = from_dict(bool, sent.pop("streams", None))
         try:
-            ask: Ask = ask_of_json(sent, self._defaults)
-            [self._pending[number]] = self._engine.submit(
+            ask = ask_of_json(sent, self._defaults)
+            [pending] = self._engine.submit(
                 ask, client=self._client, on_event=receive, streams=streams
             )
-        except Exception as error:
+        except DycokeError as error:
             stream.send(event_to_json(number, Failed(error)))
+            return
+        self._pending = {n: one for n, one in self._pending.items() if not one.has_ended}
+        self._pending[number] = pending
 
 
 def matched(sent: Any, defaults: Request) -> Setup:
@@ -170,7 +181,7 @@ def matched(sent: Any, defaults: Request) -> Setup:
         raise _in_process("it runs another version of dycoke, or other plug-ins")
     try:
         setup: Setup = from_dict(Setup, sent)
-        method = None if setup.plan is None else restore(setup.plan)
+        method = setup.request.asked_of(defaults).method
     except (ValueError, KeyError, DycokeError) as error:
         raise _in_process("it doesn't understand the request") from error
     if setup.model != model_key(defaults.model):
@@ -178,7 +189,7 @@ def matched(sent: Any, defaults: Request) -> Setup:
     if setup.loading != defaults.loading:
         raise _in_process(f"it has loaded {defaults.model} with other flags")
     # A plug-in file that was edited since has other parameters or defaults in the command.
-    if method is not None and described(method) != setup.plan:
+    if described(method) != setup.request.method:
         raise _in_process("a plug-in has changed since it began")
     if setup.cache not in (None, str(cache_folder())):
         raise _in_process("it has another cache folder")

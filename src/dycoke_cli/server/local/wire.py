@@ -2,8 +2,9 @@
 
 `POST /local/ask` streams in both directions, one JSON object a line. The body begins with a
 `Setup`. Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an
-answer any more, and `{"leave": true}` where only the answers under way are still wanted. The
-response begins with `{"event": "ready", …}`; each event of a question has its number.
+answer any more, `{"over": true}` behind the last question of a run, and `{"leave": true}` where
+only the answers under way are still wanted. The response begins with `{"event": "ready", …}`; each
+event of a question has its number.
 
 `POST /local/stop` ends the server. A command that this server can't serve exactly as the command
 would itself is refused with 409 and the reason; the command then loads the model in its own
@@ -12,12 +13,16 @@ process.
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
+from dycoke_cli.answer.answer import Answer, Subtitles
 from dycoke_cli.answer.guarantee import Tuned
 from dycoke_cli.answer.json_reader import MismatchError, from_dict
 from dycoke_cli.answer.json_schema import to_dict
@@ -36,17 +41,18 @@ from dycoke_cli.ask import (
 )
 from dycoke_cli.compression.registry import described, restore
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.errors import UsageError, error_of
+from dycoke_cli.errors import DycokeError, UsageError, error_of
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
-from dycoke_cli.unicode import display_name, is_valid, to_json
+from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
-from dycoke_cli.video.file_names import STDIN
+from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
 
@@ -60,6 +66,36 @@ _FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True)
+class SentRequest:
+    """A `Request` without its model, which the setup names."""
+
+    sampling: Sampling
+    method: dict[str, Any]
+    generation: GenerationOptions
+    subtitles: str | None
+    limits: Limits
+    tuned: Tuned | None
+    guard: Guard | None
+    cautions: tuple[str, ...]
+    max_tokens: int | None
+
+    @classmethod
+    def of(cls, request: Request) -> SentRequest:
+        """What is sent of a request."""
+        own = {one.name: getattr(request, one.name) for one in fields(cls)}
+        return cls(**own | {"method": described(request.method)})
+
+    def asked_of(self, defaults: Request) -> Request:
+        """The request to the model of a server with these defaults.
+
+        Raises:
+            UsageError: there is no such method here.
+        """
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(defaults, **own | {"method": restore(self.method)})
+
+
+@dataclass(frozen=True)
 class Setup:
     """What both processes must agree on.
 
@@ -68,8 +104,9 @@ class Setup:
         model: see `model_key`.
         loading: how it is loaded.
         cache: folder of encoded videos, or None if they aren't cached on disk.
-        bulk: whether many questions come.
-        plan: of many questions: their method, for the plan of the run; None without one.
+        bulk: whether many questions come, of a run that needs a plan.
+        batch_size: see `loop.pending.Client`.
+        request: how the questions are asked, unless one has its own.
     """
 
     code: str
@@ -77,12 +114,13 @@ class Setup:
     loading: LoadOptions
     cache: str | None
     bulk: bool
-    plan: dict[str, Any] | None
+    batch_size: int | None
+    request: SentRequest
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A `Footage`; its path is absolute."""
+    """A `Footage`; its paths are absolute."""
 
     source: str | tuple[str, ...]
     name: str
@@ -95,9 +133,10 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Asked:
-    """An `Ask`, without its model, which the setup names."""
+    """An `Ask`."""
 
     question: str
+    request: SentRequest
     videos: tuple[_Shown, ...]
     history: tuple[tuple[str, str], ...]
     compare: bool
@@ -105,15 +144,6 @@ class _Asked:
     id: str | None
     part_s: tuple[float | None, float | None] | None
     stamped: bool
-    sampling: Sampling
-    method: dict[str, Any]
-    generation: GenerationOptions
-    subtitles: str | None
-    limits: Limits
-    tuned: Tuned | None
-    guard: Guard | None
-    cautions: tuple[str, ...]
-    max_tokens: int | None
 
 
 def code() -> str:
@@ -127,13 +157,16 @@ def model_key(model: str) -> str:
     return os.path.realpath(model) if os.path.isdir(model) else model
 
 
-def setup_of(request: Request, cache: bool, *, bulk: bool) -> Setup:
+def setup_of(
+    request: Request, *, cache: bool = False, bulk: bool = False, batch_size: int | None = None
+) -> Setup:
     """The setup of a command.
 
     Args:
         request: how questions are asked.
         cache: whether encoded videos are cached on disk.
         bulk: whether many come.
+        batch_size: see `Setup`.
     """
     return Setup(
         code(),
@@ -141,65 +174,84 @@ def setup_of(request: Request, cache: bool, *, bulk: bool) -> Setup:
         request.loading,
         str(cache_folder()) if cache else None,
         bulk,
-        described(request.method) if bulk else None,
+        batch_size,
+        SentRequest.of(request),
     )
 
 
-def unsent(ask: Ask) -> str | None:
-    """Why a question can't be sent to another process, as a sentence; None where it can."""
-    paths: list[str] = []
-    for video in ask.videos:
-        if not isinstance(video.source, (str, tuple)) or video.edit is not None:
-            return "the video is made in this command"
-        if video.source == STDIN:
-            return "the video comes from stdin"
-        paths += [video.source] if isinstance(video.source, str) else video.source
-        paths += [video.name, "" if video.subtitles is None else video.subtitles.path or ""]
-    return None if all(map(is_valid, paths)) else "the name of a file isn't valid UTF-8"
+def ask_to_json(ask: Ask, stdin: Callable[[], str]) -> dict[str, Any]:
+    """A question about videos on disk.
 
-
-def ask_to_json(ask: Ask) -> dict[str, Any]:
-    """A question that can be sent, see `unsent`."""
-    request = ask.request
-    asked = _Asked(
-        ask.question,
-        tuple(map(_sent, ask.videos)),
-        tuple((question, answer) for question, answer in ask.history),
-        ask.compare,
-        ask.key,
-        ask.id,
-        ask.part_s,
-        ask.stamped,
-        request.sampling,
-        described(request.method),
-        request.generation,
-        request.subtitles,
-        request.limits,
-        request.tuned,
-        request.guard,
-        request.cautions,
-        request.max_tokens,
+    Args:
+        ask: the question.
+        stdin: gives the path of a file with the video that comes from stdin.
+    """
+    assert not ask.blind, "its video would be read"
+    own = {one.name: getattr(ask, one.name) for one in fields(_Asked)}
+    videos = tuple(_shown(video, stdin) for video in ask.videos)
+    history = tuple((question, answer) for question, answer in ask.history)
+    request = SentRequest.of(ask.request)
+    document: dict[str, Any] = to_dict(
+        _Asked(**own | {"videos": videos, "history": history, "request": request})
     )
-    document: dict[str, Any] = to_dict(asked)
     return document
 
 
-def _sent(video: Footage) -> _Shown:
-    source, subtitles = video.source, video.subtitles
+def _shown(video: Footage, stdin: Callable[[], str]) -> _Shown:
     # The server has another working directory, so that all paths are sent as absolute ones.
-    path = source if isinstance(source, str) else None
+    source, subtitles, shown_as = video.source, video.subtitles, video.shown_as
+    assert not isinstance(source, Rendered), "no command renders what a server is asked about"
+    assert video.edit is None, "no command edits what a server is asked about"
+    if source == STDIN:
+        source, shown_as = stdin(), shown_as or STDIN_NAME
+    absolute = os.path.abspath(source) if isinstance(source, str) else _each_absolute(source)
     if subtitles is not None and subtitles.path is not None:
         subtitles = replace(subtitles, path=os.path.abspath(subtitles.path))
-    assert isinstance(source, (str, tuple)), "it can be sent"
     return _Shown(
-        os.path.abspath(source) if isinstance(source, str) else tuple(map(os.path.abspath, source)),
-        video.name,
-        video.place,
-        video.digest,
-        subtitles,
-        video.sampling,
-        video.shown_as or (None if path is None else display_name(path)),
+        absolute, video.name, video.place, video.digest, subtitles, video.sampling, shown_as
     )
+
+
+def _each_absolute(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(os.path.abspath, paths))
+
+
+def in_the_words_of(ask: Ask, event: Event) -> Event:
+    """An event of a server, with the paths that the command was given in place of those sent."""
+    names = [*_names_of(ask)]
+
+    def said(sentence: str) -> str:
+        for absolute, given in names:
+            sentence = sentence.replace(absolute, given)
+        return sentence
+
+    if isinstance(event, (Note, Warn)):
+        return replace(event, text=said(event.text))
+    if isinstance(event, Failed) and isinstance(event.error, DycokeError):
+        return Failed(type(event.error)(said(str(event.error))))
+    if isinstance(event, Answered):
+        return replace(event, answer=_named(event.answer, said))
+    return event
+
+
+def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
+    for video in ask.videos:
+        own = (video.source,) if isinstance(video.source, str) else video.source
+        assert isinstance(own, tuple), "see `ask_to_json`"
+        subtitles = () if video.subtitles is None else (video.subtitles.path,)
+        for path in (*own, *subtitles):
+            if path is not None and path != STDIN:
+                yield display_name(os.path.abspath(path)), display_name(path)
+
+
+def _named(answer: Answer, said: Callable[[str], str]) -> Answer:
+    answer = replace(answer, warnings=tuple(map(said, answer.warnings)))
+    if isinstance(answer.subtitles, Subtitles):
+        subtitles = replace(answer.subtitles, source=said(answer.subtitles.source))
+        answer = replace(answer, subtitles=subtitles)
+    if isinstance(answer.compared_to, Answer):
+        answer = replace(answer, compared_to=_named(answer.compared_to, said))
+    return answer
 
 
 def ask_of_json(sent: Any, defaults: Request) -> Ask:
@@ -210,62 +262,34 @@ def ask_of_json(sent: Any, defaults: Request) -> Ask:
     """
     try:
         asked: _Asked = from_dict(_Asked, sent)
-        method = restore(asked.method)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise UsageError("the server doesn't understand the question; --no-server works") from error
-    # A plug-in file that was edited since has other parameters or defaults in the command.
-    if described(method) != asked.method:
-        raise UsageError("a plug-in has changed since the server began; restart it")
-    request = Request(
-        model=defaults.model,
-        loading=defaults.loading,
-        sampling=asked.sampling,
-        method=method,
-        generation=asked.generation,
-        subtitles=asked.subtitles,
-        limits=asked.limits,
-        tuned=asked.tuned,
-        guard=asked.guard,
-        cautions=asked.cautions,
-        max_tokens=asked.max_tokens,
-    )
-    videos = tuple(
-        Footage(
-            one.source,
-            one.name,
-            one.place,
-            one.digest,
-            one.subtitles,
-            one.sampling,
-            one.shown_as,
-            identity=(one.source, one.sampling, _stamp(one.source)),
-        )
-        for one in asked.videos
-    )
-    return Ask(
-        asked.question,
-        request,
-        videos,
-        asked.history,
-        compare=asked.compare,
-        key=asked.key,
-        id=asked.id,
-        part_s=asked.part_s,
-        stamped=asked.stamped,
-    )
+    own = {one.name: getattr(asked, one.name) for one in fields(asked)}
+    videos = tuple(map(_footage, asked.videos))
+    return Ask(**own | {"videos": videos, "request": asked.request.asked_of(defaults)})
 
 
-def _stamp(source: str | tuple[str, ...]) -> tuple[tuple[int, int, int] | None, ...]:
-    """What differs once a file is overwritten: an encoded video is another one then."""
+def _footage(shown: _Shown) -> Footage:
+    own = {one.name: getattr(shown, one.name) for one in fields(shown)}
+    subtitles = () if shown.subtitles is None else _stamps(shown.subtitles.path)
+    return Footage(**own, identity=(shown.source, shown.sampling, _stamps(shown.source), subtitles))
 
-    def of(path: str) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(path)
-        except OSError:  # reported when it is opened
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
-    return tuple(map(of, (source,) if isinstance(source, str) else source))
+def _stamps(source: str | tuple[str, ...] | None) -> tuple[tuple[str, int, int, int] | None, ...]:
+    """What differs once a file, or one of a folder, is overwritten: it is another video then."""
+    paths = [] if source is None else [source] if isinstance(source, str) else [*source]
+    for path in [*paths]:
+        with suppress(OSError):  # most are no folders
+            paths += sorted(one.path for one in os.scandir(path))
+    return tuple(map(_stamp, paths))
+
+
+def _stamp(path: str) -> tuple[str, int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:  # reported when it is opened
+        return None
+    return path, status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def event_to_json(number: int, event: Event) -> dict[str, Any]:
@@ -307,5 +331,5 @@ def _name(kind: type) -> str:
 
 
 def line_of(document: dict[str, Any]) -> bytes:
-    """A JSON object on one line."""
-    return to_json(document).encode() + b"\n"
+    """A JSON object on one line, in ASCII; names of files needn't be valid Unicode."""
+    return json.dumps(document, allow_nan=False).encode() + b"\n"

@@ -1,0 +1,193 @@
+"""What works in a command works through a running server, with the same objects and sentences.
+
+The bundled model answers, loaded once for the server and for the commands that ask by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.guard.tuned import store
+from dycoke_cli.param import key_part
+from dycoke_cli.storage.cache_folder import cache_folder
+from dycoke_cli.video import Sampling
+from tests.cli.harness import CLIP, ROOT, Outcome, run_here
+from tests.forms import NEEDS_LIBRARY
+from tests.guard.tunings import SURE, tuning_with
+from tests.server.local.conftest import Served
+
+pytestmark = pytest.mark.slow
+
+CLIPS = ROOT / "sample_videos"
+STAR = "What does the blue star do?"
+MEASURED = ("seconds", "tokens_per_second", "bytes", "fit")
+LINES = "1\n00:00:00,000 --> 00:00:09,000\nThe star is late.\n"
+
+
+def unmeasured(value: Any) -> Any:
+    """An object without what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: unmeasured(one) for key, one in value.items() if key not in MEASURED}
+    return [*map(unmeasured, value)] if isinstance(value, list) else value
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: clips, their subtitles, pictures, questions; the model is tuned."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("move", "turn", "minute"):
+        (tmp_path / f"{name}.mp4").write_bytes((CLIPS / f"{name}.mp4").read_bytes())
+    (tmp_path / "move.srt").write_text(LINES)
+    (tmp_path / "broken.mp4").write_bytes(b"\0" * 100)
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))
+        picture.save(tmp_path / "pictures" / f"{number}.png")
+    asked = [
+        {"video": "move.mp4", "question": STAR, "id": "a", "end": 2},
+        {"video": "move.mp4", "question": STAR, "id": "b", "start": 1.5},
+        {"video": "turn.mp4", "question": "Is there a star?", "id": "c"},
+        {"video": "broken.mp4", "question": STAR, "id": "d"},
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
+    store(tuning_with(SURE, sampling=key_part(Sampling(frames=4))))
+    return tmp_path
+
+
+def both(
+    real: Served, *arguments: str, stdin: bytes = b"", answered: bool = True
+) -> tuple[Outcome, Outcome]:
+    """A command through the server, and by itself; the server must have answered the first."""
+    served = run_here(*arguments, stdin=stdin)
+    assert real.has_answered() == answered, served.err
+    alone = run_here(*arguments, "--no-server", stdin=stdin)
+    assert (served.code, served.err) == (alone.code, alone.err)
+    return served, alone
+
+
+FOUR = ("--frames", "4")
+TYPED: Sequence[tuple[str, ...]] = (
+    ("--yes-no", "--calibrate"),
+    ("--choices", "red,blue"),
+    ("--score", "1-5"),
+    ("--number",),
+)
+ASKED: dict[str, tuple[str, ...]] = {
+    "several": ("move.mp4", "-q", STAR, "-q", "Why?", "--follow-up", *FOUR),
+    "seeded": ("move.mp4", STAR, "--temperature", "1.5", "--seed", "7", *FOUR),
+    "compared": ("move.mp4", STAR, "--compare", "--method", "dycoke-plus:retain=0.25", *FOUR),
+    "guarded": ("move.mp4", STAR, "--guard", "0.05", *FOUR),
+    "tuned": ("move.mp4", STAR, "--method", "auto", *FOUR),
+    "windows": ("move.mp4", "-q", STAR, "-q", "Which shape moves?", "--fps", "10", "--method",
+                "evs", "--max-tokens", "60"),
+    "every": ("minute.mp4", "-q", STAR, "-q", "Is there a star?", "--every", "25s", *FOUR),
+    "until": ("minute.mp4", "Is there a star?", "--yes-no", "--every", "25s", "--until", "no",
+              *FOUR),
+    "when": ("move.mp4", "Is there a blue star?", "--when", "--every", "2s", *FOUR),
+    "subtitles": ("move.mp4", STAR, "--subtitles", "move.srt", *FOUR),
+    "found subtitles": ("move.mp4", STAR, "--subtitles", "auto", *FOUR),
+    "no subtitles": ("turn.mp4", STAR, "--subtitles", "auto", *FOUR),
+    "folder": ("pictures", "What happens?"),
+    "pictures": ("pictures/0.png", "pictures/2.png", "What happens?"),
+    "fitting": ("move.mp4", STAR, "--fit", "8GB", *FOUR),
+    "part": ("move.mp4", STAR, "--start", "1", "--end", "2", "--fps", "4"),
+    "broken": ("broken.mp4", "-q", STAR, "-q", "Why?"),
+    "two videos": ("move.mp4", "turn.mp4", "What happens?"),
+    "unknown words": ("move.mp4", "Who stole my bicycle yesterday?", *FOUR),
+    **{" ".join(one): ("move.mp4", "Is there a star?", *FOUR, *one) for one in TYPED},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_ask(real: Served, asked: tuple[str, ...]) -> None:
+    served, alone = both(real, "ask", *asked, "--json")
+    assert unmeasured(served.objects) == unmeasured(alone.objects)
+    assert served.objects
+
+
+@NEEDS_LIBRARY
+def test_ask_for_an_object(real: Served) -> None:
+    flags = ("--fields", "colour:str,count:int", "--max-new-tokens", "60")
+    served, alone = both(real, "ask", "move.mp4", STAR, *FOUR, *flags, "--json")
+    assert unmeasured(served.objects) == unmeasured(alone.objects)
+
+
+def test_ask_about_stdin(real: Served) -> None:
+    content = CLIP.read_bytes()
+    asked = ("ask", "-", "-q", STAR, "-q", "Is there a star?", *FOUR, "--json")
+    served, alone = both(real, *asked, stdin=content)
+    assert served.code == 0
+    assert unmeasured(served.objects) == unmeasured(alone.objects)
+    for wrong in (b"", b"nothing"):
+        served, alone = both(real, *asked, stdin=wrong)
+        assert served.code != 0
+        assert unmeasured(served.objects) == unmeasured(alone.objects)
+
+
+def test_what_is_encoded_is_kept_on_disk_for_commands(real: Served) -> None:
+    """Though the server was started without --cache."""
+    run_here("ask", "move.mp4", STAR, *FOUR)
+    assert not _kept()
+    real.service.engine.free()
+    assert run_here("ask", "move.mp4", STAR, *FOUR, "--cache").code == 0
+    kept = _kept()
+    assert real.has_answered()
+    assert len(kept) == 1
+    assert run_here("ask", "move.mp4", STAR, *FOUR, "--cache", "--no-server").code == 0
+    assert _kept() == kept
+
+
+def _kept() -> list[Path]:
+    return sorted(path for path in cache_folder().rglob("*.safetensors"))
+
+
+BATCH: dict[str, tuple[str, ...]] = {
+    "plain": ("move.mp4", "turn.mp4", "broken.mp4", "-q", STAR, "-q", "Is there a star?"),
+    "guarded": ("move.mp4", "turn.mp4", STAR, "--guard", "0.05"),
+    "tuned": ("move.mp4", "turn.mp4", STAR, "--method", "auto"),
+    "subtitles": ("move.mp4", "turn.mp4", STAR, "--subtitles", "auto"),
+    "parts": ("--questions", "questions.jsonl"),
+    "typed parts": ("--questions", "questions.jsonl", "--subtitles", "auto", "--yes-no",
+                    "--guard", "0.05"),
+    "windows": ("move.mp4", "turn.mp4", STAR, "--method", "evs", "--max-tokens", "60",
+                "--fps", "10"),
+    "one by one": ("move.mp4", "turn.mp4", STAR, "--batch-size", "1"),
+    "fitting": ("move.mp4", "turn.mp4", STAR, "--fit", "8GB"),
+    "a layer": ("move.mp4", STAR, "--prune-layer", "77"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", BATCH.values(), ids=BATCH)
+def test_batch(real: Served, asked: tuple[str, ...]) -> None:
+    """The file of one goes on in the other: the keys are the same."""
+    given = ("batch", *asked, *(() if "--fps" in asked else FOUR))
+    served = run_here(*given, "--out", "served.jsonl")
+    assert real.has_answered(), served.err
+    alone = run_here(*given, "--out", "alone.jsonl", "--no-server")
+    assert served.code == alone.code
+    shown = [sorted(one.err.replace("served", "alone").splitlines()) for one in (served, alone)]
+    assert shown[0] == shown[1]
+    lines = [_lines(Path(f"{name}.jsonl")) for name in ("served", "alone")]
+    assert lines[0] == lines[1]
+    if lines[0]:
+        again = run_here(*given, "--out", "served.jsonl", "--no-server")
+        assert f"{len(lines[0])} done already" in again.err or "done already" in again.err
+
+
+@NEEDS_LIBRARY
+def test_batch_of_objects(real: Served) -> None:
+    test_batch(real, ("move.mp4", STAR, "--fields", "colour:str", "--max-new-tokens", "40"))
+
+
+def _lines(path: Path) -> dict[str, Any]:
+    """The lines of a file of results by their keys."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["key"]: unmeasured(line) for line in lines}
