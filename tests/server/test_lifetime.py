@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -21,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from dycoke_cli.video.limits import Limits
 from tests import warm
-from tests.server.pretended import PATIENCE_S, Pretended, Running, body_of, running
+from tests.loop.pretended import PATIENCE_S
+from tests.server.pretended import Running, body_of, running
 
 CHAT = "/v1/chat/completions"
 ENDS_S = 5.0
@@ -37,22 +36,11 @@ ENDS_S = 5.0
 SLOW = "data:video/mp4;base64,c2xvdw=="
 
 
-class Reading:
-    """Reads a video at once, or the slow one until it is stopped."""
-
-    def __init__(self) -> None:
-        self.begun, self.ended = threading.Event(), threading.Event()
-
-    def __call__(self, file: Any, sampling: Any, check: Any, fit: Any, allowance: Any) -> Any:
-        if Path(file.path).read_bytes() != b"slow":
-            return Pretended().read_file(file, sampling, check, fit, allowance)
-        self.begun.set()
-        stopped = threading.Event()
-        try:
-            with allowance.stopping(stopped.set):
-                assert stopped.wait(PATIENCE_S)
-        finally:
-            self.ended.set()
+def shut(server: Running) -> None:
+    """Have the slow video read until it is stopped, and any other at once."""
+    server.pretended.batches.clear()
+    server.pretended.shut_for = b"slow"
+    server.pretended.shutter.clear()
 
 
 def asking(server: Running, body: bytes) -> http.client.HTTPConnection:
@@ -65,33 +53,29 @@ def test_a_client_that_leaves_ends_the_reading_of_its_video(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of more clients than are read at once: those that wait for their turn as well."""
-    reading = Reading()
-    with running(monkeypatch, read=reading) as server:
+    with running(monkeypatch) as server:
         assert server.ask("Why?")[0] == 200
-        server.pretended.batches.clear()
+        shut(server)
         left = [asking(server, body_of("What?", SLOW)) for _ in range(4)]
-        assert reading.begun.wait(PATIENCE_S)
+        assert server.pretended.began.wait(PATIENCE_S)
         server.wait_for("requests_active", 4)
         for connection in left:
             connection.close()
         began = time.monotonic()
         server.wait_for("requests_active", 0)
-        assert reading.ended.is_set()
+        assert not server.pretended.reading
         assert time.monotonic() - began < ENDS_S
         assert not server.pretended.batches
 
 
 def test_reading_ends_at_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(file: Any, sampling: Any, check: Any, fit: Any, allowance: Any) -> Any:
-        time.sleep(allowance.left_s)
-        allowance.check()
-
-    with running(monkeypatch, read=read) as server:
+    with running(monkeypatch) as server:
+        shut(server)
         limits = Limits(time_limit=0.1)
         object.__setattr__(
             server.service, "defaults", replace(server.service.defaults, limits=limits)
         )
-        status, reply = server.ask("What?")
+        status, reply = server.ask("What?", SLOW)
         assert (status, reply["error"]["code"]) == (400, "video_unreadable")
         assert "aren't read after 0.1 s" in reply["error"]["message"]
 
@@ -107,15 +91,16 @@ def test_a_server_ends_amid_work(
     monkeypatch: pytest.MonkeyPatch, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A video is read, an answer is streamed, another comes whole, and a body isn't complete."""
-    reading, words = Reading(), "a " * 200
+    words = "a " * 200
     with caplog.at_level(logging.ERROR), ThreadPoolExecutor() as pool:
-        with running(monkeypatch, read=reading) as server:
+        with running(monkeypatch) as server:
             server.pretended.pause_s = 0.1
+            shut(server)
             stream = asking(server, body_of(words, stream=True)).getresponse()
             assert stream.readline()
             whole = pool.submit(server.ask, words)
             read = pool.submit(server.ask, "What?", SLOW)
-            assert reading.begun.wait(PATIENCE_S)
+            assert server.pretended.began.wait(PATIENCE_S)
             partial = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
             head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             partial.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())

@@ -14,6 +14,7 @@ from dycoke_cli.ask import Ask
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.runs.remote.sent_video import as_video
+from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.media import Media
@@ -21,6 +22,7 @@ from dycoke_cli.server.prepare import prepare
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video import Clip
 from dycoke_cli.video.limits import Limits
+from tests.loop.pretended import PATIENCE_S
 from tests.server.test_chat_request import DEFAULTS
 
 MOST = 8
@@ -43,15 +45,16 @@ def requested(*urls: str, **about: Any) -> ChatRequest:
     return parse(json.dumps(body).encode(), DEFAULTS, MOST)
 
 
-def ask_of(request: ChatRequest, files: ExitStack) -> Ask:
+def ask_of(request: ChatRequest, files: ExitStack, pixels: int = 2**40) -> Ask:
     """The question to the engine, whose videos are there as long as the files."""
-    return prepare(request, DEFAULTS, Media(), Engine(DEFAULTS), Handles(), files)
+    allowance = Allowance(PATIENCE_S, pixels)
+    return prepare(request, DEFAULTS, Media(), Engine(DEFAULTS), Handles(), files, allowance)
 
 
-def clips_of(request: ChatRequest) -> tuple[Clip, ...]:
-    """The frames that the model is given."""
+def clips_of(request: ChatRequest, pixels: int = 2**40) -> tuple[Clip, ...]:
+    """The frames that the model is given; those of each video may have so many pixels."""
     with ExitStack() as files:
-        reading = Reading(ask_of(request, files), decoded=True, urgent=True)
+        reading = Reading(ask_of(request, files, pixels), decoded=True, urgent=True)
         readers = Readers(Limits(), lambda _: None, lambda _: None, lambda _: None)
         files.callback(readers.close)
         readers.read(reading)

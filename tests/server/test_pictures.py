@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,10 +17,13 @@ from PIL import Image
 from dycoke_cli.errors import VideoError
 from dycoke_cli.server.chat_request import parse
 from dycoke_cli.video import Clip
+from tests.loop.pretended import PATIENCE_S
+from tests.server.pretended import make_service
 from tests.server.test_chat_request import DEFAULTS
 from tests.server.test_media_options import clips_of
 
 MOST = 8
+MOVE = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
 
 
 def encoded(number: int, kind: str) -> str:
@@ -31,14 +37,16 @@ def part(content: str, kind: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{content}"}}
 
 
-def clips(*parts: dict[str, Any], **about: Any) -> tuple[Clip, ...]:
-    """The clips of a request about these parts."""
+def clips(
+    *parts: dict[str, Any], pixels: int = 2**40, most: int = MOST, **about: Any
+) -> tuple[Clip, ...]:
+    """The clips of a request about these parts; the frames of each may have so many pixels."""
     content = [*parts, {"type": "text", "text": "What?"}]
     body = {
         "messages": [{"role": "user", "content": content}],
         "media_io_kwargs": {"video": about},
     }
-    return clips_of(parse(json.dumps(body).encode(), DEFAULTS, MOST))
+    return clips_of(parse(json.dumps(body).encode(), DEFAULTS, most), pixels)
 
 
 def brightness(clip: Clip) -> list[int]:
@@ -88,3 +96,62 @@ def test_no_error_and_no_warning_has_a_path_of_the_server() -> None:
     [clip] = clips(good, seen_through)
     assert any("the video" in warning for warning in clip.warnings)
     assert not any("/tmp" in warning for warning in clip.warnings)
+
+
+def picture(size: tuple[int, int], kind: str, mode: str = "L") -> str:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind)
+    return b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp"])
+def test_pictures_share_their_pixels(kind: str) -> None:
+    """The larger one is refused by its header, and the others have their share."""
+    small, large = (part(picture(size, kind), kind) for size in ((40, 30), (80, 60)))
+    [clip] = clips(small, small, small, pixels=3 * 40 * 30)
+    assert len(clip.frames) == 3
+    sentence = r"\(frame 3\) has pictures of 80×60, above the limit of 0\.0012 megapixels: .* fewer"
+    with pytest.raises(VideoError, match=sentence):
+        clips(small, small, large, pixels=3 * 40 * 30)
+
+
+def test_the_pixels_of_a_list_of_jpegs_are_those_of_all() -> None:
+    """Also of those that aren't shown, since a list is decoded whole."""
+    jpegs = ",".join([picture((40, 30), "jpeg")] * 10)
+    listed = {"type": "video_url", "video_url": f"data:video/jpeg;base64,{jpegs}"}
+    [clip] = clips(listed, pixels=10 * 40 * 30, num_frames=2)
+    assert len(clip.frames) == 2
+    with pytest.raises(VideoError, match="has pictures of 40×30, above the limit"):
+        clips(listed, pixels=10 * 40 * 30 - 1, num_frames=2)
+
+
+def test_the_pixels_of_a_video_are_those_of_its_frames() -> None:
+    content = b64encode(MOVE.read_bytes()).decode()
+    sent = {"type": "input_video", "input_video": {"data": content}}
+    [clip] = clips(sent, num_frames=4)
+    pixels = 4 * clip.info.width * clip.info.height
+    assert len(clips(sent, pixels=pixels, num_frames=4)[0].frames) == 4
+    with pytest.raises(VideoError, match=r"the video has pictures of .*, or read fewer frames"):
+        clips(sent, pixels=pixels - 1, num_frames=4)
+
+
+def test_many_large_pictures_are_refused_at_once() -> None:
+    """250 of 30 megapixels, with what a request may have by default."""
+    large = part(picture((6000, 5000), "png", "1"), "png")
+    began = time.monotonic()
+    with pytest.raises(VideoError, match=r"\(frame 1\) has pictures of 6000×5000, above the limit"):
+        clips(*[large] * 250, pixels=2**30, most=256)
+    assert time.monotonic() - began < PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("videos", "frames", "pixels"), [(1, 32, 2**30), (16, 256, 2**26), (2, 1024, 2**31)]
+)
+def test_what_a_request_may_have(videos: int, frames: int, pixels: int) -> None:
+    """The videos of a request share it; more with a higher --frame-limit."""
+    url = {"type": "video_url", "video_url": "file:///a.mp4"}
+    content = [*[url] * videos, {"type": "text", "text": "What?"}]
+    body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+    service = make_service(Mock(), Mock(), most_frames=frames)
+    allowance = service.allowance(parse(body, DEFAULTS, frames))
+    assert allowance.pixels == pixels

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Note, Refuse
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 AHEAD_VIDEOS = 64
 """Videos of a run that are asked about at once; each is hashed before."""
+
+
+class AskerEndedError(DycokeError):
+    """What answers has ended: no question is answered any more."""
 
 
 class Asker(ABC):

@@ -13,7 +13,7 @@ from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.answer.option_scores import LEAST_MASS
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.errors import UsageError
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -82,6 +82,8 @@ def answers_when(
         try:
             answer = find_when(parts.ask, parts.length_s, sampling, ask.question, window_s)
             event = Answered(answer, answer.seconds.total)
+        except AskerEndedError:
+            raise
         except Exception as error:
             event = Failed(error)
         yield Outcome.of(ask, event)

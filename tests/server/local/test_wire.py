@@ -100,6 +100,15 @@ def test_a_question_is_read_as_it_was_sent(ask: Ask, monkeypatch: pytest.MonkeyP
     assert tuple(replace(one, identity=None) for one in got.videos) == videos
 
 
+def test_everything_of_a_question_is_sent() -> None:
+    """But what other ways of asking need: of an eval, of `/v1`, of a search of times."""
+    document = ask_to_json(ASK, no_stdin)
+    [video, _] = document["videos"]
+    assert {*vars(ASK)} - {*document} == {"blind", "when_s"}
+    assert {*vars(SHOWN)} - {*video} == {"edit", "identity", "pixels", "count"}
+    assert {*vars(ASKED)} - {*document["request"]} == {"model", "loading"}
+
+
 def test_a_video_of_stdin_is_a_file_of_its_name() -> None:
     ask = Ask("What?", DEFAULTS, (Footage("-", "-"),))
     document = ask_to_json(ask, lambda: "/tmp/private/stdin")

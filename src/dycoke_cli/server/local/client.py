@@ -18,7 +18,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, OutputError, error_of
-from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.pending import Client, Pending, Receive
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
@@ -111,7 +111,7 @@ class ServerAsker(Asker):
         self._seen: set[Hashable] = set()
         self._stdin: str | None = None
         self._run: Client | None = None
-        self._failure: DycokeError | None = None
+        self._failure: AskerEndedError | None = None
         self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._receive, name="server", daemon=True)
         self._thread.start()
@@ -153,7 +153,7 @@ class ServerAsker(Asker):
         """See `Asker.advance`: deliver what the server sent, or wait for it a moment.
 
         Raises:
-            DycokeError: no more will come.
+            AskerEndedError: no more will come.
         """
         if self._run is not None and self._run.is_over:
             self._run = None
@@ -215,7 +215,7 @@ class ServerAsker(Asker):
     def _receive(self) -> None:
         """Take events as they come, and note why no more do; the body of the thread."""
         resumed = ": --out has what was answered" if "identity" in self._ready else ""
-        error = DycokeError(f"the server ended while it answered; run it again{resumed}")
+        reason = f"the server ended while it answered; run it again{resumed}"
         try:
             for document in self._received:
                 number, event = document.get("ask"), event_of_json(document)
@@ -228,11 +228,11 @@ class ServerAsker(Asker):
         except UnansweredError:
             pass
         except ValueError:
-            error = DycokeError("the server sent what this version doesn't; run it again")
-        except DycokeError as reason:
-            error = reason
+            reason = "the server sent what this version doesn't; run it again"
+        except DycokeError as error:
+            reason = str(error)
         with self._changed:
-            self._failure = error
+            self._failure = AskerEndedError(reason)
             self._changed.notify_all()
 
     def _deliver(self, number: int, event: Event) -> None:
