@@ -1,22 +1,17 @@
-"""The architecture: what knows what, and that every module of the package serves somebody.
-
-Read off the source: each import counts, also one inside a function or for type checkers alone, and
-each string that names a module ("dycoke_cli.video.probe", with or without ":Name").
-"""
+"""The architecture: what knows what, that every module serves somebody, and how much there is."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from dycoke_cli.compression.registry import owners
+from tests import ratchet
+from tests.imports import PACKAGE, SRC, Graph, circles, import_graph, named, nodes, reached
 
-SRC = Path(__file__).parents[1] / "src"
-PACKAGE = "dycoke_cli"
 PLUGINS = [path.name for path in SRC.parent.glob("plugins/*/dycoke_*") if path.is_dir()]
 
 # From the lowest to the highest: each package knows itself and those before it. The package itself
@@ -56,77 +51,6 @@ LAYERS = (
     "__main__",
 )
 
-Graph = Mapping[str, set[str]]
-
-
-def module_name(path: Path, root: Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-@cache
-def nodes(path: Path) -> list[ast.AST]:
-    """Of a file's syntax tree: parsed once, since most tests here read all files."""
-    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-
-
-def named(path: Path, package: str) -> Iterator[str]:
-    """Every dotted name that a file of a package imports, or has as a string."""
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*(parents if node.level else ()), *filter(None, [node.module])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value.partition(":")[0]
-
-
-def import_graph(root: Path, package: str) -> Graph:
-    """For each module of a package the modules of it that it names; never itself."""
-    paths = {module_name(path, root): path for path in (root / package).rglob("*.py")}
-
-    def module_of(name: str) -> str | None:
-        """The module that a dotted name is, or is an attribute of."""
-        return next((m for m in (name, name.rpartition(".")[0]) if m in paths), None)
-
-    graph = {}
-    for module, path in paths.items():
-        within = module if path.stem == "__init__" else module.rpartition(".")[0]
-        names = named(path, within)
-        graph[module] = {found for n in names if (found := module_of(n))} - {module}
-    return graph
-
-
-def reached(graph: Graph, *starts: str) -> set[str]:
-    """All modules that are imported from some, the packages that they are in among them."""
-    found: set[str] = set()
-    todo = list(starts)
-    while todo:
-        module = todo.pop()
-        if module in graph and module not in found:
-            found.add(module)
-            todo += [*graph[module], module.rpartition(".")[0]]
-    return found
-
-
-def circles(graph: Graph) -> list[set[str]]:
-    """Modules that know each other, directly or over others."""
-    behind = {module: set[str]() for module in graph}
-    for module in graph:
-        todo = list(graph[module])
-        while todo:
-            if (other := todo.pop()) not in behind[module]:
-                behind[module].add(other)
-                todo += graph[other]
-    found: list[set[str]] = []
-    for module in graph:
-        circle = {other for other in behind[module] if module in behind[other]}
-        if circle and circle not in found:
-            found.append(circle)
-    return found
-
 
 def layer(module: str) -> str:
     return module.split(".")[1]
@@ -154,6 +78,10 @@ def test_plugins_know_nothing_of_the_command_line() -> None:
     for file in files:
         names = {*named(file, file.parent.name)}
         assert not {n for n in names if f"{n}.".startswith(f"{PACKAGE}.cli.")}, file
+
+
+def test_no_number_rises_unseen() -> None:
+    ratchet.check(ratchet.of_source())
 
 
 def test_no_module_knows_itself_over_others(inner: Graph) -> None:
