@@ -198,8 +198,8 @@ def test_a_download_is_told_before_the_video_is_decoded(
 ) -> None:
     from huggingface_hub import DryRunFileInfo
 
-    from dycoke_cli.models.files.hub import Plan
     from dycoke_cli.loop import unloaded_model
+    from dycoke_cli.models.files.hub import Plan
 
     source = find("llava-onevision-0.5b")
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)

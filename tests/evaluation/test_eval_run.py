@@ -29,9 +29,9 @@ from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.loop.plan import Plan
+from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
-from dycoke_cli.models import load as loading
 from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.video import Sampling
