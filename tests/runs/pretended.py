@@ -116,7 +116,7 @@ if __name__ == "__main__":
     engine = Pretended(together=2, pause_s=0.3)
     for module in (
         _module("dycoke_cli.stock.quiet", silence_libraries=lambda: None),
-        _module("dycoke_cli.runs.local", answers=engine),
+        _module("dycoke_cli.runs.local", answers=engine, answers_of=None),
     ):
         sys.modules[module.__name__] = module
     from dycoke_cli.cli.main import main

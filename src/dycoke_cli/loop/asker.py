@@ -95,6 +95,10 @@ class Asker(ABC):
             UsageError: it doesn't support the method.
         """
 
+    def refusals(self, asks: Sequence[Ask]) -> Refuse | None:
+        """What refuses questions without the model; None where it is asked."""
+        return None
+
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """Whether the videos of a question are in memory, or on their way there.
 

@@ -200,6 +200,12 @@ class Engine(Asker):
         if self._unloaded is not None:
             self._unloaded.check(request, videos)
 
+    def refusals(self, asks: Sequence[Ask]) -> Refuse | None:
+        """See `Asker.refusals`."""
+        from dycoke_cli.loop.refusing import refusals  # which plans an engine
+
+        return refusals(asks)
+
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""
         with self._changed:

@@ -12,7 +12,7 @@ from transformers.video_utils import VideoMetadata
 from dycoke_cli.runs.remote.sent_video import as_images, as_video
 from dycoke_cli.server.chat_request import parse
 from tests.server.test_chat_request import DEFAULTS
-from tests.server.test_media_options import clip_of
+from tests.server.test_media_options import clips_of
 
 TIMES_S = {
     "late": (600.0, 601.0, 602.0, 603.0),
@@ -44,7 +44,7 @@ def test_both_kinds_of_server_read_the_times_of_the_frames(
         "messages": [{"role": "user", "content": content}],
         "media_io_kwargs": {"video": about},
     }
-    clip = clip_of(parse(json.dumps(body).encode(), DEFAULTS, 8))
+    (clip,) = clips_of(parse(json.dumps(body).encode(), DEFAULTS, 8))
     assert clip.timestamps_s == pytest.approx(times_s, abs=0.0005)
     assert clip.info.duration_s == pytest.approx(duration_s or times_s[-1], abs=0.004)
 

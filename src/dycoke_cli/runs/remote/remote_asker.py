@@ -165,16 +165,17 @@ class RemoteAsker(Asker):
         def on_text(text: str) -> None:
             pending.send(Text(text))
 
-        pending.send(Progress("prefill"))
-        streamed = on_text if pending.streams else None
-        answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
-        if not ask.compare:
-            return answer
-        if not model.sends_method:
+        if ask.compare and not model.sends_method:
             raise UsageError(
                 f"--compare asks by two methods, and the server at {model.server.url} knows none; "
                 "leave it out"
             )
+        pending.send(Progress("prefill"))
+        # Streamed even if only the whole is shown: it tells when the first token came.
+        streamed = None if pending.client.bulk else on_text
+        answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
+        if not ask.compare:
+            return answer
         pending.send(Progress("comparison"))
         generation = replace(request.generation, seed=answer.seed)  # the same sampling
         plain = model.ask(ask.question, ask.history, video, Method(), generation, _ignore)
