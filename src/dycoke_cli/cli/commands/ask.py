@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -166,14 +167,17 @@ def ask(
         with speaking_of_flags():
             from dycoke_cli.server.local.client import find_server
 
-            asks = asks_of(videos, questions, request, compare=compare)
             found: Asker | str = ""
+            if remote is not None:
+                from dycoke_cli.runs.remote.served_model import check_silent
+
+                check_silent(request)  # nothing is heard, whatever the model is
+                request = replace(request, sampling=replace(request.sampling, audio=False))
+            asks = asks_of(videos, questions, request, compare=compare)
             if remote is not None:
                 from dycoke_cli.compression.base import Method
                 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
-                from dycoke_cli.runs.remote.served_model import check_silent
 
-                check_silent(request)
                 own = [request.method] if remote.names_method else []
                 served = remote.connected(model.model, own + [Method()] * compare)
                 found = RemoteAsker(served, request)
