@@ -13,6 +13,7 @@ import pytest
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models import load
+from dycoke_cli.runs import converse
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid
 from tests.evaluation import miniatures
@@ -49,7 +50,7 @@ def test_no_model_is_loaded_to_say_so(
 ) -> None:
     """What is shown is what the loaded model's refusal shows."""
     command = ("ask", CLIP, BEYOND, "-q", "Is the parrot a fishmonger?", *SMALL[2:], *flags)
-    monkeypatch.setattr(Engine, "refusals", lambda *_: None)
+    monkeypatch.setattr(converse, "refusals", lambda *_: None)
     loaded = run_here(*command)
     monkeypatch.undo()
     monkeypatch.setattr(load, "load", None)

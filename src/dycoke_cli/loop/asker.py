@@ -25,7 +25,13 @@ class AskerEndedError(DycokeError):
 
 
 class Asker(ABC):
-    """Answers questions. A context manager, which ends what is under way."""
+    """Answers questions. A context manager, which ends what is under way.
+
+    Attributes:
+        is_here: whether the model is, or will be, in this process.
+    """
+
+    is_here = False
 
     def __enter__(self) -> Self:
         return self
@@ -94,10 +100,6 @@ class Asker(ABC):
             ModelError: the model can't be loaded.
             UsageError: it doesn't support the method.
         """
-
-    def refusals(self, asks: Sequence[Ask]) -> Refuse | None:
-        """What refuses questions without the model; None where it is asked."""
-        return None
 
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """Whether the videos of a question are in memory, or on their way there.

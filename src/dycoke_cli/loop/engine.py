@@ -91,6 +91,8 @@ class Engine(Asker):
         on_stage: receives the progress of loading.
     """
 
+    is_here = True
+
     def __init__(
         self,
         request: Request,
@@ -199,12 +201,6 @@ class Engine(Asker):
         """See `UnloadedModel.check`."""
         if self._unloaded is not None:
             self._unloaded.check(request, videos)
-
-    def refusals(self, asks: Sequence[Ask]) -> Refuse | None:
-        """See `Asker.refusals`."""
-        from dycoke_cli.loop.refusing import refusals  # which plans an engine
-
-        return refusals(asks)
 
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""

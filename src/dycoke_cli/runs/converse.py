@@ -11,6 +11,7 @@ from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Footage, Seen, Te
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Pending, Work
+from dycoke_cli.loop.refusing import refusals
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.request import Request
@@ -112,7 +113,7 @@ def converse(
         DycokeError: a question can't be answered.
     """
     first = asker.loaded is None
-    refuse = asker.refusals(asks) if first else None
+    refuse = refusals(asks) if first and asker.is_here else None
     history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
     advice = None

@@ -71,7 +71,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """A model that pretends, here and in the server; videos are real."""
     pretended = Pretended()
     pretended.install(monkeypatch, videos=False)
-    monkeypatch.setattr("dycoke_cli.loop.engine.Engine.refusals", lambda self, asks: None)
+    monkeypatch.setattr("dycoke_cli.runs.converse.refusals", lambda asks: None)
     return pretended
 
 
