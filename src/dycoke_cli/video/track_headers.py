@@ -7,27 +7,24 @@ Imports no PyAV.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from math import inf
 from typing import BinaryIO
 
-from dycoke_cli.video.file_layout import EBML, Node, boxes, elements
+from dycoke_cli.video.file_tree import ANY, EBML, SEGMENT, Place, Tree, boxes, elements
 
-_MOST = 10_000  # nodes of a level
-_MOST_BYTES = 100_000  # of a node that is read
-_ANY = b""
+_MOST = 10_000
 _EMPTY_EDIT = -1
 # Of a visual sample entry: width and height, and the boxes behind its fields.
 _SIZE, _FIELDS = slice(24, 28), 78
 _APERTURE = struct.Struct(">IIIIiIiI")
-_SEGMENT, _TRACKS, _TRACK, _VIDEO = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
+_TRACKS, _TRACK, _VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
 _TRACK_TYPE, _IS_VIDEO = b"\x83", 1
 _WIDTH, _HEIGHT = b"\xb0", b"\xba"
 _CROPS = (b"\x54\xcc", b"\x54\xbb", b"\x54\xdd", b"\x54\xaa")  # left, top, right, bottom
-_Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -77,35 +74,8 @@ def track_headers(file: BinaryIO) -> tuple[TrackHeader, ...]:
     return tuple(islice(found(file, size), _MOST))
 
 
-class _Tree:
-    """Nodes of a file, found by their path of kinds."""
-
-    def __init__(
-        self, file: BinaryIO, children: Callable[[BinaryIO, int, int], Iterator[Node]]
-    ) -> None:
-        self._file, self._children = file, children
-
-    def all(self, place: _Place, *path: bytes) -> Iterator[_Place]:
-        """Content of each node with a path below a place."""
-        if not path:
-            yield place
-            return
-        for node in islice(self._children(self._file, *place), _MOST):
-            if path[0] in (node.kind, _ANY) and node.end is not None and node.end <= place[1]:
-                yield from self.all((node.begin, node.end), *path[1:])
-
-    def first(self, place: _Place, *path: bytes) -> _Place:
-        """Content of the first node with a path below a place; empty if there is none."""
-        return next(self.all(place, *path), (0, 0))
-
-    def read(self, place: _Place) -> bytes:
-        """Bytes of a place, without what exceeds `_MOST_BYTES`."""
-        self._file.seek(place[0])
-        return self._file.read(min(place[1] - place[0], _MOST_BYTES))
-
-
 def _of_mp4(file: BinaryIO, size: int) -> Iterator[TrackHeader]:
-    tree = _Tree(file, boxes)
+    tree = Tree(file, boxes)
     movie = tree.first((0, size), b"moov")
     # In a fragmented file, an edit with a duration of 0 lasts until the end.
     is_fragmented = any(tree.first(movie, b"mvex"))
@@ -133,10 +103,10 @@ def _hides(edits: bytes, media_duration: int) -> bool:
     return bool(entries) and not shows
 
 
-def _aperture(tree: _Tree, descriptions: _Place) -> Crop | None:
+def _aperture(tree: Tree, descriptions: Place) -> Crop | None:
     """Crop to the clean aperture of the first sample description of a track."""
     # A version and a count come first. The kind of a description is its codec.
-    begin, end = tree.first((descriptions[0] + 8, descriptions[1]), _ANY)
+    begin, end = tree.first((descriptions[0] + 8, descriptions[1]), ANY)
     size = tree.read((begin, end))[_SIZE]
     aperture = tree.read(tree.first((begin + _FIELDS, end), b"clap"))[: _APERTURE.size]
     if len(size) < 4 or len(aperture) < _APERTURE.size:
@@ -154,12 +124,12 @@ def _aperture(tree: _Tree, descriptions: _Place) -> Crop | None:
 
 
 def _of_matroska(file: BinaryIO, size: int) -> Iterator[TrackHeader]:
-    tree = _Tree(file, elements)
+    tree = Tree(file, elements)
 
-    def number(track: _Place, *path: bytes) -> int:
+    def number(track: Place, *path: bytes) -> int:
         return int.from_bytes(tree.read(tree.first(track, *path))[:8], "big")
 
-    tracks = tree.all(tree.first((0, size), _SEGMENT, _TRACKS), _TRACK)
+    tracks = tree.all(tree.first((0, size), SEGMENT, _TRACKS), _TRACK)
     videos = (track for track in tracks if number(track, _TRACK_TYPE) == _IS_VIDEO)
     for place, track in enumerate(videos):
         crop = Crop(*(number(track, _VIDEO, side) for side in _CROPS))
