@@ -17,6 +17,7 @@ from PIL import Image
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import DATASETS, open_dataset, tasks_of
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
+from dycoke_cli.evaluation.folder import Folder
 from dycoke_cli.video import Sampling, read
 from tests.evaluation import miniatures
 from tests.evaluation.miniatures import items_of, open_made
@@ -312,3 +313,15 @@ def test_unknown_fields_are_named(tmp_path: Path) -> None:
     assert dataset.notes() == [
         "nextqa_mc_test has fields in its files that aren't known, and are ignored: mood"
     ]
+
+
+def test_a_video_is_found_whatever_its_suffix(tmp_path: Path) -> None:
+    """Also if its name without the suffix ends as a suffix does."""
+    for name in ("a.dav", "b.LRV", "clip.360.mp4", "x.mod.ts"):
+        (tmp_path / name).touch()
+    folder = Folder(tmp_path)
+    wanted = {"a": "a.dav", "a.mp4": "a.dav", "b": "b.LRV", "clip.360": "clip.360.mp4"}
+    wanted |= {"x.mod": "x.mod.ts", "x.mod.mp4": "x.mod.ts"}
+    for name, file in wanted.items():
+        assert folder.video(name) == tmp_path / file
+    assert folder.video("clip") is None

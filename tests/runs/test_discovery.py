@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.runs.discovery import find
+from dycoke_cli.runs.discovery import find, find_several
 from tests.runs.pretended import make_clips
 
 
@@ -62,6 +62,49 @@ def test_one_video_is_a_batch_of_one(tmp_path: Path) -> None:
     assert names(tmp_path / "a.mp4") == ["a.mp4"]
 
 
+def test_a_file_that_is_named_is_looked_into(tmp_path: Path) -> None:
+    """In a folder the name decides; a file that is named may have any."""
+    make_clips(tmp_path, "a.mp4", "notes.txt", "b.jpg")
+    (tmp_path / "clip.000").write_bytes(b"\0\0\0\x20ftypisom")
+    assert names(tmp_path / "clip.000") == ["clip.000"]
+    assert names(tmp_path / "b.jpg") == ["b.jpg"]
+    assert names(tmp_path) == names(f"{tmp_path}/*") == ["a.mp4"]
+    found = find_several([str(path) for path in sorted(tmp_path.iterdir())])
+    assert [video.name for video in found.videos] == ["a.mp4", "clip.000"]
+    assert found.notes == ("Skipped 2 files without a video extension: b.jpg, notes.txt",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.dav",
+        "a.264",
+        "a.265",
+        "a.h265",
+        "GX010001.LRV",
+        "VID_0001.insv",
+        "GS010001.360",
+        "MOV001.MOD",
+        "a.f4v",
+        "a.m2v",
+        "a.dv",
+        "a.ivf",
+        "a.mjpeg",
+        "a.nut",
+        "a.divx",
+        "a.m2t",
+    ],
+)
+def test_a_video_of_a_camera_is_found_in_a_folder(tmp_path: Path, name: str) -> None:
+    make_clips(tmp_path, name)
+    assert names(tmp_path) == [name]
+
+
+def test_a_folder_of_photos_of_a_phone_is_a_video(tmp_path: Path) -> None:
+    make_clips(tmp_path / "photos", "1.HEIC", "2.HEIC")
+    assert names(tmp_path) == ["photos"]
+
+
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     make_clips(tmp_path, "a.mp4")
     (tmp_path / "loop").symlink_to(tmp_path)
@@ -72,7 +115,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     ("where", "sentence"),
     [
         ("none", r"none doesn't exist; give a folder, a pattern, or a list of videos"),
-        ("empty", r"there is no video in the folder .*empty \(.*\.mp4.*\)"),
+        ("empty", r"there is no video in the folder .*empty: no file has the suffix of one"),
         ("*.avi", r"there is no video in the pattern .*\*\.avi"),
         ("blank.txt", r"blank.txt lists no video; it needs one path per line"),
         ("binary", r"binary is neither a video nor a list of videos, one path per line"),

@@ -100,10 +100,12 @@ class Folder:
             within: last folders of its path.
         """
         # Compared from the end, since the download may be unpacked at any depth.
-        suffix = PurePosixPath(within, without_suffix(name)).parts
-        for path in self._below[1].get(suffix[-1], ()):
-            if PurePosixPath(without_suffix(path)).parts[-len(suffix) :] == suffix:
-                return self.path / path
+        # A name without a suffix may end as one: clip.360 of the file clip.360.mp4.
+        for stem in dict.fromkeys((without_suffix(name), name)):
+            suffix = PurePosixPath(within, stem).parts
+            for path in self._below[1].get(suffix[-1], ()):
+                if PurePosixPath(without_suffix(path)).parts[-len(suffix) :] == suffix:
+                    return self.path / path
         return None
 
     @cached_property

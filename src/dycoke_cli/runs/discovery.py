@@ -13,7 +13,7 @@ from dycoke_cli.ask import Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.file_walk import matches, walk
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.file_names import SUFFIXES, is_video
+from dycoke_cli.video.file_names import HEAD_BYTES, begins_video, is_picture, is_video
 from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.pictures import in_order, pictures_of
 
@@ -45,13 +45,14 @@ def find(where: str) -> VideoList:
     Raises:
         UsageError: there is nothing, or no video in it.
     """
-    if os.path.isfile(where) and not is_video(where):
+    if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _begins_video(where)):
         return VideoList(_list(where))
     found = _found(where)
     if not found.videos:
         kind = "folder" if os.path.isdir(where) else "pattern"
         raise UsageError(
-            f"there is no video in the {kind} {display_name(where)} ({', '.join(sorted(SUFFIXES))})"
+            f"there is no video in the {kind} {display_name(where)}: no file has the suffix of "
+            "one (.mp4, .mkv, …); name the file itself if it has another suffix"
         )
     return found
 
@@ -63,17 +64,18 @@ def find_several(places: Sequence[str]) -> VideoList:
     same are named by their paths.
 
     Args:
-        places: folders, patterns and videos; files with other names are left out.
+        places: folders, patterns and videos; files that are no videos are left out.
 
     Raises:
         UsageError: one isn't there, or there is no video in them.
     """
-    others = [place for place in places if os.path.isfile(place) and not is_video(place)]
+    files = [place for place in places if os.path.isfile(place) and not is_video(place)]
+    others = [one for one in files if is_picture(one) or not _begins_video(one)]
     found = [_found(place) for place in places if place not in others]
     videos = [video for each in found for video in each.videos]
     if not videos:
         raise UsageError(
-            f"there is no video among these {_files(len(places))} ({', '.join(sorted(SUFFIXES))})"
+            f"there is no video among these {_files(len(places))}: name videos, or folders of them"
         )
     paths: dict[str, set[str]] = {}
     for video in videos:
@@ -139,6 +141,15 @@ def _found(where: str) -> VideoList:
     raise UsageError(
         f"{display_name(where)} doesn't exist; give a folder, a pattern, or a list of videos"
     )
+
+
+def _begins_video(path: str) -> bool:
+    """Whether a file begins as a video does; False if it can't be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return begins_video(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _list(where: str) -> list[Footage]:

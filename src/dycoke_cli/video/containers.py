@@ -12,7 +12,7 @@ import av.logging
 from av.stream import Disposition
 
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.video.frame_rate import RAW_STREAMS
+from dycoke_cli.video.file_names import CONTAINERS, RAW_STREAMS
 from dycoke_cli.video.limits import padded
 from dycoke_cli.video.track_headers import TrackHeader
 from dycoke_cli.video.unreadable import why_unreadable, without_index
@@ -26,13 +26,7 @@ _STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 _AVIF = ("avif", "avis")
 # What FFmpeg chooses audio by, before the bit rate.
 _CHOSEN_BY = Disposition.default | Disposition.hearing_impaired | Disposition.visual_impaired
-# FFmpeg's names of the allowed formats: those that contain all their data. Playlists (concat, hls,
-# dash, imf, …), streams (sdp, rtsp) and multi-file recordings (mlv, vobsub, r3d) refer to other
-# files or URLs. Devices and text art (lavfi, tty, …) aren't video files.
-_CONTAINERS = (
-    "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "asf_o", "mxf", "nut", "ivf",
-    "rm", "wtv", "dv", "gxf", "dhav", "yuv4mpegpipe",
-)  # fmt: skip
+# FFmpeg's names of formats of images.
 _PICTURES = (
     "gif", "apng", "ico", "jpegxl_anim", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe",
     "tiff_pipe", "j2k_pipe", "jpegxl_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe", "pam_pipe",
@@ -43,7 +37,7 @@ _WITHOUT_VIDEO = (
     "mp3", "wav", "aac", "ac3", "eac3", "flac", "aiff", "au", "amr", "caf", "ape", "wv", "tta",
     "webvtt", "srt", "ass",
 )  # fmt: skip
-_FORMATS = ",".join((*_CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
+_FORMATS = ",".join((*CONTAINERS, *RAW_STREAMS, *_PICTURES, *_WITHOUT_VIDEO))
 
 
 def open_container(

@@ -1,19 +1,26 @@
-"""Top-level structure of MP4 and Matroska files: whether time stamps may restart in mid-file.
+"""Structure of MP4 and Matroska files: boxes, elements, and whether time stamps may restart.
 
 An MP4 file with one index (`moov`) and a Matroska file with one segment have continuous time
 stamps. A fragmented MP4, a Matroska file without a declared size (a live recording) and joined
-files may begin again, and only reading all packets shows it.
+files may begin again, and only reading all packets shows it. Imports no PyAV.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from dycoke_cli.video.file_tree import EBML, ELEMENT_HEAD, SEGMENT, boxes, element_size
-
-_HEAD_BYTES = 16
+_BOX_HEAD, _LARGE_BOX = 8, 16
+_ELEMENT_HEAD = 12
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+ANY = b""
+"""Kind in a path that any node has."""
+_MOST = 10_000  # nodes of a level
+_MOST_BYTES = 100_000  # of a node that is read
+Place = tuple[int, int]
+"""Begin and end of a part of a file."""
 _MOST_BOXES = 100_000
 
 
@@ -37,7 +44,7 @@ def layout_of(file: BinaryIO) -> FileLayout:
     """Read the layout of an open file; moves the file position."""
     size = file.seek(0, 2)
     file.seek(0)
-    head = file.read(_HEAD_BYTES)
+    head = file.read(_LARGE_BOX)
     if head[:4] == EBML:
         return FileLayout(size, is_single=_is_one_segment(file, size))
     if head[4:8] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"styp", b"skip"):
@@ -60,8 +67,8 @@ def _is_one_segment(file: BinaryIO, size: int) -> bool:
     place = 0
     for name in (EBML, SEGMENT):
         file.seek(place)
-        head = file.read(ELEMENT_HEAD)
-        length = element_size(head[4:])
+        head = file.read(_ELEMENT_HEAD)
+        length = _element_size(head[4:])
         if head[:4] != name or length is None or length[1] is None:
             return False
         place += 4 + length[0] + length[1]
@@ -70,3 +77,102 @@ def _is_one_segment(file: BinaryIO, size: int) -> bool:
     # A few bytes of padding may follow the segment.
     file.seek(place)
     return file.read(4) not in (EBML, SEGMENT)
+
+
+class Node(NamedTuple):
+    """Box of an MP4 or element of a Matroska file.
+
+    Attributes:
+        kind: type of the box, or identifier of the element.
+        begin: of its content, as a place in the file.
+        end: of its content; None if it isn't known.
+    """
+
+    kind: bytes
+    begin: int
+    end: int | None
+
+
+def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
+    """Boxes of an MP4 between two places; the last one may end behind the second.
+
+    A box is a size, which counts its head, and a type of 4 bytes. The end is None if the size is
+    too small for the head; then no other box is found.
+
+    Args:
+        file: its position changes.
+        begin: of the first box.
+        end: where boxes end.
+    """
+    while begin < end:  # no file can be sought at 2**63 or more
+        file.seek(begin)
+        head = file.read(_LARGE_BOX)
+        if len(head) < _BOX_HEAD:
+            return
+        length, least = int.from_bytes(head[:4], "big"), _BOX_HEAD
+        if length == 1:  # the size is in the 8 bytes after the type
+            length, least = int.from_bytes(head[8:16], "big"), _LARGE_BOX
+        behind = end if length == 0 else begin + length
+        if behind < begin + least:
+            yield Node(head[4:8], begin + least, None)
+            return
+        yield Node(head[4:8], begin + least, behind)
+        begin = behind
+
+
+def elements(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
+    """Elements of a Matroska file between two places; one without a size is the last.
+
+    Args:
+        file: its position changes.
+        begin: of the first element.
+        end: where elements end.
+    """
+    while begin < end:
+        file.seek(begin)
+        head = file.read(_ELEMENT_HEAD)
+        width = 9 - head[0].bit_length() if head else 0  # of the kind
+        if not 0 < width <= len(EBML):
+            return
+        if (length := _element_size(head[width:])) is None:
+            return
+        content = begin + width + length[0]
+        behind = end if length[1] is None else content + length[1]
+        yield Node(head[:width], content, behind)
+        begin = behind
+
+
+def _element_size(head: bytes) -> tuple[int, int | None] | None:
+    """Length in bytes of an EBML size, and its value (None: unknown); None if it is damaged."""
+    width = 9 - head[0].bit_length() if head else 1
+    if len(head) < width:  # also of a first byte of 0, which no size has
+        return None
+    value = int.from_bytes(head[:width], "big") - (1 << 7 * width)
+    return width, None if value == (1 << 7 * width) - 1 else value
+
+
+class Tree:
+    """Nodes of a file, found by their path of kinds."""
+
+    def __init__(
+        self, file: BinaryIO, children: Callable[[BinaryIO, int, int], Iterator[Node]]
+    ) -> None:
+        self._file, self._children = file, children
+
+    def all(self, place: Place, *path: bytes) -> Iterator[Place]:
+        """Content of each node with a path below a place."""
+        if not path:
+            yield place
+            return
+        for node in islice(self._children(self._file, *place), _MOST):
+            if path[0] in (node.kind, ANY) and node.end is not None and node.end <= place[1]:
+                yield from self.all((node.begin, node.end), *path[1:])
+
+    def first(self, place: Place, *path: bytes) -> Place:
+        """Content of the first node with a path below a place; empty if there is none."""
+        return next(self.all(place, *path), (0, 0))
+
+    def read(self, place: Place) -> bytes:
+        """Bytes of a place, without what exceeds `_MOST_BYTES`."""
+        self._file.seek(place[0])
+        return self._file.read(min(place[1] - place[0], _MOST_BYTES))

@@ -11,13 +11,9 @@ from fractions import Fraction
 
 import av
 
+from dycoke_cli.video.file_names import RAW_STREAMS
 from dycoke_cli.video.sampling import exact
 
-# FFmpeg's names of the raw formats.
-RAW_STREAMS = (
-    "h264", "hevc", "vvc", "av1", "obu", "mpegvideo", "m4v", "h263", "h261", "vc1", "mjpeg",
-    "dirac", "dnxhd",
-)  # fmt: skip
 _RAW_PICTURES = "_pipe"
 # FFmpeg declares 25 for each raw stream, and the inverse of its time base for DV. The decoder has
 # the rate that is stored in the frames.

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import av
+import numpy as np
+
 from dycoke_cli.video.color import Geometry, opaque
-from dycoke_cli.video.grey_range import stretched
 from dycoke_cli.video.limits import picture_size
 from dycoke_cli.video.source import Picture, VideoSource
+
+_BITS = 16
+# Frames whose values differ by less have fewer than 16 greys in 8 bits.
+_NARROW = 2**_BITS // 16
+# Rows that are stretched at once, so that wide intermediate values take little memory.
+_ROWS = 64
 
 
 def viewable(source: VideoSource, picture: Picture) -> Picture:
@@ -71,3 +79,28 @@ class Remarks:
             what = "1 damaged packet was" if count == 1 else f"{count} damaged packets were"
             found.append(f"{name} is damaged: {what} skipped")
         return tuple(found)
+
+
+def stretched(frame: av.VideoFrame) -> av.VideoFrame:
+    """Map the lowest value of a grey frame to black and the highest to white.
+
+    Thermal and scientific cameras store counts in 10 to 16 bits. A scene then fills some hundred of
+    65,536 values, all of which are one grey in 8 bits.
+
+    Returns:
+        An 8-bit frame. The frame itself if it isn't grey, has 8 bits, has floats, or its values
+        fill a sixteenth of their range or more.
+    """
+    bits = max(component.bits for component in frame.format.components)
+    if not frame.format.name.startswith("gray") or not 8 < bits <= _BITS:
+        return frame
+    whole = frame.reformat(format="gray16le", src_color_range="JPEG", dst_color_range="JPEG")
+    counts = whole.to_ndarray()
+    low, high = int(counts.min()), int(counts.max())
+    if not 0 < high - low < _NARROW:
+        return frame
+    grey = np.empty(counts.shape, np.uint8)
+    for top in range(0, len(counts), _ROWS):
+        rows = counts[top : top + _ROWS].astype(np.uint32) - low
+        grey[top : top + _ROWS] = (rows * 255 + (high - low) // 2) // (high - low)
+    return av.VideoFrame.from_ndarray(grey, "gray")

@@ -14,6 +14,7 @@ from dycoke_cli.runs.file_walk import matches
 from dycoke_cli.video.file_names import STDIN, is_picture, is_video
 
 _BARE = re.compile(r"[\w@%+=:,./-]+")
+_NUMBER = re.compile(r"(^|\s)\d+\.\d+$")
 _EXPANDED = re.compile(r'["$`\\!]')
 
 
@@ -79,8 +80,8 @@ def is_pattern(word: str) -> bool:
 
 
 def has_suffix(word: str) -> bool:
-    """Whether a word has the suffix of a video or image."""
-    return is_video(word) or is_picture(word)
+    """Whether a word has the suffix of a video or image; the number 3.264 has none."""
+    return (is_video(word) or is_picture(word)) and not _NUMBER.search(word)
 
 
 def quoted(word: str) -> str:
