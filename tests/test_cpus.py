@@ -19,8 +19,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(resources, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(resources, "_MOUNTED", tmp_path)
     (tmp_path / "user" / "job").mkdir(parents=True)
-    eight = list(range(8))
-    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: eight, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(8)}, raising=False)
     return tmp_path
 
 
@@ -47,8 +46,9 @@ def test_a_quota_of_the_older_kind(system: Path, quota: int, cpus: int) -> None:
 
 
 def test_where_nothing_is_listed(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(psutil.Process, "cpu_affinity")
-    monkeypatch.setattr(psutil, "cpu_count", lambda: None)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(psutil.Process, "cpu_affinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cpus() == 1
 
 

@@ -40,7 +40,7 @@ def usable_cpus() -> int:
 
     A quota of 2.5 CPUs counts as 3.
     """
-    counts = [_affinity_count() or 1]
+    counts = [len(affinity()) or os.cpu_count() or 1]
     counts += [math.ceil(quota) for group in _groups("cpu") if (quota := _quota(*group))]
     return max(1, min(counts))
 
@@ -86,15 +86,15 @@ def parse_size(text: str) -> int:
     return int(float(number) * (1024 if len(unit) > 1 else 1000) ** _POWERS[unit[0].lower()])
 
 
-def _affinity_count() -> int | None:
-    try:
-        import psutil
-    except ImportError:  # `make gpu` needs no more than transformers does
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def affinity() -> list[int]:
+    """Numbers of the CPUs that this process may run on; empty if the system doesn't say."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    import psutil
+
     process = psutil.Process()
-    # macOS has no CPU affinity.
-    count = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else 0
-    return count or psutil.cpu_count()
+    # macOS has none.
+    return [*process.cpu_affinity()] if hasattr(process, "cpu_affinity") else []
 
 
 def _available() -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes.process_limits import limit_cpu, limit_memory, memory_limited
+from dycoke_cli.processes import process_limits
+from dycoke_cli.processes.process_limits import (
+    limit_cpu,
+    limit_memory,
+    limits_memory,
+    memory_limited,
+)
 from tests.processes.test_pipe_worker import ended, with_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
@@ -107,3 +115,50 @@ def test_limits_of_two_threads_leave_none_behind() -> None:
     with memory_limited(2**34), memory_limited(2**33):  # of one thread they nest
         assert resource.getrlimit(resource.RLIMIT_AS) != before
     assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_process_that_is_gone_is_said() -> None:
+    with started("") as child:
+        child.wait()
+    with pytest.raises(ProcessLookupError):
+        limit_cpu(child.pid, 1)
+    with pytest.raises(FileNotFoundError):
+        limit_memory(child.pid, MB)
+
+
+def test_without_proc_memory_isnt_limited_and_time_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limits_memory()
+    monkeypatch.setattr(process_limits, "_SIZE", str(tmp_path / "{}"))
+    assert not limits_memory()
+    with started("input()\nprint(len(bytes(50 * 10**6)))\nwhile True: pass") as child:
+        limit_memory(child.pid, MB)
+        limit_cpu(child.pid, 0.1)
+        assert child.communicate("\n", timeout=60)[0] == "50000000\n"
+        assert child.returncode == -signal.SIGXCPU
+    with memory_limited(0):
+        assert len(bytes(50 * MB)) == 50 * MB
+
+
+def test_a_video_is_read_without_proc() -> None:
+    """As in a chroot or a minimal container."""
+    hidden = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none /proc; "$@"']
+    if shutil.which("unshare") is None or subprocess.run([*hidden, "", "true"]).returncode:
+        pytest.skip("no file systems can be mounted here")
+    code = (
+        "import os, sys\n"
+        "from dycoke_cli.video import Decoder, Sampling\n"
+        "from dycoke_cli.resources import affinity, free_main_memory, usable_cpus\n"
+        "assert not os.listdir('/proc')\n"
+        "with Decoder() as decoder:\n"
+        "    decoder.digest(sys.argv[1])\n"
+        "    print(len(decoder.read(sys.argv[1], Sampling(frames=2)).frames))\n"
+        "print(len(affinity()), usable_cpus(), free_main_memory())\n"
+    )
+    clip = Path(__file__).parents[2] / "sample_videos" / "move.mp4"
+    command = [*hidden, "", sys.executable, "-c", code, str(clip)]
+    run = subprocess.run(command, capture_output=True, text=True, env=with_path())
+    assert run.stderr == ""
+    frames, cpus, *_ = run.stdout.split()
+    assert (frames, int(cpus)) == ("2", len(os.sched_getaffinity(0)))

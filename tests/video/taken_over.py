@@ -95,3 +95,25 @@ def sealed_by(*means: str) -> Callable[[Channel], None]:
 
 
 unsealed, half_sealed = sealed_by(), sealed_by("landlock")
+
+
+def stall(channel: Channel) -> None:
+    """Never finish to read a file called stall.mp4."""
+    receive = channel.receive
+
+    def stalling() -> tuple[dict[str, Any], list[int]]:
+        message, files = receive()
+        if "name" in message and message["name"].endswith("stall.mp4"):
+            time.sleep(1000)
+        return message, files
+
+    channel.receive = stalling  # type: ignore[method-assign]
+    decoder_process.serve(channel)
+
+
+def misread(channel: Channel) -> None:
+    """Send a digest that is none."""
+    channel.send({})
+    channel.receive()
+    channel.send({"digest": "../../etc"})
+    channel.receive()

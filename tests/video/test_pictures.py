@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 from PIL import Image
 
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
-from dycoke_cli.runs.digest import digest_of
 from dycoke_cli.video import Decoder, Sampling, SubtitleSource, plan, read
 from dycoke_cli.video.pictures import Pictures, as_named, pictures_of, sources
 from tests.video.clips import HEIGHT, WIDTH, Recipe, coded_picture, numbers_in, write_rgba
@@ -180,20 +180,18 @@ def test_too_many_of_them(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None
         read(frames)
 
 
-def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
-    assert digest_of(str(tmp_path)) is None
-    put(tmp_path, "1.png", 1)
-    last = put(tmp_path, "2.png", 2)
+def test_the_digest_is_that_of_names_and_contents(tmp_path: Path, decoder: Decoder) -> None:
+    with pytest.raises(VideoError, match="is a folder that no pictures are in"):
+        decoder.digest(str(tmp_path))
+    first, second = put(tmp_path, "1.png", 1), put(tmp_path, "2.png", 2)
+    (tmp_path / "3.png").symlink_to("nowhere.png")
     (tmp_path / "notes.txt").write_text("x")
-    seen = [digest_of(str(tmp_path))]
-    put(tmp_path, "2.png", 3)
-    seen.append(digest_of(str(tmp_path)))
-    last.rename(tmp_path / "0.png")
-    seen.append(digest_of(str(tmp_path)))
-    assert len({*seen}) == 3
-    assert None not in seen
-    (tmp_path / "notes.txt").write_text("y")
-    assert digest_of(str(tmp_path)) == seen[-1]
+    of_files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
+    each = [("1.png", of_files[0]), ("2.png", of_files[1]), ("3.png", None)]
+    assert decoder.digest(str(tmp_path)) == hashlib.sha256(repr(each).encode()).hexdigest()
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(UsageError, match="has pictures and videos"):
+        decoder.digest(str(tmp_path))
 
 
 def test_links_that_lead_nowhere_are_named_and_hide_no_pictures(

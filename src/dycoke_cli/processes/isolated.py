@@ -26,6 +26,7 @@ from dycoke_cli.answer.json_bounds import parse
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.process_limits import give_up_privileges, limit_cpu, limit_memory
 from dycoke_cli.processes.zygote import (
+    KILLED,
     function_of,
     passed_environment,
     start_interpreter,
@@ -84,7 +85,8 @@ class _Interpreter:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):  # it waits for a disk, and can't be killed
+            self.process.wait(_ENDING_S)
 
 
 class Isolated:
@@ -251,12 +253,17 @@ class Isolated:
     def _give_up(self) -> None:
         self._late = True
         self._process.kill()
+        # A process that waits for a disk which doesn't answer can't be killed, nor closes its end.
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _gone(self) -> GoneError:
         deadline = time.monotonic() + _ENDING_S
         while (code := self._process.exit_code()) is None:
             if time.monotonic() > deadline:  # it has closed its end and still runs
                 self._process.kill()
+                return GoneError(KILLED)
             time.sleep(_POLL_S)
         return GoneError(code)
 

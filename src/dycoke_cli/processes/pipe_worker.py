@@ -33,6 +33,7 @@ HUNG_UP = (EOFError, BrokenPipeError, ConnectionResetError)
 # Python has a fork server on macOS too, but system libraries there may hold threads that break in a
 # fork.
 _FORKS = sys.platform == "linux"
+_DESCRIPTORS = "/proc/self/fd"
 # Guards os.environ: `_environment_of_server` changes it for a moment, and other threads may copy it
 # for their workers at the same time.
 _environment = threading.Lock()
@@ -228,9 +229,12 @@ def _unnamed_socket() -> Iterator[None]:
     """Have a fork server that is started in the block listen at a socket without a path.
 
     multiprocessing makes a folder for the socket among the temporary files. It would stay there if
-    this process were killed, and after `os._exit`. Linux connects to a socket by its descriptor.
-    Private attributes of multiprocessing: `_config` of a process, `_forkserver_address`.
+    this process were killed, and after `os._exit`. Linux connects to a socket by its descriptor,
+    if it has /proc. Private attributes of multiprocessing: `_config` of a process, `_forkserver_address`.
     """
+    if not os.path.isdir(_DESCRIPTORS):
+        yield
+        return
     from multiprocessing import forkserver
 
     server: Any = forkserver._forkserver
@@ -240,7 +244,7 @@ def _unnamed_socket() -> Iterator[None]:
         opened = os.open(folder, os.O_RDONLY)
         stack.callback(os.close, opened)
         # By number, since the path of a socket has 107 bytes at most, and TMPDIR may be longer.
-        settings["tempdir"] = f"/proc/self/fd/{opened}"
+        settings["tempdir"] = f"{_DESCRIPTORS}/{opened}"
         try:
             yield
         finally:
@@ -248,7 +252,7 @@ def _unnamed_socket() -> Iterator[None]:
         if server._forkserver_address != before:
             # Open as long as this process runs: a server that ends is followed by another one.
             socket = os.open(server._forkserver_address, os.O_PATH)
-            server._forkserver_address = f"/proc/self/fd/{socket}"
+            server._forkserver_address = f"{_DESCRIPTORS}/{socket}"
 
 
 def _run(

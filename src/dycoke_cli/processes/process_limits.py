@@ -10,12 +10,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2), as the next one is
 _SET_NO_NEW_PRIVILEGES = 38
 _LINUX = sys.platform == "linux"
+_SIZE = "/proc/{}/statm"
+# The kind of a process's clock, below its inverted id (clock_getcpuclockid(3)): needs no /proc.
+_PROCESSOR_CLOCK = 2
 _LIMITING = threading.RLock()
 
 
@@ -46,17 +50,22 @@ def give_up_privileges() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def limits_memory() -> bool:
+    """Whether this system limits the memory of a process: Linux with /proc."""
+    return _LINUX and os.path.exists(_SIZE.format("self"))
+
+
 def limit_memory(pid: int, more_bytes: int) -> None:
-    """Limit a process's address space to its present size plus an allowance.
+    """Limit a process's address space to its present size plus an allowance, if the system does.
 
     Args:
         pid: a process of the same user; 0 is this one.
         more_bytes: allowance in bytes of address space (not all of it is used memory).
     """
-    if _LINUX:
+    if limits_memory():
         import resource
 
-        with open(f"/proc/{pid or 'self'}/statm", "rb") as statm:
+        with open(_SIZE.format(pid or "self"), "rb") as statm:
             has = int(statm.read().split()[0]) * resource.getpagesize()
         _set_soft(pid, "RLIMIT_AS", has + more_bytes)
 
@@ -71,7 +80,7 @@ def memory_limited(more_bytes: int) -> Iterator[None]:
     Args:
         more_bytes: see `limit_memory`.
     """
-    if not _LINUX:
+    if not limits_memory():
         yield
         return
     import resource
@@ -91,14 +100,17 @@ def limit_cpu(pid: int, more_seconds: float) -> None:
     Args:
         pid: a process of the same user; 0 is this one.
         more_seconds: CPU seconds, summed over threads, beyond those used so far.
+
+    Raises:
+        ProcessLookupError: the process has exited.
     """
-    if _LINUX:
-        with open(f"/proc/{pid or 'self'}/stat", "rb") as stat:
-            # The process's name, in parentheses, may have spaces and parentheses itself.
-            fields = stat.read().rpartition(b")")[2].split()
-        # Fields 14 and 15 of proc(5), utime and stime; the list begins with field 3.
-        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        _set_soft(pid, "RLIMIT_CPU", int(used + more_seconds) + 1)
+    if not _LINUX:
+        return
+    try:
+        used = time.clock_gettime((~pid << 3) | _PROCESSOR_CLOCK) if pid else time.process_time()
+    except OSError as error:
+        raise ProcessLookupError(f"there is no process {pid}") from error
+    _set_soft(pid, "RLIMIT_CPU", int(used + more_seconds) + 1)
 
 
 def _set_soft(pid: int, name: str, value: int) -> None:

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -38,7 +39,10 @@ _FRUGAL = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 _START = "from dycoke_cli.processes.zygote import serve; serve()"
 _REQUEST, _REPLY = struct.Struct("<cQ"), struct.Struct("<?i")
 _FORK, _KILL, _STOP, _EXIT_CODE = b"f", b"k", b"s", b"e"
-_KILLED = -9
+KILLED = -9
+"""Exit code of a process that was killed."""
+# A process that waits for a disk which doesn't answer can't be killed. Others end in milliseconds.
+_DYING_S, _POLL_S = 2.0, 0.001
 
 
 class Fork:
@@ -116,7 +120,7 @@ class Zygote:
             except OSError:
                 reply = b""
         if not reply:  # the zygote was killed, and its forks with it
-            return _KILLED
+            return KILLED
         has_ended, code = _REPLY.unpack(reply)
         return code if has_ended else None
 
@@ -180,7 +184,7 @@ def serve() -> NoReturn:
                 forks[number] = _fork(files[0], entry)
             os.close(files[0])
         elif kind == _EXIT_CODE:
-            code = _KILLED if pid is None else _reaped(pid)
+            code = KILLED if pid is None else _reaped(pid)
             if code is not None:
                 forks.pop(number, None)
             channel.send(_REPLY.pack(code is not None, code or 0))
@@ -189,7 +193,14 @@ def serve() -> NoReturn:
             os.kill(pid, signal.SIGKILL)
             if kind == _STOP:
                 del forks[number]
-                os.waitpid(pid, 0)
+                _await(pid)
+
+
+def _await(pid: int) -> None:
+    """Wait until a killed process has ended, and its memory is free."""
+    deadline = time.monotonic() + _DYING_S
+    while _reaped(pid) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def _reaped(pid: int) -> int | None:

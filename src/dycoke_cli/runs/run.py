@@ -6,18 +6,21 @@ Ctrl-C ends a run after the answers under way; a second one ends it at once.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
-from dycoke_cli.ask import Ask
+from dycoke_cli.ask import Ask, Failed
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.plan import Plan
-from dycoke_cli.runs.digest import digest_of
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.results import Results, ResultsFile
+from dycoke_cli.video.decoded_clip import LateVideoError
+from dycoke_cli.video.decoder import Decoder
 from dycoke_cli.video.subtitles import find_source
 
 # Failures of earlier runs whose reasons are shown.
@@ -59,10 +62,9 @@ def run(
     """
     progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
-    with _interruptible(listener):
-        outcomes: Any = backend(progress.left(), plan, listener)
+    with _interruptible(listener), progress:
         # If writing fails, the processes are to end now, not when it is garbage-collected.
-        with closing(outcomes):
+        with closing(progress.joined(backend(progress.left(), plan, listener))) as outcomes:
             listener.progress(counts)
             for outcome in outcomes:
                 results.add(outcome)  # first: whatever is shown as done is in the file
@@ -83,11 +85,11 @@ def finished(
 
     Args: as of `run`.
     """
-    progress = _Progress(groups, plan, results, retry_failed, 0)
-    # First what takes no time: `left` hashes the videos.
-    if results.questions < progress.counts.questions or any(progress.left()):
-        return None
-    return progress.counts
+    with _Progress(groups, plan, results, retry_failed, 0) as progress:
+        # First what takes no time: `left` hashes the videos.
+        if results.questions < progress.counts.questions or any(progress.left()):
+            return None
+        return None if progress.unread else progress.counts
 
 
 @contextmanager
@@ -117,8 +119,12 @@ def _interruptible(listener: Listener) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _described(group: Group) -> Group:
-    """Questions with the digests of their files, which are part of the keys."""
+def _described(group: Group, decoder: Decoder) -> Group:
+    """Questions with the digests of their files, which are part of the keys.
+
+    Raises:
+        LateVideoError: a file isn't read within the time limit.
+    """
     ask = group[0]
     [video] = ask.videos
     if ask.blind or not isinstance(video.source, str):
@@ -127,13 +133,28 @@ def _described(group: Group) -> Group:
     if ask.request.subtitles is not None:
         subtitles = find_source(video.source, ask.request.subtitles, required=False)
         if subtitles.path is not None:
-            subtitles = replace(subtitles, digest=digest_of(subtitles.path))
-    video = replace(video, digest=digest_of(video.source), subtitles=subtitles)
+            subtitles = replace(subtitles, digest=_digest(subtitles.path, decoder))
+    video = replace(video, digest=_digest(video.source, decoder), subtitles=subtitles)
     return [replace(ask, videos=(video,)) for ask in group]
 
 
+def _digest(path: str, decoder: Decoder) -> str | None:
+    try:
+        return decoder.digest(path)
+    except LateVideoError:
+        raise
+    except (VideoError, UsageError):  # raised again when the file is opened, and reported then
+        return None
+
+
 class _Progress:
-    """The questions that are left, and the counts of those that are done."""
+    """The questions that are left, and the counts of those that are done.
+
+    A context manager, which ends the process that hashes the files.
+
+    Attributes:
+        unread: outcomes of questions about files that can't be hashed in time.
+    """
 
     def __init__(
         self,
@@ -147,8 +168,28 @@ class _Progress:
         self.counts = Counts(len(groups), questions, skipped=answered_before)
         self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
+        self.unread = deque[Outcome]()
+        self._decoder = Decoder(plan.request.limits)
         self._asked: dict[str, int] = {}
         self._left_of: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoder.stop()
+
+    def joined(self, outcomes: Any) -> Generator[Outcome]:
+        """The outcomes of a backend, and those of `unread`."""
+        with closing(outcomes):
+            for outcome in outcomes:
+                yield from self._taken()
+                yield outcome
+        yield from self._taken()
+
+    def _taken(self) -> Iterator[Outcome]:
+        while self.unread:
+            yield self.unread.popleft()
 
     def left(self) -> Iterator[Group]:
         """The questions that have no result; a generator.
@@ -158,8 +199,12 @@ class _Progress:
         """
         counts = self.counts
         for number, group in enumerate(self._groups):
-            missing = []
-            for ask in map(self._plan.settled, _described(group)):
+            missing, late = [], None
+            try:
+                group = _described(group, self._decoder)  # noqa: PLW2901
+            except LateVideoError as error:
+                late = error
+            for ask in map(self._plan.settled, group):
                 assert ask.key is not None
                 state = self._results.state(ask.key)
                 if state == "answered":
@@ -172,7 +217,9 @@ class _Progress:
                     missing.append(ask)
                     self._asked[ask.key] = number
             self._left_of[number] = len(missing)
-            if missing:
+            if late is not None:
+                self.unread += (Outcome.of(ask, Failed(late)) for ask in missing)
+            elif missing:
                 yield missing
             else:
                 counts.videos_skipped += 1

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.runs.digest import digest_of
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
 from dycoke_cli.tuning.search import Measured
@@ -175,7 +174,7 @@ class Meter:
 
     def _key(self, video: str, name: str) -> str:
         if video not in self._digests:
-            self._digests[video] = digest_of(video)
+            self._digests[video] = self._digest(video)
         method = self._settings.get(name, Method())
         return key_of(
             {
@@ -186,6 +185,12 @@ class Meter:
             }
         )
 
+    def _digest(self, video: str) -> str | None:
+        try:
+            return self._decoder.digest(video)
+        except (VideoError, UsageError):
+            return None
+
     def order(self) -> list[str]:
         """Readable videos without duplicates, ordered by a hash of their content.
 
@@ -193,7 +198,7 @@ class Meter:
         """
         by_content: dict[str, str] = {}
         for video in self._tuning.videos:
-            digest = self._digests[video] = digest_of(video)
+            digest = self._digests[video] = self._digest(video)
             if digest is None:
                 self._leave_out(f"{video} can't be read")
             elif digest in by_content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -32,6 +33,7 @@ _MAX_SENTENCE = 1000  # beside the name of the video
 # Errors of a video, its sampling or its subtitles. Others, such as those of a model, end a run.
 _CODES = (VideoError.code, UsageError.code, OutOfMemoryError.code)
 _STARTING_S = 120.0
+_DIGEST = re.compile("[0-9a-f]{64}")
 _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
@@ -52,6 +54,10 @@ class CrashedError(VideoError):
             f"{name} ends the process that decodes it ({how}){times}: convert it, or leave it out"
         )
         self.name, self.gone = name, gone
+
+
+class LateVideoError(VideoError):
+    """A video wasn't read within the time limit."""
 
 
 class OpenClip:
@@ -85,6 +91,26 @@ class OpenClip:
         self._is_paused = False  # whether the process waits for permission to continue
         self._is_done = False  # whether it has finished this video, and can take the next
         self._came = 0  # number of frames
+
+    def digest(self, file: BinaryIO) -> str:
+        """SHA-256 of an open file in hexadecimal, which the process reads without decoding it.
+
+        Raises:
+            LateVideoError: it isn't read within the time limit.
+            VideoError: it can't be read.
+        """
+        with self._checked("read"):
+            self._process.await_ready()
+        self.left_s = self._time_limit_s
+        with self._checked("read"):
+            cpu_s = self._limits.time_limit * usable_cpus()
+            self._process.limit(memory_bytes=self._memory_limit(limits.OPENING_BYTES), cpu_s=cpu_s)
+            self._process.send({"name": self._name, "paths": [str(file.name)]}, [file])
+            digest: str = parsed(str, self._receive().get("digest"))
+            if not _DIGEST.fullmatch(digest):
+                raise MismatchError("no digest")
+            self._is_done = True
+        return digest
 
     def begin(
         self,
@@ -348,7 +374,7 @@ class OpenClip:
         return replace(plan, info=info, memory_bytes=clip_bytes + self._needed)
 
     @contextmanager
-    def _checked(self) -> Iterator[None]:
+    def _checked(self, doing: str = "decoded") -> Iterator[None]:
         """Count the block's time, and convert failures of the process to errors for the user."""
         started = time.monotonic()
         try:
@@ -357,8 +383,8 @@ class OpenClip:
         except GoneError as gone:
             raise CrashedError(self._name, gone) from gone
         except LateError as error:
-            raise VideoError(
-                f"{self._name} isn't decoded after {self._limits.time_limit:g} s: convert it, or "
+            raise LateVideoError(
+                f"{self._name} isn't {doing} after {self._limits.time_limit:g} s: convert it, or "
                 "raise --time-limit"
             ) from error
         except (NonsenseError, MismatchError, TypeError) as error:

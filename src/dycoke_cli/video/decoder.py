@@ -9,6 +9,8 @@ read of it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -22,7 +24,7 @@ from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
-from dycoke_cli.video.decoded_clip import OpenClip
+from dycoke_cli.video.decoded_clip import LateVideoError, OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
@@ -182,6 +184,48 @@ class Decoder:
             return clip
 
         return read
+
+    def digest(self, path: str) -> str:
+        """Hash a file, or the pictures of a folder, in the process, which goes on for the next.
+
+        So a file whose read never returns ends at the time limit. Nothing is decoded, so one
+        process hashes any number of files. `stop` in another thread ends it.
+
+        Args:
+            path: of the file or folder.
+
+        Returns:
+            SHA-256 in hexadecimal. That of a folder is of the names and digests of its pictures.
+
+        Raises:
+            LateVideoError: it isn't read within the time limit; the pictures of a folder share it.
+            VideoError: it isn't a file, or can't be read.
+            UsageError: a folder has pictures and videos.
+        """
+        pictures = pictures_of(path)
+        if pictures is None:
+            return self._digest(path, self._limits.time_limit)[0]
+        each, left_s = list[tuple[str, str | None]](), self._limits.time_limit
+        for picture in pictures.paths:
+            digest = None
+            try:
+                digest, left_s = self._digest(picture, left_s)
+            except LateVideoError:
+                raise
+            except VideoError:  # raised again if it is read
+                pass
+            each.append((os.path.basename(picture), digest))
+        return hashlib.sha256(repr(each).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _digest(self, path: str, left_s: float) -> tuple[str, float]:
+        """Digest of a file, and what is left of the time."""
+        name = display_name(path)
+        with open_file(path, name, may_be_empty=True) as file:
+            opened = OpenClip(self.start(), self.stop, name, self._limits, lambda needed: None, left_s)
+            try:
+                return opened.digest(file), opened.left_s
+            finally:
+                opened.end()
 
     def read(
         self,

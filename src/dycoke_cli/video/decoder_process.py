@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from io import FileIO
 from pkgutil import walk_packages
@@ -28,11 +29,13 @@ from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.source import video_in
 from dycoke_cli.video.subtitles import ENCODINGS, Subtitles, SubtitleSource
 
+_CHUNK_BYTES = 1024**2
+
 
 @cache
 def prepare() -> None:
     """Load what can't be read inside the sandbox; runs once in the zygote of all decoders."""
-    # Lazy imports (codecs of subtitles, modules of PyAV) and the number of CPUs.
+    # Lazy imports (codecs of subtitles, modules of PyAV), the number of CPUs, and OpenSSL's files.
     for encoding in (*ENCODINGS, "unicode_escape"):
         "".encode(encoding)
     for module in walk_packages(av.__path__, "av."):
@@ -40,6 +43,7 @@ def prepare() -> None:
         if not module.name.endswith(("__main__", "datasets")):
             import_module(module.name)
     threads_at_most()
+    sha256(bytes(_CHUNK_BYTES))
 
 
 def serve(channel: Channel) -> None:
@@ -49,7 +53,12 @@ def serve(channel: Channel) -> None:
     while True:
         request, files = channel.receive()
         with errors_sent(channel, request["name"]), ExitStack() as stack:
-            _read(channel, request, files, stack)
+            # Where descriptors can't be sent (Windows), the request has paths instead.
+            opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
+            if "sampling" in request:
+                _read(channel, request, opened, stack)
+            else:
+                channel.send({"digest": _digest(opened[0], request["name"])})
 
 
 @contextmanager
@@ -70,9 +79,20 @@ def errors_sent(channel: Channel, name: str) -> Iterator[None]:
         channel.send({"error": _error_message(name, error)})
 
 
-def _read(channel: Channel, request: dict[str, Any], files: list[int], stack: ExitStack) -> None:
-    # Where descriptors can't be sent (Windows), the request has paths instead.
-    opened = [stack.enter_context(FileIO(file)) for file in files or request["paths"]]
+def _digest(file: FileIO, name: str) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    digest = sha256()
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    except OSError as error:
+        raise VideoError(f"{name} can't be read ({error.strerror}): check its disk") from error
+    return digest.hexdigest()
+
+
+def _read(
+    channel: Channel, request: dict[str, Any], opened: list[FileIO], stack: ExitStack
+) -> None:
     sampling = Sampling(**request["sampling"])
     subtitles = request["subtitles"] and SubtitleSource(**request["subtitles"])
     given = (opened[0], sampling.stream, request["name"], sampling.input_fps)

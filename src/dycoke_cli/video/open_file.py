@@ -50,12 +50,15 @@ class FileIdentity:
         return cls(path, status.st_dev, status.st_ino, status.st_size, *times)
 
 
-def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO:
-    """Open a regular, non-empty file without blocking.
+def open_file(
+    path: str | os.PathLike[str], name: str | None = None, *, may_be_empty: bool = False
+) -> BinaryIO:
+    """Open a regular file without blocking.
 
     Args:
         path: of the file.
         name: for errors, escaped for a terminal; None for the escaped path.
+        may_be_empty: whether a file of 0 bytes is opened, too.
 
     Returns:
         The file, unbuffered, for the caller to close.
@@ -66,12 +69,12 @@ def open_file(path: str | os.PathLike[str], name: str | None = None) -> BinaryIO
     shown = name or display_name(path)
     try:
         # Checked before opening, because opening a device may have side effects.
-        _check_kind(os.stat(path), shown)
+        _check_kind(os.stat(path), shown, may_be_empty)
         file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
     except (OSError, ValueError) as error:
         raise VideoError(_why_unreachable(path, shown, error)) from error
     try:
-        _check_kind(os.fstat(file.fileno()), shown)  # again: it may have been replaced meanwhile
+        _check_kind(os.fstat(file.fileno()), shown, may_be_empty)  # again: it may have been replaced meanwhile
     except BaseException:
         file.close()
         raise
@@ -103,14 +106,14 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _check_kind(status: os.stat_result, shown: str) -> None:
+def _check_kind(status: os.stat_result, shown: str, may_be_empty: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise VideoError(f"{shown} is a folder that no pictures are in: name a video file in it")
     if stat.S_ISFIFO(status.st_mode):
         raise VideoError(f"{shown} is a pipe: give its content on stdin, with - as the video")
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{shown} is a device or a socket: name a video file")
-    if status.st_size == 0:
+    if status.st_size == 0 and not may_be_empty:
         raise VideoError(f"{shown} is empty (0 bytes): was its download or recording interrupted?")
 
 

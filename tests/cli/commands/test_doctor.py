@@ -66,8 +66,18 @@ def test_what_isolates_a_decoder(
     document = run_here("doctor", "--json").object
     valid(document, "doctor")
     assert document["sandbox"] == [*means]
+    assert document["memory_limited"]
     row = next(line for line in run_here("doctor").out.splitlines() if line.startswith("Sandbox"))
     assert row.split(maxsplit=1)[1].strip() == f"{shown}, around the process that reads a video"
+
+
+def test_without_proc_the_memory_of_a_decoder_isnt_limited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("dycoke_cli.processes.process_limits._SIZE", str(tmp_path / "{}"))
+    assert run_here("doctor", "--json").object["memory_limited"] is False
+    row = next(line for line in run_here("doctor").out.splitlines() if line.startswith("Sandbox"))
+    assert row.endswith("its memory isn't limited, as on Linux by /proc")
 
 
 def test_nothing_is_measured_or_written(tmp_path: Path) -> None:

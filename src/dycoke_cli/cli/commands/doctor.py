@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import size
 from dycoke_cli.extras import PURPOSES, how_to_install, installed_extras
-from dycoke_cli.resources import free_main_memory, usable_cpus
+from dycoke_cli.resources import affinity, free_main_memory, usable_cpus
 from dycoke_cli.unicode import one_line
 from dycoke_cli.version import __version__, running_commit
 
@@ -112,6 +112,9 @@ class Diagnosis:
         tuple[Literal["landlock", "seccomp"], ...],
         Doc("What isolates the process that reads a video; --require-sandbox needs seccomp."),
     ]
+    memory_limited: Annotated[
+        bool, Doc("Whether the memory of that process is limited: on Linux, if /proc is mounted.")
+    ]
     kernels: Annotated[
         tuple[TimedKernels, ...],
         Doc("Measured when models were loaded here, with this torch and as many threads."),
@@ -127,12 +130,10 @@ def diagnose() -> Diagnosis:
     from dycoke_cli.instruction_sets import emulates_bfloat16
     from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
+    from dycoke_cli.processes.process_limits import limits_memory
     from dycoke_cli.video.decoder import sandbox
 
     machine = Processor.here()
-    process = psutil.Process()
-    # macOS has no CPU affinity.
-    affinity = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
     try:
         file = str(machine.file)
     except RuntimeError:
@@ -151,11 +152,12 @@ def diagnose() -> Diagnosis:
         cpus=Cpus(
             logical=psutil.cpu_count() or 0,
             usable=usable_cpus(),
-            affinity=tuple(affinity),
+            affinity=tuple(affinity()),
             threads=machine.threads,
         ),
         free_memory_bytes=free_main_memory(),
         sandbox=sandbox(),
+        memory_limited=limits_memory(),
         kernels=tuple(
             TimedKernels(shape, times, min(times, key=lambda kernel: times[kernel]))
             for shape, times in sorted(machine.read().items())
@@ -201,7 +203,9 @@ def _rows(found: Diagnosis) -> Iterator[tuple[str, str]]:
         + (f" (affinity: {', '.join(map(str, cpus.affinity))})" if cpus.affinity else "")
         + f", {cpus.threads} threads",
     )
-    yield "Sandbox", f"{described(found.sandbox)}, around the process that reads a video"
+    unlimited = "" if found.memory_limited else "; its memory isn't limited, as on Linux by /proc"
+    sandbox = described(found.sandbox)
+    yield "Sandbox", f"{sandbox}, around the process that reads a video{unlimited}"
     yield "Free memory", "unknown" if free is None else size(free)
     yield "Kernels", (found.kernels_file or "not kept") if found.kernels else _UNMEASURED
 
