@@ -26,15 +26,16 @@ def shown(crop: Crop) -> np.ndarray:
     return STORED[crop.top : HEIGHT - crop.bottom, crop.left : WIDTH - crop.right]
 
 
-def aperture(crop: Crop) -> bytes:
+def aperture_of(crop: Crop, width: int, height: int) -> bytes:
     """Clean aperture: its size, and how far its centre is from the frame's (ISO 14496-12)."""
-    width, height = WIDTH - crop.left - crop.right, HEIGHT - crop.top - crop.bottom
-    x = Fraction(crop.left - crop.right, 2)
-    y = Fraction(crop.top - crop.bottom, 2)
-    numbers = (
-        n for value in (Fraction(width), Fraction(height), x, y) for n in value.as_integer_ratio()
-    )
+    x, y = Fraction(crop.left - crop.right, 2), Fraction(crop.top - crop.bottom, 2)
+    size = Fraction(width - crop.left - crop.right), Fraction(height - crop.top - crop.bottom)
+    numbers = (number for value in (*size, x, y) for number in value.as_integer_ratio())
     return struct.pack(">I4s8i", 40, b"clap", *numbers)
+
+
+def aperture(crop: Crop) -> bytes:
+    return aperture_of(crop, WIDTH, HEIGHT)
 
 
 def with_aperture(path: Path, box: bytes) -> None:

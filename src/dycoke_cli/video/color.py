@@ -17,7 +17,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.video.limits import size_within
-from dycoke_cli.video.track_headers import Crop
+from dycoke_cli.video.track_headers import Crop, Grid, TrackHeader
 from dycoke_cli.video.transparency import has_alpha, is_opaque, over_white
 
 # Names in PyAV's converter of the matrix numbers of ITU-T H.273.
@@ -176,6 +176,16 @@ class Orientation:
         return cls._nearest(a, b, -b, a)
 
     @classmethod
+    def of_grid(cls, grid: Grid) -> Orientation:
+        """Orientation of a picture of tiles: quarter turns, then mirrored."""
+        turned = cls.from_rotation(90 * grid.turns)
+        return replace(
+            turned,
+            flip_x=turned.flip_x ^ (grid.mirror == 1),
+            flip_y=turned.flip_y ^ (grid.mirror == 0),
+        )
+
+    @classmethod
     def _nearest(cls, a: int, b: int, c: int, d: int) -> Orientation:
         # b and c exchange the axes, a and d keep them; the larger pair wins.
         if abs(b) + abs(c) > abs(a) + abs(d):
@@ -257,17 +267,18 @@ class Geometry:
         return replace(self, width=width, height=height)
 
 
-def geometry_of(frame: av.VideoFrame, stream: av.VideoStream, crop: Crop | None) -> Geometry:
+def geometry_of(frame: av.VideoFrame, stream: av.VideoStream, header: TrackHeader) -> Geometry:
     """Geometry declared by a stream's headers and first frame."""
     aspect = _pixel_aspect(stream)
-    size = frame.width, frame.height
+    size, crop = (frame.width, frame.height), header.crop
     # One that the frames have no room for is damaged.
     crop = crop if crop is not None and crop.fits(*size) else None
     width, height = size if crop is None else crop.cropped(*size)
     # The shorter side is stretched, because shrinking the longer one would discard pixels.
     width = round(width * aspect) if aspect > 1 else width
     height = round(height / aspect) if aspect < 1 else height
-    return Geometry(width, height, size, float(aspect), _orientation(frame), crop)
+    turned = _orientation(frame) if header.grid is None else Orientation.of_grid(header.grid)
+    return Geometry(width, height, size, float(aspect), turned, crop)
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:

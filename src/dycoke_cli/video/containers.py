@@ -150,9 +150,14 @@ def _is_animated_webp(file: BinaryIO) -> bool:
 
 
 def choose_stream(
-    container: av.container.InputContainer, index: int | None, name: str
+    container: av.container.InputContainer,
+    index: int | None,
+    name: str,
+    headers: Iterable[TrackHeader] = (),
 ) -> av.VideoStream:
     """Choose the video stream to read: the one with this index, or `best_stream`.
+
+    If the file is about one of several pictures, that picture is the best.
 
     Raises:
         VideoError: the container has no video stream.
@@ -162,7 +167,8 @@ def choose_stream(
     if best is None:
         raise VideoError(f"{name} has no video in it{_what_else(container)}: name a video file")
     if index is None:
-        return best
+        picture = next((one.id for one in headers if one.is_picture), None)
+        return next((one for one in video_streams(container) if one.id == picture), best)
     for stream in video_streams(container):
         if stream.index == index:
             return stream
@@ -202,11 +208,13 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream | None
 
 
 def other_streams(
-    container: av.container.InputContainer, read: av.VideoStream
+    container: av.container.InputContainer, read: av.VideoStream, header: TrackHeader
 ) -> list[av.VideoStream]:
     """Video streams that a user could have meant instead of the one that is read."""
-    if most_pictures(container) is not None or container.metadata.get("major_brand") in _AVIF:
-        return []  # one image in several sizes, or its transparency
+    if most_pictures(container) is not None or header.is_picture:
+        return []  # one image in several sizes or tiles, or its transparency
+    if container.metadata.get("major_brand") in _AVIF:
+        return []
     moving = video_streams(container)
     return [one for one in moving if one.index != read.index and _moves_like(one, read)]
 

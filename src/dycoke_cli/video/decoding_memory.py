@@ -20,6 +20,7 @@ _DEFAULT_REFERENCES = 2
 _HELD, _HUGE_HELD = 3, 1
 # Factor over the samples of a frame: padding, motion vectors, prediction buffers.
 _OVERHEAD = 1.3
+_TILED = 1
 _UNKNOWN_BITS = 32
 # Frames in RGB: before a wanted time, after it, as an array, and rotated.
 _CONVERTED = 4
@@ -49,24 +50,30 @@ def threads_at_most() -> int:
     return min(_MAX_THREADS, usable_cpus() + 1)
 
 
-def decoding_bytes(context: av.VideoCodecContext, threads: int) -> int:
+def decoding_bytes(
+    context: av.VideoCodecContext, threads: int, grid_pixels: int | None = None
+) -> int:
     """Bytes for decoding and conversion to RGB.
 
     Args:
         context: of the decoder.
         threads: frames that are decoded in parallel.
+        grid_pixels: of the picture that the frames are the tiles of, or None.
     """
     references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
-    pixels = context.width * context.height
+    pixels = grid_pixels or context.width * context.height
     held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
-    pictures = references + threads + held
+    # A picture of tiles is held once more while it is put together.
+    tiles = 0 if grid_pixels is None else (_TILED + held) * _picture_bytes(context, grid_pixels)
+    pictures = references + threads + (held if grid_pixels is None else 0)
     converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
     if context.format is not None and has_alpha(context.format):
         converted += _BLENDED * pixels
-    return pictures * _picture_bytes(context) + converted
+    return pictures * _picture_bytes(context) + tiles + converted
 
 
-def _picture_bytes(context: av.VideoCodecContext) -> int:
+def _picture_bytes(context: av.VideoCodecContext, pixels: int | None = None) -> int:
     # For some codecs the pixel format is known only once a frame is decoded.
     bits = context.format.padded_bits_per_pixel if context.format else 0
-    return int(context.width * context.height * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
+    pixels = pixels or context.width * context.height
+    return int(pixels * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)

@@ -21,6 +21,7 @@ _MOST = 10_000  # nodes of a level
 _MOST_BYTES = 100_000  # of a node that is read
 Place = tuple[int, int]
 """Begin and end of a part of a file."""
+NOWHERE: Place = (0, 0)
 _MOST_BOXES = 100_000
 
 
@@ -164,13 +165,17 @@ class Tree:
         if not path:
             yield place
             return
-        for node in islice(self._children(self._file, *place), _MOST):
-            if path[0] in (node.kind, ANY) and node.end is not None and node.end <= place[1]:
-                yield from self.all((node.begin, node.end), *path[1:])
+        for kind, begin, end in self.nodes(place):
+            if path[0] in (kind, ANY) and end is not None and end <= place[1]:
+                yield from self.all((begin, end), *path[1:])
+
+    def nodes(self, place: Place) -> Iterator[Node]:
+        """Each node of a place."""
+        return islice(self._children(self._file, *place), _MOST)
 
     def first(self, place: Place, *path: bytes) -> Place:
-        """Content of the first node with a path below a place; empty if there is none."""
-        return next(self.all(place, *path), (0, 0))
+        """Content of the first node with a path below a place; `NOWHERE` if there is none."""
+        return next(self.all(place, *path), NOWHERE)
 
     def read(self, place: Place) -> bytes:
         """Bytes of a place, without what exceeds `_MOST_BYTES`."""

@@ -66,7 +66,7 @@ class PacketSource:
         self.most_pictures = most_pictures(self.container)
         self._by_decoding_time = self.container.format.name in _BY_DECODING_TIME
         try:
-            self.stream = choose_stream(self.container, stream, name)
+            self.stream = choose_stream(self.container, stream, name, self._headers)
             self.header = header_of(self._headers, self.container, self.stream)
             if self.header.is_hidden:
                 self._reopen()

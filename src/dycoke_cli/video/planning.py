@@ -148,7 +148,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
 
 
 def _other_streams(source: VideoSource, sampling: Sampling) -> list[str]:
-    others = other_streams(source.container, source.stream)
+    others = other_streams(source.container, source.stream, source.header)
     if sampling.stream is not None or not others:
         return []
     indices = " or ".join(str(one.index) for one in others)

@@ -51,10 +51,13 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
             "is the file cut off?"
         )
     frame, stream = first.frame, source.stream
-    geometry = geometry_of(frame, stream, source.header.crop)
+    geometry = geometry_of(frame, stream, source.header)
     width, height = geometry.shown_size
     check_size(source.name, width, height)
     streams = source.container.streams
+    # Of a picture in tiles, each is a stream.
+    tiled = source.header.grid is not None
+    videos = [stream] if tiled else video_streams(source.container)
     info = VideoInfo(
         path=source.name,
         container=source.container.format.name,
@@ -75,7 +78,7 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         full_range=is_full_range(frame),
         matrix=matrix_name(frame),
         hdr=is_hdr(frame),
-        video_streams=tuple(_stream_info(one) for one in video_streams(source.container)),
+        video_streams=tuple(map(_stream_info, videos)),
         audio_streams=len(streams.audio),
         audio=_audio_info(best_audio(source.container)),
         subtitle_streams=len(streams.subtitles),

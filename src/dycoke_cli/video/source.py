@@ -23,6 +23,8 @@ from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.packet_index import PacketIndex
 from dycoke_cli.video.packet_source import PacketSource
+from dycoke_cli.video.tiles import assembled
+from dycoke_cli.video.track_headers import Grid
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -125,12 +127,16 @@ class VideoSource(PacketSource):
     @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height of a frame, as declared by the container."""
+        if self.header.grid is not None:
+            return self.header.grid.size
         return self.stream.codec_context.width, self.stream.codec_context.height
 
     @property
     def decoding_bytes(self) -> int:
         """Estimated memory for decoding the stream."""
-        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context))
+        grid = self.header.grid
+        pixels = None if grid is None else grid.size[0] * grid.size[1]
+        return decoding_bytes(self._decoder, threads_for(self.stream.codec_context), pixels)
 
     def rewind(self) -> None:
         """See `PacketSource`."""
@@ -169,10 +175,20 @@ class VideoSource(PacketSource):
 
     def pictures(self) -> Iterator[Picture]:
         """Yield decoded frames from the current position on; damaged packets are skipped."""
+        if self.header.grid is not None:
+            yield from self._of_tiles(self.header.grid)
+            return
         for packet in self._packets:
             self.packets_decoded += 1
             yield from self._decode(packet)
         yield from self._decode(None)
+
+    def _of_tiles(self, grid: Grid) -> Iterator[Picture]:
+        frame, missing = assembled(self.container, grid)
+        self.damaged |= {*missing}
+        if frame is not None:
+            self._last = Fraction(0)
+            yield Picture(Fraction(0), frame, grid.size)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
         if packet is not None:
