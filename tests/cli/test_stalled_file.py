@@ -132,7 +132,9 @@ def test_a_signal_ends_a_batch_that_reads_it(
 ) -> None:
     arguments = ("batch", "clips/stall.mp4", "What?", *MINI, "--out", "answers.jsonl")
     command = [*REAL, *arguments, "--time-limit", str(10 * ENOUGH_S)]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE
+    ) as process:
         try:
             time.sleep(10)
             assert process.poll() is None

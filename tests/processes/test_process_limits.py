@@ -143,7 +143,14 @@ def test_without_proc_memory_isnt_limited_and_time_is(
 
 def test_a_video_is_read_without_proc() -> None:
     """As in a chroot or a minimal container."""
-    hidden = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none /proc; "$@"']
+    hidden = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs none /proc; "$@"',
+    ]
     if shutil.which("unshare") is None or subprocess.run([*hidden, "", "true"]).returncode:
         pytest.skip("no file systems can be mounted here")
     code = (

@@ -70,7 +70,7 @@ def test_a_file_that_is_named_is_looked_into(tmp_path: Path) -> None:
     assert names(tmp_path / "b.jpg") == ["b.jpg"]
     assert names(tmp_path) == names(f"{tmp_path}/*") == ["a.mp4"]
     found = find_several([str(path) for path in sorted(tmp_path.iterdir())])
-    assert [video.name for video in found.videos] == ["a.mp4", "clip.000"]
+    assert [Path(video.path).name for video in found.videos] == ["a.mp4", "clip.000"]
     assert found.notes == ("Skipped 2 files without a video extension: b.jpg, notes.txt",)
 
 

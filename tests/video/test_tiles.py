@@ -19,7 +19,9 @@ from tests.video.test_crop import aperture_of
 
 TILE, WIDTH, HEIGHT = 64, 150, 100  # three columns and two rows, of which the last are cut
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
-PHOTO = np.stack([COLUMNS * 255 // WIDTH, ROWS * 255 // HEIGHT, 128 + 0 * ROWS], -1).astype(np.uint8)
+PHOTO = np.stack([COLUMNS * 255 // WIDTH, ROWS * 255 // HEIGHT, 128 + 0 * ROWS], -1).astype(
+    np.uint8
+)
 PARTS = [(row, column) for row in range(0, HEIGHT, TILE) for column in range(0, WIDTH, TILE)]
 
 

@@ -230,7 +230,8 @@ def _unnamed_socket() -> Iterator[None]:
 
     multiprocessing makes a folder for the socket among the temporary files. It would stay there if
     this process were killed, and after `os._exit`. Linux connects to a socket by its descriptor,
-    if it has /proc. Private attributes of multiprocessing: `_config` of a process, `_forkserver_address`.
+    if it has /proc. Private attributes of multiprocessing: `_config` of a process,
+    `_forkserver_address`.
     """
     if not os.path.isdir(_DESCRIPTORS):
         yield

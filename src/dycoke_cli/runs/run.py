@@ -201,7 +201,7 @@ class _Progress:
         for number, group in enumerate(self._groups):
             missing, late = [], None
             try:
-                group = _described(group, self._decoder)  # noqa: PLW2901
+                group = _described(group, self._decoder)
             except LateVideoError as error:
                 late = error
             for ask in map(self._plan.settled, group):

@@ -221,7 +221,9 @@ class Decoder:
         """Digest of a file, and what is left of the time."""
         name = display_name(path)
         with open_file(path, name, may_be_empty=True) as file:
-            opened = OpenClip(self.start(), self.stop, name, self._limits, lambda needed: None, left_s)
+            opened = OpenClip(
+                self.start(), self.stop, name, self._limits, lambda needed: None, left_s
+            )
             try:
                 return opened.digest(file), opened.left_s
             finally:

@@ -17,6 +17,7 @@ _ELEMENT_HEAD = 12
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 ANY = b""
 """Kind in a path that any node has."""
+_BEHIND_ALL = 2**63
 _MOST = 10_000  # nodes of a level
 _MOST_BYTES = 100_000  # of a node that is read
 Place = tuple[int, int]
@@ -178,6 +179,8 @@ class Tree:
         return next(self.all(place, *path), NOWHERE)
 
     def read(self, place: Place) -> bytes:
-        """Bytes of a place, without what exceeds `_MOST_BYTES`."""
+        """Bytes of a place, without what exceeds `_MOST_BYTES`; none behind all files."""
+        if place[0] >= _BEHIND_ALL:
+            return b""
         self._file.seek(place[0])
         return self._file.read(min(place[1] - place[0], _MOST_BYTES))

@@ -74,7 +74,8 @@ def open_file(
     except (OSError, ValueError) as error:
         raise VideoError(_why_unreachable(path, shown, error)) from error
     try:
-        _check_kind(os.fstat(file.fileno()), shown, may_be_empty)  # again: it may have been replaced meanwhile
+        # Again: it may have been replaced meanwhile.
+        _check_kind(os.fstat(file.fileno()), shown, may_be_empty)
     except BaseException:
         file.close()
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -86,7 +86,9 @@ class _Canvas:
             return False
         row, column = divmod(place, self._grid.columns)
         for plane, whole in zip(tile.planes, self._planes, strict=True):
-            stored = np.frombuffer(plane, whole.dtype).reshape(plane.height, -1)[:, : plane.width]
+            stored = np.frombuffer(cast("Any", plane), whole.dtype).reshape(plane.height, -1)[
+                :, : plane.width
+            ]
             room = whole[row * plane.height :, column * plane.width :]
             height, width = (min(pair) for pair in zip(room.shape, stored.shape, strict=True))
             room[:height, :width] = stored[:height, :width]

@@ -332,9 +332,9 @@ class _LiveClip(OpenClip):
                 return message
 
     @contextmanager
-    def _checked(self) -> Iterator[None]:
+    def _checked(self, doing: str = "decoded") -> Iterator[None]:
         self.left_s = _UNLIMITED_S
-        with super()._checked():
+        with super()._checked(doing):
             try:
                 yield
             except LateError as error:
