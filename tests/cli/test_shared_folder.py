@@ -150,7 +150,8 @@ def test_a_place_for_no_file_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize("command", [PLOT, VERIFY, BATCH, EVAL], ids=lambda command: command[0])
 def test_a_folder_that_is_shut_is_refused(command: list[str | Path], tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    outcome = run_here(*command, tmp_path / "new.svg")
+    name = {"batch": "new.csv", "verify": "new.json", "eval": "new", "tune": "new.svg"}[command[0]]
+    outcome = run_here(*command, tmp_path / name)
     assert (outcome.code, outcome.out) == (6, "")
     assert "can't be written" in outcome.err
 

@@ -47,7 +47,8 @@ def data() -> dict[str, Any]:
     first, second = found.methods
     hostile = replace(first.trace.steps[1], text=HOSTILE)
     trace = replace(first.trace, steps=(first.trace.steps[0], hostile, *first.trace.steps[2:]))
-    found = replace(found, question=HOSTILE, methods=(replace(first, trace=trace), second))
+    first = replace(first, trace=trace, warnings=("it is damaged", HOSTILE))
+    found = replace(found, question=HOSTILE, methods=(first, second))
     return {"inspection": to_dict(found), "pictures": as_uris(pictures(session, 160))}
 
 
@@ -78,6 +79,9 @@ def test_an_answer_is_stepped_through_by_keyboard(
 def test_the_numbers_are_those_of_json(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:
     shown = opened(browser, page(data), tmp_path)
     numbers_are_of(shown, data["inspection"])
+    assert shown.locator(".warnings li").all_text_contents() == [
+        warning for method in data["inspection"]["methods"] for warning in method["warnings"]
+    ]
 
 
 def test_hostile_text_is_only_text(browser: Any, data: dict[str, Any], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 import types
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,13 @@ def valid(line: dict[str, Any]) -> dict[str, Any]:
     return documents.valid(documents.valid(line, "batch"), "answer")
 
 
+WARNINGS = ("it is damaged: 3 packets were skipped", 'the "end", so to say, is missing')
+
+
 class Pretended:
     """An engine: the answer is the question, a video called "bad…" can't be read.
+
+    The answers about one called "torn…" have `WARNINGS`.
 
     Args:
         together: answers that come in one go, of which none is lost.
@@ -58,7 +63,10 @@ class Pretended:
         self.asked.append((video.place, ask.question))
         if Path(video.path).name.startswith("bad"):
             return outcome_of(ask, VideoError("it can't be read"))
-        return outcome_of(ask, pretended_answer(ask.question))
+        answer = pretended_answer(ask.question)
+        if Path(video.path).name.startswith("torn"):
+            answer = replace(answer, warnings=WARNINGS)
+        return outcome_of(ask, answer)
 
 
 def pretended_answer(text: str) -> Answer:

@@ -72,20 +72,22 @@ def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
     [
         ("", "q has no questions; it needs one per line"),
         ("video,question\n", "q has no questions"),
-        (
-            "video,question,kind\n",
-            "q, line 1: there is no column 'kind'; there are video, question",
-        ),
+        ("video,question,strat\n", 'q, line 1: there is no column "strat"; did you mean start?'),
+        ("video,Question,question\n", "q, line 1: there are two columns 'question'; leave one out"),
         ("\nvideo,id\n", "q, line 2: the column 'question' is missing"),
         ("video,question\na,b\n\nx,y,z\n", "q, line 4: 3 values under 2 columns; put quotes"),
-        ("video,question\na\n", "q, line 2: 1 values under 2 columns"),
+        ("video,question\na\n", "q, line 2: 'question' is empty"),
+        ("sep=;\nvideo;question\na;b;c\n", "q, line 3: 3 values .*around a value with a semicolon"),
         ('video,question\na,"b\nc",d\n', "q, line 2: 3 values under 2 columns"),
         ('video,question\na,"b\nc\n', r"q, line 3: that isn't CSV"),
         ("video,question\na, \n", "q, line 2: 'question' is empty"),
         ("video,question,id\na,b,7\nc,d,7\n", "q, line 3: the id '7' is that of line 2, too"),
         ('{"video": "a", "question": "b"}\n{"video"', r"q, line 2: that isn't JSON \("),
         ('{"video": "a", "question": "b"}\n[1]', "q, line 2: one JSON object per line is needed"),
-        ('{"video": "a", "question": "b", "vdeo": 1}', "q, line 1: there is no key 'vdeo'"),
+        (
+            '{"video": "a", "question": "b", "vdeo": 1}',
+            'q, line 1: there is no key "vdeo"; did you mean video?',
+        ),
         ('{"video": "a"}', "q, line 1: the key 'question' is missing"),
         ('{"video": "a", "question": 3}', "q, line 1: 'question' must be a text"),
         ('{"video": ["a"], "question": "b"}', "q, line 1: 'video' must be a text"),
@@ -107,7 +109,7 @@ def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
             "q, line 2: the end 1:30 must be later than the start 1:30",
         ),
         ('{"video":' + "[" * 100_000, "q, line 1: that is nested too deeply"),
-        ("[" * 100_000, r"q, line 1: there is no column '\[{40}'; there are"),
+        ("[" * 100_000, "q is a JSON array; write one object per line, without brackets"),
         ('{"video": "a", "question": "b\\ud800"}', "q, line 1: 'question' has half a character"),
         (
             '{"video": "a", "question": "b", "id": "\\udcff"}',
@@ -128,9 +130,63 @@ def test_a_video_whose_name_is_not_utf8() -> None:
     assert os.fsencode(ask.videos[0].path) == b"caf\xe9.mp4"
 
 
-def test_other_bytes_than_utf8() -> None:
+QUESTION = ("a.mp4", "Où, donc ?", 90.0, 120.5)
+SAVED = [
+    pytest.param(
+        "video;question;start;end\r\na.mp4;Où, donc ?;00:01:30;120,5;;\r\n", id="semicolons"
+    ),
+    pytest.param('"Video"\t"Question"\tSTART\tend\na.mp4\tOù, donc ?\t1:30\t120,5\n', id="tabs"),
+    pytest.param('sep=;\r\nvideo;question;start;end\r\na.mp4;"Où, donc ?";90;120,5\r\n', id="sep"),
+    pytest.param(
+        'notes,end,start,Question ,,video,\nx,120.5,90,"Où, donc ?",,a.mp4\n,,,,,,\n', id="columns"
+    ),
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("text", SAVED)
+def test_a_table_as_spreadsheet_programs_save_it(text: str, encoding: str) -> None:
+    notes: list[str] = []
+    ((ask,),) = read_questions(text.encode(encoding), "", "q", REQUEST, notes.append)
+    assert ask.part_s is not None
+    assert (ask.videos[0].path, ask.question, *ask.part_s) == QUESTION
+    supposed = [
+        f"q isn't UTF-8 and was read as Windows-1252, as in {_shown(text)}; if that is wrong"
+    ]
+    ignored = ['q: ignored "notes"; read video, question, id, start, end']
+    expected = supposed * (encoding == "cp1252") + ignored * ("notes" in text)
+    assert [note.partition(", save")[0] for note in notes] == expected
+
+
+def _shown(text: str) -> str:
+    [line] = [line for line in text.splitlines() if "Où" in line]
+    return (
+        f'"{" ".join(line.split())[:40]}"'
+        if len(line) <= 40
+        else f'"{" ".join(line[:40].split())}…"'
+    )
+
+
+def test_an_unknown_key_is_ignored_and_named() -> None:
+    notes: list[str] = []
+    text = '{"video": "a", "question": "b", "answer": "c", "Id": 7}\n'
+    ((ask,),) = read_questions(text.encode(), "", "q", REQUEST, notes.append)
+    assert ask.id == "7"
+    assert notes == ['q: ignored "answer"; read video, question, id, start, end']
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'{"video": "a", "question": "caf"}\n{"video": "a", "question": "caf\xe9"}\n',
+                     id="json"),
+        pytest.param(b"video,question\na,caf\xe9\0\n", id="binary"),
+        pytest.param(b"video,question\na,caf\x81\n", id="no character"),
+    ],
+)  # fmt: skip
+def test_other_bytes_than_text(content: bytes) -> None:
     with pytest.raises(UsageError, match="q, line 2: that isn't UTF-8 text"):
-        read_questions(b"video,question\na,caf\xe9\n", "", "q", REQUEST)
+        read_questions(content, "", "q", REQUEST)
 
 
 def test_a_git_lfs_pointer() -> None:

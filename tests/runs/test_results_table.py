@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,15 @@ import pytest
 from dycoke_cli.errors import OutputError, VideoError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
-from dycoke_cli.runs.results_table import table_of
+from dycoke_cli.runs.results_table import row, table_of
 from tests.runs.parts import settled_in
 from tests.runs.pretended import make_clips, outcome_of, pretended_answer
 
 TABLE = table_of([("id",), ("question",), ("answer",), ("tokens", "visual")])
+COLUMN_KEYS = [
+    *(("id",), ("question",), ("answer",), ("tokens", "visual")),
+    *(("video",), ("error", "code"), ("error", "message"), ("key",)),
+]
 COLUMNS = "id,question,answer,tokens.visual,video,error.code,error.message,key"
 
 
@@ -102,3 +107,43 @@ def test_a_table_of_somebody_else_stays(tmp_path, content) -> None:
     ):
         pass
     assert path.read_text() == content
+
+
+def saved(content: bytes, separator: str, encoding: str, turned: bool) -> bytes:
+    """A table as a spreadsheet program saves it, by another writer of CSV than the package's."""
+    rows = [*csv.reader(io.StringIO(content.decode(), newline=""))]
+    if turned:
+        rows = [row[::-1] for row in rows]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=separator, lineterminator="\r\n").writerows(rows)
+    return text.getvalue().encode(encoding)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_that_a_spreadsheet_program_saved_resumes(
+    tmp_path, outcomes, separator, encoding, turned
+) -> None:
+    path = tmp_path / "results.csv"
+    outcomes[1].line["answer"] = "Où? Là; là"
+    before = write(path, outcomes[1:])
+    path.write_bytes(saved(before, separator, encoding, turned))
+    with open_results(path, TABLE) as results:
+        assert (results.respelled, results.damaged) == (True, 0)
+        assert [results.state(one.key) for one in outcomes] == [None, "answered", "failed"]
+        results.add(outcomes[0])
+    assert path.read_bytes() == before + row(outcomes[0].line, COLUMN_KEYS, one_line=True).encode()
+    with open_results(path, TABLE) as results:
+        assert not results.respelled
+
+
+def test_a_row_may_end_where_its_cells_are_empty(tmp_path, outcomes) -> None:
+    path = tmp_path / "results.csv"
+    before = write(path, outcomes[:2])
+    rows = [row[::-1] for row in csv.reader(io.StringIO(before.decode(), newline=""))]
+    text = "\r\n".join(";".join(f'"{c}"' if c else "" for c in row).rstrip(";") for row in rows)
+    path.write_text(text.replace('b,"x', 'b,""x').replace('a, "b"', 'a, ""b""') + "\r\n")
+    with open_results(path, TABLE) as results:
+        assert results.respelled
+    assert path.read_bytes() == before

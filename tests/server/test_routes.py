@@ -17,9 +17,12 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.incoming import BodyLimits
+from dycoke_cli.server.replies import usage
+from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
 
@@ -544,6 +547,11 @@ def test_several_answers(server: Running) -> None:
     assert [choice["finish_reason"] for choice in choices] == [None, None, None, "stop"] * 3
     assert choices[4]["delta"] == {"role": "assistant", "content": ""}
     assert server.pretended.read == [8]
+
+
+def test_the_warnings_of_all_answers_are_told() -> None:
+    answers = [example(Answer, warnings=warnings) for warnings in (("a",), (), ("b", "a"))]
+    assert usage(answers)["dycoke"]["warnings"] == ["a", "b"]
 
 
 def test_a_failure_behind_the_first_answer_is_not_tried_again(server: Running) -> None:

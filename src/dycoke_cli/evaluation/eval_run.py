@@ -193,6 +193,10 @@ class _Scorer:
         """Always None: the jobs have no finished questions."""
         return None
 
+    def warned(self, key: str) -> bool:
+        """Always False, likewise."""
+        return False
+
     def add(self, outcome: Outcome) -> None:
         """Score an answer and append it to the journal."""
         row, item = self.pending[outcome.key]

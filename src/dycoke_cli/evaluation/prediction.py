@@ -95,6 +95,7 @@ class Prediction:
             earlier releases and of a server.
         probabilities: of each option's letter; None of a generated answer.
         mass: probability of all letters together among all first tokens; None likewise.
+        warnings: of the answer; empty for answers of earlier releases.
     """
 
     item: str
@@ -119,6 +120,7 @@ class Prediction:
     flops: float | None = None
     probabilities: dict[str, float] | None = None
     mass: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -172,6 +174,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
         flops=None if flops is None else flops["prefill"] + flops["decode"],
         probabilities=line.get("probabilities"),
         mass=line["scoring"]["mass"] if "scoring" in line else None,
+        warnings=tuple(line["warnings"]),
     )
 
 

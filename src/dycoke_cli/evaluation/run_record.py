@@ -24,7 +24,7 @@ from dycoke_cli.evaluation.scoring.verdicts import FILE as VERDICTS
 from dycoke_cli.evaluation.scoring.verdicts import Verdicts
 from dycoke_cli.param import key_part
 from dycoke_cli.runs.journal import check_own
-from dycoke_cli.storage.output_file import replace_content, unwritable
+from dycoke_cli.storage.output_file import check_folder_name, replace_content, unwritable
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -138,8 +138,10 @@ def check_folder(folder: Path) -> None:
     """Check that a folder has no foreign files under the names that a run writes to.
 
     Raises:
+        UsageError: its name is that of a file.
         OutputError: it has one, or that can't be read.
     """
+    check_folder_name(folder, "--out")
     _check_record(folder)
     for name, kind in ((ANSWERS, Answers), (VERDICTS, Verdicts)):
         check_own(folder / name, kind.begin, kind.what)

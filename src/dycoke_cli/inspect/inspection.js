@@ -68,6 +68,8 @@ function showInspection({ grid, methods, model }, uris, host, about, video, sign
       `${number.format(trace.kept.length)} of ${number.format(whole)} visual tokens kept ` +
       `(${percent(trace.kept.length / whole)}), ` +
       `${number.format(method.tokens.visual_active_in_decode)} of them active per step`;
+    const warnings = part.querySelector(".warnings");
+    for (const warning of method.warnings) warnings.append(made("li", plain(warning)));
     const words = part.querySelector(".answer");
     panel.words = panel.steps.map((one, index) => {
       // A line breaks at the space before a word, not behind it.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -96,8 +96,12 @@ class Journal:
             os.close(self._file)
             self._file = None
 
+    def _opened(self) -> BinaryIO:
+        """The content of the file, from its beginning."""
+        return self.path.open("rb")
+
     def _read(self) -> None:
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             for number, line in enumerate(file, 1):
                 start, self._size = self._size, self._size + len(line)
                 try:

@@ -27,6 +27,7 @@ class Counts:
         refused: questions that weren't sent to the model, which can't understand them.
         failed: questions that failed in this run.
         tokens: generated tokens.
+        warned: videos whose answers have warnings, of this run or an earlier one.
     """
 
     videos: int
@@ -40,6 +41,7 @@ class Counts:
     failed: int = 0
     tokens: int = 0
     earlier: list[str] = field(default_factory=list)
+    warned: dict[str, None] = field(default_factory=dict)
 
     @property
     def videos_done(self) -> int:

@@ -41,6 +41,11 @@ class Outcome:
         return "error" in self.line
 
     @property
+    def warned(self) -> bool:
+        """Whether the answer has warnings."""
+        return bool(self.line.get("warnings"))
+
+    @property
     def refused(self) -> bool:
         """Whether the question wasn't put to the model, so that nothing was measured."""
         return self.line.get("finish_reason") == "refused"

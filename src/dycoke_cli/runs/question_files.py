@@ -1,51 +1,65 @@
-"""Reads questions from a file: JSON Lines or CSV.
+"""Reads questions from a file: JSON Lines or CSV, also as spreadsheet programs save it.
 
 Keys: video, question, and optionally id, start and end (of the part of the video that is asked
-about).
+about). Others are ignored, and a note names them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
+from dycoke_cli.runs.spreadsheet import WINDOWS, NotCsvError, decode, rows, separator_of
 from dycoke_cli.storage.lfs_pointer import LFS_POINTER, starts_lfs_pointer
-from dycoke_cli.unicode import is_valid
+from dycoke_cli.unicode import is_valid, one_line
 from dycoke_cli.video.sampling import Sampling, format_time, parse_time
 
 _KEYS = ("video", "question", "id", "start", "end")
 _TIMES = ("start", "end")
 _NEEDED = ("video", "question")
-_LONGEST_KEY = 40  # in a sentence
+_NEAR = 0.75  # of difflib; "strat" is "start", and "answer" is none of them
+_LONGEST = 40  # of what a sentence quotes
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A question as it stands in the file, not yet looked at."""
+    """A question as it is in the file, unchecked.
+
+    Args:
+        line: number of its line.
+        values: by key, which is one of `_KEYS`.
+        decimal: what separates the decimals of a number.
+    """
 
     line: int
     values: dict[str, Any]
+    decimal: str = "."
 
 
 def read_questions(
-    content: bytes, folder: str, name: str, request: Request
+    content: bytes,
+    folder: str,
+    name: str,
+    request: Request,
+    note: Callable[[str], object] | None = None,
 ) -> list[tuple[Ask, ...]]:
     """The questions of a file, those about one video or part of it together, in the file's order.
 
     Args:
-        content: JSON Lines or CSV with a header.
+        content: JSON Lines or CSV with a header, in UTF-8 or UTF-16; CSV also in Windows-1252.
         folder: what the paths of videos are relative to.
         name: what to call the file in errors.
         request: how they are asked; a part is sampled likewise, between its own start and end.
+        note: receives sentences about what was ignored or supposed.
 
     Raises:
         UsageError: something in it is wrong; the sentence has the line.
@@ -53,16 +67,36 @@ def read_questions(
     if starts_lfs_pointer(content):
         raise UsageError(f"{name} {LFS_POINTER}")
     try:
-        text = content.decode("utf-8-sig")
+        text, encoding = decode(content)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UsageError(f"{name}, line {line}: that isn't UTF-8 text") from error
-    rows = _json_rows if text.lstrip().startswith("{") else _csv_rows
+        raise _no_text(name, content, error.start) from error
+    begin = text.lstrip()[:1]
+    if begin == "{" and encoding == WINDOWS:
+        raise _no_text(name, content, next(n for n, byte in enumerate(content) if byte > 0x7F))
+    if begin == "[":
+        raise UsageError(f"{name} is a JSON array; write one object per line, without brackets")
+    keys = _Keys(name)
+    read = keys.json_rows if begin == "{" else keys.csv_rows
+    groups = _groups(read(text), folder, name, request)
+    if note is not None and encoding == WINDOWS:
+        other = next(line for line in text.splitlines() if not line.isascii())
+        note(
+            f"{name} isn't UTF-8 and was read as {WINDOWS}, as in {_quoted(other)}; if that is "
+            "wrong, save it as UTF-8"
+        )
+    if note is not None and keys.ignored:
+        note(f"{name}: ignored {', '.join(keys.ignored)}; read {', '.join(_KEYS)}")
+    return groups
+
+
+def _groups(
+    found: Iterable[_Row], folder: str, name: str, request: Request
+) -> list[tuple[Ask, ...]]:
     videos: dict[str, Footage] = {}
     # By video and sampling; each question once.
     groups: dict[tuple[str, Sampling | None], dict[Ask, None]] = {}
     seen: dict[str, int] = {}
-    for row in rows(text, name):
+    for row in found:
         path, question, id_ = _checked(row, name)
         if id_ is not None:
             if id_ in seen:
@@ -84,59 +118,96 @@ def read_questions(
     return [tuple(asks) for asks in groups.values()]
 
 
-def _json_rows(text: str, name: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+@dataclass(frozen=True)
+class _Keys:
+    """Reads the rows of a file, and the keys that it knows of each.
+
+    Attributes:
+        name: what to call the file in errors.
+        ignored: the other keys so far, quoted.
+    """
+
+    name: str
+    ignored: dict[str, None] = field(default_factory=dict)
+
+    def json_rows(self, text: str) -> Iterator[_Row]:
+        """The rows of JSON Lines."""
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise self._error(number, f"that isn't JSON ({error})") from error
+            except RecursionError as error:
+                raise self._error(
+                    number, "that is nested too deeply; an object with texts is needed"
+                ) from error
+            if not isinstance(values, dict):
+                raise self._error(number, "one JSON object per line is needed")
+            names = self._known(values, number, "key")
+            yield _Row(number, {key: values[name] for key, name in names.items()})
+
+    def csv_rows(self, text: str) -> Iterator[_Row]:
+        """The rows of a table."""
+        separator = separator_of(text, _KEYS)
+        columns: dict[str, int] | None = None
+        width = 0
         try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"{name}, line {number}: that isn't JSON ({error})") from error
-        except RecursionError as error:
-            raise UsageError(
-                f"{name}, line {number}: that is nested too deeply; an object with texts is needed"
-            ) from error
-        if not isinstance(values, dict):
-            raise UsageError(f"{name}, line {number}: one JSON object per line is needed")
-        _check_keys(values, name, number, "key")
-        yield _Row(number, values)
+            for row in rows(text, separator):
+                if columns is None:
+                    header = [cell.strip() for cell in row.cells]
+                    names = self._known(header, row.line, "column")
+                    columns = {key: header.index(name) for key, name in names.items()}
+                    width = len(header)
+                    continue
+                if any(cell.strip() for cell in row.cells[width:]):
+                    raise self._error(
+                        row.line,
+                        f"{len(row.cells)} values under {width} columns; put quotes around a "
+                        f"value with {_SEPARATORS[separator]}",
+                    )
+                # Some programs leave out the empty cells at the end of a row.
+                cells = [*row.cells, *[""] * width]
+                values = {key: cells[place] for key, place in columns.items()}
+                given = {key: value for key, value in values.items() if key in _NEEDED or value}
+                # Programs that write decimals with a comma separate cells by something else.
+                yield _Row(row.line, given, "." if separator == "," else ",")
+        except NotCsvError as error:
+            raise self._error(error.line, f"that isn't CSV ({error})") from error
 
-
-def _csv_rows(text: str, name: str) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
-    begins = 1
-    try:
-        for values in reader:
-            number, begins = begins, reader.line_num + 1
-            if not any(value.strip() for value in values):
-                continue
-            if header is None:
-                header = [value.strip() for value in values]
-                _check_keys(dict.fromkeys(header), name, number, "column")
-                continue
-            if len(values) != len(header):
-                raise UsageError(
-                    f"{name}, line {number}: {len(values)} values under {len(header)} columns; "
-                    "put quotes around a value with a comma"
+    def _known(self, names: Iterable[str], line: int, kind: str) -> dict[str, str]:
+        """Names in the file by the known key that each is, whatever its capitals."""
+        found: dict[str, str] = {}
+        for name in names:
+            key = name.strip().casefold()
+            if key in found:
+                raise self._error(line, f"there are two {kind}s {key!r}; leave one out")
+            if key in _KEYS:
+                found[key] = name
+            elif near := get_close_matches(key, _KEYS, 1, _NEAR):
+                raise self._error(
+                    line, f"there is no {kind} {_quoted(name)}; did you mean {near[0]}?"
                 )
-            row = dict(zip(header, values, strict=True))
-            optional = {key: value for key, value in row.items() if key in _NEEDED or value}
-            yield _Row(number, optional)
-    except csv.Error as error:
-        raise UsageError(f"{name}, line {reader.line_num}: that isn't CSV ({error})") from error
+            elif key:
+                self.ignored[_quoted(name)] = None
+        for key in _NEEDED:
+            if key not in found:
+                raise self._error(line, f"the {kind} {key!r} is missing")
+        return found
+
+    def _error(self, line: int, sentence: str) -> UsageError:
+        return UsageError(f"{self.name}, line {line}: {sentence}")
 
 
-def _check_keys(values: dict[str, Any], name: str, line: int, kind: str) -> None:
-    for key in values:
-        if key not in _KEYS:
-            raise UsageError(
-                f"{name}, line {line}: there is no {kind} {key[:_LONGEST_KEY]!r}; "
-                f"there are {', '.join(_KEYS)}"
-            )
-    for key in _NEEDED:
-        if key not in values:
-            raise UsageError(f"{name}, line {line}: the {kind} {key!r} is missing")
+def _no_text(name: str, content: bytes, at: int) -> UsageError:
+    line = content[:at].count(b"\n") + 1
+    return UsageError(f"{name}, line {line}: that isn't UTF-8 text")
+
+
+def _quoted(text: str) -> str:
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return f'"{one_line(short)}"'
 
 
 def _checked(row: _Row, name: str) -> tuple[str, str, str | None]:
@@ -166,7 +237,7 @@ def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:
     if not given:
         return None
     try:
-        times = {f"{key}_s": _time(value) for key, value in given.items()}
+        times = {f"{key}_s": _time(value, row.decimal) for key, value in given.items()}
     except UsageError as error:
         raise UsageError(f"{name}, line {row.line}: {error}") from error
     start_s = times.get("start_s", sampling.start_s)
@@ -179,6 +250,7 @@ def _part(row: _Row, name: str, sampling: Sampling) -> Sampling | None:
     return replace(sampling, start_s=start_s, end_s=end_s)
 
 
-def _time(value: Any) -> float:
+def _time(value: Any, decimal: str) -> float:
     """Seconds of a value: a number, or a text as `--start` takes it."""
-    return parse_time(value if isinstance(value, str) else json.dumps(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return parse_time(text.replace(decimal, "."))

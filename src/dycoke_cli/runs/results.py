@@ -14,8 +14,11 @@ from dycoke_cli.loop.plan import Plan
 from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
-from dycoke_cli.storage.output_file import check_output_file, replace_content
+from dycoke_cli.storage.output_file import check_output_file, check_suffix, replace_content
 from dycoke_cli.unicode import to_json
+
+SUFFIXES = (".jsonl", ".ndjson", ".csv")
+"""Of files of results: JSON Lines, and tables."""
 
 
 class Results(Protocol):
@@ -27,6 +30,9 @@ class Results(Protocol):
 
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
+
+    def warned(self, key: str) -> bool:
+        """Whether the line of a question has warnings."""
 
     def add(self, outcome: Outcome) -> None:
         """Write a line; when this returns, a crash of the process can't take it back."""
@@ -45,12 +51,19 @@ class ResultsFile(Journal):
 
     def __init__(self, path: Path) -> None:
         self.reasons: dict[str, str] = {}
+        self._respelled: bytes | None = None
         self._dtypes: set[tuple[str, str]] = set()
         self._states: dict[str, str] = {}
+        self._warned: set[str] = set()
         # After a retry a key has two lines. The first one is removed when the file is closed: while
         # the run appends, nothing that is written is touched.
         self._replaced = False
         super().__init__(path)
+
+    @property
+    def respelled(self) -> bool:
+        """Whether another program saved the file; `open` writes it as it was before."""
+        return self._respelled is not None
 
     @property
     def questions(self) -> int:
@@ -60,6 +73,10 @@ class ResultsFile(Journal):
     def state(self, key: str) -> str | None:
         """ "answered", "failed", or None where there is no line."""
         return self._states.get(key)
+
+    def warned(self, key: str) -> bool:
+        """Whether the line of a question has warnings."""
+        return key in self._warned
 
     def other_dtype(self, plan: Plan) -> str | None:
         """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
@@ -127,6 +144,7 @@ class ResultsFile(Journal):
         key = line["key"]
         self._replaced = self._replaced or key in self._states
         self._states[key] = "failed" if "error" in line else "answered"
+        (self._warned.add if line.get("warnings") else self._warned.discard)(key)
         if "error" in line:
             self.reasons[key] = reason(line)
         elif isinstance(model := line.get("model"), dict):
@@ -137,10 +155,12 @@ def check_place(path: Path) -> None:
     """Refuse a path at which no results file can be created.
 
     Raises:
+        UsageError: its suffix is none of `SUFFIXES`.
         OutputError: it is a folder or a device, or no file can be created there.
     """
     why = "leave out --out, and the lines go to stdout"
     check_output_file(path, "--out", why, folder=OutputError)
+    check_suffix(path, SUFFIXES, "--out")
 
 
 def open_results(

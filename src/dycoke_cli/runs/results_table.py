@@ -7,9 +7,11 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from dycoke_cli.runs.results import ResultsFile
+from dycoke_cli.runs.spreadsheet import decode, rows, separator_of
+from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.unicode import shown
 
 Field = tuple[str, ...]
@@ -40,6 +42,8 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
 
         def open(self) -> None:
             """Open the table for appending, and write the names of columns if it is empty."""
+            if self._respelled is not None:
+                replace_content(self.path, self._respelled)
             super().open()
             if not self._size:
                 self.write(self.begin)
@@ -60,7 +64,20 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             found: dict[str, Any] = {name: values[name,] for name in ("key", "video")}
             if values["error", "code"]:
                 found["error"] = {"message": values["error", "message"]}
+            if cell := values.get(("warnings",)):
+                found["warnings"] = cell
             return found
+
+        def _opened(self) -> BinaryIO:
+            file = super()._opened()
+            if not self.begin.startswith(file.readline()):
+                file.seek(0)
+                self._respelled = _respelled(file.read(), columns)
+            if self._respelled is not None:
+                file.close()
+                return io.BytesIO(self._respelled)
+            file.seek(0)
+            return file
 
         def _is_begun(self, line: bytes) -> bool:
             # A row may begin with anything. Behind the names of the columns, what has no end is a
@@ -69,6 +86,25 @@ def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
             return (torn and self._size > len(line)) or super()._is_begun(line)
 
     return ResultsTable
+
+
+def _respelled(content: bytes, columns: Sequence[Field]) -> bytes | None:
+    """A table that a spreadsheet program saved, as it was before; None if it isn't the table.
+
+    Its columns may be in another order.
+    """
+    names = [".".join(field) for field in columns]
+    try:
+        text, _ = decode(content)
+        first, *found = rows(text, separator_of(text, [name.casefold() for name in names]))
+    except ValueError:  # no text, no CSV, or no rows
+        return None
+    if sorted(filter(None, first.cells)) != sorted(names):
+        return None
+    places = [first.cells.index(name) for name in names]
+    cells = [[*row.cells, *[""] * len(first.cells)] for row in found]
+    lines = [_row([row[place].replace("\n", r"\n") for place in places]) for row in cells]
+    return "".join([header(columns), *lines]).encode()
 
 
 def columns_of(fields: Sequence[Field]) -> list[Field]:
@@ -82,7 +118,7 @@ def header(fields: Sequence[Field]) -> str:
 
 
 def row(line: dict[str, Any], fields: Sequence[Field], *, one_line: bool = False) -> str:
-    """CSV row of a result; values other than texts and numbers are JSON.
+    """CSV row of a result; values other than texts and numbers are JSON, an empty list is empty.
 
     Control characters are escaped, and a text that a spreadsheet would parse as a formula gets an
     apostrophe in front.
@@ -105,11 +141,18 @@ def value_of(line: Any, field: Field) -> Any:
     return line
 
 
+def text_of(cell: str) -> str:
+    """The text of a cell: without the apostrophe in front that makes no formula of it."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 def _cell(value: Any) -> str | int | float | None:
     if isinstance(value, str):
         text = shown(value)
         return f"'{text}" if text.startswith(_FORMULA) else text
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+    if value in (None, []):
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     return json.dumps(value)
 

@@ -195,7 +195,8 @@ class _Progress:
         """The questions that have no result; a generator.
 
         A file is hashed when its questions are drawn, so that the first answer doesn't wait for
-        all files. They may be drawn in another thread: no other function changes these counts.
+        all files. They may be drawn in another thread: no other function changes these counts,
+        except for `warned`, whose keys may be added in any order.
         """
         counts = self.counts
         for number, group in enumerate(self._groups):
@@ -207,6 +208,8 @@ class _Progress:
             for ask in map(self._plan.settled, group):
                 assert ask.key is not None
                 state = self._results.state(ask.key)
+                if self._results.warned(ask.key):
+                    counts.warned[ask.videos[0].name] = None
                 if state == "answered":
                     counts.skipped += 1
                 elif state == "failed" and not self._retry_failed:
@@ -230,6 +233,8 @@ class _Progress:
         self._left_of[number] -= 1
         if not self._left_of[number]:
             counts.videos_answered += 1
+        if outcome.warned:
+            counts.warned[self._groups[number][0].videos[0].name] = None
         if outcome.failed:
             counts.failed += 1
         elif outcome.refused:

@@ -92,14 +92,16 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
     """Tokens as OpenAI counts them, and under `dycoke` what was dropped and how long it took.
 
     `prompt_tokens` are those that the language model read: without the visual tokens that were
-    dropped before it. The keys of `dycoke` are those of `dycoke ask --json`, of the first answer.
+    dropped before it. The keys of `dycoke` are those of `dycoke ask --json`, of the first answer;
+    `warnings` are those of all.
 
     Args:
         answers: to one prompt, at least one.
     """
     first = answers[0]
+    warnings = [*dict.fromkeys(warning for answer in answers for warning in answer.warnings)]
     if first.refused:
-        own: dict[str, Any] = {"method": first.method, "warnings": list(first.warnings)}
+        own: dict[str, Any] = {"method": first.method, "warnings": warnings}
         return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "dycoke": own}
     tokens = first.tokens
     prompt = tokens.visual_kept + tokens.text
@@ -120,7 +122,7 @@ def usage(answers: Sequence[Answer]) -> dict[str, Any]:
             **({} if isinstance(first.windows, Absent) else {"windows": to_dict(first.windows)}),
             "seconds": to_dict(first.seconds),
             "seed": first.seed,
-            "warnings": list(first.warnings),
+            "warnings": warnings,
             **typed(first),
         },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,11 @@ from dycoke_cli.unicode import display_name
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.
 _MAX_SHOWN = 250
+_FILES = {
+    *(".csv", ".htm", ".html", ".json", ".jsonl", ".log", ".md", ".ndjson", ".parquet", ".pdf"),
+    *(".png", ".srt", ".svg", ".tsv", ".txt", ".vtt", ".xls", ".xlsx", ".yaml", ".yml", ".zip"),
+}
+"""Suffixes that no folder has."""
 
 
 def check_output_file(
@@ -50,6 +55,40 @@ def check_output_file(
     if not os.access(path.parent, os.W_OK):
         raise OutputError(
             f"{flag} {name}: the folder {short_name(path.parent)} can't be written; give another"
+        )
+
+
+def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
+    """Check that the name of a file says one of the formats that are written.
+
+    Args:
+        path: of the file.
+        suffixes: of the formats, such as ".csv".
+        flag: the flag that named it.
+
+    Raises:
+        UsageError: it says another one, or none.
+    """
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        either = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"{flag} {short_name(path)}: name a file that ends in {either}")
+
+
+def check_folder_name(path: Path, flag: str) -> None:
+    """Check that a name isn't that of a file, where a folder is made.
+
+    Args:
+        path: of the folder, which needn't exist.
+        flag: the flag that named it.
+
+    Raises:
+        UsageError: it ends as files do that hold answers, tables or reports.
+    """
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise UsageError(
+            f"{flag} {short_name(path)}: it is a folder; name one, as in {flag} "
+            f"{short_name(path.with_suffix(''))}"
         )
 
 

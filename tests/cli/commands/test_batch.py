@@ -17,7 +17,7 @@ import pytest
 from dycoke_cli.models import weight_dtype
 from dycoke_cli.runs import local, results_table
 from tests.cli.harness import Outcome, run_here
-from tests.runs.pretended import Pretended, make_clips, valid
+from tests.runs.pretended import WARNINGS, Pretended, make_clips, valid
 
 MINI = ("--model", "mini", "--device", "cpu")
 
@@ -76,6 +76,55 @@ def test_a_file_that_the_next_run_goes_on_from(
     run = batch(clips, "What?", "--out", out, "--frames", "8")
     assert run.err.splitlines()[0] == "4 of 4 questions answered"
     assert batch(clips, "What?", "--out", out).err.splitlines()[0] == "4 of 4 done already"
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+def test_a_clip_with_warnings_is_named_at_the_end_and_in_the_table(
+    clips: Path, tmp_path: Path, name: str
+) -> None:
+    make_clips(clips, "torn.mp4")
+    out, torn = tmp_path / name, clips / "torn.mp4"
+    run = batch(clips, "What?", "-q", "Why?", "--out", out)
+    named = f"1 clip with warnings ({torn})"
+    assert run.err.splitlines()[0] == f"8 of 8 questions answered, {named}"
+    assert batch(clips, "What?", "-q", "Why?", "--out", out).err.splitlines()[0] == (
+        f"8 of 8 done already, {named}"
+    )
+    if out.suffix == ".csv":
+        with out.open(newline="") as file:
+            rows = [(Path(row["video"]), row["warnings"]) for row in csv.DictReader(file)]
+        assert {video for video, warnings in rows if warnings} == {torn}
+        assert {video for video, warnings in rows if not warnings} == {*clips.iterdir()} - {torn}
+        assert all(json.loads(cell) == [*WARNINGS] for _, cell in rows if cell)
+    make_clips(clips, "torn2.mp4", "torn3.mp4", "torn4.mp4")
+    several = f"4 clips with warnings ({torn}, {clips / 'torn2.mp4'}, {clips / 'torn3.mp4'}, …)"
+    assert batch(clips, "What?", "--out", out).err.splitlines()[0].endswith(several)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.xlsx", "a.srt", "a.txt", "a.json", "a.csv.gz", "a", "results/", ".jsonl"]
+)
+def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
+    tmp_path: Path, name: str
+) -> None:
+    run = batch(tmp_path / "no such folder", "What?", "--out", f"{tmp_path}/{name}")
+    assert (run.code, run.out) == (2, "")
+    assert run.err.endswith("name a file that ends in .jsonl, .ndjson or .csv\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_table_that_a_spreadsheet_program_saved_resumes(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    batch(clips, "What?", "--out", out)
+    before = out.read_bytes()
+    out.write_bytes(b"\xef\xbb\xbf" + before.replace(b",", b";").replace(b"\n", b"\r\n"))
+    run = batch(clips, "What?", "--out", out)
+    assert run.err.splitlines() == [
+        f"{out} was saved by another program: it has commas and UTF-8 again",
+        "3 of 3 done already",
+        f"Results: {out}",
+    ]
+    assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
@@ -289,6 +338,7 @@ def test_rows_of_a_table(clips: Path) -> None:
         "question": 'Why "so",\nthen?',
         "answer": 'Why "so",\nthen? indeed',
         "finish_reason": "stop",
+        "warnings": "",
         "error.code": "",
         "error.message": "",
     }
@@ -372,7 +422,7 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", " "], 2, r"a question is empty"),
         (["clips", "What?", "--questions", "q.csv"], 2, r"leave out QUESTION and -q"),
         (["--questions", "none.csv"], 2, r"--questions none.csv can't be read \(No such file"),
-        (["--questions", "q.csv"], 2, r"--questions q.csv, line 1: there is no column 'vdeo'"),
+        (["--questions", "q.csv"], 2, r'line 1: there is no column "vdeo"; did you mean video'),
         (["q.csv", "--questions", "-"], 2, r"VIDEOS is the folder that its videos are in, and q"),
         (["-", "-q", "-"], 2, r"stdin can be read for one thing only"),
         (["-", "What?"], 2, r"stdin lists no video"),
@@ -398,7 +448,7 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--out", "clips"], 6, r"--out clips is a folder"),
         (["clips", "What?", "--out", "no/o"], 6, r"there is no folder no; make it first"),
         (["clips", "What?", "--out", "q.csv"], 6, r"q.csv, line 1: that isn't a row of a table"),
-        (["clips", "What?", "--out", "q.txt"], 6, r"q.txt, line 1: that isn't a line of results"),
+        (["clips", "What?", "--out", "q.jsonl"], 6, r"q.jsonl, line 1: that isn't a line of re"),
     ],
 )
 def test_what_is_refused(
@@ -413,6 +463,7 @@ def test_what_is_refused(
     Path("empty").mkdir()
     Path("q.csv").write_text("vdeo,question\n1.mp4,What?\n")
     Path("q.txt").write_text("1.mp4\n")
+    Path("q.jsonl").write_text("1.mp4\n")
     # What is tried comes last, so that it wins over the usual model.
     run = run_here("batch", *MINI, *arguments)
     assert (run.code, run.out) == (code, "")
@@ -421,7 +472,7 @@ def test_what_is_refused(
 
 
 def test_a_bad_file_of_results_is_left_alone(clips: Path, tmp_path: Path) -> None:
-    diary = tmp_path / "diary.txt"
+    diary = tmp_path / "diary.jsonl"
     diary.write_text("dear diary")
     assert batch(clips, "What?", "--out", diary).code == 6
     assert diary.read_text() == "dear diary"

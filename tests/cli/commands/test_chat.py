@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.answer.answer import SCHEMA
+from dycoke_cli.answer.answer import SCHEMA, Answer
 from dycoke_cli.cli.commands.chat import COMMANDS
+from dycoke_cli.cli.commands.transcript import save
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import (
     CLIP,
@@ -22,6 +23,7 @@ from tests.cli.harness import (
     run_in_terminal,
     run_process,
 )
+from tests.documents import example
 from tests.pages import section
 
 ANSWER = "a red circle moves right"
@@ -124,6 +126,22 @@ def test_saved(fake: list[FakeSession], tmp_path: Path) -> None:
         (SCHEMA, "What?"),
         (SCHEMA, "Why?"),
     ]
+
+
+def test_what_is_saved_has_the_warnings(tmp_path: Path) -> None:
+    answer = example(
+        Answer, question="What?", answer="A star", video="a.mp4", method={"name": "none"},
+        warnings=("it is damaged", "it is dark"),
+    )  # fmt: skip
+    save(str(tmp_path / "chat.md"), [answer])
+    saved = (tmp_path / "chat.md").read_text()
+    assert saved.endswith("· none*\n\nWarning: it is damaged\n\nWarning: it is dark\n\n")
+
+
+def test_a_suffix_that_is_not_saved(fake: list[FakeSession], tmp_path: Path) -> None:
+    run = chat("What?", f"/save {tmp_path}/chat.csv")
+    assert "name a file that ends in .md, .txt, .jsonl or .json" in run.err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_lines_that_are_no_question(fake: list[FakeSession]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -53,6 +54,82 @@ def test_the_table_is_that_of_batch_which_resumes_from_it(
     again = run_here(*command, "--model", "mini", "--out", table)
     assert again.err.startswith("4 of 6 done already, 2 failed earlier")
     assert len(engine.asked) == before
+
+
+def test_the_columns_of_parts(tmp_path: Path, engine: Pretended) -> None:
+    make_clips(tmp_path, "1.mp4", "torn.mp4")
+    questions = tmp_path / "questions.csv"
+    questions.write_text(
+        "video,question,start,end\n1.mp4,Why?,1,2\n1.mp4,Why?,,\ntorn.mp4,=Who?,3,\n"
+    )
+    command = ("batch", "--questions", questions, *MINI, "--out")
+    lines, table, expected = (tmp_path / name for name in ("a.jsonl", "b.csv", "expected.csv"))
+    run_here(*command, lines)
+    run_here(*command, expected)
+    assert convert(lines, table).code == 0
+    assert table.read_bytes() == expected.read_bytes()
+
+
+def saved(table: Path) -> Path:
+    """A copy with semicolons and decimal commas, as a spreadsheet program would save it."""
+    with table.open(newline="") as file:
+        rows = [*csv.reader(file)]
+    shown = [[re.sub(r"\A(\d+)\.(\d+)\Z", r"\1,\2", cell) for cell in row] for row in rows]
+    copy = table.with_name("saved.csv")
+    with copy.open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=";").writerows(shown)
+    return copy
+
+
+@pytest.mark.slow
+def test_from_a_table_as_from_the_lines(answers: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow isn't installed")
+    make_clips(answers.with_name("clips"), "torn.mp4")
+    asked = ("batch", answers.with_name("clips"), "What, exactly?", "-q", "=Why?", *MINI, "--out")
+    run_here(*asked, answers)
+    fields = "id,video,answer,warnings,seconds.total,tokens.visual,frames.timestamps_s,method"
+    table = answers.with_suffix(".csv")
+    convert(answers, table, "--fields", fields)
+    expected = answers.with_suffix(".parquet")
+    convert(answers, expected, "--fields", fields)
+    lines = parquet.read_table(expected)
+    for number, given in enumerate((table, saved(table))):
+        made = answers.with_name(f"{number}.parquet")
+        run = convert(given, made)
+        assert (run.code, run.err) == (0, f"8 answers in {made}\n")
+        found = parquet.read_table(made)
+        assert found.column_names == lines.column_names
+        for one, true in zip(found.to_pylist(), lines.to_pylist(), strict=True):
+            assert {**one, "warnings": one["warnings"] or []} == {
+                **true, "warnings": true["warnings"] or []
+            }  # fmt: skip
+        again = answers.with_name(f"{number}.csv")
+        convert(given, again)
+        assert again.read_bytes() == table.read_bytes()
+    run = convert(table, answers.with_name("new.csv"), "--fields", "answer,bytes.kv_cache")
+    assert (run.code, run.err) == (2, f"Error: {table} has no column bytes.kv_cache\n")
+
+
+def test_a_field_of_objects_keeps_one_type_in_all_rows(tmp_path: Path) -> None:
+    """A table doesn't say whether 7 is a number or a text: it is one if all of them are."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow isn't installed")
+    objects = [{"name": "7", "count": 7, "v.1": True}, {"name": "Bo", "count": 8, "v.1": None}]
+    lines = tmp_path / "a.jsonl"
+    about = {"schema": "dycoke.answer/1", "video": "a.mp4", "question": "?"}
+    lines.write_text(
+        "".join(
+            json.dumps({**about, "key": key * 32, "parsed": value}) + "\n"
+            for key, value in zip("01", objects, strict=True)
+        )
+    )
+    convert(lines, tmp_path / "a.csv")
+    convert(tmp_path / "a.csv", tmp_path / "a.parquet")
+    found = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    names = ("parsed.name", "parsed.count", "parsed.v.1")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("7", 7, True),
+        ("Bo", 8, None),
+    ]
 
 
 def test_a_question_that_was_asked_again_has_one_row(answers: Path) -> None:
@@ -120,6 +197,9 @@ def test_numbers_have_no_column_for_each(tmp_path: Path) -> None:
 def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign, empty, table = tmp_path / "f.jsonl", tmp_path / "e.jsonl", tmp_path / "there.csv"
     foreign.write_text('{"a": 1}\n')
+    notes, wrong = tmp_path / "n.csv", tmp_path / "w.csv"
+    notes.write_text("video,question,notes\na.mp4,Why?,\n")
+    wrong.write_text("video,margin\na.mp4,0.5\na.mp4,half\n")
     empty.touch()
     table.write_text("mine")
     new = tmp_path / "new.csv"
@@ -128,6 +208,8 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ((answers, table), 6, "there.csv exists, and stays as it is"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
         ((empty, new), 2, "e.jsonl has no answers yet"),
+        ((notes, new), 2, "n.csv, line 1: that isn't an answer of dycoke"),
+        ((wrong, new), 2, "w.csv, line 3: that isn't a value of margin"),
         ((tmp_path / "none.jsonl", new), 2, "none.jsonl can't be read (No such file"),
         ((answers, tmp_path / "no" / "a.csv"), 6, "there is no folder"),
         ((answers, new, "--fields", "nothing"), 2, "no key 'nothing'"),

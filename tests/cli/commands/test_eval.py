@@ -197,6 +197,12 @@ def test_new_videos_of_a_seed(tmp_path: Path) -> None:
         ),
         (["samples", "--device", "tpu"], 2, "usage", r"--device must be auto"),
         (["samples", "--model", "minni"], 4, "model_unavailable", r"did you mean mini\?"),
+        (
+            ["samples", "--out", "a.csv"],
+            2,
+            "usage",
+            r"--out a.csv: it is a folder; name one, as in",
+        ),
         (["samples", "--out", "/dev/null/x"], 6, "output_failed", r"can't be written.*--out"),
     ],
 )

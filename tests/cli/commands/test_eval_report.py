@@ -375,7 +375,7 @@ def test_flags_that_exclude_each_other(done: Path) -> None:
         (("--csv", "--format", "text"), "--csv and --format text exclude each other"),
         (("--markdown", "--csv"), "--markdown and --csv exclude each other; use one of them"),
         (("--html", "a.html"), "--html shows the answers that a method changed: add --show-ch"),
-        (("--show-changed", "--html", "a.txt"), "--html a.txt: the file is HTML; name a file"),
+        (("--show-changed", "--html", "a.txt"), "--html a.txt: name a file"),
         (("--markdown", "--show-changed"), "--show-changed isn't for --markdown: leave it out"),
     ):
         outcome = report(done, *flags)

@@ -57,12 +57,12 @@ def test_any_two_methods_and_one_alone() -> None:
         (
             ["--out", "page.txt"],
             2,
-            "--out page.txt: the file is HTML; name a file that ends in .html",
+            "--out page.txt: name a file that ends in .html",
         ),
         (
             ["--png", "kept.jpg"],
             2,
-            "--png kept.jpg: the file is PNG; name a file that ends in .png",
+            "--png kept.jpg: name a file that ends in .png",
         ),
         (["--out", "nosuch/page.html"], 6, "there is no folder nosuch; make it first"),
         (["--against", "dycok"], 2, "dycok"),

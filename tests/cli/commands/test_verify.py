@@ -75,6 +75,7 @@ def test_a_broken_engine_exits_with_1(monkeypatch: pytest.MonkeyPatch, here: Pat
     [
         (["verify", "nosuch"], 4, "there is no model 'nosuch'"),
         (["verify", "mini", "--out", "."], 2, "--out . is a folder"),
+        (["verify", "mini", "--out", "a.txt"], 2, "--out a.txt: name a file that ends in .json"),
         (
             ["verify", "mini", "--out", "no/such/folder/x.json"],
             6,

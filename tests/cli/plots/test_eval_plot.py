@@ -211,8 +211,8 @@ def test_what_has_no_answers_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "sentence"),
     [
-        ("a.pdf", 2, r"a\.pdf: the file is PNG or SVG; name a file that ends in \.png or \.svg"),
-        ("", 2, r"the file is PNG or SVG"),
+        ("a.pdf", 2, r"a\.pdf: name a file that ends in \.png or \.svg"),
+        ("", 2, r"name a file that ends in \.png or \.svg"),
         ("none/a.png", 6, r"there is no folder .*none; make it first"),
     ],
 )

@@ -135,6 +135,20 @@ def test_the_newer_of_two_answers(tmp_path: Path) -> None:
         assert report.changed[0].uncompressed == "yes, no"
 
 
+def test_warnings_of_answers_are_counted_by_question(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    noted = {0: ("v0 is damaged",), 1: ("v0 is damaged", "dark"), 2: tuple(map(str, range(5)))}
+    with open_answers(folder) as journal:
+        for row in (NONE, OTHER):
+            for number, warnings in noted.items():
+                journal.add(row.setup, replace(answer(row, number), warnings=warnings), "abc")
+    assert report_of([folder]).warnings == (
+        "2 questions: v0 is damaged",
+        *(f"1 question: {warning}" for warning in ("dark", "0", "1", "2")),
+        "answers have 2 more warnings, in answers.jsonl",
+    )
+
+
 def test_an_answer_counts_more_than_a_failure(tmp_path: Path) -> None:
     gone = Prediction("q0", "", False, {}, 0, 0, 0, 0, 0, 0, error="gone")
     failing = written(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,9 @@ from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
+    from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import Plan
+    from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
     from dycoke_cli.server.local.client import ServerAsker
 
@@ -73,7 +75,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="File for the answers: JSON Lines, or a table if its name ends in .csv. The same "
+        help="File for the answers: JSON Lines (.jsonl or .ndjson), or a table (.csv). The same "
         "command resumes: questions that the file answers aren't asked again. Default: stdout.",
         show_default=False,
     ),
@@ -153,7 +155,7 @@ def batch(
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
     from dycoke_cli.runs.local import answers_of
-    from dycoke_cli.runs.results import Results, ResultsFile, check_place, open_results
+    from dycoke_cli.runs.results import Results, ResultsFile, check_place
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
 
@@ -192,6 +194,8 @@ def batch(
             f"{display_name(str(lines_file))}, and then `dycoke convert {quoted(str(lines_file))} "
             f"{quoted(str(out))}`"
         )
+    if out is not None:
+        check_place(out)
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     _check_subtitles(videos, subtitles)
@@ -212,9 +216,6 @@ def batch(
     if estimate:
         _estimate(videos, request, memory)
         return
-    if out is not None:
-        # Before the model is loaded, which may take minutes.
-        check_place(out)
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
     lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts)
@@ -246,7 +247,7 @@ def batch(
         kind = table_of(lines.fields) if is_table else ResultsFile
         if out is not None and out.exists() and remote is None and engine.is_alone:
             # A run that is complete says so before torch is imported, which takes seconds.
-            file = stack.enter_context(open_results(out, kind))
+            file = stack.enter_context(_opened(out, kind, view))
             with speaking_of_flags():
                 stored = stored_plan(request)
             if stored is not None and (
@@ -281,11 +282,7 @@ def batch(
             plan, backend = served_model.plan(request), RemoteRun(served_model)
         results: Results = lines
         if out is not None:
-            results = file = file or stack.enter_context(open_results(out, kind))
-            if file.damaged:
-                view.warning(
-                    f"the last line of {out} was half written; its question is asked again"
-                )
+            results = file = file or stack.enter_context(_opened(out, kind, view))
             if remote is None and (other := file.other_dtype(plan)):
                 view.warning(
                     f"the answers in {out} are in {other}, and this run is in "
@@ -308,6 +305,21 @@ def batch(
         view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _opened(out: Path, kind: type[ResultsFile], view: BatchView) -> Iterator[ResultsFile]:
+    """The file of results; says what was wrong with it."""
+    from dycoke_cli.runs.results import open_results
+
+    with open_results(out, kind) as file:
+        if file.respelled:
+            view.note(
+                f"{display_name(out)} was saved by another program: it has commas and UTF-8 again"
+            )
+        if file.damaged:
+            view.warning(f"the last line of {out} was half written; its question is asked again")
+        yield file
 
 
 def _plan(

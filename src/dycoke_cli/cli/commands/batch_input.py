@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,9 @@ _NOTHING = (
 
 @dataclass(frozen=True)
 class Given:
-    """Questions of a batch, those about one video together, and notes about skipped files."""
+    """Questions of a batch, those about one video together, and notes about what was skipped or
+    supposed.
+    """
 
     groups: list[tuple[Ask, ...]]
     notes: tuple[str, ...] = ()
@@ -53,7 +55,9 @@ def collect(
             raise UsageError("--questions has all questions; leave out QUESTION and -q")
         if len(videos) > 1:
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
-        return Given(_of_file(file, videos[0] if videos else None, request))
+        notes: list[str] = []
+        groups = _of_file(file, videos[0] if videos else None, request, notes.append)
+        return Given(groups, tuple(notes))
     if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
@@ -73,14 +77,16 @@ def collect(
     return Given(groups, files.notes)
 
 
-def _of_file(file: str, videos: str | None, request: Request) -> list[tuple[Ask, ...]]:
+def _of_file(
+    file: str, videos: str | None, request: Request, note: Callable[[str], None]
+) -> list[tuple[Ask, ...]]:
     if videos is not None and not os.path.isdir(videos):
         raise UsageError(
             f"with --questions, VIDEOS is the folder that its videos are in, and "
             f"{display_name(videos)} isn't a folder"
         )
     if file == STDIN:
-        return read_questions(_stdin(), videos or "", "stdin", request)
+        return read_questions(_stdin(), videos or "", "stdin", request, note)
     name = f"--questions {display_name(file)}"
     try:
         content = Path(file).read_bytes()
@@ -89,7 +95,7 @@ def _of_file(file: str, videos: str | None, request: Request) -> list[tuple[Ask,
             raise UsageError(f"{name} {advice}") from error
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     folder = os.path.dirname(file) if videos is None else videos
-    return read_questions(content, folder, name, request)
+    return read_questions(content, folder, name, request, note)
 
 
 def _stdin() -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from dycoke_cli.answer.answer import SCHEMA
@@ -15,7 +16,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results_table import Field, header, row, value_of
 
-CSV_FIELDS = "id,video,question,answer,finish_reason,error.code,error.message"
+CSV_FIELDS = "id,video,question,answer,finish_reason,warnings,error.code,error.message"
 _FREE = GenerationOptions()
 
 
@@ -47,8 +48,7 @@ class Lines:
         if as_csv and fields is None:
             self.fields = table_fields(generation)
             if parts:
-                behind = self.fields.index(("question",)) + 1
-                self.fields[behind:behind] = [("start",), ("end",)]
+                self.fields = with_parts(self.fields)
         self._as_csv = as_csv
         self._begun = False
         self.reasons: dict[str, str] = {}
@@ -56,6 +56,10 @@ class Lines:
     def state(self, key: str) -> str | None:
         """Always None: earlier output isn't readable."""
         return None
+
+    def warned(self, key: str) -> bool:
+        """Always False, likewise."""
+        return False
 
     def add(self, outcome: Outcome) -> None:
         """Write a line.
@@ -83,14 +87,19 @@ def parse_fields(given: str) -> list[Field]:
         UsageError: no answer has such a key.
     """
     fields = [tuple(field.strip().split(".")) for field in given.split(",")]
-    definitions = schema_of(SCHEMA, "", answer_parts())["$defs"]
     for field in fields:
-        if not any(_known(definition, field) for definition in definitions.values()):
+        if schema_of_key(field) is None:
             raise UsageError(
                 f"--fields: an answer has no key {'.'.join(field)!r}; `dycoke schema answer` has "
                 "them all"
             )
     return fields
+
+
+def schema_of_key(field: Field) -> dict[str, Any] | None:
+    """The JSON Schema of a key of an answer; empty where any value is allowed, None for no key."""
+    found = (_schema_below(one, field) for one in _definitions().values())
+    return next((schema for schema in found if schema is not None), None)
 
 
 def table_fields(generation: GenerationOptions) -> list[Field]:
@@ -127,6 +136,12 @@ def object_fields(names: Iterable[str]) -> list[Field]:
     return [*parse_fields(before.removesuffix(",")), *each, *parse_fields(after)]
 
 
+def with_parts(fields: Sequence[Field]) -> list[Field]:
+    """Key paths of the columns, and those of answers about parts of videos."""
+    behind = fields.index(("question",)) + 1
+    return [*fields[:behind], ("start",), ("end",), *fields[behind:]]
+
+
 def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     """Select fields of a result; missing ones are null."""
     parts: dict[str, Any] = {}
@@ -138,12 +153,18 @@ def chosen(line: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     return parts
 
 
-def _known(schema: dict[str, Any], field: tuple[str, ...]) -> bool:
+@cache
+def _definitions() -> dict[str, Any]:
+    """Schemas of the variants of an answer."""
+    definitions: dict[str, Any] = schema_of(SCHEMA, "", answer_parts())["$defs"]
+    return definitions
+
+
+def _schema_below(schema: dict[str, Any], field: Field) -> dict[str, Any] | None:
     for key in field:
-        properties = schema.get("properties", {})
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         # An open object, such as a method's parameters, may have any key.
-        closed = schema.get("additionalProperties") is False or schema.get("type") == "null"
-        if key not in properties and closed:
-            return False
-        schema = properties.get(key, {})
-    return True
+        if key not in properties and (others is False or schema.get("type") == "null"):
+            return None
+        schema = properties.get(key, others)
+    return schema

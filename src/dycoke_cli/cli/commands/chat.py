@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -278,8 +279,10 @@ class _Commands:
         """Write the conversation to a file."""
         if not text:
             raise UsageError("/save needs a file, as in `/save chat.md` (or .jsonl)")
-        from dycoke_cli.cli.commands.transcript import save
+        from dycoke_cli.cli.commands.transcript import SUFFIXES, save
+        from dycoke_cli.storage.output_file import check_suffix
 
+        check_suffix(Path(text), SUFFIXES, "/save")
         with _writing(text):
             save(text, self.chat.answers)
         render.note(f"Saved to {text}")

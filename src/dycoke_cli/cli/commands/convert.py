@@ -1,8 +1,8 @@
-"""`dycoke convert`: answers in JSON Lines as a CSV table or a Parquet file."""
+"""`dycoke convert`: answers of a batch as a CSV table or a Parquet file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 Lines = Annotated[
     Path,
-    typer.Argument(metavar="LINES", help="Answers in JSON Lines.", show_default=False),
+    typer.Argument(
+        metavar="ANSWERS",
+        help="Answers in JSON Lines, or a table of `dycoke batch`.",
+        show_default=False,
+    ),
 ]
 Table = Annotated[
     Path,
@@ -31,8 +35,8 @@ Fields = Annotated[
     str | None,
     typer.Option(
         metavar="KEY,…",
-        help="Columns, such as id,answer,tokens.visual. Default: those of a table of `dycoke "
-        "batch`.",
+        help="Columns, such as id,answer,tokens.visual. Default: those of ANSWERS, if it is "
+        "a table, or of a table of `dycoke batch`.",
         show_default=False,
     ),
 ]
@@ -41,44 +45,54 @@ Fields = Annotated[
 def convert(
     lines: Lines, table: Table, fields: Fields = None, quiet: options.Quiet = False
 ) -> None:
-    """Convert answers from JSON Lines to a table: CSV or Parquet.
+    """Convert answers to a table: CSV or Parquet.
 
     Examples:
         dycoke convert answers.jsonl answers.csv
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
+        dycoke convert answers.csv answers.parquet
 
-    LINES is what `dycoke batch` and `dycoke ask --json` write. From a CSV table, `dycoke batch`
+    ANSWERS is what `dycoke batch` and `dycoke ask --json` write. From a CSV table, `dycoke batch`
     resumes: with the same --fields and --out TABLE.
     """
     # Imported late: help and completion need the flags alone.
-    from dycoke_cli.cli.commands.batch_lines import parse_fields
+    from dycoke_cli.cli.commands.batch_lines import parse_fields, schema_of_key
     from dycoke_cli.extras import need
-    from dycoke_cli.runs.converting import read_lines, write_csv, write_parquet
-    from dycoke_cli.storage.output_file import check_output_file, unwritable
+    from dycoke_cli.runs.converting import read_answers, write_csv, write_parquet
+    from dycoke_cli.storage.output_file import check_output_file, check_suffix, unwritable
     from dycoke_cli.unicode import display_name
 
+    check_suffix(table, (".csv", ".parquet"), "TABLE")
     name, suffix = display_name(table), table.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise UsageError(f"{name}: name a file that ends in .csv or .parquet")
     if suffix == ".parquet":
         need("pyarrow", "eval", f"{name}, a Parquet file,")
     check_output_file(table, "TABLE", "name a file", folder=OutputError)
     if table.exists():
-        # It may be a table that a run resumes from, with answers that LINES doesn't have.
+        # It may be a table that a run resumes from, with answers that ANSWERS doesn't have.
         raise OutputError(f"{name} exists, and stays as it is; name another file, or delete it")
     columns = None if fields is None else parse_fields(fields)
-    answers = read_lines(lines)
+    answers, own = read_answers(lines, schema_of_key)
+    if own is not None and (missing := [one for one in columns or () if one not in own]):
+        raise UsageError(f"{display_name(lines)} has no column {'.'.join(missing[0])}")
     write = write_csv if suffix == ".csv" else write_parquet
     try:
-        write(table, answers, columns or _columns(answers))
+        write(table, answers, columns or own or _columns(answers))
     except OSError as error:
         raise OutputError(unwritable(table, error, "file")) from error
     if not quiet:
         render.note(f"{len(answers)} answer{'s' if len(answers) != 1 else ''} in {name}")
 
 
-def _columns(lines: Iterable[dict[str, Any]]) -> list[Field]:
-    """The columns of `dycoke batch`: of typed answers and of objects, if all of them are."""
+def _columns(lines: Sequence[dict[str, Any]]) -> list[Field]:
+    """The columns of `dycoke batch`; those of parts, if any line is about one."""
+    from dycoke_cli.cli.commands.batch_lines import with_parts
+
+    columns = _answer_columns(lines)
+    return with_parts(columns) if any({"start", "end"} & {*line} for line in lines) else columns
+
+
+def _answer_columns(lines: Sequence[dict[str, Any]]) -> list[Field]:
+    """The columns of typed answers and of objects, if all of them are; else those of any."""
     from dycoke_cli.cli.commands import batch_lines
 
     answered = [line for line in lines if "error" not in line]

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.unicode import to_json, valid
 
+_LINES = (".jsonl", ".json")
+SUFFIXES = (".md", ".txt", *_LINES)
+"""Of the files that `save` writes."""
+
 
 def save(path: str, answers: Sequence[Answer]) -> None:
     """Write answers to a new file, in order.
 
     Args:
-        path: a suffix of .jsonl or .json selects objects as in `ask --json`.
+        path: with one of `SUFFIXES`; .jsonl and .json select objects as in `ask --json`.
         answers: the answers with their questions.
 
     Raises:
         OSError: the file exists, or can't be written.
     """
     lines = [to_json(answer.to_dict()) for answer in answers]
-    if not path.lower().endswith((".jsonl", ".json")):
+    if not path.lower().endswith(_LINES):
         lines = [_paragraphs(answer) for answer in answers]
     with open(path, "x", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -28,4 +32,5 @@ def save(path: str, answers: Sequence[Answer]) -> None:
 def _paragraphs(answer: Answer) -> str:
     quote = "\n".join(f"> {line}" for line in answer.question.splitlines())
     about = f"*{answer.video} · {answer.model.name} · {answer.method['name']}*"
-    return valid(f"{quote}\n\n{answer.answer.strip()}\n\n{about}\n")
+    warnings = "".join(f"\nWarning: {warning}\n" for warning in answer.warnings)
+    return valid(f"{quote}\n\n{answer.answer.strip()}\n\n{about}\n{warnings}")

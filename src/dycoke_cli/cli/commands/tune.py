@@ -151,9 +151,12 @@ def tune(
         from dycoke_cli.evaluation.method_specs import parse_specs
         from dycoke_cli.guard.tuned import store
         from dycoke_cli.runs.discovery import find
+        from dycoke_cli.storage.output_file import check_folder_name
         from dycoke_cli.tuning.tune_request import Tune
         from dycoke_cli.tuning.tune_run import tune as run
 
+        if out is not None:
+            check_folder_name(out, "--out")
         if plot is not None:
             check_picture(plot, [".png", ".svg"])
         paths = [

@@ -17,7 +17,12 @@ from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
+from dycoke_cli.storage.output_file import (
+    check_output_file,
+    check_suffix,
+    replace_content,
+    unwritable,
+)
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ def verify(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, [{"model": model}]))
         check_output_file(path, "--out", "the report would take its place")
+        check_suffix(path, (".json",), "--out")
         if not quiet:
             render.note(f"Loading {model}; then answers are compared, which takes some minutes.")
         with faster_imports():

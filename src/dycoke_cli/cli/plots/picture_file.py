@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.storage.output_file import check_output_file, replace_content, unwritable
-from dycoke_cli.unicode import display_name
+from dycoke_cli.errors import OutputError
+from dycoke_cli.storage.output_file import (
+    check_output_file,
+    check_suffix,
+    replace_content,
+    unwritable,
+)
 
 
 def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> None:
@@ -22,13 +26,7 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
         UsageError: another format, or a folder.
         OutputError: its folder doesn't exist, or the path isn't a regular file.
     """
-    name = display_name(path)
-    if path.suffix.lower() not in suffixes:
-        formats = " or ".join(suffix[1:].upper() for suffix in suffixes)
-        raise UsageError(
-            f"{flag} {name}: the file is {formats}; name a file that ends in "
-            f"{' or '.join(suffixes)}"
-        )
+    check_suffix(path, suffixes, flag)
     check_output_file(path, flag, "the new file would take its place")
 
 

@@ -18,6 +18,7 @@ from dycoke_cli.unicode import display_name
 
 _BAR = 12
 _MEASURED = 5  # answered questions, below which nothing is said of the time left
+_NAMED = 3  # of the clips with warnings
 
 
 class BatchView(View):
@@ -163,6 +164,10 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
         more = ["…"] if len(counts.earlier) < counts.skipped_failed else []
         reasons = "; ".join([*counts.earlier, *more])
         parts.append(f"{count(counts.skipped_failed)} failed earlier ({reasons})")
+    if counts.warned:
+        names = [display_name(name) for name in [*counts.warned][:_NAMED]]
+        more = ["…"] if len(counts.warned) > _NAMED else []
+        parts.append(f"{_of(len(counts.warned), 'clip')} with warnings ({', '.join(names + more)})")
     if left := counts.questions - counts.done:
         parts.append(f"{count(left)} not asked")
     retry = "; retry with --retry-failed" if resumable and counts.standing else ""

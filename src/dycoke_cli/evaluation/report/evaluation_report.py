@@ -10,6 +10,7 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import ABSENT, NOT_A_KEY, Absent, Doc
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation import SCHEMA
+from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import rule_of
 from dycoke_cli.evaluation.method_row import KeptRow
@@ -27,6 +28,7 @@ _CHANGES = 0.1
 """Lower bound of the share of changed answers, per share of dropped tokens: it holds in every row
 of docs/results.md."""
 _UNLIKELY = 0.05
+_MOST_WARNINGS = 5
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def make_report(
             *ungraded,
             *_unchanged(rows, several),
             *_several(made_by),
+            *_of_answers(record, predictions),
         ),
     )
 
@@ -288,6 +291,25 @@ def _dropped(row: ScoredRow) -> float:
     kept = (row.kept_before_llm, row.kept_in_decode)
     default = 0.0 if row.frames == 0 else 1.0
     return 1 - min((share for share in kept if share is not None), default=default)
+
+
+def _of_answers(record: RunRecord, predictions: Mapping[str, Predictions]) -> list[str]:
+    """Warnings of answers, each with the number of questions; the most frequent ones.
+
+    Controls are skipped: they warn about frames that they leave out on purpose.
+    """
+    questions: dict[str, set[str]] = {}
+    for row in record.rows:
+        if not row.spec.is_control:
+            for prediction in predictions[row.setup.id].values():
+                for warning in prediction.warnings:
+                    questions.setdefault(warning, set()).add(prediction.item)
+    often = sorted(questions, key=lambda warning: -len(questions[warning]))
+    counts = [(len(questions[warning]), warning) for warning in often[:_MOST_WARNINGS]]
+    shown = [f"{n} question{'s' if n > 1 else ''}: {warning}" for n, warning in counts]
+    if more := len(often) - len(shown):
+        shown.append(f"answers have {more} more warning{'s' if more > 1 else ''}, in {ANSWERS}")
+    return shown
 
 
 def _several(commits: tuple[str, ...]) -> list[str]:
