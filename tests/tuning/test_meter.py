@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,10 +90,16 @@ class World:
             raise VideoError(f"{video} isn't a video")
         return Path(video).stem
 
+    @staticmethod
+    def digest(video: str) -> str:
+        if not Path(video).exists():
+            raise VideoError(f"{video} doesn't exist")
+        return hashlib.sha256(Path(video).read_bytes()).hexdigest()
+
     @contextmanager
     def meter(self, minutes: float) -> Iterator[Meter]:
         found: Any = SimpleNamespace(identity={"name": "mini"})
-        decoder: Any = SimpleNamespace(read=self.read)
+        decoder: Any = SimpleNamespace(read=self.read, digest=self.digest)
         tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
         loaded: Any = SimpleNamespace(fit=None, traits=None)
         with open_journal(TuneJournal, self.folder / FILE) as journal:

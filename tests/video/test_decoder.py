@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -301,6 +301,8 @@ GOOD: list[Any] = [
 
 class Scripted:
     """A decoder process that sends what it is told."""
+
+    ready: Mapping[str, Any] = {}
 
     def __init__(self, sent: list[Any]) -> None:
         self.sent = sent
