@@ -7,14 +7,19 @@ import random
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli import DyCoke, StructuredOutput, Uncompressed, VideoSession
+from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.engine import structured_output
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.grammar_mask import FormedAnswer, check_length, vocabulary_of
+from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.errors import UsageError
 from tests.covering import EXTENDED
 from tests.families.stock import MERGING_ONLY, QUESTION, clip, one_of_each_kind, stock_inputs
@@ -140,6 +145,22 @@ def test_what_is_cut_is_an_error_and_the_others_are_answered() -> None:
     assert received == [1]
 
 
+def test_white_space_is_behind_commas_and_colons_alone() -> None:
+    """As json.dumps writes it: more costs tokens, and a weak model repeats it for ever."""
+    loaded = loaded_of("llava_onevision")
+    values = {"a": [1, {"b": True}, []], "c": None}
+    form = StructuredOutput.from_schema({"const": values})
+    answer = FormedAnswer(vocabulary_of(loaded, form, end_tokens(loaded.model)), form)
+    tokenizer = loaded.processor.tokenizer
+    white = {*tokenizer(" \n\r\t", add_special_tokens=False)["input_ids"]}
+    assert len(white) == 4  # a token is a byte
+    for token in tokenizer(json.dumps(values), add_special_tokens=False)["input_ids"]:
+        allowed = {*np.flatnonzero(np.unpackbits(answer.allowed(), bitorder="little"))}
+        assert white & allowed <= {token} <= allowed
+        answer.add(token)
+    assert answer.is_complete
+
+
 def test_an_answer_that_may_go_on_is_complete_at_the_limit() -> None:
     session = VideoSession(loaded_of("llava_onevision"), clip(4))
     number = StructuredOutput("regex", "[0-9]+")
@@ -154,9 +175,49 @@ def test_more_required_fields_than_tokens_are_refused_before_the_video_is_encode
     least = len('{"colour": "", "count": 0, "events": []}')
     for limit in (1, least - 1):
         with pytest.raises(
-            UsageError, match=f"has {least} tokens, more than max_new_tokens {limit}"
+            UsageError, match=f"fewer than {least} tokens, more than max_new_tokens {limit}"
         ):
             session.ask(QUESTION, DyCoke(), structured=EVENTS, max_new_tokens=limit)
+
+
+WORDS = ("né", "赤い車", "🙂", 'a "b"\\\n', "\x7f", 7, -3, 1.5, 1e20, None, True, ["é", {"ü": 1}])
+FITTING = [
+    *({"const": word} for word in WORDS),
+    {"enum": ["青い車", "né né"]},
+    {"anyOf": [{"const": "赤い車"}, {"type": "object", "required": ["ü"]}]},
+    {"type": "object", "properties": {"é": {"enum": ["doré"]}, "n": {}}, "required": ["é", "n"]},
+    {"type": "array", "items": {"const": "ö"}, "minItems": 2},
+    {"type": "string", "minLength": 3},
+    {"type": "string", "pattern": "^ü{3}$"},
+    {"type": "string", "format": "date"},
+    {"type": ["number", "null"], "minimum": 1000},
+]
+
+
+def shortest_texts(vocabulary: Any, form: StructuredOutput) -> int:
+    """Bytes of the shortest answer, found by going through all texts that the grammar has."""
+    texts = [FormedAnswer(vocabulary, form)]
+    for length in range(60):
+        following = []
+        for text in texts:
+            if text.is_complete:
+                return length
+            allowed = np.flatnonzero(np.unpackbits(text.allowed(), bitorder="little"))
+            # Some of the characters: others in their place make a text no shorter.
+            for token in [*allowed[:3], *allowed[-2:]]:
+                following.append(text.copy())
+                following[-1].add(int(token))
+        texts = following[:40]
+    pytest.fail("no answer is as short")
+
+
+@pytest.mark.parametrize("schema", FITTING, ids=str)
+def test_an_answer_that_fits_is_never_refused(schema: dict[str, Any]) -> None:
+    """A token is a byte of UTF-8, which the grammar writes."""
+    loaded = loaded_of("llava_onevision")
+    form = StructuredOutput.from_schema(schema)
+    vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
+    check_length(loaded, form, shortest_texts(vocabulary, form))
 
 
 def test_a_question_without_a_video_has_a_form_as_well() -> None:
@@ -164,6 +225,22 @@ def test_a_question_without_a_video_has_a_form_as_well() -> None:
         loaded_of("llava_onevision"), QUESTION, options=GenerationOptions(structured=ENUM)
     )
     assert answer.parsed in VALUES
+
+
+def test_an_answer_that_is_nested_too_deep_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deeper than Python reads at once; a recursive schema has such answers."""
+    monkeypatch.setattr(structured_output, "_OF_ANSWERS", Bounds(depth=2))
+    session = VideoSession(loaded_of("llava_onevision"), clip(4))
+    for depth in (2, 3):
+        value: Any = 1
+        for _ in range(depth):
+            value = [value, 2]
+        form = StructuredOutput.from_schema({"const": value})
+        if depth == 2:
+            assert session.ask(QUESTION, DyCoke(), structured=form).parsed == value
+        else:
+            with pytest.raises(UsageError, match="nested more than 2 deep; limit it in the schema"):
+                session.ask(QUESTION, DyCoke(), structured=form)
 
 
 def test_forms_that_are_no_json_have_no_value() -> None:

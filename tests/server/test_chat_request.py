@@ -223,6 +223,23 @@ def test_how_tokens_are_drawn_and_where_the_answer_stops() -> None:
 
 
 USER = {"role": "user", "content": "What?"}
+
+
+def deep(levels: int) -> Any:
+    return [] if levels == 1 else [deep(levels - 1)]
+
+
+def tool(**parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "zoom", "parameters": parameters}}
+
+
+def called(arguments: str) -> list[dict[str, Any]]:
+    """A conversation in which the assistant has called a tool with these arguments."""
+    call = {"type": "function", "id": "1", "function": {"name": "zoom", "arguments": arguments}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return [USER, turn, {"role": "tool", "tool_call_id": "1", "content": "A star."}]
+
+
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ("messages", {}, "messages must be a list"),
     ([], {}, "messages must be from 1 to 1000"),
@@ -289,6 +306,10 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"structured_outputs": {"choice": ["yes", " "]}}, "an option is empty"),
     ([USER], {"guided_choice": ["a", "b"], "temperature": 1}, "scored, not sampled"),
     ([USER], {"media_io_kwargs": 3}, "media_io_kwargs must be an object"),
+    ([USER], {"metadata": deep(80)}, "the body can't be read: it is nested more than 80 deep"),
+    ([USER], {"tools": [tool(**{"\ud800": {}})]}, r"tools\[0\].function.parameters has a text"),
+    (called('{"\\ud800": 1}'), {}, "arguments has a text that isn't Unicode"),
+    (called('{"a": ' + "[" * 64 + "]" * 64 + "}"), {}, "arguments must be JSON of an object"),
 ]  # fmt: skip
 
 
@@ -298,6 +319,10 @@ WRONG_FORMS: list[tuple[Any, dict[str, Any], str]] = [
     ([USER], {"structured_outputs": {"regex": "a("}}, "regular expression can't be followed"),
     ([USER], {"structured_outputs": {"json": "{"}}, "structured_outputs.json: the schema can't be"),
     ([USER], {"structured_outputs": {"json": [1]}}, "json: the schema must be a JSON object"),
+    ([USER], {"structured_outputs": {"json": {"properties": {"\ud800": {}}}}}, "isn't Unicode"),
+    ([USER], {"structured_outputs": {"json": {"minimum": 10**4000}}}, "number out of range"),
+    ([USER], {"structured_outputs": {"json": {"type": "number", "multipleOf": 999983}}},
+     "takes more than 0.5 s or 128 MiB to compile"),
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.json_bounds import BoundsError
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver
@@ -23,7 +24,6 @@ from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
 from dycoke_cli.engine.generation import (
     Generated,
     Stopwatch,
-    end_tokens,
     generate,
     seconds_at_decoder,
 )
@@ -34,6 +34,7 @@ from dycoke_cli.engine.memory.measured import PeakMemory
 from dycoke_cli.engine.observing import EachObserver
 from dycoke_cli.engine.option_scoring import OptionScores
 from dycoke_cli.engine.prompt_batch import Batch, inject_videos, together, without_video
+from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.engine.trace import text_pieces
 from dycoke_cli.engine.typed_answer import (
     Scores,
@@ -300,7 +301,9 @@ def _formed(
         return []
     vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
     check_length(loaded, form, min(limits))
-    return [FormedAnswer(vocabulary, form) for _ in limits]
+    # Compiled once: a large form takes a second.
+    first = FormedAnswer(vocabulary, form)
+    return [first, *(first.copy() for _ in limits[1:])]
 
 
 def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
@@ -308,7 +311,10 @@ def _parsed(answer: Answer, options: GenerationOptions) -> Answer:
     form = options.structured
     if form is None or form.kind != "json":
         return answer
-    return replace(answer, parsed=form.value(answer.answer))
+    try:
+        return replace(answer, parsed=form.value(answer.answer))
+    except BoundsError as error:
+        raise UsageError(f"the answer can't be read: {error}; limit it in the schema") from error
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from dycoke_cli.engine.logprobs import LogprobRecorder
 from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
-from dycoke_cli.engine.token_options import TokenOptions
+from dycoke_cli.engine.token_options import TokenOptions, end_tokens
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
@@ -307,11 +307,3 @@ def not_finite(model: Any, step: int) -> str:
     if model.dtype != torch.float32:
         ways = f"try --dtype float32; if that doesn't help, {ways}"
     return f"the model can't be used: its logits aren't finite {where}; {ways}"
-
-
-def end_tokens(model: Any) -> set[int]:
-    """Ids of the tokens that end an answer."""
-    end = model.generation_config.eos_token_id
-    if end is None:
-        return set()
-    return set(end) if isinstance(end, list) else {end}

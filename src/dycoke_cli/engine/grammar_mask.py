@@ -7,15 +7,20 @@ has the tokens that keep the text within the form; all others get a logit of -in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
-from typing import Any
+from itertools import filterfalse
+from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers import LogitsProcessor
 
+from dycoke_cli.engine.form_grammar import matcher, one_line
+from dycoke_cli.engine.shortest_answer import Vocabulary
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.engine.token_options import end_tokens
+from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 
 _OF_JSON = '{}[]":,-.0123456789'
@@ -33,11 +38,15 @@ class FormedAnswer:
     """
 
     def __init__(self, vocabulary: Any, form: StructuredOutput) -> None:
-        from llguidance import LLMatcher
-
         self.is_whole = form.is_whole
-        self._matcher = LLMatcher(vocabulary, form.grammar(), log_level=0)
+        self._matcher = matcher(vocabulary, form.grammar())
         self._check()
+
+    def copy(self) -> Self:
+        """Another answer, from here on."""
+        other = copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
 
     def add(self, token: int) -> bool:
         """Add a token; returns whether the answer ends with it."""
@@ -59,8 +68,10 @@ class FormedAnswer:
     def _check(self) -> None:
         # With an error the library allows the end of the answer, whatever is missing.
         if self._matcher.is_error():
-            reason = " ".join(self._matcher.get_error().split())
-            raise DycokeError(f"the form of the answer can't be followed any further: {reason}")
+            raise UsageError(
+                "the form of the answer can't be followed any further: "
+                f"{one_line(self._matcher.get_error())}; simplify it"
+            )
 
 
 class GrammarMask(LogitsProcessor):
@@ -94,14 +105,24 @@ def check_length(loaded: LoadedModel, form: StructuredOutput, max_new_tokens: in
         max_new_tokens: at most.
 
     Raises:
-        UsageError: the shortest answer is longer.
+        UsageError: each answer is longer.
     """
-    least = loaded.processor.tokenizer(form.shortest(), add_special_tokens=False)["input_ids"]
-    if len(least) > max_new_tokens:
+    if form.kind != "json":
+        return
+    vocabulary = vocabulary_of(loaded, form, end_tokens(loaded.model))
+    least = form.shortest(_pieces(vocabulary))
+    if least > max_new_tokens:
         raise UsageError(
-            f"the shortest answer of the schema has {len(least)} tokens, more than max_new_tokens "
+            f"no answer of the schema has fewer than {least} tokens, more than max_new_tokens "
             f"{max_new_tokens}; raise it, or require fewer fields"
         )
+
+
+@lru_cache(maxsize=2)  # a second of a large vocabulary
+def _pieces(vocabulary: Any) -> Vocabulary:
+    # A special token is no text to the library, whatever it looks like.
+    tokens = filterfalse(vocabulary.is_special_token, range(vocabulary.vocab_size))
+    return Vocabulary(vocabulary.decode_bytes([token]) for token in tokens)
 
 
 def vocabulary_of(loaded: LoadedModel, form: StructuredOutput, ends: set[int]) -> Any:

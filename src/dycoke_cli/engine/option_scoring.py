@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from dycoke_cli.engine.attach import Attachment
-from dycoke_cli.engine.generation import Stopwatch, end_tokens
+from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.prefilled import Rows, prefill
 from dycoke_cli.engine.prompt_batch import Batch
+from dycoke_cli.engine.token_options import end_tokens
 from dycoke_cli.engine.token_tree import TokenTree
 from dycoke_cli.models.prompts.option_tokens import OptionTokens
 

@@ -75,3 +75,11 @@ class TokenOptions:
             # Stock code takes no int, which JSON may have for 2.0.
             values["repetition_penalty"] = float(self.repetition_penalty)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Ids of the tokens that end an answer."""
+    end = model.generation_config.eos_token_id
+    if end is None:
+        return set()
+    return set(end) if isinstance(end, list) else {end}

@@ -2,8 +2,8 @@
 
 On Linux it is a fork of a zygote (`zygote`), elsewhere a fresh interpreter.
 
-A message is a length-prefixed JSON object of 64 KiB or less. Raw bytes follow it where both sides
-know their number: what may be longer (frames, times, subtitles) isn't JSON.
+A message is a length-prefixed JSON object; one from the child has 64 KiB or less. Raw bytes follow
+it where both sides know their number: what may be longer (frames, times, subtitles) isn't JSON.
 Open file descriptors are passed with a message, so that the process never opens a file (on Windows
 it receives file names).
 """

@@ -11,8 +11,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dycoke_cli.answer.json_bounds import Bounds, BoundsError
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, to_json
+
+# A schema may have 64 levels.
+_BOUNDS = Bounds(depth=80)
 
 
 def check_declared(http: Request, most: int) -> None:
@@ -74,11 +78,15 @@ def parse_json(body: bytes | bytearray) -> Any:
     """The JSON value of a body.
 
     Raises:
-        Refused: it is none, or an object has a key twice, of which only one could be read.
+        Refused: it is none or nested too deep, or an object has a key twice, of which only one
+            could be read.
     """
     try:
+        _BOUNDS.check(bytes(body))
         return json.loads(body, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+    except BoundsError as error:
+        raise Refused(400, f"the body can't be read: {error}") from error
+    except ValueError as error:
         raise Refused(400, "the body isn't JSON") from error
 
 

@@ -54,8 +54,6 @@ class ForcedCall:
             return StructuredOutput.from_schema(schema)
         except UsageError as error:
             raise Refused(400, f"tools: {error}", parameter="tools") from error
-        except RecursionError as error:
-            raise Refused(400, "tools are nested too deep", parameter="tools") from error
 
     def call_of(self, text: str) -> ToolCall:
         """The call that an answer of this form is."""

@@ -6,6 +6,7 @@ A key that isn't listed is refused rather than ignored. The names are those of O
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -296,6 +297,17 @@ def text_of(given: Any, path: str) -> str:
     """
     if not isinstance(given, str) or not is_valid(given):
         raise Refused(400, f"{path} must be a text", parameter=path)
+    return given
+
+
+def json_of(given: Any, path: str) -> Any:
+    """Any value.
+
+    Raises:
+        Refused: it is none that JSON can have, for a text in it has lone surrogates.
+    """
+    if not is_valid(json.dumps(given, ensure_ascii=False)):
+        raise Refused(400, f"{path} has a text that isn't Unicode", parameter=path)
     return given
 
 

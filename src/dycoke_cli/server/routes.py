@@ -24,6 +24,7 @@ from dycoke_cli.server.service import Service
 
 _READERS = 2
 _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
+_PARSERS = 2  # a schema may take one half a second, without the lock
 
 
 def make_app(service: Service, needs_key: bool) -> FastAPI:
@@ -35,7 +36,8 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     """
     # No pages of its own: they would load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    readers, scanners = CapacityLimiter(_READERS), CapacityLimiter(_SCANNERS)
+    limiters = map(CapacityLimiter, (_READERS, _SCANNERS, _PARSERS))
+    readers, scanners, parsers = limiters
     most_bytes = service.bodies.most_bytes
     html = shown_page(service.defaults, service.most_frames, most_bytes, needs_key)
 
@@ -48,8 +50,8 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
                 incoming = received(http, service.bodies, service.admission, scanners)
                 async with incoming as body:
                     owner = http.state.owner
-                    request = await run_sync(kind.read, body.json, service, owner, limiter=scanners)
                     stack.enter_context(service.admission.admitted())
+                    request = await run_sync(kind.read, body.json, service, owner, limiter=parsers)
                     answering = kind(service, request, http)
                     stack.callback(answering.leave)
                     stack.enter_context(service.underway.added(answering.end))

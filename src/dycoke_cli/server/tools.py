@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dycoke_cli.answer.json_bounds import parse
 from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
 from dycoke_cli.server.forced_call import ForcedCall
 from dycoke_cli.server.refused import Refused
@@ -20,6 +20,7 @@ from dycoke_cli.server.request_keys import (
     TOOL_CHOICE,
     TOOL_CHOICE_FUNCTION,
     flag_of,
+    json_of,
     list_of,
     object_of,
     text_of,
@@ -176,9 +177,8 @@ def _kept(function: Mapping[str, Any], path: str) -> dict[str, Any]:
     parameters = function.get("parameters")
     # Templates print them, and some expect an object of properties.
     empty = {"type": "object", "properties": {}}
-    kept["parameters"] = (
-        empty if parameters is None else object_of(parameters, f"{path}.parameters")
-    )
+    path = f"{path}.parameters"
+    kept["parameters"] = empty if parameters is None else json_of(object_of(parameters, path), path)
     return {"type": "function", "function": kept}
 
 
@@ -203,16 +203,16 @@ def calling(given: Any, text: str, path: str) -> ToolTurn:
 def _call(given: Any, path: str) -> dict[str, Any]:
     call = CALL.object(given, path)
     function = CALLED.object(call.get("function"), f"{path}.function")
-    arguments = text_of(function.get("arguments"), f"{path}.function.arguments")
+    place = f"{path}.function.arguments"
     try:
-        read = json.loads(arguments)
-    except (ValueError, RecursionError):
+        read = parse(text_of(function.get("arguments"), place).encode())
+    except ValueError:
         read = None
     if not isinstance(read, dict):
-        path = f"{path}.function.arguments"
-        raise Refused(400, f"{path} must be JSON of an object", parameter=path)
+        raise Refused(400, f"{place} must be JSON of an object", parameter=place)
     name = text_of(function.get("name"), f"{path}.function.name")
-    kept = {"type": "function", "function": {"name": name, "arguments": read}}
+    called = {"name": name, "arguments": json_of(read, place)}
+    kept = {"type": "function", "function": called}
     return kept if call.get("id") is None else {**kept, "id": text_of(call["id"], f"{path}.id")}
 
 

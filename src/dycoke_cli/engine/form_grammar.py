@@ -1,0 +1,241 @@
+"""Grammar of a form as llguidance has it, tried in an isolated process before it is used.
+
+The library limits neither time nor memory: it compiles `{"type": "number", "multipleOf": 999983}`
+in 10 s and 420 MB, during which nothing can interrupt it. A form that passes its trial takes at
+most about twice as much with the vocabulary of a model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from dycoke_cli.engine.shortest_answer import resolved
+from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
+from dycoke_cli.processes.pipe_worker import GoneError
+from dycoke_cli.processes.process_limits import limit_memory
+from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.unicode import display_name
+
+PROCESS = f"{__name__}:serve"
+PREPARE = f"{__name__}:prepare"
+# Schemas of a thousand properties take 0.1 s and 20 MB.
+_CPU_S = 0.5
+_MEMORY_BYTES = 128 << 20
+_LATE_S = 20.0
+_PATH_SHOWN = 200  # characters
+_KEYWORDS_OF_SCHEMAS = ("properties", "patternProperties")
+_KEYWORDS_OF_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_KEYWORDS_OF_ONE = ("items", "additionalProperties")
+_DEFINITIONS = ("$defs", "definitions")
+_OTHER_REFERENCE = re.compile(rf'"\$ref": "(?!#/(?:{"|".join(map(re.escape, _DEFINITIONS))})/)')
+# As `json.dumps` writes it: other white space costs tokens, and a weak model repeats it for ever.
+LAYOUT: Any = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+}
+_SHOWN = 300  # characters of the library's reason, which may repeat the whole form
+# A state takes up to 2 kB. An answer of published schemas has some hundred.
+_MOST_STATES = 30_000
+
+
+def grammar_of(kind: str, definition: str) -> str:
+    """The form in the library's notation.
+
+    Args:
+        kind: see `StructuredOutput`.
+        definition: likewise.
+
+    Raises:
+        UsageError: it isn't in the notation of its kind; the message continues "the grammar".
+    """
+    from llguidance import LLMatcher
+
+    if kind == "regex":
+        return LLMatcher.grammar_from_regex(definition)
+    if kind == "text":
+        return LLMatcher.grammar_from_lark(definition)
+    if kind == "json":
+        try:
+            return LLMatcher.grammar_from_json_schema(definition, overrides=LAYOUT)
+        except ValueError as error:  # a number or a character that its parser doesn't take
+            raise UsageError(f"can't be followed: {one_line(error)}") from error
+    from llguidance.gbnf_to_lark import any_to_lark
+
+    try:
+        return LLMatcher.grammar_from_lark(any_to_lark(definition))
+    except Exception as error:  # what its parser raises is an Exception
+        raise UsageError(f"is neither Lark nor GBNF: {one_line(error)}") from error
+
+
+def matcher(vocabulary: Any, grammar: str) -> Any:
+    """A matcher at the start of a text. It doesn't raise: see its `is_error`.
+
+    Args:
+        vocabulary: the library's tokenizer.
+        grammar: see `grammar_of`.
+    """
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(max_lexer_states=_MOST_STATES, verbose_errors=False)
+    return LLMatcher(vocabulary, grammar, log_level=0, limits=limits)
+
+
+def one_line(reason: object) -> str:
+    """The library's reason on one line, without the state of its parser."""
+    return " ".join(str(reason).partition("\n<")[0].split())[:_SHOWN]
+
+
+@lru_cache(maxsize=16)  # clients send the same one with each request
+def refusal(kind: str, definition: str) -> str:
+    """Why a form can't be followed, as the rest of a sentence about it; empty if it can.
+
+    Args:
+        kind: see `StructuredOutput`.
+        definition: likewise; a schema is a JSON object.
+
+    Raises:
+        DycokeError: the process can't be started.
+    """
+    process = Isolated(PROCESS, PREPARE)
+    reason = (
+        f"takes more than {_CPU_S:g} s or {_MEMORY_BYTES >> 20} MiB to compile: shorten its lists, "
+        "repetitions and patterns, or leave out multipleOf"
+    )
+    try:
+        try:
+            process.await_ready()
+        except (GoneError, NonsenseError) as error:
+            raise DycokeError("the process that compiles forms of answers can't start") from error
+        with process.within(_LATE_S):
+            process.send({"kind": kind, "definition": definition})
+            more = True
+            while more:
+                message = process.receive()
+                reason, more = str(message.get("reason")), message.get("more") is True
+    except (GoneError, LateError, NonsenseError):
+        pass  # over a limit: the last reason is that of the whole form, or there is none yet
+    finally:
+        process.stop()
+    return reason
+
+
+def prepare() -> None:
+    """Load what can't be read inside the sandbox; runs once in the zygote."""
+    import llguidance.gbnf_to_lark
+
+    llguidance.LLTokenizer("byte")
+    display_name("\n")  # loads a codec
+
+
+def serve(channel: Channel) -> None:
+    """Compile one form, and send why it can't be followed."""
+    prepare()
+    limit_memory(0, _MEMORY_BYTES)
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_PROF, _CPU_S)  # whose signal ends the process
+    seal()
+    channel.send({})
+    request, _ = channel.receive()
+    for reason, more in _refusals(**request):
+        channel.send({"reason": reason, "more": more})
+
+
+def _refusals(kind: str, definition: str) -> Iterator[tuple[str, bool]]:
+    """The refusal of a form (empty if it can be followed), and whether a better one comes."""
+    try:
+        reason = _reason(grammar_of(kind, definition), with_tokens=kind != "text")
+    except UsageError as error:
+        yield str(error), False
+        return
+    if kind == "json" and reason:
+        yield f"can't be followed at #: {reason}", True
+        path, reason = _narrowed(json.loads(definition), reason)
+        yield f"can't be followed at {display_name(path)[:_PATH_SHOWN]}: {reason}", False
+    else:
+        yield reason and f"can't be followed: {reason}", False
+
+
+def _reason(grammar: str, *, with_tokens: bool = True) -> str:
+    """Why a grammar can't be compiled, or begins no text; empty if it can and does.
+
+    Args:
+        grammar: in the library's notation.
+        with_tokens: whether to compile it for tokens; one that names a model's tokens can't be.
+    """
+    from llguidance import LLMatcher, LLTokenizer
+
+    if not with_tokens:
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+        return one_line(messages[0]) if is_error else ""
+    compiled = matcher(LLTokenizer("byte"), grammar)
+    if not compiled.is_error():
+        compiled.compute_bitmask()
+        if compiled.get_error().startswith("NoExtension"):
+            return "there is no text of it"
+    return one_line(compiled.get_error())
+
+
+def _narrowed(schema: Mapping[str, Any], reason: str) -> tuple[str, str]:
+    """The innermost part of a schema that is refused alone.
+
+    Args:
+        schema: is refused.
+        reason: of its refusal.
+
+    Returns:
+        The path of the part, and the reason of its refusal.
+    """
+    shared = {name: schema[name] for name in _DEFINITIONS if name in schema}
+    path, part = "#", schema
+    passed = {path}
+
+    def refused(parts: Sequence[Mapping[str, Any]]) -> str:
+        # All at once, each required: an optional one may be impossible.
+        names = {str(number): inner for number, inner in enumerate(parts)}
+        whole = {"type": "object", "properties": names, "required": [*names], **shared}
+        return _reason(grammar_of("json", json.dumps(whole)))
+
+    while True:
+        found = [
+            (place, inner)
+            for place, inner in _parts(part, path, schema)
+            if place not in passed
+            and isinstance(inner, dict)
+            and inner.get("$ref") not in passed
+            and not _OTHER_REFERENCE.search(json.dumps(inner))
+        ]
+        passed.update(place for place, _ in found)
+        if not found or not refused([inner for _, inner in found]):
+            return path, reason
+        while len(found) > 1:
+            first = found[: len(found) // 2]
+            found = first if refused([inner for _, inner in first]) else found[len(first) :]
+        [(place, inner)] = found
+        why = _reason(grammar_of("json", json.dumps(shared | inner)))
+        if not why:
+            return path, reason
+        reason, path, part = why, place, inner
+
+
+def _parts(
+    part: Mapping[str, Any], path: str, schema: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """The schemas inside a part of a schema, and the one that it refers to, each with its place."""
+    if isinstance(reference := part.get("$ref"), str):
+        yield reference, resolved(reference, schema)
+    for keyword in _KEYWORDS_OF_SCHEMAS:
+        if isinstance(found := part.get(keyword), dict):
+            yield from ((f"{path}/{keyword}/{name}", one) for name, one in found.items())
+    for keyword in _KEYWORDS_OF_LISTS:
+        if isinstance(found := part.get(keyword), list):
+            yield from ((f"{path}/{keyword}/{number}", one) for number, one in enumerate(found))
+    for keyword in _KEYWORDS_OF_ONE:
+        yield f"{path}/{keyword}", part.get(keyword)
