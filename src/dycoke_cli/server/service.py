@@ -18,6 +18,7 @@ from dycoke_cli.server.responses.response_store import ResponseStore
 from dycoke_cli.server.underway import Underway
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.load_options import LoadOptions
     from dycoke_cli.models.prompts.tool_calls import CallFormat
     from dycoke_cli.server.chat_request import ChatRequest
 
@@ -42,6 +43,7 @@ class Service:
         responses: conversations that clients may go on from.
         calls: how the model calls tools; None where it can't.
         underway: requests that end with the server.
+        loading: how its model was loaded: with the dtype that was chosen; None: as `defaults` say.
     """
 
     defaults: Request
@@ -56,6 +58,7 @@ class Service:
     responses: ResponseStore = field(default_factory=ResponseStore)
     calls: CallFormat | None = None
     underway: Underway = field(default_factory=Underway)
+    loading: LoadOptions | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 
     def allowance(self, request: ChatRequest) -> Allowance:

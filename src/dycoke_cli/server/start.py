@@ -104,5 +104,6 @@ def start_service(
         most_frames=limits.frames,
         bodies=BodyLimits(limits.body_mib * _MIB),
         context=loaded.context_length,
+        loading=options,
         calls=CallFormat.of(loaded.processor, loaded.model),
     )

@@ -96,7 +96,8 @@ def real(mini: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]
     """A server of the bundled model."""
     metrics = Metrics()
     engine = Engine(DEFAULTS, loaded=mini, keep=4, counts=metrics)
-    with _found(make_service(engine, metrics), mini, monkeypatch) as found:
+    loading = DEFAULTS.loading.with_dtype(mini.model.dtype)
+    with _found(make_service(engine, metrics, loading=loading), mini, monkeypatch) as found:
         yield found
 
 

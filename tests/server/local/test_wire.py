@@ -212,6 +212,8 @@ def test_what_this_process_would_answer_otherwise_is_refused(tmp_path: Path) -> 
     assert "it has the model mini" in refused(setup(model="other"))
     loading = to_dict(replace(DEFAULTS.loading, dtype="float32"))
     assert "with other flags" in refused(setup(loading=loading))
+    # The dtype that was chosen may be named as well.
+    assert matched(setup(loading=loading), DEFAULTS, replace(DEFAULTS.loading, dtype="float32"))
     changed = described(ASKED.method) | {"more": 1}
     assert "a plug-in has changed" in refused(asked(method=changed))
     assert "another cache folder" in refused(setup(cache=str(tmp_path / "elsewhere")))

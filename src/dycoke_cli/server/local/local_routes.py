@@ -20,6 +20,7 @@ from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Client, Pending
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import json_reply, read_lines
 from dycoke_cli.server.local.event_stream import ClientGoneError, EventStream
@@ -58,7 +59,7 @@ def add_local_routes(app: FastAPI, service: Service, stop: Callable[[], None]) -
                 sent = await anext(lines, None)
         except TimeoutError as error:
             raise Refused(408, "the first line didn't come", "timeout") from error
-        asking = _Asking(matched(sent, defaults), engine, defaults)
+        asking = _Asking(matched(sent, defaults, service.loading), engine, defaults)
         return EventStream(http, asking.begin, underway, partial(asking.read, lines))
 
     @app.post(STOP_PATH)
@@ -166,12 +167,13 @@ class _Asking:
         self._pending[number] = pending
 
 
-def matched(sent: Any, defaults: Request) -> Setup:
+def matched(sent: Any, defaults: Request, loading: LoadOptions | None = None) -> Setup:
     """Check that this server's model answers as the command itself would.
 
     Args:
         sent: JSON object of a `Setup`.
         defaults: of the server.
+        loading: see `Service`.
 
     Raises:
         Refused: 409; this model, or this code, doesn't.
@@ -186,7 +188,7 @@ def matched(sent: Any, defaults: Request) -> Setup:
         raise _in_process("it doesn't understand the request") from error
     if setup.model != model_key(defaults.model):
         raise _in_process(f"it has the model {defaults.model}")
-    if setup.loading != defaults.loading:
+    if setup.loading not in (defaults.loading, loading):
         raise _in_process(f"it has loaded {defaults.model} with other flags")
     # A plug-in file that was edited since has other parameters or defaults in the command.
     if described(method) != setup.request.method:
