@@ -10,6 +10,7 @@ import pytest
 
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.pending import Client
 from tests.loop.pretended import PATIENCE_S, Asking
 
 
@@ -49,6 +50,27 @@ def test_nothing_is_kept_where_nothing_is_to_be(asking: Asking) -> None:
         answered(asking, engine, "a", "a")
         assert not engine.holds(asking.ask("Why?", name="a"))
     assert len(asking.pretended.read) == 2
+
+
+def test_videos_of_a_run_and_of_a_client_that_drops_them_are_not_kept(asking: Asking) -> None:
+    """They would take the place of those that are asked about again."""
+    run, other = Client(bulk=True), Client()
+    run.is_over = True
+    with asking.engine() as engine:
+        for name, client in (("a", run), ("b", other), ("c", Client())):
+            [pending] = engine.submit(asking.ask("What?", name=name), client=client)
+            pending.wait()
+        assert [engine.holds(asking.ask("Why?", name=name)) for name in "abc"] == [0, 1, 1]
+        engine.drop(other)
+        assert [engine.holds(asking.ask("Why?", name=name)) for name in "abc"] == [0, 0, 1]
+        # What others ask about again is kept for them.
+        pendings = [
+            pending
+            for client in (run, other)
+            for pending in engine.submit(asking.ask("Why?", name="d"), client=client)
+        ]
+        asking.finish(engine, pendings)
+        assert engine.holds(asking.ask("Why?", name="d"))
 
 
 def test_a_video_stays_while_a_question_about_it_waits(asking: Asking) -> None:

@@ -356,6 +356,13 @@ class Engine(Asker):
         self.count("set", "videos_held", float(len(self._videos)))
         return bool(unused)
 
+    def drop(self, client: Client) -> None:
+        """Keep no video that was read for a client, once nobody asks about it."""
+        with self._changed:
+            for video in self._videos.values():
+                video.is_kept = video.is_kept and video.client is not client
+            self._free_unused()
+
     def halve(self, most: int) -> None:
         """Answer no more questions together from now on: memory ran out."""
         self._halved = max(1, min(most, self._halved or most))
@@ -440,12 +447,13 @@ class Engine(Asker):
         video = self._videos.get(key)
         if video is None or decoders:
             reading = Reading(ask, decoded, urgent=not pending.client.bulk, decoders=decoders)
-            video = self._videos[key] = Video(key, reading)
+            video = self._videos[key] = Video(key, reading, pending.client)
             reading.send = video.send
             self._readers.read(reading)
         else:
             self.count("add", "videos_reused_total")
             self._videos.move_to_end(key)
+            video.is_kept = video.is_kept or not pending.client.bulk
         video.asked.append(pending)
         pending.video = video
         if video.session is not None:
@@ -459,7 +467,7 @@ class Engine(Asker):
             decoded = pending.video.reading.decoded
             reading = Reading(pending.ask, decoded, urgent=not pending.client.bulk)
             key = (pending.video.key, pending.ask.request.method)
-            video = pending.video = self._videos[key] = Video(key, reading)
+            video = pending.video = self._videos[key] = Video(key, reading, pending.client)
             reading.send = video.send
             video.asked.append(pending)
             self._waiting.append(pending)
@@ -549,7 +557,7 @@ class Engine(Asker):
 
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""
-        return self._keep > 0 or len(video.asked) > 1
+        return (self._keep > 0 and video.is_kept) or len(video.asked) > 1
 
     def cache_for(self, video: Video) -> VisualCache | None:
         """Where a video is kept on disk once it is encoded; None for nowhere."""
@@ -652,10 +660,13 @@ class Engine(Asker):
             return
         if video.session is not None and pending.has_ended:
             video.session.finish()
-        unused = [key for key, one in self._videos.items() if not one.asked]
-        broken = [key for key in unused if self._videos[key].session is None]
-        kept = [key for key in unused if key not in broken]
-        for key in (*broken, *kept[: max(0, len(kept) - self._keep)]):
+        self._free_unused()
+
+    def _free_unused(self) -> None:
+        """Free the videos that nobody asks about, but the last ones that are kept."""
+        unused = {key: one for key, one in self._videos.items() if not one.asked}
+        kept = [key for key, one in unused.items() if one.is_kept and one.session is not None]
+        for key in set(unused).difference(kept[max(0, len(kept) - self._keep) :]):
             self._close(key)
         self.count("set", "videos_held", float(len(self._videos)))
 

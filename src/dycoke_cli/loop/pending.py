@@ -69,13 +69,20 @@ class Client:
 class Video:
     """The videos of a question with the model; several questions may wait for them.
 
+    Args:
+        key: what is read of them.
+        reading: reads them.
+        client: who asked first.
+
     Attributes:
         asked: those questions.
+        is_kept: whether a later question about them is likely.
         session: what the model made of the videos; None until it has.
     """
 
-    def __init__(self, key: Hashable, reading: Reading) -> None:
-        self.key, self.reading = key, reading
+    def __init__(self, key: Hashable, reading: Reading, client: Client) -> None:
+        self.key, self.reading, self.client = key, reading, client
+        self.is_kept = not client.bulk
         self.asked: list[Pending] = []
         self.session: VideoSession | None = None
 

@@ -172,6 +172,11 @@ class ServerAsker(Asker):
         """See `Asker.holds`."""
         return ask.read in self._seen
 
+    def free(self) -> bool:
+        """See `Asker.free`; of the server, what it has for this command."""
+        self._send({"free": True})
+        return False
+
     def forget(self, pending: Pending) -> None:
         """See `Asker.forget`."""
         with self._changed:

@@ -144,6 +144,8 @@ class _Asking:
                 pending.cancel()
         elif "over" in line:
             self._client.is_over = True
+        elif "free" in line:
+            self._engine.drop(self._client)
         else:
             self._engine.leave(self._client)
 

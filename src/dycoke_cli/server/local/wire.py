@@ -2,9 +2,9 @@
 
 `POST /local/ask` streams in both directions, one JSON object a line. The body begins with a
 `Setup`. Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an
-answer any more, `{"over": true}` behind the last question of a run, and `{"leave": true}` where
-only the answers under way are still wanted. The response begins with `{"event": "ready", …}`; each
-event of a question has its number.
+answer any more, `{"free": true}` where no later question is about the same videos, `{"over": true}`
+behind the last question of a run, and `{"leave": true}` where only the answers under way are still
+wanted. The response begins with `{"event": "ready", …}`; each event of a question has its number.
 
 `POST /local/stop` ends the server. A command that this server can't serve exactly as the command
 would itself is refused with 409 and the reason; the command then loads the model in its own
