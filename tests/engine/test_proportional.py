@@ -15,7 +15,7 @@ from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
-from dycoke_cli.engine.scoring_attention import _biased, attention_to_keys
+from dycoke_cli.engine.scoring_attention import _added, attention_to_keys
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of
@@ -184,9 +184,9 @@ def test_recorded_attention_has_it() -> None:
     query, key = torch.randn(1, 4, 1, 8), torch.randn(1, 2, 6, 8)
     bias = torch.tensor([0, math.log(3), 0, math.log(2), 0, 0])
     repeated = key[:, :, [0, 1, 1, 1, 2, 3, 3, 4, 5]]
-    each = attention_to_keys(query, repeated, 0.3)
+    each = attention_to_keys(query, repeated, scaling=0.3)
     sums = torch.stack([each[0], each[1:4].sum(), each[4], each[5:7].sum(), *each[7:]])
-    torch.testing.assert_close(attention_to_keys(query, key, 0.3, bias), sums)
+    torch.testing.assert_close(attention_to_keys(query, key, bias, scaling=0.3), sums)
     sequence = ShortenedSequence(0, torch.tensor([1, 3]), DecodeStats(2, 2), bias=bias[[1, 3]])
     assert torch.equal(sequence.bias_at(sequence.visual, 6), bias)
     assert torch.equal(sequence.bias_at(sequence.visual, 3), bias[:3])
@@ -201,10 +201,10 @@ def test_every_kind_of_mask_keeps_the_weights(heads: int) -> None:
     least = torch.finfo(torch.float32).min
     causal = torch.tensor([[True, True, False], [True, True, True]])[None, None]
     expected = torch.where(causal, each, least).expand(-1, each.shape[1], 2, 3)
-    assert torch.equal(_biased(None, bias, query), expected)
-    assert torch.equal(_biased(causal, bias, query), expected)
+    assert torch.equal(_added(None, bias, query, 3), expected)
+    assert torch.equal(_added(causal, bias, query, 3), expected)
     added = torch.tensor([[0.0, 0.5, least], [0.0, -1.0, 0.25]])[None, None]
-    assert torch.equal(_biased(added, bias, query), added + each)
+    assert torch.equal(_added(added, bias, query, 3), added + each)
 
 
 def test_sizes_by_hand() -> None:

@@ -299,6 +299,7 @@ class Masked(Shorter):
             shown = torch.zeros(1, size, dtype=torch.bool)
             shown[0, columns] = True
             more = {"visual_pos_masks": shown, "deepstack_visual_embeds": stacked}
+        before = self.decoder.config._attn_implementation
         self.model.set_attn_implementation("eager")
         try:
             output = self.decoder(
@@ -309,7 +310,7 @@ class Masked(Shorter):
                 **more,
             )
         finally:
-            self.model.set_attn_implementation("sdpa")
+            self.model.set_attn_implementation(before)
             for hook in hooks:
                 hook.remove()
         return output.last_hidden_state, output.attentions

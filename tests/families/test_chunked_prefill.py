@@ -12,7 +12,6 @@ from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.scoring_attention import scoring_attention
 from dycoke_cli.kernels.attention_interface import NAME as OURS
 from dycoke_cli.stock.cache_argument import cache_of
 from tests.covering import covered
@@ -74,16 +73,15 @@ def test_ours_reads_shorter_prompts_in_chunks_than_stock_attention() -> None:
     chunk, whole = chunks.CHUNK, chunks.LONGEST_WHOLE
     lengths = (chunk, chunk + 1, whole, whole + 1)
     found = {}
-    for name in ("sdpa", OURS, scoring_attention("sdpa"), scoring_attention(OURS)):
+    for name in ("sdpa", OURS):
         loaded.model.set_attn_implementation(name)
         found[name] = [
             chunks.chunk_length(length, chunked_prefill.has_own_attention(decoder))
             for length in lengths
         ]
     loaded.model.set_attn_implementation("sdpa")  # it is shared between tests
-    assert found["sdpa"] == found[scoring_attention("sdpa")] == [*lengths[:3], chunk]
-    # Also while a method is attached.
-    assert found[OURS] == found[scoring_attention(OURS)] == [chunk] * 4
+    assert found["sdpa"] == [*lengths[:3], chunk]
+    assert found[OURS] == [chunk] * 4
 
 
 def answer(model, inputs, method):

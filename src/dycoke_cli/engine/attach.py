@@ -25,7 +25,7 @@ from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache, length_up_to
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.flat_decode import flat_or_stock, without_method
+from dycoke_cli.engine.flat_decode import can_be_flat, flat_or_stock, without_method
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import ModelInputs, take
 from dycoke_cli.engine.prefill import shorten
@@ -321,7 +321,8 @@ def flat_without_method(model: Any) -> Iterator[None]:
         model: a stock model; one that no method can be attached to stays as it is.
     """
     decoder = model.get_decoder()
-    if family_of(model.config).only_none or "flex" in attention_implementation(decoder):
+    is_flat = can_be_flat(decoder) and "flex" not in attention_implementation(decoder)
+    if family_of(model.config).only_none or not is_flat:
         yield
         return
     _switch.enter(decoder)

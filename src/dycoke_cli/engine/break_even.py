@@ -140,7 +140,7 @@ class _Step:
             mask = None if mask is None else mask[:, None, None]
             compute(self._module, query, keys, values, mask, scaling=scaling)
             if layer == self._scorer:
-                weights = attention_to_keys(query, keys, scaling)
+                weights = attention_to_keys(query, keys, scaling=scaling)
                 store.arrange([self._selector.step(weights[self._visual.to(weights.device)])])
         if query.device.type == "cuda":
             torch.cuda.synchronize(query.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.token_tree import TokenTree
 from dycoke_cli.engine.trace import DecodeStats, Recorder
+from dycoke_cli.errors import UsageError
 
 # The keyword argument of the text decoder that carries a `Call`. Stock layers hand on arguments
 # that they don't know, so it reaches every layer and its attention function, in any thread.
@@ -104,6 +105,7 @@ class Call:
     flat: bool = True
     tree: TokenTree | None = None
     recorder: Recorder | None = None
+    _selected: bool = field(default=False, init=False)
 
     @property
     def store(self) -> KVStore | None:
@@ -112,7 +114,7 @@ class Call:
 
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for one decoding step on the shortened sequences."""
-        self.in_prefill = False
+        self.in_prefill = self._selected = False
         # generate() counts on from the uncompressed prompt. Here a step has the position behind the
         # last one that was read, and no mask: `KVStore` makes one for each layer, where any is
         # needed, for layers before and behind the prune layer hold different numbers of keys.
@@ -211,7 +213,16 @@ class Call:
         Args:
             attention: for each sequence `[R - padding]`, float32: of its last query to all its
                 keys.
+
+        Raises:
+            UsageError: a layer attends more than once, so what its attention is isn't known.
         """
+        if self._selected:
+            raise UsageError(
+                "each layer of the language model attends more than once, so its attention selects "
+                "no tokens; use a method without such a selection, such as --method evs"
+            )
+        self._selected = True
         # Attention has no padding, `visual` counts it.
         to_visual = [
             weights[sequence.visual.to(weights.device) - sequence.padding]

@@ -256,7 +256,7 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
         cache = cache_of(kwargs)
         # Once for each cache, so once for each call: a model may be changed between two.
         if cache not in of_calls:
-            flat = FlatDecoder(decoder) if _is_known(decoder) else None
+            flat = FlatDecoder(decoder) if can_be_flat(decoder) else None
             of_calls[cache] = flat if flat is not None and flat.agrees(kwargs) else None
         flat = of_calls[cache]
         return stock(**kwargs) if flat is None else flat.step(kwargs)
@@ -302,7 +302,7 @@ def _takes(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     )
 
 
-def _is_known(decoder: Any) -> bool:
+def can_be_flat(decoder: Any) -> bool:
     """Whether a decoder consists of stock classes that `_Layer` reproduces, without changes.
 
     Its rotary positions, embeddings, linear layers and activations are called as they are.

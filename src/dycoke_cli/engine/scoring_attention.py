@@ -1,9 +1,8 @@
-"""Custom attention functions around stock ones, and when a model runs with them.
+"""The attention function of attached methods, and when a decoder or a vision tower runs with it.
 
-Each is registered with `AttentionInterface` under the stock name with a prefix. The function of
-attached methods scores visual tokens at one layer and calls the stock function at all others. The
-state of a call arrives as a keyword argument, so a call without one (another thread on the same
-model) runs the stock function unchanged.
+It scores visual tokens at one layer and calls the stock function at all others. The state of a call
+arrives as a keyword argument, so a call without one (another thread, another model) runs the stock
+function unchanged.
 """
 
 from __future__ import annotations
@@ -16,72 +15,41 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.kernels.attention_interface import causal_mask
-from dycoke_cli.stock.private_api import attention_implementation, has_stock_forward
-
-Attention = Callable[..., Any]
-# In front of the stock name, so that code that looks for "flash" or "flex" in the name finds it.
-PREFIX = "dycoke_"
-
-
-def register_attention(
-    prefix: str, implementation: str, make: Callable[[Attention, str], Attention]
-) -> str:
-    """Register a custom attention function around a stock one, with its mask; return its name.
-
-    Eager attention isn't in the registry (each modelling file has its own); SDPA, which computes
-    the same, takes its place.
-
-    Args:
-        prefix: of the name.
-        implementation: the stock one.
-        make: from the stock function and its name to ours.
-    """
-    name = prefix + implementation
-    if name not in ALL_ATTENTION_FUNCTIONS:
-        stock = "sdpa" if implementation == "eager" else implementation
-        AttentionInterface.register(name, make(ALL_ATTENTION_FUNCTIONS[stock], stock))
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[stock])
-    return name
-
-
-def scoring_attention(implementation: str) -> str:
-    """Register the scoring function around a stock implementation, and return its name."""
-    return register_attention(PREFIX, implementation, _scoring)
+from dycoke_cli.kernels.attention_interface import causal_mask, computes_sdpa
+from dycoke_cli.stock.attention import EAGER, Attention, WrappedAttention, Wrapper, own_eager
+from dycoke_cli.stock.private_api import has_stock_forward
 
 
 class AttentionSwitch:
-    """Sets the attention of a decoder or a vision tower to a custom one while it is in use.
+    """Puts a custom attention function around that of a decoder or a vision tower while in use.
 
-    Attachments of several threads can overlap, so the last one to leave switches back.
+    Attachments of several threads can overlap, so the last one to leave restores the stock one.
 
     Args:
-        register: registers ours around a stock implementation, and returns its name.
+        wrapper: makes ours from the stock one.
         forward: makes a custom forward that takes the place of a module's own as well; None to
             leave that. One that was replaced already stays.
     """
 
-    def __init__(
-        self, register: Callable[[str], str], forward: Callable[[Any], Any] | None = None
-    ) -> None:
-        self._register, self._forward = register, forward
+    def __init__(self, wrapper: Wrapper, forward: Callable[[Any], Any] | None = None) -> None:
+        self._wrapper, self._forward = wrapper, forward
         self._lock = threading.Lock()
         self._attached: WeakKeyDictionary[Any, _Attached] = WeakKeyDictionary()
 
     def enter(self, decoder: Any) -> None:
-        """Count one more user, for a text decoder or a vision tower."""
+        """Count one more user, for a text decoder or a vision tower.
+
+        Raises:
+            UsageError: its attention can't be replaced.
+        """
         with self._lock:
             attached = self._attached.get(decoder)
             # The first user switches, within the lock: a second thread must not run before that.
             if attached is None:
-                stock = attention_implementation(decoder)
-                attached = self._attached[decoder] = _Attached(stock)
-                decoder.set_attn_implementation(self._register(stock))
+                wrapped = WrappedAttention(decoder, self._wrapper)
+                attached = self._attached[decoder] = _Attached(wrapped)
                 if self._forward is not None and has_stock_forward(decoder):
                     attached.has_our_forward = True
                     decoder.forward = self._forward(decoder)
@@ -94,21 +62,24 @@ class AttentionSwitch:
             attached.count -= 1
             if attached.count == 0:
                 del self._attached[decoder]
-                decoder.set_attn_implementation(attached.stock)
+                attached.attention.remove()
                 if attached.has_our_forward:
                     del decoder.forward
 
 
 @dataclass
 class _Attached:
-    """The attention that a decoder or a vision tower had before, and the users of ours."""
+    """The custom attention of a decoder or a vision tower, and its users."""
 
-    stock: str
+    attention: WrappedAttention
     count: int = 0
     has_our_forward: bool = False
 
 
-def _scoring(stock: Attention, name: str) -> Attention:
+def scoring_attention(stock: Attention, name: str) -> Attention:
+    """The attention function of attached methods, around a stock one."""
+    is_sdpa = computes_sdpa(name)
+
     def attention(
         module: Any,
         query: torch.Tensor,
@@ -118,83 +89,88 @@ def _scoring(stock: Attention, name: str) -> Attention:
         **kwargs: Any,
     ) -> Any:
         call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
-        if call is not None:
-            # A partial: attention is computed only if the recorder wants this layer's.
-            call.record(
-                module.layer_idx,
-                key.shape[2],
-                partial(attention_to_keys, query[:1, :, -1:], key[:1], kwargs["scaling"]),
+        if call is None:
+            return stock(module, query, key, value, attention_mask, **kwargs)
+        # Of SDPA one product more than the stock function, whose weights are never in memory: of
+        # one query, so it costs little.
+        weights = (
+            partial(attention_to_keys, scaling=kwargs["scaling"])
+            if is_sdpa and kwargs.get("position_bias") is None
+            else partial(own_attention_to_keys, module, **kwargs)
+        )
+        # A partial: attention is computed only if the recorder wants this layer's.
+        recorded = partial(weights, query[:1, :, -1:], key[:1])
+        call.record(module.layer_idx, key.shape[2], recorded)
+        attend = stock
+        if call.store is not None and not call.in_prefill:
+            # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
+            # too: a layer that selects for itself does so now that its query is known.
+            key, value, attention_mask = call.store.attended(
+                module.layer_idx, query, key, value, kwargs["scaling"]
             )
-            if call.store is not None and not call.in_prefill:
-                # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
-                # too: a layer that selects for itself does so now that its query is known.
-                key, value, attention_mask = call.store.attended(
-                    module.layer_idx, query, key, value, kwargs["scaling"]
-                )
-                if call.tree is not None:
-                    attention_mask = call.tree.mask(attention_mask, key)
-                elif attention_mask is not None and "flash" not in name:
-                    attention_mask = attention_mask[:, None, None]
-                call.record_selected(module.layer_idx)
-            # Behind `attended`: what is added belongs to the keys that the layer attends to.
-            bias = call.bias_of(module.layer_idx, key.shape[2])
-            if bias is not None:
-                attention_mask = _biased(attention_mask, bias, query)
-            # One product more than the stock function, whose weights (of SDPA and flash) are never
-            # in memory: of one query, so it costs little.
-            if call.scores_at(module.layer_idx):
-                # The last query of a prompt sees every key, too.
-                last = query[:, :, -1:]
-                call.select(
-                    [
-                        attention_to_keys(
-                            last[i : i + 1],
-                            key[i : i + 1, :, sequence.padding :],
-                            kwargs["scaling"],
-                        )
-                        for i, sequence in enumerate(call.sequences)
-                    ]
-                )
-        # FlashAttention takes no mask of a tree, and FlexAttention would compile one.
-        attend = stock if call is None or call.tree is None else ALL_ATTENTION_FUNCTIONS["sdpa"]
+            if call.tree is not None:
+                attention_mask = call.tree.mask(attention_mask, key)
+                # FlashAttention takes no mask of a tree, and FlexAttention would compile one.
+                attend = stock if is_sdpa else own_eager
+            elif attention_mask is not None and "flash" not in name:
+                attention_mask = attention_mask[:, None, None]
+            call.record_selected(module.layer_idx)
+        # Behind `attended`: what is added belongs to the keys that the layer attends to.
+        bias = call.bias_of(module.layer_idx, key.shape[2])
+        if bias is not None or attend is own_eager or name == EAGER:
+            attention_mask = _added(attention_mask, bias, query, key.shape[2])
+        if call.scores_at(module.layer_idx):
+            # The last query of a prompt sees every key, too.
+            last = query[:, :, -1:]
+            call.select(
+                [
+                    weights(last[i : i + 1], key[i : i + 1, :, sequence.padding :])
+                    for i, sequence in enumerate(call.sequences)
+                ]
+            )
         return attend(module, query, key, value, attention_mask, **kwargs)
 
     return attention
 
 
-def _biased(mask: torch.Tensor | None, bias: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+def _added(
+    mask: torch.Tensor | None, bias: torch.Tensor | None, query: torch.Tensor, keys: int
+) -> torch.Tensor | None:
     """An attention mask and what is added to the logits of keys, as one mask that is added.
 
     Args:
         mask: `[B, 1, N, K]`, bool or added; None where queries are the last N of K tokens, and
             attention is just causal.
-        bias: of `Call.bias_of`.
+        bias: of `Call.bias_of`; None for nothing.
         query: `[B, Hq, N, D]`.
+        keys: K.
 
     Returns:
-        `[B, 1 or Hq, N, K]`, in the query's dtype.
+        `[B, 1 or Hq, N, K]`, in the query's dtype; None for a single query that attends to all.
     """
-    bias = bias.to(query)
-    if bias.shape[1] > 1:  # of KV heads
-        bias = bias.repeat_interleave(query.shape[1] // bias.shape[1], 1)
+    if mask is None and (bias is not None or query.shape[2] > 1):
+        mask = causal_mask(query.shape[2], keys, query.device)
     if mask is None:
-        mask = causal_mask(query.shape[2], bias.shape[3], query.device)
+        return None
+    added = query.new_zeros(()) if bias is None else bias.to(query)
+    if added.dim() and added.shape[1] > 1:  # of KV heads
+        added = added.repeat_interleave(query.shape[1] // added.shape[1], 1)
     if mask.dtype != torch.bool:
-        return mask + bias
+        return mask + added
     # Padding attends to nothing, and must be a number all the same.
-    return torch.where(mask, bias, torch.finfo(query.dtype).min)
+    return torch.where(mask, added, torch.finfo(query.dtype).min)
 
 
 def attention_to_keys(
-    query: torch.Tensor, key: torch.Tensor, scaling: float, bias: torch.Tensor | None = None
+    query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None = None, *, scaling: float
 ) -> torch.Tensor:
-    """The attention of one query to all keys, averaged over heads: one q·K, no values.
+    """SDPA's attention of one query to all keys, averaged over heads: one q·K, no values.
 
     Args:
         query: `[1, Hq, 1, D]`.
         key: `[1, Hk, S, D]`, Hq a multiple of Hk.
+        bias: `[S]`, float: added to the logits; None for nothing.
         scaling: of the logits.
-        bias: `[S]`, float: added to them; None for nothing.
 
     Returns:
         `[S]`, float32; sums to 1.
@@ -206,3 +182,31 @@ def attention_to_keys(
     if bias is not None:
         logits = logits + bias.to(logits)
     return logits.softmax(dim=-1, dtype=torch.float32).flatten(0, 1).mean(dim=0)
+
+
+def own_attention_to_keys(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """The attention of one query to all keys, averaged over heads, of a module that isn't SDPA's.
+
+    By the eager function of its own file, so that a sink, a soft cap or a bias counts.
+
+    Args:
+        module: an attention layer.
+        query, key, bias: as of `attention_to_keys`.
+        kwargs: with which the module calls an attention function.
+
+    Returns:
+        `[S]`, float32 or wider; sums to 1, or to less if there are sinks.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    ones = key.new_ones(*key.shape[:3], 1, dtype=wide)
+    mask = None if bias is None else bias.to(wide)[None, None, None]
+    output, weights = own_eager(module, query.to(wide), key.to(wide), ones, mask, **kwargs)
+    # Behind some sinks the output is scaled, and not the weights: of values of 1 it is their sum.
+    sums = weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    return (weights * (output.transpose(1, 2) / sums))[0, :, -1].mean(0)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.kernels.attention import (
     bidirectional_attention,
@@ -22,11 +22,11 @@ from dycoke_cli.kernels.attention import (
     decode_attention,
     odd_heads,
 )
+from dycoke_cli.stock.attention import SDPA
 
 CAUSAL, DECODE, BIDIRECTIONAL = SHAPES = ("causal", "decode", "bidirectional")
 NAME = "dycoke_kernels"
 """Registered name of custom attention in all shapes."""
-STOCK = "sdpa"
 
 
 def name_of(custom: Set[str]) -> str:
@@ -39,10 +39,15 @@ def name_of(custom: Set[str]) -> str:
     """
     stock = "_".join(["stock", *(shape for shape in SHAPES if shape not in custom)])
     if not custom:
-        return STOCK
+        return SDPA
     if len(custom) == len(SHAPES):
         return NAME
     return f"{stock}_{NAME}" if CAUSAL in custom else f"{NAME}_{stock}"
+
+
+def computes_sdpa(name: str) -> bool:
+    """Whether an attention function is SDPA or one of ours, which compute the plain softmax."""
+    return name == SDPA or NAME in name
 
 
 def attention(
@@ -93,10 +98,12 @@ def attention(
         # Without a mask, stock SDPA aligns the causal triangle with the first N of the S keys; here
         # the queries are the last N (chunked prefill, a cached prefix).
         attention_mask = causal_mask(query.shape[2], key.shape[2], query.device)
-    return ALL_ATTENTION_FUNCTIONS[STOCK](
+    # Not that of the registry, which may be one of ours around it (`stock/attention.py`).
+    attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask,
         dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
     )  # fmt: skip
+    return attended
 
 
 def mask(

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from dycoke_cli.kernels.attention_interface import SHAPES, STOCK, name_of
+from dycoke_cli.kernels.attention_interface import SHAPES, name_of
 from dycoke_cli.kernels.int8_cache import Int8Cache
 from dycoke_cli.kernels.int8_linear import RoundedLinear, int8_kernels
 from dycoke_cli.kernels.linear import (
@@ -28,6 +29,7 @@ from dycoke_cli.kernels.linear import (
     PackedLinear,
     can_pack,
 )
+from dycoke_cli.stock.attention import SDPA, depends_on_name
 from dycoke_cli.stock.private_api import attention_implementation
 
 MIN_INT8_OUTPUTS = 256
@@ -51,18 +53,29 @@ _Replacement = Callable[[nn.Linear], PackedLinear | None]
 
 
 def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bool:
-    """Set custom attention on a CPU model that runs stock SDPA; returns whether it was set.
+    """Set custom attention on the parts of a CPU model that run SDPA; returns whether it was set.
 
-    On accelerators, SDPA and FlashAttention stay.
+    Eager attention stays: it is that of a model with sinks or a soft cap, which SDPA doesn't have.
+    On accelerators, SDPA and FlashAttention stay, too.
 
     Args:
         model: a stock model.
         custom: custom shapes, of `attention_interface.SHAPES`.
     """
-    if not custom or attention_implementation(model) != STOCK or model.device.type != "cpu":
+    if not custom or model.device.type != "cpu":
         return False
-    model.set_attn_implementation(name_of(custom))
-    return True
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    replaced = [
+        part
+        for part in parts
+        if attention_implementation(part) == SDPA and not depends_on_name(part)
+    ]
+    # By configuration, which a model and its base model share.
+    names = {id(part.config): attention_implementation(part) for part in parts}
+    names |= {id(part.config): name_of(custom) for part in replaced}
+    for part in parts:  # a model before its parts, which it sets, too
+        part.set_attn_implementation(names[id(part.config)])
+    return bool(replaced)
 
 
 def use_int8(

@@ -57,8 +57,8 @@ class DecodeAttention:
             width=sizes.head_width,
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(decoder.device),
-            # Eager attention isn't in the registry; SDPA computes the same.
-            implementation="sdpa" if stock == "eager" else stock,
+            # Eager attention isn't in the registry, except for that of a paged cache.
+            implementation="paged|eager" if stock == "eager" else stock,
             measuring=is_large and decoder.device.type in ("cpu", "cuda"),
         )
 

@@ -27,6 +27,7 @@ from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MA
 from dycoke_cli.models.families.family import TYPES
 from dycoke_cli.models.families.pixels import is_pixels, normalised
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt
+from dycoke_cli.stock.attention import EAGER, SDPA
 from dycoke_cli.stock.private_api import attention_implementation
 
 
@@ -184,7 +185,7 @@ def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: Method) 
         inputs[TYPES] = prompt.extra_inputs[TYPES][:, indices]
     masked = _with_evicted_masked(model, layer, len(indices), visual_slots, run.active)
     shortened = _with_tokens(model, full | {"position_ids": positions}, indices, next_position)
-    with _sdpa(model), masked, shortened:
+    with _taking_masks(model), masked, shortened:
         return generate(model, inputs, len(run.tokens), [_Forced(run.tokens)])
 
 
@@ -264,7 +265,9 @@ def _with_evicted_masked(
         visible = torch.ones(prompt + step[0], dtype=torch.bool)
         visible[visual_slots] = False
         visible[visual_slots[active[step[0] - 1].cpu()]] = True
-        return args, kwargs | {"attention_mask": visible[None, None, None].to(args[0].device)}
+        mask = torch.zeros(visible.shape, dtype=args[0].dtype)  # which eager attention takes, too
+        mask[~visible] = torch.finfo(mask.dtype).min
+        return args, kwargs | {"attention_mask": mask[None, None, None].to(args[0].device)}
 
     hooks = [before_forward(decoder, count)]
     hooks += [before_forward(module, mask) for module in decoder.layers[layer:]]
@@ -276,11 +279,11 @@ def _with_evicted_masked(
 
 
 @contextmanager
-def _sdpa(model: Any) -> Iterator[None]:
-    """Use SDPA within the block: it accepts a different mask per layer."""
+def _taking_masks(model: Any) -> Iterator[None]:
+    """Use SDPA within the block, or eager attention: both accept a different mask per layer."""
     decoder = model.get_decoder()
     before = attention_implementation(decoder)
-    decoder.set_attn_implementation("sdpa")
+    decoder.set_attn_implementation(EAGER if before == EAGER else SDPA)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from dycoke_cli.engine.kv_cache.layer import KVLayer
 from dycoke_cli.engine.kv_cache.offloaded import OffloadedLayer
 from dycoke_cli.engine.kv_cache.pruned import DiscardingLayer, PrunedLayer
 from dycoke_cli.engine.kv_cache.slots import Slots, Swaps
+from dycoke_cli.errors import UsageError
 
 
 class KVStore(Cache):
@@ -116,7 +117,15 @@ class KVStore(Cache):
 
         Layers behind the scoring layer make a selection's swaps in the step in which it is made,
         and all of them are behind it. So none is left from the step before.
+
+        Raises:
+            UsageError: a layer ran more than once, and has its entries more than once.
         """
+        if self._in_prefill and self.layers[0].get_seq_length() != self._length:
+            raise UsageError(
+                "the language model runs its layers in a loop, which methods don't support; "
+                "--method none works"
+            )
         self._in_prefill = False
         self._swaps = None
 

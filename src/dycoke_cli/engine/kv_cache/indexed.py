@@ -17,6 +17,7 @@ from dycoke_cli.engine.kv_cache.batch_layout import BatchLayout
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES, KVLayer
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
 from dycoke_cli.engine.kv_cache.pruned import in_order
+from dycoke_cli.errors import UsageError
 
 
 class Index(Protocol):
@@ -83,6 +84,18 @@ class IndexedStore(KVStore):
         self._shared = shared
         return [IndexedLayer(batch, self._selector, shared, offloaded) for _ in range(layers)]
 
+    @override
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *args: object,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._returned = super().update(key_states, value_states, layer_idx)
+        return self._returned
+
     def attended(
         self,
         layer_idx: int,
@@ -91,9 +104,18 @@ class IndexedStore(KVStore):
         value: torch.Tensor,
         scaling: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """What a layer attends to: see `KVStore.attended`; here it depends on the query."""
+        """What a layer attends to: see `KVStore.attended`; here it depends on the query.
+
+        Raises:
+            UsageError: the layer doesn't attend to the keys and values as they are cached.
+        """
         layer = self.layers[layer_idx]
         if isinstance(layer, IndexedLayer):
+            if not all(map(_is_same, (key, value), self._returned)):
+                raise UsageError(
+                    "the language model changes keys or values behind its cache, so its layers "
+                    "can't select for themselves; --no-kv-prune works"
+                )
             return layer.read(query, scaling)
         return super().attended(layer_idx, query, key, value, scaling)
 
@@ -340,6 +362,14 @@ class SharedBuffers:
     def nbytes(self) -> int:
         """Bytes of all buffers."""
         return sum(buffer.nbytes for buffer in self._buffers.values())
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same memory in the same order."""
+    return one.data_ptr() == other.data_ptr() and (one.shape, one.stride()) == (
+        other.shape,
+        other.stride(),
+    )
 
 
 def _with_generated(mask: torch.Tensor | None, generated: int) -> torch.Tensor | None:

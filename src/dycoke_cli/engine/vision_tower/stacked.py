@@ -24,17 +24,15 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
-from dycoke_cli.engine.scoring_attention import Attention, register_attention
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
 from dycoke_cli.models.families import PackedTower, Tower
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.attention import Attention, WrappedAttention
 
 # Layers that run on all patches before the selection.
 LAYERS_BEFORE = 2
-PREFIX = "dycoke_merging_"
 # Arguments of flash attention about several sequences in one; here each is a call of its own.
 _SEQUENCE_ARGUMENTS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
-# Attention functions are registered once for the process, so what runs is found by thread.
+# Attention functions are those of the process, so what runs is found by thread.
 _here = threading.local()
 
 
@@ -117,13 +115,10 @@ class TowerInPart(ABC):
         self._tower = model.model.get_submodule(tower.name)
         self._layers: Any = self._tower.get_submodule(tower.layers)
         self._hooks: list[RemovableHandle] = []
-        self._stock = ""
 
     def __enter__(self) -> Self:
         self._hooks = self._add_hooks(min(LAYERS_BEFORE, len(self._layers) - 1))
-        self._stock = attention_implementation(self._tower)
-        name = register_attention(PREFIX, self._stock, _keeping_apart)
-        self._tower.set_attn_implementation(name)
+        self._attention = WrappedAttention(self._tower, _keeping_apart)
         return self
 
     def __exit__(
@@ -134,7 +129,7 @@ class TowerInPart(ABC):
     ) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._tower.set_attn_implementation(self._stock)
+        self._attention.remove()
         self._run(None)
 
     @abstractmethod

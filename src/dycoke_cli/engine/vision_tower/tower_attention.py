@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.scoring_attention import Attention, AttentionSwitch, register_attention
+from dycoke_cli.engine.scoring_attention import AttentionSwitch
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
+from dycoke_cli.stock.attention import Attention
 
-PREFIX = "dycoke_recording_"
 _here = threading.local()
 
 
@@ -147,4 +147,4 @@ def _recording(stock: Attention, _: str) -> Attention:
     return attention
 
 
-_switch = AttentionSwitch(lambda stock: register_attention(PREFIX, stock, _recording))
+_switch = AttentionSwitch(_recording)

@@ -1,0 +1,143 @@
+"""Attention functions of stock modules, and custom functions around them.
+
+A module gets its function from a registry of transformers, by the name in its configuration. The
+name stays as it is, because masks and some modules depend on it. While a custom function is in use,
+the registry has it under the stock name, and all models call it.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from dycoke_cli.errors import UsageError
+from dycoke_cli.stock.private_api import attention_implementation
+
+Attention = Callable[..., Any]
+Wrapper = Callable[[Attention, str], Attention]
+"""Makes a custom function from the stock one and its name."""
+EAGER, SDPA = "eager", "sdpa"
+_REGISTRY, _EAGER_FUNCTION = "ALL_ATTENTION_FUNCTIONS", "eager_attention_forward"
+_lock = threading.Lock()
+_functions: dict[tuple[int, str], _Function] = {}
+"""Those with a custom function around them, by registry and name."""
+
+
+def own_eager(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Call the eager attention of a module's own file, which has sinks or soft caps of its model.
+
+    Args:
+        module: an attention layer.
+        args: query, key, value and mask.
+        kwargs: such as `scaling`.
+    """
+    kind: Any = type(module)
+    names = _globals_of(kind)
+    assert names is not None, "checked by `WrappedAttention`"
+    return names[_EAGER_FUNCTION](module, *args, **kwargs)
+
+
+class WrappedAttention:
+    """A custom function around the stock attention of a model, until `remove` is called.
+
+    Custom functions of several users nest, and are removed in any order.
+
+    Args:
+        model: a text decoder or a vision tower.
+        wrapper: makes the custom function.
+
+    Raises:
+        UsageError: the model doesn't get its attention from a registry.
+    """
+
+    def __init__(self, model: nn.Module, wrapper: Wrapper) -> None:
+        spaces = map(_globals_of, _kinds(model))
+        # Nearly all files share one; a file may make its own.
+        registries = {id(names[_REGISTRY]): names[_REGISTRY] for names in spaces if names}
+        if not registries:
+            raise UsageError(
+                f"no method can be attached to {type(model).__name__}, whose attention can't be "
+                "replaced; --method none works"
+            )
+        self._name, self._wrapper = attention_implementation(model), wrapper
+        self._registries = list(registries.values())
+        with _lock:
+            for registry in self._registries:
+                key = (id(registry), self._name)
+                if key not in _functions:
+                    _functions[key] = _Function(registry, self._name)
+                _functions[key].change(wrapper, 1)
+
+    def remove(self) -> None:
+        """Remove the custom function, unless other models use it."""
+        with _lock:
+            for registry in self._registries:
+                key = (id(registry), self._name)
+                if not _functions[key].change(self._wrapper, -1):
+                    del _functions[key]
+
+
+class _Function:
+    """A stock function of a registry, and the custom functions around it."""
+
+    def __init__(self, registry: Any, name: str) -> None:
+        self._registry, self._name = registry, name
+        # Eager attention isn't in a registry, but the default where nothing is.
+        self._stock = own_eager if name == EAGER else registry[name]
+        # A registry has functions of its own, beside those of all registries.
+        self._is_own = name != EAGER and type(registry)().get(name) is not self._stock
+        self._users: Counter[Wrapper] = Counter()
+
+    def change(self, wrapper: Wrapper, by: int) -> bool:
+        """Change the number of users of a custom function; return whether there is any user."""
+        self._users[wrapper] += by
+        used = [wrapper for wrapper, users in self._users.items() if users]
+        attention = self._stock
+        for wrap in used:
+            attention = wrap(attention, self._name)
+        if used or self._is_own:
+            self._registry[self._name] = attention  # at once: other threads are calling it
+        else:
+            del self._registry[self._name]
+        return bool(used)
+
+
+def depends_on_name(model: nn.Module) -> bool:
+    """Whether an attention of a model compares the name of its implementation with others.
+
+    Sparse attention does: unless the name is a stock one, it leaves the mask as it is, and the
+    function has to select the keys.
+    """
+    return any(map(_reads_name_again, _kinds(model)))
+
+
+def _kinds(model: nn.Module) -> set[Any]:
+    """Classes of the modules of a model."""
+    return {type(part) for part in model.modules()}
+
+
+@cache
+def _globals_of(kind: Any) -> dict[str, Any] | None:
+    """Globals of the file from which a class of modules gets its attention; None without any."""
+    for base in kind.__mro__:
+        forward = inspect.unwrap(vars(base).get("forward", base))
+        names: dict[str, Any] = getattr(forward, "__globals__", {})
+        if _REGISTRY in names and _EAGER_FUNCTION in names:
+            return names
+    return None
+
+
+@cache
+def _reads_name_again(kind: Any) -> bool:
+    """Whether a class reads the name for more than to look up its function."""
+    if _globals_of(kind) is None or hasattr(kind, "set_attn_implementation"):  # a whole model
+        return False
+    read = dis.get_instructions(inspect.unwrap(kind.forward))
+    return [one.argval for one in read].count("_attn_implementation") > 1
