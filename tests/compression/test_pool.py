@@ -69,6 +69,20 @@ def test_the_others_are_merged_into_those_that_stay() -> None:
         assert torch.equal(thinned.deepstack[0][at], tokens.deepstack[0][i])
 
 
+def test_the_order_in_which_a_window_kept_its_tokens_changes_nothing() -> None:
+    tokens = random_tokens(30)
+    assert tokens.counts is not None
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    shuffled = PooledTokens(
+        tokens.kept[order], tokens.features[order], (tokens.deepstack[0][order],),
+        tokens.counts[order],
+    )  # fmt: skip
+    one, other = (each.at_most(7, PER_FRAME) for each in (tokens, shuffled))
+    for name in ("kept", "features", "counts"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    assert torch.equal(one.deepstack[0], other.deepstack[0])
+
+
 def test_none_is_lost_and_none_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "PART", 16)
     tokens = random_tokens(100)
@@ -89,6 +103,15 @@ def test_under_the_cap_nothing_changes() -> None:
     assert joined.at_most(64, PER_FRAME) is joined
     for name in ("kept", "features", "counts"):
         assert torch.equal(getattr(joined, name), torch.cat([getattr(p, name) for p in parts]))
+
+
+def test_it_holds_more_than_the_cap() -> None:
+    held = Pool(cap=24, per_frame=PER_FRAME)
+    for seed in range(2):
+        held.add(random_tokens(20, seed))
+    assert len(held.tokens()) == 40
+    held.add(random_tokens(20, 2))
+    assert len(held.tokens()) == 24
 
 
 def test_it_never_holds_more_than_twice_the_cap() -> None:

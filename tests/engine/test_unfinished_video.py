@@ -110,6 +110,7 @@ OTHERS: dict[str, Any] = {
     "weights": {"identity": {"weights": "v"}},
     "kernels": {"kernels": "stock"},
     "frames": {"frames": FRAMES - 2},
+    "times of frames": {"later_s": 0.5},
     "size of frames": {"scale": 2},
     "release": {"release": "0.0.0"},
 }
@@ -129,9 +130,11 @@ def test_another_video_or_way_of_reading_begins_anew(
         method = method_of(given["method"], loaded)
     method = replace(method, **given.get("parameters", {}))
     weights = {name: given[name] for name in ("identity", "kernels") if name in given}
+    video = shown(given.get("frames", FRAMES), given.get("scale", 1))
+    times = tuple(time + given.get("later_s", 0.0) for time in video.timestamps_s)
     session_in_windows(
         replace(loaded, **weights),
-        shown(given.get("frames", FRAMES), given.get("scale", 1)),
+        replace(video, timestamps_s=times),
         method,
         given.get("size", 8),
         file=given.get("file", FILE),

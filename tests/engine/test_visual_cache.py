@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.engine import tensor_files, visual_cache
 from dycoke_cli.engine.encode import Encoded
+from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.storage.cache_folder import LIMIT, CacheFiles
@@ -76,6 +77,20 @@ def test_rows_come_back_as_they_were(tmp_path) -> None:
     assert torch.equal(found.embeddings, rows)
     assert all(torch.equal(a, b) for a, b in zip(found.deepstack, stacked, strict=True))
     assert cache.get("other", CPU) is None
+
+
+def test_a_video_without_the_towers_attention_is_of_no_use_to_a_method_that_needs_it(
+    tmp_path,
+) -> None:
+    cache, rows = VisualCache(files(tmp_path)), torch.randn(6, 8)
+    cache.put("k", Encoded(rows))
+    assert cache.get("k", CPU, with_attention=True) is None
+    tower = TowerAttention(torch.rand(2, 3), torch.randn(2, 3, 4))
+    cache.put("k", Encoded(rows, tower=tower))
+    found = cache.get("k", CPU, with_attention=True)
+    assert torch.equal(found.embeddings, rows)
+    assert torch.equal(found.tower.attention, tower.attention)
+    assert torch.equal(found.tower.keys, tower.keys)
 
 
 def test_a_torn_file_is_made_again(tmp_path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any
 
@@ -20,7 +20,7 @@ from dycoke_cli import DyCoke, DyCokePlus, FastV, VideoSession
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine import chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
-from dycoke_cli.engine.attach import attach
+from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.flat_decode import FlatDecoder
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.models.families import family_of
@@ -29,7 +29,7 @@ from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.families.pictures import llava_onevision
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, stock_inputs
-from tests.families.tiny import MAKERS, make
+from tests.families.tiny import MAKERS, make, sharpened
 
 NEW_TOKENS = 6
 SERVED = [name for name in MAKERS if name not in (*MERGING_ONLY, *NONE_ONLY)]
@@ -299,6 +299,35 @@ def test_who_wants_hidden_states_gets_them() -> None:
     assert [len(states) for states in output.hidden_states] == [
         model.get_decoder().config.num_hidden_layers + 1
     ] * 3
+
+
+def test_hidden_states_that_the_configuration_requests_are_not_flat() -> None:
+    model, processor = stock("llava_onevision", torch.float32)
+    inputs = stock_inputs("llava_onevision", processor, clip(3))
+    config = model.get_decoder().config
+    config.output_hidden_states = True
+    try:
+        assert answer(model, inputs, METHODS["reselecting"], flat=True)[-1] == 0
+    finally:
+        config.output_hidden_states = False
+    assert answer(model, inputs, METHODS["reselecting"], flat=True)[-1] == NEW_TOKENS - 1
+
+
+def test_without_a_method_sliding_windows_are_not_flat() -> None:
+    """The first layer attends to every token, and agrees; the others attend to a window."""
+    torch.manual_seed(0)
+    text = partial(tf.Qwen2Config, use_sliding_window=True, sliding_window=8, max_window_layers=1)
+    model, processor = llava_onevision(text)
+    sharpened(model, torch.float32)
+    inputs = stock_inputs("llava_onevision", processor, clip(3))
+    inputs = {n: t.float() if t.is_floating_point() else t for n, t in inputs.items()}
+    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
+    with logits_of(model) as expected:
+        model.generate(**inputs, **options)
+    with flat_without_method(model), logits_of(model) as logits, counted() as steps:
+        model.generate(**inputs, **options)
+    assert not steps
+    assert all(torch.equal(a, b) for a, b in zip(logits, expected, strict=True))
 
 
 class Waits(TorchDispatchMode):

@@ -134,7 +134,7 @@ def cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Int8Cache:
     return Int8Cache({"weights": "those"}, "a-model")
 
 
-LAYER = torch.nn.Linear(300, 16)  # more than a page
+LAYER = torch.nn.Linear(300, 16)
 ROUNDED = FbgemmInt8Linear.rounded(LAYER.weight.detach())
 LAYOUT = FbgemmInt8Linear.layout(LAYER)
 
@@ -149,6 +149,23 @@ def flip(path: Path, byte: int) -> None:
     path.write_bytes(content)
 
 
+def swap(path: Path) -> None:
+    """Two sectors of a disk stand in each other's place."""
+    content = path.read_bytes()
+    first, second, rest = content[-2048:-1536], content[-1536:-1024], content[-1024:]
+    assert first != second
+    path.write_bytes(content[:-2048] + second + first + rest)
+
+
+def flip_twice(path: Path) -> None:
+    """A bit of a number and the same one of a number elsewhere, the other way: sums are equal."""
+    content = bytearray(path.read_bytes())
+    at = next(i for i in range(-2000, -8) if content[i] & 1 and not content[i + 8] & 1)
+    content[at] ^= 1
+    content[at + 8] ^= 1
+    path.write_bytes(content)
+
+
 def link(path: Path) -> None:
     path.symlink_to(path.rename(path.with_suffix(".elsewhere")))
 
@@ -159,11 +176,22 @@ def link(path: Path) -> None:
         cut,
         partial(flip, byte=-5),
         partial(flip, byte=-2000),
+        swap,
+        flip_twice,
         link,
         lambda path: path.write_bytes(b""),
         lambda path: path.chmod(0o666),
     ],
-    ids=["cut off", "a bit", "a bit of a page", "a link", "empty", "writable for others"],
+    ids=[
+        "cut off",
+        "a bit",
+        "an earlier bit",
+        "swapped",
+        "two bits",
+        "a link",
+        "empty",
+        "writable for others",
+    ],
 )
 def test_a_damaged_file_isnt_used_and_is_replaced(
     damage: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,8 +9,6 @@ from dycoke_cli.kernels import onednn_bytes
 from dycoke_cli.kernels.int8_linear import onednn_works
 from dycoke_cli.kernels.onednn_bytes import pack, restored, saved
 
-pytestmark = pytest.mark.skipif(not onednn_works(), reason="oneDNN has no int8 product here")
-
 # The second and third aren't multiples of a block.
 SHAPES = [(128, 64), (151, 72), (300, 136)]
 
@@ -30,21 +28,28 @@ def product(packed: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return found
 
 
+@pytest.mark.skipif(not onednn_works(), reason="oneDNN has no int8 product here")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_restored_weights_multiply_as_packed_ones(shape: tuple[int, int]) -> None:
     one, other = weights(shape, 1), weights(shape, 2)
     files = [saved(pack(weight)) for weight in (one, other)]
-    found = [restored(each["packed"], each["layout"], shape) for each in files]
+    found = [restored(each["packed"], each["layout"], shape)[0] for each in files]
     tokens = (torch.arange(3 * shape[1]) % 251).view(3, -1)
     for weight, packed in zip((one, other), found, strict=True):
         assert torch.equal(product(packed, shape), (tokens @ weight.long().T).float())
 
 
-def test_nothing_is_packed_to_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_layer_of_each_shape_is_packed_to_restore(monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(pack(weights((132, 88))))
+    first, memory = restored(file["packed"], file["layout"], (132, 88))
+    assert memory is None
     monkeypatch.delattr(onednn_bytes, "pack")
-    found = restored(file["packed"], file["layout"], (132, 88))
-    assert torch.ops.mkldnn.data_ptr(found) == file["packed"].data_ptr()
+    found, memory = restored(file["packed"], file["layout"], (132, 88))
+    assert memory is not None
+    assert torch.ops.mkldnn.data_ptr(found) == memory.data_ptr()
+    assert memory.data_ptr() != file["packed"].data_ptr()  # which is mapped from a file
+    for packed in (first, found):
+        assert torch.equal(saved(packed)["packed"], file["packed"])
 
 
 def test_a_torch_without_the_function_packs_zeros_and_copies(
@@ -53,10 +58,31 @@ def test_a_torch_without_the_function_packs_zeros_and_copies(
     shape = SHAPES[1]
     file = saved(pack(weights(shape)))
     monkeypatch.setattr(onednn_bytes, "_LIBRARY", "libabsent.so")
-    found = restored(file["packed"], file["layout"], shape)
-    assert torch.equal(product(found, shape), product(pack(weights(shape)), shape))
+    for _ in range(2):
+        found, memory = restored(file["packed"], file["layout"], shape)
+        assert memory is None
+        assert torch.equal(saved(found)["packed"], file["packed"])
     with pytest.raises(ValueError, match="of another layout"):
         restored(file["packed"][:-1], file["layout"], shape)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_wrong_layout_never_reaches_onednn(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the process."""
+    shape = SHAPES[0]
+    file = saved(pack(weights(shape)))
+    monkeypatch.setattr(onednn_bytes, "_layouts", {})
+    monkeypatch.delattr(onednn_bytes, "_of_bytes")
+    if known:
+        restored(file["packed"], file["layout"], shape)
+    for byte in range(len(file["layout"])):
+        wrong = file["layout"].clone()
+        wrong[byte] ^= 1
+        with pytest.raises(ValueError, match="of another layout"):
+            restored(file["packed"], wrong, shape)
+    for wrong in (file["layout"][:0], file["layout"][:-1], torch.zeros_like(file["layout"])):
+        with pytest.raises(ValueError, match="of another layout"):
+            restored(file["packed"], wrong, shape)
 
 
 def test_bytes_of_another_layout_are_refused() -> None:

@@ -115,9 +115,8 @@ class Int8Linear(RoundedLinear):
         # Copies, because stored ones are mapped from a file, and a view would keep it in memory.
         self._scales, self._sums = kept["scales"].clone(), kept["sums"].clone()
         self._zero = torch.zeros(1, dtype=torch.int64)
-        self._content = kept["packed"].clone()  # `_packed` uses its memory
         shape = self.out_features, self.in_features + _TAIL
-        self._packed = restored(self._content, kept["layout"], shape)
+        self._packed, self._memory = restored(kept["packed"], kept["layout"], shape)
 
     def kept(self) -> Tensors:
         """See `RoundedLinear`: packed weights with their layout, scales and sums."""

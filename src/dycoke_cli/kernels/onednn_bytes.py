@@ -19,6 +19,8 @@ _LIBRARY = {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(
 _CAPSULE = ctypes.PYFUNCTYPE(ctypes.py_object, *[ctypes.c_void_p] * 3)(
     ("PyCapsule_New", ctypes.pythonapi)
 )
+_layouts: dict[tuple[int, int], tuple[torch.Tensor, int]] = {}
+"""Of each shape that was packed or restored: its layout on this processor, and its bytes."""
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
@@ -42,28 +44,38 @@ def saved(packed: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"packed": content, "layout": _layout(packed)}
 
 
-def restored(content: torch.Tensor, layout: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def restored(
+    content: torch.Tensor, layout: torch.Tensor, shape: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The packed tensor of which `saved` returned the bytes.
 
     Args:
-        content: `[N]`, uint8, contiguous. The result may use this memory without owning it.
+        content: `[N]`, uint8, contiguous.
         layout: `[M]`, uint8.
         shape: (out, in) of the weights.
+
+    Returns:
+        The tensor, and memory that it uses without owning it; None if it owns its memory.
 
     Raises:
         ValueError: these are not weights of this shape.
     """
-    try:
-        packed = _of_bytes(content, layout, shape)
-    except (AttributeError, OSError):  # not in this build of torch
-        packed = pack(torch.zeros(shape, dtype=torch.int8))
-    # oneDNN reads as many bytes as the layout says.
-    same = torch.equal(_layout(packed), layout) and packed.shape == shape[::-1]
-    if not same or torch.ops.mkldnn._nbytes(packed) != len(content):
+    first = None
+    if shape not in _layouts:
+        first = pack(torch.zeros(shape, dtype=torch.int8))
+        _layouts[shape] = _layout(first), torch.ops.mkldnn._nbytes(first)
+    known, size = _layouts[shape]
+    # oneDNN reads what a layout says, unchecked: a wrong one may end the process.
+    if not torch.equal(known, layout) or size != len(content):
         raise ValueError("of another layout")
-    if torch.ops.mkldnn.data_ptr(packed) != content.data_ptr():
-        ctypes.memmove(torch.ops.mkldnn.data_ptr(packed), content.data_ptr(), len(content))
-    return packed
+    if first is None:
+        memory = content.clone()
+        try:
+            return _of_bytes(memory, layout, shape), memory
+        except (AttributeError, OSError):  # not in this build of torch
+            first = pack(torch.zeros(shape, dtype=torch.int8))
+    ctypes.memmove(torch.ops.mkldnn.data_ptr(first), content.data_ptr(), size)
+    return first, None
 
 
 @cache

@@ -50,7 +50,7 @@ def in_windows(
     length = answer.sizes.context
     room = max_tokens if length is None else length - answer.text(clip) - answer.max_new_tokens
     count = math.ceil(frames / WINDOW)
-    encoded = min(clip.frames, math.ceil(WINDOW * clip.frames / frames))
+    encoded = min(clip.frames, WINDOW * clip.frames // frames)
     last = clip.frames - (count - 1) * encoded
     kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
     kept += method.kept_tokens(last, clip.per_frame)
