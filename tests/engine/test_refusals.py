@@ -11,6 +11,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
+from tests.families.test_together import loaded_of
 
 SHAPE = SHAPES[0]
 METHOD = DyCoke(prune_layer=2)
@@ -102,6 +103,22 @@ def test_a_family_without_a_layout():
 
     with pytest.raises(UsageError, match="'gpt2' have no layout"):
         family_of(Config)
+
+
+@pytest.mark.parametrize("name", ["a layer", "a loaded model", "a vision tower", "a text model"])
+def test_what_is_no_model_that_answers_about_videos(model, name):
+    text = transformers.Qwen2Config(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, num_key_value_heads=1,
+    )  # fmt: skip
+    other, sentence = {
+        "a layer": (torch.nn.Linear(2, 2), "not to a Linear; .* give its attribute model"),
+        "a loaded model": (loaded_of("llava_onevision"), "not to a LoadedModel"),
+        "a vision tower": (model.model.vision_tower, "siglip_vision_model' have no layout yet"),
+        "a text model": (transformers.Qwen2ForCausalLM(text), "'qwen2' have no layout yet"),
+    }[name]
+    with pytest.raises(UsageError, match=sentence):
+        METHOD(other)
 
 
 def test_nothing_is_left_behind_by_a_refusal(model):

@@ -83,10 +83,15 @@ def attach(
             selected here.
 
     Raises:
-        UsageError: a family without a layout, a prune layer that the model doesn't have, a method
-            that needs what the family's vision encoder doesn't give, or that chooses both inside
-            the language model and in decode.
+        UsageError: no model with a text decoder, a family without a layout, a prune layer that the
+            model doesn't have, a method that needs what the family's vision encoder doesn't give,
+            or that chooses both inside the language model and in decode.
     """
+    if not (hasattr(model, "get_decoder") and hasattr(model, "config")):
+        raise UsageError(
+            f"a method attaches to a transformers model that answers about videos, and not to a "
+            f"{type(model).__name__}; of a loaded model, give its attribute model: load(…).model"
+        )
     why_not = family_of(model.config).only_none
     if why_not:
         raise UsageError(

@@ -132,7 +132,7 @@ class Preset:
         """
         # Imported here, so that `dycoke eval --help` needs neither.
         from dycoke_cli.engine.binding import bind
-        from dycoke_cli.engine.memory.flops import visual_flops
+        from dycoke_cli.engine.memory.flops import expected_flops
         from dycoke_cli.models.files.on_disk import stored_config
         from dycoke_cli.models.reference import find
 
@@ -144,9 +144,10 @@ class Preset:
         assert clip is not None, "LLaVA-OneVision's don't depend on the picture"
         (spec,) = parse_specs(row.spec)
         text = stored.values["text_config"]
-        used = visual_flops(
+        used = expected_flops(
             bind(spec.create(), stored.traits(self.model)),
             clip,
+            text=0,  # as in the paper
             generated=self.generated,
             layers=text["num_hidden_layers"],
             hidden=text["hidden_size"],

@@ -83,6 +83,7 @@ def fitting(
         generation.max_new_tokens if generation.typed is None else 1,
         target,
         asked.height * asked.width * 3,
+        asked.question,
     )
     if budget.seconds is not None:
         as_is = _timed(as_is)

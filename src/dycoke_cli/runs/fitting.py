@@ -42,11 +42,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedFrames:
-    """Frames that the request samples: the number, and their size as decoded, in pixels."""
+    """What the request asks about.
+
+    Args:
+        count: frames that it samples.
+        height: of each as decoded, in pixels.
+        width: likewise.
+        question: the longest one; None where it isn't known.
+    """
 
     count: int
     height: int
     width: int
+    question: str | None = None
 
     def within(self, pixels: int | None) -> tuple[int, int]:
         """Width and height, scaled down to at most so many pixels."""

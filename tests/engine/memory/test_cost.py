@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,11 +22,12 @@ from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.fastv import FastV
-from dycoke_cli.engine.memory import kernel_rates, model_facts
-from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.memory import cost_model, kernel_rates, model_facts
+from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
 from dycoke_cli.engine.memory.cost_model import EstimatedContext
 from dycoke_cli.engine.memory.expected_time import Rates
-from dycoke_cli.engine.memory.flops import prefill_flops
+from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear, processor
@@ -131,8 +133,12 @@ def test_float32_doubles_the_weights_and_the_kv_cache(monkeypatch: pytest.Monkey
 
 def test_flops_of_the_paper() -> None:
     """40.8 → 17.4 T (Table 1); the paper counts 58.8 tokens of a compared frame, and 58 stay."""
-    found = cost("llava-onevision-7b").flops
-    assert found.prefill_uncompressed / 1e12 == pytest.approx(40.77, abs=0.01)
+    sizes = {"layers": 28, "hidden": 3584, "mlp": 18944}
+    method = bind(DyCoke(), config_of(find("llava-onevision-7b"), None).traits("7b"))
+    found, whole = (
+        expected_flops(one, CLIP, text=0, generated=128, **sizes) for one in (method, BASELINE)
+    )
+    assert whole.prefill / 1e12 == pytest.approx(40.77, abs=0.01)
     papers = prefill_flops([2979.2] * 28, hidden=3584, mlp=18944)  # type: ignore[list-item]
     assert papers / 1e12 == pytest.approx(17.39, abs=0.01)
     assert found.prefill / papers == pytest.approx(2960 / 2979.2, abs=0.002)
@@ -153,17 +159,18 @@ def test_flops_by_hand(name: str) -> None:
     kept = 8 * 196 + 24 * 58
     active = int(kept * (1 - 0.7))
     assert found.tokens.visual_kept == kept
-    assert found.flops.prefill_uncompressed == pytest.approx(prefill(6272))
-    assert found.flops.prefill == pytest.approx(prefill(kept))
-    assert found.flops.decode_uncompressed == pytest.approx(decode([6272] * layers))
-    assert found.flops.decode == pytest.approx(decode([kept] * 3 + [active] * (layers - 3)))
+    assert found.flops.prefill_uncompressed == pytest.approx(prefill(6272 + 64))
+    assert found.flops.prefill == pytest.approx(prefill(kept + 64))
+    assert found.flops.decode_uncompressed == pytest.approx(decode([6272 + 64] * layers))
+    behind = [active + 64] * (layers - 3)
+    assert found.flops.decode == pytest.approx(decode([kept + 64] * 3 + behind))
     read = (3 * kept + (layers - 3) * active) / layers
     assert found.tokens.visual_read_per_step == pytest.approx(read)
 
 
 def test_a_choice_inside_holds_for_the_prompt() -> None:
     found = cost("llava-onevision-7b", FastV(prune_ratio=0.5, prune_layer=2))
-    by_layer = [6272] * 2 + [3136] * 26
+    by_layer = [6272 + 64] * 2 + [3136 + 64] * 26
     assert found.flops.prefill == pytest.approx(prefill_flops(by_layer, hidden=3584, mlp=18944))
     assert found.tokens.visual_kept == 6272
 
@@ -365,7 +372,7 @@ def test_the_bundled_model_is_timed_and_the_next_estimate_imports_no_torch(
     subprocess.run([sys.executable, "-c", asked, *arguments], check=True, capture_output=True)
 
 
-def test_it_is_what_an_answer_says() -> None:
+def test_it_is_what_an_answer_says(monkeypatch: pytest.MonkeyPatch) -> None:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
     from dycoke_cli.video import Sampling, read
@@ -390,6 +397,25 @@ def test_it_is_what_an_answer_says() -> None:
     assert answer.bytes.kv_cache >= prompt * entry
     assert found.bytes.kv_cache == (answer.tokens.visual_kept + 64 + 128) * entry
     assert found.bytes.weights == answer.bytes.weights
+    # With as much text, the figures of the answer mean the same.
+    monkeypatch.setattr(cost_model, "text_tokens", lambda question: answer.tokens.text)
+    steps = answer.tokens.generated
+    same = estimate_cost(find("mini"), tokens, DyCoke(), LoadOptions(device="cpu"), steps, HERE)
+    assert same.tokens.text == answer.tokens.text
+    assert same.flops.prefill == pytest.approx(answer.flops.prefill)
+    assert same.flops.decode == pytest.approx(answer.flops.decode)
+    whole = same.flops.prefill_uncompressed + same.flops.decode_uncompressed
+    assert whole == pytest.approx(answer.flops.uncompressed)
+
+
+def test_a_longer_question_has_more_tokens() -> None:
+    for question in ("What does the blue star do?", "Where? " * 2000, "\u4ec0\u4e48\uff1f" * 99):
+        found = estimate_cost(
+            find("mini"), CLIP, DyCoke(), LoadOptions(), 128, HERE, question=question
+        )
+        assert found.tokens.text == 32 + math.ceil(len(question.encode()) / 3)
+        assert found.context.needed == found.tokens.visual_kept + found.tokens.text + 128
+    assert not found.context.fits
 
 
 def test_a_layer_that_the_model_does_not_have() -> None:

@@ -131,15 +131,21 @@ def ask(
             from dycoke_cli.cli import render
             from dycoke_cli.cli.commands.estimate import cost_of_video, show_cost
 
+            known = question is not None or more
+            questions = question_input.collect(question, more, *videos) if known else []
+            longest = max(questions, key=len, default=None)
             if bound is not None:
                 from dycoke_cli.cli.commands.fitted import fitting_of
 
-                planned = fitting_of(files, request, bound, free_method=free_method, memory=memory)
+                planned = fitting_of(
+                    files, request, bound,
+                    free_method=free_method, memory=memory, questions=questions,
+                )  # fmt: skip
                 choice = planned.choice()
                 request = planned.applied(choice)
                 if not quiet:
                     render.note(planned.report(choice).reason)
-            show_cost(cost_of_video(files[0], request, memory), as_json)
+            show_cost(cost_of_video(files[0], request, memory, longest), as_json)
             return
         questions = question_input.collect(question, more, *videos)
         if follow_up and len(questions) < 2:
@@ -160,7 +166,9 @@ def ask(
         if bound is not None:
             from dycoke_cli.cli.commands.fitted import fitting_of
 
-            planned = fitting_of(files, request, bound, free_method=free_method)
+            planned = fitting_of(
+                files, request, bound, free_method=free_method, questions=questions
+            )
             request, loaded = planned.settled(presenter)
         from dycoke_cli.runs.converse import asks_of, converse, engine_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -214,7 +214,7 @@ def batch(
             raise UsageError(f"--fit plans one answer at a time on this machine; leave out {flag}")
         group_size = 1
     if estimate:
-        _estimate(videos, request, memory)
+        _estimate(inputs.groups, request, memory)
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
@@ -231,7 +231,10 @@ def batch(
 
             paths = dict.fromkeys(video.path for video in videos)
             free_method = not method.is_given and request.tuned is None
-            planned = fitting_of(paths, request, bound, free_method=free_method)
+            questions = [ask.question for group in inputs.groups for ask in group]
+            planned = fitting_of(
+                paths, request, bound, free_method=free_method, questions=questions
+            )
             request, _ = planned.settled(view)
         groups: list[Sequence[Ask]] = [
             [ask.asked_by(request) for ask in group] for group in inputs.groups
@@ -365,7 +368,7 @@ def _check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
         )
 
 
-def _estimate(videos: Sequence[Footage], request: Request, memory: str | None) -> None:
+def _estimate(groups: Iterable[Sequence[Ask]], request: Request, memory: str | None) -> None:
     """Print an object per video: the estimated cost of an answer, or an error.
 
     Raises:
@@ -377,11 +380,16 @@ def _estimate(videos: Sequence[Footage], request: Request, memory: str | None) -
     from dycoke_cli.engine.memory.cost import SCHEMA
 
     failed = False
-    for video in videos:
+    # Several groups may be about one video, of whose questions the longest counts.
+    longest: dict[Footage, str] = {}
+    for group in groups:
+        video = group[0].videos[0]
+        texts = (ask.question for ask in group)
+        longest[video] = max(longest.get(video, ""), *texts, key=len)
+    for video, question in longest.items():
         try:
-            document = to_dict(
-                replace(cost_of_video(video.path, request, memory), video=video.name)
-            )
+            cost = cost_of_video(video.path, request, memory, question)
+            document = to_dict(replace(cost, video=video.name))
         except VideoError as error:
             failed = True
             document = output.error_document(SCHEMA, error, video=video.name)

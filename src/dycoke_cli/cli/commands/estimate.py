@@ -32,13 +32,16 @@ _USUAL_SIZE = (224, 224)
 _DEVICES = {"cuda": "GPU", "mps": "GPU (MPS)", "cpu": "CPU"}
 
 
-def cost_of_video(video: Source, request: Request, memory: str | None = None) -> Cost:
+def cost_of_video(
+    video: Source, request: Request, memory: str | None = None, question: str | None = None
+) -> Cost:
     """Estimate the cost of an answer about a video, without decoding frames.
 
     Args:
         video: path of a video, paths of pictures, or - for stdin.
         request: options of the answer.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
+        question: the question; None for one of usual length.
 
     Raises:
         VideoError: the video can't be read.
@@ -52,7 +55,7 @@ def cost_of_video(video: Source, request: Request, memory: str | None = None) ->
     plan = plan_of_video(video, request)
     name = video if isinstance(video, str) else video[0]
     return cost_of_frames(
-        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s
+        request, len(plan.times_s), plan.height, plan.width, name, memory, plan.times_s, question
     )
 
 
@@ -85,6 +88,7 @@ def cost_of_frames(
     video: str | None = None,
     memory: str | None = None,
     times_s: Sequence[float] = (),
+    question: str | None = None,
 ) -> Cost:
     """Estimate the cost of an answer about a number of frames.
 
@@ -96,6 +100,7 @@ def cost_of_frames(
         video: path as typed, for the report.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
         times_s: time stamps of the frames, if there is a video.
+        question: the question; None for one of usual length.
 
     Raises:
         ModelError: there is no such model, or its configuration can't be read.
@@ -122,6 +127,7 @@ def cost_of_frames(
             times_s=times_s,
             frame_bytes=height * width * 3,
             max_tokens=request.max_tokens,
+            question=question,
         )
 
 
@@ -151,12 +157,12 @@ def _table(estimated: Cost) -> Group:
         ("KV cache", memory.kv_cache_uncompressed, memory.kv_cache, _SIZE),
         ("Peak memory, weights included", memory.peak_uncompressed, memory.peak, _SIZE),
         (
-            "Prefill FLOPs of visual tokens",
+            "Prefill FLOPs",
             compute.prefill_uncompressed,
             compute.prefill,
             _FLOPS,
         ),
-        ("Decode FLOPs of visual tokens", compute.decode_uncompressed, compute.decode, _FLOPS),
+        ("Decode FLOPs", compute.decode_uncompressed, compute.decode, _FLOPS),
     ]
     before, after = estimated.seconds_uncompressed, estimated.seconds
     if before is not None and after is not None:
@@ -174,8 +180,8 @@ def _table(estimated: Cost) -> Group:
     )
     notes = (
         f"{method.title} {parameters}".rstrip() + ". FLOPs by the paper's formula, of the language "
-        f"model, decode of {count(estimated.max_new_tokens)} tokens; memory and context with "
-        f"{count(tokens.text)} text tokens."
+        f"model, decode of {count(estimated.max_new_tokens)} tokens; all with {count(tokens.text)} "
+        "text tokens, as assumed."
     )
     if not isinstance(estimated.windows, Absent):
         notes += f" {_windows(estimated.windows)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dycoke_cli.cli.commands.estimate import plan_of_video
@@ -26,6 +26,7 @@ def fitting_of(
     *,
     free_method: bool,
     memory: str | None = None,
+    questions: Sequence[str] = (),
 ) -> Fitting:
     """The settings to choose from for videos, of which the largest counts.
 
@@ -35,6 +36,7 @@ def fitting_of(
         budget: of `--fit`.
         free_method: whether no flag sets the method.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
+        questions: of which the longest counts; none where they aren't known.
 
     Raises:
         VideoError: none can be read.
@@ -59,7 +61,8 @@ def fitting_of(
         raise unreadable
     counts = [min(len(one.times_s), one.info.frame_count or len(one.times_s)) for one in plans]
     largest = max(plans, key=lambda one: one.height * one.width)
-    asked = AskedFrames(max(counts), largest.height, largest.width)
+    longest = max(questions, key=len, default=None)
+    asked = AskedFrames(max(counts), largest.height, largest.width, longest)
     device_memory = None if memory is None else parse_size(memory)
     with speaking_of_flags():
         return fitting(request, budget, asked, free_method=free_method, memory=device_memory)

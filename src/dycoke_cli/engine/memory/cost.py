@@ -22,7 +22,7 @@ from dycoke_cli.engine.memory.cost_model import (
     EstimatedContext,
     EstimatedSeconds,
 )
-from dycoke_cli.engine.memory.flops import visual_flops
+from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.memory.would_fit import would_fit, would_fit_in_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.files.hub import pull_config
@@ -50,7 +50,10 @@ class EstimatedTokens:
         Amount, Doc("Visual tokens attended per step, mean over layers.")
     ]
     text: Annotated[
-        Count, Doc("64 for chat template and question, which is assumed, and what the frames have.")
+        Count,
+        Doc(
+            "Assumed: 32 for the chat template, a token per 3 bytes of the question; of the frames."
+        ),
     ]
 
 
@@ -74,7 +77,7 @@ class EstimatedBytes:
 
 @dataclass(frozen=True)
 class EstimatedFlops:
-    """The language model's FLOPs for the visual tokens, by the paper's formula (section 3.4)."""
+    """FLOPs of the language model by the paper's formula (section 3.4), text included."""
 
     prefill: Amount
     prefill_uncompressed: Amount
@@ -125,6 +128,7 @@ def estimate_cost(
     times_s: Sequence[float] = (),
     frame_bytes: int = 0,
     max_tokens: int | None = None,
+    question: str | None = None,
 ) -> Cost:
     """What an answer would cost.
 
@@ -139,6 +143,7 @@ def estimate_cost(
         times_s: of the frames that are sampled; none where there is no video.
         frame_bytes: of a frame, as it is decoded.
         max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
+        question: that is asked; None for one of usual length.
 
     Raises:
         ModelError: its configuration can't be read or fetched, or isn't supported.
@@ -155,7 +160,8 @@ def estimate_cost(
     if max_tokens is not None and frames > WINDOW:
         traits = traits.in_windows
     method = bind(method, traits)
-    answer = CostModel(source, stored, method, loading, max_new_tokens, target, frame_bytes)
+    model = (source, stored, method, loading)
+    answer = CostModel(*model, max_new_tokens, target, frame_bytes, question)
     sizes, video_in_windows, held = answer.sizes, None, clip
     if max_tokens is None:
         kept = method.kept_tokens(clip.frames, clip.per_frame)
@@ -167,9 +173,10 @@ def estimate_cost(
     compressed = answer.memory(method, held, kept)
     plain = answer.memory(BASELINE, clip, clip.visual)
     flops, whole = (
-        visual_flops(
+        expected_flops(
             chosen,
             clip,
+            text=answer.text(clip),
             generated=max_new_tokens,
             layers=sizes.layers,
             hidden=sizes.hidden,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,10 +39,21 @@ NO_VISION = "how long the vision tower takes depends on the video, or its sizes 
 _KEPT_WHOLE = (
     "frames are kept at the size of the video: how this model's processor resizes them isn't known"
 )
-TEXT_TOKENS = 64
-"""Of a prompt beside the video: a chat template and a question of one or two sentences.
+TEMPLATE_TOKENS = 32
+"""Tokens of a chat template, as assumed."""
+BYTES_PER_TOKEN = 3
+"""Bytes of a question (UTF-8) per token, as assumed: English has over four."""
+TEXT_TOKENS = TEMPLATE_TOKENS + 32
+"""Text tokens of a prompt whose question isn't known: one or two sentences.
 
 What the prompt has for the frames, such as their times, comes on top: `ClipTokens.text`."""
+
+
+def text_tokens(question: str | None) -> int:
+    """Tokens of the chat template and a question, as assumed; None for a usual one."""
+    if question is None:
+        return TEXT_TOKENS
+    return TEMPLATE_TOKENS + math.ceil(len(question.encode()) / BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,11 @@ class CostModel:
         max_new_tokens: int,
         target: Target,
         frame_bytes: int,
+        question: str | None = None,
     ) -> None:
         self.source, self.stored, self.method = source, stored, method
         self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
+        self._question = question
         self._family = stored.family or UNLISTED
         # As `frame_fit.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
@@ -107,7 +121,8 @@ class CostModel:
         Until its stages are measured, its seconds are corrected by those of this one.
         """
         given = (self.source, self.stored, self.method, loading)
-        other = CostModel(*given, self.max_new_tokens, self.target, self._frame_bytes)
+        more = (self.max_new_tokens, self.target, self._frame_bytes, self._question)
+        other = CostModel(*given, *more)
         other._like = self
         return other
 
@@ -139,10 +154,9 @@ class CostModel:
             return self.stage_times.corrections(self.facts.rates)
         return (1.0, 1.0, 1.0) if self._like is None else self._like._corrections
 
-    @staticmethod
-    def text(clip: ClipTokens) -> int:
+    def text(self, clip: ClipTokens) -> int:
         """Tokens of text of the prompt."""
-        return TEXT_TOKENS + clip.text
+        return text_tokens(self._question) + clip.text
 
     def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""

@@ -41,21 +41,23 @@ def decode_flops(
     return generated * sum(per_token + 2 * hidden * tokens for tokens in tokens_by_layer)
 
 
-def visual_flops(
+def expected_flops(
     method: BoundMethod,
     clip: ClipTokens,
     *,
+    text: int,
     generated: int,
     layers: int,
     hidden: int,
     mlp: int,
     kept: int | None = None,
 ) -> Flops:
-    """Those of the visual tokens alone, as in the paper, of a clip that isn't encoded yet.
+    """FLOPs of an answer about a clip that isn't encoded yet.
 
     Args:
         method: what is dropped.
         clip: the visual tokens before it.
+        text: tokens of the prompt that aren't visual; 0 as in the paper.
         generated: tokens generated.
         layers: of the language model.
         hidden: d.
@@ -69,7 +71,7 @@ def visual_flops(
         layers=layers,
         hidden=hidden,
         mlp=mlp,
-        text=0,  # with text it would be another formula
+        text=text,
         visual=clip.visual,
         visual_kept=kept,
         visual_last=attended if method.inside else kept,
