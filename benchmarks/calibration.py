@@ -22,12 +22,12 @@ from benchmarks.page import ROOT, machine, put
 from benchmarks.tune_tables import MODELS
 from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
 from dycoke_cli.evaluation.run_record import read_record

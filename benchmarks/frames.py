@@ -102,10 +102,10 @@ def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: s
         dtype: as of `load`.
     """
     from dycoke_cli import VideoSession, load
+    from dycoke_cli.compression.method_specs import parse_specs
     from dycoke_cli.engine.binding import bind
     from dycoke_cli.engine.generation import Stopwatch
     from dycoke_cli.engine.generation_options import GenerationOptions
-    from dycoke_cli.evaluation.method_specs import parse_specs
     from dycoke_cli.models.catalog import published_names
 
     random = model in published_names()

@@ -26,11 +26,11 @@ from benchmarks.tune import DTYPE, GUARDED, LADDERS
 from benchmarks.tune_tables import MODELS, Asked, Videos, auroc, file_of, guards_of
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.tuning.observations import FILE, Observation, TuneJournal, key_of

@@ -14,10 +14,10 @@ from benchmarks.event_lengths import by_length, lengths_of
 from benchmarks.method_choice import CANDIDATES
 from benchmarks.raw_answers import BASELINE, RawAnswers
 from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation.dataset import ACCURACY, Item
 from dycoke_cli.evaluation.datasets.shapes import Shapes
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.report.scored_row import make_row
 from dycoke_cli.evaluation.scoring.statistics import Predictions, grouped, mean_of, mean_or_none

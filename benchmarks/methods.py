@@ -29,6 +29,7 @@ from benchmarks.method_pages import write_pages
 from benchmarks.page import machine
 from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, RawRow, read_answers
 from dycoke_cli.cli.render.view import View
+from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.answers import FILE, Answers
@@ -37,7 +38,6 @@ from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import parameters_of

@@ -18,9 +18,9 @@ from torch import nn
 from benchmarks.drawn import drawn
 from benchmarks.page import ROOT, put_of_machine, where
 from dycoke_cli import VideoSession, load
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation import Stopwatch
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.models.catalog import published_names
 from dycoke_cli.models.load import LoadedModel

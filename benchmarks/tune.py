@@ -24,11 +24,11 @@ from benchmarks.tune_plot import guard_figure
 from benchmarks.tune_tables import TABLE, file_of, points_of, tables
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.cli.plots.plot_style import write_figure
+from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.tuning.observations import FILE, TuneJournal, key_of

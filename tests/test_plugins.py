@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from dycoke_cli import plugins
-from dycoke_cli.compression import registry
+from dycoke_cli.compression import method_specs, registry
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation import datasets, method_specs
+from dycoke_cli.evaluation import datasets
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.families import table
 

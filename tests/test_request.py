@@ -11,12 +11,12 @@ import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.loop.plan import Plan, plan_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose

@@ -14,8 +14,8 @@ import pytest
 from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
 from dycoke_cli.bench.timed_runs import TimedAnswer
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation.method_row import MethodRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.video import Sampling
 from tests.documents import example
 

@@ -56,11 +56,11 @@ ALSO = {
     # The pages list benchmarks and ablations.
     "eval": (
         "evaluation.annotations", "evaluation.dataset", "evaluation.datasets",
-        "evaluation.method_specs", "storage.lfs_pointer",
+        "compression.method_specs", "storage.lfs_pointer",
     ),
     "eval report": ("evaluation",),
-    "bench": ("bench", "evaluation.method_specs"),
-    "tune": ("evaluation.method_specs",),
+    "bench": ("bench", "compression.method_specs"),
+    "tune": ("compression.method_specs",),
     "cache": ("storage.cache_folder",),
     "verify": ("verification",),
     "schema": DOCUMENTS,

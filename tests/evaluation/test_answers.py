@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.errors import OutputError
 from dycoke_cli.evaluation import answers, run_record
 from dycoke_cli.evaluation.answers import FILE, open_answers
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.evaluation.run_record import RunRecord, write_record
 from dycoke_cli.evaluation.scoring import verdicts

@@ -19,13 +19,13 @@ import torch
 
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Ask, Footage
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.loop.plan import Plan

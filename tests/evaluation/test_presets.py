@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.compression.methods.prumerge import PruMerge
@@ -20,7 +21,6 @@ from dycoke_cli.evaluation.datasets import class_of, open_dataset
 from dycoke_cli.evaluation.datasets.videomme import VideoMME
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.evaluation.presets import preset_named, presets
 from dycoke_cli.evaluation.report.combine import report_of

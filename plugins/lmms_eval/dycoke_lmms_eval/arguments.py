@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.compression.pool import TokenBudget
 from dycoke_cli.compression.registry import DEFAULT, owners
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.evaluation.method_specs import Spec, parse_specs
 from dycoke_cli.models import settings
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.param import Parameter, parameters_of

@@ -24,6 +24,7 @@ from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.supported import check_decoder
 from dycoke_cli.errors import DycokeError, UsageError, error_of
+from dycoke_cli.evaluation.method_row import method_on
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.loop.plan import plan_of
@@ -99,7 +100,7 @@ class DycokeChat(lmms):
                 loading=arguments.loading,
                 sampling=sampling or arguments.sampling,
                 # In windows the default of positions depends on each video.
-                method=spec.for_model(found) if most is None else spec.create(),
+                method=method_on(found, spec) if most is None else spec.create(),
                 generation=arguments.generation,
                 max_tokens=most,
             )

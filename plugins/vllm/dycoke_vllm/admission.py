@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Literal
 
 from dycoke_cli.compression.bound import BoundMethod, settle
+from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.param import parameters_of
 
 KEY = "dycoke"

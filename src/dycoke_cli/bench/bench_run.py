@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from dycoke_cli.bench.bench_report import BenchReport, Environment
 from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
 from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
+from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_row import MethodRow, rows_on
-from dycoke_cli.evaluation.method_specs import Spec, parse_specs
+from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
@@ -85,7 +85,7 @@ class Benchmark:
         if known.traits is not None:
             for spec in self.rows:
                 if not spec.if_possible:
-                    spec.bound(known.traits)
+                    bound_spec(spec, known.traits)
         return known.local
 
 

@@ -33,7 +33,7 @@ def methods(incomplete: str) -> Names:
 
 def rows(incomplete: str) -> Names:
     """Last entry of a comma-separated list of methods."""
-    from dycoke_cli.evaluation.method_specs import ABLATIONS
+    from dycoke_cli.compression.method_specs import ABLATIONS
 
     before, comma, _ = incomplete.rpartition(",")
     named = [*methods(incomplete), *((name, row.summary) for name, row in ABLATIONS.items())]

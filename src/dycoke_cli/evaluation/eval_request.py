@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method_specs import Spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
-from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.evaluation.scoring.judge_client import Client
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.guard.ladder import Guard

@@ -7,21 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method_specs import Spec, naming
 from dycoke_cli.compression.registry import create, identity
+from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.datasets import plugin_of
 from dycoke_cli.evaluation.eval_request import Evaluation
-from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.evaluation.prediction import Setup
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
+from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.runs.remote.served_model import ServedModel
+    from dycoke_cli.models.traits import ModelTraits
 
 
 _BY_PROBABILITY = {"by": "probability"}
@@ -78,18 +80,44 @@ class KeptRow(MethodRow):
         return _BY_PROBABILITY.items() <= self.setup.options.items()
 
 
+def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
+    """The method of an entry with a model's defaults; those of a served model its server sets.
+
+    Raises:
+        UsageError: see `Spec.create`; or the model has no such layer, its family doesn't support
+            the method, or its server refuses it.
+    """
+    if not isinstance(model, ServedModel):
+        return bound_spec(spec, model.traits) if model.traits.listed else spec.create()
+    method = spec.create()
+    with naming(spec.text):
+        model.check(method)
+    return method
+
+
+def bound_spec(spec: Spec, model: ModelTraits) -> Method:
+    """The method of an entry with a model's defaults; see `bind`.
+
+    Raises:
+        UsageError: a parameter out of range, or the model doesn't support the method.
+    """
+    method = spec.create()
+    with naming(spec.text):
+        return bind(method, model).method
+
+
 def rows_on(
     model: ResolvedModel | ServedModel, specs: Iterable[Spec]
 ) -> tuple[list[MethodRow], list[str]]:
     """Rows on a model, in order, and a warning about methods of `all` that it can't run.
 
     Raises:
-        UsageError: see `Spec.for_model`.
+        UsageError: see `method_on`.
     """
     rows, left_out = [], []
     for spec in specs:
         try:
-            rows.append(MethodRow(spec, spec.for_model(model).parameters()))
+            rows.append(MethodRow(spec, method_on(model, spec).parameters()))
         except UsageError:
             if not spec.if_possible:
                 raise

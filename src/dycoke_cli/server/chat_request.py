@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request

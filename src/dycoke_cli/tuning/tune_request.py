@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dycoke_cli.compression.method_specs import Spec
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import Spec
 from dycoke_cli.request import Request
 from dycoke_cli.storage.cache_folder import cache_folder
 

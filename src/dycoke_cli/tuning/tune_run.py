@@ -13,6 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.evaluation.method_row import method_on
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
 from dycoke_cli.loop.unloaded_model import unloaded_model
@@ -98,7 +99,7 @@ def tune(
 def _settings(tuning: Tune, resolved: ResolvedModel) -> dict[str, Method]:
     if tuning.specs is None:
         return {name_of(method): method for method in grid(resolved)}
-    methods = [spec.for_model(resolved) for spec in tuning.specs if not spec.is_baseline]
+    methods = [method_on(resolved, spec) for spec in tuning.specs if not spec.is_baseline]
     if not methods or any(spec.is_control for spec in tuning.specs):
         raise UsageError("--methods of tune needs a method other than none, and no controls")
     return {name_of(method): method for method in methods}

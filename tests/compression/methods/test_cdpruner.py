@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.methods import cdpruner
 from dycoke_cli.compression.methods.cdpruner import CDPruner
 from dycoke_cli.compression.selection import SelectionInputs
-from dycoke_cli.evaluation.method_specs import parse_specs
 from tests.compression.clips import BUDGETS, CLIPS, cosine, given
 from tests.covering import covered
 

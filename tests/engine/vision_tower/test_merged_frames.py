@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, EarlyTom, Sampling, Uncompressed, VideoSession, load, read
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.ask_together import Question, ask_together
@@ -24,7 +25,6 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.prediction import Prediction, Setup, unanswered
 from dycoke_cli.evaluation.report.changes import list_changes
 from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchanged

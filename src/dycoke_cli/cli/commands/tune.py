@@ -148,7 +148,7 @@ def tune(
             stack.enter_context(output.failures_as_json(SCHEMA, [{}]))
         if export and as_json:
             raise UsageError("--export and --json are two documents; give one of them")
-        from dycoke_cli.evaluation.method_specs import parse_specs
+        from dycoke_cli.compression.method_specs import parse_specs
         from dycoke_cli.guard.tuned import store
         from dycoke_cli.runs.discovery import find
         from dycoke_cli.storage.output_file import check_folder_name

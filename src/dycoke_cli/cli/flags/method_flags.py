@@ -158,7 +158,7 @@ class MethodFlags:
         if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
             what, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
             raise UsageError(f"{what} is for ask, chat, batch and {last}; name a method here")
-        from dycoke_cli.evaluation.method_specs import parse_spec  # imported late, as above
+        from dycoke_cli.compression.method_specs import parse_spec  # imported late, as above
 
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)

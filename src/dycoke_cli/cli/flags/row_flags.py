@@ -8,8 +8,8 @@ import typer
 
 from dycoke_cli.cli import completion
 from dycoke_cli.cli.flags.method_flags import AUTO, PANEL
+from dycoke_cli.compression.method_specs import ABLATIONS, ALL, Spec, parse_specs
 from dycoke_cli.compression.registry import METHODS, name_of
-from dycoke_cli.evaluation.method_specs import ABLATIONS, ALL, Spec, parse_specs
 from dycoke_cli.request import Request
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from dycoke_cli.answer.json_schema import Doc
+from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.method_specs import parse_specs
 from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.video import Sampling

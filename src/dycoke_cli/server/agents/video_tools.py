@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.answer.json_schema import ABSENT, to_dict
 from dycoke_cli.ask import Answered, Event, Failed, Progress
+from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.method_specs import parse_spec
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener

@@ -20,9 +20,6 @@ from dycoke_cli.param import parameters_of
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.base import Method
-    from dycoke_cli.models.resolve import ResolvedModel
-    from dycoke_cli.models.traits import ModelTraits
-    from dycoke_cli.runs.remote.served_model import ServedModel
     from dycoke_cli.video import Sampling
 
 
@@ -104,42 +101,13 @@ class Spec:
             return None
         return replace(sampling, frames=self.frames, fps=None, max_frames=None)
 
-    def for_model(self, model: ResolvedModel | ServedModel) -> Method:
-        """The method with a model's defaults; those of a served model are set by its server.
-
-        Raises:
-            UsageError: see `create`; or the model has no such layer, its family doesn't support
-                the method, or its server refuses it.
-        """
-        from dycoke_cli.runs.remote.served_model import ServedModel
-
-        method = self.create()
-        if isinstance(model, ServedModel):
-            with _naming(self.text):
-                model.check(method)
-            return method
-        return self.bound(model.traits) if model.traits.listed else method
-
-    def bound(self, model: ModelTraits) -> Method:
-        """The method with a model's defaults; see `bind`.
-
-        Raises:
-            UsageError: a parameter out of range, or the model doesn't support the method.
-        """
-        # Imported late: the help of `--methods` needs names alone.
-        from dycoke_cli.engine.binding import bind
-
-        method = self.create()
-        with _naming(self.text):
-            return bind(method, model).method
-
     def create(self) -> Method:
         """The method; parameters that depend on the model are None.
 
         Raises:
             UsageError: a parameter out of range, or an invalid combination.
         """
-        with _naming(self.text):
+        with naming(self.text):
             return create(self.method, **self.given)
 
 
@@ -263,7 +231,7 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
             raise UsageError(f"{flag} {text}: {name} has no {typed_parameter!r}; {hint}")
         if parameter in given:
             raise UsageError(f"{flag} {text}: {parameter} is already set by {name}, or twice")
-        with _naming(text, flag):
+        with naming(text, flag):
             given[parameter] = parameters[parameter].parse(value)
             parameters[parameter].check(given[parameter])
         parts.append(f"{parameter}={value}")
@@ -271,7 +239,8 @@ def _parse(text: str, flag: str = "--methods") -> Spec:
 
 
 @contextmanager
-def _naming(row: str, flag: str = "--methods") -> Iterator[None]:
+def naming(row: str, flag: str = "--methods") -> Iterator[None]:
+    """Begin errors of the block with the flag and the entry."""
     try:
         yield
     except UsageError as error:
