@@ -99,6 +99,27 @@ def test_each_package_knows_only_those_below_it(inner: Graph) -> None:
     assert upwards == set()
 
 
+CORE = [f"{PACKAGE}.cli.commands.{name}" for name in ("ask", "batch", "chat")]
+ROOMS = ("bench", "evaluation", "server", "tuning", "verification")
+# What asks a server of the user's own lies with that server.
+STILL_KNOWN = {
+    ("cli.commands.ask", "server.local.client"),
+    ("cli.commands.batch", "server.local.batch_client"),
+}
+
+
+def test_who_asks_needs_no_room_around_the_core(inner: Graph) -> None:
+    """Each could be installed alone one day."""
+    within = {m: {o for o in known if layer(o) not in ROOMS} for m, known in inner.items()}
+    found = {
+        (module.removeprefix(f"{PACKAGE}."), other.removeprefix(f"{PACKAGE}."))
+        for module in reached(within, *CORE)
+        for other in inner.get(module, set())
+        if layer(other) in ROOMS
+    }
+    assert found == STILL_KNOWN
+
+
 def test_the_kv_cache_can_be_read_by_itself(inner: Graph) -> None:
     """It knows slots and layers; of methods, selections and calls nothing."""
     cache = f"{PACKAGE}.engine.kv_cache"

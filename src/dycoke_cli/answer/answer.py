@@ -8,6 +8,7 @@ null where it doesn't.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from dycoke_cli.answer.json_schema import (
     Amount,
     Count,
     Doc,
+    Part,
     Unreported,
     to_dict,
 )
@@ -67,6 +69,24 @@ Dropped = Annotated[
     Count | Absent,
     Doc("Of `watch`: windows before this one that were dropped, because asking took too long."),
 ]
+
+_BATCH_KEYS = ("id", "key", "digest")
+_CONTEXT_KEYS = (*_BATCH_KEYS, "benchmark", "model", "video", "question")
+_UNMEASURED = ("seed", "tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes")
+"""Keys whose value is null if the question wasn't put to the model."""
+_ANSWERED = {
+    "finish_reason": {
+        "enum": ["stop", "length"],
+        "description": "length: cut by --max-new-tokens.",
+    }
+}
+_REFUSED: dict[str, dict[str, Any]] = {
+    "finish_reason": {
+        "enum": ["refused"],
+        "description": "The question wasn't put to the model; `warnings` says why.",
+    },
+    **{key: {"type": "null"} for key in _UNMEASURED},
+}
 
 
 @dataclass(frozen=True)
@@ -412,3 +432,34 @@ class Failure:
     error: Error
     key: Key = ABSENT
     digest: Digest = ABSENT
+
+
+def failure_part(*about: str, needs: tuple[str, ...] = ()) -> Part:
+    """What there is in place of a result, with these keys of what it was about."""
+    return Part(Failure, needs=needs, without=[name for name in _CONTEXT_KEYS if name not in about])
+
+
+def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, Part]:
+    """Variants of an answer: from a local model, a refusal, from a server."""
+    return {
+        "answer": Part(Answer, needs, without, values=_ANSWERED),
+        "refusal": Part(Answer, needs, without, values=_REFUSED),
+        "remote": Part(Answer, needs, without, values=_ANSWERED, remote=True),
+    }
+
+
+def answer_parts() -> Mapping[str, Part]:
+    """Variants of a `dycoke.answer/1` object."""
+    return {
+        **_answers(needs=("video",)),
+        "error": failure_part("video", "question", *_BATCH_KEYS),
+    }
+
+
+def batch_parts() -> Mapping[str, Part]:
+    """Variants of a line of `dycoke batch`."""
+    needs = ("video", "question", *_BATCH_KEYS)
+    return {
+        **_answers(needs=needs, without=("compared_to",)),
+        "error": failure_part(*needs, needs=needs),
+    }

@@ -1,4 +1,4 @@
-"""Shell completion of models, methods and benchmarks, without importing torch.
+"""Shell completion of models and methods, without importing torch.
 
 Each function takes the incomplete word and returns (name, description) pairs, which Typer filters.
 If none matches, the shell completes files. Each imports what it lists: every command has such a
@@ -38,17 +38,3 @@ def rows(incomplete: str) -> Names:
     before, comma, _ = incomplete.rpartition(",")
     named = [*methods(incomplete), *((name, row.summary) for name, row in ABLATIONS.items())]
     return [(f"{before}{comma}{name}", summary) for name, summary in named]
-
-
-def presets(incomplete: str) -> Names:
-    """Presets of published results."""
-    from dycoke_cli.evaluation.presets import presets
-
-    return [(name, preset.paper) for name, preset in presets().items()]
-
-
-def benchmarks(incomplete: str) -> Names:
-    """Benchmarks."""
-    from dycoke_cli.evaluation.datasets import DATASETS
-
-    return [(name, "") for name in DATASETS]

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from dycoke_cli.answer.answer import SCHEMA
+from dycoke_cli.answer.answer import SCHEMA, answer_parts
 from dycoke_cli.answer.json_schema import schema_of
 from dycoke_cli.cli import output
-from dycoke_cli.cli.commands.schema import answer_parts
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import OpenNumber
 from dycoke_cli.errors import UsageError

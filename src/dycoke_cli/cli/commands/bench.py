@@ -17,7 +17,7 @@ from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
-from dycoke_cli.cli.flags import options, request_flags, row_flags
+from dycoke_cli.cli.flags import eval_flags, options, request_flags, row_flags
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
@@ -61,7 +61,7 @@ PresetName = Annotated[
         metavar="NAME",
         help="The settings of a published table: model, methods with their parameters, frames, "
         "length of answers. Other flags override them. `dycoke eval --list` names the presets.",
-        autocompletion=completion.presets,
+        autocompletion=eval_flags.complete_presets,
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dycoke_cli.cli import completion, output, pages
+from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import (
     engine_flags,
     eval_flags,
@@ -35,7 +35,7 @@ Benchmark = Annotated[
         metavar="NAME",
         help=f"The benchmark: {', '.join(DATASETS)}; or a file of your own questions (.jsonl, "
         ".csv).",
-        autocompletion=completion.benchmarks,
+        autocompletion=eval_flags.complete_benchmarks,
         show_default=False,
     ),
 ]

@@ -9,29 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli.answer.answer import Answer, Failure
+from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
 from dycoke_cli.answer.json_schema import Part, schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
-
-_BATCH_KEYS = ("id", "key", "digest")
-_CONTEXT_KEYS = (*_BATCH_KEYS, "benchmark", "model", "video", "question")
-_UNMEASURED = ("seed", "tokens", "decode", "flops", "seconds", "tokens_per_second", "bytes")
-"""Keys whose value is null if the question wasn't put to the model."""
-_ANSWERED = {
-    "finish_reason": {
-        "enum": ["stop", "length"],
-        "description": "length: cut by --max-new-tokens.",
-    }
-}
-_REFUSED: dict[str, dict[str, Any]] = {
-    "finish_reason": {
-        "enum": ["refused"],
-        "description": "The question wasn't put to the model; `warnings` says why.",
-    },
-    **{key: {"type": "null"} for key in _UNMEASURED},
-}
 
 
 @dataclass(frozen=True)
@@ -49,111 +31,82 @@ class Document:
     parts: Callable[[], Mapping[str, Part]]
 
 
-def _failure(*about: str, needs: tuple[str, ...] = ()) -> Part:
-    return Part(Failure, needs=needs, without=[name for name in _CONTEXT_KEYS if name not in about])
-
-
-def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, Part]:
-    """Variants of an answer: from a local model, a refusal, from a server."""
-    return {
-        "answer": Part(Answer, needs, without, values=_ANSWERED),
-        "refusal": Part(Answer, needs, without, values=_REFUSED),
-        "remote": Part(Answer, needs, without, values=_ANSWERED, remote=True),
-    }
-
-
-def answer_parts() -> Mapping[str, Part]:
-    """Variants of a `dycoke.answer/1` object."""
-    return {
-        **_answers(needs=("video",)),
-        "error": _failure("video", "question", *_BATCH_KEYS),
-    }
-
-
-def _batch() -> Mapping[str, Part]:
-    needs = ("video", "question", *_BATCH_KEYS)
-    return {
-        **_answers(needs=needs, without=("compared_to",)),
-        "error": _failure(*needs, needs=needs),
-    }
-
-
 def _bench() -> Mapping[str, Part]:
     from dycoke_cli.bench.bench_report import BenchReport
 
-    return {"report": Part(BenchReport), "error": _failure()}
+    return {"report": Part(BenchReport), "error": failure_part()}
 
 
 def _cache() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.cache import CacheState
 
-    return {"cache": Part(CacheState), "error": _failure()}
+    return {"cache": Part(CacheState), "error": failure_part()}
 
 
 def _doctor() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.doctor import Diagnosis
 
-    return {"diagnosis": Part(Diagnosis), "error": _failure()}
+    return {"diagnosis": Part(Diagnosis), "error": failure_part()}
 
 
 def _estimate() -> Mapping[str, Part]:
     from dycoke_cli.engine.memory.cost import Cost
 
-    return {"estimate": Part(Cost), "error": _failure("video", "question", "model")}
+    return {"estimate": Part(Cost), "error": failure_part("video", "question", "model")}
 
 
 def _eval() -> Mapping[str, Part]:
     from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 
-    return {"report": Part(EvalReport), "error": _failure("benchmark")}
+    return {"report": Part(EvalReport), "error": failure_part("benchmark")}
 
 
 def _eval_check() -> Mapping[str, Part]:
     from dycoke_cli.evaluation.check import Checked
 
-    return {"check": Part(Checked), "error": _failure("benchmark")}
+    return {"check": Part(Checked), "error": failure_part("benchmark")}
 
 
 def _eval_list() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.benchmarks import BenchmarkList
 
-    return {"list": Part(BenchmarkList), "error": _failure()}
+    return {"list": Part(BenchmarkList), "error": failure_part()}
 
 
 def _inspect() -> Mapping[str, Part]:
     from dycoke_cli.inspect.inspection import Inspection
 
-    return {"inspection": Part(Inspection), "error": _failure("video", "question")}
+    return {"inspection": Part(Inspection), "error": failure_part("video", "question")}
 
 
 def _methods() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.methods import MethodList
 
-    return {"methods": Part(MethodList), "error": _failure()}
+    return {"methods": Part(MethodList), "error": failure_part()}
 
 
 def _models() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.model_documents import ModelList
 
-    return {"models": Part(ModelList), "error": _failure()}
+    return {"models": Part(ModelList), "error": failure_part()}
 
 
 def _probe() -> Mapping[str, Part]:
     from dycoke_cli.cli.commands.probe import Probed
 
-    return {"video": Part(Probed), "error": _failure("video")}
+    return {"video": Part(Probed), "error": failure_part("video")}
 
 
 def _tune() -> Mapping[str, Part]:
     from dycoke_cli.tuning.tune_report import TuneReport
 
-    return {"report": Part(TuneReport), "error": _failure()}
+    return {"report": Part(TuneReport), "error": failure_part()}
 
 
 def _verify() -> Mapping[str, Part]:
     from dycoke_cli.verification.verification_report import VerificationReport
 
-    return {"report": Part(VerificationReport), "error": _failure("model")}
+    return {"report": Part(VerificationReport), "error": failure_part("model")}
 
 
 DOCUMENTS = {
@@ -166,7 +119,7 @@ DOCUMENTS = {
     "batch": Document(
         "dycoke.answer/1",
         "A line of `dycoke batch`: an answer, a refusal or an error, with the keys of a batch.",
-        _batch,
+        batch_parts,
     ),
     "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
     "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
@@ -174,7 +127,7 @@ DOCUMENTS = {
     "error": Document(
         "dycoke.error/1",
         "A usage error with `--json` of an unknown command.",
-        lambda: {"error": _failure()},
+        lambda: {"error": failure_part()},
     ),
     "estimate": Document(
         "dycoke.estimate/1", "What an answer would cost: `--estimate`.", _estimate

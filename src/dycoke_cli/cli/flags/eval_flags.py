@@ -7,12 +7,27 @@ from typing import Annotated, Literal
 
 import typer
 
-from dycoke_cli.cli import completion
+from dycoke_cli.cli.completion import Names
 from dycoke_cli.cli.flags.spread import FromParams
 from dycoke_cli.engine.generation_options import GenerationOptions
 
 _BENCHMARK = "Benchmark"
 _OUTPUT = "Output"
+
+
+def complete_presets(incomplete: str) -> Names:
+    """Presets of published results; see `cli.completion`."""
+    from dycoke_cli.evaluation.presets import presets
+
+    return [(name, preset.paper) for name, preset in presets().items()]
+
+
+def complete_benchmarks(incomplete: str) -> Names:
+    """Benchmarks, likewise."""
+    from dycoke_cli.evaluation.datasets import DATASETS
+
+    return [(name, "") for name in DATASETS]
+
 
 ListBenchmarks = Annotated[
     bool,
@@ -32,7 +47,7 @@ PresetName = Annotated[
         "prompts, length of answers. Other flags override them. The report has the published "
         "figures beside the measured ones, and names all conditions that differ. --list names the "
         "presets.",
-        autocompletion=completion.presets,
+        autocompletion=complete_presets,
         show_default=False,
         rich_help_panel=_BENCHMARK,
     ),
