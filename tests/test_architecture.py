@@ -104,7 +104,7 @@ ROOMS = ("bench", "evaluation", "server", "tuning", "verification")
 # What asks a server of the user's own lies with that server.
 STILL_KNOWN = {
     ("cli.commands.ask", "server.local.client"),
-    ("cli.commands.batch", "server.local.batch_client"),
+    ("cli.commands.batch", "server.local.client"),
 }
 
 
