@@ -96,6 +96,26 @@ def test_names_of_files_are_shown_as_they_were_given(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("https://host.example/a/clip.mp4",),
+        ("file:///tmp/clip.mp4",),
+        ("rtsp://camera:554/1",),
+        ("s3://bucket/clip.mp4",),
+        (str(CLIP), "--subtitles", "https://host.example/a.srt"),
+    ],
+    ids=" ".join,
+)
+def test_an_address_is_no_path(local: Served, arguments: tuple[str, ...]) -> None:
+    """The sentence is that of the command without a server: nothing is made a path of it."""
+    video, *more = arguments
+    served = run_here("ask", video, "What?", *more)
+    alone = run_here("ask", video, "What?", *more, "--no-server")
+    assert (served.code, served.err) == (alone.code, alone.err)
+    assert "is an address" in served.err or "is a stream" in served.err
+
+
+@pytest.mark.parametrize(
     ("flags", "reason"),
     [
         (("--dtype", "float32"), "it has loaded mini with other flags"),

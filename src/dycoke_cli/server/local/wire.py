@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.open_file import advice_on_address
 from dycoke_cli.video.rendered import Rendered
 from dycoke_cli.video.sampling import Sampling
 from dycoke_cli.video.subtitles import SubtitleSource
@@ -197,23 +198,24 @@ def ask_to_json(ask: Ask, stdin: Callable[[], str]) -> dict[str, Any]:
     return document
 
 
+def _absolute(path: str) -> str:
+    """A path as the server, which has another working directory, opens it; an address as it is."""
+    is_address = advice_on_address(path) is not None and not os.path.lexists(path)
+    return path if is_address else os.path.abspath(path)
+
+
 def _shown(video: Footage, stdin: Callable[[], str]) -> _Shown:
-    # The server has another working directory, so that all paths are sent as absolute ones.
     source, subtitles, shown_as = video.source, video.subtitles, video.shown_as
     assert not isinstance(source, Rendered), "no command renders what a server is asked about"
     assert video.edit is None, "no command edits what a server is asked about"
     if source == STDIN:
         source, shown_as = stdin(), shown_as or STDIN_NAME
-    absolute = os.path.abspath(source) if isinstance(source, str) else _each_absolute(source)
+    absolute = _absolute(source) if isinstance(source, str) else tuple(map(_absolute, source))
     if subtitles is not None and subtitles.path is not None:
-        subtitles = replace(subtitles, path=os.path.abspath(subtitles.path))
+        subtitles = replace(subtitles, path=_absolute(subtitles.path))
     return _Shown(
         absolute, video.name, video.place, video.digest, subtitles, video.sampling, shown_as
     )
-
-
-def _each_absolute(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(os.path.abspath, paths))
 
 
 def in_the_words_of(ask: Ask, event: Event) -> Event:
@@ -241,7 +243,7 @@ def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
         subtitles = () if video.subtitles is None else (video.subtitles.path,)
         for path in (*own, *subtitles):
             if path is not None and path != STDIN:
-                yield display_name(os.path.abspath(path)), display_name(path)
+                yield display_name(_absolute(path)), display_name(path)
 
 
 def _named(answer: Answer, said: Callable[[str], str]) -> Answer:
