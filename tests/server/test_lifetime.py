@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dycoke_cli.server.answering import Chatting
 from dycoke_cli.video.limits import Limits
 from tests import warm
 from tests.loop.pretended import PATIENCE_S
@@ -114,6 +115,29 @@ def test_a_server_ends_amid_work(
         gc.collect()  # what asyncio has to say of a task, it logs then
     assert not list(folder.glob("dycoke-*"))
     assert not caplog.records
+
+
+def test_a_server_ends_while_a_body_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing ends that thread, as where it compiles a schema; the server doesn't wait for it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def read(*_: object) -> None:
+        begun.set()
+        ended.wait(PATIENCE_S)
+
+    monkeypatch.setattr(Chatting, "read", read)
+    with caplog.at_level(logging.ERROR):
+        with running(monkeypatch) as server:
+            connection = asking(server, body_of("What?"))
+            assert begun.wait(PATIENCE_S)
+            began = time.monotonic()
+        assert time.monotonic() - began < ENDS_S
+        ended.set()
+        connection.close()
+        gc.collect()
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @contextmanager

@@ -6,8 +6,10 @@ checks, and nothing else is there.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,7 +79,9 @@ class Access:
             await reply(counted, reason)
             return
         scope["state"]["owner"] = owner
-        await self.app(scope, receive, counted)
+        # At the end of the server, when the connection is closed already: nothing is to be logged.
+        with suppress(asyncio.CancelledError):
+            await self.app(scope, receive, counted)
 
 
 def check_framing(headers: list[tuple[str, bytes]]) -> None:
