@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,6 +141,9 @@ def test_what_is_killed_on_ray_is_answered_again(killed: str, folder: Path, tmp_
     if killed == "ray::MapWorker":
         assert process.returncode == 1, said.decode()
     else:
+        if killed != "batch":
+            assert re.search(rb"\d+ of 17 questions done \(in .*; the same command resumes", said)
+            assert b"Error: the Ray cluster broke down" in said
         before = out.read_bytes()
         assert batch(folder, out, *ON_RAY)[0] == 1
         assert out.read_bytes().startswith(before)

@@ -82,3 +82,26 @@ def test_model_that_workers_havent_got(cluster: Any, tmp_path: Path) -> None:
     groups = groups_named(tmp_path, *numbered(3))
     with pytest.raises(DycokeError, match="this machine hasn't got the model"):
         list(OnRay(cluster.address, make=cannot_load)(groups, PLAN, Listener()))
+
+
+@pytest.mark.parametrize("lost", ["raylet", "node"])
+def test_the_node_of_the_run_is_lost(lost: str, tmp_path: Path) -> None:
+    """Ray ends the process that is connected to it, without a word: the run goes on, or says it."""
+    found: list[Outcome] = []
+    names = numbered(40)
+    with cluster_of(2) as own:
+        groups = groups_named(tmp_path, *names)
+        outcomes = OnRay(own.address, make=pretend)(groups, PLAN, Listener())
+        for outcome in outcomes:
+            found.append(outcome)
+            if len(found) == 8:
+                break
+        if lost == "raylet":  # the head's store of the cluster and the other node stay
+            own.head_node.kill_raylet()
+            found += outcomes
+            assert videos_of(found) == dict.fromkeys(names, 2)
+            assert len({outcome.key for outcome in found}) == 80
+        else:
+            own.head_node.kill_all_processes(check_alive=False)
+            with pytest.raises(DycokeError, match=r"the Ray cluster broke down: .*; run it again"):
+                list(outcomes)

@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, Serv
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
-from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.unicode import display_name
@@ -302,7 +302,7 @@ def batch(
                 retry_failed=retry_failed,
                 fail_fast=fail_fast,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DycokeError):
             view.interrupted(out)
             raise
         view.finished(counts, out)

@@ -23,7 +23,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.evaluation import SCHEMA
 from dycoke_cli.evaluation.dataset import Dataset, Split
 from dycoke_cli.evaluation.datasets import DATASETS, NEW_VIDEOS, open_dataset, rule_of
@@ -180,7 +180,7 @@ def evaluate(
         silence_libraries()
         try:
             report = run(evaluation, view)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DycokeError):
             if view.ready:
                 view.note("Answers so far are kept; the same command resumes.")
             raise

@@ -74,7 +74,7 @@ class BatchView(View):
     def interrupted(self, out: Path | None) -> None:
         """Say how many questions are done, and how to resume. Args: as of `finished`."""
         self.stop()
-        if self._counts is None:  # the model wasn't loaded yet
+        if self._counts is None or not self._counts.done:
             return
         done = f"{count(self._counts.done)} of {_of(self._counts.questions, 'question')} done"
         self.note(

@@ -49,6 +49,10 @@ _ALWAYS = {
 _QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
+class NoClusterError(DycokeError):
+    """There is no cluster at an address."""
+
+
 @dataclass(frozen=True)
 class Workers:
     """Number of workers that fit on a cluster, and the resources that each reserves.
@@ -266,12 +270,12 @@ def _reachable(address: str) -> str:
     except (ValueError, OSError) as error:
         raise UsageError(f"--address must be auto or HOST:PORT, not {address!r}") from error
     if resolved is None:
-        raise DycokeError(f"{_where(address)}: none runs on this machine")
+        raise NoClusterError(f"{_where(address)}: none runs on this machine")
     host, _, port = resolved.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
-        raise DycokeError(f"{_where(address)}: nothing answers at {resolved}") from error
+        raise NoClusterError(f"{_where(address)}: nothing answers at {resolved}") from error
     return resolved
 
 

@@ -11,7 +11,7 @@ import os
 import pickle
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from dycoke_cli.runs.ray.cluster import (
     need_ray,
     silence_data,
 )
+from dycoke_cli.runs.ray.driver import drive
 from dycoke_cli.runs.ray.transfer import Sender
 from dycoke_cli.runs.run import Group
 
@@ -83,15 +84,20 @@ class OnRay:
             DycokeError: there is no cluster, the model can't be loaded on it, or it broke down.
         """
         numbered = dict(enumerate(groups))  # messages to the actors have numbers
-        if not numbered:
-            return
         listener.stage("load")
+        # A cluster of this command has this machine alone.
+        return drive(self._answer, numbered, plan, listener, again=self.address is not None)
+
+    def _answer(
+        self, groups: Mapping[int, Group], plan: Plan, listener: Listener
+    ) -> Iterator[tuple[list[int], list[Outcome]]]:
+        """Answer questions in the process that is connected to the cluster; see `drive`."""
         with connected(self.address):
             workers = fit_workers(
                 self.cpus, self.gpus, plan.request.loading.device, plan.model_bytes or 0
             )
             attempts = _actor_here(Attempts)
-            numbered = {n: _for_workers(group, workers) for n, group in numbered.items()}
+            numbered = {n: _for_workers(group, workers) for n, group in groups.items()}
             there = replace(plan, request=_request_of_workers(plan.request, workers))
             dataset = self._dataset(numbered, there, workers, attempts)
             yield from _outcomes(numbered, _Replies(dataset), attempts, listener)
@@ -172,8 +178,8 @@ class _Replies:
 
 def _outcomes(
     groups: dict[int, Group], replies: _Replies, attempts: Any, listener: Listener
-) -> Iterator[Outcome]:
-    """Outcomes of all questions; once the run is to end, of those that were begun."""
+) -> Iterator[tuple[list[int], list[Outcome]]]:
+    """Numbers and outcomes of all groups; once the run is to end, of those that were begun."""
     import ray
 
     left = dict(groups)
@@ -191,11 +197,10 @@ def _outcomes(
         if reply.failure is not None:
             replies.end()
             raise reply.failure
-        listener.ready = True
         # A slice whose worker died just after it had answered may arrive twice.
-        fresh = [left.pop(number) for number in reply.videos if number in left]
-        keys = {ask.key for group in fresh for ask in group}
-        yield from (outcome for outcome in reply.outcomes if outcome.key in keys)
+        fresh = {number: left.pop(number) for number in reply.videos if number in left}
+        keys = {ask.key for group in fresh.values() for ask in group}
+        yield [*fresh], [outcome for outcome in reply.outcomes if outcome.key in keys]
     replies.end()
 
 
