@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator

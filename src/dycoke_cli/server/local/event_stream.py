@@ -45,7 +45,6 @@ class EventStream(StreamingResponse):
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()  # None ends the stream
         self._closed = False
-        self._stops: list[Callable[[], None]] = []
         # A thread of its own, not one of the pool: a long conversation would keep one of few busy.
         threading.Thread(target=self._run, name="local", daemon=True).start()
 
@@ -107,8 +106,6 @@ class EventStream(StreamingResponse):
     def _close(self) -> None:
         self._closed = True
         self._lines.put_nowait(None)
-        for stop in self._stops:
-            stop()
 
     def _put(self, line: bytes | None) -> None:
         if self._closed:
