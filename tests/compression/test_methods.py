@@ -121,7 +121,7 @@ def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_fas
     assert create("dycoke-plus").pruning() is None
     assert create("dycoke-plus").attended_tokens(10**5) == 10**5
     plus = create("dycoke-plus", kv_prune=True)
-    assert plus.parameters()["prune_from"] is None  # until a loaded model says from where
+    assert plus.parameters()["prune_from"] is None
     assert PAYS_FROM == 6272
     # A quarter of the 32 frames that a model reads: of the bundled one, and of a 0.5B.
     assert [plus.attended_tokens(kept) for kept in (128, 1568, 6271)] == [128, 1568, 6271]

@@ -47,7 +47,7 @@ from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.traits import DecodeAttention, traits_of
+from dycoke_cli.models.traits import traits_of
 from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
 from dycoke_cli.stock.private_api import attention_implementation
 
@@ -98,7 +98,7 @@ def attach(
             f"no method can be attached to a model of the family {model.config.model_type!r}: "
             f"{why_not}; --method none works"
         )
-    method = bind(method, traits_of(model.config, decode=DecodeAttention.of(model)))
+    method = bind(method, traits_of(model.config))
     # Without `videos` generate() encodes them. Hooks can merge whole frames there; patches are
     # dropped, and frames scaled, by `encode_video` alone.
     check_decoder(model.get_decoder(), method)

@@ -13,7 +13,7 @@ from dycoke_cli.models.traits import ModelTraits
 
 
 def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
-    """Bind a method to a model; one that is bound gets what only a loaded model can tell.
+    """Bind a method to a model; one that is bound stays as it is.
 
     Args:
         method: as it was given; parameters that are None take the model's defaults.
@@ -24,15 +24,11 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
         UsageError: (a ValueError) the model doesn't have a layer that a parameter names, or its
             vision tower doesn't provide what the method needs.
     """
-    if not isinstance(method, BoundMethod):
-        if model.listed:
-            _check_vision_tower(method, model)
-        method = settle(method, model.defaults, model.layers, model.name)
-    if model.decode is None:  # not loaded yet; and no torch is imported
+    if isinstance(method, BoundMethod):
         return method
-    from dycoke_cli.engine.break_even import settle_break_even
-
-    return settle_break_even(method, model.decode)
+    if model.listed:
+        _check_vision_tower(method, model)
+    return settle(method, model.defaults, model.layers, model.name)
 
 
 def _check_vision_tower(method: Method, model: ModelTraits) -> None:

@@ -39,7 +39,7 @@ from dycoke_cli.models.prompts.frame_fit import fit_of
 from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.models.resolve import choose, stored_dtype
-from dycoke_cli.models.traits import DecodeAttention, ModelTraits, traits_of
+from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.kept_frames import Fit
 
@@ -110,7 +110,7 @@ class LoadedModel:
     @cached_property
     def traits(self) -> ModelTraits:
         """What a method is bound by; read once, for each request binds its method."""
-        return traits_of(self.model.config, self.name, self.family, DecodeAttention.of(self.model))
+        return traits_of(self.model.config, self.name, self.family)
 
     @cached_property
     def fit(self) -> Fit:

@@ -13,54 +13,6 @@ from dycoke_cli.models.families import (
     defaults_of,
     family_of,
 )
-from dycoke_cli.stock.sizes import Sizes
-
-
-@dataclass(frozen=True)
-class DecodeAttention:
-    """The attention of a decoding step: its sizes, and what computes it.
-
-    Args:
-        layers: of the language model.
-        heads: of queries.
-        kv_heads: of keys and values.
-        width: of a head.
-        dtype: of keys and values, such as "bfloat16".
-        device: such as "cpu" or "cuda:0".
-        implementation: name in transformers' registry of attention functions.
-        measuring: whether steps are timed: in a small model that takes longer than it can save.
-    """
-
-    layers: int
-    heads: int
-    kv_heads: int
-    width: int
-    dtype: str
-    device: str
-    implementation: str = "sdpa"
-    measuring: bool = False
-
-    @classmethod
-    def of(cls, model: Any) -> DecodeAttention:
-        """Read them from a stock model; its attention is known only once it is loaded."""
-        # These import torch, which a stored configuration doesn't need.
-        from dycoke_cli.kernels.choice import MIN_TIMED_WEIGHTS
-        from dycoke_cli.stock.private_api import attention_implementation
-
-        sizes, decoder = Sizes.of(model.config), model.get_decoder()
-        is_large = 3 * sizes.layers * sizes.hidden * sizes.mlp >= MIN_TIMED_WEIGHTS
-        stock = attention_implementation(decoder)
-        return cls(
-            layers=sizes.layers,
-            heads=sizes.heads,
-            kv_heads=sizes.kv_heads,
-            width=sizes.head_width,
-            dtype=str(model.dtype).removeprefix("torch."),
-            device=str(decoder.device),
-            # Eager attention isn't in the registry, except for that of a paged cache.
-            implementation="paged|eager" if stock == "eager" else stock,
-            measuring=is_large and decoder.device.type in ("cpu", "cuda"),
-        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +27,6 @@ class ModelTraits:
         name: of the model, for errors.
         tower_depth: layers of its vision tower; None where the tower or the stock configuration
             isn't known.
-        decode: attention of its decoding steps; None where its dtype and device aren't known yet.
     """
 
     model_type: str
@@ -84,7 +35,6 @@ class ModelTraits:
     layers: int | None
     name: str = field(default="this model", compare=False)
     tower_depth: int | None = field(default=None, compare=False)
-    decode: DecodeAttention | None = field(default=None, compare=False)
 
     @property
     def listed(self) -> bool:
@@ -116,7 +66,6 @@ def traits_of(
     config: Any,
     name: str = "this model",
     family: Family | None = None,
-    decode: DecodeAttention | None = None,
 ) -> ModelTraits:
     """The traits of a model with a stock configuration.
 
@@ -124,7 +73,6 @@ def traits_of(
         config: of the whole model.
         name: of the model, for errors.
         family: its layout; None for that of its configuration.
-        decode: attention of its decoding steps, once it is loaded.
 
     Raises:
         UsageError: a family without a layout.
@@ -139,5 +87,4 @@ def traits_of(
         layers=layers,
         name=name,
         tower_depth=None if family.tower is None else family.tower.depth(config),
-        decode=decode,
     )
