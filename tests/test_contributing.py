@@ -141,10 +141,10 @@ def test_what_the_page_says_of_them_is_so(changed) -> None:
     refusals = re.findall(r"`(--\S+) (\S+)` is refused\s+\(\"(.+?)\"\)", PAGE)
     assert len(refusals) == 2
     commands = [
-        [*asked, "--method", "stride", "--stride", "2", "--json"],
+        [*asked, "--method", "stride:stride=2", "--json"],
         [*asked, "--temperature", "1", "--top-p", "0.5", "--json"],
         ["eval", "shapes", "--methods", "none,stride:stride=2", "--limit", "1", "--json"],
-        *([*asked, "--method", "stride", *flag] for *flag, _ in refusals),
+        *([*asked, *flag] for *flag, _ in refusals),
     ]
     outcomes = json.loads(python(copy, "-c", RUN_ALL, stdin=json.dumps(commands)))
     strided, drawn, table, *refused = outcomes

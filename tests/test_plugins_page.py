@@ -162,11 +162,14 @@ def test_an_installed_method_has_all_that_bundled_ones_have(site: Path, tmp_path
     page = dycoke("methods", "stride", **path).out
     assert "Frames per frame kept. Range: 1 or more. Default: 4." in page
     assert "Plug-in: dycoke-stride 0.1.0 " in page
-    refused = dycoke("ask", CLIP, QUESTION, "--method", "stride", "--stride", "0", **path)
-    assert (refused.code, refused.err) == (2, "Error: --stride must be 1 or more, not 0\n")
+    refused = dycoke("ask", CLIP, QUESTION, "--method", "stride:stride=0", **path)
+    assert (refused.code, refused.err) == (
+        2,
+        "Error: --method stride:stride=0: stride must be 1 or more, not 0\n",
+    )
 
     answer = answered(
-        "ask", CLIP, QUESTION, "--method", "stride", "--stride", "2", "--json", "--quiet", **path
+        "ask", CLIP, QUESTION, "--method", "stride:stride=2", "--json", "--quiet", **path
     )
     assert answer["method"].items() >= {"name": "stride", "stride": 2}.items()
     assert answer["method"]["plugin"].startswith("dycoke-stride 0.1.0 ")

@@ -170,17 +170,6 @@ def place_of(error: BaseException) -> str | None:
     return None
 
 
-def add_problem(kind: Kind, name: str, sentence: str) -> None:
-    """Add a problem of an object that stays in use.
-
-    Raises:
-        KeyError: the object isn't from a plug-in.
-    """
-    offer = _loaded_offers[kind, name]
-    sentence = f"the {kind} {name!r}: {sentence}"
-    _note(offer.origin, sentence, Unfit(sentence), offer.asked)
-
-
 def extend(
     kind: Kind, registry: MutableMapping[str, Any], check: Callable[[str, Any], None]
 ) -> None:

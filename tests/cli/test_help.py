@@ -31,6 +31,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.datasets import DATASETS
 from dycoke_cli.models.families import FAMILIES, defaults_of
 from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.param import parameters_of
 from dycoke_cli.version import __version__
 from dycoke_cli.video import Sampling
 from tests.cli.harness import Outcome, run_here, understood
@@ -49,9 +50,7 @@ COMMANDS = [*walk(typer.main.get_command(app))]
 FLAGS = """
     --method --ttm --no-ttm --merge-ratio --window --kv-prune --no-kv-prune --prune-ratio
     --prune-layer --recall --no-recall --recall-threshold --variant --positions --dp-cache
-    --merge-stage --prune-from --draw-seed --retain --pivots
-    --contextual --merge-threshold --segment-threshold --min-segments --anchor-every --anchor-weight
-    --relevance-weight
+    --merge-stage --prune-from --retain
     --frames --fps --max-frames --start --end --stream --model --device --dtype
     --device-map --quantize --kernels --random-weights --cache
     --max-new-tokens --temperature --seed --question --compare --json --quiet
@@ -196,13 +195,12 @@ def test_what_most_people_need_comes_first() -> None:
         assert places == sorted(places)
 
 
-def test_a_parameter_is_in_the_panel_of_its_method() -> None:
-    found = panels("ask", "--help-all")
-    assert "--merge-ratio" in found["Compression"]
-    assert "--draw-seed" in found["Random dropping (--method random)"]
-    # Of methods that have nothing else in common.
-    assert re.findall(r"--[a-z-]+", found["Compression"])[0] == "--method"
-    assert "--prune-ratio" in found["Compression"]
+def test_of_methods_the_parameters_of_dycoke_and_the_budget_are_flags() -> None:
+    found = re.findall(
+        r"^│\s*(--[a-z-]+)", panels("ask", "--help-all")["Compression"], re.MULTILINE
+    )
+    flagged = [f"--{name.replace('_', '-')}" for name in (*parameters_of(DyCoke), "retain")]
+    assert sorted(found) == sorted(["--method", "--guard", "--guard-mean", *flagged])
 
 
 def test_flags_of_the_contract_are_all_there() -> None:
@@ -275,7 +273,6 @@ def test_help_and_ranges_speak_of_flags() -> None:
     assert "1 to the model's layers - 1" in help_of(OPTIONS["prune_layer"])
     assert "implies --no-recall" in help_of(OPTIONS["dp_cache"])
     assert "unless --dp-cache is discard" in help_of(OPTIONS["recall"])
-    assert "For random only. " in help_of(OPTIONS["draw_seed"])
     budget = help_of(OPTIONS["retain"])
     assert "0 < R ≤ 1" in budget
     # What most methods have stands first, and names none of them.

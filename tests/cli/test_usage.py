@@ -40,7 +40,15 @@ CASES = [
     (["--prune-from", "-1"], r"--prune-from must be 0 or more, not -1"),
     (["--recall-threshold", "inf"], r"--recall-threshold must be 0 or more, not inf"),
     (["--method", "fastv", "--recall"], r"--method fastv has no --recall"),
-    (["--method", "dycoke", "--draw-seed", "1"], r"--method dycoke has no --draw-seed"),
+    (
+        ["--draw-seed", "1"],
+        r"--draw-seed; give it with the method, as in --method random:draw_seed=0",
+    ),
+    (
+        ["--no-per-head"],
+        r"No such option: --no-per-head; .* --method dycoke-plus:per_head=false \(",
+    ),
+    (["--tower-layers", "1"], r"as in --method earlytom:tower_layers=N\+N\+… \(see"),
     (["--method", "dicoke"], r"no method 'dicoke'; did you mean dycoke\?"),
     (["--method", "zzz"], r"no method 'zzz'; `dycoke methods` lists them"),
     (["--retain", "0.5"], r"--retain isn't a flag of dycoke: add --method dycoke-plus"),

@@ -130,12 +130,29 @@ def _usage(error: typer.TyperException) -> UsageError:
     """Convert Typer's usage error to one sentence that names the help page."""
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context else ""
+    if parameter := _of_a_method(getattr(error, "option_name", "")):
+        sentence = f"{error.message.rstrip('.')}; give it with the method"
+        return UsageError(f"{sentence}, as in --method {parameter}{hint}")
     near = getattr(error, "possibilities", None)
     if near:  # of a misspelt flag, the closest first
         return UsageError(f"{error.message.rstrip('.')}; did you mean {near[0]}?{hint}")
     # Of several commands that are close, the closest is named first.
     message = re.sub(r"(Did you mean '[^']*').*\?$", r"\1?", error.format_message())
     return UsageError(f"{message.rstrip('.')}{hint}")
+
+
+def _of_a_method(option: str) -> str | None:
+    """What `--method` takes in place of an option such as --per-head; None of any other option."""
+    from dycoke_cli.compression.registry import owners  # slow to import, and no usual answer
+
+    turned_off = option.startswith("--no-")
+    name = option.removeprefix("--no-" if turned_off else "--").replace("-", "_")
+    for method, parameter in owners().get(name, {}).items():
+        value = parameter.spec.metavar if parameter.default is None else parameter.default
+        if parameter.kind is bool:
+            value = str(not turned_off).lower()
+        return f"{method}:{name}={value}"
+    return None
 
 
 def _prepare_streams() -> None:

@@ -438,9 +438,9 @@ def test_libraries_read_the_lines_as_they_are(clips: Path) -> None:
         (["clips", "What?", "--merge-ratio", "2"], 2, r"--merge-ratio must be at least 0"),
         (["clips", "What?", "--prune-layer", "10"], 2, r"--prune-layer must be from 1 to 9"),
         (
-            ["clips", "What?", "--method", "earlytom", "--tower-layers", "3"],
+            ["clips", "What?", "--method", "earlytom:tower_layers=3"],
             2,
-            r"--tower-layers must be from 0 to 2 for this model",
+            r"tower_layers must be from 0 to 2 for this model",
         ),
         (["clips", "What?", "--frames", "0"], 2, r"--frames must be 1 or more"),
         (["clips", "What?", "--temperature", "-1"], 2, r"--temperature must be 0 or more"),

@@ -99,7 +99,7 @@ def test_other_methods(fake: list[FakeSession]) -> None:
     random = asked(fake, "--method", "random", "--merge-ratio", "0.5")["method"]
     assert (random.name, random.parameters()["merge_ratio"]) == ("random", 0.5)
     assert random.parameters()["prune_layer"] == 2  # the model's own, as for dycoke
-    seeded = asked(fake, "--method", "random", "--draw-seed", "7")["method"]
+    seeded = asked(fake, "--method", "random:draw_seed=7")["method"]
     assert seeded.parameters()["draw_seed"] == 7
 
 

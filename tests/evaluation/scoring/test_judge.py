@@ -24,7 +24,7 @@ from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.scoring import judge_client
 from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
 from dycoke_cli.evaluation.scoring.judge_client import KEY, NoReplyError, OpenAIClient, Reply
-from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts, summarized
+from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts
 
 YES = '{"pred": "yes", "score": 4}'
 
@@ -131,15 +131,9 @@ def test_nonsense_is_asked_again_then_failed_and_counted() -> None:
     ]  # fmt: skip
     assert found[0].reply == "I like cats"
     assert sorted(tries.values()) == [1, ATTEMPTS, ATTEMPTS]
-    summary = summarized(found)
-    assert (summary.judged, summary.failed) == (3, 1)
-    assert summary.accuracy == pytest.approx(2 / 3)
-    assert summary.score == pytest.approx(8 / 3)
-    assert summary.models == ("judge-1-2026-11-20",)
-    assert summary.dates[0] <= summary.dates[1]
-    assert summarized(judge_answers(items(1), Scripted(lambda _: "{'score': 2}"), CAPTION)) == (
-        replace(summary, judged=1, failed=0, accuracy=None, score=2.0)
-    )
+    assert {verdict.model for verdict in found} == {"judge-1-2026-11-20"}
+    [scored] = judge_answers(items(1), Scripted(lambda _: "{'score': 2}"), CAPTION)
+    assert (scored.correct, scored.score) == (None, 2.0)
 
 
 def test_what_is_judged_isnt_asked_again(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dycoke_cli.answer.answer import Version
 from dycoke_cli.answer.json_schema import Doc, to_dict
 from dycoke_cli.cli import completion, output, render
 from dycoke_cli.cli.flags import options
-from dycoke_cli.cli.flags.param_flags import flag, flags, in_flags
+from dycoke_cli.cli.flags.param_flags import FLAGGED, flag, flags, in_flags
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import DEFAULT, METHODS, PLACES, find, identity, places
 from dycoke_cli.compression.selection import Need
@@ -70,7 +70,7 @@ class ListedParameter:
     """Parameter of a compression method."""
 
     name: str
-    flags: Annotated[tuple[str, ...], Doc(minItems=1)]
+    flags: Annotated[tuple[str, ...], Doc("Empty where only --method NAME:name=value sets it.")]
     symbol: Annotated[str | None, Doc("In the paper.")]
     help: str
     default: Annotated[
@@ -175,7 +175,7 @@ def _parameter(parameter: Parameter) -> ListedParameter:
     spec = parameter.spec
     return ListedParameter(
         name=parameter.name,
-        flags=tuple(flags(parameter)),
+        flags=tuple(flags(parameter)) if parameter.name in FLAGGED else (),
         symbol=spec.symbol,
         help=in_flags(spec.help),
         default=parameter.default,
@@ -217,9 +217,8 @@ def page(document: MethodList) -> Group:
     parts = _about(method, method.name == document.default)
     if method.parameters:
         parts += [Text(), _parameters(method.parameters)]
-    if budget := _first_budget(method):
-        spec = f"{method.name}:{budget.name}={budget.default_in_words},…"
-        parts.append(Text(f"As flags of ask and batch, or as --method {spec}", style="dim"))
+        spec = f"--method {method.name}:name=value,…"
+        parts.append(Text(f"Flags of ask and batch; {spec} sets all of them.", style="dim"))
     return Group(*parts, *_ablations(method))
 
 
@@ -263,7 +262,7 @@ def _ablations(method: ListedMethod) -> list[RenderableType]:
 
 def _parameters(parameters: Sequence[ListedParameter]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("Flag", no_wrap=True)
+    table.add_column("Parameter", no_wrap=True)
     table.add_column("What it does", overflow="fold")
     for parameter in parameters:
         symbol = f" {parameter.symbol}" if parameter.symbol else ""
@@ -271,6 +270,6 @@ def _parameters(parameters: Sequence[ListedParameter]) -> Table:
         if parameter.range is not None:
             sentences.append(f"Range: {parameter.range}.")
         sentences.append(f"Default: {parameter.default_in_words}.")
-        flags = [Text(f"{flag}{symbol}") for flag in parameter.flags]
-        table.add_row(Text("\n").join(flags), Text(" ".join(sentences)))
+        names = [Text(f"{name}{symbol}") for name in parameter.flags or (parameter.name,)]
+        table.add_row(Text("\n").join(names), Text(" ".join(sentences)))
     return table

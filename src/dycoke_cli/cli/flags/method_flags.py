@@ -1,26 +1,30 @@
-"""Flags of compression methods: `--method`, `--methods`, and one per parameter name."""
+"""Flags of compression methods: `--method`, guards, and the parameters that have flags."""
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import typer
 
-from dycoke_cli import plugins
 from dycoke_cli.cli import completion
-from dycoke_cli.cli.flags.param_flags import flag, in_flags, option, speaking_of_flags, value_of
+from dycoke_cli.cli.flags.param_flags import (
+    FLAGGED,
+    flag,
+    in_flags,
+    option,
+    speaking_of_flags,
+    value_of,
+)
 from dycoke_cli.cli.flags.spread import Each
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import FIRST_STAGE
-from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owner_near, owners
+from dycoke_cli.compression.registry import DEFAULT, METHODS, create, owner_near
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter
 from dycoke_cli.request import Request
 
 PANEL = "Compression"
-_OWNERS = owners()
 
 AUTO = "auto"
 """Value of `--method` for the choice of `dycoke tune`."""
@@ -64,35 +68,7 @@ GuardMean = Annotated[
 
 def options() -> dict[str, Any]:
     """Typer options by parameter name."""
-    return {name: option(parameters, _panel(name)) for name, parameters in _OWNERS.items()}
-
-
-def _panel(parameter: str) -> str:
-    """Help panel of a parameter: its method's, or the common one if it isn't specific to a method.
-
-    Specific means that one class declares it, and that the default method doesn't inherit it.
-    """
-    kinds = {kind for name in _OWNERS[parameter] for kind in METHODS[name].mro()}
-    declaring = [
-        k for k in kinds if issubclass(k, Method) and parameter in inspect.get_annotations(k)
-    ]
-    origins = [
-        k for k in declaring if not any(issubclass(k, other) for other in {*declaring} - {k})
-    ]
-    if len(origins) > 1 or issubclass(METHODS[DEFAULT], origins[0]):
-        return PANEL
-    return f"{origins[0].title} (--method {', '.join(_OWNERS[parameter])})"
-
-
-def _refuse(parameter: str) -> None:
-    """Report that a plug-in's parameter gets no flag, because the name is taken.
-
-    Raises:
-        KeyError: the method isn't from a plug-in.
-    """
-    for method in _OWNERS[parameter]:
-        sentence = f"its parameter {parameter} gets no flag, for dycoke has one of that name"
-        plugins.add_problem("method", method, f"{sentence}; rename it")
+    return {name: option(parameters, PANEL) for name, parameters in FLAGGED.items()}
 
 
 @dataclass(frozen=True)
@@ -102,7 +78,7 @@ class MethodFlags:
     method: MethodName = None
     guard: GuardBound = None
     guard_mean: GuardMean = None
-    parameters: Annotated[dict[str, Any], Each(options(), _refuse)] = field(default_factory=dict)
+    parameters: Annotated[dict[str, Any], Each(options())] = field(default_factory=dict)
 
     @property
     def is_given(self) -> bool:
@@ -163,7 +139,7 @@ class MethodFlags:
         spec = parse_spec(self.method or DEFAULT)
         given = dict(spec.given)
         flags = [name for name, value in self.parameters.items() if value is not None]
-        alien = next((name for name in flags if spec.method not in _OWNERS[name]), None)
+        alien = next((name for name in flags if spec.method not in FLAGGED[name]), None)
         if alien is not None and self.method is None:
             other = owner_near(alien, DEFAULT)
             raise UsageError(f"{flag(alien)} isn't a flag of {DEFAULT}: add --method {other}")
@@ -187,5 +163,5 @@ class MethodFlags:
 
     def _parameter(self, name: str, method: str) -> Parameter:
         """The parameter as defined by the method: its words may mean other numbers elsewhere."""
-        owners = _OWNERS[name]
+        owners = FLAGGED[name]
         return owners.get(method, next(iter(owners.values())))

@@ -28,7 +28,7 @@ def flag(name: str) -> str:
 
 
 def flags(parameter: Parameter) -> list[str]:
-    """All flags of a parameter; a boolean has `--x` and `--no-x`.
+    """All flags that a parameter would have; a boolean has `--x` and `--no-x`.
 
     A shared boolean that is off by default has only `--x`. A method's boolean always has both,
     since methods may differ in its default.
@@ -67,7 +67,17 @@ def _off(name: str) -> str:
     return name.replace("--", "--no-", 1)
 
 
-_NAMES = [*owners(), *_SHARED]
+FLAGGED = {
+    name: of_methods
+    for name, of_methods in owners().items()
+    if DEFAULT in of_methods or name == "retain"
+}
+"""Parameters of methods that have flags, by name and method; `--method NAME:P=X` sets the others.
+
+They are those of the default method, and the budget that most methods share.
+"""
+
+_NAMES = [*FLAGGED, *_SHARED]
 _ANY = "|".join(_NAMES)
 _COMPOUND = "|".join(name for name in _NAMES if "_" in name)
 _NAMED = re.compile(
@@ -125,8 +135,6 @@ def help_text(parameters: Mapping[str, Parameter]) -> str:
     """Help text of a flag with range and defaults, for the parameters of one name by method."""
     first = next(iter(parameters.values()))
     sentences = [first.spec.help]
-    if DEFAULT not in parameters and "" not in parameters:
-        sentences.append(f"For {', '.join(parameters)} only.")
     ranges = {method: p.range for method, p in parameters.items() if p.range is not None}
     if ranges:
         sentences.append(f"Range: {_by_method_in_words(ranges)}.")

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, get_args
 
-from typer.models import OptionInfo
-
 from dycoke_cli.cli.flags.param_flags import flag, option, speaking_of_flags, value_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
@@ -18,15 +16,13 @@ from dycoke_cli.param import Parameter, parameters_of
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """Marker of a dict field with dynamic parameters, such as those of plug-in methods.
+    """Marker of a dict field with a parameter per name, such as those of methods.
 
     Args:
         options: Typer annotations by name; a flag that isn't set is None.
-        refuse: called with the name of a parameter whose flag the command already has.
     """
 
     options: Mapping[str, Any]
-    refuse: Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     """
     hints = typing.get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
-    candidates: list[tuple[inspect.Parameter, Each | None]] = []
+    spelled: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         kind = hints[name]
@@ -85,30 +81,23 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             groups[name] = group, mark
             for field, definition in mark.parameters(group).items():
                 panel = None if field in mark.common else mark.panel
-                candidates.append((_parameter(field, option({"": definition}, panel), None), None))
+                spelled.append(_parameter(field, option({"": definition}, panel), None))
         elif dataclasses.is_dataclass(kind):
             groups[name] = kind, None
-            candidates += _parameters(kind)
+            spelled += _parameters(kind)
         else:
-            candidates.append((parameter.replace(annotation=kind), None))
-    # The command's own flags win over those of plug-ins, so they are collected first.
-    taken = {"--help", *groups}.union(*(_names(one) for one, each in candidates if each is None))
-    refused: set[str] = set()
-    for one, each in candidates:
-        if each is not None and taken & _names(one):
-            each.refuse(one.name)
-            refused.add(one.name)
-        elif one.name in parameters:
+            spelled.append(parameter.replace(annotation=kind))
+    for one in spelled:
+        if one.name in parameters:
             raise TypeError(f"two parameters of {command.__name__} are {one.name}")
-        else:
-            parameters[one.name] = one
+        parameters[one.name] = one
 
     @wraps(command)
     def spread_out(**given: Any) -> None:
         for name, (group, mark) in groups.items():
             if mark is None:
                 fields = _fields(group)
-                given[name] = group(**{f: _taken(f, e, given, refused) for f, e in fields})
+                given[name] = group(**{f: _taken(f, each, given) for f, each in fields})
             else:
                 given[name] = mark.made(group, given)
         command(**given)
@@ -131,34 +120,22 @@ def _fields(group: Any) -> Iterator[tuple[str, Each | None]]:
         yield field.name, next((mark for mark in marks if isinstance(mark, Each)), None)
 
 
-def _names(parameter: inspect.Parameter) -> set[str]:
-    """Name of a parameter and its flags."""
-    marks = getattr(parameter.annotation, "__metadata__", ())
-    infos = [mark for mark in marks if isinstance(mark, OptionInfo)]
-    # `typer.Option("--a", "--b")` stores the first flag as its default, for use outside Annotated.
-    declared = [word for info in infos for word in (info.default, *(info.param_decls or ()))]
-    flags = [one for word in declared if isinstance(word, str) for one in word.split("/")]
-    return {parameter.name, *(flags or [flag(parameter.name)])}
-
-
-def _taken(field: str, each: Each | None, given: dict[str, Any], refused: set[str]) -> Any:
+def _taken(field: str, each: Each | None, given: dict[str, Any]) -> Any:
     """Remove the value of a field from `given`, and return it."""
-    if each is None:
-        return given.pop(field)
-    return {name: given.pop(name) for name in each.options if name not in refused}
+    return given.pop(field) if each is None else {name: given.pop(name) for name in each.options}
 
 
-def _parameters(group: Any) -> Iterator[tuple[inspect.Parameter, Each | None]]:
+def _parameters(group: Any) -> Iterator[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     several = dict(_fields(group))
     for field in dataclasses.fields(group):
         if each := several[field.name]:
             for name, annotation in each.options.items():
-                yield _parameter(name, annotation, None), each
+                yield _parameter(name, annotation, None)
             continue
         missing = field.default is dataclasses.MISSING
         default = inspect.Parameter.empty if missing else field.default
-        yield _parameter(field.name, hints[field.name], default), None
+        yield _parameter(field.name, hints[field.name], default)
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -1,9 +1,8 @@
-"""Verdicts of a judge, their journal (one per line), and their summary."""
+"""Verdicts of a judge, and their journal (one per line)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,42 +38,6 @@ class Verdict:
     prompt: str
     date: str
     reply: str = ""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Aggregate of verdicts.
-
-    Args:
-        judged: number of verdicts.
-        failed: failed verdicts; in `accuracy` and `score` they count as incorrect and as 0.
-        accuracy: share of correct answers; None if the prompt asks for a score only.
-        score: mean score, from 0 to 5.
-        models: model names as returned by the endpoint.
-        dates: first and last day in UTC.
-    """
-
-    judged: int
-    failed: int
-    accuracy: float | None
-    score: float
-    models: tuple[str, ...]
-    dates: tuple[str, str]
-
-
-def summarized(verdicts: Sequence[Verdict]) -> Summary:
-    """Aggregate verdicts, at least one."""
-    days = sorted(verdict.date[:10] for verdict in verdicts)
-    asked = any(verdict.correct is not None for verdict in verdicts)
-    correct = sum(verdict.correct is True for verdict in verdicts)
-    return Summary(
-        judged=len(verdicts),
-        failed=sum(verdict.error is not None for verdict in verdicts),
-        accuracy=correct / len(verdicts) if asked else None,
-        score=sum(verdict.score or 0 for verdict in verdicts) / len(verdicts),
-        models=tuple(sorted({verdict.model for verdict in verdicts if verdict.model})),
-        dates=(days[0], days[-1]),
-    )
 
 
 class Verdicts(Journal):
