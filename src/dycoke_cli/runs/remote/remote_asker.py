@@ -109,7 +109,7 @@ class RemoteAsker(Asker):
         if video is None:
             urgent = not pending.client.bulk
             reading = Reading(ask, decoded=True, urgent=urgent, decoders=decoders)
-            video = self._videos[key] = Video(key, reading)
+            video = self._videos[key] = Video(key, reading, pending.client)
             reading.send = video.send
             self._readers.read(reading)
         video.asked.append(pending)
