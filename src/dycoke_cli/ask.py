@@ -175,18 +175,13 @@ class Warn:
 
 @dataclass(frozen=True)
 class Seen:
-    """The videos were read.
+    """The videos were read."""
 
-    Args:
-        infos: what is known of each.
-        times_s: time stamps of the frames of each.
-        part_s: start and end of what was read of the first one; None where it is the whole.
-        dropped: parts of a live source that were skipped before this one; None of another source.
-    """
-
-    infos: tuple[VideoInfo, ...]
-    times_s: tuple[tuple[float, ...], ...]
+    infos: tuple[VideoInfo, ...]  # what is known of each
+    times_s: tuple[tuple[float, ...], ...]  # time stamps of the frames of each
+    # start and end of what was read of the first one; None where it is the whole
     part_s: tuple[float, float] | None = None
+    # parts of a live source that were skipped before this one; None of another source
     dropped: int | None = None
 
 
@@ -199,17 +194,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Answered:
-    """The last event of a question that was answered.
+    """The last event of a question that was answered."""
 
-    Args:
-        answer: the answer.
-        seconds: to answer, after the video was encoded: of a batch, an equal share.
-        together: number of questions of the batch, of those that were put to the model.
-    """
-
-    answer: Answer
-    seconds: float = 0.0
-    together: Count = 1
+    answer: Answer  # the answer
+    seconds: float = 0.0  # to answer, after the video was encoded: of a batch, an equal share
+    together: Count = 1  # number of questions of the batch, of those that were put to the model
 
 
 @dataclass(frozen=True)

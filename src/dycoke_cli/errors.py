@@ -11,15 +11,10 @@ DEBUG = "DYCOKE_DEBUG"
 
 
 class DycokeError(Exception):
-    """Base of all errors that a command prints as one sentence.
+    """Base of all errors that a command prints as one sentence."""
 
-    Attributes:
-        code: `code` of the `error` object of `--json`.
-        exit_code: the exit status of the process.
-    """
-
-    code: ClassVar[str] = "failed"
-    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "failed"  # `code` of the `error` object of `--json`
+    exit_code: ClassVar[int] = 1  # the exit status of the process
 
 
 class UsageError(DycokeError, ValueError):

@@ -55,16 +55,7 @@ def how_to_upgrade(package: str) -> str:
 
 
 def need(package: str, extra: str, what: str) -> None:
-    """Check that a package can be imported.
-
-    Args:
-        package: import name.
-        extra: the extra that installs it.
-        what: the model or flag that needs it, for the error.
-
-    Raises:
-        ModelError: the package isn't installed.
-    """
+    """Check that a package can be imported."""
     if find_spec(package) is None:
         raise ModelError(
             f"{what} needs the package {package}, which isn't installed: {how_to_install(extra)}"

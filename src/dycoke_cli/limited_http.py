@@ -26,17 +26,12 @@ class LimitError(DycokeError):
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """Limits on a response.
+    """Limits on a response."""
 
-    Args:
-        seconds: for a response; of a streamed one for its headers, and again for its body.
-        bounds: of the body. Of a stream of events, the number of values holds for each event.
-        files: whether a streamed response is a file, which is saved and has no limit; errors and
-            redirects have.
-    """
-
-    seconds: float
-    bounds: Bounds
+    seconds: float  # for a response; of a streamed one for its headers, and again for its body
+    bounds: Bounds  # of the body. Of a stream of events, the number of values holds for each event.
+    # whether a streamed response is a file, which is saved and has no limit; errors and redirects
+    # have
     files: bool = False
 
 
@@ -49,7 +44,6 @@ def limited(client: Any, limits: HttpLimits) -> Any:
 
     Args:
         client: `Client` of httpx or httpx2, or a subclass.
-        limits: of each response.
     """
     library: Any = import_module(client.build_request.__module__.partition(".")[0])
 

@@ -90,23 +90,14 @@ class Param:
 
 @dataclass(frozen=True)
 class Parameter:
-    """Parameter of a dataclass: name, type and default of the field, and its `Param`.
+    """Parameter of a dataclass: name, type and default of the field, and its `Param`."""
 
-    Args:
-        name: of the field.
-        kind: bool, int, float, or str for a choice of words.
-        choices: the words of a `Literal`, otherwise ().
-        optional: None is allowed: the default depends on the model or on other parameters.
-        default: of the field.
-        spec: the `Param` of the field.
-    """
-
-    name: str
-    kind: type
-    choices: tuple[str, ...]
-    optional: bool
-    default: Any
-    spec: Param
+    name: str  # of the field
+    kind: type  # bool, int, float, or str for a choice of words
+    choices: tuple[str, ...]  # the words of a `Literal`, otherwise ()
+    optional: bool  # None is allowed: the default depends on the model or on other parameters
+    default: Any  # of the field
+    spec: Param  # the `Param` of the field
 
     @property
     def range(self) -> str | None:
@@ -139,11 +130,7 @@ class Parameter:
         return self.kind is float and low is not None and low >= 0 and high == 1
 
     def check(self, value: Any) -> None:
-        """Check type and range of a value; NaN and infinity are out of range.
-
-        Raises:
-            UsageError: (a ValueError) names the allowed values and the one given.
-        """
+        """Check type and range of a value; NaN and infinity are out of range."""
         if value is None and self.optional:
             return
         if self.choices:
@@ -165,11 +152,7 @@ class Parameter:
             raise UsageError(f"{self.name} must be {self._range_in_words()}, not {value:g}{hint}")
 
     def parse(self, text: str) -> Any:
-        """Parse a text ("70%" of a share is 0.7); doesn't check the range.
-
-        Raises:
-            UsageError: (a ValueError) the text isn't of the parameter's type.
-        """
+        """Parse a text ("70%" of a share is 0.7); doesn't check the range."""
         if text in self.spec.words:
             return self.spec.words[text]
         given = text
@@ -220,23 +203,12 @@ class Parameter:
 
 
 def parameters_of(kind: type) -> dict[str, Parameter]:
-    """Parameters of a dataclass by name, in the order of its fields.
-
-    Args:
-        kind: a dataclass; fields without a `Param` aren't parameters.
-
-    Raises:
-        TypeError: a field of an unsupported type, or a default of None without a description.
-    """
+    """Parameters of a dataclass by name, in the order of its fields."""
     return _parameters_of(kind)
 
 
 def check_all(options: Any) -> None:
-    """Check every parameter of a dataclass instance.
-
-    Raises:
-        UsageError: (a ValueError) see `Parameter.check`.
-    """
+    """Check every parameter of a dataclass instance."""
     for name, parameter in parameters_of(type(options)).items():
         parameter.check(getattr(options, name))
 
@@ -270,11 +242,7 @@ def _parameters_of(kind: type) -> dict[str, Parameter]:
 def check_layer(
     name: str, layer: int, layers: int, model: str = "this model", least: int = 1
 ) -> None:
-    """Check that a layer index (0-based) is in `[least, layers)`.
-
-    Raises:
-        UsageError: (a ValueError) it isn't.
-    """
+    """Check that a layer index (0-based) is in `[least, layers)`."""
     if not least <= layer < layers:
         raise UsageError(
             f"{name} must be from {least} to {layers - 1} for {model}, which has {layers} layers, "

@@ -54,34 +54,21 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """Error or warning about a plug-in.
+    """Error or warning about a plug-in."""
 
-    Args:
-        sentence: message for the user.
-        error: the exception.
-        asked: whether the file was named on this command line, so that the problem is an error.
-    """
-
-    sentence: str
-    error: BaseException
-    asked: bool
+    sentence: str  # message for the user
+    error: BaseException  # the exception
+    asked: bool  # whether the file was named on this command line, so that the problem is an error
 
 
 @dataclass(frozen=True)
 class _Offer:
-    """Object that a plug-in offers, not loaded yet.
+    """Object that a plug-in offers, not loaded yet."""
 
-    Args:
-        name: on the command line.
-        origin: the package with its version, or the file.
-        load: returns the object and the module that defines it.
-        asked: see `Problem`.
-    """
-
-    name: str
-    origin: str
-    load: Callable[[], tuple[Any, ModuleType]]
-    asked: bool = False
+    name: str  # on the command line
+    origin: str  # the package with its version, or the file
+    load: Callable[[], tuple[Any, ModuleType]]  # returns the object and the module that defines it
+    asked: bool = False  # see `Problem`
 
 
 problems: list[Problem] = []
@@ -99,9 +86,6 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into the values of `--plugin` and the other arguments.
 
     The registries are extended on import, before any command parses its flags.
-
-    Raises:
-        UsageError: a flag without a value.
     """
     files: list[str] = []
     others: list[str] = []
@@ -120,11 +104,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def name_files(paths: Sequence[str]) -> None:
-    """Add files to the plug-ins of this process and of the processes it starts.
-
-    Raises:
-        UsageError: the registries were imported already, without these files.
-    """
+    """Add files to the plug-ins of this process and of the processes it starts."""
     named = [os.path.abspath(path) for path in paths]
     if files.cache_info().currsize and not {*map(Path, named)} <= {*files()}:
         raise UsageError(f"{FLAG} {paths[0]}: this process has read its plug-ins; start another")
@@ -176,8 +156,6 @@ def extend(
     """Add the plug-ins' objects to a registry; existing names are never replaced.
 
     Args:
-        kind: of the registry.
-        registry: objects by name.
         check: called with the name and the object; raises `Unfit` (or anything else) to reject it.
     """
     global _extending

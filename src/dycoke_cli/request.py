@@ -28,34 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """All options of an answer except the video and the question.
+    """All options of an answer except the video and the question."""
 
-    Args:
-        model: value of `--model`.
-        loading: load options of the model.
-        sampling: frame sampling.
-        method: compression method with its parameters.
-        generation: generation options.
-        subtitles: a file, or `video.subtitles.AUTO`; None for none. In the key of an answer they
-            belong to the video, so they aren't among `key_parts`.
-        limits: limits of video decoding. Answers don't depend on them.
-        tuned: the tuning that chose the method; None if the user chose it.
-        guard: budgets that are tried until the answer is certain; None generates once.
-        cautions: warnings about the tuning and the guard.
-        max_tokens: see `compression.pool.TokenBudget`.
-    """
-
-    model: str
-    loading: LoadOptions
-    sampling: Sampling
-    method: Method
-    generation: GenerationOptions
+    model: str  # value of `--model`
+    loading: LoadOptions  # load options of the model
+    sampling: Sampling  # frame sampling
+    method: Method  # compression method with its parameters
+    generation: GenerationOptions  # generation options
+    # a file, or `video.subtitles.AUTO`; None for none. In the key of an answer they belong to the
+    # video, so they aren't among `key_parts`.
     subtitles: str | None = field(default=None, kw_only=True)
+    # limits of video decoding. Answers don't depend on them.
     limits: Limits = field(default=Limits(), kw_only=True)
+    # the tuning that chose the method; None if the user chose it
     tuned: Tuned | None = field(default=None, kw_only=True)
+    # budgets that are tried until the answer is certain; None generates once
     guard: Guard | None = field(default=None, kw_only=True)
+    # warnings about the tuning and the guard
     cautions: tuple[str, ...] = field(default=(), kw_only=True)
-    max_tokens: int | None = field(default=None, kw_only=True)
+    max_tokens: int | None = field(default=None, kw_only=True)  # see `compression.pool.TokenBudget`
 
     def key_parts(self) -> dict[str, Any]:
         """Part of an answer's key that this request determines (all but the model)."""

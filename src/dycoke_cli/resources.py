@@ -74,11 +74,7 @@ def in_words(needed: int, free: int) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Parse a size such as `8GB` or `24 GiB` into bytes.
-
-    Raises:
-        UsageError: the text isn't a size.
-    """
+    """Parse a size such as `8GB` or `24 GiB` into bytes."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or not float(match[1]):
         raise UsageError(f"{text[:40]!r} isn't a size of memory: write 8GB or 24GiB")

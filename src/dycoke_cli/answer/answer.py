@@ -157,12 +157,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of the prompt and of the answer.
-
-    Args:
-        reused: tokens of the prompt that an earlier question had prefilled; equal answers may
-            differ in it.
-    """
+    """Tokens of the prompt and of the answer."""
 
     visual: Annotated[Count | Unreported, Doc("Visual tokens before compression.")]
     visual_kept: Annotated[Count | Unreported, Doc("Visual tokens at prefill.")]
@@ -187,6 +182,7 @@ class Tokens:
         Count | Unreported | Absent,
         Doc("Tokens of the prompt after compression, as the server counts them.", remote=True),
     ] = ABSENT
+    # tokens of the prompt that an earlier question had prefilled; equal answers may differ in it
     reused: Annotated[int, NOT_A_KEY] = field(default=0, compare=False)
 
 
@@ -412,13 +408,9 @@ class Error:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """In place of a result: what failed, and what it was about, as far as that is known.
+    """In place of a result: what failed, and what it was about, as far as that is known."""
 
-    Args:
-        schema: of the result that there would have been.
-    """
-
-    schema: str
+    schema: str  # of the result that there would have been
     version: Version = __version__
     id: Id = ABSENT
     benchmark: str | Absent = ABSENT

@@ -30,18 +30,12 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Certainty:
-    """Certainty of the model in an answer: probabilities of its tokens.
+    """Certainty of the model in an answer: probabilities of its tokens."""
 
-    Args:
-        least_probability: the smallest probability that a token of it had; of a choice its own.
-        least_margin: the smallest lead of a token's probability over that of the second; of a
-            choice its margin.
-        mean_log_probability: of its tokens, or of the choice.
-    """
-
-    least_probability: float
+    least_probability: float  # the smallest probability that a token of it had; of a choice its own
+    # the smallest lead of a token's probability over that of the second; of a choice its margin
     least_margin: float
-    mean_log_probability: float
+    mean_log_probability: float  # of its tokens, or of the choice
 
 
 @dataclass(frozen=True)

@@ -24,45 +24,24 @@ class BoundsError(ValueError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits on a JSON document.
+    """Limits on a JSON document."""
 
-    Args:
-        nbytes: length as UTF-8.
-        values: number of lists, objects and their members.
-        depth: nested lists and objects.
-    """
-
-    nbytes: int = 16 * 1024**2
-    values: int = 1_000_000
-    depth: int = 64
+    nbytes: int = 16 * 1024**2  # length as UTF-8
+    values: int = 1_000_000  # number of lists, objects and their members
+    depth: int = 64  # nested lists and objects
 
     def check_length(self, length: int) -> None:
-        """Check a number of bytes.
-
-        Raises:
-            BoundsError: there are more.
-        """
+        """Check a number of bytes."""
         if length > self.nbytes:
             raise BoundsError(f"it is larger than {self.nbytes:,} bytes")
 
     def check_values(self, count: int) -> None:
-        """Check a number of values.
-
-        Raises:
-            BoundsError: there are more.
-        """
+        """Check a number of values."""
         if count > self.values:
             raise BoundsError(f"it has more than {self.values:,} values")
 
     def check(self, content: bytes) -> None:
-        """Check a document that a library is about to parse.
-
-        Args:
-            content: anything; what isn't JSON passes, or fails as JSON would.
-
-        Raises:
-            BoundsError: it exceeds a limit, or isn't UTF-8, which these limits are for.
-        """
+        """Check a document that a library is about to parse."""
         self.check_length(len(content))
         if count_values(content) <= min(self.values, self.depth):
             return
@@ -88,9 +67,6 @@ def parse(content: bytes, bounds: Bounds | None = None) -> Any:
     Args:
         content: UTF-8.
         bounds: None for the defaults.
-
-    Raises:
-        ValueError: it isn't JSON, or exceeds a limit (`BoundsError`).
     """
     (bounds or Bounds()).check(content)
     return json.loads(content.decode("utf-8-sig"))

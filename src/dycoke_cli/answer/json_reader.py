@@ -22,12 +22,6 @@ def from_dict(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
 
     Args:
         hint: the type, such as a dataclass.
-        value: as `json.loads` returns it.
-        text: applied to each string; for untrusted JSON, a function that makes it safe to print.
-
-    Raises:
-        MismatchError: a key is missing or unknown, a value is of another type, or a number is
-            infinite, NaN, 2**63 or more, or below the `minimum` of its `Doc`.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -83,11 +77,6 @@ def _object_of(kind: Any, value: Any, text: Callable[[str], str]) -> Any:
 
 def reported(kind: type, value: Any, text: Callable[[str], str] = str) -> dict[str, Any]:
     """Read the figures that a server of any version reports, key by key.
-
-    Args:
-        kind: a dataclass.
-        value: as `json.loads` returns it.
-        text: see `from_dict`.
 
     Returns:
         The value of each key of the dataclass that a server may report; None if it is missing or

@@ -52,10 +52,6 @@ class Doc:
     """What the schema says of a field beside its type.
 
     Args:
-        description: for a person, in a sentence.
-        needs: other keys that an object with this one has, too.
-        remote: of a key, whether only objects made from a server's answer have it; of a type,
-            whether it is such an object (see `Part`).
         keywords: of JSON Schema, such as `minimum=0`.
     """
 
@@ -80,21 +76,15 @@ Amount = Annotated[float, Doc(minimum=0)]
 
 @dataclass(frozen=True)
 class Part:
-    """One of the objects that a document may be.
+    """One of the objects that a document may be."""
 
-    Args:
-        type: a dataclass.
-        needs: keys that must be there although the dataclass lets them be absent.
-        without: keys that are never there.
-        remote: whether the object is made from a server's answer. Such an object has the keys
-            marked `Doc(remote=True)`, and null for every `Unreported` value; others have neither.
-        values: schemas of keys that take the place of those made from the types.
-    """
-
-    type: type
-    needs: Sequence[str] = ()
-    without: Sequence[str] = ()
+    type: type  # a dataclass
+    needs: Sequence[str] = ()  # keys that must be there although the dataclass lets them be absent
+    without: Sequence[str] = ()  # keys that are never there
+    # whether the object is made from a server's answer. Such an object has the keys marked
+    # `Doc(remote=True)`, and null for every `Unreported` value; others have neither.
     remote: bool = False
+    # schemas of keys that take the place of those made from the types
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -114,8 +104,6 @@ def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[st
 
     Args:
         name: such as "dycoke.answer/1"; each part has it under its key `schema`.
-        description: of the document.
-        parts: by their names in `$defs`.
     """
     definitions = {key: _object(part, {part.type: key}) for key, part in parts.items()}
     for definition in definitions.values():

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A token of an answer, and the likeliest ones in its place.
+    """A token of an answer, and the likeliest ones in its place."""
 
-    Args:
-        text: that it adds to the answer.
-        logprob: its log-probability, in nats.
-        likeliest: text and log-probability of each, the likeliest first.
-    """
-
-    text: str
-    logprob: float
+    text: str  # that it adds to the answer
+    logprob: float  # its log-probability, in nats
+    # text and log-probability of each, the likeliest first
     likeliest: tuple[tuple[str, float], ...] = ()

@@ -33,24 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Options of a benchmark.
+    """Options of a benchmark."""
 
-    Args:
-        videos: paths.
-        questions: questions about each video.
-        specs: the rows; the baseline is added if it is missing.
-        request: options of the answers; its method is ignored, since each row has its own.
-        runs: number of counted runs.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    videos: tuple[str, ...]
-    questions: tuple[str, ...]
-    specs: tuple[Spec, ...]
-    request: Request
-    runs: int = 3
+    videos: tuple[str, ...]  # paths
+    questions: tuple[str, ...]  # questions about each video
+    specs: tuple[Spec, ...]  # the rows; the baseline is added if it is missing
+    request: Request  # options of the answers; its method is ignored, since each row has its own
+    runs: int = 3  # number of counted runs
 
     def __post_init__(self) -> None:
         if self.runs < 1:
@@ -63,24 +52,13 @@ class Benchmark:
         return [*base, *(spec for spec in self.specs if not spec.is_baseline)]
 
     def check_videos(self, decoder: Decoder) -> None:
-        """Check that the videos can be read.
-
-        Raises:
-            VideoError: one can't.
-            UsageError: the sampling doesn't fit one.
-        """
+        """Check that the videos can be read."""
         for video in self.videos:
             with decoder.open(video, self.request.sampling, fitted=True):
                 pass
 
     def check_model(self, listener: Listener) -> bool:
-        """Check the model without importing torch; return whether it is already downloaded.
-
-        Raises:
-            ModelError: there is no such model, or it must be downloaded and the hub is unreachable.
-            OutputError: it must be downloaded, and the disk has too little free space.
-            UsageError: a parameter doesn't fit the model.
-        """
+        """Check the model without importing torch; return whether it is already downloaded."""
         known = unloaded_model(self.request, listener.warning)
         if known.traits is not None:
             for spec in self.rows:
@@ -90,14 +68,7 @@ class Benchmark:
 
 
 def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
-    """Measure all configurations on all videos and questions.
-
-    Raises:
-        UsageError: an unsupported combination, or a question that the model refuses.
-        VideoError: a video can't be read.
-        ModelError: the model can't be loaded.
-        OutOfMemoryError: with the flag that helps.
-    """
+    """Measure all configurations on all videos and questions."""
     with Decoder(benchmark.request.limits) as decoder:
         return _run(benchmark, listener, decoder)
 

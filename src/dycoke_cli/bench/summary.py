@@ -29,8 +29,6 @@ def timed_rows(
 
     Args:
         rows: rows in order.
-        results: all runs of each row.
-        asked: the result of `compare_answers`.
     """
     changed = {
         each.spec.text: sum(
@@ -49,7 +47,6 @@ def compare_answers(rows: Sequence[MethodRow], results: Results) -> tuple[Questi
 
     Args:
         rows: rows in order, one of which is the baseline.
-        results: all runs of each row.
     """
     base = results[next(each.spec.text for each in rows if each.spec.is_baseline)]
     return tuple(

@@ -67,12 +67,7 @@ def measure_all(
     """Run all configurations, interleaved; see `interleave`.
 
     Args:
-        rows: configurations.
-        videos: paths.
-        questions: questions about each video.
-        runs: number of counted runs.
         measure: runs a configuration on a video; returns an answer per question, in order.
-        on_answers: called with the number of answers so far and in total, warm-up included.
     """
     results: Results = {
         each.spec.text: {(video, question): [] for video in videos for question in questions}
@@ -95,12 +90,6 @@ class Timer:
     """Timed runs on a local model.
 
     Args:
-        loaded: the model.
-        read: reads the frames of a video.
-        questions: questions about each video.
-        sampling: frame sampling of rows without their own number of frames.
-        generation: generation options.
-        warn: called with warnings before the first answer.
         clock: returns seconds.
     """
 
@@ -123,13 +112,7 @@ class Timer:
         self._clock = clock
 
     def run(self, row: MethodRow, video: str) -> list[TimedAnswer]:
-        """Decode a video, and answer all questions about it.
-
-        Raises:
-            VideoError: the video can't be read.
-            UsageError: the model doesn't support the options, or refuses a question.
-            OutOfMemoryError: with the flag that helps.
-        """
+        """Decode a video, and answer all questions about it."""
         # Else the garbage of the previous run would be collected during this one.
         gc.collect()
         sampling = row.spec.sampled(self._sampling)
@@ -203,11 +186,7 @@ def count_shared_stages(
 
 
 def _check_answered(answer: Answer) -> Answer:
-    """Return an answer unless it is a refusal, which has no times.
-
-    Raises:
-        UsageError: the question wasn't put to the model.
-    """
+    """Return an answer unless it is a refusal, which has no times."""
     if answer.refused:
         raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
     return answer

@@ -101,11 +101,7 @@ def _named_while_typing() -> list[str]:
 
 
 def _show_problems(quiet: bool) -> None:
-    """Warn about unusable plug-ins.
-
-    Raises:
-        UsageError: the command line names one of them.
-    """
+    """Warn about unusable plug-ins."""
     from dycoke_cli.cli.render import warning
 
     for problem in plugins.problems:

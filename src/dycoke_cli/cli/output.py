@@ -19,10 +19,6 @@ def write(text: str) -> None:
     """Write to stdout and flush, so that streamed text survives an interrupt.
 
     Terminal control characters are escaped (JSON has none).
-
-    Raises:
-        BrokenPipeError: the reader closed the pipe.
-        OutputError: stdout can't be written.
     """
     try:
         sys.stdout.write(shown(text))
@@ -53,15 +49,7 @@ def error_document(schema: str, error: DycokeError, **where: Any) -> dict[str, A
 
 @contextmanager
 def failures_as_json(schema: str, waiting: list[dict[str, Any]]) -> Iterator[None]:
-    """If the block fails, write an error object for each entry left in `waiting`.
-
-    Args:
-        schema: schema of the results.
-        waiting: fields that identify each outstanding result; the block removes finished ones.
-
-    Raises:
-        Reported: in place of the exception.
-    """
+    """If the block fails, write an error object for each entry left in `waiting`."""
     try:
         yield
     except (typer.Exit, BrokenPipeError):  # results were written, or nobody reads them
@@ -83,12 +71,7 @@ def silence(descriptor: int) -> None:
 
 
 class AnswerText:
-    """Streams one answer to stdout, with a newline at the end.
-
-    Args:
-        single_line: replace newlines in the answer, for one line per answer.
-        label: written before the answer.
-    """
+    """Streams one answer to stdout, with a newline at the end."""
 
     def __init__(self, single_line: bool, label: str = "") -> None:
         self._single_line, self._label = single_line, label

@@ -23,20 +23,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Page:
-    """Content of a command's help page.
+    """Content of a command's help page."""
 
-    Args:
-        usage: synopsis of the command line.
-        summary: one sentence.
-        examples: command lines.
-        details: further paragraphs.
-        panels: panels; empty ones aren't shown.
-        more: last line, about hidden flags.
-    """
-
-    usage: str
-    summary: str
-    examples: tuple[str, ...]
-    details: tuple[str, ...]
-    panels: tuple[Panel, ...]
-    more: str = ""
+    usage: str  # synopsis of the command line
+    summary: str  # one sentence
+    examples: tuple[str, ...]  # command lines
+    details: tuple[str, ...]  # further paragraphs
+    panels: tuple[Panel, ...]  # panels; empty ones aren't shown
+    more: str = ""  # last line, about hidden flags

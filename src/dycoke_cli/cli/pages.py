@@ -26,11 +26,7 @@ _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 class Command(TyperCommand):
-    """Command with our help page.
-
-    Args:
-        brief: flags of the short page; empty if there is only the whole page.
-    """
+    """Command with our help page."""
 
     def __init__(self, *args: Any, brief: Collection[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,15 +65,10 @@ def _unconverted(command: TyperCommand | TyperGroup, context: typer.Context) -> 
 
 @dataclass(frozen=True)
 class _Conversion:
-    """Typer's conversion of a flag's values, built where there is something to convert.
+    """Typer's conversion of a flag's values, built where there is something to convert."""
 
-    Args:
-        of_words: whether the values are words.
-        build: makes Typer's conversion.
-    """
-
-    of_words: bool
-    build: Callable[[], Any]
+    of_words: bool  # whether the values are words
+    build: Callable[[], Any]  # makes Typer's conversion
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """See `typer._coercion.RuntimeParam`."""
@@ -127,12 +118,7 @@ class Group(TyperGroup):
 
 
 class App(typer.Typer):
-    """Typer app with our help pages and `-h`.
-
-    Args:
-        kind: class of the group.
-        add_completion: whether to add the flags that install shell completion.
-    """
+    """Typer app with our help pages and `-h`."""
 
     def __init__(self, kind: type[Group] = Group, add_completion: bool = True) -> None:
         super().__init__(
@@ -143,13 +129,7 @@ class App(typer.Typer):
         )
 
     def command(self, name: str | None = None, *, brief: str = "", **settings: Any) -> Any:
-        """Add a command; see `typer.Typer.command`.
-
-        Args:
-            name: name of the command.
-            brief: flags of the short page, separated by white space; requires `HelpAll`.
-            settings: passed to `typer.Typer.command`.
-        """
+        """Add a command; see `typer.Typer.command`."""
         kind: Any = partial(Command, brief=brief.split())
         return super().command(name, cls=kind, **settings)
 
@@ -160,8 +140,6 @@ def page_of(
     """Build the page of a command, without its subcommands.
 
     Args:
-        command: the command.
-        context: its Typer context.
         brief: flags of a short page; None for all.
     """
     paragraphs = _paragraphs(command)

@@ -57,42 +57,35 @@ class Selector(Protocol):
 
 @dataclass(frozen=True)
 class Pruning:
-    """The settings of decode pruning for one generated sequence.
+    """The settings of decode pruning for one generated sequence."""
 
-    Args:
-        layer: the first layer (0-based) that attends to active tokens only. With a `selector` it is
-            1 or more, for the layer before it gives the attention that the selector sees.
-        selector: the selection of each step, for all layers from there on; None with `own`.
-        dp_cache: where evicted entries are stored for a recall: on the "device", or on the
-            "host"; or "discard" what the first selection evicts. On the host, or discarded, each
-            selection of a sequence has as many tokens as its first.
-        least: the fewest visual tokens with which a sequence is pruned.
-        own: each layer selects for itself, at each step, by an index of its own keys; or None.
-    """
-
+    # the first layer (0-based) that attends to active tokens only. With a `selector` it is 1 or
+    # more, for the layer before it gives the attention that the selector sees.
     layer: int
+    # the selection of each step, for all layers from there on; None with `own`
     selector: Selector | None
+    # where evicted entries are stored for a recall: on the "device", or on the "host"; or "discard"
+    # what the first selection evicts. On the host, or discarded, each selection of a sequence has
+    # as many tokens as its first.
     dp_cache: str = "device"
-    least: int = 0
+    least: int = 0  # the fewest visual tokens with which a sequence is pruned
+    # each layer selects for itself, at each step, by an index of its own keys; or None
     own: KeySelector | None = None
 
 
 @dataclass(frozen=True)
 class LayerPruning:
-    """In-LLM token pruning: a selection between two layers, made once, during prefill.
+    """In-LLM token pruning: a selection between two layers, made once, during prefill."""
 
-    Args:
-        layer: the first layer (0-based, 1 or more) that gets the kept tokens only; the layer
-            before it provides the attention.
-        keep: selects. From the attention `[V]`, float32, of the prompt's last token to
-            each visual token it returns `[A]`, int64, ascending: the tokens that are kept.
-        merge: merges the others into them. From the hidden states `[V, D]`, float, that the visual
-            tokens have before that layer, and the tokens kept it returns `[A, D]`, float: what
-            the layer gets in their places. None where kept tokens are unchanged.
-    """
-
+    # the first layer (0-based, 1 or more) that gets the kept tokens only; the layer before it
+    # provides the attention
     layer: int
+    # selects. From the attention `[V]`, float32, of the prompt's last token to each visual token it
+    # returns `[A]`, int64, ascending: the tokens that are kept.
     keep: Callable[[torch.Tensor], torch.Tensor]
+    # merges the others into them. From the hidden states `[V, D]`, float, that the visual tokens
+    # have before that layer, and the tokens kept it returns `[A, D]`, float: what the layer gets in
+    # their places. None where kept tokens are unchanged.
     merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
 
@@ -102,56 +95,41 @@ Inside = LayerPruning
 
 @dataclass(frozen=True)
 class BeforeVision:
-    """A selection early in the vision tower, so that dropped tokens aren't encoded.
+    """A selection early in the vision tower, so that dropped tokens aren't encoded."""
 
-    Args:
-        parameters: what the selection depends on.
-        window: frames from which tokens are selected together; windows are independent.
-        keep: as `Method.select`, of the frames of a few whole windows (the last may be shorter).
-        references: for as many frames: for each the earlier one that it is compared with, or None
-            where it is kept whole.
-    """
-
-    parameters: tuple[str | float, ...]
-    window: int
+    parameters: tuple[str | float, ...]  # what the selection depends on
+    window: int  # frames from which tokens are selected together; windows are independent
+    # as `Method.select`, of the frames of a few whole windows (the last may be shorter)
     keep: Callable[[torch.Tensor], torch.Tensor]
+    # for as many frames: for each the earlier one that it is compared with, or None where it is
+    # kept whole
     references: Callable[[int], list[int | None]]
 
 
 @dataclass(frozen=True)
 class FrameMerging:
-    """Merging of whole frames inside the vision tower, whose later layers run on those left.
+    """Merging of whole frames inside the vision tower, whose later layers run on those left."""
 
-    Args:
-        parameters: what it depends on.
-        window: frames that are merged among each other; windows are independent.
-        layers: from how many layers of a tower are used to those behind which frames are merged,
-            counted from 0, ascending; it raises a UsageError where the tower hasn't got one.
-        merge: called behind each of them with the hidden states `[F', P, D]`, float, of the frames
-            of one window that are left, and how many frames the window has. It returns those left
-            behind it, and for each of the F' the number of the one that it is part of, ascending.
-        groups: called behind the last of them with the hidden states of those left: for each the
-            number of the group that it is in, ascending from 0.
-    """
-
-    parameters: tuple[Any, ...]
-    window: int
+    parameters: tuple[Any, ...]  # what it depends on
+    window: int  # frames that are merged among each other; windows are independent
+    # from how many layers of a tower are used to those behind which frames are merged, counted from
+    # 0, ascending; it raises a UsageError where the tower hasn't got one
     layers: Callable[[int], list[int]]
+    # called behind each of them with the hidden states `[F', P, D]`, float, of the frames of one
+    # window that are left, and how many frames the window has. It returns those left behind it, and
+    # for each of the F' the number of the one that it is part of, ascending.
     merge: Callable[[torch.Tensor, int], tuple[torch.Tensor, list[int]]]
+    # called behind the last of them with the hidden states of those left: for each the number of
+    # the group that it is in, ascending from 0
     groups: Callable[[torch.Tensor], list[int]]
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A method with some parameters fixed, as a row of the paper's tables.
+    """A method with some parameters fixed, as a row of the paper's tables."""
 
-    Args:
-        summary: what it is, in a few words.
-        parameters: those that are fixed.
-    """
-
-    summary: str
-    parameters: Mapping[str, Any]
+    summary: str  # what it is, in a few words
+    parameters: Mapping[str, Any]  # those that are fixed
 
 
 @dataclass(frozen=True)
@@ -296,11 +274,7 @@ T = TypeVar("T")
 
 
 def settled(parameter: T | None) -> T:
-    """A parameter whose default depends on the model, of a method that is bound.
-
-    Raises:
-        TypeError: it is None: the method isn't bound.
-    """
+    """A parameter whose default depends on the model, of a method that is bound."""
     if parameter is None:
         raise TypeError("the method isn't bound to a model; see dycoke_cli/engine/binding.py")
     return parameter

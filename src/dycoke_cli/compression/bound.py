@@ -29,13 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoundMethod:
-    """A method with every parameter set for one model, which supports it.
+    """A method with every parameter set for one model, which supports it."""
 
-    Args:
-        method: none of its parameters is None where the default is the model's.
-    """
-
-    method: Method
+    method: Method  # none of its parameters is None where the default is the model's
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Attributes have functions defined within others, which can't be pickled: a worker
@@ -123,22 +119,11 @@ class BoundMethod:
         return self.method.parameters()
 
     def changed(self, **parameters: Any) -> Self:
-        """The same with other values of some parameters.
-
-        Raises:
-            UsageError: one out of range, or a combination without meaning.
-        """
+        """The same with other values of some parameters."""
         return replace(self, method=replace(self.method, **parameters))
 
     def select(self, inputs: SelectionInputs) -> Selection:
-        """Select the tokens that the language model gets; merge dropped ones where that is asked.
-
-        Args:
-            inputs: the features, and what `needs` names.
-
-        Raises:
-            DycokeError: a method of a plug-in breaks a promise, see `check_selection`.
-        """
+        """Select the tokens that the language model gets; merge dropped ones where that is asked."""
         selection = self.method.choose(inputs)
         if self._is_foreign:
             check_selection(self.method, inputs, selection)
@@ -195,12 +180,7 @@ def settle(
 
     Args:
         method: as it was given.
-        defaults: of parameters, by name; those that the method doesn't have are passed over.
         layers: of the model's language model; None leaves layers unchecked.
-        model: its name, for an error.
-
-    Raises:
-        UsageError: (a ValueError) the model doesn't have a layer that a parameter names.
     """
     parameters = method.parameters()
     unset = {k: v for k, v in defaults.items() if k in parameters and parameters[k] is None}

@@ -37,8 +37,6 @@ def budget(frames: int, per_frame: int, retain: float) -> int:
     """The number of tokens of a budget: `int(F * N * retain)`, in float64, 1 at least.
 
     Args:
-        frames: F.
-        per_frame: N, tokens per frame.
         retain: R, 0 < R ≤ 1.
     """
     return max(1, int(frames * per_frame * retain))
@@ -60,12 +58,7 @@ def evenly(count: int, of: int) -> torch.Tensor:
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """A number in parts that are as equal as whole numbers can be; larger ones are spread evenly.
-
-    Args:
-        total: what the parts add up to.
-        parts: how many.
-    """
+    """A number in parts that are as equal as whole numbers can be; larger ones are spread evenly."""
     return in_proportion(total, [1] * parts)
 
 

@@ -102,11 +102,7 @@ def means(
 
 
 class LinkedGroups:
-    """Tokens that are linked pair by pair, each group named by its first one.
-
-    Args:
-        first: of each token the first one of its group, before any link.
-    """
+    """Tokens that are linked pair by pair, each group named by its first one."""
 
     def __init__(self, first: Iterable[int]) -> None:
         self._above = [*first]

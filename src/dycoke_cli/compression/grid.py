@@ -6,10 +6,6 @@ from math import isqrt
 
 
 def sides(per_frame: int) -> tuple[int, int]:
-    """Height and width of the grid, row by row: no whole numbers closer to a square make N.
-
-    Args:
-        per_frame: N, positions in the grid.
-    """
+    """Height and width of the grid, row by row: no whole numbers closer to a square make N."""
     height = max(d for d in range(1, isqrt(per_frame) + 1) if per_frame % d == 0)
     return height, per_frame // height

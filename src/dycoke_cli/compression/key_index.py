@@ -29,15 +29,12 @@ class KeyIndex:
 
     Of B sequences and H KV heads. The axes are the eigenvectors of the keys' covariance with the
     largest eigenvalues, C = D/8 of them, 1 at least.
-
-    Args:
-        directions: `[B, H, D, C + 1]`, float32: the axes, each as long as a coordinate of 1 means
-            (the largest one of the V is 127), and the mean.
-        codes: `[B, H, C, V]`, int8: the coordinates.
     """
 
+    # `[B, H, D, C + 1]`, float32: the axes, each as long as a coordinate of 1 means (the largest
+    # one of the V is 127), and the mean
     directions: torch.Tensor
-    codes: torch.Tensor
+    codes: torch.Tensor  # `[B, H, C, V]`, int8: the coordinates
 
     @classmethod
     def of(cls, keys: torch.Tensor) -> KeyIndex:
@@ -101,13 +98,9 @@ class KeyIndex:
 
 @dataclass(frozen=True)
 class KeySelector:
-    """Selects for a step and a layer the visual tokens with the most attention, approximately.
+    """Selects for a step and a layer the visual tokens with the most attention, approximately."""
 
-    Args:
-        per_head: whether each KV head has a selection of its own; if not, all heads of a layer
-            share one.
-    """
-
+    # whether each KV head has a selection of its own; if not, all heads of a layer share one
     per_head: bool = False
 
     def index(self, keys: Sequence[torch.Tensor]) -> KeyIndex:

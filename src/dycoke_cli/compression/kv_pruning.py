@@ -60,9 +60,6 @@ class VisualSelector:
     Args:
         prune_ratio: P, the share of the visual tokens that is pruned, in [0, 1).
         recall_threshold: reselect below this similarity; 1 or more reselects at every step.
-        recall: False keeps the first selection (the paper's one-shot ablation).
-        variant: "paper", or "published": attention is compared with the step before, a step
-            without a reselection attends to all visual tokens, the last one is always active.
     """
 
     def __init__(

@@ -25,18 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _NamedSpec:
-    """Name that `--methods` accepts: a method with fixed parameters, such as an ablation.
+    """Name that `--methods` accepts: a method with fixed parameters, such as an ablation."""
 
-    Args:
-        method: name in the registry of methods.
-        summary: description in a few words.
-        fixed: parameters that the name sets.
-        frames: number of frames, overriding `--frames`; 0 for no video, None for no override.
-    """
-
-    method: str
-    summary: str
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    method: str  # name in the registry of methods
+    summary: str  # description in a few words
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # parameters that the name sets
+    # number of frames, overriding `--frames`; 0 for no video, None for no override
     frames: int | None = None
 
 
@@ -61,23 +55,15 @@ _PARAMETER = re.compile(r"[\w-]+\s*=")
 
 @dataclass(frozen=True)
 class Spec:
-    """Parsed entry of `--methods`, before it is bound to a model.
+    """Parsed entry of `--methods`, before it is bound to a model."""
 
-    Args:
-        text: the entry in canonical notation: spaces, hyphens and commas are normalised.
-        name: name of a method, or in `ABLATIONS`.
-        method: name in the registry of methods.
-        given: explicit parameters, including those that the name sets.
-        frames: number of frames, overriding `--frames`; 0 for no video, None for no override.
-        if_possible: whether the row is skipped if the model doesn't support the method.
-    """
-
-    text: str
-    name: str
-    method: str
-    given: dict[str, Any]
+    text: str  # the entry in canonical notation: spaces, hyphens and commas are normalised
+    name: str  # name of a method, or in `ABLATIONS`
+    method: str  # name in the registry of methods
+    given: dict[str, Any]  # explicit parameters, including those that the name sets
+    # number of frames, overriding `--frames`; 0 for no video, None for no override
     frames: int | None = None
-    if_possible: bool = False
+    if_possible: bool = False  # whether the row is skipped if the model doesn't support the method
 
     @property
     def is_baseline(self) -> bool:
@@ -90,11 +76,7 @@ class Spec:
         return self.frames is not None
 
     def sampled(self, sampling: Sampling) -> Sampling | None:
-        """Frame sampling of the row; None for no video.
-
-        Args:
-            sampling: sampling of rows without their own number of frames.
-        """
+        """Frame sampling of the row; None for no video."""
         if self.frames is None:
             return sampling
         if self.frames == 0:
@@ -102,11 +84,7 @@ class Spec:
         return replace(sampling, frames=self.frames, fps=None, max_frames=None)
 
     def create(self) -> Method:
-        """The method; parameters that depend on the model are None.
-
-        Raises:
-            UsageError: a parameter out of range, or an invalid combination.
-        """
+        """The method; parameters that depend on the model are None."""
         with naming(self.text):
             return create(self.method, **self.given)
 
@@ -115,12 +93,7 @@ def parse_specs(text: str, budgets: str | None = None) -> list[Spec]:
     """Parse a list such as `none,dycoke:merge_ratio=0.3,positions=kept`.
 
     Args:
-        text: value of `--methods`.
         budgets: value of `--retain`, such as `0.5,0.25`; None keeps each method's own budget.
-
-    Raises:
-        UsageError: an unknown name or parameter, an invalid value, a duplicate, or budgets for
-            methods that take none.
     """
     specs = []
     for row in _rows(text):
@@ -143,13 +116,6 @@ def parse_spec(text: str, flag: str = "--method") -> Spec:
     """Parse one method or ablation, such as `dycoke:merge_ratio=0.3,positions=kept`.
 
     Parameters are checked one by one. Their combination isn't, since other flags may change it.
-
-    Args:
-        text: value of `--method`.
-        flag: name of the flag in errors.
-
-    Raises:
-        UsageError: an unknown method or parameter, an invalid value, or several methods.
     """
     rows = _rows(text)
     if len(rows) > 1 or rows == [ALL]:

@@ -47,19 +47,14 @@ class TokenBudget:
 
 @dataclass(frozen=True)
 class PooledTokens:
-    """Visual tokens of a video, in the order in which the language model reads them.
+    """Visual tokens of a video, in the order in which the language model reads them."""
 
-    Args:
-        kept: `[M]`, int64: flat indices `frame*N + position` in the whole video.
-        features: `[M, D]`, in the dtype of the model: each as it is read.
-        deepstack: more of them `[M, D]`, one tensor per layer, of families that have them.
-        counts: `[M]`, int64, on the CPU: how many tokens of the video each stands for; None where
-            nothing was merged.
-    """
-
-    kept: torch.Tensor
-    features: torch.Tensor
+    kept: torch.Tensor  # `[M]`, int64: flat indices `frame*N + position` in the whole video
+    features: torch.Tensor  # `[M, D]`, in the dtype of the model: each as it is read
+    # more of them `[M, D]`, one tensor per layer, of families that have them
     deepstack: tuple[torch.Tensor, ...] = ()
+    # `[M]`, int64, on the CPU: how many tokens of the video each stands for; None where nothing was
+    # merged
     counts: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -119,7 +114,6 @@ class PooledTokens:
 
         Args:
             count: how many, 1 or more; all where there are no more.
-            per_frame: N, tokens of a frame.
         """
         import torch
 
@@ -150,12 +144,7 @@ class PooledTokens:
 
 
 class Pool:
-    """The tokens that windows have kept so far, `HELD` times the cap at most.
-
-    Args:
-        cap: tokens that are read in the end.
-        per_frame: N, tokens of a frame.
-    """
+    """The tokens that windows have kept so far, `HELD` times the cap at most."""
 
     def __init__(self, cap: int, per_frame: int) -> None:
         self._cap, self._per_frame = cap, per_frame

@@ -26,16 +26,7 @@ def is_foreign(method: Method) -> bool:
 
 
 def check_selection(method: Method, inputs: SelectionInputs, selection: Any) -> None:
-    """Check a selection against what `Selection` and `kept_tokens` promise of it.
-
-    Args:
-        method: that made it.
-        inputs: those of `choose`.
-        selection: what `choose` returned: any object, of a method that is wrong.
-
-    Raises:
-        DycokeError: it breaks a promise; the sentence says which, and what came.
-    """
+    """Check a selection against what `Selection` and `kept_tokens` promise of it."""
     broken = _broken(method, inputs, selection)
     if broken is not None:
         came, promised = broken
@@ -51,10 +42,6 @@ def check_indices(
 
     Args:
         indices: `[M]`, int64, each once, or any object.
-        tokens: number of tokens that they choose from.
-        count: M.
-        by: call that promised the count.
-        ascending: whether their order was promised.
     """
     import torch
 

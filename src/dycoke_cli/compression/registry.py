@@ -34,11 +34,7 @@ PLACES = {
 
 
 def find(name: str) -> type[Method]:
-    """A method by its name, with hyphens or underscores.
-
-    Raises:
-        UsageError: no such method.
-    """
+    """A method by its name, with hyphens or underscores."""
     hyphenated = name.replace("_", "-")
     if hyphenated not in METHODS:
         raise UsageError(f"there is no method {name[:60]!r}; {did_you_mean(name, METHODS, LIST)}")
@@ -46,11 +42,7 @@ def find(name: str) -> type[Method]:
 
 
 def create(name: str, **parameters: Any) -> Method:
-    """Make a method from its name and parameters.
-
-    Raises:
-        UsageError: no such method, a parameter that it doesn't have, or one out of range.
-    """
+    """Make a method from its name and parameters."""
     method = find(name)
     unknown = [parameter for parameter in parameters if parameter not in parameters_of(method)]
     if unknown:
@@ -70,9 +62,6 @@ def restore(answer: Any) -> Method:
 
     Args:
         answer: may be any JSON value, such as that of a damaged file.
-
-    Raises:
-        UsageError: see `create`; or it isn't such an object.
     """
     if not isinstance(answer, Mapping) or not isinstance(answer.get("name"), str):
         raise UsageError("a stored method isn't an object with a name")
@@ -110,7 +99,6 @@ def owner_near(parameter: str, method: str) -> str | None:
 
     Args:
         parameter: its name; None is returned if no method has it.
-        method: name of the one that was chosen: a method that extends it (`dycoke-plus`) is first.
     """
     names = owners().get(parameter, {})
     return max(names, key=lambda name: name.startswith(method), default=None)
@@ -126,12 +114,7 @@ def places(method: type[Method]) -> list[str]:
 
 
 def symbols(method: Method, kept: int) -> list[str]:
-    """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`.
-
-    Args:
-        method: with the parameters that it was asked with.
-        kept: visual tokens at prefill.
-    """
+    """Parameters that have a symbol and an effect, by switch: `["K=0.7", "P=0.7 L=3"]`."""
     groups: dict[str | None, list[str]] = {}
     for name, parameter in parameters_of(type(method)).items():
         spec, value = parameter.spec, getattr(method, name)

@@ -14,16 +14,12 @@ Need = Literal["attention", "question"]
 
 @dataclass(frozen=True)
 class MergedFrames:
-    """What merging inside the vision tower has left of the frames of a video.
+    """What merging inside the vision tower has left of the frames of a video."""
 
-    Args:
-        into: for each frame the one that it is part of now: itself where it is left, or the
-            earlier one that it was merged into.
-        groups: for each frame the number of the group that it is in.
-    """
-
+    # for each frame the one that it is part of now: itself where it is left, or the earlier one
+    # that it was merged into
     into: tuple[int, ...]
-    groups: tuple[int, ...]
+    groups: tuple[int, ...]  # for each frame the number of the group that it is in
 
 
 @dataclass(frozen=True)

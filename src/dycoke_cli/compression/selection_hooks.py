@@ -17,12 +17,7 @@ class SelectionHooks:
     """Functions that the engine and reports call on a selection, or about it."""
 
     def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
-        """The selection that `choose` made, with dropped tokens merged where that is asked for.
-
-        Args:
-            inputs: those of `choose`.
-            selection: what it returned.
-        """
+        """The selection that `choose` made, with dropped tokens merged where that is asked for."""
         return selection
 
     def adds_bias(self) -> bool:

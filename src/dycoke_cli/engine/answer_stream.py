@@ -17,17 +17,13 @@ from dycoke_cli.engine.stop_text import UntilStop, end_at
 
 @dataclass(frozen=True)
 class Receiver:
-    """Callbacks of one answer of a batch.
+    """Callbacks of one answer of a batch."""
 
-    Args:
-        on_text: called with each stretch of finished text, or None.
-        on_answer: called with the answer as soon as it ends: of a batch, others may go on.
-        has_left: called at each token; true ends the answer.
-    """
-
+    # called with each stretch of finished text, or None
     on_text: Callable[[str], None] | None = None
+    # called with the answer as soon as it ends: of a batch, others may go on
     on_answer: Callable[[Answer], None] = lambda answer: None
-    has_left: Callable[[], bool] = lambda: False
+    has_left: Callable[[], bool] = lambda: False  # called at each token; true ends the answer
 
     def receive(self, answer: Answer) -> None:
         """Take an answer that wasn't streamed."""
@@ -48,11 +44,6 @@ class AnswerStream:
         ended_s: when it ended, on the batch's clock; None before.
 
     Args:
-        tokenizer: of the model.
-        most_tokens: at which it ends.
-        receiver: gets the text.
-        stops: texts that end it, and aren't part of it.
-        on_token: called with each token.
         formed: where it is in its form; None for free text.
     """
 
@@ -150,10 +141,6 @@ class BatchStreamer(BaseStreamer, StoppingCriteria):
 
     Args:
         now: seconds on the batch's clock.
-        answers: of the batch.
-        ends: the end tokens.
-        on_token: called with the number of steps so far.
-        on_end: called with the number of each answer that ends.
     """
 
     def __init__(

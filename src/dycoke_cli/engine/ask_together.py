@@ -52,21 +52,13 @@ from dycoke_cli.models.prompts.chat_text import Turns, text_ids
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a video.
+    """A question about a video."""
 
-    Args:
-        session: the video, with its model.
-        question: plain text.
-        history: what was asked about the video before, and what was answered.
-        receiver: gets the answer while the batch is generated.
-        max_new_tokens: of this answer; None for those of the options.
-    """
-
-    session: EncodedVideo
-    question: str
-    history: Turns = ()
-    receiver: Receiver = NOBODY
-    max_new_tokens: int | None = None
+    session: EncodedVideo  # the video, with its model
+    question: str  # plain text
+    history: Turns = ()  # what was asked about the video before, and what was answered
+    receiver: Receiver = NOBODY  # gets the answer while the batch is generated
+    max_new_tokens: int | None = None  # of this answer; None for those of the options
 
 
 def ask_together(
@@ -82,17 +74,10 @@ def ask_together(
     times are until then.
 
     Args:
-        questions: about videos in the same model; a video may come several times.
         method: the compression method; it is bound to the model here unless it is already.
         options: how to generate; None for the defaults.
         observers: one per question, or none. Each sees the logits `[1, V]` of its question's steps,
             and none of a refused question.
-
-    Raises:
-        UsageError: a combination that isn't supported, or a prompt longer than the context.
-            An answer that is cut before its form is complete; the others were received before.
-        ModelError: logits of an answer aren't finite. The other answers were received before.
-        OutOfMemoryError: with the flag that helps.
     """
     options = options or GenerationOptions()
     loaded = questions[0].session.loaded
@@ -208,12 +193,7 @@ def ask_together(
 
 
 def _split_vision(seconds: dict[str, float], decoder_began: float) -> None:
-    """Take the vision side out of the prefill, where `generate()` encoded the video as well.
-
-    Args:
-        seconds: of the call; changed in place.
-        decoder_began: when the text decoder was first called, on the clock of `first_token`.
-    """
+    """Take the vision side out of the prefill, where `generate()` encoded the video as well."""
     started = seconds["first_token"] - seconds["prefill"]
     seconds["vision"] = decoder_began - started
     seconds["prefill"] -= seconds["vision"]
@@ -292,8 +272,6 @@ def _formed(
     """The beginning of each answer in its form; none where answers are free text.
 
     Args:
-        loaded: the model.
-        options: how they are generated.
         limits: tokens of each answer at most.
     """
     form = options.structured
@@ -328,10 +306,6 @@ def _applied(
     """Within the block, `generate()` sees the videos of a batch by a method.
 
     Args:
-        questions: of the batch.
-        batch: their prompts.
-        method: bound to the model.
-        options: how they are answered.
         prefix: what was prefilled of the video before, or None.
 
     Returns:

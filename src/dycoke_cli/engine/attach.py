@@ -66,26 +66,10 @@ def attach(
     """Make the context manager that applies `method` to `model`'s `generate()` calls.
 
     Args:
-        model: a stock model of a family that has a layout.
         method: its selections are made for each sequence of a batch alone; it is bound to the
             model here unless it is already.
         trace: the layer whose attention is recorded, of the first sequence, with what is active;
             see `trace.traced_layer`. None records nothing.
-        prefix: of the video that every prompt is about: what it holds isn't computed again, and
-            only the last position's logits are wanted.
-        videos: those of each sequence, where they were encoded before; else one is encoded while
-            the method is attached.
-        flat: whether decoding steps may be made by `flat_decode`; False leaves them to the model's
-            modules, which give the same numbers.
-        frames: of the only video, as the model has them, where that is known: of some families
-            neither prompt nor positions tell.
-        shortened: of the only prompt, where its video was selected from before: then nothing is
-            selected here.
-
-    Raises:
-        UsageError: no model with a text decoder, a family without a layout, a prune layer that the
-            model doesn't have, a method that needs what the family's vision encoder doesn't give,
-            or that chooses both inside the language model and in decode.
     """
     if not (hasattr(model, "get_decoder") and hasattr(model, "config")):
         raise UsageError(
@@ -196,13 +180,7 @@ class Attachment:
         call.tree, call.flat = tree, False
 
     def expect_rows(self, of: Any, cache: Any, rows: int) -> None:
-        """Let forwards on a stock cache read several sequences.
-
-        Args:
-            of: the cache of the call, with one sequence.
-            cache: the same one or a copy, in which that sequence was repeated.
-            rows: how often.
-        """
+        """Let forwards on a stock cache read several sequences."""
         self._calls[cache] = self._calls[of].repeated(rows)
 
     def _layers_to_change(self) -> list[int]:
@@ -321,9 +299,6 @@ def flat_without_method(model: Any) -> Iterator[None]:
     """Within the block, this thread's `generate()` without a method decodes as it would with one.
 
     Flat decoding makes steps faster. Without it a comparison would credit the method with that.
-
-    Args:
-        model: a stock model; one that no method can be attached to stays as it is.
     """
     decoder = model.get_decoder()
     is_flat = can_be_flat(decoder) and "flex" not in attention_implementation(decoder)

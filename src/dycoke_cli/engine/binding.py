@@ -17,12 +17,6 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
 
     Args:
         method: as it was given; parameters that are None take the model's defaults.
-        model: what is known of the model. Where its layout isn't (`UNLISTED`), only parameters are
-            settled: such a method is good for an estimate, and is bound again once it is loaded.
-
-    Raises:
-        UsageError: (a ValueError) the model doesn't have a layer that a parameter names, or its
-            vision tower doesn't provide what the method needs.
     """
     if isinstance(method, BoundMethod):
         return method

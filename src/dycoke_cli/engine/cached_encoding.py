@@ -26,12 +26,7 @@ def encode_cached(
     """Encode a video, or take it from the cache.
 
     Args:
-        loaded: the model.
-        video: what its stock processor made of the frames.
-        method: what it drops or merges inside the vision tower.
-        with_attention: whether the tower's attention is needed.
         cache: of encoded videos on disk, or None.
-        on_frames: called with (frames done, frames in total).
 
     Returns:
         The encoded video, and a warning where the cache can't be written.

@@ -24,23 +24,17 @@ CALL_ARGUMENT = "dycoke_call"
 
 @dataclass
 class ShortenedSequence:
-    """A sequence of the batch: where its visual tokens are, and the selections among them.
+    """A sequence of the batch: where its visual tokens are, and the selections among them."""
 
-    Args:
-        padding: how many tokens of padding are in front, for all sequences are equally long.
-        visual: `[V]`, int64: where the visual tokens that the language model reads are, padding
-            counted; empty in a sequence without a video.
-        stats: counts the selections.
-        selector: the selection of each decoding step, or None.
-        selected: visual tokens that each pruned layer selects for itself at each step, or None.
-        bias: `[V]`, float: added to the attention logits of the visual tokens; None for nothing.
-    """
-
-    padding: int
+    padding: int  # how many tokens of padding are in front, for all sequences are equally long
+    # `[V]`, int64: where the visual tokens that the language model reads are, padding counted;
+    # empty in a sequence without a video
     visual: torch.Tensor
-    stats: DecodeStats
-    selector: Selector | None = None
+    stats: DecodeStats  # counts the selections
+    selector: Selector | None = None  # the selection of each decoding step, or None
+    # visual tokens that each pruned layer selects for itself at each step, or None
     selected: int | None = None
+    # `[V]`, float: added to the attention logits of the visual tokens; None for nothing
     bias: torch.Tensor | None = None
 
     @property
@@ -77,34 +71,25 @@ class ShortenedSequence:
 
 @dataclass
 class Call:
-    """The state of a call.
+    """The state of a call."""
 
-    Args:
-        sequences: of the batch.
-        next_positions: `[..., B, 1]`, int64: of the tokens to come.
-        keep: `[B, R]`, bool: false in the padding of the shortened prompts; None without padding.
-        cache: the KV cache; None where the stock cache is used. It isn't kept alive: when the call
-            is over, its memory is free at once.
-        layer: whose attention the selection of a decoding step is made from, or None.
-        token_pruning: the selection during prefill, or None.
-        deepstack: what is added behind the first layers during prefill, or None.
-        in_prefill: whether no decoding step was made yet.
-        flat: whether decoding steps may be made by `flat_decode`.
-        tree: what is read behind the prompt in one forward, in place of a token per step; or None.
-        recorder: records what the first sequence attends to, or None.
-    """
-
-    sequences: list[ShortenedSequence]
-    next_positions: torch.Tensor
+    sequences: list[ShortenedSequence]  # of the batch
+    next_positions: torch.Tensor  # `[..., B, 1]`, int64: of the tokens to come
+    # `[B, R]`, bool: false in the padding of the shortened prompts; None without padding
     keep: torch.Tensor | None
+    # the KV cache; None where the stock cache is used. It isn't kept alive: when the call is over,
+    # its memory is free at once.
     cache: weakref.ref[KVStore] | None
+    # whose attention the selection of a decoding step is made from, or None
     layer: int | None = None
-    token_pruning: TokenPruning | None = None
+    token_pruning: TokenPruning | None = None  # the selection during prefill, or None
+    # what is added behind the first layers during prefill, or None
     deepstack: DeepStack | None = None
-    in_prefill: bool = True
-    flat: bool = True
+    in_prefill: bool = True  # whether no decoding step was made yet
+    flat: bool = True  # whether decoding steps may be made by `flat_decode`
+    # what is read behind the prompt in one forward, in place of a token per step; or None
     tree: TokenTree | None = None
-    recorder: Recorder | None = None
+    recorder: Recorder | None = None  # records what the first sequence attends to, or None
     _selected: bool = field(default=False, init=False)
 
     @property

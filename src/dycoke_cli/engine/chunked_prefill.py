@@ -96,9 +96,7 @@ class ChunkedPrefill:
         """Prefill a prompt up to its last chunk; return the arguments for that one.
 
         Args:
-            decoder: the text decoder.
             kwargs: with which it is about to read the whole prompt, `[B, R, D]`.
-            visual: tokens up to the last visual one.
         """
         length = kwargs["inputs_embeds"].shape[1]
         # Prompts of a batch have their videos at different places, behind different padding.
@@ -134,12 +132,7 @@ class ChunkedPrefill:
 
 
 def can_be_chunked(decoder: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a prompt can be prefilled in chunks: under a mask that is just causal.
-
-    Args:
-        decoder: the text decoder.
-        kwargs: with which it is about to read the prompt.
-    """
+    """Whether a prompt can be prefilled in chunks: under a mask that is just causal."""
     mask = kwargs.get("attention_mask")
     return (
         kwargs.get("inputs_embeds") is not None
@@ -213,7 +206,6 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
 
     Args:
         kwargs: of the text decoder: `inputs_embeds` [1, R, D], `position_ids` [..., 1, R] or None.
-        length: P, up to the last visual token.
     """
     positions = kwargs.get("position_ids")
     # Keys of the layers depend on all of these: embeddings, positions, and what is added to logits.

@@ -22,12 +22,6 @@ def chunk_numbers(on_cpu: bool) -> int:
 
 
 def chunk_length(length: int, own_attention: bool) -> int:
-    """How many tokens of a prompt go through a layer together, where it can be chunked.
-
-    Args:
-        length: of the prompt.
-        own_attention: whether attention is `dycoke_cli.kernels`', which needs no mask behind a
-            cache either; what is small stays in the cache of the processor.
-    """
+    """How many tokens of a prompt go through a layer together, where it can be chunked."""
     longest = CHUNK if own_attention else LONGEST_WHOLE
     return length if length <= longest else CHUNK

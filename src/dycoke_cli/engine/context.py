@@ -33,21 +33,7 @@ def check_context(
     subtitle_lines: int = 0,
     others: int = 0,
 ) -> None:
-    """Check that what the language model reads and generates fits into its context.
-
-    Args:
-        context: tokens that the model was made for.
-        clip: the visual tokens of the video, before any are dropped.
-        frames: of the video, as they were sampled.
-        method: what is dropped.
-        text: tokens of the prompt that aren't visual.
-        max_new_tokens: of the answer.
-        subtitle_lines: in the text.
-        others: tokens that are kept of other videos in the prompt.
-
-    Raises:
-        UsageError: it doesn't, with the most frames and the largest `retain` that do.
-    """
+    """Check that what the language model reads and generates fits into its context."""
     room = context - max_new_tokens - text - others
     if method.kept_tokens(clip.frames, clip.per_frame) <= room:
         return
@@ -70,16 +56,7 @@ def check_context(
 
 
 def room_for_video(context: int, text: int, max_new_tokens: int) -> int:
-    """Visual tokens that a prompt has room for, 1 or more.
-
-    Args:
-        context: tokens that the model was made for.
-        text: tokens of the prompt that aren't visual, or the least that they can be.
-        max_new_tokens: of the answer.
-
-    Raises:
-        UsageError: there is none; with a number of new tokens that leaves as many for the video.
-    """
+    """Visual tokens that a prompt has room for, 1 or more."""
     room = context - text - max_new_tokens
     if room >= 1:
         return room
@@ -95,12 +72,7 @@ def check_several(model: str, family: Family, domain: str | None) -> None:
     """Check that a model can be shown several videos in one prompt.
 
     Args:
-        model: its name.
-        family: of the model.
         domain: all that it knows, or None: such a model was trained on one clip at a time.
-
-    Raises:
-        UsageError: it can't.
     """
     if not family.several_videos or domain is not None:
         raise UsageError(f"{model} is shown one video at a time; `dycoke batch` asks about each")
@@ -110,13 +82,6 @@ def ways_to_fit(
     clip: ClipTokens, frames: int, method: BoundMethod, fits: Callable[[int, int], bool]
 ) -> list[str]:
     """The most frames, and the largest `retain` of a method that has one, that would fit.
-
-    Args:
-        clip: the visual tokens of the video, before any are dropped.
-        frames: of the video, as they were sampled.
-        method: what is dropped.
-        fits: whether so many visual tokens that are kept fit, of a clip of so many frames; if a
-            number does, fewer do.
 
     Returns:
         The flags; none where not even one frame fits.
@@ -149,8 +114,6 @@ def positions_warning(last: int, context: int, model: str, renumbers: bool | Non
 
     Args:
         last: the highest position of the prompt and its answer, from 0.
-        context: how many positions it was trained for.
-        model: its name.
         renumbers: whether positions are contiguous; None where they can't be.
     """
     if last < context:

@@ -76,11 +76,6 @@ def without_deepstack(
 def deepstack_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """DeepStack's arguments of the text decoder for the tokens `start` … `stop` - 1 alone.
 
-    Args:
-        kwargs: of the text decoder, for the whole prompt.
-        start: the first token.
-        stop: behind the last token.
-
     Returns:
         None for both where no token is visual; nothing where the call has none.
     """

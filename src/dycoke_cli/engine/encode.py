@@ -38,25 +38,21 @@ from dycoke_cli.models.prompts.video_prompt import VideoPrompt
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded video, the input of the language model.
+    """An encoded video, the input of the language model."""
 
-    Args:
-        embeddings: `[R, D]`, in the model's dtype and on its device: one per placeholder.
-        deepstack: more of them `[R, D]`, which are added behind each of the first decoder layers.
-        kept: where merging came before vision: the tokens that were encoded, `[M]`, int64, flat
-            indices `frame*N + position`; each other one has the embedding of the token at the same
-            place in the frame that it was compared with.
-        tower: the vision encoder's attention, where it was requested.
-        merged: what is left of the frames, where frames were merged inside the tower; the
-            embeddings of each are those of the one that it is part of.
-        selections: of each method that doesn't need the question: the same for every question.
-    """
-
+    # `[R, D]`, in the model's dtype and on its device: one per placeholder
     embeddings: torch.Tensor
+    # more of them `[R, D]`, which are added behind each of the first decoder layers
     deepstack: tuple[torch.Tensor, ...] = ()
+    # where merging came before vision: the tokens that were encoded, `[M]`, int64, flat indices
+    # `frame*N + position`; each other one has the embedding of the token at the same place in the
+    # frame that it was compared with
     kept: torch.Tensor | None = None
-    tower: TowerAttention | None = None
+    tower: TowerAttention | None = None  # the vision encoder's attention, where it was requested
+    # what is left of the frames, where frames were merged inside the tower; the embeddings of each
+    # are those of the one that it is part of
     merged: MergedFrames | None = None
+    # of each method that doesn't need the question: the same for every question
     selections: dict[BoundMethod, Selection] = field(default_factory=dict, compare=False)
 
 
@@ -83,13 +79,7 @@ def encode_video(
     Frames that are the same as one before are not run again.
 
     Args:
-        model: a stock model.
-        family: its layout, which knows how its inputs are cut into frames.
-        prompt: what the processor made of one video.
-        on_frames: called with (frames done, frames in total).
         merging: which patches the vision tower drops, or which frames it merges; None for none.
-        with_attention: whether to return the tower's attention; always where it merges frames.
-        shrink: see `Method.shrink`.
     """
     inputs, frames = prompt.inputs, prompt.frames
     pixels = inputs[family.pixels.key]
@@ -163,8 +153,6 @@ def encode_by_stock(model: Any, family: Family, inputs: Inputs) -> Encoded:
     """Run the vision side of a model on all that its stock processor made for a question.
 
     Args:
-        model: a stock model.
-        family: its layout, which was found.
         inputs: token ids `[1, S]`, pixels and what goes with them.
     """
     device = input_device(model)
@@ -200,12 +188,7 @@ def _joined(parts: list[MergedFrames]) -> MergedFrames:
 
 
 def at_decoder(model: Any, ask: Callable[[], Any]) -> dict[str, Any]:
-    """What a model calls its text decoder with, which doesn't run.
-
-    Args:
-        model: a stock model.
-        ask: calls it, or its `generate()`.
-    """
+    """What a model calls its text decoder with, which doesn't run."""
 
     # An exception is the only way out of a stock forward before the decoder runs.
     def stop_here(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -45,20 +45,7 @@ class EncodedVideo:
         video: what the stock processor made of it; of the first of several.
 
     Args:
-        loaded: the model.
-        clip: the frames.
-        others: the frames of more videos, which are shown behind it.
-        on_progress: called with (stage, done, total); stages are "vision" (frames), "prefill"
-            and "decode" (tokens).
-        seconds_load: how long the model took to load, for the report.
-        seconds_video_decode: how long the frames took to decode; part of the first answer's time.
-        reuse: whether keys and values of the video are kept for the next question, which then
-            costs only its own text; one that comes alone has no use for them.
         cache: of encoded videos on disk, or None.
-        windowed: what is left of the video, where it was read in windows; `clip` has no frames.
-
-    Raises:
-        UsageError: several videos, and the prompt of the model shows one.
     """
 
     def __init__(
@@ -99,11 +86,7 @@ class EncodedVideo:
     def prompt(
         self, question: str, history: Turns, method: BoundMethod, options: GenerationOptions
     ) -> Callable[[], Prompt]:
-        """The prompt of a question, made when it is called for: then the video must be encoded.
-
-        Raises:
-            UsageError: with what is kept of the video, it is longer than the model's context.
-        """
+        """The prompt of a question, made when it is called for: then the video must be encoded."""
         # What is kept of other videos counts as text does: `check_context` proposes flags for the
         # first one.
         ids = self._ids(question, history)
@@ -162,9 +145,6 @@ class EncodedVideo:
         """Record the vision tower's attention from the first encoding on, if a method needs it.
 
         Otherwise the tower runs a second time for such a method, if another one is asked by first.
-
-        Args:
-            methods: of the questions that follow.
         """
         self._attention_for.update(
             encoded_for(method) for method in methods if "attention" in method.needs

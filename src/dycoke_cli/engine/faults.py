@@ -38,13 +38,6 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
 
     Not of the bundled model: its files are part of this package, so an error there is a bug. Nor of
     a plug-in: `explain` says where in it.
-
-    Args:
-        loaded: the model.
-
-    Raises:
-        ModelError: a package is missing, or the model's files don't fit each other.
-        DycokeError: the device failed.
     """
     try:
         yield
@@ -80,16 +73,7 @@ class Stage:
 
 @contextmanager
 def memory_faults(stage: Stage, method: BoundMethod, model: Any) -> Iterator[None]:
-    """Turn what allocators raise into a sentence with the flags that help.
-
-    Args:
-        stage: the caller sets its name as the answer proceeds.
-        method: the compression method.
-        model: that answers.
-
-    Raises:
-        OutOfMemoryError: with the flags that help at this stage.
-    """
+    """Turn what allocators raise into a sentence with the flags that help."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -17,12 +17,6 @@ def schema_of_fields(fields: str) -> dict[str, Any]:
     """The JSON Schema of an object with fields; all are required, and there are no others.
 
     A type is str, int, float, bool, a list `[TYPE]` or an object `{NAME:TYPE,…}`.
-
-    Args:
-        fields: NAME:TYPE, separated by commas.
-
-    Raises:
-        UsageError: with the place where it isn't such a list, or a name that occurs twice.
     """
     return _Parser(fields).object_until("")
 

@@ -167,11 +167,7 @@ class _Layer:
 
 
 class FlatDecoder:
-    """The decoding steps of a stock text decoder whose classes are known.
-
-    Args:
-        decoder: that has them.
-    """
+    """The decoding steps of a stock text decoder whose classes are known."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
@@ -180,11 +176,7 @@ class FlatDecoder:
         self._attend = ALL_ATTENTION_FUNCTIONS[attention_implementation(decoder)]
 
     def step(self, arguments: dict[str, Any]) -> BaseModelOutputWithPast:
-        """What the decoder's forward returns for one more token of each sequence.
-
-        Args:
-            arguments: of the forward, which `_takes` allows.
-        """
+        """What the decoder's forward returns for one more token of each sequence."""
         cache = cache_of(arguments)
         call = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
         hidden, rotations = self._begin(arguments)
@@ -195,11 +187,7 @@ class FlatDecoder:
         return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), **made)
 
     def agrees(self, arguments: dict[str, Any]) -> bool:
-        """Whether the first layer gives what the stock one gives, behind a few made-up keys.
-
-        Args:
-            arguments: of the step that is about to be made.
-        """
+        """Whether the first layer gives what the stock one gives, behind a few made-up keys."""
         hidden, rotations = self._begin(arguments)
         layer, ours = self._decoder.layers[0], self._layers[0]
         heads = self._decoder.config.num_key_value_heads
@@ -238,9 +226,6 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
     """The forward of a text decoder that makes decoding steps flat, if it can.
 
     They are those of a `Call`, and those without a method within `without_method`.
-
-    Args:
-        decoder: of a model; all else is left to the forward that it has.
     """
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()

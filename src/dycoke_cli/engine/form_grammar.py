@@ -47,15 +47,7 @@ _MOST_STATES = 30_000
 
 
 def grammar_of(kind: str, definition: str) -> str:
-    """The form in the library's notation.
-
-    Args:
-        kind: see `StructuredOutput`.
-        definition: likewise.
-
-    Raises:
-        UsageError: it isn't in the notation of its kind; the message continues "the grammar".
-    """
+    """The form in the library's notation."""
     from llguidance import LLMatcher
 
     if kind == "regex":
@@ -76,12 +68,7 @@ def grammar_of(kind: str, definition: str) -> str:
 
 
 def matcher(vocabulary: Any, grammar: str) -> Any:
-    """A matcher at the start of a text. It doesn't raise: see its `is_error`.
-
-    Args:
-        vocabulary: the library's tokenizer.
-        grammar: see `grammar_of`.
-    """
+    """A matcher at the start of a text. It doesn't raise: see its `is_error`."""
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(max_lexer_states=_MOST_STATES, verbose_errors=False)
@@ -95,15 +82,7 @@ def one_line(reason: object) -> str:
 
 @lru_cache(maxsize=16)  # clients send the same one with each request
 def refusal(kind: str, definition: str) -> str:
-    """Why a form can't be followed, as the rest of a sentence about it; empty if it can.
-
-    Args:
-        kind: see `StructuredOutput`.
-        definition: likewise; a schema is a JSON object.
-
-    Raises:
-        DycokeError: the process can't be started.
-    """
+    """Why a form can't be followed, as the rest of a sentence about it; empty if it can."""
     process = Isolated(PROCESS, PREPARE)
     reason = (
         f"takes more than {_CPU_S:g} s or {_MEMORY_BYTES >> 20} MiB to compile: shorten its lists, "
@@ -164,12 +143,7 @@ def _refusals(kind: str, definition: str) -> Iterator[tuple[str, bool]]:
 
 
 def _reason(grammar: str, *, with_tokens: bool = True) -> str:
-    """Why a grammar can't be compiled, or begins no text; empty if it can and does.
-
-    Args:
-        grammar: in the library's notation.
-        with_tokens: whether to compile it for tokens; one that names a model's tokens can't be.
-    """
+    """Why a grammar can't be compiled, or begins no text; empty if it can and does."""
     from llguidance import LLMatcher, LLTokenizer
 
     if not with_tokens:
@@ -185,10 +159,6 @@ def _reason(grammar: str, *, with_tokens: bool = True) -> str:
 
 def _narrowed(schema: Mapping[str, Any], reason: str) -> tuple[str, str]:
     """The innermost part of a schema that is refused alone.
-
-    Args:
-        schema: is refused.
-        reason: of its refusal.
 
     Returns:
         The path of the part, and the reason of its refusal.

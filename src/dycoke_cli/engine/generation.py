@@ -49,15 +49,7 @@ class Stopwatch:
 
 @contextmanager
 def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
-    """Within the block, note when the text decoder is first called: the vision side is done then.
-
-    Args:
-        model: a stock model.
-        watch: the clock.
-
-    Returns:
-        A list that gets that time as its only item.
-    """
+    """Within the block, note when the text decoder is first called: the vision side is done then."""
     seconds: list[float] = []
 
     def note(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
@@ -73,14 +65,7 @@ def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
 
 @contextmanager
 def newest_cache(model: Any) -> Iterator[list[Any]]:
-    """Within the block, note the KV cache that the text decoder's newest forward returned.
-
-    Args:
-        model: a stock model.
-
-    Returns:
-        A list with that cache as its only item; empty before the first forward.
-    """
+    """Within the block, note the KV cache that the text decoder's newest forward returned."""
     caches: list[Any] = []
 
     def note(output: Any) -> None:
@@ -96,37 +81,25 @@ def newest_cache(model: Any) -> Iterator[list[Any]]:
 
 @dataclass
 class Generated:
-    """What a call generated for one prompt, and how long it took.
+    """What a call generated for one prompt, and how long it took."""
 
-    Args:
-        tokens: `[R]`, int64: the new tokens, with the end token.
-        text: without special tokens, up to a stop text.
-        stopped: whether the last one is an end token, ends a stop text, or completes the form of
-            the answer.
-        seed: of sampling, or None where decoding was greedy.
-        seconds: prefill (to the first token, of the whole batch), first_token (since the watch's
-            start), decode (to its own end), by keys of `result.Seconds`.
-        kv_bytes: of keys and values at its end, spare entries included: this prompt's share.
-        kv_host_bytes: of those that an accelerator leaves in main memory.
-        kv_active_bytes: of those that the last step attended to.
-        scored: tokens of options that were read behind the prompt, in place of generated ones.
-        logprobs: of the tokens, without the end token; None where they weren't asked for.
-        stats: of the method, or None for the baseline.
-        trace: of the decoding steps, or None where it wasn't asked for.
-    """
-
-    tokens: torch.Tensor
-    text: str
+    tokens: torch.Tensor  # `[R]`, int64: the new tokens, with the end token
+    text: str  # without special tokens, up to a stop text
+    # whether the last one is an end token, ends a stop text, or completes the form of the answer
     stopped: bool
-    seed: int | None
+    seed: int | None  # of sampling, or None where decoding was greedy
+    # prefill (to the first token, of the whole batch), first_token (since the watch's start),
+    # decode (to its own end), by keys of `result.Seconds`
     seconds: dict[str, float]
-    kv_bytes: int
-    kv_host_bytes: int
-    kv_active_bytes: int
+    kv_bytes: int  # of keys and values at its end, spare entries included: this prompt's share
+    kv_host_bytes: int  # of those that an accelerator leaves in main memory
+    kv_active_bytes: int  # of those that the last step attended to
+    # tokens of options that were read behind the prompt, in place of generated ones
     scored: int = 0
+    # of the tokens, without the end token; None where they weren't asked for
     logprobs: tuple[TokenLogprob, ...] | None = None
-    stats: DecodeStats | None = None
-    trace: Trace | None = None
+    stats: DecodeStats | None = None  # of the method, or None for the baseline
+    trace: Trace | None = None  # of the decoding steps, or None where it wasn't asked for
 
 
 @torch.inference_mode()
@@ -147,21 +120,9 @@ def generate(
     """Generate from prompts whose videos come with `prompts.inject_videos`.
 
     Args:
-        model: a stock model.
-        tokenizer: of the model.
-        batch: the prompts.
-        options: how to generate.
-        watch: the clock of the answers.
-        receivers: of each answer's text.
         limits: tokens of each answer at most; None for those of the options.
-        on_token: called with the number of steps so far.
-        on_generated: called with the number of each answer that ends, and what was generated.
         observer: sees the logits of each step (`observing`), or None.
         formed: answers of a given form: one per prompt, or none.
-
-    Raises:
-        ModelError: logits of an answer aren't finite. The other answers were completed before.
-        UsageError: an answer was cut before its form was complete. The others were completed.
     """
     seed, own = options.seed, options.tokens or TokenOptions()
     if options.temperature > 0:
@@ -273,10 +234,6 @@ class _Finite(LogitsProcessor):
 
     Attributes:
         broken: `[B]`, int64: the first such step of each sequence, or a number above all steps.
-
-    Args:
-        sequences: B.
-        ends: the end tokens.
     """
 
     def __init__(self, sequences: int, ends: set[int]) -> None:

@@ -29,10 +29,6 @@ _OF_JSON = '{}[]":,-.0123456789'
 class FormedAnswer:
     """One answer while it is generated: where it is in its form.
 
-    Args:
-        vocabulary: see `vocabulary_of`.
-        form: of the answer's text.
-
     Attributes:
         is_whole: see `StructuredOutput.is_whole`.
     """
@@ -75,11 +71,7 @@ class FormedAnswer:
 
 
 class GrammarMask(LogitsProcessor):
-    """Rules out the tokens that would leave the form of each answer.
-
-    Args:
-        answers: of the batch.
-    """
+    """Rules out the tokens that would leave the form of each answer."""
 
     def __init__(self, answers: Sequence[FormedAnswer]) -> None:
         self._answers = answers
@@ -100,12 +92,7 @@ def check_length(loaded: LoadedModel, form: StructuredOutput, max_new_tokens: in
     """Check that an answer of this form can have so few tokens.
 
     Args:
-        loaded: the model.
-        form: of the answer's text.
         max_new_tokens: at most.
-
-    Raises:
-        UsageError: each answer is longer.
     """
     if form.kind != "json":
         return
@@ -126,16 +113,7 @@ def _pieces(vocabulary: Any) -> Vocabulary:
 
 
 def vocabulary_of(loaded: LoadedModel, form: StructuredOutput, ends: set[int]) -> Any:
-    """The model's vocabulary as the library reads it: the bytes of each token.
-
-    Args:
-        loaded: the model.
-        form: of the answer's text.
-        ends: the end tokens.
-
-    Raises:
-        UsageError: it isn't one of bytes.
-    """
+    """The model's vocabulary as the library reads it: the bytes of each token."""
     tokenizer = loaded.processor.tokenizer
     # Without one, a special token tells the library where the answer may end.
     own = tuple(sorted(end for end in ends if end < len(tokenizer)))

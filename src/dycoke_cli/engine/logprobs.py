@@ -14,26 +14,15 @@ from dycoke_cli.engine.trace import text_pieces
 
 @dataclass(frozen=True)
 class _Step:
-    """One token of an answer.
+    """One token of an answer."""
 
-    Args:
-        logprob: of the token.
-        ids: of the likeliest ones.
-        logprobs: of these.
-    """
-
-    logprob: float
-    ids: list[int]
-    logprobs: list[float]
+    logprob: float  # of the token
+    ids: list[int]  # of the likeliest ones
+    logprobs: list[float]  # of these
 
 
 class LogprobRecorder(LogitsProcessor):
-    """Records each token's log-probability, before temperature, top_p, top_k and min_p.
-
-    Args:
-        sequences: of the batch.
-        likeliest: tokens that are recorded beside each one.
-    """
+    """Records each token's log-probability, before temperature, top_p, top_k and min_p."""
 
     def __init__(self, sequences: int, likeliest: int) -> None:
         self._likeliest = likeliest
@@ -54,14 +43,7 @@ class LogprobRecorder(LogitsProcessor):
         self._steps[number].append(step)
 
     def of(self, number: int, tokens: list[int], text: str, tokenizer: Any) -> list[TokenLogprob]:
-        """The tokens of an answer.
-
-        Args:
-            number: of the sequence.
-            tokens: of the answer, without its end token.
-            text: of the answer: what is behind it, from a stop text on, is left out.
-            tokenizer: of the model.
-        """
+        """The tokens of an answer."""
         found: list[TokenLogprob] = []
         length = 0
         pieces = text_pieces(tokenizer, tokens)

@@ -56,19 +56,9 @@ def make_answer(
     """Make the answer object from what the stages measured.
 
     Args:
-        question: as asked.
-        loaded: the model.
-        method: the compression method.
-        clips: the frames of each video.
-        generated: the generated text.
-        visual: tokens of each video before anything was dropped.
-        prompt_tokens: the same, of the whole prompt.
         seconds: by stage, those before the prefill; keys of `result.Seconds`.
         total: seconds since the question was asked.
         peak: bytes (working, total).
-        session_warnings: see `EncodedVideo.warnings`.
-        reused: tokens of the prompt that an earlier question had prefilled.
-        windows: that the video was read in.
     """
     clip, shown = clips[0], sum(visual)
     stats = generated.stats or DecodeStats(
@@ -172,12 +162,6 @@ def refusal(loaded: LoadedModel, question: str, method: BoundMethod, clip: Frame
 
     Half or more of what the question is about is unknown to the model, which would still answer:
     about something else. So it isn't asked.
-
-    Args:
-        loaded: the model.
-        question: as asked.
-        method: that was chosen.
-        clip: the frames.
     """
     if loaded.domain is None:
         return None

@@ -22,23 +22,14 @@ OTHERS = ("position_ids", "attention_mask")
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """The token ids of a batch of prompts, kept until the text decoder runs.
+    """The token ids of a batch of prompts, kept until the text decoder runs."""
 
-    Args:
-        input_ids: `[B, S]`, int64.
-        mask: the same shape: 0 in the padding; None without padding.
-        types: the same shape: which tokens are visual, or None.
-        videos: how many there are, where that can be told.
-        frames: of the first video, where that can be told.
-        last_logits_only: whether only the last position's logits are wanted, as by `generate()`.
-    """
-
-    input_ids: torch.Tensor
-    mask: torch.Tensor | None
-    types: torch.Tensor | None
-    videos: int | None
-    frames: int | None
-    last_logits_only: bool
+    input_ids: torch.Tensor  # `[B, S]`, int64
+    mask: torch.Tensor | None  # the same shape: 0 in the padding; None without padding
+    types: torch.Tensor | None  # the same shape: which tokens are visual, or None
+    videos: int | None  # how many there are, where that can be told
+    frames: int | None  # of the first video, where that can be told
+    last_logits_only: bool  # whether only the last position's logits are wanted, as by `generate()`
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelInputs | None:
@@ -70,18 +61,7 @@ class ModelInputs:
         placeholders: Sequence[Sequence[int]] = (),
         frames: int | None = None,
     ) -> list[list[Layout]]:
-        """Where the visual tokens of each video are, in each sequence.
-
-        Args:
-            config: of the model.
-            kwargs: of its text decoder, whose positions tell places in time, height and width.
-            placeholders: for each sequence, how many each of its videos has; () where unknown.
-            frames: of the only video, where they are known.
-
-        Raises:
-            UsageError: more than one video in a sequence, where they aren't, or frames of unequal
-                size.
-        """
+        """Where the visual tokens of each video are, in each sequence."""
         family = family_of(config)
         positions = kwargs.get("position_ids")
         layouts = [
@@ -146,11 +126,6 @@ def arguments_at(kwargs: dict[str, Any], at: torch.Tensor) -> dict[str, Any]:
 
 def arguments_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """The arguments of the text decoder for a chunk of a prompt behind what is in the cache.
-
-    Args:
-        kwargs: of the text decoder, for the whole prompt.
-        start: its first token.
-        stop: behind its last token.
 
     Returns:
         Those of PER_TOKEN that are there, and `position_ids`, of these tokens; the

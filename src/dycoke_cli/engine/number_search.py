@@ -33,19 +33,12 @@ _MOST_TOKENS = 256  # read behind a prompt, as of options
 
 @dataclass(frozen=True)
 class NumberScores:
-    """How likely numbers are behind a prompt, the likeliest first.
+    """How likely numbers are behind a prompt, the likeliest first."""
 
-    Args:
-        numbers: without commas and zeros that don't count.
-        log_probabilities: that a free answer begins with each, in nats.
-        scored: how many tokens that is of each, in its likeliest notation.
-        likeliest: the likeliest first token of all.
-    """
-
-    numbers: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-    scored: tuple[int, ...]
-    likeliest: int
+    numbers: tuple[str, ...]  # without commas and zeros that don't count
+    log_probabilities: tuple[float, ...]  # that a free answer begins with each, in nats
+    scored: tuple[int, ...]  # how many tokens that is of each, in its likeliest notation
+    likeliest: int  # the likeliest first token of all
 
     @property
     def mass(self) -> float:
@@ -55,19 +48,13 @@ class NumberScores:
 
 @dataclass
 class ScoredNumbers:
-    """The numbers of each prompt of a batch, and what finding them took.
+    """The numbers of each prompt of a batch, and what finding them took."""
 
-    Args:
-        numbers: of each prompt.
-        tokens: read behind each prompt.
-        seconds: prefill, first_token (since the watch's start), decode: the forwards behind it.
-        cache: KV cache, with what was read in it.
-    """
-
-    numbers: list[NumberScores]
-    tokens: int
+    numbers: list[NumberScores]  # of each prompt
+    tokens: int  # read behind each prompt
+    # prefill, first_token (since the watch's start), decode: the forwards behind it
     seconds: dict[str, float]
-    cache: Any
+    cache: Any  # KV cache, with what was read in it
 
 
 @torch.inference_mode()
@@ -82,9 +69,6 @@ def score_numbers(
 
     Args: as of `score_options`, and
         vocabulary: of the model.
-
-    Raises:
-        ModelError: the model's logits aren't finite.
     """
     prompts = prefill(model, batch, watch, attachment)
     searches = [_Search(vocabulary, first) for first in prompts.first]
@@ -107,7 +91,6 @@ class _Search:
     """The search of one prompt: numbers found, and beginnings of numbers that weren't read.
 
     Args:
-        vocabulary: of the model.
         first: `[V]`: log-probabilities of the answer's first token.
     """
 

@@ -29,12 +29,7 @@ class CertaintyObserver(LogitsProcessor):
         return scores
 
     def certainty(self, row: int, tokens: int) -> Certainty:
-        """The certainty of an answer.
-
-        Args:
-            row: of the batch.
-            tokens: that it has; behind them the batch is padded.
-        """
+        """The certainty of an answer."""
         first, second = torch.stack([step[row] for step in self._steps[:tokens]]).unbind(-1)
         return Certainty(
             least_probability=float(first.min().exp()),
@@ -44,11 +39,7 @@ class CertaintyObserver(LogitsProcessor):
 
 
 class EachObserver(LogitsProcessor):
-    """Hands each sequence of a batch to an observer of its own.
-
-    Args:
-        observers: one per sequence.
-    """
+    """Hands each sequence of a batch to an observer of its own."""
 
     def __init__(self, observers: Sequence[LogitsProcessor]) -> None:
         self._observers = observers
@@ -61,17 +52,11 @@ class EachObserver(LogitsProcessor):
 
 @dataclass(frozen=True)
 class Reference:
-    """An uncompressed answer, and the distribution of each of its tokens.
+    """An uncompressed answer, and the distribution of each of its tokens."""
 
-    Args:
-        tokens: `[T]`, int64.
-        values: `[T, K]`, float32: log-probabilities of the K likeliest tokens.
-        indices: `[T, K]`, int64: these tokens.
-    """
-
-    tokens: torch.Tensor
-    values: torch.Tensor
-    indices: torch.Tensor
+    tokens: torch.Tensor  # `[T]`, int64
+    values: torch.Tensor  # `[T, K]`, float32: log-probabilities of the K likeliest tokens
+    indices: torch.Tensor  # `[T, K]`, int64: these tokens
 
 
 class ReferenceObserver(CertaintyObserver):
@@ -100,9 +85,6 @@ class ForcingObserver(CertaintyObserver):
 
     Each token is a decoding step of its own, for methods that select in decode have no other way.
     As long as the likeliest tokens are the reference's, this is the free greedy answer, too.
-
-    Args:
-        reference: the uncompressed answer.
     """
 
     def __init__(self, reference: Reference) -> None:

@@ -24,23 +24,14 @@ from dycoke_cli.models.prompts.option_tokens import OptionTokens
 
 @dataclass(frozen=True)
 class OptionScores:
-    """How likely each option is behind a prompt.
+    """How likely each option is behind a prompt."""
 
-    Args:
-        spelling: of the options: the one whose first tokens are likelier together.
-        log_probabilities: of each whole text, in nats.
-        scored: how many tokens that is of each.
-        ended: whether the end of the answer is one of them: an option begins with another one.
-        mass: probability of all first tokens together.
-        likeliest: the likeliest first token of all.
-    """
-
-    spelling: OptionTokens
-    log_probabilities: tuple[float, ...]
-    scored: tuple[int, ...]
-    ended: bool
-    mass: float
-    likeliest: int
+    spelling: OptionTokens  # of the options: the one whose first tokens are likelier together
+    log_probabilities: tuple[float, ...]  # of each whole text, in nats
+    scored: tuple[int, ...]  # how many tokens that is of each
+    ended: bool  # whether the end of the answer is one of them: an option begins with another one
+    mass: float  # probability of all first tokens together
+    likeliest: int  # the likeliest first token of all
 
     @property
     def per_token(self) -> bool:
@@ -58,19 +49,13 @@ class OptionScores:
 
 @dataclass
 class Scored:
-    """The scores of each prompt of a batch, and what scoring them took.
+    """The scores of each prompt of a batch, and what scoring them took."""
 
-    Args:
-        options: the scores of each prompt.
-        tokens: read behind each prompt.
-        seconds: prefill, first_token (since the watch's start), decode: the forward behind it.
-        cache: KV cache, with the options in it.
-    """
-
-    options: list[OptionScores]
-    tokens: int
+    options: list[OptionScores]  # the scores of each prompt
+    tokens: int  # read behind each prompt
+    # prefill, first_token (since the watch's start), decode: the forward behind it
     seconds: dict[str, float]
-    cache: Any
+    cache: Any  # KV cache, with the options in it
 
 
 @torch.inference_mode()
@@ -84,14 +69,7 @@ def score_options(
     """Score options behind prompts whose videos come with `prompts.inject_videos`.
 
     Args:
-        model: a stock model.
-        batch: the prompts; one where there is no attachment, or where its cache is a stock one.
-        spellings: of the options; each prompt is scored in the likelier one.
-        watch: the clock of the answers.
         attachment: in whose block this runs; None without one.
-
-    Raises:
-        ModelError: the model's logits aren't finite.
     """
     prompts = prefill(model, batch, watch, attachment)
     chosen = [max(spellings, key=partial(_mass, row)) for row in prompts.first]
@@ -127,9 +105,7 @@ def _log_probability(ids: Sequence[int], rows: Rows, ends: list[int]) -> float:
     """Log-probability of a text, and of one of `ends` behind it.
 
     Args:
-        ids: of the text.
         rows: log-probabilities `[V]` of the token behind each beginning of it.
-        ends: end tokens; empty where the end doesn't count.
     """
     ids = tuple(ids)
     total = sum(float(rows[ids[:place]][token]) for place, token in enumerate(ids))

@@ -32,25 +32,15 @@ Rows = Mapping[tuple[int, ...], torch.Tensor]
 
 @dataclass
 class Prefilled:
-    """Prompts behind which tokens are scored; see `prefill`.
+    """Prompts behind which tokens are scored; see `prefill`."""
 
-    Args:
-        model: a stock model.
-        mask: `[B, S]` of the prompts.
-        attachment: of the method; None without one.
-        first: `[B, V]`, float64: log-probabilities of each answer's first token.
-        started: when the prefill began, on the clock `watch`.
-        ended: when it ended.
-        watch: the clock of the answers.
-    """
-
-    model: Any
-    mask: torch.Tensor
-    attachment: Attachment | None
-    first: torch.Tensor
-    started: float
-    ended: float
-    watch: Stopwatch
+    model: Any  # a stock model
+    mask: torch.Tensor  # `[B, S]` of the prompts
+    attachment: Attachment | None  # of the method; None without one
+    first: torch.Tensor  # `[B, V]`, float64: log-probabilities of each answer's first token
+    started: float  # when the prefill began, on the clock `watch`
+    ended: float  # when it ended
+    watch: Stopwatch  # the clock of the answers
     _last: _LastCall
 
     @property
@@ -132,13 +122,7 @@ def prefill(model: Any, batch: Batch, watch: Stopwatch, attachment: Attachment |
     """Prefill prompts whose videos come with `prompts.inject_videos`.
 
     Args:
-        model: a stock model.
-        batch: the prompts; one where there is no attachment, or where its cache is a stock one.
-        watch: the clock of the answers.
         attachment: in whose block this runs; None without one.
-
-    Raises:
-        ModelError: the model's logits aren't finite.
     """
     started = watch.read()
     with _last_call(model) as last:

@@ -19,25 +19,17 @@ from dycoke_cli.models.families.family import TYPES
 
 @dataclass(frozen=True)
 class Shortened:
-    """What a short prompt doesn't tell of the whole one.
+    """What a short prompt doesn't tell of the whole one."""
 
-    Args:
-        layout: of its M visual tokens: `index` is their place in the short prompt.
-        kept: `[M]`, int64: which of the video's tokens they are.
-        counts: `[M]`, int64: how many of them each stands for; None where nothing was merged.
-        positions: `[..., 1, R]`, int64: of its R tokens in the whole prompt, or contiguous ones.
-        visual: V, visual tokens of the whole prompt.
-        length: S, tokens of the whole prompt.
-        cap: visual tokens that it may have at most.
-    """
-
-    layout: Layout
-    kept: torch.Tensor
+    layout: Layout  # of its M visual tokens: `index` is their place in the short prompt
+    kept: torch.Tensor  # `[M]`, int64: which of the video's tokens they are
+    # `[M]`, int64: how many of them each stands for; None where nothing was merged
     counts: torch.Tensor | None
+    # `[..., 1, R]`, int64: of its R tokens in the whole prompt, or contiguous ones
     positions: torch.Tensor
-    visual: int
-    length: int
-    cap: int
+    visual: int  # V, visual tokens of the whole prompt
+    length: int  # S, tokens of the whole prompt
+    cap: int  # visual tokens that it may have at most
 
     @property
     def selection(self) -> Selection:
@@ -47,44 +39,29 @@ class Shortened:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt.
+    """One prompt."""
 
-    Args:
-        input_ids: `[1, S]`, int64.
-        extra_inputs: what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are
-            made from.
-        placeholders: `[1, S]`, bool: where the videos are.
-        videos: their embeddings, in their order; none where `extra_inputs` has pixels, which
-            `generate()` encodes.
-        shortened: what it doesn't tell of the whole prompt, where its video was selected from
-            before; else None.
-    """
-
-    input_ids: torch.Tensor
+    input_ids: torch.Tensor  # `[1, S]`, int64
+    # what goes with the ids: kinds of tokens `[1, S]`, the grid that positions are made from
     extra_inputs: dict[str, torch.Tensor]
-    placeholders: torch.Tensor
+    placeholders: torch.Tensor  # `[1, S]`, bool: where the videos are
+    # their embeddings, in their order; none where `extra_inputs` has pixels, which `generate()`
+    # encodes
     videos: tuple[Encoded, ...]
+    # what it doesn't tell of the whole prompt, where its video was selected from before; else None
     shortened: Shortened | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts of equal length.
+    """Prompts of equal length."""
 
-    Args:
-        input_ids: `[B, S]`, int64.
-        mask: `[B, S]`, int64: 0 in the padding.
-        extra_inputs: what goes with the ids.
-        placeholders: `[B, S]`, bool.
-        videos: those of each prompt that shows any.
-        shortened: of the only prompt, where its video was selected from before; else None.
-    """
-
-    input_ids: torch.Tensor
-    mask: torch.Tensor
-    extra_inputs: dict[str, torch.Tensor]
-    placeholders: torch.Tensor
-    videos: list[tuple[Encoded, ...]]
+    input_ids: torch.Tensor  # `[B, S]`, int64
+    mask: torch.Tensor  # `[B, S]`, int64: 0 in the padding
+    extra_inputs: dict[str, torch.Tensor]  # what goes with the ids
+    placeholders: torch.Tensor  # `[B, S]`, bool
+    videos: list[tuple[Encoded, ...]]  # those of each prompt that shows any
+    # of the only prompt, where its video was selected from before; else None
     shortened: Shortened | None = None
 
 
@@ -100,12 +77,7 @@ def without_video(input_ids: torch.Tensor) -> Batch:
 
 
 def together(prompts: Sequence[Prompt], pad: int) -> Batch:
-    """A batch of prompts, in their order.
-
-    Args:
-        prompts: of one model.
-        pad: the token id that pads; no attention goes to it.
-    """
+    """A batch of prompts, in their order."""
     longest = max(prompt.input_ids.shape[1] for prompt in prompts)
 
     def padded(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:

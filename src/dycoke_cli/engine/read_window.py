@@ -22,23 +22,15 @@ from dycoke_cli.video.frame_windows import FrameWindow
 
 @dataclass(frozen=True)
 class ReadWindow:
-    """What is left of a window.
+    """What is left of a window."""
 
-    Args:
-        tokens: that the method kept, as tokens of the whole video.
-        tail: what stands behind its last frame.
-        so_far: what the method knows of the video up to its end; see `Method.so_far`.
-        frames: encoded ones.
-        warning: a sentence where the cache can't be written; else None.
-        seconds: that it took.
-    """
-
-    tokens: PooledTokens
-    tail: Encoded
+    tokens: PooledTokens  # that the method kept, as tokens of the whole video
+    tail: Encoded  # what stands behind its last frame
+    # what the method knows of the video up to its end; see `Method.so_far`
     so_far: tuple[torch.Tensor, ...]
-    frames: int
-    warning: str | None
-    seconds: float
+    frames: int  # encoded ones
+    warning: str | None  # a sentence where the cache can't be written; else None
+    seconds: float  # that it took
 
 
 def read_window(

@@ -20,18 +20,7 @@ def refused_answer(
     warnings: Sequence[str],
     subtitles: Subtitles | Absent = ABSENT,
 ) -> Answer:
-    """Make the answer in place of the model's, which isn't asked.
-
-    Args:
-        question: as asked.
-        domain: the only one that the model knows.
-        unknown: words of the question that its vocabulary lacks.
-        model: as answers have it.
-        method: that was chosen.
-        frames: of the video.
-        warnings: about the model and the video.
-        subtitles: of the video.
-    """
+    """Make the answer in place of the model's, which isn't asked."""
     reason = f"it only knows {domain}, and its vocabulary lacks: {', '.join(unknown)}"
     return Answer(
         question=question,

@@ -28,7 +28,6 @@ class AttentionSwitch:
     Attachments of several threads can overlap, so the last one to leave restores the stock one.
 
     Args:
-        wrapper: makes ours from the stock one.
         forward: makes a custom forward that takes the place of a module's own as well; None to
             leave that. One that was replaced already stays.
     """
@@ -39,11 +38,7 @@ class AttentionSwitch:
         self._attached: WeakKeyDictionary[Any, _Attached] = WeakKeyDictionary()
 
     def enter(self, decoder: Any) -> None:
-        """Count one more user, for a text decoder or a vision tower.
-
-        Raises:
-            UsageError: its attention can't be replaced.
-        """
+        """Count one more user, for a text decoder or a vision tower."""
         with self._lock:
             attached = self._attached.get(decoder)
             # The first user switches, within the lock: a second thread must not run before that.

@@ -27,19 +27,13 @@ _NOTHING = Selection(torch.arange(0))
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts before the text decoder.
+    """A batch of prompts before the text decoder."""
 
-    Args:
-        embeddings: `[B, S, D]`.
-        layouts: where the visual tokens of each are, for each of its videos.
-        stays: `[B, S]`, bool: false in the padding.
-        tail: rows between the last visual token and the text behind the video.
-    """
-
-    embeddings: torch.Tensor
+    embeddings: torch.Tensor  # `[B, S, D]`
+    # where the visual tokens of each are, for each of its videos
     layouts: Sequence[Sequence[Layout]]
-    stays: torch.Tensor
-    tail: int
+    stays: torch.Tensor  # `[B, S]`, bool: false in the padding
+    tail: int  # rows between the last visual token and the text behind the video
 
     @property
     def joined(self) -> list[Layout | None]:
@@ -55,18 +49,7 @@ def select(
     recorded: TowerAttention | None = None,
     merged: MergedFrames | None = None,
 ) -> list[Selection]:
-    """A method's selection for each prompt of a batch.
-
-    Args:
-        method: which is asked for each video alone.
-        prompts: of the batch.
-        videos: those of each prompt, where they were encoded before.
-        recorded: else, what the vision encoder attended to as it encoded them.
-        merged: and what it left of the frames of the only video.
-
-    Raises:
-        UsageError: what was encoded isn't just these videos; several where the tower merged frames.
-    """
+    """A method's selection for each prompt of a batch."""
     if videos:
         return [
             _of_prompt(method, prompts, i, layouts, videos[i] if layouts else ())

@@ -83,7 +83,6 @@ def fewest_tokens(definition: str, vocabulary: Vocabulary | None = None) -> int:
     """Lower bound of the tokens of an answer.
 
     Args:
-        definition: a JSON Schema that the library can follow.
         vocabulary: of the model; None has the single bytes.
     """
     vocabulary = vocabulary or Vocabulary()
@@ -103,10 +102,6 @@ class _Bounds:
 
     A bound is computed from those of the parts within, which were computed in the round before and
     are 0 at first. So each round has lower bounds, also where a part contains itself.
-
-    Args:
-        schema: the root.
-        vocabulary: see `fewest_tokens`.
     """
 
     def __init__(self, schema: Mapping[str, Any], vocabulary: Vocabulary) -> None:

@@ -17,11 +17,7 @@ def end_at(text: str, stops: Sequence[str]) -> int | None:
 
 
 class UntilStop:
-    """Text that comes in pieces, up to the first stop text.
-
-    Args:
-        stops: texts that end it.
-    """
+    """Text that comes in pieces, up to the first stop text."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
@@ -32,7 +28,6 @@ class UntilStop:
         """The text that is certain to be part of the answer, now that this piece has come.
 
         Args:
-            piece: the next one.
             last: whether none comes behind it.
         """
         if self._ended:

@@ -166,11 +166,7 @@ def _whole(number: str) -> float:
 
 
 def _check_schema(definition: str) -> None:
-    """Check a schema as far as that is done without the library.
-
-    Raises:
-        UsageError: it is none, or too large.
-    """
+    """Check a schema as far as that is done without the library."""
     try:
         _BOUNDS.check(definition.encode("utf-8", "surrogatepass"))
         schema = json.loads(definition)

@@ -27,16 +27,7 @@ _SECOND_TURN = (
 
 
 def check_decoder(decoder: Any, method: BoundMethod) -> None:
-    """Check a method against a text decoder, before anything runs.
-
-    Args:
-        decoder: of the model.
-        method: that is about to be attached.
-
-    Raises:
-        UsageError: layers that don't attend to the whole sequence, selections both inside the
-            language model and in decode, or one inside under FlexAttention.
-    """
+    """Check a method against a text decoder, before anything runs."""
     config = decoder.config
     inside, pruning = method.inside, method.decode_pruning
     if inside is not None and pruning is not None:
@@ -62,12 +53,7 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
 
 
 def _check_bias(decoder: Any, method: BoundMethod) -> None:
-    """Check what a method adds to attention logits, which is one number per token for all layers.
-
-    Raises:
-        UsageError: an attention that takes no such mask, layers that don't keep every token, or a
-            selection that is handed on from one layer to others.
-    """
+    """Check what a method adds to attention logits, which is one number per token for all layers."""
     if not method.adds_bias:
         return
     pruning = method.decode_pruning
@@ -93,9 +79,6 @@ def other_caches(config: Any) -> list[str]:
     """What kinds of layers a text decoder has whose cache doesn't hold every token; [] for none.
 
     Sliding windows, linear attention, layers that share what others keep.
-
-    Args:
-        config: of the text decoder.
     """
     if all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers):
         return []
@@ -109,37 +92,19 @@ def makes_own_masks(model: Any) -> bool:
 
 
 def check_cache(cache: Any) -> None:
-    """Check the cache of a forward that doesn't go on with a prompt of this attachment.
-
-    Raises:
-        UsageError: it was shortened by another one.
-    """
+    """Check the cache of a forward that doesn't go on with a prompt of this attachment."""
     if isinstance(cache, KVStore):
         raise UsageError(_SECOND_TURN)
 
 
 def check_mask(mask: Any) -> None:
-    """Check the attention mask that a model is called with.
-
-    Raises:
-        UsageError: it isn't the padding mask.
-    """
+    """Check the attention mask that a model is called with."""
     if mask is not None and (isinstance(mask, dict) or mask.dim() != 2):
         raise UsageError(f"a ready-made attention mask {_ATTACHED}; give the 2-D padding mask")
 
 
 def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> None:
-    """Check the arguments with which the text decoder is about to read prompts.
-
-    Args:
-        kwargs: of the text decoder.
-        method: that is attached.
-        decoder: of the model.
-
-    Raises:
-        UsageError: a batch that the method can't serve, a cache that isn't fresh and dynamic,
-            attention weights asked for, in-LLM pruning of a model whose frames see each other.
-    """
+    """Check the arguments with which the text decoder is about to read prompts."""
     if kwargs.get("inputs_embeds") is None:
         raise UsageError(f"a prompt without inputs_embeds at the text decoder {_ATTACHED}")
     if kwargs["inputs_embeds"].shape[0] != 1:
@@ -168,15 +133,7 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
 
 
 def check_decode_step(kwargs: dict[str, Any], batch: int) -> None:
-    """Check the arguments of a forward on shortened sequences.
-
-    Args:
-        kwargs: of the text decoder.
-        batch: how many sequences there are.
-
-    Raises:
-        UsageError: more than the one new token of each sequence.
-    """
+    """Check the arguments of a forward on shortened sequences."""
     embeds = kwargs.get("inputs_embeds")
     new = embeds if embeds is not None else kwargs["input_ids"]
     if new.shape[0] != batch:

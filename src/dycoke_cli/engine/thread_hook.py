@@ -20,11 +20,7 @@ def before_forward(
     """Register a hook that is called in this thread only, before each forward of `module`.
 
     Args:
-        module: of the model.
         hook: called with the module and the arguments; returns others, or None to leave them.
-
-    Returns:
-        The handle that removes it.
     """
     thread = threading.get_ident()
 
@@ -45,11 +41,7 @@ def after_forward(module: Any, hook: Callable[[Any], Any]) -> RemovableHandle:
     """Register a hook that is called in this thread only, behind each forward of `module`.
 
     Args:
-        module: of the model.
         hook: called with what it returned; returns what takes its place, or None to leave it.
-
-    Returns:
-        The handle that removes it.
     """
     thread = threading.get_ident()
 
@@ -61,11 +53,7 @@ def after_forward(module: Any, hook: Callable[[Any], Any]) -> RemovableHandle:
 
 
 def changed_by_others(module: Any) -> bool:
-    """Whether a module's call does anything but its class's forward, and hooks of this file.
-
-    Args:
-        module: of the model.
-    """
+    """Whether a module's call does anything but its class's forward, and hooks of this file."""
     return not has_stock_forward(module) or any(
         getattr(hook, "__module__", None) != __name__ for hook in forward_hooks(module)
     )

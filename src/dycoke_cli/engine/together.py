@@ -13,13 +13,7 @@ from dycoke_cli.engine.typed_answer import asked_alone
 def is_asked_alone(
     session: EncodedVideo, methods: Sequence[BoundMethod], options: GenerationOptions
 ) -> bool:
-    """Whether a question can't be one of a batch, or is answered sooner alone.
-
-    Args:
-        session: the video.
-        methods: by which it may be asked; several with a guard.
-        options: how the answer is generated.
-    """
+    """Whether a question can't be one of a batch, or is answered sooner alone."""
     loaded = session.loaded
     return (
         # Sampling depends on the rest of a batch, and a seed is to repeat an answer.

@@ -19,14 +19,6 @@ class TokenOptions:
     """How each token of an answer is drawn, what ends it, and what is reported of it.
 
     Unset ones are those of the checkpoint, as in stock `generate()`.
-
-    Args:
-        stop: texts that end the answer, and aren't part of it.
-        top_logprobs: likeliest tokens that are reported at each step, beside that of the answer;
-            None reports nothing.
-
-    Raises:
-        UsageError: a value out of range, or a stop text that is empty or too long.
     """
 
     top_p: Annotated[
@@ -45,10 +37,12 @@ class TokenOptions:
         float | None,
         Param("Above 1, tokens of prompt and answer are less likely.", above=0, default=_OWN),
     ] = None
+    # likeliest tokens that are reported at each step, beside that of the answer; None reports
+    # nothing
     top_logprobs: Annotated[
         int | None, Param("Likeliest tokens reported.", at_least=0, to=MOST_LOGPROBS, default="")
     ] = None
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()  # texts that end the answer, and aren't part of it
 
     def __post_init__(self) -> None:
         check_all(self)

@@ -17,9 +17,7 @@ class TokenPruning:
         tokens: `[R']`, int64: which tokens of the sequence those are; all, before the selection.
 
     Args:
-        pruning: the layer and the selection.
         visual: `[V]`, int64: where the visual tokens of the sequence are.
-        length: R, its tokens.
     """
 
     def __init__(self, pruning: LayerPruning, visual: torch.Tensor, length: int) -> None:
@@ -53,7 +51,6 @@ class TokenPruning:
             args: hidden states `[1, S, D]`; behind the first pruned layer they are short already.
             kwargs: of the layer, of the whole sequence: `position_embeddings` (each `[..., S, D]`)
                 and, in some families, more with one number per token, `[..., S]`.
-            layer: its number, `self.layer` or more.
         """
         hidden, *rest = args
         if layer == self.layer:

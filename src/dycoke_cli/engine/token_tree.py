@@ -11,33 +11,21 @@ import torch
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Token sequences behind a prompt, their common beginnings merged.
+    """Token sequences behind a prompt, their common beginnings merged."""
 
-    Args:
-        nodes: the distinct beginnings of the sequences, each behind its own beginnings; a node
-            stands for the last token of one.
-        cached: how many of them an earlier forward read: their keys are in the cache.
-    """
-
+    # the distinct beginnings of the sequences, each behind its own beginnings; a node stands for
+    # the last token of one
     nodes: tuple[tuple[int, ...], ...]
-    cached: int = 0
+    cached: int = 0  # how many of them an earlier forward read: their keys are in the cache
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> TokenTree:
-        """The tree of all beginnings, the whole sequences among them.
-
-        Args:
-            sequences: token ids; an empty one adds nothing.
-        """
+        """The tree of all beginnings, the whole sequences among them."""
         all_ = {tuple(ids[:end]) for ids in sequences for end in range(1, len(ids) + 1)}
         return cls(tuple(sorted(all_, key=lambda node: (len(node), node))))
 
     def grown(self, nodes: Iterable[tuple[int, ...]]) -> TokenTree:
-        """The tree with more nodes, once those that it has were read.
-
-        Args:
-            nodes: other ones; all but the last token of each is a node already, or nothing.
-        """
+        """The tree with more nodes, once those that it has were read."""
         return TokenTree((*self.nodes, *nodes), len(self.nodes))
 
     @property

@@ -17,29 +17,20 @@ from dycoke_cli.errors import UsageError
 
 @dataclass
 class DecodeStats:
-    """Counts over the decoding steps of one sequence, step by step.
+    """Counts over the decoding steps of one sequence, step by step."""
 
-    Args:
-        visual: visual tokens before the method's selection.
-        visual_kept: visual tokens that the language model read.
-        kept_by_video: the same of each video of the prompt.
-        visual_after_pruning: visual tokens that in-LLM token pruning kept, or None without any.
-        next_position: of the first generated token behind the prompt; the largest, where it has
-            several.
-        active: visual tokens that each step attended to from the prune layer on.
-        evicted: tokens that left the active set at each step.
-        recalled: tokens that came back into it at each step.
-        reselections: reselections by then (the first selection isn't counted).
-    """
-
-    visual: int = 0
-    visual_kept: int = 0
-    kept_by_video: tuple[int, ...] = ()
+    visual: int = 0  # visual tokens before the method's selection
+    visual_kept: int = 0  # visual tokens that the language model read
+    kept_by_video: tuple[int, ...] = ()  # the same of each video of the prompt
+    # visual tokens that in-LLM token pruning kept, or None without any
     visual_after_pruning: int | None = None
+    # of the first generated token behind the prompt; the largest, where it has several
     next_position: int = 0
+    # visual tokens that each step attended to from the prune layer on
     active: list[int] = field(default_factory=list)
-    evicted: list[int] = field(default_factory=list)
-    recalled: list[int] = field(default_factory=list)
+    evicted: list[int] = field(default_factory=list)  # tokens that left the active set at each step
+    recalled: list[int] = field(default_factory=list)  # tokens that came back into it at each step
+    # reselections by then (the first selection isn't counted)
     reselections: list[int] = field(default_factory=list)
     _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
@@ -112,18 +103,12 @@ class DecodeStats:
 
 @dataclass
 class _Record:
-    """What the forward that generates a token attends to.
+    """What the forward that generates a token attends to."""
 
-    Args:
-        active: which of the tokens that were read, `[A]`, int64, ascending.
-        reselections: by then.
-        attention: `[V]`, float32, to each of the tokens that were read.
-        by_layer: of each layer that selects for itself `[n]`, int64, in any order.
-    """
-
-    active: torch.Tensor
-    reselections: int = 0
-    attention: torch.Tensor | None = None
+    active: torch.Tensor  # which of the tokens that were read, `[A]`, int64, ascending
+    reselections: int = 0  # by then
+    attention: torch.Tensor | None = None  # `[V]`, float32, to each of the tokens that were read
+    # of each layer that selects for itself `[n]`, int64, in any order
     by_layer: list[torch.Tensor] = field(default_factory=list)
 
 
@@ -135,9 +120,7 @@ class Recorder:
         kept: `[V]`, int64: the visual tokens that the language model read, in reading order.
 
     Args:
-        layer: a layer that no other one's selection prunes.
         kept: `[V]`, int64: the visual tokens that the language model read, by `frame*N + position`.
-        merged_into: see `Selection.into`.
     """
 
     def __init__(
@@ -222,15 +205,6 @@ def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
 
     It is the one before the first layer that any of the methods prunes by the selection of another
     layer, or the one before `default`.
-
-    Args:
-        config: of the text decoder.
-        default: the model's own prune layer.
-        methods: bound to the model.
-
-    Raises:
-        UsageError: none of the layers so far attends to every token; or visual keys are in main
-            memory, where each layer selects for itself.
     """
     before = default
     for method in methods:
@@ -255,12 +229,7 @@ def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:
 
 
 def text_pieces(tokenizer: Any, tokens: list[int]) -> list[str]:
-    """The text that each token adds; one that ends within a character adds nothing yet.
-
-    Args:
-        tokenizer: of the model.
-        tokens: of the answer.
-    """
+    """The text that each token adds; one that ends within a character adds nothing yet."""
     pieces, whole = [], ""
     for end in range(1, len(tokens) + 1):
         text = tokenizer.decode(tokens[:end], skip_special_tokens=True)

@@ -34,11 +34,7 @@ def asked_alone(loaded: LoadedModel) -> bool:
 
 
 def check_typed(loaded: LoadedModel) -> None:
-    """Check that a model reads text behind a prompt, as options are read.
-
-    Raises:
-        UsageError: each of its forwards needs the video.
-    """
+    """Check that a model reads text behind a prompt, as options are read."""
     parameters = inspect.signature(loaded.model.forward).parameters.values()
     if any(
         one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters
@@ -55,11 +51,7 @@ Scores = OptionScores | NumberScores
 
 
 def scorable(loaded: LoadedModel, typed: TypedOptions | OpenNumber) -> Scorable:
-    """What a typed question scores, in tokens of a model.
-
-    Raises:
-        UsageError: see `check_typed`, `option_tokens` and `number_tokens`.
-    """
+    """What a typed question scores, in tokens of a model."""
     check_typed(loaded)
     if isinstance(typed, OpenNumber):
         return number_tokens(loaded.processor.tokenizer)
@@ -83,10 +75,6 @@ def generate_typed(
     """Score options or numbers behind prompts, in place of `generate`.
 
     Args:
-        loaded: the model.
-        batch: the prompts; see `score_options`.
-        what: see `scorable`.
-        watch: the clock of the answers.
         attachment: in whose block this runs; None without one.
     """
     scored: Scored | ScoredNumbers
@@ -127,12 +115,7 @@ def prior_of(
     """Score options behind the prompt without the video, in the same spelling.
 
     Args:
-        loaded: the model.
-        typed: the options.
         question: plain text.
-        history: earlier questions with their answers.
-        scores: behind the prompt with the video.
-        watch: the clock of the answers.
 
     Returns:
         None where that doesn't count.
@@ -154,12 +137,7 @@ def with_choice(
     """Add the choice to an answer, and a warning where no option, or no number, is likely.
 
     Args:
-        answer: made of what `generate_typed` returned.
-        typed: the options.
-        scores: of this prompt.
         prior: of the prompt without the video; None if it doesn't count.
-        tokenizer: of the model.
-        on_text: called with the choice.
     """
     if isinstance(scores, NumberScores) or isinstance(typed, OpenNumber):
         assert isinstance(scores, NumberScores)
@@ -229,7 +207,6 @@ def probabilities(scores: OptionScores, prior: OptionScores | None) -> list[floa
     """Probability of each option, given that the answer is one of them.
 
     Args:
-        scores: behind the prompt.
         prior: behind the prompt without the video, which is subtracted; or None.
     """
     logits = torch.tensor(scores.scores, dtype=torch.float64)

@@ -32,23 +32,14 @@ SHARE = 20
 
 @dataclass(frozen=True)
 class ReadSoFar:
-    """A video up to the end of a window.
+    """A video up to the end of a window."""
 
-    Args:
-        tokens: that the pool holds.
-        tail: what stands behind the last frame.
-        so_far: what the method knows of the video; see `Method.so_far`.
-        frames: encoded ones: pairs, where the model merges pairs.
-        count: windows.
-        kept: visual tokens that the windows kept.
-    """
-
-    tokens: PooledTokens
-    tail: Encoded
-    so_far: tuple[torch.Tensor, ...]
-    frames: int
-    count: int
-    kept: int
+    tokens: PooledTokens  # that the pool holds
+    tail: Encoded  # what stands behind the last frame
+    so_far: tuple[torch.Tensor, ...]  # what the method knows of the video; see `Method.so_far`
+    frames: int  # encoded ones: pairs, where the model merges pairs
+    count: int  # windows
+    kept: int  # visual tokens that the windows kept
 
 
 class UnfinishedVideo:
@@ -58,7 +49,6 @@ class UnfinishedVideo:
         problem: a sentence where it can't be written; else None.
 
     Args:
-        about: what the tokens depend on, as JSON values.
         files: where; None for the folder in the user's cache.
     """
 
@@ -80,11 +70,7 @@ class UnfinishedVideo:
         return self.problem is None and time.monotonic() >= self._due_s
 
     def get(self, device: torch.device) -> ReadSoFar | None:
-        """What an earlier run has read; None where there was none, or its file is damaged.
-
-        Args:
-            device: of the model.
-        """
+        """What an earlier run has read; None where there was none, or its file is damaged."""
         if self.problem is not None:
             return None
         return read_tensors(self._files, self._key, lambda tensors: _read(tensors, device))

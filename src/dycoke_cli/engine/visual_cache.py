@@ -27,10 +27,6 @@ class VisualCache:
 
     Args:
         files: where; None for the folder in the user's cache.
-
-    Raises:
-        UsageError: the environment's limit isn't a number.
-        OutputError: the folder belongs to somebody else, or can't be made.
     """
 
     def __init__(self, files: CacheFiles | None = None) -> None:
@@ -38,13 +34,7 @@ class VisualCache:
         self._files.make_private()
 
     def get(self, key: str, device: torch.device, with_attention: bool = False) -> Encoded | None:
-        """An encoded video, or None where it isn't there (or can't be trusted any more).
-
-        Args:
-            key: see `key_of`.
-            device: of the model.
-            with_attention: whether one without the vision encoder's attention is of no use.
-        """
+        """An encoded video, or None where it isn't there (or can't be trusted any more)."""
         encoded = read_tensors(self._files, key, lambda tensors: _encoded(tensors, device))
         if encoded is None or (with_attention and encoded.tower is None):
             return None
@@ -54,9 +44,6 @@ class VisualCache:
         """Keep an encoded video, and drop what was used longest ago where there is no room.
 
         One that isn't finite isn't kept: that is a fault, and no video has it for good.
-
-        Raises:
-            OutputError: nothing can be written there.
         """
         named = {str(i): x for i, x in enumerate((encoded.embeddings, *encoded.deepstack))}
         if encoded.tower is not None:

@@ -37,41 +37,24 @@ from dycoke_cli.video.frame_windows import FrameWindow
 
 @dataclass(frozen=True)
 class WindowedVideo:
-    """What is left of a video that was read in windows.
+    """What is left of a video that was read in windows."""
 
-    Args:
-        tokens: that windows kept and the pool has.
-        tail: what stands behind the last frame.
-        method: that selected.
-        count: windows.
-        size: frames per window.
-        kept: visual tokens that all windows kept, before the pool.
-        max_tokens: visual tokens that a prompt may have at most; None for as many as fit.
-        contiguous: whether the positions of the tokens that are read close the gaps.
-        seconds: reading and encoding, by keys of `result.Seconds`.
-        warnings: one sentence each.
-        unfinished: what an interrupted run would go on from; None without it.
-    """
-
-    tokens: PooledTokens
-    tail: Encoded
-    method: BoundMethod
-    count: int
-    size: int
-    kept: int
-    max_tokens: int | None
-    contiguous: bool
-    seconds: dict[str, float]
-    warnings: tuple[str, ...] = ()
+    tokens: PooledTokens  # that windows kept and the pool has
+    tail: Encoded  # what stands behind the last frame
+    method: BoundMethod  # that selected
+    count: int  # windows
+    size: int  # frames per window
+    kept: int  # visual tokens that all windows kept, before the pool
+    max_tokens: int | None  # visual tokens that a prompt may have at most; None for as many as fit
+    contiguous: bool  # whether the positions of the tokens that are read close the gaps
+    seconds: dict[str, float]  # reading and encoding, by keys of `result.Seconds`
+    warnings: tuple[str, ...] = ()  # one sentence each
+    # what an interrupted run would go on from; None without it
     unfinished: UnfinishedVideo | None = None
     _at_most: dict[int, PooledTokens] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self, method: BoundMethod) -> None:
-        """Check that a question is asked by the method that selected.
-
-        Raises:
-            UsageError: it isn't.
-        """
+        """Check that a question is asked by the method that selected."""
         if method.method != self.method.method:
             raise UsageError(
                 f"this video was read in windows, by the method {self.method.name}, and its frames "
@@ -140,22 +123,10 @@ def read_windows(
     """Encode a video window by window, as they come, or as an interrupted run has left them.
 
     Args:
-        loaded: the model.
-        method: selects from each window.
         planned: the frames that are about to come: their times, and their shape alone.
-        windows: the frames.
-        size: frames per window; the last one may have fewer.
         max_tokens: visual tokens that are kept at most; None for as many as the model's context.
-        max_new_tokens: of an answer.
-        contiguous: whether positions close the gaps, of a method that has no parameter for them.
         cache: of encoded windows on disk, or None.
         file: identity of the video's file, as JSON values; None where no run can go on.
-        on_frames: called with (frames done, frames in total).
-        on_resume: called with the number of windows that an interrupted run has read.
-
-    Raises:
-        UsageError: the model's processor needs the whole video, or an answer leaves no room for it.
-        OutOfMemoryError: with the flag that helps.
     """
     if loaded.family.stock_inputs:
         raise UsageError(

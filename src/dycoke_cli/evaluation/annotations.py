@@ -29,22 +29,13 @@ _LONGEST_S = 1e9  # thirty years
 
 @dataclass(frozen=True)
 class Row:
-    """Row of an annotation file, with typed access to its fields.
+    """Row of an annotation file, with typed access to its fields."""
 
-    Args:
-        where: file and row, for errors.
-        fields: values by field name.
-    """
-
-    where: str
-    fields: Mapping[str, Any]
+    where: str  # file and row, for errors
+    fields: Mapping[str, Any]  # values by field name
 
     def text(self, name: str) -> str:
-        """Non-empty text of a field; a number is converted.
-
-        Raises:
-            UsageError: it is neither text nor number.
-        """
+        """Non-empty text of a field; a number is converted."""
         value = self.fields[name]
         # A bool is an int in Python; an answer "true" in JSON is more likely a mistake.
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
@@ -52,11 +43,7 @@ class Row:
         return str(value)
 
     def index(self, name: str, below: int) -> int:
-        """Whole number in `[0, below)`.
-
-        Raises:
-            UsageError: it isn't one, or is out of range.
-        """
+        """Whole number in `[0, below)`."""
         value = self.fields[name]
         try:
             number = int(str(value))
@@ -67,11 +54,7 @@ class Row:
         return number
 
     def seconds(self, name: str) -> float:
-        """Non-negative time in seconds.
-
-        Raises:
-            UsageError: it isn't one.
-        """
+        """Non-negative time in seconds."""
         value = self.fields[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong(name, "isn't a number of seconds")
@@ -80,11 +63,7 @@ class Row:
         return float(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """List of 2 to 26 texts; CSV files have it as a Python or JSON literal.
-
-        Raises:
-            UsageError: it isn't such a list.
-        """
+        """List of 2 to 26 texts; CSV files have it as a Python or JSON literal."""
         value = self.fields[name]
         if isinstance(value, str):
             try:
@@ -98,11 +77,7 @@ class Row:
         return tuple(value)
 
     def one_of(self, name: str, known: Collection[Any]) -> Any:
-        """Value of a field with an enumerated range.
-
-        Raises:
-            UsageError: the value isn't in the range.
-        """
+        """Value of a field with an enumerated range."""
         value = self.fields[name]
         if value not in known:
             raise self.wrong(name, f"is none of {', '.join(map(str, known))}")
@@ -120,14 +95,7 @@ def _is_text(value: Any) -> bool:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of an annotation file.
-
-    Args:
-        path: Parquet, JSON (a list of objects), JSON lines, or CSV with a heading.
-
-    Raises:
-        UsageError: the file can't be read, isn't such a table, or has no rows.
-    """
+    """Read the rows of an annotation file."""
     if path.suffix == ".parquet":
         records: Iterable[Any] = _parquet(path)
     elif path.suffix == ".csv":
@@ -154,11 +122,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Read a JSON file whose content must be a list or a dict.
-
-    Raises:
-        UsageError: the file can't be read, or has another type of content.
-    """
+    """Read a JSON file whose content must be a list or a dict."""
     content = _json(_text(path), path.name)
     if not isinstance(content, kind):
         raise UsageError(
@@ -169,19 +133,7 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def check_fields(rows: Iterable[Row], needed: Collection[str], known: Collection[str]) -> list[str]:
-    """Check that all rows have the fields of a benchmark.
-
-    Args:
-        rows: rows of an annotation file.
-        needed: required fields.
-        known: other fields of the published file.
-
-    Returns:
-        Unknown fields.
-
-    Raises:
-        UsageError: a required field is missing.
-    """
+    """Check that all rows have the fields of a benchmark."""
     unknown: dict[str, None] = {}
     for row in rows:
         for name in needed:

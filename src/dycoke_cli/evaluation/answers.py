@@ -48,11 +48,7 @@ class Answers(Journal):
         return {commit for setup in setups for commit in self._commits.get(setup.id, ())}
 
     def add(self, setup: Setup, prediction: Prediction, commit: str | None) -> None:
-        """Append an answer; it survives a crash of the process once this returns.
-
-        Raises:
-            OutputError: it can't be written; the file is unchanged.
-        """
+        """Append an answer; it survives a crash of the process once this returns."""
         lines: list[dict[str, Any]] = []
         if setup.id not in self.setups:
             lines.append({"setup": setup.id, "about": asdict(setup)})
@@ -85,11 +81,7 @@ def _fields_of(line: dict[str, Any], kind: type) -> dict[str, Any]:
 
 
 def open_answers(folder: Path) -> AbstractContextManager[Answers]:
-    """Open and lock the journal in a folder, which is created if it is missing.
-
-    Raises:
-        OutputError: another run holds the lock, the file isn't a journal, or it can't be written.
-    """
+    """Open and lock the journal in a folder, which is created if it is missing."""
     return open_journal(Answers, folder / FILE)
 
 

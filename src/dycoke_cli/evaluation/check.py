@@ -54,16 +54,7 @@ class Checked:
 
 
 def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[Item]:
-    """Questions of a benchmark, at least one.
-
-    Args:
-        dataset: the benchmark.
-        split: of the benchmark.
-        limit_videos: see `Dataset.items`.
-
-    Raises:
-        UsageError: there is no such split, it has no questions, or its annotations are malformed.
-    """
+    """Questions of a benchmark, at least one."""
     check_split(dataset, split)
     items = dataset.items(split, limit_videos)
     if not items:
@@ -72,15 +63,7 @@ def items_of(dataset: Dataset, split: Split, limit_videos: int | None) -> list[I
 
 
 def check_files(dataset: Dataset, items: list[Item]) -> list[str]:
-    """Warnings about missing files of a benchmark; fast, since no video is opened.
-
-    Args:
-        dataset: the benchmark.
-        items: its questions.
-
-    Raises:
-        VideoError: all videos are missing.
-    """
+    """Warnings about missing files of a benchmark; fast, since no video is opened."""
     videos = list(dict.fromkeys(item.video for item in items))
     missing = dataset.missing(videos)
     if not missing:
@@ -105,18 +88,7 @@ def check(
     limits: Limits,
     on_progress: Callable[[int, int], None],
 ) -> Checked:
-    """Read all annotations, and the first and last frame of every video.
-
-    Args:
-        dataset: the benchmark.
-        split: of the benchmark.
-        limit_videos: see `Dataset.items`.
-        limits: of decoding a video.
-        on_progress: called with (videos checked, all videos).
-
-    Raises:
-        UsageError: see `items_of`.
-    """
+    """Read all annotations, and the first and last frame of every video."""
     items = items_of(dataset, split, limit_videos)
     sampling = Sampling(frames=_FRAMES)
     parts = list(dict.fromkeys((item.video, item.sampled(sampling)) for item in items))

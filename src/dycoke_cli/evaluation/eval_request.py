@@ -28,49 +28,32 @@ BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Options of an evaluation.
+    """Options of an evaluation."""
 
-    Args:
-        dataset: the benchmark.
-        specs: the rows.
-        request: options of the answers; its method is ignored, each row has its own.
-        split: "validation" for model and parameter selection, "test" for reported results.
-        limit_videos: number of videos; None for all.
-        shard: part of the videos; None for all.
-        out: folder of the journal; None is a folder in the user's cache.
-        workers: number of processes; None chooses by model and machine.
-        batch_size: questions per batch; None chooses by free memory.
-        cache: whether encoded videos are kept on disk.
-        engine: backend that answers; None is this machine.
-        served: model on a server, in place of one that `engine` loads.
-        judge: endpoint that grades open answers; None for no judge.
-        rule: scoring rule, see `datasets.rule_of`.
-        preset: name of the preset that the settings come from, see `presets`; empty for none.
-        guards: each is a row after those of `specs`.
-        cautions: warnings about the stored tuning.
-        by_probability: whether multiple choice is also answered by the options' probabilities.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    dataset: Dataset
-    specs: list[Spec]
+    dataset: Dataset  # the benchmark
+    specs: list[Spec]  # the rows
+    # options of the answers; its method is ignored, each row has its own
     request: Request = BUNDLED
+    # "validation" for model and parameter selection, "test" for reported results
     split: Split = "test"
-    limit_videos: int | None = None
-    shard: Shard | None = None
-    out: Path | None = None
-    workers: int | None = None
-    batch_size: int | None = 1
-    cache: bool = False
+    limit_videos: int | None = None  # number of videos; None for all
+    shard: Shard | None = None  # part of the videos; None for all
+    out: Path | None = None  # folder of the journal; None is a folder in the user's cache
+    workers: int | None = None  # number of processes; None chooses by model and machine
+    batch_size: int | None = 1  # questions per batch; None chooses by free memory
+    cache: bool = False  # whether encoded videos are kept on disk
+    # backend that answers; None is this machine
     engine: Backend | None = field(default=None, compare=False)
+    # model on a server, in place of one that `engine` loads
     served: ServedModel | None = field(default=None, compare=False)
+    # endpoint that grades open answers; None for no judge
     judge: Client | None = field(default=None, compare=False)
-    rule: str = OWN_RULE
+    rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
+    # name of the preset that the settings come from, see `presets`; empty for none
     preset: str = ""
-    guards: tuple[Guard, ...] = ()
-    cautions: tuple[str, ...] = ()
+    guards: tuple[Guard, ...] = ()  # each is a row after those of `specs`
+    cautions: tuple[str, ...] = ()  # warnings about the stored tuning
+    # whether multiple choice is also answered by the options' probabilities
     by_probability: bool = False
 
     def __post_init__(self) -> None:

@@ -50,15 +50,7 @@ ANSWERS_WORTH_A_WORKER = 100
 
 
 def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalReport:
-    """Run the missing questions, and build the report.
-
-    Raises:
-        UsageError: a combination that isn't supported.
-        ModelError: the model can't be loaded, or the judge doesn't answer.
-        VideoError: no video can be read; where only some can't, the report lists their questions.
-        OutOfMemoryError: the model doesn't fit, or not once per worker.
-        OutputError: the journal is in use, or can't be written.
-    """
+    """Run the missing questions, and build the report."""
     listener = listener or Listener()
     dataset, sampling = evaluation.dataset, evaluation.request.sampling
     all_items = items_of(dataset, evaluation.split, evaluation.limit_videos)
@@ -170,23 +162,18 @@ class _EvaluationPlan(Plan):
 
 @dataclass
 class _Scorer:
-    """Receiver of outcomes: scores them and writes them to the journal.
-
-    Attributes:
-        failures: questions about unreadable videos, by setup and question.
-        first: the first error.
-        stopped: the first error that ends the run.
-        reasons: empty, since the jobs have no finished questions.
-    """
+    """Receiver of outcomes: scores them and writes them to the journal."""
 
     journal: Answers
     dataset: Dataset
     pending: dict[str, tuple[KeptRow, Item]]
     listener: Listener
     commit: str | None
+    # questions about unreadable videos, by setup and question
     failures: dict[str, dict[str, Prediction]] = field(default_factory=dict)
-    first: DycokeError | None = None
-    stopped: DycokeError | None = None
+    first: DycokeError | None = None  # the first error
+    stopped: DycokeError | None = None  # the first error that ends the run
+    # empty, since the jobs have no finished questions
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def state(self, key: str) -> str | None:

@@ -28,14 +28,7 @@ _NAMED = 3
 
 
 class Folder:
-    """Index of the files below a folder.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        UsageError: it isn't a folder.
-    """
+    """Index of the files below a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,14 +64,7 @@ class Folder:
         return annotations, videos, folders
 
     def annotations(self, *patterns: str) -> Path | None:
-        """Annotation file that matches the first pattern with a match; None if none matches.
-
-        Args:
-            patterns: shell patterns of a file name.
-
-        Raises:
-            UsageError: several files at the same depth match.
-        """
+        """Annotation file that matches the first pattern with a match; None if none matches."""
         for pattern in patterns:
             fitting = [p for p in self._below[0] if fnmatch(p.rpartition("/")[2], pattern)]
             if not fitting:
@@ -93,12 +79,7 @@ class Folder:
         return None
 
     def video(self, name: str, within: str = "") -> Path | None:
-        """Path of a video, in any format; None if there is none.
-
-        Args:
-            name: with or without suffix; with folders if the name alone is ambiguous.
-            within: last folders of its path.
-        """
+        """Path of a video, in any format; None if there is none."""
         # Compared from the end, since the download may be unpacked at any depth.
         # A name without a suffix may end as one: clip.360 of the file clip.360.mp4.
         for stem in dict.fromkeys((without_suffix(name), name)):

@@ -31,15 +31,10 @@ _BY_PROBABILITY = {"by": "probability"}
 
 @dataclass(frozen=True)
 class MethodRow:
-    """Row of a table on a model.
+    """Row of a table on a model."""
 
-    Args:
-        spec: entry of `--methods`.
-        parameters: all parameters of the method, with the model's defaults.
-    """
-
-    spec: Spec
-    parameters: Mapping[str, Any]
+    spec: Spec  # entry of `--methods`
+    parameters: Mapping[str, Any]  # all parameters of the method, with the model's defaults
 
     @property
     def method(self) -> Method:
@@ -49,16 +44,11 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class KeptRow(MethodRow):
-    """Row whose answers are kept in a journal.
+    """Row whose answers are kept in a journal."""
 
-    Args:
-        setup: identity of the answers.
-        preset: name of the preset, see `presets`; empty for none.
-        guard: guard that chooses the method of each answer; None for a row with a fixed method.
-    """
-
-    setup: Setup
-    preset: str = ""
+    setup: Setup  # identity of the answers
+    preset: str = ""  # name of the preset, see `presets`; empty for none
+    # guard that chooses the method of each answer; None for a row with a fixed method
     guard: Guard | None = None
 
     @property
@@ -81,12 +71,7 @@ class KeptRow(MethodRow):
 
 
 def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
-    """The method of an entry with a model's defaults; those of a served model its server sets.
-
-    Raises:
-        UsageError: see `Spec.create`; or the model has no such layer, its family doesn't support
-            the method, or its server refuses it.
-    """
+    """The method of an entry with a model's defaults; those of a served model its server sets."""
     if not isinstance(model, ServedModel):
         return bound_spec(spec, model.traits) if model.traits.listed else spec.create()
     method = spec.create()
@@ -96,11 +81,7 @@ def method_on(model: ResolvedModel | ServedModel, spec: Spec) -> Method:
 
 
 def bound_spec(spec: Spec, model: ModelTraits) -> Method:
-    """The method of an entry with a model's defaults; see `bind`.
-
-    Raises:
-        UsageError: a parameter out of range, or the model doesn't support the method.
-    """
+    """The method of an entry with a model's defaults; see `bind`."""
     method = spec.create()
     with naming(spec.text):
         return bind(method, model).method
@@ -109,11 +90,7 @@ def bound_spec(spec: Spec, model: ModelTraits) -> Method:
 def rows_on(
     model: ResolvedModel | ServedModel, specs: Iterable[Spec]
 ) -> tuple[list[MethodRow], list[str]]:
-    """Rows on a model, in order, and a warning about methods of `all` that it can't run.
-
-    Raises:
-        UsageError: see `method_on`.
-    """
+    """Rows on a model, in order, and a warning about methods of `all` that it can't run."""
     rows, left_out = [], []
     for spec in specs:
         try:
@@ -131,11 +108,7 @@ def rows_on(
 def kept_rows(
     evaluation: Evaluation, chosen: ResolvedModel | ServedModel
 ) -> tuple[list[KeptRow], list[str]]:
-    """Rows of an evaluation on its model; see `rows_on`.
-
-    Raises:
-        UsageError: see `rows_on`.
-    """
+    """Rows of an evaluation on its model; see `rows_on`."""
     request, dataset = evaluation.request, evaluation.dataset
     about, edition = chosen.describe(), dataset.edition(evaluation.split)
     # A plug-in's code is part of the version: its prompts and scoring may change at any time.

@@ -28,29 +28,19 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class Setup:
-    """Conditions of an answer; equal setups give equal answers to a question.
+    """Conditions of an answer; equal setups give equal answers to a question."""
 
-    Args:
-        version: of this package. Not part of the id: a release that changes no answer can reuse
-            them. The journal names the commit of each answer, and the report warns about a mix.
-        benchmark: name of the benchmark.
-        edition: version of the benchmark's data.
-        split: of the benchmark.
-        model: fields of `EvaluatedModel`.
-        method: name and parameters, from `param.key_part`.
-        frames: number of frames; 0 for no video, None if `options` determine it.
-        max_new_tokens: limit of an answer's length.
-        options: other options of sampling and generation, from `param.key_part`.
-    """
-
+    # of this package. Not part of the id: a release that changes no answer can reuse them. The
+    # journal names the commit of each answer, and the report warns about a mix.
     version: str
-    benchmark: str
-    edition: str
-    split: Split
-    model: dict[str, Any]
-    method: dict[str, Any]
-    frames: int | None
-    max_new_tokens: int = 128
+    benchmark: str  # name of the benchmark
+    edition: str  # version of the benchmark's data
+    split: Split  # of the benchmark
+    model: dict[str, Any]  # fields of `EvaluatedModel`
+    method: dict[str, Any]  # name and parameters, from `param.key_part`
+    frames: int | None  # number of frames; 0 for no video, None if `options` determine it
+    max_new_tokens: int = 128  # limit of an answer's length
+    # other options of sampling and generation, from `param.key_part`
     options: dict[str, Any] = field(default_factory=dict)
 
     @cached_property  # used once per row and question
@@ -64,63 +54,45 @@ class Setup:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Scored answer.
+    """Scored answer."""
 
-    Args:
-        item: id of the question.
-        said: the answer.
-        right: whether it is correct.
-        parts: see `dataset.Score`.
-        visual: visual tokens before compression. All counts are None if a server doesn't report
-            them.
-        visual_kept: visual tokens at prefill; with a guard, summed over the budgets tried.
-        visual_active: visual tokens attended per decoding step in the pruned layers (mean over
-            steps).
-        generated: generated tokens, including the end token.
-        seconds: time to answer, without encoding the video.
-        bytes: size of the KV cache at the end.
-        visual_read: visual tokens attended per decoding step, mean over steps and layers; None if
-            not counted; with a guard, summed like `visual_kept`.
-        seconds_prefill: part of `seconds` up to the first token, including the selection; None
-            without an answer.
-        seconds_decode: part of `seconds` from the first token to the last; None without an answer.
-        parsed: see `dataset.Score`.
-        value: see `dataset.Score`.
-        counted: see `dataset.Score`.
-        error: why there is no answer; such a prediction is incorrect, and isn't in the journal.
-        refused: whether the model refused the question; such a prediction isn't scored, and its
-            counts are meaningless.
-        path: visual tokens at prefill of each budget that a guard tried; empty without a guard.
-        flops: of the language model by the paper's formula, prefill and decode; None of answers of
-            earlier releases and of a server.
-        probabilities: of each option's letter; None of a generated answer.
-        mass: probability of all letters together among all first tokens; None likewise.
-        warnings: of the answer; empty for answers of earlier releases.
-    """
-
-    item: str
-    said: str
-    right: bool
-    parts: dict[str, float]
+    item: str  # id of the question
+    said: str  # the answer
+    right: bool  # whether it is correct
+    parts: dict[str, float]  # see `dataset.Score`
+    # visual tokens before compression. All counts are None if a server doesn't report them.
     visual: int | None
-    visual_kept: int | None
+    visual_kept: int | None  # visual tokens at prefill; with a guard, summed over the budgets tried
+    # visual tokens attended per decoding step in the pruned layers (mean over steps)
     visual_active: float | None
-    generated: int | None
-    seconds: float
-    bytes: int | None
+    generated: int | None  # generated tokens, including the end token
+    seconds: float  # time to answer, without encoding the video
+    bytes: int | None  # size of the KV cache at the end
+    # visual tokens attended per decoding step, mean over steps and layers; None if not counted;
+    # with a guard, summed like `visual_kept`
     visual_read: float | None = None
+    # part of `seconds` up to the first token, including the selection; None without an answer
     seconds_prefill: float | None = None
+    # part of `seconds` from the first token to the last; None without an answer
     seconds_decode: float | None = None
-    parsed: bool = True
-    value: float | None = None
-    counted: bool = True
+    parsed: bool = True  # see `dataset.Score`
+    value: float | None = None  # see `dataset.Score`
+    counted: bool = True  # see `dataset.Score`
+    # why there is no answer; such a prediction is incorrect, and isn't in the journal
     error: str | None = None
+    # whether the model refused the question; such a prediction isn't scored, and its counts are
+    # meaningless
     refused: bool = False
+    # visual tokens at prefill of each budget that a guard tried; empty without a guard
     path: tuple[int, ...] = ()
+    # of the language model by the paper's formula, prefill and decode; None of answers of earlier
+    # releases and of a server
     flops: float | None = None
+    # of each option's letter; None of a generated answer
     probabilities: dict[str, float] | None = None
+    # probability of all letters together among all first tokens; None likewise
     mass: float | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of the answer; empty for answers of earlier releases
 
     @property
     def score(self) -> float:
@@ -129,13 +101,7 @@ class Prediction:
 
 
 def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
-    """Score an answer.
-
-    Args:
-        dataset: benchmark with the scoring rule.
-        item: the question.
-        outcome: an answer, not an error.
-    """
+    """Score an answer."""
     line = outcome.line
     if outcome.refused:
         return replace(no_answer(item, ()), said=line["answer"], refused=True)
@@ -181,13 +147,7 @@ def scored(dataset: Dataset, item: Item, outcome: Outcome) -> Prediction:
 def rescored(
     rule: Rule, items: Iterable[Item], predictions: Mapping[str, Prediction]
 ) -> dict[str, Prediction]:
-    """Score answers again by a rule.
-
-    Args:
-        rule: the scoring rule.
-        items: the questions.
-        predictions: answers by question; some may be missing.
-    """
+    """Score answers again by a rule."""
     return {
         item.id: _rescored(rule, item, predictions[item.id])
         for item in items
@@ -202,24 +162,12 @@ def _rescored(rule: Rule, item: Item, prediction: Prediction) -> Prediction:
 
 
 def unanswered(dataset: Dataset, item: Item, error: str) -> Prediction:
-    """Prediction of a failed question: incorrect, with the parts of an empty answer.
-
-    Args:
-        dataset: benchmark with the scoring rule.
-        item: the question.
-        error: the reason, as a sentence.
-    """
+    """Prediction of a failed question: incorrect, with the parts of an empty answer."""
     return no_answer(item, dataset.score(item, "").parts, error)
 
 
 def no_answer(item: Item, parts: Iterable[str], error: str | None = None) -> Prediction:
-    """Prediction of a question without an answer: incorrect.
-
-    Args:
-        item: the question.
-        parts: names of the additional measures of its type.
-        error: the reason, as a sentence.
-    """
+    """Prediction of a question without an answer: incorrect."""
     return Prediction(
         item.id, "", False, dict.fromkeys(parts, 0.0), 0, 0, 0.0, 0, 0.0, 0, error=error
     )

@@ -24,40 +24,28 @@ SQUARE = 384
 
 @dataclass(frozen=True)
 class Task:
-    """Published settings of a benchmark.
+    """Published settings of a benchmark."""
 
-    Args:
-        max_new_tokens: limit of an answer's length.
-        prompt: attributes of the dataset that select the prompts of the published code.
-        judge: the LLM that graded the answers; empty for none.
-        unparsable: treatment of unparsable answers, if they weren't counted as incorrect.
-    """
-
-    max_new_tokens: int
+    max_new_tokens: int  # limit of an answer's length
+    # attributes of the dataset that select the prompts of the published code
     prompt: Mapping[str, bool] = field(default_factory=dict)
-    judge: str = ""
-    unparsable: str = ""
+    judge: str = ""  # the LLM that graded the answers; empty for none
+    unparsable: str = ""  # treatment of unparsable answers, if they weren't counted as incorrect
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Row of a published table.
+    """Row of a published table."""
 
-    Args:
-        spec: the row in the syntax of `--methods`.
-        row: name of the row in the paper.
-        tflops: FLOPs in 10^12 as printed in the paper; None if not reported.
-        figures: printed figures, by benchmark and by key of a row of our report.
-        printed: key of the row in presets.toml whose FLOPs and figures these are, if it is another.
-        open: conditions that the paper leaves open, so that `spec` is this project's choice: name
-            and what is known.
-    """
-
-    spec: str
-    row: str
-    tflops: float | None = None
+    spec: str  # the row in the syntax of `--methods`
+    row: str  # name of the row in the paper
+    tflops: float | None = None  # FLOPs in 10^12 as printed in the paper; None if not reported
+    # printed figures, by benchmark and by key of a row of our report
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    # key of the row in presets.toml whose FLOPs and figures these are, if it is another
     printed: str = ""
+    # conditions that the paper leaves open, so that `spec` is this project's choice: name and what
+    # is known
     open: Mapping[str, str] = field(default_factory=dict)
 
     def measured_in(self, benchmark: str) -> dict[str, float]:
@@ -70,29 +58,18 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings and figures of a published table.
+    """Settings and figures of a published table."""
 
-    Args:
-        name: name on the command line.
-        paper: the source.
-        model: name of the model in the catalog.
-        frames: frames per video.
-        dtype: weight dtype.
-        generated: tokens generated, by which FLOPs are compared.
-        tasks: the benchmarks, by name.
-        always: conditions that differ in every case: (name, here, published).
-        rows: rows of the table, the baseline first.
-    """
-
-    name: str
-    paper: str
-    model: str
-    frames: int
-    dtype: str
-    generated: int
-    tasks: Mapping[str, Task]
+    name: str  # name on the command line
+    paper: str  # the source
+    model: str  # name of the model in the catalog
+    frames: int  # frames per video
+    dtype: str  # weight dtype
+    generated: int  # tokens generated, by which FLOPs are compared
+    tasks: Mapping[str, Task]  # the benchmarks, by name
+    # conditions that differ in every case: (name, here, published)
     always: tuple[tuple[str, str, str], ...]
-    rows: tuple[PublishedRow, ...]
+    rows: tuple[PublishedRow, ...]  # rows of the table, the baseline first
 
     @property
     def methods(self) -> str:
@@ -100,11 +77,7 @@ class Preset:
         return ",".join(row.spec for row in self.rows)
 
     def for_benchmark(self, benchmark: str) -> Task:
-        """Settings of a benchmark.
-
-        Raises:
-            UsageError: the table doesn't have this benchmark.
-        """
+        """Settings of a benchmark."""
         if benchmark not in self.tasks:
             raise UsageError(
                 f"--preset {self.name} has no row for {benchmark}: {self.paper} reports "
@@ -113,11 +86,7 @@ class Preset:
         return self.tasks[benchmark]
 
     def prepare(self, dataset: Dataset) -> None:
-        """Set the prompts of the published code on a dataset.
-
-        Raises:
-            UsageError: the table doesn't have this benchmark.
-        """
+        """Set the prompts of the published code on a dataset."""
         for name, value in self.for_benchmark(dataset.name).prompt.items():
             setattr(dataset, name, value)
 
@@ -126,9 +95,6 @@ class Preset:
 
         The counts are those of this project's implementation, which differ from the paper's in the
         published variant: its last window isn't compared with its first frame.
-
-        Args:
-            row: one of `rows`.
         """
         # Imported here, so that `dycoke eval --help` needs neither.
         from dycoke_cli.engine.binding import bind
@@ -159,10 +125,8 @@ class Preset:
         """Apply the preset's model, frames and answer length to a request.
 
         Args:
-            request: options from the flags.
             benchmark: key of `tasks`; None for videos that aren't of one, with the length of
                 answers by which FLOPs are compared.
-            given: names of the parameters that the user set; they take precedence.
         """
         sampling, generation = request.sampling, request.generation
         if not {"frames", "fps"} & set(given):
@@ -179,11 +143,7 @@ class Preset:
 
 
 def preset_named(name: str) -> Preset:
-    """Look up a preset.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
+    """Look up a preset."""
     all_presets = presets()
     if name not in all_presets:
         hint = did_you_mean(name, all_presets, "`dycoke eval --list` lists them")

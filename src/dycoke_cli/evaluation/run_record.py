@@ -37,41 +37,25 @@ _BEGIN = b'{"schema": "dycoke.run/'
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Rows, questions and conditions of a run.
+    """Rows, questions and conditions of a run."""
 
-    Args:
-        rows: rows in order, at least one.
-        items: questions in order.
-        places: position of each question among those of all shards.
-        frames: frames per video; None with `--fps`.
-        conditions: other options that are the same for all rows.
-        metric: see `dataset.About`.
-        macro: see `dataset.About`.
-        shards: shards that the questions are from, such as ("1/2",); empty for all questions.
-        judge: the judge's model, as requested; None without a judge.
-        prompt: key of the judge's prompt in `judge.PROMPTS`.
-        failures: failed questions, by setup id.
-        warnings: about the files of the benchmark, and about skipped rows.
-        date: start of the run in UTC.
-        rule: scoring rule, see `datasets.rule_of`.
-        by_probability: see `Evaluation`.
-    """
-
-    rows: tuple[KeptRow, ...]
-    items: tuple[Item, ...]
-    places: tuple[int, ...]
-    frames: int | None
-    conditions: Mapping[str, Any]
-    metric: str
-    macro: bool
+    rows: tuple[KeptRow, ...]  # rows in order, at least one
+    items: tuple[Item, ...]  # questions in order
+    places: tuple[int, ...]  # position of each question among those of all shards
+    frames: int | None  # frames per video; None with `--fps`
+    conditions: Mapping[str, Any]  # other options that are the same for all rows
+    metric: str  # see `dataset.About`
+    macro: bool  # see `dataset.About`
+    # shards that the questions are from, such as ("1/2",); empty for all questions
     shards: tuple[str, ...] = ()
-    judge: str | None = None
-    prompt: str = ""
+    judge: str | None = None  # the judge's model, as requested; None without a judge
+    prompt: str = ""  # key of the judge's prompt in `judge.PROMPTS`
+    # failed questions, by setup id
     failures: Mapping[str, Mapping[str, Prediction]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    date: str = ""
-    rule: str = OWN_RULE
-    by_probability: bool = False
+    warnings: tuple[str, ...] = ()  # about the files of the benchmark, and about skipped rows
+    date: str = ""  # start of the run in UTC
+    rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
+    by_probability: bool = False  # see `Evaluation`
 
     @property
     def asked_rows(self) -> list[KeptRow]:
@@ -86,14 +70,7 @@ def record_of(
     items: Mapping[int, Item],
     warnings: list[str],
 ) -> RunRecord:
-    """Build the record of a run.
-
-    Args:
-        evaluation: options of the run.
-        rows: rows of the run.
-        items: questions by position among those of all shards.
-        warnings: see `RunRecord`.
-    """
+    """Build the record of a run."""
     about, request = evaluation.dataset.about, evaluation.request
     return RunRecord(
         rows=tuple(rows),
@@ -118,11 +95,7 @@ def record_of(
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write the record into a folder; replaces that of an earlier run.
-
-    Raises:
-        OutputError: it can't be written, or the existing file isn't a record.
-    """
+    """Write the record into a folder; replaces that of an earlier run."""
     _check_record(folder)
     path = folder / FILE
     values = {"schema": SCHEMA, **asdict(record)}
@@ -135,12 +108,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder has no foreign files under the names that a run writes to.
-
-    Raises:
-        UsageError: its name is that of a file.
-        OutputError: it has one, or that can't be read.
-    """
+    """Check that a folder has no foreign files under the names that a run writes to."""
     check_folder_name(folder, "--out")
     _check_record(folder)
     for name, kind in ((ANSWERS, Answers), (VERDICTS, Verdicts)):
@@ -152,11 +120,7 @@ def _check_record(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Read the record of a folder; None if there is none.
-
-    Raises:
-        UsageError: it is damaged, or a later release wrote it.
-    """
+    """Read the record of a folder; None if there is none."""
     path = folder / FILE
     try:
         content = path.read_text("utf-8")

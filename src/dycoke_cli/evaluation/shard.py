@@ -14,14 +14,10 @@ class Shard:
 
     A hash of a video's name determines its shard, independently of other videos: with a larger
     `--limit`, each machine keeps its videos.
-
-    Args:
-        number: from 1 to `count`.
-        count: of shards.
     """
 
-    number: int
-    count: int
+    number: int  # from 1 to `count`
+    count: int  # of shards
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -34,11 +30,7 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """Parse the value of `--shard`, such as 1/2.
-
-    Raises:
-        UsageError: it isn't a number and a count of at least as much.
-    """
+    """Parse the value of `--shard`, such as 1/2."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--shard must be a number and a count, from 1/2 to 2/2, not {text!r}")

@@ -27,17 +27,7 @@ _TIMES = re.compile(r"(\d+):(\d+):(\d+),(\d+) --> (\d+):(\d+):(\d+),(\d+)")
 def videomme_subtitles(
     subtitles: str | os.PathLike[str], video: str | os.PathLike[str], frames: int = FRAMES
 ) -> str:
-    """Subtitle text of a Video-MME prompt: lines of text, or `NONE`.
-
-    Args:
-        subtitles: SubRip file of the video, which need not exist.
-        video: video file; its frame rate and number of frames are read.
-        frames: number of evenly spaced frames whose lines are included.
-
-    Raises:
-        UsageError: the subtitles aren't UTF-8 text in SubRip.
-        VideoError: the video can't be read, or its length is unknown.
-    """
+    """Subtitle text of a Video-MME prompt: lines of text, or `NONE`."""
     if not os.path.isfile(subtitles):
         return NONE
     try:
@@ -56,15 +46,6 @@ def lines_at(content: str, fps: float, count: int, frames: int = FRAMES) -> list
     A line covers the frame at its start up to, but not including, the frame at its end. Of two
     lines with the same times the later one counts. The order is the one in which Python iterates a
     set of line numbers, as in lmms-eval: chronological, except sometimes for many lines.
-
-    Args:
-        content: text in SubRip.
-        fps: frame rate of the video.
-        count: number of frames of the video.
-        frames: number of evenly spaced frames.
-
-    Raises:
-        ValueError: the second line of a section has no times.
     """
     texts: dict[tuple[float, float], str] = {}
     for section in content.split("\n\n"):

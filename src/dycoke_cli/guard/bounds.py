@@ -84,11 +84,6 @@ def last_safe(
 
     The bound holds with that confidence, for any distribution of videos.
 
-    Args:
-        risks: losses of all videos, by rule, in an order that was fixed in advance.
-        alpha: the bound.
-        confidence: probability that the bound holds.
-
     Returns:
         Index of the rule; None if the first one fails.
     """
@@ -129,7 +124,6 @@ def interval(losses: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
 
     Args:
         losses: one per video, in [0, 1].
-        confidence: of the interval.
     """
     tail = (1 - confidence) / 2
     return 1 - _upper([1 - loss for loss in losses], tail), _upper(losses, tail)

@@ -22,15 +22,10 @@ THRESHOLDS = tuple(1 - 10 ** (-step / 10) for step in range(60, -1, -1))
 
 @dataclass(frozen=True)
 class Attempt:
-    """Answer to a question at one budget.
+    """Answer to a question at one budget."""
 
-    Args:
-        score: certainty of the answer, in [0, 1].
-        same: whether it equals the uncompressed answer.
-    """
-
-    score: float
-    same: bool
+    score: float  # certainty of the answer, in [0, 1]
+    same: bool  # whether it equals the uncompressed answer
 
 
 Attempts = Sequence[Attempt]
@@ -39,21 +34,14 @@ Attempts = Sequence[Attempt]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Result of a calibration: a threshold, or why there is none.
+    """Result of a calibration: a threshold, or why there is none."""
 
-    Args:
-        threshold: None keeps all tokens.
-        alpha: the bound.
-        on_average: the bound holds in expectation, not with `CONFIDENCE`.
-        videos: number of videos of the calibration.
-        missing: lower bound of the additional videos that are needed; 0 if there is a threshold, or
-            if more videos alone wouldn't give one.
-    """
-
-    threshold: float | None
-    alpha: float
-    on_average: bool
-    videos: int
+    threshold: float | None  # None keeps all tokens
+    alpha: float  # the bound
+    on_average: bool  # the bound holds in expectation, not with `CONFIDENCE`
+    videos: int  # number of videos of the calibration
+    # lower bound of the additional videos that are needed; 0 if there is a threshold, or if more
+    # videos alone wouldn't give one
     missing: int
 
 
@@ -76,7 +64,6 @@ def calibrate(
     Args:
         videos: attempts by video and question. The budgets must not have been chosen on them.
         alpha: the bound, in (0, 1).
-        on_average: conformal risk control in place of a bound with confidence.
     """
     risks = [[loss(questions, threshold) for questions in videos] for threshold in THRESHOLDS]
     return calibrated(risks, alpha, on_average=on_average)
@@ -88,9 +75,7 @@ def calibrated(
     """Calibrate from losses; see `calibrate`.
 
     Args:
-        risks: `loss` of each video, at each of `THRESHOLDS`.
         alpha: the bound, in (0, 1).
-        on_average: conformal risk control in place of a bound with confidence.
     """
     count = len(risks[0])
     find = last_safe_on_average if on_average else last_safe

@@ -17,21 +17,14 @@ GUARD, GUARD_MEAN = "guard", "guard-mean"
 
 @dataclass(frozen=True)
 class Guard:
-    """Budgets that are tried in turn until the answer is certain.
+    """Budgets that are tried in turn until the answer is certain."""
 
-    Args:
-        alpha: bound on P(answer differs from the uncompressed one).
-        on_average: the bound holds in expectation, not with 95 % confidence.
-        threshold: certainty from which an answer is kept; None starts with all tokens.
-        videos: number of videos of the calibration.
-        ladder: the methods, serialized by `registry.described`, smallest budget first. All tokens
-            are the implicit last step.
-    """
-
-    alpha: float
-    on_average: bool
-    threshold: float | None
-    videos: int
+    alpha: float  # bound on P(answer differs from the uncompressed one)
+    on_average: bool  # the bound holds in expectation, not with 95 % confidence
+    threshold: float | None  # certainty from which an answer is kept; None starts with all tokens
+    videos: int  # number of videos of the calibration
+    # the methods, serialized by `registry.described`, smallest budget first. All tokens are the
+    # implicit last step.
     ladder: tuple[dict[str, Any], ...] = field(hash=False)
 
     def key_part(self) -> dict[str, Any]:
@@ -46,20 +39,12 @@ class Guard:
 
     @property
     def steps(self) -> tuple[Method, ...]:
-        """Methods in the order in which they are tried.
-
-        Raises:
-            UsageError: a method or parameter doesn't exist any more.
-        """
+        """Methods in the order in which they are tried."""
         return (*(map(restore, self.ladder) if self.threshold is not None else ()), Method())
 
 
 def guard_of(tuning: Tuning, alpha: float, on_average: bool) -> tuple[Guard, str | None]:
-    """Guard of a tuned model, and a warning if no threshold satisfies the bound.
-
-    Raises:
-        UsageError: alpha isn't between 0 and 1.
-    """
+    """Guard of a tuned model, and a warning if no threshold satisfies the bound."""
     flag = f"--{GUARD_MEAN if on_average else GUARD}"
     if not 0 < alpha < 1:
         raise UsageError(f"{flag} must be above 0 and below 1, not {alpha:g}")

@@ -38,54 +38,31 @@ _NOT_THE_MODEL = (CHECKPOINT_KEY, "_name_or_path", "transformers_version", "dtyp
 
 @dataclass(frozen=True)
 class Tuning:
-    """Result of a tuning.
+    """Result of a tuning."""
 
-    Args:
-        schema: of the file.
-        version: version of dycoke that wrote it.
-        model: name of the model when it was tuned.
-        fingerprint: see `fingerprint`.
-        dtype: weight dtype.
-        sampling: frame sampling.
-        method: the chosen method with every parameter.
-        default: whether it is the default method of this model.
-        tuned: statistical guarantee of the choice.
-        ladder: methods of a guard, smallest budget first.
-        tries: answers for the calibration of a guard, by video, question and budget.
-        options: of the questions, if they were typed ones; none for answers in words.
-        calibrated: whether the options' probabilities were divided by those without the video.
-    """
-
-    schema: str
-    version: str
-    model: str
-    fingerprint: str
-    dtype: str
-    sampling: dict[str, Any]
-    method: dict[str, Any]
-    default: bool
-    tuned: Tuned
-    ladder: tuple[dict[str, Any], ...]
+    schema: str  # of the file
+    version: str  # version of dycoke that wrote it
+    model: str  # name of the model when it was tuned
+    fingerprint: str  # see `fingerprint`
+    dtype: str  # weight dtype
+    sampling: dict[str, Any]  # frame sampling
+    method: dict[str, Any]  # the chosen method with every parameter
+    default: bool  # whether it is the default method of this model
+    tuned: Tuned  # statistical guarantee of the choice
+    ladder: tuple[dict[str, Any], ...]  # methods of a guard, smallest budget first
+    # answers for the calibration of a guard, by video, question and budget
     tries: tuple[tuple[tuple[Attempt, ...], ...], ...]
+    # of the questions, if they were typed ones; none for answers in words
     options: tuple[str, ...] = ()
+    # whether the options' probabilities were divided by those without the video
     calibrated: bool = False
 
     def chosen(self) -> Method:
-        """The chosen method.
-
-        Raises:
-            UsageError: the method or a parameter doesn't exist any more.
-        """
+        """The chosen method."""
         return restore(self.method)
 
     def check(self) -> None:
-        """Check what the types of the fields don't say.
-
-        Raises:
-            UsageError: a method or a parameter doesn't exist (any more).
-            ValueError: a parameter or a sampling option isn't finite, shares aren't in [0, 1], or
-                attempts don't fit the ladder.
-        """
+        """Check what the types of the fields don't say."""
         for method in (self.method, *self.ladder):
             restore(method)
         # Raises ValueError for a number that isn't finite, at any depth.
@@ -110,7 +87,6 @@ class Tuning:
 
         Args:
             dtype: quantization or weight dtype of the request; "auto" if it isn't known.
-            sampling: frame sampling.
             typed: options of the question; None if it has none.
         """
         deviations = []
@@ -132,9 +108,6 @@ def fingerprint(model: str) -> str:
     """Hash of a model's configuration and of the names and shapes of its weights.
 
     The values of the weights aren't read, which would take as long as loading the model.
-
-    Raises:
-        ModelError: there is no such model, or it isn't on this machine.
     """
     source = find(model)
     folder = folder_of(source)
@@ -168,11 +141,7 @@ def file_of(model_id: str, *, typed: bool = False) -> Path:
 
 
 def store(tuning: Tuning) -> Path:
-    """Write a tuning; replaces an earlier one of the same model and kind of question.
-
-    Raises:
-        OutputError: it can't be written.
-    """
+    """Write a tuning; replaces an earlier one of the same model and kind of question."""
     path = file_of(tuning.fingerprint, typed=bool(tuning.options))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,17 +152,7 @@ def store(tuning: Tuning) -> Path:
 
 
 def stored(model: str, *, typed: bool = False) -> Tuning | None:
-    """Tuning of a model; None if it wasn't tuned.
-
-    Args:
-        model: name or folder.
-        typed: whether it is that of typed questions.
-
-    Raises:
-        ModelError: see `fingerprint`.
-        UsageError: the file is of another version or model, damaged, or has a method that doesn't
-            exist any more.
-    """
+    """Tuning of a model; None if it wasn't tuned."""
     if not file_of("").parent.is_dir():  # nothing was ever tuned: saves reading weight files
         return None
     model_id = fingerprint(model)
@@ -232,9 +191,6 @@ def tuning_of(model: str, *, typed: bool = False) -> Tuning:
     """Tuning of a model that must have one.
 
     Args: see `stored`.
-
-    Raises:
-        ModelError, UsageError: see `stored`; or the model wasn't tuned.
     """
     tuning = stored(model, typed=typed)
     if tuning is None and typed:
@@ -251,15 +207,7 @@ def tuning_of(model: str, *, typed: bool = False) -> Tuning:
 
 
 def default_tuning(model: str, *, typed: bool = False) -> Tuning | None:
-    """Tuning that is the default method of a model; None if there is none.
-
-    Args:
-        model: name or folder.
-        typed: whether the question has options: then their tuning comes before that of words.
-
-    Raises:
-        UsageError: the stored tuning is of another version or model.
-    """
+    """Tuning that is the default method of a model; None if there is none."""
     try:
         found = [stored(model, typed=kind) for kind in ((True, False) if typed else (False,))]
     except ModelError:  # no such model: loading reports it with better advice

@@ -83,17 +83,7 @@ def inspect_question(
     All methods are recorded in the same layer, so that their attention is comparable.
 
     Args:
-        session: one video with a model.
-        video: its name.
         question: plain text.
-        methods: methods to compare; unbound ones are bound to the model.
-        options: generation options.
-        on_text: called with the index of the method and each piece of its answer.
-
-    Raises:
-        UsageError: the model refuses the question or doesn't support a method, or none of its
-            layers attends to every token.
-        OutOfMemoryError: with the flag that helps.
     """
     from dycoke_cli.compression.registry import symbols
     from dycoke_cli.engine.binding import bind
@@ -141,12 +131,7 @@ def inspect_question(
 
 
 def pictures(session: VideoSession, longest: int) -> list[Image]:
-    """Frames under the token grid, cropped as the model sees them; of a pair, the first.
-
-    Args:
-        session: the video.
-        longest: length of the longer side in pixels.
-    """
+    """Frames under the token grid, cropped as the model sees them; of a pair, the first."""
     from PIL import Image
 
     frames = []
@@ -189,13 +174,7 @@ def grid_of(session: VideoSession) -> TokenGrid:
 
 
 def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[int, int]:
-    """Rows and columns of a frame's token grid.
-
-    Args:
-        tokens: tokens per frame.
-        inputs: model inputs; those of some families have the number of patches per frame.
-        aspect: height of the frame divided by its width; decides between non-square grids.
-    """
+    """Rows and columns of a frame's token grid."""
     grid = inputs.get("video_grid_thw")
     if grid is not None:
         _, high, wide = (int(size) for size in grid[0])

@@ -36,7 +36,6 @@ def page(data: Mapping[str, Any], served: bool = False) -> str:
         data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
             frames (see `data_of`); or `report`, a `dycoke.eval/1` object with its changes; or
             `server`, the values for the form of a server's page.
-        served: whether the policy allows requests to the page's own server.
     """
     # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
     shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
@@ -64,12 +63,7 @@ def policy(served: bool = False) -> str:
 
 
 def data_of(inspection: Inspection, frames: Iterable[Image]) -> dict[str, Any]:
-    """Data of an inspection's page.
-
-    Args:
-        inspection: the document.
-        frames: an image per frame of its grid.
-    """
+    """Data of an inspection's page."""
     return {"inspection": to_dict(inspection), "pictures": as_uris(frames)}
 
 

@@ -24,12 +24,7 @@ _LINE_LETTERS = 100
 
 
 def drawn(inspection: Inspection, frames: Sequence[Image.Image]) -> bytes:
-    """Draw a strip of frames and an attention heat map per method; returns PNG bytes.
-
-    Args:
-        inspection: the document.
-        frames: an image per frame of its grid.
-    """
+    """Draw a strip of frames and an attention heat map per method; returns PNG bytes."""
     parts = [_text(inspection.question, 34, _INK)]
     for each in inspection.methods:
         parts += _of_method(each, inspection.grid, frames)
@@ -52,14 +47,7 @@ def stacked(parts: Sequence[Image.Image]) -> Image.Image:
 def kept_strip(
     name: str, grid: TokenGrid, kept: Sequence[int], frames: Sequence[Image.Image]
 ) -> list[Image.Image]:
-    """Draw a caption, and the frames in rows with dropped tokens faded.
-
-    Args:
-        name: of the method.
-        grid: of the tokens.
-        kept: indices of kept tokens, `frame*N + position`.
-        frames: an image per frame.
-    """
+    """Draw a caption, and the frames in rows with dropped tokens faded."""
     is_kept = np.zeros(grid.frames * grid.rows * grid.columns, dtype=bool)
     is_kept[[*kept]] = True
     by_frame = is_kept.reshape(grid.frames, grid.rows, grid.columns)
@@ -79,7 +67,6 @@ def faded(frame: Image.Image, is_kept: np.ndarray) -> Image.Image:
     """Fade the dropped tokens of a frame to nearly white.
 
     Args:
-        frame: RGB.
         is_kept: `[rows, columns]`, bool.
     """
     mask = Image.fromarray(is_kept).resize(frame.size, Image.Resampling.NEAREST)
@@ -134,13 +121,7 @@ def _attention(each: Inspected, grid: TokenGrid) -> Image.Image:
 def _draw_moves(
     draw: ImageDraw.ImageDraw, steps: Sequence[TraceStep], box: tuple[int, int, float]
 ) -> None:
-    """Draw bars of recalled tokens (upwards) and evicted tokens (downwards).
-
-    Args:
-        draw: of the image.
-        steps: of the answer.
-        box: left, top, and the width of one step.
-    """
+    """Draw bars of recalled tokens (upwards) and evicted tokens (downwards)."""
     left, top, wide = box
     middle, reach = top + _BARS_PX // 2, _BARS_PX // 2 - 6
     font = ImageFont.load_default(18)

@@ -58,18 +58,13 @@ INT8_IS_SLOWER = (
 
 @dataclass(frozen=True)
 class Choice:
-    """Selected kernels of a model.
+    """Selected kernels of a model."""
 
-    Args:
-        attention: attention shapes that run on custom kernels.
-        packed: names of the layers to pack.
-        int8: class for each layer to quantize to 8 bits, by layer name.
-        int8_is_slower: whether the quantized layers are slower than in the model's own dtype.
-    """
-
-    attention: frozenset[str]
-    packed: list[str]
+    attention: frozenset[str]  # attention shapes that run on custom kernels
+    packed: list[str]  # names of the layers to pack
+    # class for each layer to quantize to 8 bits, by layer name
     int8: dict[str, type[RoundedLinear]] = field(default_factory=dict)
+    # whether the quantized layers are slower than in the model's own dtype
     int8_is_slower: bool = False
 
 
@@ -82,7 +77,6 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
     attention is faster for a single token.
 
     Args:
-        model: a stock model.
         quantized: whether its layers are quantized to 8 bits.
     """
     has = instructions()
@@ -103,10 +97,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     Cache files that can't be read or written are ignored.
 
     Args:
-        model: a stock model on one device, before any layer is replaced; or on the meta device,
-            with `measuring=False`.
         quantized: whether its layers are quantized to 8 bits.
-        measuring: whether to time kernels; else only cached times count.
     """
     default = unmeasured(model, quantized)
     if model.device.type not in ("cpu", "meta"):
@@ -160,12 +151,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
 
 
 def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionShape]:
-    """Attention shapes of a model for which there is a custom kernel.
-
-    Args:
-        model: a stock model.
-        all_frames: whether to include attention within frames even if stock SDPA computes it.
-    """
+    """Attention shapes of a model for which there is a custom kernel."""
     sizes, dtype = Sizes.of(model.config), dtype_name(model.dtype)
     found = [
         AttentionShape(shape, sizes.heads, sizes.kv_heads, sizes.head_width, dtype)
@@ -179,12 +165,7 @@ def attention_shapes(model: Any, *, all_frames: bool = False) -> list[AttentionS
 
 
 def linear_shapes(layer: nn.Linear, generating: bool) -> list[LinearShape]:
-    """Shapes to time for a layer: a prompt, and a single token if it is used in decoding.
-
-    Args:
-        layer: of a model.
-        generating: whether it is part of a decoding step.
-    """
+    """Shapes to time for a layer: a prompt, and a single token if it is used in decoding."""
     inputs, outputs = min(layer.in_features, MOST_INPUTS), min(layer.out_features, MOST_OUTPUTS)
     dtype = dtype_name(layer.weight.dtype)
     tokens = (PROMPT_TOKENS, 1) if generating else (PROMPT_TOKENS,)
@@ -198,7 +179,6 @@ def measured(shapes: Iterable[Shape], quantized: bool, limit_s: float | None = N
     measure one at a time, so that they don't slow each other down; the others use the result.
 
     Args:
-        shapes: to time, the most important first.
         quantized: whether to time 8-bit linear layers, too.
         limit_s: time limit in seconds; None is `LIMIT_S`.
     """
@@ -242,12 +222,7 @@ def int8_shares(dtype: str) -> tuple[float, float] | None:
 
 
 def fastest(times: Mapping[str, float], kernels: Iterable[str]) -> str | None:
-    """Name of the fastest kernel; None if one of them wasn't timed.
-
-    Args:
-        times: by kernel.
-        kernels: names; of equally fast ones the first wins, so stock comes first.
-    """
+    """Name of the fastest kernel; None if one of them wasn't timed."""
     names = [*kernels]
     return min(names, key=lambda name: times[name]) if {*names} <= {*times} else None
 

@@ -38,7 +38,6 @@ class Int8Cache:
 
     Args:
         identity: of the model: its weights and dtype, as JSON values.
-        name: of the model, for sentences.
 
     Attributes:
         problems: sentences about files that weren't used or written, each once.

@@ -47,12 +47,8 @@ class RoundedLinear(PackedLinear):
     """Linear layer whose weights are rounded to int8 and then packed; base class of both kernels.
 
     Args:
-        linear: layer with the weights, which get one scale per output, and the bias.
         kept: result of `kept` of an earlier layer with these weights, which then aren't read; None
             rounds them.
-
-    Raises:
-        ValueError: this processor packs weights in another way than the earlier layer's.
     """
 
     def __init__(self, linear: nn.Linear, kept: Tensors | None = None) -> None:
@@ -69,11 +65,7 @@ class RoundedLinear(PackedLinear):
 
     @staticmethod
     def layout(linear: nn.Linear) -> Layout:
-        """Dtypes and shapes of the tensors that are kept of a layer.
-
-        Args:
-            linear: stock layer.
-        """
+        """Dtypes and shapes of the tensors that are kept of a layer."""
         raise NotImplementedError
 
     def _round(self, weight: torch.Tensor) -> None:

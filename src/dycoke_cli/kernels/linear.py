@@ -25,13 +25,9 @@ class PackedLinear(nn.Module):
         out_features: of the layer.
         bias: `[out]`, shared with the stock layer, or None.
         weight: `[out, in]`: NaN without storage, with the dtype, shape and device of the weights.
-        packed_bytes: of the packed weights.
-
-    Args:
-        linear: stock layer.
     """
 
-    packed_bytes: int
+    packed_bytes: int  # of the packed weights
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -48,11 +44,7 @@ class PackedLinear(nn.Module):
 
     @staticmethod
     def nbytes_of(linear: nn.Linear) -> int:
-        """Bytes of a layer's weights in this layout.
-
-        Args:
-            linear: stock layer, which may be on the meta device.
-        """
+        """Bytes of a layer's weights in this layout."""
         raise NotImplementedError
 
     @staticmethod
@@ -91,7 +83,6 @@ class Bfloat16Linear(PackedLinear):
 
     Args:
         linear: stock layer in bfloat16, on a CPU.
-        epilogue: fused activation.
     """
 
     def __init__(self, linear: nn.Linear, epilogue: Epilogue = NO_EPILOGUE) -> None:

@@ -63,11 +63,7 @@ class Processor:
 
 
 def _checked(times: Any) -> dict[str, float]:
-    """Validate the cached times of a shape.
-
-    Raises:
-        ValueError: it isn't a table of times.
-    """
+    """Validate the cached times of a shape."""
     checked = {str(kernel): float(taken) for kernel, taken in times.items()}
     if STOCK_KERNEL not in checked or not all(0 < t < math.inf for t in checked.values()):
         raise ValueError("not a table of times")

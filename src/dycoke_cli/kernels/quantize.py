@@ -30,15 +30,6 @@ def check_quantize(
 
     Args:
         quantize: "int8", "int4" or None.
-        name: of the model.
-        config: of the model.
-        device: of the model.
-        random_weights: whether it has random weights.
-
-    Raises:
-        UsageError: it is quantized already, the device doesn't support it, or the weights are
-            random and bitsandbytes quantizes, which it does only while reading a file.
-        ModelError: a package isn't installed.
     """
     if quantize is None:
         return
@@ -61,11 +52,7 @@ def check_quantize(
 
 
 def stored_quantized(config: Any) -> bool:
-    """Whether a checkpoint is stored with quantized weights.
-
-    Args:
-        config: of the model.
-    """
+    """Whether a checkpoint is stored with quantized weights."""
     return getattr(config, "quantization_config", None) is not None
 
 
@@ -74,7 +61,6 @@ def quantization(quantize: str, config: Any) -> Any:
 
     Args:
         quantize: "int8" or "int4".
-        config: of the model.
     """
     skipped = skipped_modules(config, quantize)
     if quantize == "int8":
@@ -96,7 +82,6 @@ def skipped_modules(config: Any, quantize: str) -> list[str]:
     this one replaces. For 4 bits, also decoder layers whose shape the kernels don't support.
 
     Args:
-        config: of the model.
         quantize: "int8" or "int4".
     """
     with torch.device("meta"):  # a copy, because `from_config` writes into the configuration
@@ -156,7 +141,6 @@ def by_bitsandbytes(quantize: str, device: torch.device) -> bool:
 
     Args:
         quantize: "int8" or "int4".
-        device: of the model.
     """
     return quantize == "int4" or device.type == "cuda"
 

@@ -59,7 +59,6 @@ def use_custom_attention(model: Any, custom: Set[str] = frozenset(SHAPES)) -> bo
     On accelerators, SDPA and FlashAttention stay, too.
 
     Args:
-        model: a stock model.
         custom: custom shapes, of `attention_interface.SHAPES`.
     """
     if not custom or model.device.type != "cpu":
@@ -88,12 +87,8 @@ def use_int8(
     """Quantize the linear layers of the decoder, output and vision tower to int8, in place.
 
     Args:
-        model: a stock model on a CPU.
         kernels: class for each layer, by layer name; None is the default one for all of
             `to_round`.
-        cache: rounded weights of earlier loads. The stock weights of a layer that it has aren't
-            read, and those that it lacks are added.
-        on_rounded: called with (layers done, layers in total) for each layer that the cache lacks.
         dtype: that all else is converted to, and that has every value of the model's own; None
             leaves it.
     """
@@ -141,7 +136,6 @@ def use_packed(model: Any, names: Collection[str] | None = None) -> bool:
     Values don't change. An output layer tied to the embeddings needs memory of its own afterwards.
 
     Args:
-        model: a stock model on one device.
         names: of the layers; None is all of `to_pack`. Layers that aren't stock are skipped.
     """
     if model.device.type != "cpu" or not can_pack():
@@ -178,11 +172,7 @@ def to_pack(model: Any) -> list[str]:
 
 
 def may_pack(layer: nn.Linear) -> bool:
-    """Whether a layer has the dtype that can be packed.
-
-    Args:
-        layer: stock layer, which may be on the meta device.
-    """
+    """Whether a layer has the dtype that can be packed."""
     return layer.weight.dtype == torch.bfloat16
 
 
@@ -192,9 +182,6 @@ def eligible(model: Any) -> dict[str, nn.Linear]:
     A block is a module with an attention among its children. So patch embeddings and the projector
     stay stock: they are small, and token merging compares the projector's outputs, which rounding
     would change. Experts whose weights are one tensor aren't linear layers and stay stock, too.
-
-    Args:
-        model: a stock model.
     """
     output = model.get_output_embeddings()
     inside = {id(part) for block in model.modules() if _is_block(block) for part in block.modules()}
@@ -206,11 +193,7 @@ def eligible(model: Any) -> dict[str, nn.Linear]:
 
 
 def packed_bytes(model: Any) -> int:
-    """Bytes of packed weights, which aren't among a model's parameters.
-
-    Args:
-        model: any.
-    """
+    """Bytes of packed weights, which aren't among a model's parameters."""
     return sum(part.packed_bytes for part in model.modules() if isinstance(part, PackedLinear))
 
 
@@ -224,12 +207,8 @@ def _replace(
     the peak from this order.
 
     Args:
-        model: a stock model.
         replacements: of each layer, by layer name; one that returns None leaves it.
         at_once: number of layers that are replaced at the same time, in threads.
-
-    Returns:
-        Names of the layers that were replaced.
     """
     freed, replaced = 0, []
     names = sorted(replacements, key=lambda name: model.get_submodule(name).weight.numel())

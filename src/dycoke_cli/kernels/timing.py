@@ -40,19 +40,12 @@ Kernels = Mapping[str, Callable[[], object]]
 
 @dataclass(frozen=True, order=True)
 class LinearShape:
-    """Linear layer with a number of tokens.
+    """Linear layer with a number of tokens."""
 
-    Args:
-        inputs: of the layer.
-        outputs: of the layer.
-        tokens: `PROMPT_TOKENS` or 1.
-        dtype: of its weights, such as "bfloat16".
-    """
-
-    inputs: int
-    outputs: int
-    tokens: int
-    dtype: str
+    inputs: int  # of the layer
+    outputs: int  # of the layer
+    tokens: int  # `PROMPT_TOKENS` or 1
+    dtype: str  # of its weights, such as "bfloat16"
 
     def __str__(self) -> str:
         return f"linear {self.inputs}x{self.outputs}, {self.tokens} tokens, {self.dtype}"
@@ -79,32 +72,20 @@ class LinearShape:
 
 @dataclass(frozen=True, order=True)
 class AttentionShape:
-    """Attention of one layer.
+    """Attention of one layer."""
 
-    Args:
-        shape: one of `attention_interface.SHAPES`.
-        heads: number of query heads.
-        kv_heads: number of key and value heads.
-        width: head size.
-        dtype: such as "bfloat16".
-    """
-
-    shape: str
-    heads: int
-    kv_heads: int
-    width: int
-    dtype: str
+    shape: str  # one of `attention_interface.SHAPES`
+    heads: int  # number of query heads
+    kv_heads: int  # number of key and value heads
+    width: int  # head size
+    dtype: str  # such as "bfloat16"
 
     def __str__(self) -> str:
         heads = f"{self.heads}/{self.kv_heads} heads of {self.width}"
         return f"attention, {self.shape}, {heads}, {self.dtype}"
 
     def kernels(self, quantized: bool) -> Kernels:
-        """Callables that run stock and custom attention, as a model would call them.
-
-        Args:
-            quantized: ignored.
-        """
+        """Callables that run stock and custom attention, as a model would call them."""
         layer = SimpleNamespace(
             is_causal=self.shape != BIDIRECTIONAL,
             num_key_value_groups=self.heads // self.kv_heads,
@@ -145,12 +126,7 @@ def time_kernels(shape: Shape, quantized: bool, until: float = math.inf) -> dict
     and the contents of the caches affect all alike.
 
     Args:
-        shape: to time.
         quantized: whether to include int8 linear layers.
-        until: deadline, by `time.perf_counter`.
-
-    Returns:
-        {} if there was no time for `FEWEST_ROUNDS`.
     """
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):  # sampling must not depend on whether this ran

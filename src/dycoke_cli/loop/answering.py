@@ -33,15 +33,10 @@ _WARM_UP = 4
 
 
 class Host(Protocol):
-    """What answering needs of the engine, whose methods these are.
+    """What answering needs of the engine, whose methods these are."""
 
-    Attributes:
-        has_answered: whether a question was put to the model before.
-        is_warm: whether two timings can be compared.
-    """
-
-    has_answered: bool
-    is_warm: bool
+    has_answered: bool  # whether a question was put to the model before
+    is_warm: bool  # whether two timings can be compared
 
     def load(self) -> LoadedModel:
         """The model."""

@@ -36,14 +36,8 @@ def windows_for(
     """Windows of a video; None where all its frames are held at once.
 
     Args:
-        request: how it is asked about.
-        plans: frames of each video that is shown.
         check_whole: raises a UsageError where all that is kept of the frames doesn't fit the
             model's context.
-        whole: whether it is also asked about without compression, or its frames are shown.
-
-    Raises:
-        UsageError: the request can't be answered from windows, or from all frames.
     """
     check_windows(request, len(plans), whole=whole)
     why_not = _why_not(request, len(plans), whole=whole)
@@ -60,16 +54,7 @@ def windows_for(
 
 
 def check_windows(request: Request, videos: int = 1, *, whole: bool = False) -> None:
-    """Check that a request with `max_tokens` can be answered from windows.
-
-    Args:
-        request: how videos are asked about.
-        videos: that are shown together.
-        whole: see `windows_for`.
-
-    Raises:
-        UsageError: it can't.
-    """
+    """Check that a request with `max_tokens` can be answered from windows."""
     why_not = _why_not(request, videos, whole=whole)
     if request.max_tokens is not None and why_not is not None:
         raise UsageError(why_not)
@@ -113,14 +98,8 @@ def encode_in_windows(
     """Encode a video while another thread decodes it, from where an earlier run was interrupted.
 
     Args:
-        loaded: the model.
-        method: bound to it.
-        plan: of the video.
         windows: that the other thread fills.
-        request: how it is asked about.
         cache: of encoded windows on disk, or None.
-        on_frames: called with (frames done, frames in total).
-        note: called with a sentence where it goes on.
     """
     count = len(plan.times_s)
     resize = loaded.fit(count, plan.height, plan.width)
@@ -167,13 +146,7 @@ def read_clip_in_windows(
     """Encode a video in windows whose frames are all decoded, as a server has them.
 
     Args:
-        loaded: the model.
-        method: bound to it.
-        clip: the frames, at the size that the model reads.
-        max_tokens: see `Request`.
-        max_new_tokens: of an answer.
         cache: of encoded windows on disk, or None.
-        on_frames: called with (frames done, frames in total).
 
     Returns:
         What is left of the video, and its clip without frames.

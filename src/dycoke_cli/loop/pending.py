@@ -49,9 +49,7 @@ class Client:
     """Somebody who asks: questions of several clients are answered in turns.
 
     Args:
-        bulk: whether the questions are many, so that they wait for more of their batch.
         batch_size: questions that are answered together; None leaves it to the engine.
-        caches: whether its encoded videos are kept on disk.
 
     Attributes:
         is_over: whether no more questions come.
@@ -68,11 +66,6 @@ class Client:
 
 class Video:
     """The videos of a question with the model; several questions may wait for them.
-
-    Args:
-        key: what is read of them.
-        reading: reads them.
-        client: who asked first.
 
     Attributes:
         asked: those questions.
@@ -97,11 +90,7 @@ class Video:
             pending.send(event)
 
     def open(self, loaded: LoadedModel, cache: VisualCache | None, *, reuse: bool) -> None:
-        """Make the inputs of the model of frames that were read.
-
-        Raises:
-            UsageError: the model can't be shown such videos.
-        """
+        """Make the inputs of the model of frames that were read."""
         reading = self.reading
         clip, *others = [_fitted(clip, loaded) for clip in reading.clips]
         self._open(loaded, cache, reuse, clip=clip, others=others)
@@ -116,18 +105,7 @@ class Video:
         *,
         reuse: bool,
     ) -> None:
-        """Encode a video while it is decoded.
-
-        Args:
-            pending: the question by whose options it is encoded.
-            method: of the question, bound for several windows if there are.
-            loaded: the model.
-            cache: of encoded windows on disk.
-            reuse: whether what is computed is kept for another question.
-
-        Raises:
-            CancelledError: nobody waits for it any more.
-        """
+        """Encode a video while it is decoded."""
         reading = self.reading
         assert reading.windows is not None, "else it isn't read in windows"
 

@@ -28,28 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the questions of a run are answered. It can be sent to another process.
+    """How the questions of a run are answered. It can be sent to another process."""
 
-    Args:
-        request: with the defaults of the model.
-        given: the method without them.
-        identity: identity of the model: name, revision, weights, dtype.
-        batch_size: questions that are answered together; None chooses by the free memory.
-        cache: whether encoded videos are cached on disk.
-        workers: processes on this machine that each load the model; 1 is this process.
-        model_bytes: memory that loading the model takes, in bytes; None if unknown.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    request: Request
-    given: Method
-    identity: dict[str, Any]
+    request: Request  # with the defaults of the model
+    given: Method  # the method without them
+    identity: dict[str, Any]  # identity of the model: name, revision, weights, dtype
+    # questions that are answered together; None chooses by the free memory
     batch_size: int | None = None
-    cache: bool = False
-    workers: int = 1
-    model_bytes: int | None = None
+    cache: bool = False  # whether encoded videos are cached on disk
+    workers: int = 1  # processes on this machine that each load the model; 1 is this process
+    model_bytes: int | None = None  # memory that loading the model takes, in bytes; None if unknown
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
@@ -99,28 +87,13 @@ class Plan:
 
 
 def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
-    """The plan of a request.
-
-    Args:
-        request: of a command.
-        model: the model that it names.
-        more: the other fields of `Plan`.
-
-    Raises:
-        UsageError: a parameter of the method names a layer that the model doesn't have, the vision
-            tower lacks what the method needs, or audio is requested of a model without audio input.
-    """
+    """The plan of a request."""
     # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
     return _plan(request, model.traits, model.source, model.options, model.identity, **more)
 
 
 def stored_plan(request: Request) -> Plan | None:
-    """The same by the model's stored configuration, without torch; None where that isn't certain.
-
-    Raises:
-        UsageError: see `plan_of`.
-        ModelError: there is no such model.
-    """
+    """The same by the model's stored configuration, without torch; None where that isn't certain."""
     loading, source = request.loading, find(request.model)
     stored = None if loading.random_weights or loading.revision else stored_config(source)
     revision = None if source.local else commit_here(source, None)

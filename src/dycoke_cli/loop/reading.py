@@ -107,11 +107,7 @@ class Reading:
         self._ended.set()
 
     def wait(self) -> None:
-        """Wait until the frames are read.
-
-        Raises:
-            Exception: why they aren't.
-        """
+        """Wait until the frames are read."""
         self.wait_end()
         if self.error is not None:
             raise self.error
@@ -135,12 +131,10 @@ class Readers:
     """Threads that read videos, each with decoder processes.
 
     Args:
-        limits: usual ones, within which the prepared process reads.
         windows: whether the frames of an opened video are handed on in windows; raises for videos
             that can't be asked about.
         fit: resize of the model for a reading, as soon as that is known; None to keep frames as
             decoded.
-        on_change: called when a reading is ready, or read.
         most: number of videos that are read at once; None chooses it by CPUs and memory.
     """
 

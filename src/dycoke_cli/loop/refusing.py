@@ -44,9 +44,6 @@ class _Tokenizer:
 def refusals(asks: Sequence[Ask]) -> Refuse | None:
     """Makes the answers to questions none of which the bundled model understands.
 
-    Args:
-        asks: all questions of somebody, asked by one request.
-
     Returns:
         The function that makes the answers of such questions; None if the model has to be loaded:
         it is another one, on another device than the CPU, or it may understand a question.

@@ -27,30 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnloadedModel:
-    """Model of a request before it is loaded, as far as its files tell.
+    """Model of a request before it is loaded, as far as its files tell."""
 
-    Args:
-        source: reference to its files; with random weights its name.
-        local: whether nothing has to be downloaded.
-        stored: its configuration, if that is on this machine.
-        traits: traits that a method is bound by; None if they are known only once it is loaded.
-    """
-
-    source: str | ModelRef
-    local: bool
-    stored: StoredConfig | None
+    source: str | ModelRef  # reference to its files; with random weights its name
+    local: bool  # whether nothing has to be downloaded
+    stored: StoredConfig | None  # its configuration, if that is on this machine
+    # traits that a method is bound by; None if they are known only once it is loaded
     traits: ModelTraits | None
 
     def check(self, request: Request, videos: int) -> None:
-        """Refuse a request that the model doesn't support.
-
-        Args:
-            request: names the options.
-            videos: number of videos that are shown together.
-
-        Raises:
-            UsageError: it doesn't, as far as is certain without the model.
-        """
+        """Refuse a request that the model doesn't support."""
         if self.traits is None:
             return
         if videos > 1 and self.stored is not None:
@@ -62,14 +48,6 @@ class UnloadedModel:
 
         Only what is certain without the model counts: the visual tokens of its catalog entry.
         Whether the whole prompt fits is checked once the model is loaded.
-
-        Args:
-            plan: frames of one video.
-            method: by which they are asked about.
-            max_new_tokens: of the answer.
-
-        Raises:
-            UsageError: they can't fit; with the flags that help.
         """
         known = self._tokens_of(plan)
         if known is not None and self.traits is not None:
@@ -81,9 +59,6 @@ class UnloadedModel:
         """Refuse windows of a video for which an answer leaves no room, before they are decoded.
 
         Args: as of `check_plan`.
-
-        Raises:
-            UsageError: there is no room; with what could be set.
         """
         known = self._tokens_of(plan)
         if known is not None:
@@ -103,16 +78,7 @@ class UnloadedModel:
 
 
 def unloaded_model(request: Request, warn: Callable[[str], None]) -> UnloadedModel:
-    """Find a request's model and read its configuration, without torch.
-
-    Args:
-        request: names it.
-        warn: called if it has to be downloaded.
-
-    Raises:
-        ModelError: there is no such model, or it has to be downloaded and the hub can't be reached.
-        OutputError: it has to be downloaded, and the disk has no room for it.
-    """
+    """Find a request's model and read its configuration, without torch."""
     source: str | ModelRef = request.model
     stored: StoredConfig | None
     if request.loading.random_weights:

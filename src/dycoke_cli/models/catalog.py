@@ -29,45 +29,23 @@ _SHAPES = {"kept": KeptShape, "fitted": FittedShape}
 
 @dataclass(frozen=True)
 class Entry:
-    """Model of the catalog; unknown values are None.
+    """Model of the catalog; unknown values are None."""
 
-    Args:
-        name: short name: family, version, size.
-        repo: repository on the model hub; None for the bundled model.
-        family: `model_type` of its configuration.
-        parameters: number of parameters.
-        download_bytes: size of its weight files.
-        tokens_per_frame: visual tokens per frame before any compression, if constant.
-        shape: rule that computes the tokens of a frame from its size, if they aren't constant.
-        frame_text: tokens of text per encoded frame: its time, and what separates it.
-        clip_text: tokens of text that introduce the video.
-        state: test state, one of `STATES`.
-        note: one-line description.
-    """
-
-    name: str
-    repo: str | None
-    family: str
-    parameters: int | None
-    download_bytes: int | None
-    tokens_per_frame: int | None
+    name: str  # short name: family, version, size
+    repo: str | None  # repository on the model hub; None for the bundled model
+    family: str  # `model_type` of its configuration
+    parameters: int | None  # number of parameters
+    download_bytes: int | None  # size of its weight files
+    tokens_per_frame: int | None  # visual tokens per frame before any compression, if constant
+    # rule that computes the tokens of a frame from its size, if they aren't constant
     shape: KeptShape | FittedShape | None
-    frame_text: int
-    clip_text: int
-    state: str
-    note: str
+    frame_text: int  # tokens of text per encoded frame: its time, and what separates it
+    clip_text: int  # tokens of text that introduce the video
+    state: str  # test state, one of `STATES`
+    note: str  # one-line description
 
     def clip_tokens(self, frames: int, height: int, width: int) -> ClipTokens | None:
-        """Tokens of a clip; None if only the model's processor can count them.
-
-        Args:
-            frames: number of frames.
-            height: of each, in pixels.
-            width: of each, in pixels.
-
-        Raises:
-            UsageError: the model doesn't accept frames of this size.
-        """
+        """Tokens of a clip; None if only the model's processor can count them."""
         if self.tokens_per_frame is not None:
             clip = ClipTokens(frames, self.tokens_per_frame)
         elif self.shape is not None:
@@ -79,22 +57,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """Published configuration of a model.
+    """Published configuration of a model."""
 
-    Args:
-        name: short name: family, version, size.
-        repo: repository on the model hub.
-        source: origin of the values.
-        config: content of its config.json.
-        processor: `class` of the stock processor, its `settings`, those of its `image_processor`
-            and `video_processor` with a `class` each, `tokenizer` (ids of `special` tokens, which
-            of them are `named`, `pad`), and the lines of its `chat_template`.
-    """
-
-    name: str
-    repo: str
-    source: str
-    config: dict[str, Any]
+    name: str  # short name: family, version, size
+    repo: str  # repository on the model hub
+    source: str  # origin of the values
+    config: dict[str, Any]  # content of its config.json
+    # `class` of the stock processor, its `settings`, those of its `image_processor` and
+    # `video_processor` with a `class` each, `tokenizer` (ids of `special` tokens, which of them are
+    # `named`, `pad`), and the lines of its `chat_template`
     processor: dict[str, Any]
 
 
@@ -104,11 +75,7 @@ def published_names() -> list[str]:
 
 
 def published(name: str) -> Published:
-    """Read the published configuration of a model.
-
-    Raises:
-        UsageError: the package doesn't contain it.
-    """
+    """Read the published configuration of a model."""
     if name not in published_names():
         raise UsageError(
             f"--random-weights knows the configurations of {', '.join(published_names())}; "

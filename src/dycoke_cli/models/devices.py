@@ -21,11 +21,7 @@ _OUT_OF_MEMORY = (
 
 
 def named_device(name: str) -> torch.device:
-    """The device that `LoadOptions.device` names; "auto" is CUDA, then MPS, then the CPU.
-
-    Raises:
-        UsageError: this machine doesn't have it.
-    """
+    """The device that `LoadOptions.device` names; "auto" is CUDA, then MPS, then the CPU."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -46,7 +42,6 @@ def bfloat16_warning(device: torch.device, dtype: torch.dtype) -> str | None:
     directly, but isn't what `--dtype auto` takes: some checkpoints overflow in it.
 
     Args:
-        device: where the model is loaded.
         dtype: dtype of its weights.
     """
     if device.type != "cuda" or dtype != torch.bfloat16 or torch.version.hip is not None:
@@ -65,19 +60,12 @@ def input_device(model: Any) -> torch.device:
     With a device map that is the first accelerator, where accelerate also runs offloaded layers.
     `model.device` isn't usable then: it is the device of the first parameter, which may be "meta"
     for an offloaded layer.
-
-    Args:
-        model: a stock model.
     """
     return working_devices(model)[0]
 
 
 def working_devices(model: Any) -> list[torch.device]:
-    """Devices on which a model computes; offloaded layers are copied there for each forward.
-
-    Args:
-        model: a stock model.
-    """
+    """Devices on which a model computes; offloaded layers are copied there for each forward."""
     names = _mapped_devices(model)
     if len(names) < 2:
         return [model.device]
@@ -86,21 +74,13 @@ def working_devices(model: Any) -> list[torch.device]:
 
 
 def device_names(model: Any) -> str:
-    """All devices that hold a part of a model, such as "cuda:0, cuda:1, cpu".
-
-    Args:
-        model: a stock model.
-    """
+    """All devices that hold a part of a model, such as "cuda:0, cuda:1, cpu"."""
     names = _mapped_devices(model)
     return ", ".join(names) if len(names) > 1 else str(model.device)
 
 
 def has_device_map(model: Any) -> bool:
-    """Whether a device map distributes a model over more than one device.
-
-    Args:
-        model: a stock model.
-    """
+    """Whether a device map distributes a model over more than one device."""
     return len(_mapped_devices(model)) > 1
 
 

@@ -22,14 +22,10 @@ BYTES_PER_PARAMETER = 2
 
 @dataclass(frozen=True)
 class FreeMemory:
-    """Free memory of this machine.
+    """Free memory of this machine."""
 
-    Args:
-        ram_bytes: of main memory; None if unknown.
-        gpu_bytes: of each CUDA device; empty if there is none, or one can't be queried.
-    """
-
-    ram_bytes: int | None
+    ram_bytes: int | None  # of main memory; None if unknown
+    # of each CUDA device; empty if there is none, or one can't be queried
     gpu_bytes: tuple[int, ...]
 
     def holds(self, entry: Entry) -> str | None:
@@ -92,16 +88,11 @@ def _gpus() -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Target:
-    """Device that an estimate is for.
+    """Device that an estimate is for."""
 
-    Args:
-        device: "cuda", "mps" or "cpu".
-        free: its free memory in bytes; None if unknown.
-        other: free main memory as an alternative, if a GPU was chosen automatically.
-    """
-
-    device: str
-    free: int | None
+    device: str  # "cuda", "mps" or "cpu"
+    free: int | None  # its free memory in bytes; None if unknown
+    # free main memory as an alternative, if a GPU was chosen automatically
     other: int | None = None
 
     @classmethod
@@ -111,9 +102,7 @@ class Target:
         The device may be one that this machine doesn't have, so torch isn't asked for it.
 
         Args:
-            device: of `LoadOptions`; "auto" is the one that would be used on this machine.
             memory: its bytes; None uses what is free on this machine.
-            here: free memory of this machine.
         """
         if device == "auto":
             if here.gpu_bytes:

@@ -46,16 +46,7 @@ _RUNTIME_SETTINGS = (
 
 
 def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> tuple[Any, Any]:
-    """Load a stored model to its device, and its processor: safetensors only, no remote code.
-
-    Args:
-        resolved: the model and its load options.
-        fit: see `load`.
-
-    Raises:
-        ModelError: a part can't be read, or is incomplete.
-        UsageError: it doesn't fit with these options.
-    """
+    """Load a stored model to its device, and its processor: safetensors only, no remote code."""
     source, options = resolved.source, resolved.options
     file_options: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
@@ -105,8 +96,6 @@ def device_map_options(
     Args:
         device_map: "auto" or None.
         quantize: "int8", "int4" or None.
-        config: of the model.
-        device: of a model on one device.
     """
     if device_map is not None:
         return {"device_map": device_map}
@@ -120,12 +109,7 @@ def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
     """Convert loader errors about a model that doesn't fit into errors with advice.
 
     Args:
-        name: of the model.
         quantize: "int8", "int4" or None.
-
-    Raises:
-        UsageError: quantized layers would be offloaded, which bitsandbytes doesn't support.
-        ModelError: it doesn't fit into memory.
     """
     try:
         yield

@@ -46,35 +46,22 @@ from dycoke_cli.video.kept_frames import Fit
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Model in memory, with its processor and properties.
+    """Model in memory, with its processor and properties."""
 
-    Args:
-        name: as the user gave it.
-        revision: commit of a hub model, or None.
-        entry: of the catalog, or None.
-        model: a stock `transformers` model in evaluation mode.
-        processor: its stock processor.
-        family: its layout.
-        seconds_load: duration of `load`.
-        quantize: "int8" or "int4" if its weights were quantized at load time, or None.
-        kernels: "fast" or "stock", as in `LoadOptions`.
-        warnings: sentences that are added to every answer of this model.
-        free_bytes: free memory of the device before loading; None if unknown, and for a model on
-            several devices.
-        identity: identifies weights, dtype and device in caches; None for random weights.
-    """
-
-    name: str
-    revision: str | None
-    entry: Entry | None
-    model: Any
-    processor: Any
-    family: Family
-    seconds_load: float
+    name: str  # as the user gave it
+    revision: str | None  # commit of a hub model, or None
+    entry: Entry | None  # of the catalog, or None
+    model: Any  # a stock `transformers` model in evaluation mode
+    processor: Any  # its stock processor
+    family: Family  # its layout
+    seconds_load: float  # duration of `load`
+    # "int8" or "int4" if its weights were quantized at load time, or None
     quantize: str | None = None
-    kernels: str = "fast"
-    warnings: tuple[str, ...] = ()
+    kernels: str = "fast"  # "fast" or "stock", as in `LoadOptions`
+    warnings: tuple[str, ...] = ()  # sentences that are added to every answer of this model
+    # free memory of the device before loading; None if unknown, and for a model on several devices
     free_bytes: int | None = None
+    # identifies weights, dtype and device in caches; None for random weights
     identity: dict[str, Any] | None = None
 
     @property
@@ -242,14 +229,7 @@ def load(
 
 
 def _int8_cache(name: str, weights: str, model: Any, layers: Collection[str]) -> Int8Cache | None:
-    """Int8 weights of earlier loads; None for a small model.
-
-    Args:
-        name: of the model.
-        weights: fingerprint of its files.
-        model: before a layer is replaced.
-        layers: names of those that are rounded.
-    """
+    """Int8 weights of earlier loads; None for a small model."""
     if sum(model.get_submodule(one).weight.numel() for one in layers) < MIN_CACHED_WEIGHTS:
         return None
     return Int8Cache({"weights": weights, "dtype": str(model.dtype)}, name)

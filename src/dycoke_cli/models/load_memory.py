@@ -36,26 +36,14 @@ _OTHER_DEVICES = ["--device-map auto", "--device cpu"]
 
 @dataclass(frozen=True)
 class WeightBytes:
-    """Memory of a model's weights.
+    """Memory of a model's weights."""
 
-    Args:
-        loading: bytes at the peak of loading; at least `loaded`.
-        loaded: bytes once it is loaded, with its layers packed or quantized.
-    """
-
-    loading: int
-    loaded: int
+    loading: int  # bytes at the peak of loading; at least `loaded`
+    loaded: int  # bytes once it is loaded, with its layers packed or quantized
 
 
 def without_weights(resolved: ResolvedModel) -> Any:
-    """Build the stock model on the meta device, where weights have shapes but no storage.
-
-    Args:
-        resolved: the model.
-
-    Raises:
-        ModelError: no model can be built from its configuration.
-    """
+    """Build the stock model on the meta device, where weights have shapes but no storage."""
     return build_without_weights(resolved.source, resolved.config, resolved.dtype)
 
 
@@ -72,15 +60,11 @@ def weight_bytes(resolved: ResolvedModel, built: Any = None) -> WeightBytes | No
     stock needs less than a packed one.
 
     Args:
-        resolved: the model and its load options.
         built: result of `without_weights` for it; None builds it.
 
     Returns:
         Bytes on all its devices together; None for a model that is stored quantized and whose file
         sizes are unknown.
-
-    Raises:
-        ModelError: no model can be built from its configuration.
     """
     from dycoke_cli.kernels.choice import choose_kernels, unmeasured
     from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
@@ -114,14 +98,7 @@ def check_room(
     """Check that a model fits into memory.
 
     Args:
-        resolved: the model.
         free: free bytes on its device, or on all devices with a device map; None if unknown.
-        copies: number of processes that load it at the same time.
-        built: see `weight_bytes`.
-
-    Raises:
-        OutOfMemoryError: it doesn't fit; the message names flags that help.
-        ModelError: its configuration describes a far larger model than its files hold.
     """
     import torch
 
@@ -170,10 +147,6 @@ def _replacing(model: Any, forms: Mapping[str, type[PackedLinear]]) -> WeightByt
     of 1, 1 and 8 GB, packed to the same sizes. Replacing 8 GB last peaks at 10 + 8 GB, as does
     replacing it first; but with int8, which halves them, the smaller layers have freed 1 GB by
     then, and the peak is 9 + 4 GB in place of 10 + 4.
-
-    Args:
-        model: on the meta device.
-        forms: class that replaces each layer, by layer name.
     """
     shared = _shared(model)
     now = peak = _whole(model)

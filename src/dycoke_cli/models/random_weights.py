@@ -29,11 +29,7 @@ _BLOCK = 1_000_003
 
 
 def with_random_weights(resolved: ResolvedModel) -> tuple[Any, Any]:
-    """Build a published model with random weights, and a processor for it.
-
-    Args:
-        resolved: a model whose source is a published configuration.
-    """
+    """Build a published model with random weights, and a processor for it."""
     model = random_model(resolved.config, resolved.device, resolved.dtype)
     vocabulary = resolved.config.get_text_config().vocab_size
     return model, byte_processor(published(resolved.name), vocabulary)
@@ -44,11 +40,6 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
     The weights are the same each time. The model has no end token, so every answer has the
     requested length.
-
-    Args:
-        config: of the model.
-        device: on which it is built.
-        dtype: of its weights.
     """
     with torch.device(device), without_initialisation():
         model = auto_class(config).from_config(config, dtype=dtype)
@@ -60,12 +51,7 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def byte_processor(model: Published, vocabulary: int) -> Any:
-    """Build the stock processor of a model, with its published settings and a byte tokenizer.
-
-    Args:
-        model: as published.
-        vocabulary: vocabulary size of the model.
-    """
+    """Build the stock processor of a model, with its published settings and a byte tokenizer."""
     described = model.processor
     parts = {name: _part(described[name]) for name in ("image_processor", "video_processor")}
     return getattr(transformers, described["class"])(
@@ -77,13 +63,7 @@ def byte_processor(model: Published, vocabulary: int) -> Any:
 
 
 def byte_tokenizer(described: dict[str, Any], vocabulary: int) -> Any:
-    """Build a stock tokenizer of bytes and special tokens, with a placeholder for each other id.
-
-    Args:
-        described: `special` tokens with their ids, `named` (attribute of the tokenizer: token), and
-            the `pad` token.
-        vocabulary: vocabulary size.
-    """
+    """Build a stock tokenizer of bytes and special tokens, with a placeholder for each other id."""
     special: dict[str, int] = described["special"]
     ids = dict(special)
     taken = set(special.values())

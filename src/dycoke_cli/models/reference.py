@@ -17,27 +17,16 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Reference to a model: its name and the location of its files.
+    """Reference to a model: its name and the location of its files."""
 
-    Args:
-        name: for reports and errors.
-        location: a local folder, or a hub id.
-        entry: of the catalog, or None.
-        local: whether `location` is a folder.
-    """
-
-    name: str
-    location: str
-    entry: Entry | None
-    local: bool
+    name: str  # for reports and errors
+    location: str  # a local folder, or a hub id
+    entry: Entry | None  # of the catalog, or None
+    local: bool  # whether `location` is a folder
 
 
 def find(name: str) -> ModelRef:
-    """Find a model by catalog name, folder or hub id; nothing is downloaded.
-
-    Raises:
-        ModelError: nothing has this name, or the folder has no weights that can be loaded.
-    """
+    """Find a model by catalog name, folder or hub id; nothing is downloaded."""
     # A catalog name wins over a folder of that name, so that a folder `mini` in the current one
     # doesn't change the meaning of a script. `./mini` is always the folder.
     entry = CATALOG.get(name)

@@ -45,29 +45,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """Model that passed all checks before loading, with its configuration, device and dtype.
+    """Model that passed all checks before loading, with its configuration, device and dtype."""
 
-    Args:
-        name: as the user gave it.
-        source: location of its files.
-        config: its `transformers` configuration.
-        revision: commit of a hub model, or None.
-        family: its layout.
-        device: that it will be loaded to.
-        dtype: of its loaded weights.
-        options: load options, with this dtype in place of "auto".
-        emulated: see `WeightDtype`.
-    """
-
-    name: str
-    source: ModelRef
-    config: Any
-    revision: str | None
-    family: Family
-    device: torch.device
-    dtype: torch.dtype
-    options: LoadOptions
-    emulated: Float32Room | None = None
+    name: str  # as the user gave it
+    source: ModelRef  # location of its files
+    config: Any  # its `transformers` configuration
+    revision: str | None  # commit of a hub model, or None
+    family: Family  # its layout
+    device: torch.device  # that it will be loaded to
+    dtype: torch.dtype  # of its loaded weights
+    options: LoadOptions  # load options, with this dtype in place of "auto"
+    emulated: Float32Room | None = None  # see `WeightDtype`
 
     @property
     def layers(self) -> int:
@@ -104,11 +92,8 @@ def identity(
     """Identity of a model without the device, on which answers don't depend.
 
     Args:
-        source: the model.
         revision: commit of a hub model, or None.
-        model_type: of its configuration.
         dtype: of its loaded weights, such as "bfloat16".
-        quantize: see `LoadOptions`.
 
     Returns:
         Name, revision, weights and dtype; and the plug-in that defines its family, if any. The
@@ -131,9 +116,6 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
 
     Returns:
         The `transformers` configuration, and the commit of a hub model (None for a folder).
-
-    Raises:
-        ModelError: it can't be read.
     """
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
@@ -161,10 +143,6 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
 def commit_here(source: ModelRef, revision: str | None) -> str | None:
     """Commit of a hub model whose local copy is complete, so that the hub isn't needed.
 
-    Args:
-        source: the model.
-        revision: branch, tag or commit.
-
     Returns:
         None if config.json or a weight file is missing. Small files may be missing.
     """
@@ -176,12 +154,7 @@ def commit_here(source: ModelRef, revision: str | None) -> str | None:
 
 
 def fingerprint(source: ModelRef, revision: str | None) -> str:
-    """Fingerprint of a model's files: a hub model's commit, or a hash of a folder's content.
-
-    Args:
-        source: the model.
-        revision: commit of a hub model.
-    """
+    """Fingerprint of a model's files: a hub model's commit, or a hash of a folder's content."""
     if revision is not None:
         return f"commit:{revision}"
     return f"sha256:{folder_fingerprint(Path(source.location))}"
@@ -193,13 +166,7 @@ def choose(
     """Resolve a model, and check that it can be loaded with these options on this machine.
 
     Args:
-        name: of the catalog, a folder or a hub id; or what `find` found by that.
         options: load options; None for the defaults.
-        copies: number of processes that load it at the same time.
-
-    Raises:
-        ModelError: it isn't found or supported, or needs a package that isn't installed.
-        UsageError: the device or dtype doesn't exist, or the model doesn't support an option.
     """
     import torch
 
@@ -239,11 +206,7 @@ def choose(
 
 
 def family_in(source: ModelRef, config: Any) -> Family:
-    """Family of a model; `UNLISTED` if the table doesn't have it but it takes videos or images.
-
-    Raises:
-        ModelError: its models take neither videos nor images.
-    """
+    """Family of a model; `UNLISTED` if the table doesn't have it but it takes videos or images."""
     from dycoke_cli.stock.model_class import shows_videos
 
     if config.model_type not in FAMILIES and shows_videos(config):
@@ -283,16 +246,7 @@ def stored_dtype(config: Any) -> str:
 
 
 def build_without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> Any:
-    """Build a stock model on the meta device, where weights have shapes but no storage.
-
-    Args:
-        source: the model, for errors.
-        config: of the model.
-        dtype: of its weights.
-
-    Raises:
-        ModelError: no model can be built from its configuration.
-    """
+    """Build a stock model on the meta device, where weights have shapes but no storage."""
     with faster_imports():  # building it imports the modules of its classes
         import torch
 
@@ -312,11 +266,7 @@ def built_bytes(source: ModelRef, config: Any) -> int:
 
 
 def file_bytes(source: ModelRef, revision: str | None) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None if unknown.
-
-    Raises:
-        ModelError: its files can't be found.
-    """
+    """Bytes of a model's weight files, without downloading any; None if unknown."""
     with explained(source, "its weights"):
         return stored_bytes(source.name, source.location, revision, local=source.local)
 
@@ -332,10 +282,6 @@ def check_device_map(device_map: str | None, quantize: str | None) -> None:
     Args:
         device_map: "auto" or None.
         quantize: "int8", "int4" or None.
-
-    Raises:
-        UsageError: combined with `quantize` on a machine without a CUDA device.
-        ModelError: accelerate isn't installed.
     """
     import torch
 

@@ -33,11 +33,7 @@ def settings_file() -> Path:
 
 
 def default_model() -> str | None:
-    """Model chosen with `dycoke models default`; None if none was chosen.
-
-    Raises:
-        ModelError: the settings can't be read.
-    """
+    """Model chosen with `dycoke models default`; None if none was chosen."""
     path = settings_file()
     try:
         settings = _read(path)
@@ -57,11 +53,7 @@ def default_model() -> str | None:
 
 
 def choose_default_model(name: str) -> Path:
-    """Store `name` as the default model; returns the path of the settings file.
-
-    Raises:
-        OutputError: the settings can't be written, or the file isn't a settings file.
-    """
+    """Store `name` as the default model; returns the path of the settings file."""
     path = settings_file().resolve()  # replacing a symbolic link would detach a dotfiles folder
     try:
         if _read(path) is None:
@@ -74,11 +66,7 @@ def choose_default_model(name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Read the settings: {} if there are none yet, None if the file isn't a settings file.
-
-    Raises:
-        OSError: it can't be read.
-    """
+    """Read the settings: {} if there are none yet, None if the file isn't a settings file."""
     if not path.exists():
         return {}
     if not path.is_file():

@@ -17,23 +17,14 @@ from dycoke_cli.models.families import (
 
 @dataclass(frozen=True)
 class ModelTraits:
-    """Traits of a model that a method is bound by; two models with equal ones bind alike.
+    """Traits of a model that a method is bound by; two models with equal ones bind alike."""
 
-    Args:
-        model_type: of its configuration.
-        family: its layout; `UNLISTED` where that is found only when the model is loaded.
-        defaults: parameters of methods that suit it.
-        layers: of its language model; None where its stored configuration doesn't say.
-        name: of the model, for errors.
-        tower_depth: layers of its vision tower; None where the tower or the stock configuration
-            isn't known.
-    """
-
-    model_type: str
-    family: Family
-    defaults: Mapping[str, Any]
-    layers: int | None
-    name: str = field(default="this model", compare=False)
+    model_type: str  # of its configuration
+    family: Family  # its layout; `UNLISTED` where that is found only when the model is loaded
+    defaults: Mapping[str, Any]  # parameters of methods that suit it
+    layers: int | None  # of its language model; None where its stored configuration doesn't say
+    name: str = field(default="this model", compare=False)  # of the model, for errors
+    # layers of its vision tower; None where the tower or the stock configuration isn't known
     tower_depth: int | None = field(default=None, compare=False)
 
     @property
@@ -70,13 +61,7 @@ def traits_of(
     """The traits of a model with a stock configuration.
 
     Args:
-        config: of the whole model.
-        name: of the model, for errors.
         family: its layout; None for that of its configuration.
-
-    Raises:
-        UsageError: a family without a layout.
-        ModelError: what the checkpoint says of itself doesn't fit it.
     """
     family = family or family_of(config)
     layers = config.get_text_config().num_hidden_layers

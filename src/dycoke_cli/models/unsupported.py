@@ -24,16 +24,7 @@ _EXTRAS = {"perception_lm": ("timm", "perception"), "smolvlm": ("num2words", "sm
 
 
 def check_known(name: str, folder: Path) -> None:
-    """Check that transformers has a class for a checkpoint.
-
-    Args:
-        name: of the model.
-        folder: with its config.json.
-
-    Raises:
-        ModelError: there is no class, or the installed release fails on it.
-        UnreadableError: the file can't be read.
-    """
+    """Check that transformers has a class for a checkpoint."""
     config = read_json(folder / CONFIG)
     kind = config.get("model_type")
     if kind is not None and not isinstance(kind, str):
@@ -61,15 +52,7 @@ def check_known(name: str, folder: Path) -> None:
 
 
 def check_release(name: str, model_type: str | None) -> None:
-    """Check that the installed transformers can run a listed family; others always pass.
-
-    Args:
-        name: of the model.
-        model_type: of its configuration.
-
-    Raises:
-        ModelError: a newer release is needed.
-    """
+    """Check that the installed transformers can run a listed family; others always pass."""
     release = needed_release(model_type)
     if release is not None:
         raise ModelError(
@@ -89,15 +72,7 @@ def needed_release(model_type: str | None) -> str | None:
 
 
 def check_family_packages(name: str, model_type: str) -> None:
-    """Check that the extra packages of a family are installed.
-
-    Args:
-        name: of the model.
-        model_type: of its configuration.
-
-    Raises:
-        ModelError: one isn't installed.
-    """
+    """Check that the extra packages of a family are installed."""
     if model_type in _EXTRAS:
         package, extra = _EXTRAS[model_type]
         need(package, extra, name)

@@ -21,15 +21,10 @@ _SMALL = 256 << 20
 
 @dataclass(frozen=True)
 class Float32Room:
-    """Memory for a model in float32, on a CPU that emulates bfloat16.
+    """Memory for a model in float32, on a CPU that emulates bfloat16."""
 
-    Args:
-        needed: bytes of its weights in float32; None if unknown.
-        free: free bytes of main memory; None if unknown.
-    """
-
-    needed: int | None
-    free: int | None
+    needed: int | None  # bytes of its weights in float32; None if unknown
+    free: int | None  # free bytes of main memory; None if unknown
 
     @property
     def fits(self) -> bool:
@@ -68,11 +63,7 @@ def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | Non
     Args:
         wanted: value of `--dtype`.
         stored: dtype of the checkpoint.
-        cpu: whether the model is loaded to a CPU.
         room: memory for float32, if the CPU emulates bfloat16; otherwise None.
-
-    Raises:
-        UsageError: there is no such dtype.
     """
     if wanted in DTYPES:
         return wanted
@@ -85,30 +76,21 @@ def choose_dtype(wanted: str, stored: str, *, cpu: bool, room: Float32Room | Non
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """Weights of a checkpoint.
+    """Weights of a checkpoint."""
 
-    Args:
-        dtype: such as "bfloat16".
-        nbytes: returns the bytes of its files, or None if unknown; it may ask the hub.
-        quantized: whether the checkpoint is quantized.
-    """
-
-    dtype: str
+    dtype: str  # such as "bfloat16"
+    # returns the bytes of its files, or None if unknown; it may ask the hub
     nbytes: Callable[[], int | None]
-    quantized: bool = False
+    quantized: bool = False  # whether the checkpoint is quantized
 
 
 @dataclass(frozen=True)
 class WeightDtype:
-    """Dtype of a model's loaded weights.
+    """Dtype of a model's loaded weights."""
 
-    Args:
-        name: such as "bfloat16".
-        emulated: memory for float32, if its linear layers compute bfloat16 and the CPU emulates
-            that; otherwise None.
-    """
-
-    name: str
+    name: str  # such as "bfloat16"
+    # memory for float32, if its linear layers compute bfloat16 and the CPU emulates that; otherwise
+    # None
     emulated: Float32Room | None = None
 
 
@@ -118,15 +100,7 @@ def weight_dtype(
     """Dtype that a model is loaded in on this machine.
 
     Args:
-        options: load options.
-        stored: weights of the checkpoint.
-        cpu: whether the model is loaded to a CPU.
         free: free bytes of main memory; None if unknown.
-        copies: number of processes that load it at the same time.
-
-    Raises:
-        UsageError: there is no such dtype.
-        ModelError: the size of the checkpoint can't be read.
     """
     room = None
     # bitsandbytes and stored quantized weights are computed in bfloat16 everywhere.

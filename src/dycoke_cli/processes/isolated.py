@@ -46,11 +46,7 @@ _START = f"from {__name__} import serve; serve()"
 
 
 def start_zygote(prepare: str) -> None:
-    """Run the imports of later processes in the background, where processes are forked.
-
-    Args:
-        prepare: see `Isolated`.
-    """
+    """Run the imports of later processes in the background, where processes are forked."""
     if _FORKS:
         zygote(prepare, _ENTRY)
 
@@ -92,12 +88,6 @@ class _Interpreter:
 class Isolated:
     """Parent's end of an isolated process that serves requests.
 
-    Args:
-        target: the serving function, as "module:name". It receives a `Channel`, and sends a message
-            about itself once it is ready.
-        prepare: function that does the target's imports, as "module:name". It runs once for all
-            processes where they are forked.
-
     Attributes:
         pid: process id; 0 before `await_ready`.
         ready: what the process says of itself once it is ready; empty before.
@@ -127,22 +117,14 @@ class Isolated:
             return _Interpreter(start_interpreter(_START, io=theirs))
 
     def await_ready(self) -> None:
-        """Wait until its imports are done; required before the first message.
-
-        Raises:
-            GoneError: it exited.
-        """
+        """Wait until its imports are done; required before the first message."""
         if not self._is_ready:
             self.pid = int(self.receive()["pid"])  # sent before it reads anything untrusted
             self.ready = self.receive()
             self._is_ready = True
 
     def limit(self, *, memory_bytes: int, cpu_s: float | None = None) -> None:
-        """Limit its memory and CPU time, relative to its present use.
-
-        Raises:
-            GoneError: it has exited.
-        """
+        """Limit its memory and CPU time, relative to its present use."""
         # Some systems don't permit a limit on another process. Time is bounded by `within` as well.
         with suppress(PermissionError):
             try:
@@ -153,11 +135,7 @@ class Isolated:
                 raise self._gone() from error
 
     def send(self, message: dict[str, Any], files: Sequence[BinaryIO] = ()) -> None:
-        """Send a message and open files.
-
-        Raises:
-            GoneError: it has exited.
-        """
+        """Send a message and open files."""
         content = json.dumps(message).encode()
         try:
             if self._socket is None:
@@ -173,12 +151,7 @@ class Isolated:
             raise self._gone() from error
 
     def receive(self) -> dict[str, Any]:
-        """Wait for a message.
-
-        Raises:
-            GoneError: it exited without sending one.
-            NonsenseError: not a valid message; the process is killed.
-        """
+        """Wait for a message."""
         head = bytearray(_LENGTH.size)
         self.receive_into(memoryview(head))
         (length,) = _LENGTH.unpack(head)
@@ -196,11 +169,7 @@ class Isolated:
         return message
 
     def receive_into(self, buffer: memoryview) -> None:
-        """Wait for raw bytes that fill a writable buffer.
-
-        Raises:
-            GoneError: it exited without sending them.
-        """
+        """Wait for raw bytes that fill a writable buffer."""
         left = buffer
         while left:
             try:
@@ -213,11 +182,7 @@ class Isolated:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Kill the process if the block takes longer than this time.
-
-        Raises:
-            LateError: it did.
-        """
+        """Kill the process if the block takes longer than this time."""
         timer = threading.Timer(seconds, self._give_up)
         timer.daemon = True
         timer.start()
@@ -276,21 +241,13 @@ class Channel:
         self._out = 0 if _PASSES_FILES else 1
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Wait for a message and the file descriptors passed with it.
-
-        Raises:
-            EOFError: the parent closed its end.
-        """
+        """Wait for a message and the file descriptors passed with it."""
         head, files = self._read(_LENGTH.size)
         content, _ = self._read(*_LENGTH.unpack(head))
         return json.loads(content), files
 
     def send(self, message: dict[str, Any], raw: Any = b"") -> None:
-        """Send a message followed by raw bytes.
-
-        Raises:
-            ValueError: the message is too long; nothing was sent.
-        """
+        """Send a message followed by raw bytes."""
         content = json.dumps(message).encode()
         if len(content) > MAX_MESSAGE_BYTES:
             raise ValueError(f"its description takes more than {MAX_MESSAGE_BYTES // 1024} KiB")

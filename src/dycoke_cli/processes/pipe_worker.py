@@ -40,11 +40,7 @@ _environment = threading.Lock()
 
 
 class GoneError(Exception):
-    """A worker exited unexpectedly.
-
-    Args:
-        exit_code: exit code, or the negative number of the signal that killed it.
-    """
+    """A worker exited unexpectedly."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -62,12 +58,6 @@ class Worker:
     Args:
         serve: a module-level function, called with its end of the pipe and `arguments`. It needs no
             handling of a closed pipe: the exceptions in `HUNG_UP` end the process silently.
-        arguments: picklable.
-        preload: modules imported once for all workers, where the platform allows it: see
-            `start_preloading`.
-
-    Raises:
-        GoneError: the fork server died during its imports.
     """
 
     def __init__(
@@ -97,33 +87,21 @@ class Worker:
         return self._process.pid
 
     def send(self, message: Any) -> None:
-        """Send a picklable object.
-
-        Raises:
-            GoneError: the worker exited.
-        """
+        """Send a picklable object."""
         try:
             self._connection.send(message)
         except HUNG_UP as error:
             raise self._gone() from error
 
     def receive(self) -> Any:
-        """Wait for the next object that it sends.
-
-        Raises:
-            GoneError: the worker exited without sending one.
-        """
+        """Wait for the next object that it sends."""
         try:
             return self._connection.recv()
         except HUNG_UP as error:
             raise self._gone() from error
 
     def receive_into(self, buffer: memoryview) -> None:
-        """Wait for bytes that fill a writable buffer.
-
-        Raises:
-            GoneError: the worker exited without sending them.
-        """
+        """Wait for bytes that fill a writable buffer."""
         try:
             self._connection.recv_bytes_into(buffer)
         except HUNG_UP as error:

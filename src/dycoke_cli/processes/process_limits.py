@@ -28,9 +28,6 @@ def end_with(parent: int) -> None:
 
     Call it first in a process, before imports, which take seconds. The kernel kills it when the
     *thread* that started it exits, so start processes with `pipe_worker.start_in_lasting_thread`.
-
-    Args:
-        parent: id of the parent; if it has exited already, this process exits at once.
     """
     if _LINUX:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -76,9 +73,6 @@ def memory_limited(more_bytes: int) -> Iterator[None]:
 
     Threads take turns: a limit that ends within another one's block would come back at its end,
     and stay.
-
-    Args:
-        more_bytes: see `limit_memory`.
     """
     if not limits_memory():
         yield
@@ -100,9 +94,6 @@ def limit_cpu(pid: int, more_seconds: float) -> None:
     Args:
         pid: a process of the same user; 0 is this one.
         more_seconds: CPU seconds, summed over threads, beyond those used so far.
-
-    Raises:
-        ProcessLookupError: the process has exited.
     """
     if not _LINUX:
         return

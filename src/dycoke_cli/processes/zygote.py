@@ -46,12 +46,7 @@ _DYING_S, _POLL_S = 2.0, 0.001
 
 
 class Fork:
-    """A process that was forked from a zygote.
-
-    Args:
-        zygote: its parent.
-        number: of the fork, among those of the zygote.
-    """
+    """A process that was forked from a zygote."""
 
     def __init__(self, zygote: Zygote, number: int) -> None:
         self._zygote, self._number = zygote, number
@@ -79,7 +74,6 @@ class Zygote:
 
     Args:
         prepare: function that does the imports, as "module:name". It must not start threads.
-        entry: function that each fork calls, likewise.
     """
 
     def __init__(self, prepare: str, entry: str) -> None:
@@ -140,13 +134,7 @@ def zygote(prepare: str, entry: str) -> Zygote:
 
 
 def start_interpreter(code: str, *arguments: str, io: Any) -> subprocess.Popen[bytes]:
-    """Start Python without the environment of this process, except for its import path.
-
-    Args:
-        code: that it runs.
-        arguments: of the code.
-        io: stdin and stdout, as `subprocess.Popen` takes them.
-    """
+    """Start Python without the environment of this process, except for its import path."""
     environment = {**passed_environment(), **import_path(), **_FRUGAL}
     errors = None if debugging() else subprocess.DEVNULL
     command = [sys.executable, "-c", code, *arguments]

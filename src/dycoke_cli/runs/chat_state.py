@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 class Chat:
     """Questions that follow up on each other.
 
-    Args:
-        engine: answers; it keeps one video.
-        videos: paths.
-        request: how they are asked about.
-        listener: receives the progress of loading.
-
     Attributes:
         videos: paths of the current ones.
         request: its method has the model's defaults.
         timestamps_s: of the frames that were read, for each video.
         answers: of the questions, in order; questions whose answer was stopped have none.
-
-    Raises:
-        DycokeError: the videos can't be read, or the model can't be loaded or asked.
     """
 
     def __init__(
@@ -58,21 +49,13 @@ class Chat:
         return answer
 
     def compare(self, question: str, listener: Listener) -> None:
-        """Ask by itself, with and without compression; it isn't part of the conversation.
-
-        Raises:
-            UsageError: the method is the baseline.
-        """
+        """Ask by itself, with and without compression; it isn't part of the conversation."""
         if self.request.method.name == "none":
             raise UsageError("the baseline is what others are compared with: choose a /method")
         converse(self._engine, self._asks([question], compare=True), listener)
 
     def use(self, method: Method) -> Method:
-        """Ask by another method from now on; returns it with the model's defaults.
-
-        Raises:
-            UsageError: the model doesn't support it.
-        """
+        """Ask by another method from now on; returns it with the model's defaults."""
         bound = self._engine.bound(method, in_windows=self._in_windows).method
         self._given, self.request = method, self.request.with_method(bound)
         return bound

@@ -34,20 +34,7 @@ def engine_of(
     cache: bool = False,
     loaded: LoadedModel | None = None,
 ) -> Engine:
-    """An engine of this process, whose model is loaded while the first video is read.
-
-    Args:
-        request: names the model.
-        listener: receives the progress of loading.
-        videos: that are shown together.
-        keep: see `Engine`.
-        cache: whether encoded videos are kept on disk.
-        loaded: the model, if it is loaded already.
-
-    Raises:
-        ModelError: there is no such model.
-        UsageError: it doesn't support the request.
-    """
+    """An engine of this process, whose model is loaded while the first video is read."""
     unloaded = unloaded_model(request, listener.warning)
     unloaded.check(request, videos)
     engine = Engine(
@@ -65,18 +52,7 @@ def engine_of(
 def asks_of(
     videos: Sequence[str], questions: Sequence[str], request: Request, *, compare: bool = False
 ) -> list[Ask]:
-    """The questions of a command line about one video, or several together.
-
-    Args:
-        videos: paths, or - for stdin; several pictures are the frames of one video.
-        questions: in the order in which they are asked.
-        request: how they are asked.
-        compare: whether each is also asked without compression.
-
-    Raises:
-        UsageError: there are no such subtitles, or audio is asked for and the model takes none.
-        ModelError: there is no such model.
-    """
+    """The questions of a command line about one video, or several together."""
     sampling = listening(request.sampling, request.model, request.loading)
     request = replace(request, sampling=sampling)
     shown = tuple(footage(source, request) for source in sources(tuple(videos)))
@@ -99,19 +75,7 @@ def converse(
     on_seen: Callable[[Seen], None] = lambda seen: None,
     decoders: Sequence[Decoder] = (),
 ) -> list[Answer]:
-    """Answer questions in their order; each is streamed to `listener`.
-
-    Args:
-        asker: answers; the questions share their video if it keeps one.
-        asks: the questions.
-        listener: receives progress and answers.
-        follow_up: whether each question sees the earlier ones and their answers.
-        on_seen: called when the video was read, before it is asked about.
-        decoders: to read with, one for each video.
-
-    Raises:
-        DycokeError: a question can't be answered.
-    """
+    """Answer questions in their order; each is streamed to `listener`."""
     first = asker.loaded is None
     refuse = refusals(asks) if first and asker.is_here else None
     history: list[tuple[str, str]] = [*asks[0].history]
@@ -149,19 +113,7 @@ def work_on(
     *,
     decoded: bool = False,
 ) -> Any:
-    """What a function makes of the videos of a question.
-
-    Args:
-        asker: calls it with the videos, once they are read.
-        ask: names them.
-        work: the function.
-        listener: receives progress.
-        on_seen: called when the videos were read.
-        decoded: whether frames are kept as they are decoded, to be shown.
-
-    Raises:
-        Exception: what it raises, or why the videos can't be read.
-    """
+    """What a function makes of the videos of a question."""
     ended: list[Done | Failed] = []
 
     def take(_: Pending, event: Event) -> None:
@@ -181,14 +133,7 @@ def work_on(
 
 
 class _Shown:
-    """A question whose events a listener gets.
-
-    Args:
-        ask: the question.
-        listener: receives them.
-        on_seen: called when the video was read.
-        begun: whether its video is in memory, so that answering begins at once.
-    """
+    """A question whose events a listener gets."""
 
     def __init__(
         self, ask: Ask, listener: Listener, on_seen: Callable[[Seen], None], *, begun: bool
@@ -214,11 +159,7 @@ class _Shown:
             self._listener.take(event)
 
     def answer_of(self, pending: Pending) -> Answer:
-        """The answer, once it is there.
-
-        Raises:
-            Exception: why there is none.
-        """
+        """The answer, once it is there."""
         pending.wait()
         if self._error is not None:
             raise self._error

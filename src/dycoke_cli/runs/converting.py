@@ -30,15 +30,8 @@ def read_answers(path: Path, schema_of: SchemaOf) -> tuple[Lines, list[Field] | 
     A table may have been saved by a spreadsheet program. Control characters that it has escaped
     remain so.
 
-    Args:
-        path: of the file.
-        schema_of: tells the type of a column.
-
     Returns:
         The answers, of a question with several lines the last one; and the columns of a table.
-
-    Raises:
-        UsageError: it can't be read, has no lines, or one isn't an answer of dycoke.
     """
     name = display_name(path)
     try:
@@ -161,16 +154,7 @@ def _no_answer(name: str, line: int) -> UsageError:
 
 
 def write_csv(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[Field]) -> None:
-    """Write the table that `dycoke batch --out` would have written.
-
-    Args:
-        path: of the file; it is replaced.
-        lines: the results.
-        fields: columns; those by which a run resumes are added.
-
-    Raises:
-        OSError: it can't be written; `path` is unchanged.
-    """
+    """Write the table that `dycoke batch --out` would have written."""
     columns = columns_of(fields)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(header(columns))
@@ -181,9 +165,6 @@ def write_parquet(path: Path, lines: Sequence[dict[str, Any]], fields: Sequence[
     """Write a Parquet file, in which numbers and lists keep their types.
 
     Args: as of `write_csv`; pyarrow has to be installed.
-
-    Raises:
-        OSError: it can't be written; `path` is unchanged.
     """
     import pyarrow
     from pyarrow import parquet

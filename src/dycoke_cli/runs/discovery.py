@@ -22,15 +22,11 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class VideoList:
-    """Videos of a run.
+    """Videos of a run."""
 
-    Args:
-        videos: in natural order ("clip2" before "clip10"); those of a list in its order.
-        notes: sentences about skipped files.
-    """
-
+    # in natural order ("clip2" before "clip10"); those of a list in its order
     videos: list[Footage]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences about skipped files
 
 
 def find(where: str) -> VideoList:
@@ -41,9 +37,6 @@ def find(where: str) -> VideoList:
     Args:
         where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with one
             path per line, relative to its own folder.
-
-    Raises:
-        UsageError: there is nothing, or no video in it.
     """
     if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _begins_video(where)):
         return VideoList(_list(where))
@@ -62,12 +55,6 @@ def find_several(places: Sequence[str]) -> VideoList:
 
     A video has the name that it would have if its place were the only one; two that would have the
     same are named by their paths.
-
-    Args:
-        places: folders, patterns and videos; files that are no videos are left out.
-
-    Raises:
-        UsageError: one isn't there, or there is no video in them.
     """
     files = [place for place in places if os.path.isfile(place) and not is_video(place)]
     others = [one for one in files if is_picture(one) or not _begins_video(one)]
@@ -89,16 +76,7 @@ def find_several(places: Sequence[str]) -> VideoList:
 
 
 def listed(content: bytes, folder: str, name: str) -> list[Footage]:
-    """The videos of a list.
-
-    Args:
-        content: one path per line.
-        folder: what they are relative to.
-        name: what to call the list in errors.
-
-    Raises:
-        UsageError: it isn't a list, or an empty one.
-    """
+    """The videos of a list."""
     if b"\0" in content:
         raise UsageError(f"{name} is neither a video nor a list of videos, one path per line")
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n") if line.strip()]

@@ -25,15 +25,10 @@ _EARLY, _INT8 = "--merge-stage vision", "--quantize int8"
 
 @dataclass(frozen=True)
 class Published:
-    """Seconds that an answer about 32 frames took elsewhere (docs/speed.md).
+    """Seconds that an answer about 32 frames took elsewhere (docs/speed.md)."""
 
-    Args:
-        machine: where.
-        taken: by the flags beside `--method dycoke`.
-    """
-
-    machine: str
-    taken: Mapping[tuple[str, ...], float]
+    machine: str  # where
+    taken: Mapping[tuple[str, ...], float]  # by the flags beside `--method dycoke`
 
 
 AVX2 = Published("2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3})
@@ -43,13 +38,7 @@ AVX512 = Published(
 
 
 def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
-    """A sentence that names the flags, or None of an answer that came soon, or had them all.
-
-    Args:
-        answer: that was waited for.
-        request: how it was asked.
-        loaded: the `LoadedModel` that gave it.
-    """
+    """A sentence that names the flags, or None of an answer that came soon, or had them all."""
     if answer.refused:
         return None
     if answer.model.device != "cpu" or answer.seconds.total < SLOW_S:
@@ -86,10 +75,6 @@ def faster_flags(answer: Answer, request: Request, loaded: Any) -> str | None:
 
 def encoded_early(method: Any, config: Any) -> float | None:
     """Of the visual tokens, those that are encoded with `--merge-stage vision`.
-
-    Args:
-        method: that is used without.
-        config: of the model.
 
     Returns:
         the fraction, or None where the flag was given, or isn't for the method or the model.

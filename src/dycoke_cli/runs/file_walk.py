@@ -22,11 +22,6 @@ _SEPARATORS = re.compile(r"[/\\]+" if os.sep == "\\" else "/+")
 def walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk the folders below a folder, each before those in it; hidden ones aren't entered.
 
-    Args:
-        folder: where to begin.
-        links: whether links to folders are followed; without, they are among neither the folders
-            nor the files. Each folder is entered once.
-
     Yields:
         Path of a folder relative to the first ("" is that), the names of the folders and of the
         files in it. Folders that the caller removes from the list aren't entered. A folder that

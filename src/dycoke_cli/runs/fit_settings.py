@@ -53,16 +53,7 @@ def fitting(
     """The settings of a request to choose from.
 
     Args:
-        request: as the command line has it.
-        budget: of `--fit`.
-        asked: the frames that the request samples.
-        free_method: whether the method may be chosen, too.
         memory: bytes of the device; None for what is free on this machine.
-
-    Raises:
-        UsageError: subtitles or audio, whose tokens aren't known beforehand; or an option doesn't
-            fit the model.
-        ModelError: there is no such model, or its configuration isn't available.
     """
     if request.subtitles is not None:
         raise UsageError("--fit can't count the tokens of subtitles; leave out --subtitles")

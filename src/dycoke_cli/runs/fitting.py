@@ -42,19 +42,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedFrames:
-    """What the request asks about.
+    """What the request asks about."""
 
-    Args:
-        count: frames that it samples.
-        height: of each as decoded, in pixels.
-        width: likewise.
-        question: the longest one; None where it isn't known.
-    """
-
-    count: int
-    height: int
-    width: int
-    question: str | None = None
+    count: int  # frames that it samples
+    height: int  # of each as decoded, in pixels
+    width: int  # likewise
+    question: str | None = None  # the longest one; None where it isn't known
 
     def within(self, pixels: int | None) -> tuple[int, int]:
         """Width and height, scaled down to at most so many pixels."""
@@ -64,26 +57,17 @@ class AskedFrames:
 
 @dataclass(frozen=True)
 class Fitting:
-    """The settings of a request to choose from, and what they cost; see `fitting`.
+    """The settings of a request to choose from, and what they cost; see `fitting`."""
 
-    Args:
-        request: as the command line has it.
-        given: the budget of `--fit`.
-        budget: the same, its memory bounded by what is free.
-        asked: the frames that the request samples, which are the most that are chosen.
-        models: by options of loading; the first is the model without `--fit`.
-        bound: the methods, bound to the model.
-        settings: every method with every form of the weights.
-        tokens: visual tokens of a number of frames of at most so many pixels.
-    """
-
-    request: Request
-    given: Budget
-    budget: Budget
-    asked: AskedFrames
+    request: Request  # as the command line has it
+    given: Budget  # the budget of `--fit`
+    budget: Budget  # the same, its memory bounded by what is free
+    asked: AskedFrames  # the frames that the request samples, which are the most that are chosen
+    # by options of loading; the first is the model without `--fit`
     models: dict[LoadOptions, CostModel]
-    bound: dict[Method, BoundMethod]
-    settings: list[Setting]
+    bound: dict[Method, BoundMethod]  # the methods, bound to the model
+    settings: list[Setting]  # every method with every form of the weights
+    # visual tokens of a number of frames of at most so many pixels
     tokens: Callable[[int, int | None], ClipTokens]
 
     def costs(self, setting: Setting, frames: int) -> StageCosts | None:
@@ -92,11 +76,7 @@ class Fitting:
         return self.models[setting.loading].costs(self.bound[setting.method], clip)
 
     def choice(self) -> Choice:
-        """The setting and number of frames that lose least and keep the budget.
-
-        Raises:
-            UsageError: none does; the sentence has the nearest budget that can be kept.
-        """
+        """The setting and number of frames that lose least and keep the budget."""
         choice = choose(self.settings, self.asked.count, self.costs, self.budget)
         if choice is None:
             raise UsageError(self._impossible())
@@ -105,14 +85,8 @@ class Fitting:
     def settled(self, listener: Listener) -> tuple[Request, LoadedModel | None]:
         """The request with the choice, which is shown; for a budget of seconds, once it is timed.
 
-        Args:
-            listener: receives the choice with its reason, and stages of loading.
-
         Returns:
             The request, and the model if it was loaded as chosen to time it.
-
-        Raises:
-            UsageError: no setting keeps the budget.
         """
         timed = self._calibrated(listener)
         choice = self.choice()

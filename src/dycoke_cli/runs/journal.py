@@ -26,14 +26,13 @@ class Journal:
     Attributes:
         path: the file.
         damaged: number of lines that are incomplete or can't be parsed.
-        what: name of such a file (or line, if damaged lines aren't dropped), for errors.
-        begin: first bytes of each such file.
-        drops_damaged: whether damaged lines are dropped anywhere in the file. Else only the last
-            line may be damaged, by a crash; any other means that the file isn't ours.
     """
 
+    # name of such a file (or line, if damaged lines aren't dropped), for errors
     what: ClassVar[str]
-    begin: ClassVar[bytes]
+    begin: ClassVar[bytes]  # first bytes of each such file
+    # whether damaged lines are dropped anywhere in the file. Else only the last line may be
+    # damaged, by a crash; any other means that the file isn't ours.
     drops_damaged: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
@@ -50,20 +49,11 @@ class Journal:
         return len(self._damages)
 
     def take(self, line: bytes) -> None:
-        """Parse a line that is in the file.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError, RecursionError: it isn't such a line,
-                or is damaged.
-        """
+        """Parse a line that is in the file."""
         raise NotImplementedError
 
     def open(self) -> None:
-        """Open the file for appending, and drop its damaged lines. Only under its lock.
-
-        Raises:
-            OSError: it can't be written.
-        """
+        """Open the file for appending, and drop its damaged lines. Only under its lock."""
         if self._damages:
             self._repair()
         # A descriptor without a buffer: what `write` returned from is with the operating system.
@@ -72,11 +62,7 @@ class Journal:
         self._size = os.fstat(self._file).st_size
 
     def write(self, lines: bytes) -> None:
-        """Write lines; after this returns, a crash of the process can't lose them.
-
-        Raises:
-            OutputError: they can't be written; the file is as it was.
-        """
+        """Write lines; after this returns, a crash of the process can't lose them."""
         assert self._file is not None
         left = lines
         try:
@@ -140,11 +126,7 @@ J = TypeVar("J", bound=Journal)
 
 @contextmanager
 def open_journal(kind: type[J], path: Path) -> Iterator[J]:
-    """Lock a journal and open it for appending; creates the file and its folder if necessary.
-
-    Raises:
-        OutputError: another run is writing to it, it isn't such a file, or it can't be written.
-    """
+    """Lock a journal and open it for appending; creates the file and its folder if necessary."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -166,9 +148,6 @@ def locked(path: Path) -> Iterator[None]:
     """Lock a file for the length of the block; the system releases the lock of a killed run.
 
     The lock is another file in the same folder, which is removed at the end of the block.
-
-    Raises:
-        OutputError: another run is writing to the file, or the lock can't be created.
     """
     path_of_lock = path.with_name(f".{path.name}.lock")
     try:
@@ -192,12 +171,7 @@ def check_own(path: Path, begin: bytes, what: str) -> None:
     """Refuse a file that another program wrote, before anything is written to it.
 
     Args:
-        path: of the file, which needn't exist.
         begin: its expected first bytes. A crash may have cut them off or left zeros.
-        what: name of the expected file, for the error.
-
-    Raises:
-        OutputError: it begins differently, or can't be read.
     """
     try:
         if not path.exists():

@@ -13,34 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Counts:
-    """Progress of a run, in videos and questions.
+    """Progress of a run, in videos and questions."""
 
-    Args:
-        videos: all videos.
-        questions: all questions.
-        videos_skipped: videos whose questions were all answered by an earlier run.
-        videos_answered: videos whose remaining questions all have a result now.
-        skipped: questions that an earlier run answered.
-        skipped_failed: questions that failed in an earlier run and aren't retried.
-        earlier: reasons of the first few of those failures.
-        answered: questions that this run answered.
-        refused: questions that weren't sent to the model, which can't understand them.
-        failed: questions that failed in this run.
-        tokens: generated tokens.
-        warned: videos whose answers have warnings, of this run or an earlier one.
-    """
-
-    videos: int
-    questions: int
-    videos_skipped: int = 0
-    videos_answered: int = 0
-    skipped: int = 0
-    skipped_failed: int = 0
-    answered: int = 0
-    refused: int = 0
-    failed: int = 0
-    tokens: int = 0
-    earlier: list[str] = field(default_factory=list)
+    videos: int  # all videos
+    questions: int  # all questions
+    videos_skipped: int = 0  # videos whose questions were all answered by an earlier run
+    videos_answered: int = 0  # videos whose remaining questions all have a result now
+    skipped: int = 0  # questions that an earlier run answered
+    skipped_failed: int = 0  # questions that failed in an earlier run and aren't retried
+    answered: int = 0  # questions that this run answered
+    refused: int = 0  # questions that weren't sent to the model, which can't understand them
+    failed: int = 0  # questions that failed in this run
+    tokens: int = 0  # generated tokens
+    earlier: list[str] = field(default_factory=list)  # reasons of the first few of those failures
+    # videos whose answers have warnings, of this run or an earlier one
     warned: dict[str, None] = field(default_factory=dict)
 
     @property

@@ -15,18 +15,7 @@ from dycoke_cli.runs.when import answers_when
 
 
 def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> Iterator[Outcome]:
-    """Answer all questions.
-
-    Args:
-        groups: settled questions, those about one video together.
-        plan: how they are answered.
-        listener: receives progress, and may stop the run.
-
-    Raises:
-        ModelError: the model can't be loaded.
-        UsageError: the model doesn't support the method.
-        OutOfMemoryError: the memory is too small for so many workers.
-    """
+    """Answer all questions."""
     # A run without open questions doesn't load the model.
     groups = iter(groups)
     first = next(groups, None)

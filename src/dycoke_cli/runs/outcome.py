@@ -12,20 +12,14 @@ from dycoke_cli.models.explaining import explain
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line.
+    """One line."""
 
-    Args:
-        key: of the question, see `Plan.key`.
-        line: the object, an answer or an error.
-        seconds: to answer, after the video was encoded. Questions that were answered together have
-            equal shares.
-        together: how many questions were answered with this one, itself included.
-    """
-
-    key: str
-    line: dict[str, Any]
+    key: str  # of the question, see `Plan.key`
+    line: dict[str, Any]  # the object, an answer or an error
+    # to answer, after the video was encoded. Questions that were answered together have equal
+    # shares.
     seconds: float = 0.0
-    together: int = 1
+    together: int = 1  # how many questions were answered with this one, itself included
 
     @classmethod
     def of(cls, ask: Ask, event: Answered | Failed) -> Outcome:

@@ -24,22 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of a video, one behind the other from `--start` to `--end`; the last may be shorter.
+    """Parts of a video, one behind the other from `--start` to `--end`; the last may be shorter."""
 
-    Args:
-        every_s: length of a part in seconds, above 0.
-        until: the answer at which to stop; None asks about all parts.
-    """
-
-    every_s: float
-    until: str | None = None
+    every_s: float  # length of a part in seconds, above 0
+    until: str | None = None  # the answer at which to stop; None asks about all parts
 
     def start_s(self, number: int, begin_s: float) -> float:
         """Start of a part in seconds.
 
         Args:
             number: of the part, from 0.
-            begin_s: start of the first.
         """
         return float(exact(begin_s) + number * exact(self.every_s))
 
@@ -60,21 +54,7 @@ def converse_by_part(
     listener: Listener,
     decoders: Sequence[Decoder] = (),
 ) -> bool:
-    """Ask all questions about each part: it is decoded, asked about, and freed.
-
-    Args:
-        asker: answers.
-        asks: questions about one video; the sampling is that of each part.
-        parts: their length, and where to stop.
-        listener: receives progress and answers, each with its part.
-        decoders: for the first part.
-
-    Returns:
-        Whether an answer is the one to stop at.
-
-    Raises:
-        VideoError: a part can't be decoded; earlier ones are answered.
-    """
+    """Ask all questions about each part: it is decoded, asked about, and freed."""
     sampling = asks[0].request.sampling
     begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
     number, found, is_over = 0, False, False
@@ -94,11 +74,6 @@ def groups_by_part(
     """The questions of a run about each part of their videos.
 
     A video that can't be opened keeps its questions, whose failure says why.
-
-    Args:
-        groups: questions about one video each.
-        parts: their length.
-        on_video: called with the number of videos that were opened, and of all.
     """
     found: list[Sequence[Ask]] = []
     with ThreadPoolExecutor(usual_decoders()) as threads:
@@ -149,13 +124,6 @@ def ask_part(
     decoders: Sequence[Decoder] = (),
 ) -> tuple[Seen, bool]:
     """Ask about one part; its frames are freed on return.
-
-    Args:
-        asker: answers.
-        asks: about the part; of a live source its decoder knows the times.
-        parts: where to stop.
-        listener: receives progress and answers.
-        decoders: to read with.
 
     Returns:
         What was read of the video, and whether an answer is the one to stop at.

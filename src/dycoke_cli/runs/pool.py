@@ -55,11 +55,7 @@ def _preloaded() -> tuple[str, ...]:
 def answers_of_workers(
     groups: Iterable[Group], plan: Plan, listener: Listener
 ) -> Iterator[Outcome]:
-    """Answer all questions in `plan.workers` processes.
-
-    Raises:
-        DycokeError: a worker can't answer anything, or all died before answering any question.
-    """
+    """Answer all questions in `plan.workers` processes."""
     lost: list[tuple[Ask, GoneError]] = []
     yield from _Pool(plan, listener, lost).outcomes(groups)
     if listener.stopping or not lost:
@@ -75,26 +71,18 @@ def answers_of_workers(
 
 @dataclass(eq=False)
 class _AtWork:
-    """A worker with the questions that it has, by key.
-
-    Attributes:
-        is_loaded: whether it has loaded the model; before, it gets none.
-        is_told: whether it knows that no more will come.
-    """
+    """A worker with the questions that it has, by key."""
 
     worker: Worker
     asks: dict[str, Ask] = field(default_factory=dict)
-    is_loaded: bool = False
-    is_told: bool = False
+    is_loaded: bool = False  # whether it has loaded the model; before, it gets none
+    is_told: bool = False  # whether it knows that no more will come
 
 
 class _Pool:
     """Workers, and the questions that each has.
 
     Args:
-        plan: of the run.
-        listener: receives a warning for each worker that dies.
-        lost: receives the questions of those.
         ahead: questions that a worker has at once, unless one video has more.
     """
 
@@ -114,11 +102,7 @@ class _Pool:
         self._has_loaded = False
 
     def outcomes(self, groups: Iterable[Group]) -> Iterator[Outcome]:
-        """Outcomes of all questions, but for those of workers that died.
-
-        Raises:
-            DycokeError: a worker can't answer anything, or all died before answering any question.
-        """
+        """Outcomes of all questions, but for those of workers that died."""
         drawn = _Drawn(groups)
         try:
             self._start(self._plan.workers)
@@ -197,11 +181,7 @@ class _Drawn:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come.
-
-        Raises:
-            Exception: drawing failed.
-        """
+        """Whether nothing more will come."""
         over = self._ended.is_set() and self._drawn.empty()
         if over and self._failure is not None:
             raise self._failure

@@ -32,17 +32,11 @@ _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 @dataclass(frozen=True)
 class _Row:
-    """A question as it is in the file, unchecked.
+    """A question as it is in the file, unchecked."""
 
-    Args:
-        line: number of its line.
-        values: by key, which is one of `_KEYS`.
-        decimal: what separates the decimals of a number.
-    """
-
-    line: int
-    values: dict[str, Any]
-    decimal: str = "."
+    line: int  # number of its line
+    values: dict[str, Any]  # by key, which is one of `_KEYS`
+    decimal: str = "."  # what separates the decimals of a number
 
 
 def read_questions(
@@ -56,13 +50,6 @@ def read_questions(
 
     Args:
         content: JSON Lines or CSV with a header, in UTF-8 or UTF-16; CSV also in Windows-1252.
-        folder: what the paths of videos are relative to.
-        name: what to call the file in errors.
-        request: how they are asked; a part is sampled likewise, between its own start and end.
-        note: receives sentences about what was ignored or supposed.
-
-    Raises:
-        UsageError: something in it is wrong; the sentence has the line.
     """
     if starts_lfs_pointer(content):
         raise UsageError(f"{name} {LFS_POINTER}")
@@ -120,15 +107,10 @@ def _groups(
 
 @dataclass(frozen=True)
 class _Keys:
-    """Reads the rows of a file, and the keys that it knows of each.
+    """Reads the rows of a file, and the keys that it knows of each."""
 
-    Attributes:
-        name: what to call the file in errors.
-        ignored: the other keys so far, quoted.
-    """
-
-    name: str
-    ignored: dict[str, None] = field(default_factory=dict)
+    name: str  # what to call the file in errors
+    ignored: dict[str, None] = field(default_factory=dict)  # the other keys so far, quoted
 
     def json_rows(self, text: str) -> Iterator[_Row]:
         """The rows of JSON Lines."""

@@ -85,11 +85,7 @@ class ResultsFile(Journal):
         return next(iter(others), None) if plan.request.loading.quantize is None else None
 
     def add(self, outcome: Outcome) -> None:
-        """Write a line; when this returns, a crash of the process can't take it back.
-
-        Raises:
-            OutputError: it can't be written; the file is as it was.
-        """
+        """Write a line; when this returns, a crash of the process can't take it back."""
         self.write(self.encode(outcome.line))
         self._note(outcome.line)
 
@@ -106,9 +102,6 @@ class ResultsFile(Journal):
         """What is needed of a line: `key`, of a failure `video` and `error`; None for a header.
 
         Of an answer `model`, where the line has it.
-
-        Raises:
-            ValueError, KeyError, TypeError: it isn't a line of such a file.
         """
         content = json.loads(line)
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
@@ -152,12 +145,7 @@ class ResultsFile(Journal):
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path at which no results file can be created.
-
-    Raises:
-        UsageError: its suffix is none of `SUFFIXES`.
-        OutputError: it is a folder or a device, or no file can be created there.
-    """
+    """Refuse a path at which no results file can be created."""
     why = "leave out --out, and the lines go to stdout"
     check_output_file(path, "--out", why, folder=OutputError)
     check_suffix(path, SUFFIXES, "--out")
@@ -166,14 +154,6 @@ def check_place(path: Path) -> None:
 def open_results(
     path: Path, kind: type[ResultsFile] = ResultsFile
 ) -> AbstractContextManager[ResultsFile]:
-    """Lock a results file and open it for appending; creates it if necessary.
-
-    Args:
-        path: of the file.
-        kind: its format.
-
-    Raises:
-        OutputError: another run is writing to it, it is something else, or it can't be written.
-    """
+    """Lock a results file and open it for appending; creates it if necessary."""
     check_place(path)
     return open_journal(kind, path)

@@ -26,11 +26,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def table_of(fields: Sequence[Field]) -> type[ResultsFile]:
-    """A class of results files that are tables.
-
-    Args:
-        fields: see `columns_of`.
-    """
+    """A class of results files that are tables."""
     columns = columns_of(fields)
     named = header(columns)
 
@@ -122,11 +118,6 @@ def row(line: dict[str, Any], fields: Sequence[Field], *, one_line: bool = False
 
     Control characters are escaped, and a text that a spreadsheet would parse as a formula gets an
     apostrophe in front.
-
-    Args:
-        line: the result.
-        fields: columns.
-        one_line: escape line breaks, too.
     """
     cells = [_cell(value_of(line, field)) for field in fields]
     if one_line:

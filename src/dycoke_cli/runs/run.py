@@ -43,23 +43,7 @@ def run(
     fail_fast: bool = False,
     answered_before: int = 0,
 ) -> Counts:
-    """Answer the questions that have no result yet.
-
-    Args:
-        groups: all questions of the run, those about one video together.
-        plan: how they are answered.
-        results: where the results go; only this function writes there.
-        backend: answers the questions.
-        listener: receives progress.
-        retry_failed: ask the questions again that failed in an earlier run.
-        fail_fast: end the run at the first failure.
-        answered_before: number of answered questions that aren't among these.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; all answers under way have been written.
-        OutputError: a result can't be written.
-        DycokeError: the backend can't answer anything.
-    """
+    """Answer the questions that have no result yet."""
     progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
     with _interruptible(listener), progress:
@@ -94,14 +78,7 @@ def finished(
 
 @contextmanager
 def _interruptible(listener: Listener) -> Iterator[None]:
-    """Delay an interrupt until the run has ended on its own.
-
-    Args:
-        listener: its `stopping` is set. Before it is `ready`, no answer is under way.
-
-    Raises:
-        KeyboardInterrupt: at the end of the block; at once if not `ready`, or if it is the second.
-    """
+    """Delay an interrupt until the run has ended on its own."""
     came = False
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -120,11 +97,7 @@ def _interruptible(listener: Listener) -> Iterator[None]:
 
 
 def _described(group: Group, decoder: Decoder) -> Group:
-    """Questions with the digests of their files, which are part of the keys.
-
-    Raises:
-        LateVideoError: a file isn't read within the time limit.
-    """
+    """Questions with the digests of their files, which are part of the keys."""
     ask = group[0]
     [video] = ask.videos
     if ask.blind or not isinstance(video.source, str):

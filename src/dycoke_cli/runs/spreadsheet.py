@@ -30,15 +30,10 @@ class NotCsvError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table."""
 
-    Args:
-        line: number of its first line in the file, from 1.
-        cells: their texts.
-    """
-
-    line: int
-    cells: list[str]
+    line: int  # number of its first line in the file, from 1
+    cells: list[str]  # their texts
 
 
 def decode(content: bytes) -> tuple[str, str]:
@@ -46,9 +41,6 @@ def decode(content: bytes) -> tuple[str, str]:
 
     Returns:
         The text, and the name of the encoding.
-
-    Raises:
-        UnicodeDecodeError: it is none of them.
     """
     if content.startswith(_UTF16):
         return content.decode("utf-16"), "UTF-16"
@@ -68,10 +60,6 @@ def separator_of(text: str, known: Collection[str]) -> str:
 
     A first line such as `sep=;` names it. Otherwise, it is the one with which the header has most
     of the known columns; the comma, if they have equally many.
-
-    Args:
-        text: of the table.
-        known: names of columns, without capitals.
     """
     if (named := _SEPARATOR_LINE.match(text)) is not None:
         return named[1]
@@ -87,11 +75,7 @@ def separator_of(text: str, known: Collection[str]) -> str:
 
 
 def rows(text: str, separator: str) -> Iterator[Row]:
-    """The rows of a table that have any text, in the file's order.
-
-    Raises:
-        NotCsvError: it isn't CSV.
-    """
+    """The rows of a table that have any text, in the file's order."""
     begins = 1
     if (named := _SEPARATOR_LINE.match(text)) is not None:
         text, begins = text[named.end() :], 2

@@ -37,17 +37,11 @@ _PIECES = 4
 
 @dataclass(frozen=True)
 class TimeSearch:
-    """Search in a part of a video.
+    """Search in a part of a video."""
 
-    Args:
-        begin_s: start of the part in seconds.
-        end_s: its end.
-        window_s: length of a window; the part is one window where it isn't longer.
-    """
-
-    begin_s: float
-    end_s: float
-    window_s: float
+    begin_s: float  # start of the part in seconds
+    end_s: float  # its end
+    window_s: float  # length of a window; the part is one window where it isn't longer
 
     def windows(self) -> list[Part]:
         """Windows that overlap by half, evenly spaced from the start of the part to its end."""
@@ -61,11 +55,7 @@ class TimeSearch:
         return [*zip(starts, ends, strict=True), (self.end_s - self.window_s, self.end_s)]
 
     def ranges(self, yes: Probability) -> tuple[TimeRange, ...]:
-        """Ranges in which the answer is yes, ascending; empty where none passes its check.
-
-        Args:
-            yes: asked once about each part.
-        """
+        """Ranges in which the answer is yes, ascending; empty where none passes its check."""
         yes = cache(yes)
         found = _Ranges(yes, min(self.window_s, self.end_s - self.begin_s)).of(self)
         return tuple(one for one in self._checked(yes, found) if _passes(one))
@@ -81,12 +71,7 @@ class TimeSearch:
 
 
 class _Ranges:
-    """The ranges of a search, unchecked. The edges of each are just outside it.
-
-    Args:
-        yes: see `TimeSearch.ranges`.
-        window_s: length of the shortest windows.
-    """
+    """The ranges of a search, unchecked. The edges of each are just outside it."""
 
     def __init__(self, yes: Probability, window_s: float) -> None:
         self._probability = yes
@@ -143,14 +128,7 @@ class _Ranges:
     def _between(
         self, part: Part, ends: Part, starts: Part, *, seen: bool = False
     ) -> Iterator[Part]:
-        """The ranges of a part that says yes.
-
-        Args:
-            part: start and end.
-            ends: times just before and at the first end of a range, see `_first_end`.
-            starts: times just behind and at the last start of one, see `_last_start`.
-            seen: whether the pieces in between say yes.
-        """
+        """The ranges of a part that says yes."""
         begin, end = part
         whole = min(ends[0], starts[1]), max(ends[1], starts[0])
         if not self._yes(*whole):

@@ -33,13 +33,7 @@ LOOK_S = 1.0
 
 
 class _Tally:
-    """What was asked about, and what was dropped.
-
-    Args:
-        what: a word for one of it.
-        advice: what helps where many are dropped.
-        listener: receives one sentence about the first that is dropped.
-    """
+    """What was asked about, and what was dropped."""
 
     def __init__(self, what: str, advice: str, listener: Listener) -> None:
         self._what, self._advice, self._listener = what, advice, listener
@@ -77,15 +71,7 @@ def watch_stream(
     """Ask about each window of a growing file, a device or a stream, until it ends.
 
     Args:
-        asker: answers.
-        asks: questions, under the name of the source; the sampling is that of each window.
-        parts: length of a window, and where to stop.
-        address: of the source.
         timeout_s: seconds without data after which it counts as ended.
-        listener: receives progress and answers, each with its window.
-
-    Raises:
-        VideoError: the source can't be opened, breaks off or stalls (a file ends instead).
     """
     request = asks[0].request
     # Audio isn't read of what comes.
@@ -120,15 +106,7 @@ def watch_folder(
     A clip that can't be read is reported, and the watch goes on.
 
     Args:
-        asker: answers.
-        asks: questions; each clip gives its name and the sampling of its parts.
-        parts: length of a part, and where to stop.
-        folder: its path.
         timeout_s: seconds without a new clip after which the watch ends; None for no end.
-        listener: receives progress and answers, each with its part.
-
-    Raises:
-        VideoError: the folder can't be read.
     """
     tally = _Tally("clip", f"`dycoke batch {folder} …` asks about all", listener)
     found, dropped = False, 0

@@ -42,14 +42,7 @@ def converse_when(
     `dycoke ask --yes-no --start … --end …` does.
 
     Args:
-        asker: answers.
-        asks: questions or statements about one video; their options are yes and no.
         window_s: length of the windows in seconds; None for `usual_window_s`.
-        listener: receives progress and answers.
-        decoders: for the whole video.
-
-    Raises:
-        UsageError: the video is a still picture, or the part of it has a single frame.
     """
     for ask in asks:
         listener.begin(ask.question)
@@ -64,13 +57,7 @@ def converse_when(
 def answers_when(
     asker: Asker, groups: Iterable[Sequence[Ask]], listener: Listener
 ) -> Iterator[Outcome]:
-    """Search the times of many questions, one after the other: a backend of a run.
-
-    Args:
-        asker: answers.
-        groups: settled questions, those about one video together.
-        listener: receives progress, and may stop the run.
-    """
+    """Search the times of many questions, one after the other: a backend of a run."""
     asker.begin_run()
     listener.ready = True
     for ask in chain.from_iterable(groups):
@@ -102,8 +89,6 @@ def find_when(
         ask: gives the answer, with yes and no as its options, about a part of the video; None is
             the whole, which comes first.
         length_s: gives the length of the video in seconds, once the whole was asked about.
-        sampling: of the whole.
-        question: or statement; see `as_question`.
         window_s: length of the windows in seconds; None for `usual_window_s`.
 
     Returns:
@@ -193,11 +178,7 @@ class _Parts:
         return answer
 
     def _note(self, seen: Seen) -> None:
-        """Note the length of the whole video.
-
-        Raises:
-            UsageError: it has a single frame.
-        """
+        """Note the length of the whole video."""
         name = self._asked.videos[0].name
         if len(seen.times_s[0]) == 1 and self._asked.request.sampling.frames > 1:
             if seen.part_s is not None:
@@ -211,11 +192,7 @@ class _Parts:
 
 
 class _Silent(Listener):
-    """Passes the progress of a question on, and no text and no answer.
-
-    Args:
-        listener: receives it.
-    """
+    """Passes the progress of a question on, and no text and no answer."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()

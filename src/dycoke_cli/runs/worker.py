@@ -34,51 +34,32 @@ MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
 
 @dataclass(frozen=True)
 class Task:
-    """The settings of every worker of a run.
+    """The settings of every worker of a run."""
 
-    Args:
-        plan: how questions are answered.
-        threads: for arithmetic.
-        make: makes the function that answers.
-        attempts: an actor that is an `Attempts`.
-        sender: an actor that is a `Sender`; None if workers can open the videos' paths.
-        version: of this package, on the machine where the run began.
-    """
-
-    plan: Plan
-    threads: int
-    make: MakeAnswerSlice
-    attempts: Any
-    sender: Any = None
-    version: str = __version__
+    plan: Plan  # how questions are answered
+    threads: int  # for arithmetic
+    make: MakeAnswerSlice  # makes the function that answers
+    attempts: Any  # an actor that is an `Attempts`
+    sender: Any = None  # an actor that is a `Sender`; None if workers can open the videos' paths
+    version: str = __version__  # of this package, on the machine where the run began
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A few videos that are sent to a worker at once.
+    """A few videos that are sent to a worker at once."""
 
-    Args:
-        groups: questions about one video each, by their numbers.
-        folder: that the paths of videos are relative to.
-    """
-
-    groups: dict[int, Group]
-    folder: str
+    groups: dict[int, Group]  # questions about one video each, by their numbers
+    folder: str  # that the paths of videos are relative to
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Outcomes of a slice.
+    """Outcomes of a slice."""
 
-    Args:
-        videos: their numbers.
-        outcomes: of their questions; empty if the run was stopped before the slice was begun.
-        failure: error that keeps this worker from answering anything.
-    """
-
-    videos: tuple[int, ...]
+    videos: tuple[int, ...]  # their numbers
+    # of their questions; empty if the run was stopped before the slice was begun
     outcomes: list[Outcome] = field(default_factory=list)
-    failure: DycokeError | None = None
+    failure: DycokeError | None = None  # error that keeps this worker from answering anything
 
 
 class RayWorker:
@@ -189,12 +170,7 @@ class RayWorker:
 
 
 def load_slices(plan: Plan, threads: int) -> AnswerSlice:
-    """Load the model in a worker's process, and use this number of threads for arithmetic.
-
-    Raises:
-        ModelError: the model can't be loaded.
-        UsageError: the model doesn't support the plan's method.
-    """
+    """Load the model in a worker's process, and use this number of threads for arithmetic."""
     # Imported here: the process in which the run begins doesn't need torch.
     import torch
 

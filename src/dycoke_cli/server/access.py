@@ -34,18 +34,13 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Access:
-    """Checks the headers of every request before anything reads it.
+    """Checks the headers of every request before anything reads it."""
 
-    Args:
-        app: that gets what is allowed, with the number of its key as `state.owner` (None: no keys).
-        keys: of which a request must bring one; without any, only hosts of this machine may be
-            named.
-        count: called with the status of every reply.
-    """
-
+    # that gets what is allowed, with the number of its key as `state.owner` (None: no keys)
     app: _App
+    # of which a request must bring one; without any, only hosts of this machine may be named
     keys: tuple[str, ...]
-    count: Callable[[int], None]
+    count: Callable[[int], None]  # called with the status of every reply
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """One request, as of ASGI."""
@@ -85,14 +80,7 @@ class Access:
 
 
 def check_framing(headers: list[tuple[str, bytes]]) -> None:
-    """Check that a request has one length: a proxy that believes the other one sees other requests.
-
-    Args:
-        headers: of the request, names in lower case.
-
-    Raises:
-        Refused: it has two; the connection is closed behind the reply.
-    """
+    """Check that a request has one length: a proxy that believes the other one sees other requests."""
     names = {name for name, _ in headers}
     if {"content-length", "transfer-encoding"} <= names:
         raise Refused(
@@ -106,16 +94,11 @@ def check(
     """Check who asks.
 
     Args:
-        headers: of the request, names in lower case.
         keys: of which it must bring one, if there are any.
         needs_key: whether one must be known to ask for that at all.
 
     Returns:
         The number of its key; None without one.
-
-    Raises:
-        Refused: another host than this machine (a page in a browser may have made its own name
-            mean this address), another origin, or none of the keys.
     """
     given = {name: value.decode("latin-1") for name, value in headers}
     if not keys:
@@ -134,11 +117,7 @@ def check(
 
 
 def read_keys(given: str) -> tuple[str, ...]:
-    """The keys in the value of `KEY`.
-
-    Raises:
-        UsageError: it has nothing but spaces.
-    """
+    """The keys in the value of `KEY`."""
     keys = tuple(dict.fromkeys(key for line in given.split("\n") if (key := line.strip(" \t\r"))))
     if given and not keys:
         raise UsageError(f"{KEY} is blank: put a key there, or unset it")
@@ -161,14 +140,7 @@ def named(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:
 
 
 def check_local(headers: list[tuple[str, bytes]]) -> None:
-    """Check a request at the unix socket.
-
-    Args:
-        headers: of the request, names in lower case.
-
-    Raises:
-        Refused: it comes from a web page, over whatever brought it to the socket.
-    """
+    """Check a request at the unix socket."""
     if any(name == "origin" for name, _ in headers):
         raise Refused(403, "no web page may ask here", "forbidden")
 

@@ -16,16 +16,7 @@ _FREE_BYTES = 64 * 1024
 
 
 class Admission:
-    """Counts the requests that wait or are being answered, and the bytes of bodies that come in.
-
-    Args:
-        most: requests.
-        most_bytes: of videos in all bodies together, which are in files.
-        metrics: where they are shown.
-        most_json_bytes: of JSON text in all bodies together, which is in memory.
-        free_bytes: of the JSON text of each body that have always room: else a few large bodies
-            that come slowly would keep out every question.
-    """
+    """Counts the requests that wait or are being answered, and the bytes of bodies that come in."""
 
     def __init__(
         self,
@@ -42,21 +33,13 @@ class Admission:
         self.active = 0
 
     def check(self) -> None:
-        """Check that there is room for a request before its body is received.
-
-        Raises:
-            Refused: there are too many, with the seconds after which there is likely to be room.
-        """
+        """Check that there is room for a request before its body is received."""
         if self.active >= self._most:
             raise self._too_many(f"{self.active} requests wait already")
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request for the length of the block.
-
-        Raises:
-            Refused: see `check`.
-        """
+        """Count a request for the length of the block."""
         self.check()
         self._count(1)
         try:

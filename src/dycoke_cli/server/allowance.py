@@ -17,10 +17,6 @@ class Allowance:
 
     A context manager, within which the time counts.
 
-    Args:
-        seconds: of the block.
-        pixels: of the frames of each video, at their stored sizes.
-
     Attributes:
         begun: whether the block has begun.
         pixels: see above.
@@ -44,21 +40,12 @@ class Allowance:
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left, above 0.
-
-        Raises:
-            Exception: see `check`.
-        """
+        """Seconds that are left, above 0."""
         self.check()
         return self._ends_at - time.monotonic()
 
     def check(self) -> None:
-        """Check that the work may go on.
-
-        Raises:
-            VideoError: its time is over.
-            Exception: the reason for which it was ended.
-        """
+        """Check that the work may go on."""
         if self._reason is not None:
             raise self._reason
         if time.monotonic() >= self._ends_at:
@@ -81,9 +68,6 @@ class Allowance:
 
         Args:
             stop: ends the wait, by an error in the block; called from another thread.
-
-        Raises:
-            Exception: that of the block; of one that was stopped or is late, see `check`.
         """
         with self._lock:
             self.check()

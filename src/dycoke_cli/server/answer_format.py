@@ -31,13 +31,6 @@ def answer_format(
     Args:
         body: of the request, with OpenAI's `response_format` (`text` in /v1/responses) and vLLM's
             older `guided_choice`.
-        structured: its `structured_outputs`, as of vLLM.
-        own: its `dycoke`, with `number` and `calibrate`.
-
-    Raises:
-        Refused: it has two forms, or one that can't be followed.
-        UsageError: options that can't be scored.
-        ModelError: the library of forms isn't installed.
     """
     typed = _typed(body, structured, flag_of(own, "calibrate"))
     number = flag_of(own, "number")
@@ -92,11 +85,7 @@ def _text(given: Any) -> Iterator[_Form]:
 
 
 def _has_schema(found: Mapping[str, Any], path: str) -> bool:
-    """Whether the form is a schema.
-
-    Raises:
-        Refused: it is none that there is.
-    """
+    """Whether the form is a schema."""
     if found.get("type") not in ("text", "json_object", "json_schema"):
         raise Refused(
             400,

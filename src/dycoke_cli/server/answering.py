@@ -43,13 +43,7 @@ _LOOK_S = 0.2  # at whether a client has left whose videos are read
 
 
 class Answering:
-    """A request whose answers the engine generates.
-
-    Args:
-        service: what answers.
-        request: what is asked.
-        http: the request, whose client may leave.
-    """
+    """A request whose answers the engine generates."""
 
     inspect: ClassVar[bool] = False
 
@@ -80,11 +74,6 @@ class Answering:
 
         Args:
             readers: threads that open videos and wait for them.
-            videos: those of the body.
-
-        Raises:
-            Exception: why they can't be read, so that the reply is no stream that ends with it; or
-                the client has left, or the server ends.
         """
         if self._service.context is not None:
             check_text(self.request, self._service.context)
@@ -146,11 +135,7 @@ class Answering:
         yield b""
 
     async def _watched(self, reading: asyncio.Task[None]) -> None:
-        """Wait for a thread that reads the videos; it is ended if the client leaves.
-
-        Raises:
-            Exception: why nothing was read.
-        """
+        """Wait for a thread that reads the videos; it is ended if the client leaves."""
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_LOOK_S)
@@ -231,11 +216,7 @@ def _seeded(ask: Ask, seed: int) -> Ask:
 
 
 def with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
-    """A request whose answer calls tools as the model writes calls.
-
-    Raises:
-        Refused: the model can't read or write what the request has to do with tools.
-    """
+    """A request whose answer calls tools as the model writes calls."""
     model, calls, strict = service.defaults.model, service.calls, request.offer.strict
     if request.has_tool_turns and calls is None:
         raise Refused(

@@ -20,11 +20,7 @@ _BOUNDS = Bounds(depth=80)
 
 
 def check_declared(http: Request, most: int) -> None:
-    """Check the type and length of a body, as far as its header tells.
-
-    Raises:
-        Refused: it is no JSON, which a page of another site could send without asking, or too long.
-    """
+    """Check the type and length of a body, as far as its header tells."""
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "the body must be JSON (Content-Type: application/json)")
     length = http.headers.get("content-length", "")
@@ -33,11 +29,7 @@ def check_declared(http: Request, most: int) -> None:
 
 
 async def read_body(http: Request, most: int, timeout_s: float) -> bytes:
-    """The bytes of a body.
-
-    Raises:
-        Refused: it is too long, or doesn't come in time.
-    """
+    """The bytes of a body."""
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -54,11 +46,7 @@ async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:
     """The JSON values of a body that has one a line, as they come; ends with it or its client.
 
     Args:
-        http: the request.
         most: bytes of a line.
-
-    Raises:
-        Refused: a line isn't JSON, or is too long.
     """
     rest, more = bytearray(), True
     while more:
@@ -75,12 +63,7 @@ async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:
 
 
 def parse_json(body: bytes | bytearray) -> Any:
-    """The JSON value of a body.
-
-    Raises:
-        Refused: it is none or nested too deep, or an object has a key twice, of which only one
-            could be read.
-    """
+    """The JSON value of a body."""
     try:
         _BOUNDS.check(bytes(body))
         return json.loads(body, object_pairs_hook=_object)

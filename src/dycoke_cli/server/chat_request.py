@@ -36,37 +36,22 @@ _MAX_TOKENS = "dycoke.max_tokens"
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A question about videos, or about none.
+    """A question about videos, or about none."""
 
-    Args:
-        videos: of all turns, in order; they are shown before the first.
-        question: the last turn.
-        history: earlier questions with their answers.
-        sampling: which frames are read.
-        method: which visual tokens are dropped.
-        generation: how the answer is generated.
-        stream: whether the answer is sent while it is generated.
-        include_usage: whether a stream ends with the figures.
-        against: the method that is shown beside it, where both are inspected.
-        times: of the videos that are pictures or lists of JPEGs.
-        answers: how many are generated, one behind the other.
-        max_tokens: see `compression.pool.TokenBudget`.
-        offer: what the answer may call, or has to.
-    """
-
-    videos: tuple[VideoPart, ...]
-    question: str
-    history: tuple[tuple[str, str], ...]
-    sampling: Sampling
-    method: Method
-    generation: GenerationOptions
-    stream: bool
-    include_usage: bool
-    against: Method | None = None
+    videos: tuple[VideoPart, ...]  # of all turns, in order; they are shown before the first
+    question: str  # the last turn
+    history: tuple[tuple[str, str], ...]  # earlier questions with their answers
+    sampling: Sampling  # which frames are read
+    method: Method  # which visual tokens are dropped
+    generation: GenerationOptions  # how the answer is generated
+    stream: bool  # whether the answer is sent while it is generated
+    include_usage: bool  # whether a stream ends with the figures
+    against: Method | None = None  # the method that is shown beside it, where both are inspected
+    # of the videos that are pictures or lists of JPEGs
     times: FrameTimes = field(default_factory=FrameTimes)
-    answers: int = 1
-    max_tokens: int | None = None
-    offer: Offer = field(default_factory=Offer)
+    answers: int = 1  # how many are generated, one behind the other
+    max_tokens: int | None = None  # see `compression.pool.TokenBudget`
+    offer: Offer = field(default_factory=Offer)  # what the answer may call, or has to
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -81,17 +66,7 @@ class ChatRequest:
 
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
-    """Read a body.
-
-    Args:
-        body: JSON.
-        defaults: for all that it doesn't say; `model` is the one that is served.
-        most_frames: of a video, whatever the body says.
-
-    Raises:
-        Refused: it isn't such a body, or asks for what isn't supported.
-        UsageError: a value out of range.
-    """
+    """Read a body."""
     given = BODY.object(parse_json(body), "")
     check_model(given, defaults)
     videos, turns = turns_of(chat_messages(given.get("messages")))
@@ -130,11 +105,7 @@ def check_model(given: Mapping[str, Any], defaults: Request) -> None:
 
 
 def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The question of the last turn, and the turns before it.
-
-    Raises:
-        Refused: it has no text.
-    """
+    """The question of the last turn, and the turns before it."""
     *history, (question, _) = turns
     if not question.strip() and not isinstance(question, ToolTurn):
         raise Refused(400, "the last message has no text: put a question beside the video")
@@ -151,11 +122,7 @@ def with_tools(question: str, offer: Offer) -> str:
 
 
 def calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions:
-    """The options of an answer that may call tools, or has to.
-
-    Raises:
-        Refused: it has a form of its own, or the forced call can't have one.
-    """
+    """The options of an answer that may call tools, or has to."""
     if offer.tools and (options.typed is not None or options.structured is not None):
         raise Refused(
             400, "an answer of a given form calls no tools: leave tools out", parameter="tools"
@@ -180,12 +147,7 @@ def frames_of(
 
 
 def methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
-    """The method of the request, in our spelling or in vLLM's, and the one to compare with.
-
-    Raises:
-        Refused: two different ones.
-        UsageError: there is no such method.
-    """
+    """The method of the request, in our spelling or in vLLM's, and the one to compare with."""
     own = options_of(given, DYCOKE)
     method = _method(own, "method", "dycoke.method")
     vllm = _method(options_of(given, MM_PROCESSOR), "dycoke", "mm_processor_kwargs.dycoke")
@@ -199,11 +161,7 @@ def methods(given: Mapping[str, Any]) -> tuple[Method | None, Method | None]:
 
 
 def max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
-    """Visual tokens that the language model reads at most; null is no limit.
-
-    Raises:
-        Refused: it isn't a number of tokens.
-    """
+    """Visual tokens that the language model reads at most; null is no limit."""
     options = options_of(given, DYCOKE)
     if "max_tokens" not in options:
         return default
@@ -214,11 +172,7 @@ def max_tokens(given: Mapping[str, Any], default: int | None) -> int | None:
 
 
 def check_in_windows(request: Request, videos: tuple[VideoPart, ...]) -> None:
-    """Refuse what can't be answered from the windows of a video.
-
-    Raises:
-        Refused: the method needs all frames, or there are several videos.
-    """
+    """Refuse what can't be answered from the windows of a video."""
     try:
         check_windows(request, max(1, len(videos)))
     except UsageError as error:

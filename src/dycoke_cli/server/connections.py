@@ -22,22 +22,15 @@ _SMALL_CHUNK = re.compile(rb"\r\n0*[0-9a-fA-F]{1,2}[ \t]*(?:;[^\r\n]*)?\r\n")
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Limits on connections over TCP.
+    """Limits on connections over TCP."""
 
-    Args:
-        most: open at once.
-        most_per_address: of them, from one IP address.
-        header_s: seconds in which the header of a request must have come, counted from the start of
-            the connection or from the end of the request before.
-        write_s: seconds in which a client must take what is sent to it.
-        most_small_chunks: of a body, in what is received at once: each takes as long as a large
-            one.
-    """
-
-    most: int = 256
-    most_per_address: int = 128
+    most: int = 256  # open at once
+    most_per_address: int = 128  # of them, from one IP address
+    # seconds in which the header of a request must have come, counted from the start of the
+    # connection or from the end of the request before
     header_s: float = 10.0
-    write_s: float = 30.0
+    write_s: float = 30.0  # seconds in which a client must take what is sent to it
+    # of a body, in what is received at once: each takes as long as a large one
     most_small_chunks: int = 1000
 
 
@@ -45,10 +38,8 @@ class LimitedProtocol(H11Protocol):
     """uvicorn's protocol of a connection, within limits.
 
     Args:
-        limits: of all connections.
         has_key: whether the headers of a request bring an API key. While such a request comes in,
             connections without a key are closed in its place.
-        given: what uvicorn passes to its protocol.
     """
 
     def __init__(

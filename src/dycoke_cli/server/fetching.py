@@ -25,17 +25,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def fetch(url: str, most_bytes: int, timeout_s: float, allowance: Allowance) -> bytes:
-    """The content of an address.
-
-    Args:
-        url: http or https.
-        most_bytes: more is refused.
-        timeout_s: for all of it.
-        allowance: of the request, which may be ended.
-
-    Raises:
-        Refused: it is private, or can't be fetched within the limits.
-    """
+    """The content of an address."""
     deadline = time.monotonic() + timeout_s
     try:
         for _ in range(_MOST_REDIRECTS + 1):

@@ -21,22 +21,13 @@ class ForcedCall:
 
     The answer is JSON: the arguments where the request names the function, else an object of name
     and arguments.
-
-    Args:
-        tools: that may be called, with different names.
-        named: whether the request names the function, so that there is one tool.
     """
 
-    tools: tuple[Mapping[str, Any], ...]
-    named: bool
+    tools: tuple[Mapping[str, Any], ...]  # that may be called, with different names
+    named: bool  # whether the request names the function, so that there is one tool
 
     def form(self) -> StructuredOutput:
-        """Form of the answer.
-
-        Raises:
-            Refused: a schema of arguments can't be followed.
-            ModelError: the library of forms isn't installed.
-        """
+        """Form of the answer."""
         functions = [tool["function"] for tool in self.tools]
         if self.named:
             schema = functions[0]["parameters"]
@@ -69,11 +60,7 @@ class ForcedCall:
 
 
 class ForcedCallParser:
-    """Parser of an answer that is a call; see `CallParser`. The call is known at its end.
-
-    Args:
-        forced: the call.
-    """
+    """Parser of an answer that is a call; see `CallParser`. The call is known at its end."""
 
     def __init__(self, forced: ForcedCall) -> None:
         self._forced, self._text = forced, ""

@@ -28,12 +28,7 @@ def generation(
 
     Args:
         given: the body, with the keys of /v1/chat/completions.
-        default: for what it doesn't say.
         limits: its keys with the number of tokens, two of which must not differ.
-
-    Raises:
-        Refused: a value isn't accepted.
-        UsageError: a value out of range.
     """
     named = {name: given[name] for name in limits if given.get(name) is not None}
     if len({*map(repr, named.values())}) > 1:
@@ -53,15 +48,7 @@ def generation(
 
 
 def answers(given: Mapping[str, Any], options: GenerationOptions) -> int:
-    """How many answers a body asks for (`n`).
-
-    Args:
-        given: the body.
-        options: by which they are generated.
-
-    Raises:
-        Refused: too many, or several that would all be the same.
-    """
+    """How many answers a body asks for (`n`)."""
     count = given.get("n")
     if count is None:
         return 1

@@ -39,49 +39,30 @@ _PIECE_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Limits on the body of a request.
+    """Limits on the body of a request."""
 
-    Args:
-        most_bytes: of all of it.
-        most_json_bytes: of what isn't video.
-        most_values: strings, brackets and commas of the JSON text.
-        timeout_s: seconds for all of it to come.
-        progress_s: seconds in which the next part must come.
-    """
-
-    most_bytes: int
-    most_json_bytes: int = 1024**2
-    most_values: int = 20_000
-    timeout_s: float = 60.0
-    progress_s: float = 10.0
+    most_bytes: int  # of all of it
+    most_json_bytes: int = 1024**2  # of what isn't video
+    most_values: int = 20_000  # strings, brackets and commas of the JSON text
+    timeout_s: float = 60.0  # seconds for all of it to come
+    progress_s: float = 10.0  # seconds in which the next part must come
 
 
 @dataclass(frozen=True)
 class Spooled:
-    """A video of a body, in a file that it shares with the body's other videos.
+    """A video of a body, in a file that it shares with the body's other videos."""
 
-    Args:
-        file: of the body.
-        start: offset of its first byte.
-        size: of its base64, in bytes, escapes of JSON included.
-    """
-
-    file: IO[bytes]
-    start: int
-    size: int
+    file: IO[bytes]  # of the body
+    start: int  # offset of its first byte
+    size: int  # of its base64, in bytes, escapes of JSON included
 
 
 @dataclass(frozen=True)
 class Body:
-    """A body that has come.
+    """A body that has come."""
 
-    Args:
-        json: its JSON text, in which a name stands for each video.
-        media: the videos, by these names.
-    """
-
-    json: bytes
-    media: Mapping[str, Spooled]
+    json: bytes  # its JSON text, in which a name stands for each video
+    media: Mapping[str, Spooled]  # the videos, by these names
 
 
 @asynccontextmanager
@@ -91,13 +72,8 @@ async def received(
     """Receive a body; its files are there, and its bytes counted, for the length of the block.
 
     Args:
-        http: the request.
-        limits: of the body.
         admission: counts the bytes of all requests.
         scanners: threads that scan bodies.
-
-    Raises:
-        Refused: it is no JSON, too long, or doesn't come in time.
     """
     check_declared(http, limits.most_bytes)
     with ExitStack() as stack:
@@ -126,12 +102,7 @@ async def received(
 
 
 class BodyScanner:
-    """Divides a body into JSON text and videos.
-
-    Args:
-        limits: of the body.
-        stack: closes the files.
-    """
+    """Divides a body into JSON text and videos."""
 
     def __init__(self, limits: BodyLimits, stack: ExitStack) -> None:
         self._limits, self._stack = limits, stack
@@ -149,11 +120,7 @@ class BodyScanner:
         self._key = b""
 
     def feed(self, piece: bytes) -> None:
-        """Take the next part of the body.
-
-        Raises:
-            Refused: the JSON text is too long, or has too many values.
-        """
+        """Take the next part of the body."""
         piece, self._cut_off = self._cut_off + piece, b""
         position = 0
         while position < len(piece):

@@ -26,37 +26,24 @@ _MOST_TOKENS = 256
 
 @dataclass(frozen=True)
 class TextDelta:
-    """A stretch of the answer under one of the methods that are shown.
+    """A stretch of the answer under one of the methods that are shown."""
 
-    Args:
-        method: its number.
-        text: of the answer.
-    """
-
-    method: int
-    text: str
+    method: int  # its number
+    text: str  # of the answer
 
 
 @dataclass(frozen=True)
 class InspectionResult:
-    """An inspection that is done.
+    """An inspection that is done."""
 
-    Args:
-        data: of the page.
-        methods: what each did.
-    """
-
-    data: dict[str, Any]
-    methods: tuple[Inspected, ...]
+    data: dict[str, Any]  # of the page
+    methods: tuple[Inspected, ...]  # what each did
 
 
 def shown_page(defaults: Request, most_frames: int, most_bytes: int, needs_key: bool) -> str:
     """The page with the form.
 
     Args:
-        defaults: of the server.
-        most_frames: of a video.
-        most_bytes: of a request.
         needs_key: whether a request must bring one; then nothing is said of the model.
     """
     most = min(most_frames, MOST_FRAMES)
@@ -89,11 +76,7 @@ HEADERS = {
 
 
 def checked(request: ChatRequest) -> ChatRequest:
-    """A request whose answers can be inspected.
-
-    Raises:
-        Refused: it isn't one question about one video, or that isn't shown whole.
-    """
+    """A request whose answers can be inspected."""
     if request.max_tokens is not None:
         raise Refused(
             400,
@@ -116,17 +99,7 @@ def checked(request: ChatRequest) -> ChatRequest:
 def inspected(
     request: ChatRequest, session: VideoSession, send: Callable[[TextDelta], None]
 ) -> InspectionResult:
-    """Ask under each method of a request.
-
-    Args:
-        request: a checked one.
-        session: of its video.
-        send: called with the answers as they come.
-
-    Raises:
-        UsageError: see `inspect_question`.
-        OutOfMemoryError: likewise.
-    """
+    """Ask under each method of a request."""
     from dycoke_cli.inspect.inspection import inspect_question, pictures
 
     methods = (request.method, request.against)

@@ -32,20 +32,11 @@ _GRACE_S, _REPLY_S, _END_S = 2, 1, 4.8
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens.
+    """Where the server listens."""
 
-    Args:
-        host: a name or an address of this machine.
-        port: 0 for any that is free.
-        keys: of which requests must bring one, if there are any.
-
-    Raises:
-        UsageError: others could reach it, and there is no key.
-    """
-
-    host: str
-    port: int
-    keys: tuple[str, ...] = ()
+    host: str  # a name or an address of this machine
+    port: int  # 0 for any that is free
+    keys: tuple[str, ...] = ()  # of which requests must bring one, if there are any
 
     def __post_init__(self) -> None:
         if not self.keys and self.host not in LOOPBACK:
@@ -55,11 +46,7 @@ class Address:
             )
 
     def bind(self) -> socket.socket:
-        """The socket, listening.
-
-        Raises:
-            OutputError: the address isn't free, or isn't of this machine.
-        """
+        """The socket, listening."""
         try:
             family, kind, _, _, where = socket.getaddrinfo(
                 self.host, self.port, type=socket.SOCK_STREAM
@@ -78,25 +65,14 @@ class Address:
 
 @dataclass(frozen=True)
 class IdlePolicy:
-    """What happens to a server without requests.
+    """What happens to a server without requests."""
 
-    Args:
-        after_s: seconds; None for never.
-        ends: whether the server ends; otherwise its model is unloaded.
-    """
-
-    after_s: float | None = None
-    ends: bool = False
+    after_s: float | None = None  # seconds; None for never
+    ends: bool = False  # whether the server ends; otherwise its model is unloaded
 
 
 def make_server(service: Service, address: Address, limits: ConnectionLimits) -> uvicorn.Server:
-    """The server, which doesn't listen yet.
-
-    Args:
-        service: what answers.
-        address: where it will listen.
-        limits: on connections.
-    """
+    """The server, which doesn't listen yet."""
 
     def stop() -> None:
         server.should_exit = True
@@ -132,12 +108,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends in a few seconds whatever is under way.
-
-    Args:
-        config: of uvicorn.
-        underway: requests that end with it.
-    """
+    """uvicorn's server, which ends in a few seconds whatever is under way."""
 
     def __init__(self, config: uvicorn.Config, underway: Underway) -> None:
         super().__init__(config)
@@ -173,14 +144,7 @@ class _Server(uvicorn.Server):
 def run(
     server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: IdlePolicy
 ) -> None:
-    """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough.
-
-    Args:
-        server: of the service.
-        service: what answers.
-        sockets: at which it listens: that of `Address.bind`, and those of the local listener.
-        idling: what becomes of it when nobody asks.
-    """
+    """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough."""
     over = threading.Event()
     looking = threading.Thread(
         target=_watch_idle, args=(service, server, idling, over), name="idle", daemon=True

@@ -36,47 +36,29 @@ FRAMES_PER_SECOND = 25.0
 
 @dataclass(frozen=True)
 class Media:
-    """Where videos may come from.
+    """Where videos may come from."""
 
-    Args:
-        roots: the folders whose files requests may name.
-        allow_http: whether addresses are fetched.
-        most_bytes: of a video that is fetched.
-        timeout_s: for all of a fetch.
-        received: the videos of a request's body, by the names that stand for them.
-    """
-
-    roots: tuple[Path, ...] = ()
-    allow_http: bool = False
-    most_bytes: int = 256 * 1024**2
-    timeout_s: float = 30.0
+    roots: tuple[Path, ...] = ()  # the folders whose files requests may name
+    allow_http: bool = False  # whether addresses are fetched
+    most_bytes: int = 256 * 1024**2  # of a video that is fetched
+    timeout_s: float = 30.0  # for all of a fetch
+    # the videos of a request's body, by the names that stand for them
     received: Mapping[str, Spooled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A video that can be read.
+    """A video that can be read."""
 
-    Args:
-        path: of the file; of pictures, those of all.
-        digest: tells its content from that of others.
-        shown: what to call it in errors.
-        frames: how many pictures it consists of; None of a video.
-    """
-
-    path: str | tuple[str, ...]
-    digest: str
-    shown: str
-    frames: int | None = None
+    path: str | tuple[str, ...]  # of the file; of pictures, those of all
+    digest: str  # tells its content from that of others
+    shown: str  # what to call it in errors
+    frames: int | None = None  # how many pictures it consists of; None of a video
 
 
 @contextmanager
 def opened(url: str, media: Media, allowance: Allowance) -> Iterator[MediaFile]:
-    """The file of an address, for the length of a block; one made for it is removed afterwards.
-
-    Raises:
-        Refused: such an address isn't taken, or nothing can be read there.
-    """
+    """The file of an address, for the length of a block; one made for it is removed afterwards."""
     if url.partition(":")[0].lower() == "file":
         yield _below(url, media.roots)
         return
@@ -89,9 +71,6 @@ def opened_pictures(urls: Sequence[str], media: Media, allowance: Allowance) -> 
     """The pictures of some addresses, as the frames of one video, for the length of a block.
 
     The size and the time of a fetch are those of all together.
-
-    Raises:
-        Refused: see `opened`.
     """
     digest, left = hashlib.sha256(), media.most_bytes
     deadline = time.monotonic() + media.timeout_s

@@ -23,31 +23,19 @@ _PATH = "media_io_kwargs.video"
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """Times of the JPEGs of a list, in vLLM's form (its pull request 40133).
+    """Times of the JPEGs of a list, in vLLM's form (its pull request 40133)."""
 
-    Args:
-        fps: indices per second.
-        indices: frame index of each JPEG in the video that it was cut from, ascending; None numbers
-            the JPEGs.
-        total_frames: of that video; None for one more than the last index.
-        duration_s: of that video; None for its frames at that rate.
-    """
-
-    fps: float = 1.0
+    fps: float = 1.0  # indices per second
+    # frame index of each JPEG in the video that it was cut from, ascending; None numbers the JPEGs
     indices: tuple[int, ...] | None = None
-    total_frames: int | None = None
-    duration_s: float | None = None
+    total_frames: int | None = None  # of that video; None for one more than the last index
+    duration_s: float | None = None  # of that video; None for its frames at that rate
 
     def applied(self, clip: Clip, numbers: Sequence[int], count: int) -> Clip:
         """Give the JPEGs that were read their times, and the metadata of the whole video.
 
         Args:
-            clip: of the list.
             numbers: `[F]`, of its JPEGs in the list.
-            count: JPEGs of the list.
-
-        Raises:
-            Refused: the list has another number of JPEGs than indices, or more than the video.
         """
         indices = self.indices or range(count)
         if len(indices) != count:
@@ -78,14 +66,6 @@ def read_media(
 
     Args:
         given: `media_io_kwargs`, or None.
-        default: sampling of the server.
-        most: frames of a video, whatever the request says.
-        jpegs: whether all videos are lists of JPEGs: all of these are read.
-        files: whether any video isn't such a list.
-
-    Raises:
-        Refused: a key or value isn't supported.
-        UsageError: a value out of range.
     """
     video: dict[str, Any] = {}
     if given is not None:

@@ -32,16 +32,12 @@ _PICTURE = "data:image/"
 
 @dataclass(frozen=True)
 class VideoPart:
-    """A video of a message.
+    """A video of a message."""
 
-    Args:
-        url: data:, file: or http(s):; None where the handle alone names it, and of pictures.
-        uuid: a handle of the client's choice for the encoded video.
-        pictures: urls of the pictures that are its frames; empty of all other videos.
-    """
-
+    # data:, file: or http(s):; None where the handle alone names it, and of pictures
     url: str | None
-    uuid: str | None = None
+    uuid: str | None = None  # a handle of the client's choice for the encoded video
+    # urls of the pictures that are its frames; empty of all other videos
     pictures: tuple[str, ...] = ()
 
     @property
@@ -62,11 +58,7 @@ Parts = Sequence[VideoPart | str]
 
 
 def chat_messages(given: Any) -> Iterable[tuple[str, Parts]]:
-    """The role and the parts of each message of /v1/chat/completions.
-
-    Raises:
-        Refused: it isn't a list of messages.
-    """
+    """The role and the parts of each message of /v1/chat/completions."""
     messages = list_of(given, "messages")
     return [_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
 
@@ -78,13 +70,6 @@ def turns_of(
 
     No template of a video model is sure to have a place for a system message: it is put before the
     next question, or where it stands within one.
-
-    Args:
-        messages: role and parts of each. Those that have to do with tools are a `ToolTurn`.
-        held: turns before them.
-
-    Raises:
-        Refused: their order isn't one of questions and answers, or there are too many videos.
     """
     messages = [*messages]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
@@ -126,16 +111,7 @@ def turns_of(
 
 
 def _with_result(turns: Turns, result: ToolTurn, *, open_turn: bool) -> Turns:
-    """The turns with the result of a tool, which is asked about like a question.
-
-    Args:
-        turns: before it.
-        result: of one call.
-        open_turn: whether the last one has no answer yet.
-
-    Raises:
-        Refused: no call is before it.
-    """
+    """The turns with the result of a tool, which is asked about like a question."""
     *others, (question, answer) = turns or [("", "")]
     if open_turn and isinstance(question, ToolTurn):
         for message in result.messages:
@@ -164,15 +140,7 @@ def merged(parts: Parts) -> list[VideoPart | str]:
 
 
 def picture(given: Any, path: str) -> VideoPart:
-    """A picture, as a video of one frame.
-
-    Args:
-        given: its url.
-        path: of the url in the request, for errors.
-
-    Raises:
-        Refused: it isn't the url of a picture.
-    """
+    """A picture, as a video of one frame."""
     url = text_of(given, path)
     if url[:5].lower() == "data:" and url[: len(_PICTURE)].lower() != _PICTURE:
         raise Refused(400, f"{path} must be a picture (data:image/jpeg;base64,…)", parameter=path)
@@ -180,11 +148,7 @@ def picture(given: Any, path: str) -> VideoPart:
 
 
 def part_of(given: Any, path: str) -> VideoPart | str:
-    """A part of a message of /v1/chat/completions.
-
-    Raises:
-        Refused: it is of another type, or has another key.
-    """
+    """A part of a message of /v1/chat/completions."""
     kind = object_of(given, "a part of a message").get("type")
     if not isinstance(kind, str) or kind not in PARTS:
         raise Refused(

@@ -14,16 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NumberedCall:
-    """Call of a tool in an answer.
+    """Call of a tool in an answer."""
 
-    Args:
-        call: what is called.
-        index: of the call in the answer.
-        id: by which a client sends the result.
-    """
-
-    call: ToolCall
-    index: int
+    call: ToolCall  # what is called
+    index: int  # of the call in the answer
+    # by which a client sends the result
     id: str = field(default_factory=lambda: f"call_{uuid4().hex}")
 
     @property
@@ -38,7 +33,6 @@ class ParsedAnswer:
 
     Args:
         parser: of its calls; None where it can't have any.
-        named: whether the request names the function that is called.
 
     Attributes:
         text: so far, beside the calls.

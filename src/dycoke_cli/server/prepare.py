@@ -32,13 +32,6 @@ def check_text(request: ChatRequest, context: int) -> None:
 
     The text isn't divided into tokens for that: megabytes take the tokenizer seconds, while nobody
     else is answered.
-
-    Args:
-        request: what is asked.
-        context: of the model, in tokens.
-
-    Raises:
-        Refused: the text is too long, or the answer may be as long as the context.
     """
     turns = [text for turn in request.history for text in turn]
     texts = (request.question, tools_text(request.question), *turns)
@@ -72,24 +65,7 @@ def prepare(
     owner: Hashable = None,
     inspect: bool = False,
 ) -> Ask:
-    """Open a request's videos.
-
-    Args:
-        request: what is asked.
-        defaults: of the server.
-        media: where videos may come from.
-        engine: may have the videos in memory.
-        handles: what clients call their videos.
-        stack: the videos are open as long as it is.
-        allowance: what opening them may take, and their pixels.
-        owner: of the request, who alone finds again what is in memory for it.
-        inspect: whether the frames are shown to a person as well.
-
-    Raises:
-        Refused: a video may not be opened, or its handle is none that is known.
-        VideoError: it can't be read in time.
-        Exception: the allowance was ended.
-    """
+    """Open a request's videos."""
     with allowance:
         files = [_opened(part, media, allowance, stack) for part in request.videos]
     pairs = [*zip(request.videos, files, strict=True)]
@@ -147,15 +123,10 @@ def _unknown(part: VideoPart) -> Refused:
 
 @dataclass(frozen=True)
 class _Timed:
-    """Gives pictures that were read the times that a request says.
+    """Gives pictures that were read the times that a request says."""
 
-    Args:
-        times: of the request.
-        count: pictures of the list.
-    """
-
-    times: FrameTimes
-    count: int
+    times: FrameTimes  # of the request
+    count: int  # pictures of the list
 
     def __call__(self, clip: Clip) -> Clip:
         numbers = [round(time_s * FRAMES_PER_SECOND) for time_s in clip.timestamps_s]

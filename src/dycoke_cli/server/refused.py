@@ -30,10 +30,6 @@ class Refused(Exception):
     """A request is refused, with the response for the client.
 
     Args:
-        status: of HTTP.
-        message: a sentence for a person.
-        code: a word for a program.
-        headers: of the reply.
         parameter: path of the key that is refused, such as `stream_options.include_usage`.
     """
 

@@ -21,27 +21,15 @@ STILL_HERE = b": waiting\n\n"
 
 @dataclass(frozen=True)
 class Reply:
-    """The reply to one request.
+    """The reply to one request."""
 
-    Args:
-        model: that is served.
-        include_usage: whether a stream ends with the figures.
-        id: of the completion.
-        created: seconds since 1970.
-    """
-
-    model: str
-    include_usage: bool = False
-    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    model: str  # that is served
+    include_usage: bool = False  # whether a stream ends with the figures
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")  # of the completion
+    created: int = field(default_factory=lambda: int(time.time()))  # seconds since 1970
 
     def whole(self, answers: Sequence[Answer], parsed: Sequence[ParsedAnswer]) -> dict[str, Any]:
-        """The object of answers that aren't streamed.
-
-        Args:
-            answers: to one prompt.
-            parsed: their texts and calls.
-        """
+        """The object of answers that aren't streamed."""
         choices = [
             {
                 "index": index,

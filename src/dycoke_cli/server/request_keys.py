@@ -19,33 +19,19 @@ _SHOWN = 100
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of one object of a request.
+    """Keys of one object of a request."""
 
-    Args:
-        name: of the object in docs/serve.md; empty for the whole body.
-        read: keys that have an effect.
-        neutral: keys that are accepted with one of these values, or with null. With them the answer
-            is the one that the request gets without the key.
-        unused: keys that are accepted with any value, because none changes an answer.
-        advice: what to do about a refused key, `{key}`.
-    """
-
-    name: str
-    read: frozenset[str]
+    name: str  # of the object in docs/serve.md; empty for the whole body
+    read: frozenset[str]  # keys that have an effect
+    # keys that are accepted with one of these values, or with null. With them the answer is the one
+    # that the request gets without the key.
     neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # keys that are accepted with any value, because none changes an answer
     unused: frozenset[str] = frozenset()
-    advice: str = "leave it out"
+    advice: str = "leave it out"  # what to do about a refused key, `{key}`
 
     def object(self, given: Any, path: str) -> dict[str, Any]:
-        """An object that has no other keys.
-
-        Args:
-            given: of the request.
-            path: of the object in the request, for errors; empty for the whole body.
-
-        Raises:
-            Refused: it isn't an object, or a key or its value isn't accepted.
-        """
+        """An object that has no other keys."""
         found = object_of(given, path or "the body")
         for key, value in found.items():
             if key in self.read or key in self.unused:
@@ -290,69 +276,41 @@ ALL = (
 
 
 def text_of(given: Any, path: str) -> str:
-    """A text.
-
-    Raises:
-        Refused: it isn't one, or has lone surrogates.
-    """
+    """A text."""
     if not isinstance(given, str) or not is_valid(given):
         raise Refused(400, f"{path} must be a text", parameter=path)
     return given
 
 
 def json_of(given: Any, path: str) -> Any:
-    """Any value.
-
-    Raises:
-        Refused: it is none that JSON can have, for a text in it has lone surrogates.
-    """
+    """Any value."""
     if not is_valid(json.dumps(given, ensure_ascii=False)):
         raise Refused(400, f"{path} has a text that isn't Unicode", parameter=path)
     return given
 
 
 def list_of(given: Any, path: str) -> list[Any]:
-    """A list.
-
-    Raises:
-        Refused: it isn't one.
-    """
+    """A list."""
     if not isinstance(given, list):
         raise Refused(400, f"{path} must be a list", parameter=path)
     return given
 
 
 def object_of(given: Any, path: str) -> dict[str, Any]:
-    """An object.
-
-    Raises:
-        Refused: it isn't one.
-    """
+    """An object."""
     if not isinstance(given, dict):
         raise Refused(400, f"{path} must be an object", parameter=path)
     return given
 
 
 def options_of(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
-    """An object of the body with options; empty where it isn't there.
-
-    Args:
-        given: the body.
-        keys: of the object, whose name is its key.
-
-    Raises:
-        Refused: see `Keys.object`.
-    """
+    """An object of the body with options; empty where it isn't there."""
     found = given.get(keys.name)
     return {} if found is None else keys.object(found, keys.name)
 
 
 def flag_of(given: Mapping[str, Any], key: str) -> bool:
-    """A flag of an object; null is false.
-
-    Raises:
-        Refused: it isn't one.
-    """
+    """A flag of an object; null is false."""
     value = given.get(key)
     if value is not None and not isinstance(value, bool):
         raise Refused(400, f"{key} must be true or false", parameter=key)

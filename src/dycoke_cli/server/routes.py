@@ -31,7 +31,6 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     """The application; who may ask it is for `access`.
 
     Args:
-        service: what answers.
         needs_key: whether a request must bring one.
     """
     # No pages of its own: they would load scripts from elsewhere.

@@ -28,36 +28,22 @@ _PIXELS, _PIXELS_PER_FRAME = 2**30, 2**22
 
 @dataclass(frozen=True)
 class Service:
-    """What the addresses need.
+    """What the addresses need."""
 
-    Args:
-        defaults: for all that a request doesn't say.
-        engine: answers.
-        media: where videos may come from.
-        admission: how much is taken on.
-        metrics: counts.
-        most_frames: of a video.
-        bodies: limits on those of requests.
-        context: tokens of the model's context; None where it isn't known.
-        handles: what clients call their videos.
-        responses: conversations that clients may go on from.
-        calls: how the model calls tools; None where it can't.
-        underway: requests that end with the server.
-        loading: how its model was loaded: with the dtype that was chosen; None: as `defaults` say.
-    """
-
-    defaults: Request
-    engine: Engine
-    media: Media
-    admission: Admission
-    metrics: Metrics
-    most_frames: int
-    bodies: BodyLimits
-    context: int | None = None
-    handles: Handles = field(default_factory=Handles)
+    defaults: Request  # for all that a request doesn't say
+    engine: Engine  # answers
+    media: Media  # where videos may come from
+    admission: Admission  # how much is taken on
+    metrics: Metrics  # counts
+    most_frames: int  # of a video
+    bodies: BodyLimits  # limits on those of requests
+    context: int | None = None  # tokens of the model's context; None where it isn't known
+    handles: Handles = field(default_factory=Handles)  # what clients call their videos
+    # conversations that clients may go on from
     responses: ResponseStore = field(default_factory=ResponseStore)
-    calls: CallFormat | None = None
-    underway: Underway = field(default_factory=Underway)
+    calls: CallFormat | None = None  # how the model calls tools; None where it can't
+    underway: Underway = field(default_factory=Underway)  # requests that end with the server
+    # how its model was loaded: with the dtype that was chosen; None: as `defaults` say
     loading: LoadOptions | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 

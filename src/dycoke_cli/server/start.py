@@ -25,19 +25,12 @@ _BODIES = 4  # room on disk for request bodies, in bodies of the largest allowed
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """Limits of a service.
+    """Limits of a service."""
 
-    Args:
-        queue: requests that wait or are answered.
-        frames: of a video, whatever a request says.
-        body_mib: MiB of a request.
-        held: encoded videos in memory.
-    """
-
-    queue: int = 64
-    frames: int = 256
-    body_mib: int = 256
-    held: int = 8
+    queue: int = 64  # requests that wait or are answered
+    frames: int = 256  # of a video, whatever a request says
+    body_mib: int = 256  # MiB of a request
+    held: int = 8  # encoded videos in memory
 
 
 def start_service(
@@ -49,21 +42,7 @@ def start_service(
     *,
     cache: bool = False,
 ) -> Service:
-    """Load the model, and assemble the service; its engine isn't started.
-
-    Args:
-        request: defaults of the requests.
-        unloaded: the model of it.
-        media: where videos may come from.
-        limits: of the service.
-        listener: receives the progress of loading.
-        cache: whether encoded videos are kept on disk.
-
-    Raises:
-        ModelError: the model can't be loaded.
-        UsageError: it doesn't support the method.
-        OutOfMemoryError: it doesn't fit.
-    """
+    """Load the model, and assemble the service; its engine isn't started."""
     with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.audio_rate import listening

@@ -16,38 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StrictCalls:
-    """Calls that an answer may have, in or in place of a text.
+    """Calls that an answer may have, in or in place of a text."""
 
-    Args:
-        tools: that may be called; those whose arguments may be any object have a schema of that.
-        most_one: whether the answer ends behind its first call.
-    """
-
+    # that may be called; those whose arguments may be any object have a schema of that
     tools: tuple[Mapping[str, Any], ...]
-    most_one: bool = False
+    most_one: bool = False  # whether the answer ends behind its first call
 
     def form(self, marks: CallMarks) -> StructuredOutput:
-        """Form of the answer: free text until the opening of a call, then a call of the tools.
-
-        Args:
-            marks: around a call of the model.
-
-        Raises:
-            Refused: a schema of arguments can't be followed.
-            ModelError: the library of forms isn't installed.
-        """
+        """Form of the answer: free text until the opening of a call, then a call of the tools."""
         call = ForcedCall(self.tools, named=False).form()
         return StructuredOutput("text", _grammar(marks, call.as_part, self.most_one))
 
 
 def _grammar(marks: CallMarks, call: str, most_one: bool) -> str:
-    """Lark, as llguidance has it, of a text with calls.
-
-    Args:
-        marks: around a call.
-        call: JSON Schema of what is between them.
-        most_one: see `StrictCalls`.
-    """
+    """Lark, as llguidance has it, of a text with calls."""
     # A token that stands for a text of its own is no text to the library, so each is named. A text
     # may have any of them but the one that opens a call.
     tokens = {text: f"<[{number}]>" for text, number in marks.added.items()}

@@ -34,28 +34,17 @@ _SHOWN = 100
 
 @dataclass(frozen=True)
 class Offer:
-    """What an answer may call, or has to.
+    """What an answer may call, or has to."""
 
-    Args:
-        tools: that it may call; as chat completions have them, whichever protocol they came by.
-        forced: the call that it has to be; None where it may be a text.
-        strict: calls that it may have, where arguments are held to schemas, or where it may be one.
-    """
-
+    # that it may call; as chat completions have them, whichever protocol they came by
     tools: tuple[dict[str, Any], ...] = ()
-    forced: ForcedCall | None = None
+    forced: ForcedCall | None = None  # the call that it has to be; None where it may be a text
+    # calls that it may have, where arguments are held to schemas, or where it may be one
     strict: StrictCalls | None = None
 
 
 def offered(body: Mapping[str, Any]) -> Offer:
-    """The tools of a request to /v1/chat/completions.
-
-    Args:
-        body: of the request.
-
-    Raises:
-        Refused: they aren't functions, or `tool_choice` isn't one of them.
-    """
+    """The tools of a request to /v1/chat/completions."""
 
     def tool(given: Any, path: str) -> Mapping[str, Any]:
         found = TOOL.object(given, path)
@@ -93,14 +82,7 @@ def _offer(
     chosen: Callable[[Mapping[str, Any]], Any],
     place: str,
 ) -> Offer:
-    """The tools of a body.
-
-    Args:
-        body: of the request.
-        tool: checks one, and gives the keys of its function.
-        chosen: checks an object `tool_choice`, and gives the name in it.
-        place: of these keys in a tool.
-    """
+    """The tools of a body."""
     given = body.get("tools")
     listed = [] if given is None else list_of(given, "tools")
     if len(listed) > _MOST_TOOLS:
@@ -183,16 +165,7 @@ def _kept(function: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def calling(given: Any, text: str, path: str) -> ToolTurn:
-    """The turn of an assistant that called tools.
-
-    Args:
-        given: `tool_calls` of its message.
-        text: beside them; empty without any.
-        path: of `tool_calls` in the request, for errors.
-
-    Raises:
-        Refused: they aren't calls of functions.
-    """
+    """The turn of an assistant that called tools."""
     calls = [_call(call, f"{path}[{number}]") for number, call in enumerate(list_of(given, path))]
     message = text_message("assistant", text)
     if not text:
@@ -217,15 +190,6 @@ def _call(given: Any, path: str) -> dict[str, Any]:
 
 
 def result(text: str, call: Any, path: str) -> ToolTurn:
-    """The turn of a tool that was called.
-
-    Args:
-        text: what it returned.
-        call: `tool_call_id` of its message.
-        path: of the message, for errors.
-
-    Raises:
-        Refused: it names no call.
-    """
+    """The turn of a tool that was called."""
     called = text_of(call, f"{path}.tool_call_id")
     return ToolTurn([{**text_message("tool", text), "tool_call_id": called}])

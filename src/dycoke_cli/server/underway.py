@@ -19,11 +19,7 @@ class Underway:
 
     @contextmanager
     def added(self, end: _End) -> Iterator[None]:
-        """Have a request ended with the server, as long as the block lasts.
-
-        Args:
-            end: ends it with an error for its client; doesn't block.
-        """
+        """Have a request ended with the server, as long as the block lasts."""
         self._ends.add(end)
         try:
             if self._ended:

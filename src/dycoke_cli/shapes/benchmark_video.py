@@ -19,15 +19,7 @@ LEAST, MOST = 8, 9
 def benchmark_video(
     video: str, split: str, number: int, script: Script, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """A video as plain data, with the keys `id`, `split`, `script` and `questions`.
-
-    Args:
-        video: its id.
-        split: that it is listed under.
-        number: its place in the split, which decides the letter of its multiple-choice question.
-        script: as drawn.
-        rng: draws the questions.
-    """
+    """A video as plain data, with the keys `id`, `split`, `script` and `questions`."""
     stored = to_json(script)
     # Questions and pictures are made of the same numbers: the stored ones, which are rounded.
     questions = _choose(from_json(stored), OPTIONS[number % len(OPTIONS)], rng)

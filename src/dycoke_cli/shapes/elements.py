@@ -64,11 +64,7 @@ def tile(tone: str, texture: str, contrast: float, seed: int, size: int) -> np.n
     """One period of a background: [size, size, 1] float32, 0-255, periodic in both directions.
 
     Args:
-        tone: black, gray or white.
-        texture: plain, stripes, checks or clouds.
         contrast: how far the texture goes from the tone, in steps of 1/255.
-        seed: of the texture.
-        size: in pixels.
     """
     rng = np.random.default_rng(seed)
     line = (np.arange(size) + 0.5) / size

@@ -16,29 +16,17 @@ GROWN, SHRUNK = 1.45, 0.62
 
 @dataclass(frozen=True)
 class Track:
-    """State of one thing at T times.
+    """State of one thing at T times."""
 
-    Attributes:
-        centres: [T, 2] (x, y), float64, sides of the picture.
-        radius: [T] float64, sides.
-        angle: [T] float64, radians, clockwise.
-        colours: [T] int64, index into COLOURS of the predominant colour.
-        blend: [T] float64, 0-1: interpolation from `before` to `after`.
-        before: index of the first colour.
-        after: index of the last colour.
-        visible: [T] bool, whether it is in the frame (even if occluded).
-        hidden: [T] bool, whether it is occluded by another thing.
-    """
-
-    centres: np.ndarray
-    radius: np.ndarray
-    angle: np.ndarray
-    colours: np.ndarray
-    blend: np.ndarray
-    before: int
-    after: int
-    visible: np.ndarray
-    hidden: np.ndarray
+    centres: np.ndarray  # [T, 2] (x, y), float64, sides of the picture
+    radius: np.ndarray  # [T] float64, sides
+    angle: np.ndarray  # [T] float64, radians, clockwise
+    colours: np.ndarray  # [T] int64, index into COLOURS of the predominant colour
+    blend: np.ndarray  # [T] float64, 0-1: interpolation from `before` to `after`
+    before: int  # index of the first colour
+    after: int  # index of the last colour
+    visible: np.ndarray  # [T] bool, whether it is in the frame (even if occluded)
+    hidden: np.ndarray  # [T] bool, whether it is occluded by another thing
 
 
 def track(script: Script, index: int, times: np.ndarray) -> Track:

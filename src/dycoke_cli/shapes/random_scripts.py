@@ -39,23 +39,16 @@ LONG_SHORTEST_S, LONG_PAN_S = 3.0, 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a script may hold.
+    """What a script may hold."""
 
-    Attributes:
-        events: least and most events.
-        scenes: most scenes.
-        things: shares of scenes that begin with one, two, … things.
-        labels: of LABELS, which may be drawn.
-        shortest: what an event takes at least, as a share of the clip.
-        long_s: length in seconds of a long video, whose events are few and short; 0 for clips of up
-            to a minute.
-    """
-
-    events: tuple[int, int] = (2, 6)
-    scenes: int = 3
+    events: tuple[int, int] = (2, 6)  # least and most events
+    scenes: int = 3  # most scenes
+    # shares of scenes that begin with one, two, … things
     things: tuple[float, ...] = (0.35, 0.4, 0.25)
-    labels: tuple[str, ...] = LABELS
-    shortest: float = SHORTEST
+    labels: tuple[str, ...] = LABELS  # of LABELS, which may be drawn
+    shortest: float = SHORTEST  # what an event takes at least, as a share of the clip
+    # length in seconds of a long video, whose events are few and short; 0 for clips of up to a
+    # minute
     long_s: int = 0
 
 
@@ -65,13 +58,7 @@ def long_limits(seconds: int, labels: tuple[str, ...] = LABELS) -> Limits:
 
 
 def draw_script(seed: int | list[int], split: str, limits: Limits | None = None) -> Script:
-    """The script of a seed: the first one drawn that belongs to the split.
-
-    Args:
-        seed: anything that `numpy.random.default_rng` takes.
-        split: one of SPLITS.
-        limits: what it may hold.
-    """
+    """The script of a seed: the first one drawn that belongs to the split."""
     rng = np.random.default_rng(seed)
     while True:
         script = _draw(rng, limits or Limits())
@@ -154,10 +141,7 @@ def draw_timeline(
     """Stretches of time for events in order, one after another.
 
     Args:
-        inside: the scene of each event, ascending.
-        rng: draws what is left of the clip's length.
         shortest: what an event takes at least.
-        sparse: what is left goes to the rests alone: events are short, and lie anywhere.
 
     Returns:
         (begin, finish) of each event, and the edges of the scenes [scenes + 1], from 0 to 1.

@@ -17,20 +17,14 @@ TICKS = 90_000
 
 @dataclass(frozen=True)
 class Recording:
-    """Encoding options of a clip; the suffix selects the codec (.webm: VP9, otherwise H.264).
+    """Encoding options of a clip; the suffix selects the codec (.webm: VP9, otherwise H.264)."""
 
-    Attributes:
-        fps: frames per second.
-        side: width and height in pixels.
-        turned: clockwise rotation of the stored pixels in degrees (0, 90, 180 or 270), undone by a
-            display matrix.
-        uneven: variable frame rate, four times as high in the middle third.
-    """
-
-    fps: int = 8
-    side: int = 128
+    fps: int = 8  # frames per second
+    side: int = 128  # width and height in pixels
+    # clockwise rotation of the stored pixels in degrees (0, 90, 180 or 270), undone by a display
+    # matrix
     turned: int = 0
-    uneven: bool = False
+    uneven: bool = False  # variable frame rate, four times as high in the middle third
 
 
 def write_clip(script: Script, how: Recording, path: Path) -> None:

@@ -24,9 +24,7 @@ def render(script: Script, times: np.ndarray, size: int, *, softness: float = 1.
     """Render frames of a script.
 
     Args:
-        script: the clip.
         times: [F] float, 0-1.
-        size: side of a frame in pixels.
         softness: width of an edge in pixels; 1 is plain anti-aliasing.
 
     Returns:

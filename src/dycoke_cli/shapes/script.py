@@ -34,51 +34,30 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape of one scene.
+    """One shape of one scene."""
 
-    Attributes:
-        shape: one of SHAPES.
-        colour: one of COLOURS, at first.
-        radius: half its height, in sides of the picture, at first.
-        cell: (column, row), 0-2 each, at the start of the scene; None if it enters later.
-        offset: constant offset (x, y) from the centre of its cell.
-        scene: index of its scene.
-    """
-
-    shape: str
-    colour: str
-    radius: float
-    cell: Cell | None
-    offset: tuple[float, float]
-    scene: int
+    shape: str  # one of SHAPES
+    colour: str  # one of COLOURS, at first
+    radius: float  # half its height, in sides of the picture, at first
+    cell: Cell | None  # (column, row), 0-2 each, at the start of the scene; None if it enters later
+    offset: tuple[float, float]  # constant offset (x, y) from the centre of its cell
+    scene: int  # index of its scene
 
 
 @dataclass(frozen=True)
 class Event:
-    """Event of a script; no two events overlap in time.
+    """Event of a script; no two events overlap in time."""
 
-    Attributes:
-        deed: one of DEEDS.
-        begin: start, 0-1.
-        finish: end, 0-1.
-        thing: index of the acting thing; -1 for "show".
-        way: direction of a move, or side of an entrance or exit; otherwise empty.
-        cell: destination of the thing (of a hit: not reached), or place of the card; otherwise
-            None.
-        other: index of the thing that is hit or hidden behind; otherwise -1.
-        colour: new colour; otherwise empty.
-        glyph: glyph on the card; otherwise empty.
-    """
-
-    deed: str
-    begin: float
-    finish: float
-    thing: int = -1
-    way: str = ""
+    deed: str  # one of DEEDS
+    begin: float  # start, 0-1
+    finish: float  # end, 0-1
+    thing: int = -1  # index of the acting thing; -1 for "show"
+    way: str = ""  # direction of a move, or side of an entrance or exit; otherwise empty
+    # destination of the thing (of a hit: not reached), or place of the card; otherwise None
     cell: Cell | None = None
-    other: int = -1
-    colour: str = ""
-    glyph: str = ""
+    other: int = -1  # index of the thing that is hit or hidden behind; otherwise -1
+    colour: str = ""  # new colour; otherwise empty
+    glyph: str = ""  # glyph on the card; otherwise empty
 
 
 @dataclass(frozen=True)
@@ -99,44 +78,27 @@ class Scene:
 
 @dataclass(frozen=True)
 class Camera:
-    """Camera and encoder settings of a clip.
+    """Camera and encoder settings of a clip."""
 
-    Attributes:
-        pan: displacement (x, y) of the background over the whole clip, in sides.
-        shake: amplitude of the camera shake, in sides.
-        noise: standard deviation of the sensor noise, in steps of 1/255.
-        quality: constant rate factor of the encoder; higher loses more.
-    """
-
-    pan: tuple[float, float]
-    shake: float
-    noise: float
-    quality: int
+    pan: tuple[float, float]  # displacement (x, y) of the background over the whole clip, in sides
+    shake: float  # amplitude of the camera shake, in sides
+    noise: float  # standard deviation of the sensor noise, in steps of 1/255
+    quality: int  # constant rate factor of the encoder; higher loses more
 
 
 @dataclass(frozen=True)
 class Script:
-    """Description of a clip.
+    """Description of a clip."""
 
-    Attributes:
-        things: in arbitrary order; any two differ in colour or shape.
-        events: in order of time.
-        scenes: in order of time, without gaps.
-        camera: camera and encoder settings.
-        label: one of LABELS: amount of change from frame to frame.
-        seconds: duration; no question depends on it.
-        names: names of things in the subtitles: (name, index of the thing).
-        seed: of the shake and the noise.
-    """
-
-    things: tuple[Thing, ...]
-    events: tuple[Event, ...]
-    scenes: tuple[Scene, ...]
-    camera: Camera
-    label: str
-    seconds: float
+    things: tuple[Thing, ...]  # in arbitrary order; any two differ in colour or shape
+    events: tuple[Event, ...]  # in order of time
+    scenes: tuple[Scene, ...]  # in order of time, without gaps
+    camera: Camera  # camera and encoder settings
+    label: str  # one of LABELS: amount of change from frame to frame
+    seconds: float  # duration; no question depends on it
+    # names of things in the subtitles: (name, index of the thing)
     names: tuple[tuple[str, int], ...] = ()
-    seed: int = 0
+    seed: int = 0  # of the shake and the noise
 
 
 def from_json(data: dict[str, Any]) -> Script:

@@ -34,27 +34,19 @@ CELLS = tuple((column, row) for row in range(3) for column in range(3))
 
 @dataclass
 class Stage:
-    """The scene that is being drawn.
+    """The scene that is being drawn."""
 
-    Attributes:
-        rng: draws everything.
-        things: of all scenes so far.
-        cells: where the things of this scene are that are in the picture.
-        resting: things that don't act any more in this scene: others hide behind them.
-        sized: things that grew or shrank.
-        turned: things that changed their colour.
-        taken: pairs of colour and shape that a thing has or had: no two may share one.
-        scene: index of the scene.
-    """
-
-    rng: np.random.Generator
-    things: list[Thing] = field(default_factory=list)
+    rng: np.random.Generator  # draws everything
+    things: list[Thing] = field(default_factory=list)  # of all scenes so far
+    # where the things of this scene are that are in the picture
     cells: dict[int, Cell] = field(default_factory=dict)
+    # things that don't act any more in this scene: others hide behind them
     resting: set[int] = field(default_factory=set)
-    sized: set[int] = field(default_factory=set)
-    turned: set[int] = field(default_factory=set)
+    sized: set[int] = field(default_factory=set)  # things that grew or shrank
+    turned: set[int] = field(default_factory=set)  # things that changed their colour
+    # pairs of colour and shape that a thing has or had: no two may share one
     taken: set[tuple[str, str]] = field(default_factory=set)
-    scene: int = 0
+    scene: int = 0  # index of the scene
 
     def open(self, scene: int, shares: tuple[float, ...]) -> None:
         """A new scene with things never seen before: shares of one, two, … at its start."""

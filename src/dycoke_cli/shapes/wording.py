@@ -30,33 +30,21 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that a question says of the video.
+    """Something that a question says of the video."""
 
-    Attributes:
-        text: a stretch of the question, word for word.
-        true: whether it is so.
-    """
-
-    text: str
-    true: bool
+    text: str  # a stretch of the question, word for word
+    true: bool  # whether it is so
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question and its one right answer.
+    """A question and its one right answer."""
 
-    Attributes:
-        kind: one of KINDS.
-        text: as a person types it, with the options and subtitles that belong to it.
-        answer: the right answer, to the letter.
-        claims: what the question says of the video, in the order of the text.
-        earlier: questions and answers about the same video that came before.
-    """
-
-    kind: str
-    text: str
-    answer: str
-    claims: tuple[Claim, ...] = ()
+    kind: str  # one of KINDS
+    text: str  # as a person types it, with the options and subtitles that belong to it
+    answer: str  # the right answer, to the letter
+    claims: tuple[Claim, ...] = ()  # what the question says of the video, in the order of the text
+    # questions and answers about the same video that came before
     earlier: tuple[tuple[str, str], ...] = ()
 
 

@@ -34,8 +34,6 @@ def own_eager(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """Call the eager attention of a module's own file, which has sinks or soft caps of its model.
 
     Args:
-        module: an attention layer.
-        args: query, key, value and mask.
         kwargs: such as `scaling`.
     """
     kind: Any = type(module)
@@ -48,13 +46,6 @@ class WrappedAttention:
     """A custom function around the stock attention of a model, until `remove` is called.
 
     Custom functions of several users nest, and are removed in any order.
-
-    Args:
-        model: a text decoder or a vision tower.
-        wrapper: makes the custom function.
-
-    Raises:
-        UsageError: the model doesn't get its attention from a registry.
     """
 
     def __init__(self, model: nn.Module, wrapper: Wrapper) -> None:

@@ -21,18 +21,10 @@ CACHE_ARGUMENT = next(name for name in CACHE_NAMES if name in _PARAMETERS)
 
 
 def cache_name(values: Mapping[str, Any]) -> str:
-    """Name of the KV cache in `values`; the installed release's name if it has none.
-
-    Args:
-        values: keyword arguments of a forward, or a stock output.
-    """
+    """Name of the KV cache in `values`; the installed release's name if it has none."""
     return next((name for name in CACHE_NAMES if name in values), CACHE_ARGUMENT)
 
 
 def cache_of(values: Mapping[str, Any]) -> Any:
-    """KV cache in keyword arguments of a forward or in a stock output; None if there is none.
-
-    Args:
-        values: see `cache_name`.
-    """
+    """KV cache in keyword arguments of a forward or in a stock output; None if there is none."""
     return values.get(cache_name(values))

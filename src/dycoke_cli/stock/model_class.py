@@ -15,19 +15,12 @@ def text_part(config: Any) -> Any:
     """Configuration of the part of a model that generates text.
 
     Omni models consist of a "thinker", which generates text, and a "talker" for speech.
-
-    Args:
-        config: stored configuration.
     """
     return getattr(config, "thinker_config", config)
 
 
 def auto_class(config: Any) -> Any:
-    """The `AutoModel…` class for a configuration.
-
-    Args:
-        config: of the model.
-    """
+    """The `AutoModel…` class for a configuration."""
     image_text = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     return AutoModelForImageTextToText if image_text else _MULTIMODAL
 

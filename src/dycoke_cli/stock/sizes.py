@@ -12,27 +12,16 @@ _CHANNELS = 3
 
 @dataclass(frozen=True)
 class VisionSizes:
-    """Sizes of a vision tower; 0 if the configuration doesn't have them.
+    """Sizes of a vision tower; 0 if the configuration doesn't have them."""
 
-    Args:
-        layers: number of transformer layers.
-        heads: attention heads.
-        hidden: hidden size.
-        mlp: intermediate size of the MLPs.
-        patch: numbers (channels times pixels) in a patch.
-        frame_patches: patches per frame; 0 with dynamic resolution.
-        merged: patches per visual token, with dynamic resolution.
-        stacked: additional embeddings per visual token, added inside the language model
-            (DeepStack).
-    """
-
-    layers: int
-    heads: int
-    hidden: int
-    mlp: int
-    patch: int
-    frame_patches: int
-    merged: int
+    layers: int  # number of transformer layers
+    heads: int  # attention heads
+    hidden: int  # hidden size
+    mlp: int  # intermediate size of the MLPs
+    patch: int  # numbers (channels times pixels) in a patch
+    frame_patches: int  # patches per frame; 0 with dynamic resolution
+    merged: int  # patches per visual token, with dynamic resolution
+    # additional embeddings per visual token, added inside the language model (DeepStack)
     stacked: int = 0
 
     @classmethod
@@ -60,49 +49,28 @@ class VisionSizes:
         )
 
     def patches_of_frame(self, tokens: int) -> int:
-        """Patches of a frame.
-
-        Args:
-            tokens: visual tokens of the frame.
-        """
+        """Patches of a frame."""
         return self.frame_patches or tokens * self.merged
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a model's language model and vision tower.
+    """Sizes of a model's language model and vision tower."""
 
-    Args:
-        layers: number of language model layers.
-        hidden: hidden size.
-        mlp: intermediate size of the widest MLP.
-        heads: query heads of the first layer.
-        kv_heads: key and value heads of the first layer.
-        head_width: head size of the first layer.
-        kv: numbers in the keys and values of one token, summed over all layers.
-        vocabulary: vocabulary size.
-        context: context length in tokens; None if unknown.
-        vision: sizes of the vision tower.
-    """
-
-    layers: int
-    hidden: int
-    mlp: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    kv: int
-    vocabulary: int
-    context: int | None
-    vision: VisionSizes
+    layers: int  # number of language model layers
+    hidden: int  # hidden size
+    mlp: int  # intermediate size of the widest MLP
+    heads: int  # query heads of the first layer
+    kv_heads: int  # key and value heads of the first layer
+    head_width: int  # head size of the first layer
+    kv: int  # numbers in the keys and values of one token, summed over all layers
+    vocabulary: int  # vocabulary size
+    context: int | None  # context length in tokens; None if unknown
+    vision: VisionSizes  # sizes of the vision tower
 
     @classmethod
     def of(cls, config: Any) -> Sizes:
-        """Read the sizes from a configuration.
-
-        Args:
-            config: stock, of the whole model.
-        """
+        """Read the sizes from a configuration."""
         text = config.get_text_config()
         layers, hidden = text.num_hidden_layers, text.hidden_size
         # Layers of Gemma 4 differ; its configuration raises an error if a single value is read.

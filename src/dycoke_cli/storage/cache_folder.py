@@ -30,11 +30,7 @@ def cache_folder() -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents with mode 0700, whatever the umask.
-
-    Raises:
-        OSError: it can't be created.
-    """
+    """Create a folder and its missing parents with mode 0700, whatever the umask."""
     # `mkdir(parents=True)` would give the parents the mode of the umask.
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
@@ -52,8 +48,6 @@ class CacheFiles:
     """LRU cache of files with one suffix in a folder.
 
     Args:
-        folder: need not exist.
-        suffix: file name suffix.
         limit: total size in bytes.
     """
 
@@ -66,9 +60,6 @@ class CacheFiles:
 
         Cached features become part of answers, so no other user may write them. They also reveal
         the videos, so no other user may read them.
-
-        Raises:
-            OutputError: another user owns the folder, or it can't be created.
         """
         try:
             make_folder(self.folder)
@@ -131,11 +122,7 @@ class CacheFiles:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write or replace a file of the cache atomically; it is readable by this user alone.
-
-    Raises:
-        OSError: it can't be written; an earlier file is unchanged.
-    """
+    """Write or replace a file of the cache atomically; it is readable by this user alone."""
     make_folder(file.parent)
     replace_content(file, text.encode(), 0o600)
 
@@ -147,13 +134,9 @@ def unwritable(folder: Path, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class PackedWeights:
-    """Int8 weights of models (`--quantize int8` on a CPU), a folder per model.
+    """Int8 weights of models (`--quantize int8` on a CPU), a folder per model."""
 
-    Args:
-        folder: need not exist.
-    """
-
-    folder: Path
+    folder: Path  # need not exist
 
     @property
     def models(self) -> list[Path]:
@@ -183,11 +166,7 @@ def packed_weights() -> PackedWeights:
 
 
 def encoded_videos() -> CacheFiles:
-    """Cache of encoded videos (`--cache`), and of those that an interrupted run has read in part.
-
-    Raises:
-        UsageError: the limit in the environment isn't a positive number.
-    """
+    """Cache of encoded videos (`--cache`), and of those that an interrupted run has read in part."""
     value = os.environ.get(LIMIT)
     try:
         gigabytes = DEFAULT_LIMIT_GB if value is None else float(value)

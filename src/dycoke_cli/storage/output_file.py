@@ -24,19 +24,7 @@ _FILES = {
 def check_output_file(
     path: Path, flag: str, why: str, *, folder: type[DycokeError] = UsageError
 ) -> None:
-    """Check that a file can be written at a path.
-
-    Args:
-        path: of the file, which may exist.
-        flag: the flag that named it.
-        why: end of the message for a path that is neither a file nor a folder.
-        folder: class of the error for a folder.
-
-    Raises:
-        DycokeError: the path is a folder.
-        OutputError: it is a device or a pipe, its folder is missing or read-only, or its name is
-            too long.
-    """
+    """Check that a file can be written at a path."""
     name = short_name(path)
     try:
         mode = path.stat().st_mode
@@ -62,12 +50,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
     """Check that the name of a file says one of the formats that are written.
 
     Args:
-        path: of the file.
         suffixes: of the formats, such as ".csv".
-        flag: the flag that named it.
-
-    Raises:
-        UsageError: it says another one, or none.
     """
     if path.suffix.lower() not in suffixes:
         *others, last = suffixes
@@ -76,15 +59,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
 
 
 def check_folder_name(path: Path, flag: str) -> None:
-    """Check that a name isn't that of a file, where a folder is made.
-
-    Args:
-        path: of the folder, which needn't exist.
-        flag: the flag that named it.
-
-    Raises:
-        UsageError: it ends as files do that hold answers, tables or reports.
-    """
+    """Check that a name isn't that of a file, where a folder is made."""
     if path.suffix.lower() in _FILES and not path.is_dir():
         raise UsageError(
             f"{flag} {short_name(path)}: it is a folder; name one, as in {flag} "
@@ -94,15 +69,7 @@ def check_folder_name(path: Path, flag: str) -> None:
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A temporary file that replaces `path` at the end of the block.
-
-    Args:
-        path: of the file, which may exist.
-        mode: of a temporary file, reduced by the umask.
-
-    Raises:
-        OSError: it can't be created, or can't replace `path`, which is unchanged.
-    """
+    """A temporary file that replaces `path` at the end of the block."""
     # In the same folder, since a rename is atomic only within one file system.
     with temporary_file(path, mode) as temporary:
         yield temporary
@@ -110,16 +77,7 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 def replace_content(path: Path, content: bytes | bytearray, mode: int = 0o666) -> None:
-    """Replace the content of a file atomically, or create the file.
-
-    Args:
-        path: of the file.
-        content: of the file.
-        mode: of the file, reduced by the umask.
-
-    Raises:
-        OSError: it can't be written; `path` is unchanged.
-    """
+    """Replace the content of a file atomically, or create the file."""
     with replacing(path, mode) as temporary:
         temporary.write_bytes(content)
 

@@ -20,17 +20,7 @@ def is_of_another_user(status: os.stat_result) -> bool:
 
 
 def read_own(path: Path, most_bytes: int = 2**24) -> str:
-    """The text of a file, where this user alone may have written it.
-
-    Args:
-        path: of the file.
-        most_bytes: of a larger file nothing is read.
-
-    Raises:
-        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device.
-        OSError: there is none, it is too large, or it can't be read.
-        ValueError: it isn't UTF-8.
-    """
+    """The text of a file, where this user alone may have written it."""
     with open(_opened(path, os.O_RDONLY), "rb") as file:
         if os.fstat(file.fileno()).st_size > most_bytes:
             raise OSError(f"{path} is larger than {most_bytes} bytes")
@@ -38,29 +28,12 @@ def read_own(path: Path, most_bytes: int = 2**24) -> str:
 
 
 def open_own(path: Path) -> int:
-    """Open a file for appending; a new one has mode 0600.
-
-    Args:
-        path: of the file; its folder exists.
-
-    Returns:
-        A file descriptor.
-
-    Raises:
-        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device; it
-            is unchanged.
-        OSError: it can't be opened.
-    """
+    """Open a file for appending; a new one has mode 0600."""
     return _opened(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
 
 
 def check_own(path: Path) -> None:
-    """Check that this user alone may have written a file.
-
-    Raises:
-        NotOwnFileError: another user may have written it, or it is a link, a pipe or a device.
-        OSError: there is none, or it can't be read.
-    """
+    """Check that this user alone may have written a file."""
     os.close(_opened(path, os.O_RDONLY))
 
 

@@ -33,9 +33,6 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
 
     Args:
         place: its parent; None for the usual folder of temporary files.
-
-    Raises:
-        OSError: it can't be created.
     """
     parent = place or Path(tempfile.gettempdir())
     _remove(parent, _FOLDER, None)
@@ -54,15 +51,7 @@ def temporary_folder(place: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def temporary_file(beside: Path, mode: int) -> Iterator[Path]:
-    """A new, empty file in the folder of another one, for the length of the block.
-
-    Args:
-        beside: path of the other file.
-        mode: of the new one, reduced by the umask.
-
-    Raises:
-        OSError: it can't be created.
-    """
+    """A new, empty file in the folder of another one, for the length of the block."""
     _remove(beside.parent, _FILE, beside.name)
 
     def make() -> Path:
@@ -130,9 +119,6 @@ def _lock(path: Path, *, wait: bool) -> int | None:
     Returns:
         A descriptor that holds the lock until it is closed; None where another process holds it, or
         there are no locks.
-
-    Raises:
-        OSError: there is no such file, or it can't be opened.
     """
     if fcntl is None:
         return None

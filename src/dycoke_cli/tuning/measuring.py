@@ -22,12 +22,6 @@ from dycoke_cli.tuning.observations import Observation
 class Baseline:
     """Uncompressed answers about a video, and comparisons with them; the video is encoded once.
 
-    Args:
-        session: the video with its model.
-        questions: questions about it.
-        options: generation options; greedy.
-        on_answer: called with each uncompressed answer; may raise to end the measurement.
-
     Attributes:
         observations: of the uncompressed model; refused questions have none.
     """
@@ -56,10 +50,6 @@ class Baseline:
 
         One pass is forced to the uncompressed answer's tokens, which gives the divergence. Only
         if the greedy tokens differ somewhere, a second pass generates the free answer.
-
-        Raises:
-            UsageError: the model doesn't support the method.
-            OutOfMemoryError: with the flag that helps.
         """
         return [self._compare(base, method) for base in self.observations]
 

@@ -39,12 +39,7 @@ class BaselineChoices:
             on_answer(answer)
 
     def compare(self, method: Method) -> list[Observation]:
-        """Observe a setting on each question: one prefill each.
-
-        Raises:
-            UsageError: the model doesn't support the method.
-            OutOfMemoryError: with the flag that helps.
-        """
+        """Observe a setting on each question: one prefill each."""
         return [self._compare(base, method) for base in self.observations]
 
     def _compare(self, base: Observation, method: Method) -> Observation:

@@ -73,18 +73,9 @@ class Meter:
     ) -> Measured | None:
         """Measure settings on a video, in their order, see `halve`.
 
-        Args:
-            video: path.
-            settings: names.
-            until: share of the minutes after which no further setting begins.
-            latest: the same for the first setting, which nothing is known of without.
-
         Returns:
             Observations by setting: of those that were measured in time, or are in the journal.
             Empty if the video can't be read; None if the time was up before the first setting.
-
-        Raises:
-            UsageError: the minutes are too few for a single comparison.
         """
         keys = {name: self._key(video, name) for name in (BASELINE, *settings)}
         stored = {name: self._journal.get(key) for name, key in keys.items()}
@@ -146,11 +137,7 @@ class Meter:
             self._journal.add(keys[name], observed[name])
 
     def _check_time(self, answer: Answer) -> None:
-        """End a run that can't compare anything in its minutes, while its first video is measured.
-
-        Raises:
-            UsageError: with the minutes that it takes.
-        """
+        """End a run that can't compare anything in its minutes, while its first video is measured."""
         if self.baseline or self._seconds_each:
             return
         self._seconds_per_answer.append(answer.seconds.prefill + answer.seconds.decode)

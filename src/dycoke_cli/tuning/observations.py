@@ -23,29 +23,17 @@ FILE = "observations.jsonl"
 
 @dataclass(frozen=True)
 class Observation:
-    """Answer to a question under a setting, compared with the uncompressed one.
+    """Answer to a question under a setting, compared with the uncompressed one."""
 
-    Args:
-        question: text of the question.
-        answer: the greedy answer, decoded freely (not forced to the uncompressed one).
-        same: whether it has the same words as the uncompressed answer.
-        divergence: KL(uncompressed, compressed) in nats, mean over uncompressed tokens.
-        certainty: of the greedy answer.
-        visual: visual tokens before compression.
-        read: visual tokens at prefill.
-        read_in_decode: visual tokens attended per decoding step (mean over steps and layers).
-        seconds: prefill and decode of the greedy answer.
-    """
-
-    question: str
-    answer: str
-    same: bool
-    divergence: float
-    certainty: Certainty
-    visual: int
-    read: int
-    read_in_decode: float
-    seconds: float
+    question: str  # text of the question
+    answer: str  # the greedy answer, decoded freely (not forced to the uncompressed one)
+    same: bool  # whether it has the same words as the uncompressed answer
+    divergence: float  # KL(uncompressed, compressed) in nats, mean over uncompressed tokens
+    certainty: Certainty  # of the greedy answer
+    visual: int  # visual tokens before compression
+    read: int  # visual tokens at prefill
+    read_in_decode: float  # visual tokens attended per decoding step (mean over steps and layers)
+    seconds: float  # prefill and decode of the greedy answer
 
 
 class TuneJournal(Journal):
@@ -63,11 +51,7 @@ class TuneJournal(Journal):
         return self._observations.get(key)
 
     def add(self, key: str, observations: Sequence[Observation]) -> None:
-        """Append observations to the file.
-
-        Raises:
-            OutputError: it can't be written; the file is unchanged.
-        """
+        """Append observations to the file."""
         line = {"observed": key, "answers": [to_dict(each) for each in observations]}
         self.write((json.dumps(line) + "\n").encode("ascii"))
         self._observations[key] = list(observations)

@@ -23,37 +23,23 @@ _REPORTED_BOUNDS = (0.05, 0.1)
 
 @dataclass(frozen=True)
 class Search:
-    """Measurements and choice of a search.
+    """Measurements and choice of a search."""
 
-    Args:
-        settings: all settings, by name.
-        results: summaries of the remaining settings on the search videos.
-        choice: the chosen setting; None is the baseline.
-        frontier: names of the Pareto-optimal settings.
-        ladder: names of a guard's settings, smallest budget first.
-        searched: measurements on the search videos.
-        tested: measurements on the test videos.
-        calibrated_on: measurements on videos that didn't influence the ladder.
-        complete: whether the time sufficed for all settings and videos.
-        seconds_each: measured seconds per setting and video; None if all were in the journal.
-        baseline: observations of the uncompressed model, by video.
-        left_out: sentences about videos that can't be read.
-        typed: whether the answers are choices, whose certainty is their margin.
-    """
-
-    settings: Mapping[str, Method]
-    results: Sequence[SettingResult]
-    choice: SettingResult | None
-    frontier: Sequence[str]
-    ladder: Sequence[str]
-    searched: Sequence[Measured]
-    tested: Sequence[Measured]
-    calibrated_on: Sequence[Measured]
-    complete: bool
+    settings: Mapping[str, Method]  # all settings, by name
+    results: Sequence[SettingResult]  # summaries of the remaining settings on the search videos
+    choice: SettingResult | None  # the chosen setting; None is the baseline
+    frontier: Sequence[str]  # names of the Pareto-optimal settings
+    ladder: Sequence[str]  # names of a guard's settings, smallest budget first
+    searched: Sequence[Measured]  # measurements on the search videos
+    tested: Sequence[Measured]  # measurements on the test videos
+    calibrated_on: Sequence[Measured]  # measurements on videos that didn't influence the ladder
+    complete: bool  # whether the time sufficed for all settings and videos
+    # measured seconds per setting and video; None if all were in the journal
     seconds_each: float | None
+    # observations of the uncompressed model, by video
     baseline: Mapping[str, Sequence[Observation]]
-    left_out: Sequence[str]
-    typed: bool = False
+    left_out: Sequence[str]  # sentences about videos that can't be read
+    typed: bool = False  # whether the answers are choices, whose certainty is their margin
 
     @property
     def name(self) -> str:

@@ -24,23 +24,14 @@ LEAST_LEFT = 6
 
 @dataclass(frozen=True)
 class SettingResult:
-    """Summary of a setting over videos.
+    """Summary of a setting over videos."""
 
-    Args:
-        setting: name of the setting.
-        cost: retention, mean of prefill and decode.
-        divergence: mean over questions, in nats per token.
-        agreement: share of questions with the uncompressed answer, mean over videos.
-        seconds: prefill and decode, per question.
-        videos: number of videos with measurements.
-    """
-
-    setting: str
-    cost: float
-    divergence: float
-    agreement: float
-    seconds: float
-    videos: int
+    setting: str  # name of the setting
+    cost: float  # retention, mean of prefill and decode
+    divergence: float  # mean over questions, in nats per token
+    agreement: float  # share of questions with the uncompressed answer, mean over videos
+    seconds: float  # prefill and decode, per question
+    videos: int  # number of videos with measurements
 
 
 def summarize(setting: str, videos: Sequence[Measured]) -> SettingResult:
@@ -71,12 +62,6 @@ def best_half(
     Settings are ranked by Pareto front of cost and divergence: the optimal ones first, then those
     that are optimal without them, and so on. Settings whose agreement is below the target with 95 %
     confidence come last.
-
-    Args:
-        settings: names; each was measured on all of the videos.
-        videos: measurements so far.
-        target: the required agreement.
-        least: minimum number of settings that are kept.
     """
     results = {name: summarize(name, videos) for name in settings}
     # Only the interval's upper end counts, so a two-sided 90 % is a one-sided 95 %.
@@ -121,13 +106,10 @@ def halve(
     are dropped, too. So with little time, few settings are compared, on as many videos.
 
     Args:
-        settings: names of the settings, likely ones first.
         videos: search videos, in order.
         measure: measures settings on a video, in their order, until a share of the time (the last
             argument, from 0 to 1) is over. It returns observations of those that were measured,
             empty if the video can't be read; None if the time is up.
-        target: see `best_half`.
-        least: see `best_half`.
 
     Returns:
         The remaining settings, and the measurements by video.

@@ -23,28 +23,15 @@ LEAST_VIDEOS = 4
 
 @dataclass(frozen=True)
 class Tune:
-    """Options of a run.
+    """Options of a run."""
 
-    Args:
-        videos: paths.
-        questions: questions about each video; empty for the built-in general ones.
-        specs: the settings; None for the grid.
-        request: options of the answers; its method is ignored.
-        target: required share of unchanged answers.
-        minutes: time limit.
-        out: folder of the journal; None is one in the user's cache.
-
-    Raises:
-        UsageError: a value out of range, too few videos, or options without questions.
-    """
-
-    videos: tuple[str, ...]
-    questions: tuple[str, ...]
-    specs: tuple[Spec, ...] | None
-    request: Request
-    target: float = 0.98
-    minutes: float = 20.0
-    out: Path | None = None
+    videos: tuple[str, ...]  # paths
+    questions: tuple[str, ...]  # questions about each video; empty for the built-in general ones
+    specs: tuple[Spec, ...] | None  # the settings; None for the grid
+    request: Request  # options of the answers; its method is ignored
+    target: float = 0.98  # required share of unchanged answers
+    minutes: float = 20.0  # time limit
+    out: Path | None = None  # folder of the journal; None is one in the user's cache
 
     def __post_init__(self) -> None:
         if not 0 < self.target <= 1:

@@ -46,13 +46,6 @@ def tune(
 
     Returns:
         The report, and the data that `guard.tuned.store` saves.
-
-    Raises:
-        UsageError: the model doesn't support a setting, or refuses all questions.
-        VideoError: too few videos can be read.
-        ModelError: the model can't be loaded.
-        OutOfMemoryError: with the flag that helps.
-        OutputError: the journal is in use, or can't be written.
     """
     local = unloaded_model(tuning.request, listener.warning).local
     with faster_imports():

@@ -35,11 +35,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 def checks(session: VideoSession) -> Iterator[Step]:
-    """Run all checks of a model on a clip, one after the other.
-
-    Args:
-        session: the clip with the model; no question was answered yet.
-    """
+    """Run all checks of a model on a clip, one after the other."""
     loaded = session.loaded
     default = DyCoke(**loaded.method_defaults)
     # Layers with a sliding window or linear attention have no KV entries to evict.
@@ -96,14 +92,7 @@ def _compare_with_stock(
 def compare_with_masked(
     name: str, session: VideoSession, prompts: Sequence[Prompt], method: Method
 ) -> Step:
-    """Compare answers with those of stock `generate()` in which dropped tokens are masked.
-
-    Args:
-        name: of the step.
-        session: the video.
-        prompts: of the questions.
-        method: with the model's defaults; it merges no tokens.
-    """
+    """Compare answers with those of stock `generate()` in which dropped tokens are masked."""
     pairs = []
     for prompt in prompts:
         run = attached_run(session, prompt, method, NEW_TOKENS)
@@ -145,11 +134,6 @@ def compare(ours: Run, reference: Run, dtype: torch.dtype) -> tuple[Outcome, dic
 
     Logits are compared up to and including the first token that differs: until there, both runs
     have the same inputs.
-
-    Args:
-        ours: run with a method attached.
-        reference: the run that it should equal.
-        dtype: the model's.
 
     Returns:
         The verdict, and the figures for the report.

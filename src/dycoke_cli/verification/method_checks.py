@@ -30,7 +30,6 @@ def method_checks(kind: type[Method], session: VideoSession) -> Iterator[Step]:
     """Run all checks of a method; a failed one doesn't stop the others.
 
     Args:
-        kind: class of the method.
         session: a clip with a model in float32; no question was answered yet.
     """
     settings = [

@@ -33,19 +33,13 @@ from dycoke_cli.stock.private_api import attention_implementation
 
 @dataclass(frozen=True)
 class Run:
-    """Generated tokens of one greedy run, with their logits.
+    """Generated tokens of one greedy run, with their logits."""
 
-    Args:
-        tokens: `[T]`, int64.
-        logits: `[T, vocabulary]`, float32, on the CPU.
-        kept: `[M]`, int64: visual tokens kept before the language model; None without a method.
-        active: per decoding step `[A]`, int64: the kept tokens that it attended to; empty without
-            KV pruning.
-    """
-
-    tokens: torch.Tensor
-    logits: torch.Tensor
+    tokens: torch.Tensor  # `[T]`, int64
+    logits: torch.Tensor  # `[T, vocabulary]`, float32, on the CPU
+    # `[M]`, int64: visual tokens kept before the language model; None without a method
     kept: torch.Tensor | None = None
+    # per decoding step `[A]`, int64: the kept tokens that it attended to; empty without KV pruning
     active: tuple[torch.Tensor, ...] = ()
 
 
@@ -55,12 +49,6 @@ def stock_runs(
     """Run stock `generate()` on the inputs of the stock processor.
 
     The vision tower runs once, for the first question; the other questions reuse its output.
-
-    Args:
-        session: the video.
-        questions: questions about it.
-        prompts: prompts of the same questions; their encoded videos are ignored.
-        new_tokens: maximum per answer.
     """
     model, family = session.loaded.model, session.loaded.family
     inputs = stock_inputs(session, questions[0])
@@ -154,14 +142,7 @@ class _Forced(LogitsProcessor):
 
 @torch.inference_mode()
 def masked_run(session: VideoSession, prompt: Prompt, run: Run, method: Method) -> Run:
-    """Compute reference logits for the tokens and selections of a pruned run.
-
-    Args:
-        session: the video.
-        prompt: prompt of the run.
-        run: the pruned run.
-        method: the method of the run, with the model's defaults.
-    """
+    """Compute reference logits for the tokens and selections of a pruned run."""
     assert run.kept is not None
     pruning = method.pruning()
     layer = 1 if pruning is None else pruning.layer  # without pruning nothing is masked

@@ -45,19 +45,7 @@ def verify(
     on_step: Callable[[Step], None] = lambda step: None,
     on_answer: Callable[[MethodAnswer], None] = lambda answer: None,
 ) -> VerificationReport:
-    """Verify a model, and report its answers with and without compression.
-
-    Args:
-        session: the fixed clip with the model; no question was answered yet.
-        on_step: called with each check when it is done.
-        on_answer: called with each answer when it is complete; they come last.
-
-    Returns:
-        The report; its `verdict` is "verified" when no check failed.
-
-    Raises:
-        UsageError: no method can be attached to the model.
-    """
+    """Verify a model, and report its answers with and without compression."""
     if why_not := session.loaded.family.only_none:
         raise UsageError(
             f"there is nothing to verify of {session.loaded.name}: it answers with --method none "

@@ -26,16 +26,12 @@ def read_audio(source: PacketSource, rate: int, part: Window) -> np.ndarray | No
     """Decode and resample the best audio stream; damaged packets are skipped.
 
     Args:
-        source: an open, described video; its position changes.
         rate: samples per second.
         part: part of the video to read, in seconds from its first frame.
 
     Returns:
         float32 `[T]` from -1 to 1, from the start of the part to its end or that of the audio, of
         at most `MAX_AUDIO_BYTES`; None if the part has no audio.
-
-    Raises:
-        VideoError: the stored sampling rate is one that no recording has.
     """
     source.seek_roughly(float(part.first_s))
     stream = best_audio(source.container)

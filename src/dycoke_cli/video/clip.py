@@ -17,39 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """Frames that would be read, determined by decoding the first one only.
+    """Frames that would be read, determined by decoding the first one only."""
 
-    Attributes:
-        times_s: wanted times in seconds from the first frame, ascending; the frames nearest to
-            them are read, each once, so there may be fewer frames.
-        width: of a frame as it is read, in pixels: that of `info`, or less where it is scaled.
-        height: likewise.
-        info: what is known of the video, its `duration_s` measured.
-        warnings: one sentence each.
-        memory_bytes: that reading them takes, about: the frames, and what is needed to decode them.
-        file: that they are read from; None of pictures, a live source and stdin.
-    """
-
+    # wanted times in seconds from the first frame, ascending; the frames nearest to them are read,
+    # each once, so there may be fewer frames
     times_s: tuple[float, ...]
-    width: int
-    height: int
-    info: VideoInfo
-    warnings: tuple[str, ...]
+    width: int  # of a frame as it is read, in pixels: that of `info`, or less where it is scaled
+    height: int  # likewise
+    info: VideoInfo  # what is known of the video, its `duration_s` measured
+    warnings: tuple[str, ...]  # one sentence each
+    # that reading them takes, about: the frames, and what is needed to decode them
     memory_bytes: int
+    # that they are read from; None of pictures, a live source and stdin
     file: FileIdentity | None = None
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Audio of a video.
+    """Audio of a video."""
 
-    Attributes:
-        samples: float32 [T] from -1 to 1, mono.
-        rate: samples per second.
-    """
-
-    samples: np.ndarray
-    rate: int
+    samples: np.ndarray  # float32 [T] from -1 to 1, mono
+    rate: int  # samples per second
 
     @property
     def seconds(self) -> float:
@@ -59,33 +47,26 @@ class Audio:
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames that were read, with subtitles and audio.
+    """Frames that were read, with subtitles and audio."""
 
-    Attributes:
-        frames: RGB as displayed, uint8 [F, H, W, 3], at least one frame; at the size of the plan,
-            or as `resize` left them.
-        timestamps_s: presentation times of the frames in seconds from the video's first frame, [F],
-            ascending.
-        info: metadata of the video, with a measured `duration_s`.
-        warnings: one sentence each.
-        subtitles: lines that are displayed at these frames; None if not requested, or the video has
-            none.
-        audio: from the start of the sampled part on; None if not requested, or there is none.
-        part_s: start and end of the sampled part (`--start`, `--end`), in seconds from the video's
-            first frame; None for the whole video.
-        resize: of the model that the frames are for; None if they are as decoded.
-        window: frames per window, where they were handed on in windows: then `frames` has their
-            shape alone. None for a clip that has its frames.
-        dropped: of a live source, the parts that were skipped before this one; else None.
-    """
-
+    # RGB as displayed, uint8 [F, H, W, 3], at least one frame; at the size of the plan, or as
+    # `resize` left them
     frames: np.ndarray
+    # presentation times of the frames in seconds from the video's first frame, [F], ascending
     timestamps_s: tuple[float, ...]
-    info: VideoInfo
-    warnings: tuple[str, ...]
+    info: VideoInfo  # metadata of the video, with a measured `duration_s`
+    warnings: tuple[str, ...]  # one sentence each
+    # lines that are displayed at these frames; None if not requested, or the video has none
     subtitles: Subtitles | None = None
+    # from the start of the sampled part on; None if not requested, or there is none
     audio: Audio | None = None
+    # start and end of the sampled part (`--start`, `--end`), in seconds from the video's first
+    # frame; None for the whole video
     part_s: tuple[float, float] | None = None
+    # of the model that the frames are for; None if they are as decoded
     resize: FrameResize | None = None
+    # frames per window, where they were handed on in windows: then `frames` has their shape alone.
+    # None for a clip that has its frames.
     window: int | None = None
+    # of a live source, the parts that were skipped before this one; else None
     dropped: int | None = None

@@ -40,25 +40,16 @@ Ticks = int | Fraction
 
 @dataclass
 class Part:
-    """Packets of a file between two steps of its time stamps.
+    """Packets of a file between two steps of its time stamps."""
 
-    Attributes:
-        shift: from time stamps to continuous times, in seconds; set by `Clock.settle`.
-        first: lowest time stamp of its video, in ticks; None if it has no video.
-        last: highest time stamp of its video, in ticks.
-        end: end of its last video frame, in ticks.
-        latest_s: time stamp of its most recent audio or video packet.
-        begins_s: lowest time stamp of any audio or video packet.
-        ends_s: end of its last audio or video packet.
-    """
-
+    # from time stamps to continuous times, in seconds; set by `Clock.settle`
     shift: Fraction = Fraction(0)
-    first: Ticks | None = None
-    last: Ticks = 0
-    end: Ticks = 0
-    latest_s: float = 0.0
-    begins_s: float = float("inf")
-    ends_s: float = float("-inf")
+    first: Ticks | None = None  # lowest time stamp of its video, in ticks; None if it has no video
+    last: Ticks = 0  # highest time stamp of its video, in ticks
+    end: Ticks = 0  # end of its last video frame, in ticks
+    latest_s: float = 0.0  # time stamp of its most recent audio or video packet
+    begins_s: float = float("inf")  # lowest time stamp of any audio or video packet
+    ends_s: float = float("-inf")  # end of its last audio or video packet
 
     def add_frame(self, ticks: Ticks, length: Ticks) -> None:
         """Count a video frame with a time stamp and a duration in ticks."""
@@ -96,8 +87,6 @@ class Clock:
     time stamps of packets, which are identified by their number from the beginning of the file.
 
     Args:
-        container: open container.
-        video: stream whose frames are read.
         interval: usual time between two of its frames, in seconds.
 
     Attributes:
@@ -206,11 +195,7 @@ class Clock:
         return self.parts[self._tracks[stream_index].part_at(number)].shift
 
     def apply(self, packet: av.Packet, number: int) -> av.Packet:
-        """Change the time stamps of a packet to continuous times.
-
-        Returns:
-            The packet, or a copy of it.
-        """
+        """Change the time stamps of a packet to continuous times."""
         if not packet.time_base or self._tracks[packet.stream_index].part_at(number) == 0:
             return packet
         shift = self.shift(packet.stream_index, number)

@@ -93,10 +93,6 @@ def opaque(frame: av.VideoFrame, *, blank_is_unused: bool = False) -> av.VideoFr
     """Blend a partly transparent frame over white, in RGB; return others unchanged.
 
     Before scaling, because scaling would mix in the colours of transparent pixels.
-
-    Args:
-        frame: of any pixel format.
-        blank_is_unused: whether an alpha channel of zeros only is unused, and the frame opaque.
     """
     if not has_alpha(frame.format):
         return frame
@@ -145,17 +141,11 @@ def _converted(frame: av.VideoFrame, pixels: str, width: int, height: int) -> av
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight orientations of a stored frame.
+    """One of the eight orientations of a stored frame."""
 
-    Attributes:
-        transpose: exchange rows and columns, before mirroring.
-        flip_x: mirror left and right.
-        flip_y: mirror top and bottom.
-    """
-
-    transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
+    transpose: bool = False  # exchange rows and columns, before mirroring
+    flip_x: bool = False  # mirror left and right
+    flip_y: bool = False  # mirror top and bottom
 
     @classmethod
     def from_matrix(cls, matrix: bytes | None) -> Orientation:
@@ -224,23 +214,14 @@ class Orientation:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Mapping of stored frames to displayed ones: crop, scaling to square pixels, orientation.
+    """Mapping of stored frames to displayed ones: crop, scaling to square pixels, orientation."""
 
-    Attributes:
-        width: of what is displayed, in square pixels, before rotation.
-        height: of what is displayed, in square pixels, before rotation.
-        stored_size: stored width and height of the first frame.
-        pixel_aspect: width of a stored pixel over its height; 1 is square.
-        orientation: rotation and mirroring.
-        crop: sides of the stored frame that aren't displayed; None displays all.
-    """
-
-    width: int
-    height: int
-    stored_size: tuple[int, int]
-    pixel_aspect: float
-    orientation: Orientation
-    crop: Crop | None = None
+    width: int  # of what is displayed, in square pixels, before rotation
+    height: int  # of what is displayed, in square pixels, before rotation
+    stored_size: tuple[int, int]  # stored width and height of the first frame
+    pixel_aspect: float  # width of a stored pixel over its height; 1 is square
+    orientation: Orientation  # rotation and mirroring
+    crop: Crop | None = None  # sides of the stored frame that aren't displayed; None displays all
 
     @property
     def whole_size(self) -> tuple[int, int]:

@@ -50,13 +50,7 @@ def open_container(
 
     Args:
         file: a regular file, which must stay open while the container is read.
-        name: for error messages.
-        max_pixels: per frame; far larger ones aren't decoded while the streams are analysed.
         without_edits: whether the edit lists of an MP4 are ignored.
-
-    Raises:
-        VideoError: it isn't a video, or FFmpeg has no decoder for it.
-        MemoryError: its headers require too much memory.
     """
     # Checked first, because it moves the file position, from which FFmpeg reads.
     if _is_animated_webp(file):
@@ -95,10 +89,6 @@ def refused_size(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
     """Width and height of the frames that FFmpeg refuses as too large; None if it refuses none.
 
     It says so in its log alone: as an error, it is the same as damage.
-
-    Args:
-        file: a regular file.
-        max_pixels: per frame.
     """
     file.seek(0)
     av.logging.set_level(av.logging.ERROR)
@@ -158,10 +148,6 @@ def choose_stream(
     """Choose the video stream to read: the one with this index, or `best_stream`.
 
     If the file is about one of several pictures, that picture is the best.
-
-    Raises:
-        VideoError: the container has no video stream.
-        UsageError: no video stream has this index.
     """
     best = best_stream(container)
     if best is None:

@@ -51,11 +51,7 @@ class Reader:
     """Reader of an open video's planned frames. Made by `open_clip`.
 
     Args:
-        source: an open video.
-        sampling: frames to read.
         subtitles: to read with them; None for none.
-        subtitle_file: open file of `subtitles`, if they are in a file.
-        fitted: see `plan_of`.
 
     Attributes:
         plan: frames that will be read.
@@ -94,11 +90,7 @@ class Reader:
             self._without = (f"{found}; answered without them",)
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Read the frames with their times, once. `rest` is available afterwards.
-
-        Raises:
-            VideoError: no frame can be decoded.
-        """
+        """Read the frames with their times, once. `rest` is available afterwards."""
         source, geometry = self._source, self._geometry
         self._times = list[float]()
         self._remarks = Remarks(source, geometry)
@@ -113,11 +105,7 @@ class Reader:
             raise VideoError(f"{source.name} has no picture that can be decoded in that part of it")
 
     def rest(self) -> tuple[tuple[str, ...], Subtitles | None]:
-        """Warnings, and the subtitles that are displayed at the frames that were read.
-
-        Raises:
-            UsageError: the subtitle stream has no line.
-        """
+        """Warnings, and the subtitles that are displayed at the frames that were read."""
         subtitles = self._subtitles
         # A stream is interleaved with the video. Reading it up to the last frame is enough, and for
         # a short part of a long video far less than all.
@@ -128,11 +116,7 @@ class Reader:
         return (*self.plan.warnings, *self._remarks.warnings(), *of_lines), lines
 
     def audio(self) -> Audio | None:
-        """Audio, if the sampling has a rate for it; read after the frames.
-
-        Raises:
-            UsageError: audio is required, and there is none.
-        """
+        """Audio, if the sampling has a rate for it; read after the frames."""
         rate, source = self._sampling.audio_rate, self._source
         if rate is None:
             return None
@@ -236,12 +220,7 @@ def nearest_frames(seeker: Seeker, wanted: Sequence[Seconds], part: Window) -> I
     displayed at its start is used.
 
     Args:
-        seeker: of an open, described video, at or before the part.
         wanted: times in seconds from the first frame, ascending.
-        part: sampled part of the video.
-
-    Yields:
-        Frames in ascending order of time, each once, so there may be fewer than wanted times.
     """
     last_s: Seconds | None = None
     fallback: Picture | None = None

@@ -38,13 +38,7 @@ _ROOM_BYTES = 256 * 1024**2  # for the stacks of threads
 
 
 class CrashedError(VideoError):
-    """The decoder process died on a video.
-
-    Args:
-        name: name of the video, escaped for a terminal.
-        gone: exit code of the process.
-        attempts: number of attempts.
-    """
+    """The decoder process died on a video."""
 
     def __init__(self, name: str, gone: GoneError, attempts: int = 1) -> None:
         code = gone.exit_code
@@ -64,11 +58,10 @@ class OpenClip:
     """Video in the decoder process with planned frames. Made by `Decoder.open`.
 
     Attributes:
-        plan: frames that will be read.
         left_s: remaining time in seconds.
     """
 
-    plan: Plan
+    plan: Plan  # frames that will be read
 
     def __init__(
         self,
@@ -93,12 +86,7 @@ class OpenClip:
         self._came = 0  # number of frames
 
     def digest(self, file: BinaryIO) -> str:
-        """SHA-256 of an open file in hexadecimal, which the process reads without decoding it.
-
-        Raises:
-            LateVideoError: it isn't read within the time limit.
-            VideoError: it can't be read.
-        """
+        """SHA-256 of an open file in hexadecimal, which the process reads without decoding it."""
         with self._checked("read"):
             self._process.await_ready()
         self.left_s = self._time_limit_s

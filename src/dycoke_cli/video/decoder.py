@@ -45,11 +45,7 @@ def prepare_decoders() -> None:
 
 
 def sandbox() -> tuple[Mechanism, ...]:
-    """The mechanisms that isolate a decoder here; starts one.
-
-    Raises:
-        VideoError: it can't be started.
-    """
+    """The mechanisms that isolate a decoder here; starts one."""
     process = Isolated(PROCESS, PREPARE)
     try:
         process.await_ready()
@@ -65,9 +61,6 @@ class Decoder:
     """Decoder of one video at a time, each in a process of its own.
 
     A context manager, which stops the process at the end.
-
-    Args:
-        limits: of time and memory for each video.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -107,23 +100,10 @@ class Decoder:
         """Open a video and plan its frames; the process ends with the block.
 
         Args:
-            video: path of a file or of a folder of images, paths of images, a rendered video, or
-                STDIN.
-            sampling: frames to read.
             subtitles: to read with them, or None.
             shown_as: name for errors and warnings; None for the escaped path.
             admit: called with the bytes that the next stage needs, before they are allocated, and
                 blocks until they are available. Once for decoding the first frame, then for all.
-            fitted: whether frames will be read with a `fit`, so that only what that keeps is
-                limited.
-            most_pixels: of a frame as it is stored, where several share a limit; a larger one isn't
-                decoded.
-
-        Raises:
-            VideoError: it can't be read, or not within the time limit.
-            UsageError: the sampling doesn't fit the video, or the subtitles can't be read.
-            OutOfMemoryError: it needs more memory than the limit.
-            OutputError: a video on stdin can't be written to a temporary file.
         """
         try:
             pictures = None if video == STDIN else pictures_of(video, shown_as)
@@ -191,16 +171,8 @@ class Decoder:
         So a file whose read never returns ends at the time limit. Nothing is decoded, so one
         process hashes any number of files. `stop` in another thread ends it.
 
-        Args:
-            path: of the file or folder.
-
         Returns:
             SHA-256 in hexadecimal. That of a folder is of the names and digests of its pictures.
-
-        Raises:
-            LateVideoError: it isn't read within the time limit; the pictures of a folder share it.
-            VideoError: it isn't a file, or can't be read.
-            UsageError: a folder has pictures and videos.
         """
         pictures = pictures_of(path)
         if pictures is None:

@@ -63,12 +63,7 @@ def serve(channel: Channel) -> None:
 
 @contextmanager
 def errors_sent(channel: Channel, name: str) -> Iterator[None]:
-    """Send what fails in the block to the parent.
-
-    Args:
-        channel: to the parent.
-        name: of the video, for errors.
-    """
+    """Send what fails in the block to the parent."""
     try:
         yield
     except (EOFError, BrokenPipeError, ConnectionResetError):

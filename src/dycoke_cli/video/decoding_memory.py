@@ -56,8 +56,6 @@ def decoding_bytes(
     """Bytes for decoding and conversion to RGB.
 
     Args:
-        context: of the decoder.
-        threads: frames that are decoded in parallel.
         grid_pixels: of the picture that the frames are the tiles of, or None.
     """
     references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)

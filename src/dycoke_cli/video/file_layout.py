@@ -28,17 +28,13 @@ _MOST_BOXES = 100_000
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Top-level structure of a file.
+    """Top-level structure of a file."""
 
-    Attributes:
-        size: of the file, in bytes.
-        is_single: whether it is an MP4 with one index and no fragments, or a Matroska file with one
-            segment of a declared size.
-        hidden_films: number of MP4 files joined behind the first. FFmpeg doesn't read their index.
-    """
-
-    size: int
+    size: int  # of the file, in bytes
+    # whether it is an MP4 with one index and no fragments, or a Matroska file with one segment of a
+    # declared size
     is_single: bool = False
+    # number of MP4 files joined behind the first. FFmpeg doesn't read their index.
     hidden_films: int = 0
 
 
@@ -82,17 +78,11 @@ def _is_one_segment(file: BinaryIO, size: int) -> bool:
 
 
 class Node(NamedTuple):
-    """Box of an MP4 or element of a Matroska file.
+    """Box of an MP4 or element of a Matroska file."""
 
-    Attributes:
-        kind: type of the box, or identifier of the element.
-        begin: of its content, as a place in the file.
-        end: of its content; None if it isn't known.
-    """
-
-    kind: bytes
-    begin: int
-    end: int | None
+    kind: bytes  # type of the box, or identifier of the element
+    begin: int  # of its content, as a place in the file
+    end: int | None  # of its content; None if it isn't known
 
 
 def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
@@ -100,11 +90,6 @@ def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
 
     A box is a size, which counts its head, and a type of 4 bytes. The end is None if the size is
     too small for the head; then no other box is found.
-
-    Args:
-        file: its position changes.
-        begin: of the first box.
-        end: where boxes end.
     """
     while begin < end:  # no file can be sought at 2**63 or more
         file.seek(begin)
@@ -123,13 +108,7 @@ def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
 
 
 def elements(file: BinaryIO, begin: int, end: int) -> Iterator[Node]:
-    """Elements of a Matroska file between two places; one without a size is the last.
-
-    Args:
-        file: its position changes.
-        begin: of the first element.
-        end: where elements end.
-    """
+    """Elements of a Matroska file between two places; one without a size is the last."""
     while begin < end:
         file.seek(begin)
         head = file.read(_ELEMENT_HEAD)

@@ -27,21 +27,15 @@ _ASSUMED = Fraction(25)
 
 @dataclass(frozen=True)
 class FrameRate:
-    """Frames per second of a video stream.
+    """Frames per second of a video stream."""
 
-    Attributes:
-        usual: that two frames are apart; never 0.
-        declared: average that the file declares or the user has given; None if neither does.
-        is_counted: whether frames are timed by counting, whatever time stamps FFmpeg gives them.
-        is_assumed: whether times depend on a rate that nothing says.
-        is_ignored: whether a rate was given for a file that has time stamps.
-    """
-
-    usual: Fraction
+    usual: Fraction  # that two frames are apart; never 0
+    # average that the file declares or the user has given; None if neither does
     declared: Fraction | None
+    # whether frames are timed by counting, whatever time stamps FFmpeg gives them
     is_counted: bool = False
-    is_assumed: bool = False
-    is_ignored: bool = False
+    is_assumed: bool = False  # whether times depend on a rate that nothing says
+    is_ignored: bool = False  # whether a rate was given for a file that has time stamps
 
     def warning(self, name: str) -> str | None:
         """Sentence about a rate that is assumed or ignored; None if neither is the case."""
@@ -61,8 +55,6 @@ def rate_of(
     """Frame rate of a stream.
 
     Args:
-        container: open container.
-        stream: of the container.
         given: rate that the user gives for a raw stream, or None.
     """
     name = container.format.name

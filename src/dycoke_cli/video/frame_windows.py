@@ -26,24 +26,14 @@ windows of 32 answered better than of 8; windows of 64 take 40 MB more of the bu
 
 @dataclass(frozen=True)
 class FrameWindow:
-    """Consecutive frames of a video.
+    """Consecutive frames of a video."""
 
-    Args:
-        frames: `[W, h, w, 3]`, uint8, RGB.
-        resize: that was applied to them; None if they are as decoded.
-    """
-
-    frames: np.ndarray
-    resize: FrameResize | None
+    frames: np.ndarray  # `[W, h, w, 3]`, uint8, RGB
+    resize: FrameResize | None  # that was applied to them; None if they are as decoded
 
 
 def split(clip: Clip, size: int = WINDOW) -> tuple[Clip, Iterator[FrameWindow]]:
-    """A clip without its frames, and its windows.
-
-    Args:
-        clip: all of its frames are decoded.
-        size: frames per window.
-    """
+    """A clip without its frames, and its windows."""
     frames = clip.frames
     starts = range(0, len(frames), size)
     windows = (FrameWindow(frames[start : start + size], clip.resize) for start in starts)
@@ -61,9 +51,6 @@ class WindowQueue:
     Attributes:
         size: frames per window; the last one may have fewer.
         began: whether a window was taken.
-
-    Args:
-        size: see `size`.
     """
 
     def __init__(self, size: int) -> None:
@@ -80,9 +67,6 @@ class WindowQueue:
         """Put a window, once the one before it was taken.
 
         Args: as of `FrameWindow`.
-
-        Raises:
-            ClosedError: it never will be.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is None or self._closed)

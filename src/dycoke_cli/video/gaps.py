@@ -38,15 +38,10 @@ _MAX_TICKS = 2**60
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """Times of all frames in a part of a video.
+    """Times of all frames in a part of a video."""
 
-    Attributes:
-        ticks: int64 [T], ascending, each once.
-        unit: of a tick, in seconds.
-    """
-
-    ticks: np.ndarray
-    unit: Fraction
+    ticks: np.ndarray  # int64 [T], ascending, each once
+    unit: Fraction  # of a tick, in seconds
 
     def at(self, frames: Sequence[int]) -> tuple[Fraction, ...]:
         """Times of the frames with these indices, in seconds."""
@@ -56,12 +51,7 @@ class FrameTimes:
         """Indices of the frames that are nearest to `count` times from `first_s` on.
 
         Args:
-            first_s: first wanted time.
             rate: wanted times per second.
-            count: number of wanted times.
-
-        Returns:
-            Ascending indices, each once; of two equally near frames that of the earlier.
         """
         # A frame is chosen if a wanted time lies between the middles before and behind it. The
         # last wanted time up to the middle of ticks a and b is number ((a + b)·scale - start) // 1.
@@ -88,7 +78,6 @@ class FrameTimes:
         limited to an equal share of the total, so that no gap counts more than a frame.
 
         Args:
-            kept: fewer than `count`.
             count: number of frames to choose; at most T.
         """
         missing = count - len(kept)
@@ -125,15 +114,6 @@ def planned_times(
 
     Without gaps they are those of `wanted_times`; if there are no more frames than wanted, those
     of all frames. Reads packets, and decodes none; the position of the source changes.
-
-    Args:
-        source: an open, described video.
-        sampling: frames to read.
-        part: sampled part of the video.
-        most: maximum number of frames in memory.
-
-    Raises:
-        UsageError: `fps` would take more than `MAX_WANTED` frames.
     """
     if sampling.fps is None:
         # Evenly spaced times would miss some of few frames, where a variable rate puts them close

@@ -26,23 +26,14 @@ BACKLOG_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class FrameResize:
-    """Resize of a decoded frame: one call of `torch.nn.functional.interpolate`.
+    """Resize of a decoded frame: one call of `torch.nn.functional.interpolate`."""
 
-    Attributes:
-        source: height and width of the decoded frame.
-        size: height and width of the resized one.
-        mode: of the interpolation, such as "bicubic".
-        align_corners: of the interpolation.
-        antialias: of the interpolation.
-        in_float: whether it is computed in float32 and rounded; else in uint8.
-    """
-
-    source: tuple[int, int]
-    size: tuple[int, int]
-    mode: str
-    align_corners: bool | None
-    antialias: bool
-    in_float: bool
+    source: tuple[int, int]  # height and width of the decoded frame
+    size: tuple[int, int]  # height and width of the resized one
+    mode: str  # of the interpolation, such as "bicubic"
+    align_corners: bool | None  # of the interpolation
+    antialias: bool  # of the interpolation
+    in_float: bool  # whether it is computed in float32 and rounded; else in uint8
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Resize a frame, uint8 `[H, W, 3]`."""
@@ -74,11 +65,7 @@ class Windows(Protocol):
         """Frames per window; the last one may have fewer."""
 
     def put(self, frames: np.ndarray, resize: FrameResize | None) -> None:
-        """Take the next window `[W, h, w, 3]`, uint8, and the resize that was applied to it.
-
-        Raises:
-            ClosedError: nobody takes windows any more.
-        """
+        """Take the next window `[W, h, w, 3]`, uint8, and the resize that was applied to it."""
 
 
 Fit = Callable[[int, int, int], FrameResize | None]
@@ -96,11 +83,7 @@ class KeptFrames:
     """The frames of one clip, as they arrive.
 
     Args:
-        name: of the video, for errors.
-        count: number of frames that are planned.
-        size: height and width of a decoded frame.
         fit: resize of the model's processor, once that is loaded; None keeps decoded frames.
-        by_rate: whether the count follows from `--fps`, for the advice in errors.
         windows: where frames are handed on; None to keep all.
     """
 
@@ -147,11 +130,6 @@ class KeptFrames:
         """Wait until the size is known, and resize the frames that waited for it.
 
         Later on, wait until a full window can be handed on.
-
-        Raises:
-            VideoError: the frames take more memory than a clip may.
-            ClosedError: nobody takes windows any more.
-            Exception: the model's processor couldn't be loaded.
         """
         if self._frames is not None:
             if self.waits:
@@ -211,10 +189,6 @@ class KeptFrames:
 
         There may be fewer frames than planned, and some models read fewer frames at a larger size.
         Of frames that were handed on only the shape is left.
-
-        Raises:
-            VideoError: see `settle`.
-            Exception: see `settle`.
         """
         self.settle()
         assert self._frames is not None, "settled"
@@ -231,12 +205,7 @@ class KeptFrames:
 
 
 def shape_alone(frames: int, size: Sequence[int]) -> np.ndarray:
-    """An array of frames `[F, h, w, 3]`, uint8, that takes no memory: all are the same number.
-
-    Args:
-        frames: F.
-        size: h and w.
-    """
+    """An array of frames `[F, h, w, 3]`, uint8, that takes no memory: all are the same number."""
     import numpy as np
 
     return np.broadcast_to(np.uint8(0), (frames, *size, 3))

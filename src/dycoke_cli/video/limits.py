@@ -32,11 +32,7 @@ _SHARE_OF_FREE = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the process that reads a video.
-
-    Raises:
-        UsageError: a value out of range.
-    """
+    """Limits of the process that reads a video."""
 
     time_limit: Annotated[
         float, Param("Seconds in which a video must be read.", above=0, metavar="SECONDS")
@@ -71,14 +67,7 @@ class Limits:
         return None if free is None else int(_SHARE_OF_FREE * free)
 
     def check_sandbox(self, means: tuple[str, ...]) -> None:
-        """Check that a process is as isolated as it must be.
-
-        Args:
-            means: of `sandbox.seal`, those that hold.
-
-        Raises:
-            UsageError: it isn't.
-        """
+        """Check that a process is as isolated as it must be."""
         from dycoke_cli.processes.sandbox import REFUSES_ALL, described
 
         if self.require_sandbox and REFUSES_ALL not in means:
@@ -92,13 +81,8 @@ class Limits:
         """Check that reading a video doesn't exceed the memory limit.
 
         Args:
-            name: of the video, escaped for a terminal.
-            size: width and height of its frames, in pixels.
             needed: bytes.
             frames: number of frames to read; 0 for decoding the first frame.
-
-        Raises:
-            OutOfMemoryError: it does.
         """
         allowed = self.memory_bytes
         if allowed is None or needed <= allowed:
@@ -117,13 +101,7 @@ def check_size(name: str, width: int, height: int, most: int | None = None) -> N
     """Check the pixel limit of a frame.
 
     Args:
-        name: of the video, escaped for a terminal.
-        width: as it is stored.
-        height: likewise.
         most: pixels, where several frames share a limit; None for the usual one.
-
-    Raises:
-        VideoError: the frame is larger.
     """
     usual = MAX_PICTURE_PIXELS
     most = usual if most is None else min(most, usual)
@@ -141,17 +119,7 @@ def padded(pixels: int) -> int:
 
 
 def check_clip(name: str, size: tuple[int, int], count: int, by_rate: bool) -> None:
-    """Check the memory limit of all frames together.
-
-    Args:
-        name: of the video, escaped for a terminal.
-        size: width and height of a frame in RGB.
-        count: number of frames.
-        by_rate: whether the count follows from `--fps`, for the advice.
-
-    Raises:
-        VideoError: the frames need more.
-    """
+    """Check the memory limit of all frames together."""
     picture_bytes = size[0] * size[1] * 3
     needed = count * picture_bytes
     if needed <= MAX_CLIP_BYTES:

@@ -24,23 +24,14 @@ _STREAM = re.compile(
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells an open file from another file, and from itself before or after a change.
+    """What tells an open file from another file, and from itself before or after a change."""
 
-    Args:
-        path: absolute and without links, its bytes in hexadecimal.
-        device: that it is on.
-        inode: its number there.
-        nbytes: its size.
-        changed_ns: when its content was changed, as it says itself; it can be set.
-        touched_ns: when anything of it was changed.
-    """
-
-    path: str
-    device: int
-    inode: int
-    nbytes: int
-    changed_ns: int
-    touched_ns: int
+    path: str  # absolute and without links, its bytes in hexadecimal
+    device: int  # that it is on
+    inode: int  # its number there
+    nbytes: int  # its size
+    changed_ns: int  # when its content was changed, as it says itself; it can be set
+    touched_ns: int  # when anything of it was changed
 
     @classmethod
     def of(cls, file: BinaryIO) -> FileIdentity:
@@ -56,15 +47,8 @@ def open_file(
     """Open a regular file without blocking.
 
     Args:
-        path: of the file.
         name: for errors, escaped for a terminal; None for the escaped path.
         may_be_empty: whether a file of 0 bytes is opened, too.
-
-    Returns:
-        The file, unbuffered, for the caller to close.
-
-    Raises:
-        VideoError: it can't be opened, or is something else.
     """
     shown = name or display_name(path)
     try:

@@ -19,10 +19,6 @@ class PacketIndex:
     Times are continuous (`Clock`), in seconds, and count from the time stamp 0 of the file's first
     part.
 
-    Args:
-        clock: observes the packets.
-        base: time base of the video stream.
-
     Attributes:
         clock: shifts to continuous times.
         frames: number of frames.

@@ -33,7 +33,6 @@ class PacketSource:
 
     Attributes:
         name: of the file, escaped for a terminal.
-        container: open container (replaced by `rewind`).
         stream: video stream (replaced by `rewind`).
         rate: frames per second.
         interval: usual time between two frames, in seconds.
@@ -43,13 +42,12 @@ class PacketSource:
         index: of a file without an index of its own; None if it has one, or isn't indexed yet.
         seekable: False once seeking has failed.
         failure: what ended the packets before the end; None if nothing did.
-        most_pixels: of a frame; larger ones aren't decoded.
         most_pictures: maximum number of frames of an image file; None for a video.
         undecoded: lasting side data of packets that were read; its user removes it.
     """
 
-    container: av.container.InputContainer
-    most_pixels: int
+    container: av.container.InputContainer  # open container (replaced by `rewind`)
+    most_pixels: int  # of a frame; larger ones aren't decoded
 
     def __init__(
         self, file: BinaryIO, stream: int | None, name: str, raw_rate: float | None = None
@@ -134,9 +132,6 @@ class PacketSource:
 
         Args:
             streams: of `container`; the video stream if none is given.
-
-        Raises:
-            MemoryError: a packet doesn't fit into memory.
         """
         wanted = {stream.index for stream in streams or (self.stream,)}
         clock = self.index.clock if self.index is not None and self.index.clock.restarts else None

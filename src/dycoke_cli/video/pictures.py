@@ -39,17 +39,11 @@ _HALF = Fraction(1, 2)
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images of a video, in the order of the frames.
+    """Images of a video, in the order of the frames."""
 
-    Args:
-        name: for errors and warnings, escaped for a terminal.
-        paths: at least one.
-        warnings: sentences about files that were skipped.
-    """
-
-    name: str
-    paths: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    name: str  # for errors and warnings, escaped for a terminal
+    paths: tuple[str, ...]  # at least one
+    warnings: tuple[str, ...] = ()  # sentences about files that were skipped
 
 
 def in_order(name: str) -> list[tuple[int, int, str]]:
@@ -77,11 +71,7 @@ def pictures_of(source: Source | Rendered, name: str | None = None) -> Pictures 
     """Images of a video; None if the source is a video file or has no images.
 
     Args:
-        source: paths of images, a folder, or a rendered video, whose "paths" are numbers of frames.
         name: for errors; None for the escaped path.
-
-    Raises:
-        UsageError: the folder contains images and videos.
     """
     if isinstance(source, Rendered):
         return Pictures(name or source.name, tuple(map(str, range(source.count))))
@@ -117,13 +107,6 @@ def shown(sampling: Sampling, count: int) -> tuple[tuple[int, ...], str | None]:
 
     Image i is displayed from i to i + 1, in units of 1/`picture_fps` s. As for a video's frames,
     the nearest to each wanted time is read, each once; of two equally near ones the earlier.
-
-    Args:
-        sampling: frames to read.
-        count: number of images.
-
-    Raises:
-        UsageError: the start lies beyond the end, or there would be too many frames.
     """
     fps = exact(sampling.picture_fps)
     part = window(sampling, (count - 1) / fps, count / fps, 1 / fps)
@@ -146,20 +129,12 @@ class PictureReader:
     fit, with black bars if the aspect ratio differs.
 
     Args:
-        pictures: of the video.
-        sampling: frames to read.
-        read_one: reads an image as a video of one frame.
         admit: called with the bytes of the frames before they are allocated; blocks until they are
             available.
-        fitted: see `Decoder.open`.
         subtitles: that were requested; images have none.
 
     Attributes:
         plan: frames that will be read.
-
-    Raises:
-        VideoError: the first image can't be read, or there are too many frames.
-        UsageError: the sampling doesn't fit, or subtitles or audio are required.
     """
 
     def __init__(

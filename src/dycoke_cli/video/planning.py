@@ -37,22 +37,14 @@ _DURATION_TAG = re.compile(r"(\d\d+):(\d\d):(\d\d\.\d{1,9})", re.ASCII)
 
 @dataclass(frozen=True)
 class Duration:
-    """Measured end of a video, in seconds from its first frame.
+    """Measured end of a video, in seconds from its first frame."""
 
-    Attributes:
-        last_s: time of the last frame.
-        end_s: time at which the last frame ends.
-        frames: number of frames; None if not all packets were read.
-        declared_end_s: end that the container declares, if the file is truncated well before it;
-            otherwise None.
-        is_partial: whether the file goes on after its last readable packet.
-    """
-
-    last_s: Fraction
-    end_s: Fraction
-    frames: int | None
+    last_s: Fraction  # time of the last frame
+    end_s: Fraction  # time at which the last frame ends
+    frames: int | None  # number of frames; None if not all packets were read
+    # end that the container declares, if the file is truncated well before it; otherwise None
     declared_end_s: Fraction | None
-    is_partial: bool = False
+    is_partial: bool = False  # whether the file goes on after its last readable packet
 
 
 @dataclass(frozen=True)
@@ -67,33 +59,16 @@ class _Extent:
 
 @dataclass(frozen=True)
 class Planned:
-    """Plan of an open video, with what is needed to read its frames.
+    """Plan of an open video, with what is needed to read its frames."""
 
-    Attributes:
-        plan: for the user.
-        geometry: of a frame.
-        part: sampled part of the video.
-        times: those of the plan, exact.
-    """
-
-    plan: Plan
-    geometry: Geometry
-    part: Window
-    times: tuple[Seconds, ...]
+    plan: Plan  # for the user
+    geometry: Geometry  # of a frame
+    part: Window  # sampled part of the video
+    times: tuple[Seconds, ...]  # those of the plan, exact
 
 
 def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) -> Planned:
-    """Plan the frames of an open video.
-
-    Args:
-        source: the video.
-        sampling: frames to read.
-        fitted: whether frames are resized for a model, whose size isn't known here.
-
-    Raises:
-        VideoError: the frames as decoded would take too much memory, and they are kept so.
-        UsageError: the sampling doesn't fit the video.
-    """
+    """Plan the frames of an open video."""
     info, geometry = describe(source)
     if sampling.max_pixels is not None:
         geometry = geometry.within(sampling.max_pixels)

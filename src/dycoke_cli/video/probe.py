@@ -26,24 +26,15 @@ def probe(
     """Read the metadata of a video; decodes only its first frame.
 
     Args:
-        path: the file.
         stream: index of the video stream in its container; None for the best.
         shown_as: name for errors; None for the escaped path.
-
-    Raises:
-        VideoError: the file doesn't exist, has no video, or no frame can be decoded.
-        UsageError: `stream` isn't the index of a video stream.
     """
     with open_video(path, stream, shown_as) as source:
         return describe(source)[0]
 
 
 def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
-    """Read the metadata of an open video and the geometry of its frames; sets `origin`.
-
-    Raises:
-        VideoError: no frame can be decoded, or frames are too large.
-    """
+    """Read the metadata of an open video and the geometry of its frames; sets `origin`."""
     first = source.first_picture()
     if first is None:
         raise VideoError(

@@ -17,17 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A rendered video. Its frames are sampled as the pictures of a folder are, by `picture_fps`.
+    """A rendered video. Its frames are sampled as the pictures of a folder are, by `picture_fps`."""
 
-    Attributes:
-        name: for errors and warnings.
-        count: number of frames.
-        frame: the frame of a number from 0 on, RGB uint8 [H, W, 3]. Called for the frames that are
-            read, and once more for the first of them. Picklable, since workers read videos.
-    """
-
-    name: str
-    count: int
+    name: str  # for errors and warnings
+    count: int  # number of frames
+    # the frame of a number from 0 on, RGB uint8 [H, W, 3]. Called for the frames that are read, and
+    # once more for the first of them. Picklable, since workers read videos.
     frame: Callable[[int], np.ndarray]
 
     def read_one(self, number: str, sampling: Sampling) -> Clip:

@@ -33,9 +33,6 @@ def parse_time(text: str) -> float:
 
     The first part has no upper limit (`90:00` is an hour and a half); parts after a colon must be
     below 60.
-
-    Raises:
-        UsageError: the text isn't such a time.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
@@ -191,30 +188,19 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Window:
-    """Sampled part of a video, in seconds from its first frame.
+    """Sampled part of a video, in seconds from its first frame."""
 
-    Attributes:
-        first_s: first wanted time.
-        last_s: last wanted time: about the time of the last frame before `end_s`.
-        end_s: end of the part, exclusive.
-    """
-
-    first_s: Seconds
-    last_s: Seconds
-    end_s: Seconds
+    first_s: Seconds  # first wanted time
+    last_s: Seconds  # last wanted time: about the time of the last frame before `end_s`
+    end_s: Seconds  # end of the part, exclusive
 
 
 def window(sampling: Sampling, last_s: Seconds, end_s: Seconds, interval_s: Seconds) -> Window:
     """Part of a video between `--start` and `--end`.
 
     Args:
-        sampling: with start and end.
         last_s: time of the video's last frame, in seconds from its first.
-        end_s: time at which the last frame ends; later than `last_s`.
         interval_s: usual time between two frames; 0 if unknown.
-
-    Raises:
-        UsageError: the start lies beyond the end of the video.
     """
     first = exact(sampling.start_s or 0.0)
     end = None if sampling.end_s is None else exact(sampling.end_s)
@@ -240,9 +226,6 @@ def wanted_times(sampling: Sampling, part: Window) -> tuple[tuple[Seconds, ...],
 
     Returns:
         Times in seconds from the video's first frame, ascending, and a warning or None.
-
-    Raises:
-        UsageError: `fps` would take more than `MAX_WANTED` frames.
     """
     if sampling.fps is None:
         return evenly_spaced(part, sampling.frames), None

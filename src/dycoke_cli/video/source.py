@@ -31,21 +31,13 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded frame.
+    """Decoded frame."""
 
-    Attributes:
-        time_s: from the video's first frame, exact.
-        frame: as decoded, or scaled down.
-        size: stored width and height.
-        transparent: whether it was partly transparent, and is blended over white.
-        stretched: whether its grey values are stretched.
-    """
-
-    time_s: Fraction
-    frame: av.VideoFrame
-    size: tuple[int, int]
-    transparent: bool = False
-    stretched: bool = False
+    time_s: Fraction  # from the video's first frame, exact
+    frame: av.VideoFrame  # as decoded, or scaled down
+    size: tuple[int, int]  # stored width and height
+    transparent: bool = False  # whether it was partly transparent, and is blended over white
+    stretched: bool = False  # whether its grey values are stretched
 
 
 class VideoSource(PacketSource):
@@ -161,9 +153,6 @@ class VideoSource(PacketSource):
         """Decode the first frame of a newly opened file, and make it the origin of all times.
 
         None if no frame of the file can be decoded.
-
-        Raises:
-            VideoError: the frames are above the pixel limit, which FFmpeg takes for damage.
         """
         picture = next(self.pictures(), None)
         if picture is None and (size := refused_size(self._file, self.most_pixels)) is not None:
@@ -238,13 +227,8 @@ def open_video(
     """Open the video stream of a file; a context manager, which closes it.
 
     Args:
-        path: the file.
         stream: index of the stream in its container; None for the best.
         shown_as: name for errors; None for the escaped path.
-
-    Raises:
-        VideoError: the file doesn't exist, or has no video.
-        UsageError: `stream` isn't the index of a video stream.
     """
     name = shown_as or display_name(path)
     with open_file(path, name) as file, video_in(file, stream, name) as source:

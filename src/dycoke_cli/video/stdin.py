@@ -46,14 +46,7 @@ def spool(
     """Copy a stream to a file.
 
     Args:
-        file: open for writing.
         stdin: an open binary stream; None for stdin of this process.
-        limit_bytes: maximum size.
-
-    Raises:
-        UsageError: the stream is a terminal, or closed.
-        VideoError: it is empty, or larger than the limit.
-        OutputError: the file can't be written.
     """
     if stdin is None:
         if sys.stdin is None:

@@ -47,17 +47,11 @@ _FORCED = re.compile(r"\bforced\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SubtitleSource:
-    """Source of a video's subtitles.
+    """Source of a video's subtitles."""
 
-    Args:
-        path: of a file; None for a text stream of the container.
-        required: whether missing subtitles are an error; otherwise they are a warning.
-        digest: SHA-256 of the file's content, if it is part of a cache key.
-    """
-
-    path: str | None
-    required: bool = True
-    digest: str | None = None
+    path: str | None  # of a file; None for a text stream of the container
+    required: bool = True  # whether missing subtitles are an error; otherwise they are a warning
+    digest: str | None = None  # SHA-256 of the file's content, if it is part of a cache key
 
 
 @dataclass(frozen=True)
@@ -71,17 +65,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Subtitles:
-    """Subtitles of a video, or a selection of their lines.
+    """Subtitles of a video, or a selection of their lines."""
 
-    Args:
-        source: file as the user gave it, or stream of the container; escaped for a terminal.
-        lines: sorted by start.
-        warnings: one sentence each.
-    """
-
-    source: str
-    lines: tuple[Line, ...]
-    warnings: tuple[str, ...] = ()
+    source: str  # file as the user gave it, or stream of the container; escaped for a terminal
+    lines: tuple[Line, ...]  # sorted by start
+    warnings: tuple[str, ...] = ()  # one sentence each
 
     def shifted(self, by_s: float) -> Subtitles:
         """Subtitles that are displayed later by a time in seconds, which may be negative."""
@@ -111,16 +99,7 @@ class Subtitles:
 
 
 def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSource:
-    """Find the source of a video's subtitles by file names only.
-
-    Args:
-        video: a path, or - for stdin.
-        wanted: a file, or AUTO.
-        required: with AUTO, whether missing subtitles are an error.
-
-    Raises:
-        UsageError: the file doesn't exist.
-    """
+    """Find the source of a video's subtitles by file names only."""
     if wanted != AUTO:
         if not os.path.isfile(wanted):
             if (advice := advice_on_address(wanted)) is not None:
@@ -136,22 +115,13 @@ def find_source(video: str, wanted: str, *, required: bool = True) -> SubtitleSo
 
 
 def read_subtitles(path: str | os.PathLike[str]) -> Subtitles:
-    """Read a file in SubRip, WebVTT, ASS or SSA; the format is detected from the content.
-
-    Raises:
-        UsageError: it can't be read, has another format, or no line.
-        OutOfMemoryError: its lines take too much memory.
-    """
+    """Read a file in SubRip, WebVTT, ASS or SSA; the format is detected from the content."""
     with open_subtitles(path) as file:
         return parse_subtitles(file, display_name(path))
 
 
 def open_subtitles(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a subtitle file, for the caller to close.
-
-    Raises:
-        UsageError: it can't be opened, or is too large.
-    """
+    """Open a subtitle file, for the caller to close."""
     name = display_name(path)
     try:
         if not os.path.isfile(path):  # opening a pipe would block
@@ -248,12 +218,7 @@ def read_stream(source: PacketSource, index: int, until_s: float) -> Subtitles:
     """Read the lines of a subtitle stream up to a time; the position of the source changes.
 
     Args:
-        source: an open, described video.
-        index: of `text_stream`.
         until_s: last start of a line, in seconds from the video's first frame.
-
-    Raises:
-        UsageError: the stream has no line of text.
     """
     source.rewind()
     stream = source.container.streams[index]

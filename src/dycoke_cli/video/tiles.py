@@ -16,10 +16,6 @@ def assembled(
 ) -> tuple[av.VideoFrame | None, tuple[int, ...]]:
     """Decode the tiles of a picture and put them together.
 
-    Args:
-        container: open container, at its beginning. FFmpeg numbers its streams as the tiles are.
-        grid: of the picture.
-
     Returns:
         The picture in the pixel format of its tiles, and the places of tiles that can't be decoded,
         which are grey. None if none can.

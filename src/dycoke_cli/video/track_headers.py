@@ -49,39 +49,26 @@ class Crop:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles of a picture, which FFmpeg reads as streams: photos of phones are coded so.
+    """Tiles of a picture, which FFmpeg reads as streams: photos of phones are coded so."""
 
-    Attributes:
-        size: width and height of the picture, which may end within its last tiles.
-        columns: tiles of a row.
-        tiles: numbers of their streams, row by row.
-        turns: quarter turns of the picture, counterclockwise.
-        mirror: then exchange top and bottom (0) or left and right (1); None for neither.
-    """
-
-    size: tuple[int, int]
-    columns: int
-    tiles: tuple[int, ...]
-    turns: int = 0
+    size: tuple[int, int]  # width and height of the picture, which may end within its last tiles
+    columns: int  # tiles of a row
+    tiles: tuple[int, ...]  # numbers of their streams, row by row
+    turns: int = 0  # quarter turns of the picture, counterclockwise
+    # then exchange top and bottom (0) or left and right (1); None for neither
     mirror: int | None = None
 
 
 @dataclass(frozen=True)
 class TrackHeader:
-    """Header of a track, or of the picture of a HEIC or AVIF file.
+    """Header of a track, or of the picture of a HEIC or AVIF file."""
 
-    Attributes:
-        id: number of an MP4 track or of a picture; place among the video tracks of a Matroska file.
-        crop: of its frames; None for none.
-        is_hidden: whether its edit list shows none of it, or has a negative time.
-        is_picture: whether it is the picture that a file is about, among its other ones.
-        grid: that the picture is coded as, of which `id` is the first tile; None if it is one.
-    """
-
+    # number of an MP4 track or of a picture; place among the video tracks of a Matroska file
     id: int
-    crop: Crop | None = None
-    is_hidden: bool = False
-    is_picture: bool = False
+    crop: Crop | None = None  # of its frames; None for none
+    is_hidden: bool = False  # whether its edit list shows none of it, or has a negative time
+    is_picture: bool = False  # whether it is the picture that a file is about, among its other ones
+    # that the picture is coded as, of which `id` is the first tile; None if it is one
     grid: Grid | None = None
 
 

@@ -21,12 +21,7 @@ _INDEX, _MOST_BOXES = b"moov", 10_000
 
 
 def why_unreadable(file: BinaryIO, name: str) -> str:
-    """Sentence with the cause why a file isn't a video that can be opened.
-
-    Args:
-        file: a regular file; its position changes.
-        name: for the sentence.
-    """
+    """Sentence with the cause why a file isn't a video that can be opened."""
     file.seek(0)
     head = file.read(_SNIFFED_BYTES)
     if starts_lfs_pointer(head):
@@ -42,12 +37,7 @@ def why_unreadable(file: BinaryIO, name: str) -> str:
 
 
 def without_index(file: BinaryIO, name: str) -> str | None:
-    """Sentence for an MP4 that ends before or within its index; None for any other file.
-
-    Args:
-        file: a regular file; its position changes.
-        name: for the sentence.
-    """
+    """Sentence for an MP4 that ends before or within its index; None for any other file."""
     file.seek(4)
     if file.read(4) not in _FIRST_BOXES:
         return None

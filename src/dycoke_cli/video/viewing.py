@@ -33,12 +33,7 @@ def viewable(source: VideoSource, picture: Picture) -> Picture:
 
 
 class Remarks:
-    """Warnings about the pictures that are read of a video.
-
-    Args:
-        source: an open video.
-        geometry: of its first frame.
-    """
+    """Warnings about the pictures that are read of a video."""
 
     def __init__(self, source: VideoSource, geometry: Geometry) -> None:
         self._source, self._geometry = source, geometry

@@ -210,19 +210,7 @@ def ask(
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:
-    """Check that the arguments are videos, not patterns or folders (except folders of pictures).
-
-    Args:
-        videos: paths as typed.
-        questions: the questions.
-
-    Returns:
-        A hint for an error or note: the `dycoke batch` command for these videos.
-
-    Raises:
-        UsageError: with the command that works for these paths.
-        VideoError: one of several doesn't exist, and isn't named like a video.
-    """
+    """Check that the arguments are videos, not patterns or folders (except folders of pictures)."""
     from dycoke_cli.video.open_file import open_file
     from dycoke_cli.video.pictures import pictures_of
 

@@ -369,12 +369,7 @@ def _check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
 
 
 def _estimate(groups: Iterable[Sequence[Ask]], request: Request, memory: str | None) -> None:
-    """Print an object per video: the estimated cost of an answer, or an error.
-
-    Raises:
-        Exit: a video can't be read.
-        ModelError: there is no such model, or its configuration isn't available.
-    """
+    """Print an object per video: the estimated cost of an answer, or an error."""
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.estimate import cost_of_video
     from dycoke_cli.engine.memory.cost import SCHEMA

@@ -38,17 +38,7 @@ class Given:
 def collect(
     words: Sequence[str], more: list[str] | None, file: str | None, request: Request
 ) -> Given:
-    """Build the questions from the arguments.
-
-    Args:
-        words: positional arguments: videos, and optionally a question.
-        more: values of -q.
-        file: value of --questions.
-        request: how they are asked.
-
-    Raises:
-        UsageError: there are no videos or no questions, or they contradict each other.
-    """
+    """Build the questions from the arguments."""
     videos, question = apart(words) if words else ([], None)
     if file is not None:
         if question is not None or more:

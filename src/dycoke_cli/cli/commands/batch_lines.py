@@ -27,12 +27,8 @@ class Lines:
 
     Args:
         fields: value of `--fields`, or None.
-        as_csv: write CSV rows in place of JSON objects.
         generation: options or fields of the answers, which by default are columns.
         parts: whether parts of videos are asked about: start and end are columns by default.
-
-    Raises:
-        UsageError: an unknown field.
     """
 
     def __init__(
@@ -61,12 +57,7 @@ class Lines:
         return False
 
     def add(self, outcome: Outcome) -> None:
-        """Write a line.
-
-        Raises:
-            BrokenPipeError: the reader closed the pipe.
-            OutputError: stdout can't be written.
-        """
+        """Write a line."""
         if not self.fields:
             output.write_json(outcome.line)
             return
@@ -80,11 +71,7 @@ class Lines:
 
 
 def parse_fields(given: str) -> list[Field]:
-    """Parse a list of key paths: "tokens.visual" becomes `("tokens", "visual")`.
-
-    Raises:
-        UsageError: no answer has such a key.
-    """
+    """Parse a list of key paths: "tokens.visual" becomes `("tokens", "visual")`."""
     fields = [tuple(field.strip().split(".")) for field in given.split(",")]
     for field in fields:
         if schema_of_key(field) is None:

@@ -175,16 +175,8 @@ def check_benchmark(
     """Print the faults of a benchmark's files.
 
     Args:
-        dataset: the benchmark.
         split: split of the benchmark; None for the first.
         limit: number of videos; None for all.
-        limits: limits of decoding a video.
-        as_json: print JSON.
-        quiet: show no progress.
-
-    Raises:
-        UsageError: its annotations are malformed.
-        Exit: a video is missing or damaged.
     """
     progress = render.Progress(quiet)
     progress.update("start", 0, 0)

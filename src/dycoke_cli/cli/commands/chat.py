@@ -109,13 +109,7 @@ def chat(
 
 
 class _ChatView(AsText):
-    """Text view of a chat: an answer can be interrupted, and each has its own waiting time.
-
-    Args:
-        quiet: print only errors to stderr.
-        note: see `View`.
-        several: print each question before its answer, which is one line.
-    """
+    """Text view of a chat: an answer can be interrupted, and each has its own waiting time."""
 
     more = "/stats"
 
@@ -202,24 +196,14 @@ def _read_terminal() -> Iterator[str]:
 
 
 class _Commands:
-    """Runs lines: questions and slash commands.
-
-    Args:
-        chat: the conversation.
-        view: prints answers and progress.
-    """
+    """Runs lines: questions and slash commands."""
 
     def __init__(self, chat: Chat, view: _ChatView) -> None:
         self.chat, self.view = chat, view
         self._typed = ""
 
     def run(self, line: str) -> None:
-        """Ask a question, or run a command.
-
-        Raises:
-            UsageError: there is no such command, or the line isn't text.
-            DycokeError: it failed.
-        """
+        """Ask a question, or run a command."""
         if not is_valid(line):
             raise UsageError("the question isn't UTF-8 text; convert it to UTF-8")
         if not line.startswith("/"):
@@ -334,10 +318,6 @@ def _describe(method: Method, typed: str) -> str:
 
     The rest are parameters at their default, separated by spaces, so that a narrow terminal can
     break the line.
-
-    Args:
-        method: bound to the model.
-        typed: argument of `/method`; empty for the method of the command line.
     """
     defaults = type(method)().parameters()
     values = {name: value for name, value in method.parameters().items() if value is not None}

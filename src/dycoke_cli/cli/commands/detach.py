@@ -23,13 +23,6 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
 
     Enter it while the process has a single thread, since a fork copies only the calling thread. The
     parent waits until the block calls the yielded function, and then exits.
-
-    Args:
-        begun: called in the parent with the text of the block's call.
-        wanted: whether to fork; if not, the block runs in this process and gets `begun` itself.
-
-    Raises:
-        DycokeError: raised by the block before it called the function.
     """
     if not wanted:
         yield begun

@@ -38,15 +38,8 @@ def cost_of_video(
     """Estimate the cost of an answer about a video, without decoding frames.
 
     Args:
-        video: path of a video, paths of pictures, or - for stdin.
-        request: options of the answer.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
         question: the question; None for one of usual length.
-
-    Raises:
-        VideoError: the video can't be read.
-        ModelError: there is no such model, or its configuration isn't available.
-        UsageError: an option doesn't fit the model or the video.
     """
     if request.subtitles is not None:
         raise UsageError("--estimate can't count the tokens of subtitles; leave out --subtitles")
@@ -60,13 +53,7 @@ def cost_of_video(
 
 
 def plan_of_video(video: Source, request: Request) -> Plan:
-    """Plan the frames of a video, without decoding them.
-
-    Raises:
-        VideoError: the video can't be read.
-        ModelError: there is no such model.
-        UsageError: the sampling doesn't fit the video.
-    """
+    """Plan the frames of a video, without decoding them."""
     from dycoke_cli.video.decoder import Decoder
 
     entry = find(request.model).entry  # an unknown model is reported before the video is opened
@@ -93,18 +80,8 @@ def cost_of_frames(
     """Estimate the cost of an answer about a number of frames.
 
     Args:
-        request: options of the answer.
-        frames: number of frames.
-        height: height of a frame in pixels.
-        width: width of a frame in pixels.
-        video: path as typed, for the report.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
-        times_s: time stamps of the frames, if there is a video.
         question: the question; None for one of usual length.
-
-    Raises:
-        ModelError: there is no such model, or its configuration can't be read.
-        UsageError: an option doesn't fit the model.
     """
     from dycoke_cli.engine.memory.cost import clip_tokens, estimate_cost
     from dycoke_cli.loop.in_windows import check_windows

@@ -191,12 +191,7 @@ def evaluate(
 def _opened(
     name: str, data: Path | None, split: Split | None, seed: int | None, *, sampled: bool = False
 ) -> Dataset:
-    """The benchmark; with a seed and no split that of new videos, where there is one.
-
-    Raises:
-        UsageError: see `open_dataset`; or the seed has no use, since a split's videos are stored
-            and nothing is sampled.
-    """
+    """The benchmark; with a seed and no split that of new videos, where there is one."""
     if seed is not None and split is not None and name in NEW_VIDEOS and not sampled:
         raise UsageError(
             f"--seed draws new videos of {name}, which are in no split: leave out --split or --seed"

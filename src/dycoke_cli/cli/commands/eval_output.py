@@ -28,16 +28,7 @@ _GROUPS = ("by_type", "by_label", "by_part")
 
 
 def write_report(report: EvalReport, form: str, show_changed: bool) -> None:
-    """Write a report to stdout.
-
-    Args:
-        report: the report.
-        form: key of `FORMATS`.
-        show_changed: list every prediction that a method changed (text and JSON only).
-
-    Raises:
-        typer.Exit: with code 1, if questions failed.
-    """
+    """Write a report to stdout."""
     FORMATS[form](report, show_changed)
     if any(row.failed for row in report.rows):
         raise typer.Exit(1)

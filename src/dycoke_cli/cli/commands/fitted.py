@@ -32,16 +32,8 @@ def fitting_of(
 
     Args:
         videos: at least one; those that can't be read are passed over.
-        request: of the command.
-        budget: of `--fit`.
-        free_method: whether no flag sets the method.
         memory: memory of the device, as `--memory` takes it; None for the free memory.
         questions: of which the longest counts; none where they aren't known.
-
-    Raises:
-        VideoError: none can be read.
-        UsageError: an option that `--fit` doesn't go with.
-        ModelError: see `fitting`.
     """
     from dycoke_cli.runs.fit_settings import fitting
     from dycoke_cli.runs.fitting import AskedFrames

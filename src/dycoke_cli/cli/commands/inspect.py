@@ -165,10 +165,7 @@ def page_of_question(session: VideoSession, video: str, question: str, request: 
     """HTML page that compares the request's method with the baseline, in an open session.
 
     Args:
-        session: the video with its model.
-        video: name of the video.
         question: plain text.
-        request: method and generation options.
     """
     from dycoke_cli.inspect.page import PICTURE_PX
 

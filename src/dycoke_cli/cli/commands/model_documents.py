@@ -156,11 +156,7 @@ def table_of(document: ModelList) -> Iterator[list[str]]:
 
 
 def one_model(source: ModelRef) -> ModelList:
-    """Document of one model, with details.
-
-    Args:
-        source: a model of the catalog, a folder, or a hub id.
-    """
+    """Document of one model, with details."""
     machine, cached = this_machine(), cached_models()
     if source.entry is not None:
         model = _of_entry(source.entry, machine, cached)

@@ -45,8 +45,6 @@ def models_table(document: ModelList, width: int, hidden: int = 0) -> Group:
     """List of models, with the default marked.
 
     Args:
-        document: document of `dycoke models`.
-        width: width of the terminal; a narrow list has no repositories.
         hidden: number of models that aren't listed. If there are any, notes are omitted unless they
             fit in a column.
     """

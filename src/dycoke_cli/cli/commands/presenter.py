@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 class AsText(View):
     """Streams answers to stdout; progress, warnings and statistics go to stderr.
 
-    Args:
-        questions: number of questions.
-        quiet: print only errors on stderr.
-        note: see `View`.
-        stats: show the panel with all figures in place of one line.
-
     Attributes:
         more: flag or command that shows the panel, named in that line.
     """
@@ -145,13 +139,7 @@ class AsText(View):
 
 
 class AsJson(View):
-    """Writes one object per question to stdout, and progress to stderr on a terminal.
-
-    Args:
-        waiting: identifying fields of the outstanding objects; finished ones are removed.
-        quiet: show no progress.
-        note: see `View`.
-    """
+    """Writes one object per question to stdout, and progress to stderr on a terminal."""
 
     def __init__(self, waiting: list[dict[str, Any]], quiet: bool, note: str | None = None) -> None:
         super().__init__(quiet, note)

@@ -18,16 +18,11 @@ from dycoke_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Document:
-    """JSON document of a command.
+    """JSON document of a command."""
 
-    Args:
-        schema: name of its schema, the value of the key `schema`.
-        description: what it is, and which command prints it.
-        parts: returns its variants. A function, because importing their modules takes time.
-    """
-
-    schema: str
-    description: str
+    schema: str  # name of its schema, the value of the key `schema`
+    description: str  # what it is, and which command prints it
+    # returns its variants. A function, because importing their modules takes time.
     parts: Callable[[], Mapping[str, Part]]
 
 

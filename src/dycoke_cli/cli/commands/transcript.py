@@ -13,15 +13,7 @@ SUFFIXES = (".md", ".txt", *_LINES)
 
 
 def save(path: str, answers: Sequence[Answer]) -> None:
-    """Write answers to a new file, in order.
-
-    Args:
-        path: with one of `SUFFIXES`; .jsonl and .json select objects as in `ask --json`.
-        answers: the answers with their questions.
-
-    Raises:
-        OSError: the file exists, or can't be written.
-    """
+    """Write answers to a new file, in order."""
     lines = [to_json(answer.to_dict()) for answer in answers]
     if not path.lower().endswith(_LINES):
         lines = [_paragraphs(answer) for answer in answers]

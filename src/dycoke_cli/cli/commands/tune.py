@@ -207,11 +207,7 @@ def tune(
 
 
 def entry_of(tuning: Tuning) -> dict[str, Any]:
-    """Entry for a checkpoint's config.json: tuned parameters that may have per-model defaults.
-
-    Raises:
-        UsageError: the chosen method has no such parameter.
-    """
+    """Entry for a checkpoint's config.json: tuned parameters that may have per-model defaults."""
     from dycoke_cli.models.families import METHOD_DEFAULTS
 
     entry = {name: tuning.method[name] for name in METHOD_DEFAULTS if name in tuning.method}

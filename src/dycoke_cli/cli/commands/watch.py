@@ -94,11 +94,7 @@ class WatchFlags:
 
     @property
     def timeout_s(self) -> float | None:
-        """Seconds of --timeout; None where it isn't given.
-
-        Raises:
-            UsageError: it isn't a time above 0.
-        """
+        """Seconds of --timeout; None where it isn't given."""
         return duration_s("--timeout", self.timeout)
 
 

@@ -80,11 +80,7 @@ BatchSize = Annotated[
 
 
 def batch_size(given: str) -> int | None:
-    """Parse `--batch-size`; None stands for auto.
-
-    Raises:
-        UsageError: neither auto nor a number.
-    """
+    """Parse `--batch-size`; None stands for auto."""
     if given == "auto":
         return None
     if given.isdecimal() and int(given) > 0:
@@ -104,11 +100,7 @@ class EngineFlags:
     ship: Ship = False
 
     def check(self) -> None:
-        """Check the combination of flags.
-
-        Raises:
-            UsageError: a value out of range, flags of another engine, or Ray isn't installed.
-        """
+        """Check the combination of flags."""
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be 1 or more, not {self.workers}")
         if self.workers is not None and self.engine == "ray":
@@ -145,11 +137,7 @@ class EngineFlags:
         return None if self.engine == "local" else self.chosen()
 
     def chosen(self) -> Backend:
-        """The chosen engine.
-
-        Raises:
-            UsageError: a value out of range, or Ray isn't installed.
-        """
+        """The chosen engine."""
         if self.engine == "local":
             from dycoke_cli.runs.local import answers
 

@@ -30,10 +30,6 @@ Memory = Annotated[
 
 
 def check_memory(memory: str | None, estimate: bool) -> None:
-    """Check that --memory comes with --estimate.
-
-    Raises:
-        UsageError: it doesn't.
-    """
+    """Check that --memory comes with --estimate."""
     if memory is not None and not estimate:
         raise UsageError("--memory is for estimates: add --estimate, or leave it out")

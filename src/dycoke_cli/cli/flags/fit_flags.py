@@ -28,11 +28,7 @@ Fit = Annotated[
 
 
 def budget_of(given: list[str] | None) -> Budget | None:
-    """Parse the values of `--fit`; None without any.
-
-    Raises:
-        UsageError: a value is no budget, or there are two of a kind.
-    """
+    """Parse the values of `--fit`; None without any."""
     if not given:
         return None
     bounds = [_bound(text.strip()) for text in ",".join(given).split(",")]

@@ -46,14 +46,7 @@ class JudgeFlags:
     judge_url: JudgeUrl = None
 
     def client(self, dataset: Dataset) -> Client | None:
-        """Client of the chosen judge; None without one.
-
-        Args:
-            dataset: benchmark whose answers are graded.
-
-        Raises:
-            UsageError: the benchmark needs no judge, or the flags are incomplete.
-        """
+        """Client of the chosen judge; None without one."""
         if self.judge_model is None:
             if self.judge_url is not None:
                 raise UsageError("--judge-url needs the name of a model there: --judge-model NAME")

@@ -87,13 +87,7 @@ class MethodFlags:
         return any(value is not None for value in flags)
 
     def applied(self, request: Request) -> Request:
-        """Add the chosen method to a request.
-
-        Raises:
-            UsageError: see `chosen`; or --method auto or --guard without a stored tuning of this
-                model and version.
-            ModelError: they need the model, which isn't on this machine.
-        """
+        """Add the chosen method to a request."""
         # Imported late: no help page needs it.
         from dycoke_cli.cli.flags.tuned_method import check_guarded, guards_with, tuned, tuning_for
         from dycoke_cli.guard.tuned import default_tuning
@@ -125,12 +119,7 @@ class MethodFlags:
         return replace(request, guard=guard, cautions=(*request.cautions, *cautions))
 
     def chosen(self) -> Method:
-        """Method of the flags; parameters that depend on the model are None until it is bound.
-
-        Raises:
-            UsageError: an unknown method or parameter, a value out of range, two values for one
-                parameter, or an invalid combination.
-        """
+        """Method of the flags; parameters that depend on the model are None until it is bound."""
         if self.method == AUTO or self.guard is not None or self.guard_mean is not None:
             what, last = ("--guard", "eval") if self.method != AUTO else ("--method auto", "serve")
             raise UsageError(f"{what} is for ask, chat, batch and {last}; name a method here")

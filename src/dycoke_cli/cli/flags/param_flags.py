@@ -101,11 +101,7 @@ def option(parameters: Mapping[str, Parameter], panel: str | None) -> Any:
     """Typer annotation of a flag.
 
     Args:
-        parameters: parameters with one name, by owner: a method, or "" for a shared option.
         panel: panel of the help page; None for the most common options.
-
-    Raises:
-        TypeError: the parameters have different types.
     """
     first = next(iter(parameters.values()))
     if {p.kind for p in parameters.values()} != {first.kind}:
@@ -145,11 +141,7 @@ def help_text(parameters: Mapping[str, Parameter]) -> str:
 
 
 def value_of(parameter: Parameter, given: Any) -> Any:
-    """Parse a flag's value: a text, or a boolean.
-
-    Raises:
-        UsageError: it isn't of the parameter's type.
-    """
+    """Parse a flag's value: a text, or a boolean."""
     if parameter.spec.read is not None:
         return parameter.spec.read(given)
     return parameter.parse(given) if isinstance(given, str) else given

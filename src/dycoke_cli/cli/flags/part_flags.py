@@ -71,19 +71,11 @@ class PartFlags:
 
     @property
     def every_s(self) -> float | None:
-        """Length of a part in seconds; None where the flag isn't given.
-
-        Raises:
-            UsageError: it isn't a time above 0.
-        """
+        """Length of a part in seconds; None where the flag isn't given."""
         return duration_s("--every", self.every)
 
     def typed(self, flags: TypedFlags, fields: str | None) -> TypedFlags:
-        """The options of the question: with --when they are yes and no.
-
-        Raises:
-            UsageError: there are others.
-        """
+        """The options of the question: with --when they are yes and no."""
         if not self.when:
             return flags
         others = {"--choices": flags.choices, "--score": flags.score, "--number": flags.number}
@@ -96,17 +88,7 @@ class PartFlags:
     def check(
         self, request: Request, videos: Sequence[Source], questions: Sequence[str], **whole: object
     ) -> None:
-        """Check that nothing contradicts the flags, where one video is asked about.
-
-        Args:
-            request: of the command.
-            videos: each a path, or the paths of its pictures.
-            questions: all of them.
-            whole: flags that are for the whole video, by the name of their parameter.
-
-        Raises:
-            UsageError: something does.
-        """
+        """Check that nothing contradicts the flags, where one video is asked about."""
         self.check_options(**whole)
         if (flag := self.given) is None:
             return
@@ -129,9 +111,6 @@ class PartFlags:
         """Check that no other flag contradicts these.
 
         Args: as of `check`.
-
-        Raises:
-            UsageError: one does.
         """
         if self.until is not None and (self.every is None or self.when):
             raise UsageError(
@@ -184,9 +163,6 @@ def duration_s(flag: str, text: str | None) -> float | None:
     Args:
         flag: its name, such as "--every".
         text: its value, such as "30s" or "1:30".
-
-    Raises:
-        UsageError: it isn't a time above 0.
     """
     if text is None:
         return None

@@ -11,11 +11,7 @@ from dycoke_cli.video.file_names import STDIN
 
 
 def collect(argument: str | None, options: list[str] | None, *videos: str) -> list[str]:
-    """Collect all questions, in the order given.
-
-    Raises:
-        UsageError: there is none, one is empty, or stdin is used twice.
-    """
+    """Collect all questions, in the order given."""
     given = [*([] if argument is None else [argument]), *(options or [])]
     if not given:
         raise UsageError('no question: put one behind the video, as in `dycoke ask VIDEO "…"`')

@@ -41,11 +41,7 @@ class Model:
 
     @property
     def named(self) -> str | None:
-        """Model of the flag, otherwise of `dycoke models default`; None for the bundled one.
-
-        Raises:
-            ModelError: the settings can't be read.
-        """
+        """Model of the flag, otherwise of `dycoke models default`; None for the bundled one."""
         return settings.default_model() if self.model is None else self.model
 
 
@@ -58,12 +54,7 @@ def request(
     subtitles: str | None = None,
     budget: TokenBudget | None = None,
 ) -> Request:
-    """Build the request from the flags of a command, without a method.
-
-    Raises:
-        ModelError: the settings can't be read.
-        UsageError: there is no sandbox, which is required.
-    """
+    """Build the request from the flags of a command, without a method."""
     if limits.require_sandbox:  # once here, and not as an error of each video
         from dycoke_cli.video.decoder import sandbox
 

@@ -43,12 +43,7 @@ Budgets = Annotated[
 def guards_of(
     request: Request, methods: str, bound: float | None, on_average: float | None
 ) -> tuple[tuple[Guard, ...], tuple[str, ...]]:
-    """Guards of `--guard` and `--guard-mean` for eval, and warnings about the stored tuning.
-
-    Raises:
-        UsageError: a bound out of range; or see `tuning_of`.
-        ModelError: see `tuning_of`.
-    """
+    """Guards of `--guard` and `--guard-mean` for eval, and warnings about the stored tuning."""
     # Imported late: no help page needs it.
     from dycoke_cli.cli.flags.tuned_method import (
         check_guarded,
@@ -69,12 +64,7 @@ def guards_of(
 
 
 def rows_of(methods: str, budgets: str | None, model: str) -> list[Spec]:
-    """Parse `--methods`; auto is replaced by the choice of `dycoke tune` for the model.
-
-    Raises:
-        UsageError: see `parse_specs` and `tuning_of`.
-        ModelError: auto is a row, and the model isn't on this machine.
-    """
+    """Parse `--methods`; auto is replaced by the choice of `dycoke tune` for the model."""
     pieces = _split(methods)
     if AUTO in pieces:
         from dycoke_cli.guard.tuned import tuning_of  # imported late, as above

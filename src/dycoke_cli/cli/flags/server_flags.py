@@ -80,11 +80,7 @@ class ServerFlags:
     as_images: AsImages = False
 
     def check(self, context: typer.Context) -> None:
-        """Check that no flag contradicts --server, or needs it.
-
-        Raises:
-            UsageError: one does.
-        """
+        """Check that no flag contradicts --server, or needs it."""
         given = options.given(context)
         if self.server is None:
             if alone := given & {"api_key_env", "as_images", "requests"}:
@@ -109,13 +105,8 @@ class ServerFlags:
         """The chosen server; None without one.
 
         Args:
-            context: of the command.
             method: sent to the server if a flag sets it or one of its parameters; None if each row
                 of a table has its own method.
-            budget: of visual tokens, which is sent along.
-
-        Raises:
-            UsageError: an invalid value.
         """
         if self.server is None:
             return None

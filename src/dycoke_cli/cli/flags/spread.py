@@ -16,13 +16,9 @@ from dycoke_cli.param import Parameter, parameters_of
 
 @dataclasses.dataclass(frozen=True)
 class Each:
-    """Marker of a dict field with a parameter per name, such as those of methods.
+    """Marker of a dict field with a parameter per name, such as those of methods."""
 
-    Args:
-        options: Typer annotations by name; a flag that isn't set is None.
-    """
-
-    options: Mapping[str, Any]
+    options: Mapping[str, Any]  # Typer annotations by name; a flag that isn't set is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,29 +26,19 @@ class FromParams:
     """Marker of a library dataclass as a parameter: its fields with a `Param` become flags.
 
     If a flag isn't set, the field keeps its default.
-
-    Args:
-        panel: panel of the help page.
-        exclusive: names of mutually exclusive flags.
-        without: names that the command doesn't have.
-        common: names of common options, listed before the panels.
     """
 
-    panel: str
-    exclusive: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    common: tuple[str, ...] = ()
+    panel: str  # panel of the help page
+    exclusive: tuple[str, ...] = ()  # names of mutually exclusive flags
+    without: tuple[str, ...] = ()  # names that the command doesn't have
+    common: tuple[str, ...] = ()  # names of common options, listed before the panels
 
     def parameters(self, group: Any) -> dict[str, Parameter]:
         """Parameters that become flags, by name."""
         return {n: p for n, p in parameters_of(group).items() if n not in self.without}
 
     def made(self, group: Any, given: dict[str, Any]) -> Any:
-        """Build the dataclass; removes its values from `given`.
-
-        Raises:
-            UsageError: a value out of range, or mutually exclusive flags.
-        """
+        """Build the dataclass; removes its values from `given`."""
         parameters = self.parameters(group)
         values = {name: given.pop(name) for name in parameters}
         values = {name: value for name, value in values.items() if value is not None}
@@ -64,11 +50,7 @@ class FromParams:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each dataclass parameter of a command by one parameter per field.
-
-    Args:
-        command: the command. The returned function builds the dataclasses and calls it.
-    """
+    """Replace each dataclass parameter of a command by one parameter per field."""
     hints = typing.get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
     spelled: list[inspect.Parameter] = []

@@ -16,18 +16,7 @@ from dycoke_cli.request import Request
 
 
 def tuning_for(request: Request, flag: str, *, guarded: bool) -> Tuning:
-    """Stored result of `dycoke tune` for the model and the kind of question of a request.
-
-    Args:
-        request: the request.
-        flag: that needs the result, for an error.
-        guarded: whether it is for a guard. The answers to typed questions have another certainty
-            than words, so a guard of theirs needs their tuning.
-
-    Raises:
-        UsageError: the model has random weights; or see `tuning_of`.
-        ModelError: see `tuning_of`.
-    """
+    """Stored result of `dycoke tune` for the model and the kind of question of a request."""
     if request.loading.random_weights:
         raise UsageError(f"{flag} needs a tuned model, and random weights can't be tuned")
     typed = request.generation.typed is not None
@@ -60,11 +49,7 @@ def _weights(request: Request) -> str:
 
 
 def check_guarded(request: Request) -> None:
-    """Check that the certainty of the answers is one that `dycoke tune` calibrates.
-
-    Raises:
-        UsageError: it isn't.
-    """
+    """Check that the certainty of the answers is one that `dycoke tune` calibrates."""
     generation = request.generation
     # The bound was calibrated on greedy answers.
     if generation.temperature > 0:

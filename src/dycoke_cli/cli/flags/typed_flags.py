@@ -89,12 +89,7 @@ class OptionFlags:
     calibrate: Calibrate = False
 
     def with_options(self, request: Request) -> Request:
-        """Add the options to a request, if there are any.
-
-        Raises:
-            UsageError: options that can't be scored, two kinds of them, or a flag that doesn't go
-                with them.
-        """
+        """Add the options to a request, if there are any."""
         given = self.options_given
         if self.calibrate and not given:
             raise UsageError("--calibrate is for options: add --choices, --yes-no or --score")
@@ -126,16 +121,7 @@ class TypedFlags(OptionFlags):
     schema: Schema = None
 
     def applied(self, request: Request, fields: str | None = None) -> Request:
-        """Add the options, or the form of the answer, to a request.
-
-        Args:
-            request: of the other flags.
-            fields: value of `--fields` where it has types.
-
-        Raises:
-            UsageError: options that can't be scored, a schema that can't be followed, two kinds of
-                them, or a flag that doesn't go with them.
-        """
+        """Add the options, or the form of the answer, to a request."""
         forms = {"--schema": self.schema, "--fields": fields}
         formed = [flag for flag, value in forms.items() if value is not None]
         check_one([*self.options_given, *(["--number"] if self.number else []), *formed])
@@ -156,20 +142,12 @@ class TypedFlags(OptionFlags):
 
 
 def check_greedy(flag: str, request: Request) -> None:
-    """Check that nothing is sampled where an answer is scored.
-
-    Raises:
-        UsageError: there is a temperature.
-    """
+    """Check that nothing is sampled where an answer is scored."""
     if request.generation.temperature > 0:
         raise UsageError(f"{flag} scores answers and samples nothing; leave --temperature out")
 
 
 def check_one(flags: Sequence[str]) -> None:
-    """Check that an answer isn't to be two things at once.
-
-    Raises:
-        UsageError: there are several flags.
-    """
+    """Check that an answer isn't to be two things at once."""
     if len(flags) > 1:
         raise UsageError(f"{' and '.join(flags)} exclude each other; use one of them")

@@ -23,12 +23,6 @@ def apart(words: Sequence[str]) -> tuple[list[str], str | None]:
 
     A quoted question may be anywhere. An unquoted one is all words after the videos, or all words
     before a single video. A file name is never a question.
-
-    Args:
-        words: one or more arguments; the files need not exist.
-
-    Raises:
-        UsageError: several questions, or an ambiguous one.
     """
     texts = _in_quotes(words)
     if len(texts) > 1:

@@ -128,16 +128,7 @@ def _draw(
     decode: bool,
     least: float,
 ) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Draw one panel; returns end points and colours of its lines, by name.
-
-    Args:
-        axes: axes of the panel.
-        rows: rows of its model.
-        lines: lines of its methods.
-        names: names of the lines of all panels, which determine the colours.
-        decode: whether the axis is retention at decode.
-        least: right end of the axis.
-    """
+    """Draw one panel; returns end points and colours of its lines, by name."""
     ends: dict[str, tuple[float, float]] = {}
     colours: dict[str, str] = {}
     for row in rows:

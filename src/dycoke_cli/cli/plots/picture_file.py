@@ -18,13 +18,7 @@ def check_picture(path: Path, suffixes: Sequence[str], flag: str = "--plot") -> 
     """Check that a plot can be written.
 
     Args:
-        path: path of the file.
         suffixes: suffixes of the available formats, such as ".svg".
-        flag: flag that named the file.
-
-    Raises:
-        UsageError: another format, or a folder.
-        OutputError: its folder doesn't exist, or the path isn't a regular file.
     """
     check_suffix(path, suffixes, flag)
     check_output_file(path, flag, "the new file would take its place")
@@ -34,12 +28,7 @@ def write_picture(path: Path, content: bytes, flag: str = "--plot") -> None:
     """Write or replace a file.
 
     Args:
-        path: path of the file.
         content: bytes of the file.
-        flag: flag that named the file.
-
-    Raises:
-        OutputError: it can't be written.
     """
     try:
         replace_content(path, content)

@@ -26,11 +26,7 @@ def new_figure(rows: int = 1) -> Figure:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, according to the suffix.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write a figure as PNG or SVG, according to the suffix."""
     kind = path.suffix.lower().removeprefix(".")
     content = io.BytesIO()
     # SVG with text elements instead of outlines, and without date and random ids: deterministic.
@@ -47,13 +43,7 @@ def unframe(axes: Axes) -> None:
 
 
 def retention_axis(axes: Axes, least: float, ticks: Sequence[float]) -> None:
-    """Set up a logarithmic horizontal axis of retention, with all tokens on the left.
-
-    Args:
-        axes: axes of the plot.
-        least: percent at the right end.
-        ticks: percent; ticks beyond the end are omitted.
-    """
+    """Set up a logarithmic horizontal axis of retention, with all tokens on the left."""
     axes.set_xscale("log")
     axes.set_xlim(105, least)
     axes.set_xticks([tick for tick in ticks if tick >= 0.9 * least], minor=False)
@@ -68,13 +58,7 @@ def retention_axis(axes: Axes, least: float, ticks: Sequence[float]) -> None:
 def name_ends(
     axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Mapping[str, str]
 ) -> None:
-    """Label the lines at the right of a plot, without overlap, with a connector to each end.
-
-    Args:
-        axes: axes of the plot.
-        ends: end point of each line, by name.
-        colours: colours by name; the default is the text colour.
-    """
+    """Label the lines at the right of a plot, without overlap, with a connector to each end."""
     lowest, highest = axes.get_ylim()
     names = sorted(ends, key=lambda name: ends[name][1], reverse=True)
     heights = apart([ends[name][1] for name in names], _APART * (highest - lowest))

@@ -46,13 +46,6 @@ def statistics(
     """Print the figures of an answer: a line or the panel, and the comparison if there is one.
 
     Prints nothing for a refusal, which has no figures.
-
-    Args:
-        answer: the answer.
-        waited_s: see `panel`.
-        warm_up_s: see `panel`.
-        whole: print the panel, not the line; a comparison always prints the panel.
-        more: see `summary`.
     """
     if answer.refused:
         return

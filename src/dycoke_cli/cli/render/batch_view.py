@@ -63,7 +63,6 @@ class BatchView(View):
         """Show the summary.
 
         Args:
-            counts: counts of the run.
             out: file of the results; None for stdout.
         """
         self.stop()
@@ -143,12 +142,7 @@ class _Live(rich_progress.ProgressColumn):
 
 
 def batch_summary(counts: Counts, resumable: bool) -> str:
-    """Summary of a run, as a sentence.
-
-    Args:
-        counts: counts of the run.
-        resumable: whether the results are in a file, so that another run can retry failures.
-    """
+    """Summary of a run, as a sentence."""
     parts = []
     if counts.skipped and not counts.added:
         parts.append(f"{count(counts.skipped)} of {count(counts.questions)} done already")
@@ -175,13 +169,7 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
 
 
 def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
-    """Progress of a run, in a line.
-
-    Args:
-        counts: counts of the run.
-        pace: speed of the run.
-        width: available columns; the least important figures are dropped if they don't fit.
-    """
+    """Progress of a run, in a line."""
     questions = f"{count(counts.done)} of {_of(counts.questions, 'question')}"
     files = f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}"
     speed = f"{pace.tokens_per_second():.0f} tokens/s"

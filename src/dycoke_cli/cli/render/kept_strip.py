@@ -23,11 +23,6 @@ class KeptStrip:
     """Rich renderable with a map per frame, in the frame's colours if the terminal has colours.
 
     If the grid is larger than a map, a cell is shown as kept if half of its tokens are.
-
-    Args:
-        grid: grid of the tokens.
-        kept: indices of kept tokens, `frame*N + position`.
-        frames: an image per frame.
     """
 
     def __init__(self, grid: TokenGrid, kept: Sequence[int], frames: Sequence[Image]) -> None:

@@ -21,7 +21,6 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
     """Panel with all figures of an answer.
 
     Args:
-        answer: the answer.
         waited_s: seconds from the command or the previous answer to its end; None for the
             measured stages alone.
         warm_up_s: seconds of `waited_s` spent on an unmeasured warm-up.
@@ -36,13 +35,7 @@ def panel(answer: Answer, waited_s: float | None = None, warm_up_s: float = 0.0)
 
 
 def summary(answer: Answer, waited_s: float, more: str = "--stats") -> str:
-    """Summary line of an answer: time, and share of dropped tokens.
-
-    Args:
-        answer: the answer.
-        waited_s: see `panel`.
-        more: flag or command that shows the panel.
-    """
+    """Summary line of an answer: time, and share of dropped tokens."""
     tokens = answer.tokens
     visual, kept, read = tokens.visual, tokens.visual_kept, tokens.visual_read_per_step
     of_them = f"of {count(visual)} visual tokens"

@@ -60,10 +60,6 @@ class Progress:
     A dumb terminal gets a single message about loading. Without redrawing (dumb terminal or no
     terminal), answers and verdicts get a line every half minute.
 
-    Args:
-        quiet: show nothing.
-        hidden: stages without progress, since something else is shown; may be changed later.
-
     Attributes:
         prefix: text in front of each stage.
     """
@@ -157,10 +153,7 @@ class Download:
     """Context manager that shows the progress of a download.
 
     Args:
-        name: name of the model.
-        files: number of missing files.
         total: size of the missing files in bytes.
-        quiet: show nothing.
     """
 
     def __init__(self, name: str, files: int, total: int, quiet: bool) -> None:

@@ -30,9 +30,7 @@ def served_line(answer: Answer, waited_s: float, more: str) -> str:
     """Summary line of a server's answer.
 
     Args:
-        answer: from a server.
         waited_s: seconds until its end.
-        more: flag or command that shows all figures.
     """
     tokens, parts = answer.tokens, [seconds(waited_s)]
     if tokens.visual and tokens.visual_kept is not None:
@@ -47,7 +45,6 @@ def figures(answer: Answer, waited_s: float) -> Table:
     """Table of all figures of an answer; a dash where the server doesn't report one.
 
     Args:
-        answer: from a server.
         waited_s: seconds until its end.
     """
     base = None if answer.compared_to is ABSENT else answer.compared_to

@@ -16,15 +16,10 @@ def count(value: float) -> str:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Number in a table, shown in the unit of its column.
+    """Number in a table, shown in the unit of its column."""
 
-    Args:
-        value: None is shown as a dash.
-        shown: formatter: `size`, `flops` or `seconds`.
-    """
-
-    value: float | None
-    shown: Callable[[float, float | None], str]
+    value: float | None  # None is shown as a dash
+    shown: Callable[[float, float | None], str]  # formatter: `size`, `flops` or `seconds`
 
 
 def column(cells: Sequence[str | Quantity]) -> list[str]:

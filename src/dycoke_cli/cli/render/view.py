@@ -12,13 +12,7 @@ from dycoke_cli.video.sampling import format_part
 
 
 class View(Listener):
-    """Shows the current stage, notes and warnings.
-
-    Args:
-        quiet: show nothing.
-        note: shown before the first answer, once all checks have passed.
-        hidden: see `Progress`.
-    """
+    """Shows the current stage, notes and warnings."""
 
     def __init__(self, quiet: bool, note: str | None = None, hidden: tuple[str, ...] = ()) -> None:
         super().__init__()

@@ -27,17 +27,13 @@ class KVStore(Cache):
     have padding in front or different numbers of active tokens, `mask` says which attends to what.
 
     Args:
-        layers: of the language model.
-        paddings: for each sequence of the batch the tokens of padding in front.
         visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
-        length: R, of the shortened sequences with their padding.
-        uncompressed_length: S, of the sequences before anything was dropped.
         first_pruned: the first layer that hands out active tokens only; None where none does.
-        dp_cache: where evicted tokens are: on the "device", on the "host", or "discard" them.
         bias: `[B, R]`, float: added to the attention logits of each token; None for nothing. Not
             for layers that hand out active tokens by the selection of another one.
     """
 
+    # of the language model
     layers: list[KVLayer]  # narrower than the base
 
     def __init__(
@@ -117,9 +113,6 @@ class KVStore(Cache):
 
         Layers behind the scoring layer make a selection's swaps in the step in which it is made,
         and all of them are behind it. So none is left from the step before.
-
-        Raises:
-            UsageError: a layer ran more than once, and has its entries more than once.
         """
         if self._in_prefill and self.layers[0].get_seq_length() != self._length:
             raise UsageError(

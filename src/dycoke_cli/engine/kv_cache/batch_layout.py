@@ -18,33 +18,22 @@ class BatchLayout:
     A layer stores `[padding | visual | text and generated | spare]`, and a step attends to
     `[selected | text and generated]`; sequences with fewer tokens are masked behind the one, and in
     front of the other. Masks are None where there is nothing to mask.
-
-    Args:
-        length: R, of the prompts with their padding.
-        text: the first slot that has text in any sequence.
-        tokens: visual tokens of all sequences.
-        most: those that a step selects of the sequence with the most.
-        visual: for each sequence `[V]`, int64: where its visual tokens are, padding counted.
-        order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
-        first_slot: `[B, 1, 1]`, int64: of the visual tokens of each.
-        first_token: `[B, 1, 1]`, int64: the visual tokens of the sequences before each.
-        is_visual: `[B, V]`, bool, with V of the sequence with the most.
-        is_text: `[B, R - text]`, bool.
-        is_read: `[B, most + R - text]`, bool: what a step attends to, but for generated tokens.
-        bias: `[B, V]`, float: added to the attention logits of visual tokens; None for nothing.
     """
 
-    length: int
-    text: int
-    tokens: int
-    most: int
+    length: int  # R, of the prompts with their padding
+    text: int  # the first slot that has text in any sequence
+    tokens: int  # visual tokens of all sequences
+    most: int  # those that a step selects of the sequence with the most
+    # for each sequence `[V]`, int64: where its visual tokens are, padding counted
     visual: Sequence[torch.Tensor]
-    order: torch.Tensor
-    first_slot: torch.Tensor
-    first_token: torch.Tensor
-    is_visual: torch.Tensor | None
-    is_text: torch.Tensor | None
+    order: torch.Tensor  # `[B, R]`, int64: for each slot the token of the prompt that it gets
+    first_slot: torch.Tensor  # `[B, 1, 1]`, int64: of the visual tokens of each
+    first_token: torch.Tensor  # `[B, 1, 1]`, int64: the visual tokens of the sequences before each
+    is_visual: torch.Tensor | None  # `[B, V]`, bool, with V of the sequence with the most
+    is_text: torch.Tensor | None  # `[B, R - text]`, bool
+    # `[B, most + R - text]`, bool: what a step attends to, but for generated tokens
     is_read: torch.Tensor | None
+    # `[B, V]`, float: added to the attention logits of visual tokens; None for nothing
     bias: torch.Tensor | None
 
     @classmethod

@@ -64,13 +64,7 @@ class KeySelection(Protocol):
 
 
 class IndexedStore(KVStore):
-    """A cache whose layers from the prune layer on select for themselves what a step attends to.
-
-    Args:
-        selector: makes the selections.
-        counts: for each sequence of the batch the visual tokens that a step attends to.
-        sizes: as of `KVStore`.
-    """
+    """A cache whose layers from the prune layer on select for themselves what a step attends to."""
 
     def __init__(self, *, selector: KeySelection, counts: Sequence[int], **sizes: Any) -> None:
         self._selector, self._counts = selector, list(counts)
@@ -156,12 +150,6 @@ class IndexedLayer(KVLayer):
 
     Attributes:
         selected: of the newest step; see `KeySelection.select`.
-
-    Args:
-        batch: where the tokens are.
-        selector: makes the selections.
-        shared: what a step attends to is copied there.
-        offloaded: whether visual tokens are in main memory.
     """
 
     def __init__(

@@ -17,7 +17,6 @@ class OffloadedLayer(PrunedLayer):
     Args:
         order: `[B, R]`, int64: for each slot the token of the prompt that it gets.
         visual: `[V, 2]`, int64: (sequence, token of the prompt) of all visual tokens.
-        base: the first slot that is on the device before there is a selection.
     """
 
     def __init__(self, order: torch.Tensor, visual: torch.Tensor, base: int) -> None:
@@ -67,9 +66,6 @@ class PinnedHostBuffer:
     They never change, so nothing is written back. On CUDA the memory is pinned: both copies are
     asynchronous, so the copy out overlaps with the next layers, and the caller doesn't wait for
     what it fetches.
-
-    Args:
-        entries: on the device.
     """
 
     def __init__(self, entries: torch.Tensor) -> None:

@@ -52,7 +52,6 @@ class PrunedLayer(KVLayer):
 
         Args:
             swaps: what a new selection changes, or None.
-            start: the first slot that any sequence of the batch reads.
         """
         if not self._settled:
             prompt = slice(0, self.entries)

@@ -10,16 +10,12 @@ import torch
 
 @dataclass(frozen=True)
 class Swaps:
-    """What a new selection changes: the entries in `source[i]` and in `target[i]` swap slots.
+    """What a new selection changes: the entries in `source[i]` and in `target[i]` swap slots."""
 
-    Args:
-        tokens: `[n]`, int64: the visual tokens that become active, counted over the whole batch.
-        source: `[n, 2]`, int64: (sequence, slot) where each was while it was evicted.
-        target: `[n, 2]`, int64: (sequence, slot) that it gets, from a token that is evicted.
-    """
-
+    # `[n]`, int64: the visual tokens that become active, counted over the whole batch
     tokens: torch.Tensor
-    source: torch.Tensor
+    source: torch.Tensor  # `[n, 2]`, int64: (sequence, slot) where each was while it was evicted
+    # `[n, 2]`, int64: (sequence, slot) that it gets, from a token that is evicted
     target: torch.Tensor
 
     @classmethod
@@ -37,14 +33,6 @@ class Slots:
 
     Attributes:
         first: the first slot that a step attends to.
-
-    Args:
-        sequence: number of the sequence in the batch.
-        padding: entries of padding in front.
-        tokens: V, the visual tokens behind them.
-        tokens_before: visual tokens of the sequences of the batch before this one.
-        filled: whether the slots contain those tokens from the start; if not, the first selection
-            fetches all of its tokens.
     """
 
     def __init__(

@@ -36,12 +36,6 @@ def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -
 
     The first answer isn't counted: libraries prepare kernels at their first use.
 
-    Args:
-        loaded: the model, on a CPU.
-        answer: what is predicted of it, with timed kernels.
-        height: of a frame, in pixels.
-        width: of a frame, in pixels.
-
     Returns:
         None if the model refuses the question, because it only knows another domain.
     """

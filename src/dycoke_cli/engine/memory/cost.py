@@ -133,22 +133,12 @@ def estimate_cost(
     """What an answer would cost.
 
     Args:
-        source: the model.
-        clip: its visual tokens of the video.
         method: what is dropped; parameters that are None take the model's defaults.
         loading: dtype, quantization and kernels.
-        max_new_tokens: of the answer.
-        target: the device, and its memory.
         video: as it was given.
         times_s: of the frames that are sampled; none where there is no video.
-        frame_bytes: of a frame, as it is decoded.
         max_tokens: visual tokens of a video that is read in windows; None for all frames at once.
         question: that is asked; None for one of usual length.
-
-    Raises:
-        ModelError: its configuration can't be read or fetched, or isn't supported.
-        UsageError: the model doesn't have a layer that a parameter names, or its vision tower
-            doesn't give what the method needs.
     """
     stored = config_of(source, loading.revision)
     traits, frames = stored.traits(source.name), len(times_s) or clip.frames
@@ -244,16 +234,6 @@ def clip_tokens(
 
     Where it has nothing, the model's processor is asked about blank frames; its small files are
     downloaded if need be.
-
-    Args:
-        source: the model.
-        frames: pictures that are shown.
-        height: of each, in pixels.
-        width: of each, in pixels.
-        revision: branch, tag or commit of a hub model.
-
-    Raises:
-        ModelError: its files can't be read, or it isn't supported.
     """
     of_catalog = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if of_catalog is not None:
@@ -265,11 +245,7 @@ def clip_tokens(
 
 
 def config_of(source: ModelRef, revision: str | None) -> StoredConfig:
-    """The configuration as it is stored: on this machine, in the package, or on the hub.
-
-    Raises:
-        ModelError: it is nowhere, or can't be read.
-    """
+    """The configuration as it is stored: on this machine, in the package, or on the hub."""
     stored = None if revision else stored_config(source)
     if stored is None and not source.local:
         stored = config_in(pull_config(source, revision))

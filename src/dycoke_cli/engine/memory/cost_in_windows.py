@@ -15,19 +15,12 @@ from dycoke_cli.video.kept_frames import WINDOWS_HELD
 
 @dataclass(frozen=True)
 class ReadInWindows:
-    """A video that is read in windows, and the pool of what they keep.
+    """A video that is read in windows, and the pool of what they keep."""
 
-    Args:
-        count: windows.
-        clip: the tokens of one window, with the text of the whole prompt.
-        kept: visual tokens that all windows keep.
-        cap: visual tokens that are read at most.
-    """
-
-    count: int
-    clip: ClipTokens
-    kept: int
-    cap: int
+    count: int  # windows
+    clip: ClipTokens  # the tokens of one window, with the text of the whole prompt
+    kept: int  # visual tokens that all windows keep
+    cap: int  # visual tokens that are read at most
 
     @property
     def read(self) -> int:
@@ -41,10 +34,6 @@ def in_windows(
     """How a video is read in windows.
 
     Args:
-        answer: about the video.
-        method: selects from each window.
-        clip: the visual tokens of all frames.
-        frames: of the video, as they were sampled.
         max_tokens: visual tokens that are read at most, if the context has room for them.
     """
     length = answer.sizes.context

@@ -40,48 +40,30 @@ LOGITS_BYTES = 3 * 4
 
 @dataclass(frozen=True)
 class Work:
-    """Sizes of a prompt.
+    """Sizes of a prompt."""
 
-    Args:
-        visual: visual tokens before anything is dropped.
-        kept: visual tokens that the language model reads.
-        text: other tokens of the prompt.
-        chunk_len: tokens of the prompt that go through a layer together.
-        spare: entries that the KV cache has in store for generated tokens.
-        patches: that go through the vision tower together.
-    """
-
-    visual: int
-    kept: int
-    text: int
-    chunk_len: int
-    spare: int
-    patches: int
+    visual: int  # visual tokens before anything is dropped
+    kept: int  # visual tokens that the language model reads
+    text: int  # other tokens of the prompt
+    chunk_len: int  # tokens of the prompt that go through a layer together
+    spare: int  # entries that the KV cache has in store for generated tokens
+    patches: int  # that go through the vision tower together
 
 
 @dataclass(frozen=True)
 class ExpectedBytes:
-    """Bytes that an answer takes.
+    """Bytes that an answer takes."""
 
-    Args:
-        weights: of the model.
-        kv: of keys and values, after prefill.
-        vision: at the peak of encoding.
-        prefill: at the peak of prefill, keys and values included.
-    """
-
-    weights: int
-    kv: int
-    vision: int
-    prefill: int
+    weights: int  # of the model
+    kv: int  # of keys and values, after prefill
+    vision: int  # at the peak of encoding
+    prefill: int  # at the peak of prefill, keys and values included
 
     @classmethod
     def of(cls, sizes: Sizes, work: Work, weights: int, dtype_bytes: int) -> ExpectedBytes:
         """What an answer takes.
 
         Args:
-            sizes: of the model.
-            work: of the prompt.
             weights: bytes of the model's.
             dtype_bytes: bytes of one number of its dtype.
         """
@@ -129,10 +111,6 @@ def expected_bytes(
     """What the answer to one question takes of a loaded model's device.
 
     Args:
-        loaded: the model.
-        video: what its processor made of the video.
-        method: what is dropped.
-        text: tokens of the prompt that aren't visual.
         pooled: visual tokens that are left of a video that was read in windows; None of another
             one.
     """
@@ -165,15 +143,7 @@ def expected_bytes(
 def patches_together(
     method: BoundMethod, vision: VisionSizes, frames: int, per_frame: int, *, on_cpu: bool
 ) -> int:
-    """Patches that go through a vision tower together.
-
-    Args:
-        method: which may need several frames at a time.
-        vision: sizes of the tower.
-        frames: of the video.
-        per_frame: visual tokens of each.
-        on_cpu: whether the tower is.
-    """
+    """Patches that go through a vision tower together."""
     usual = chunk_numbers(on_cpu) // vision.patch
     # A window isn't split: its frames are compared with each other inside the tower.
     merging = method.in_tower

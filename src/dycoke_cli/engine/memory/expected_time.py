@@ -26,43 +26,23 @@ _STEP_CALLS, _STEP_LAYER_CALLS = 250, 30
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of the parts of an answer.
+    """Seconds of the parts of an answer."""
 
-    Args:
-        call: of a tiny layer.
-        layers: of the language model.
-        vision_layers: of the vision tower.
-        patch: linear layers of the tower.
-        patch_pair: its attention, of each patch to each of its frame; None where its sizes aren't
-            known.
-        token: linear layers of the language model, in a prompt.
-        score: of its attention, in all layers, of a query to a key before it.
-        block: queries that attend together, to all keys up to the last of them.
-        logits: of one token.
-        step: linear layers of a decoding step.
-        attended: its attention, for each token attended to.
-    """
-
-    call: float
-    layers: int
-    vision_layers: int
-    patch: float
+    call: float  # of a tiny layer
+    layers: int  # of the language model
+    vision_layers: int  # of the vision tower
+    patch: float  # linear layers of the tower
+    # its attention, of each patch to each of its frame; None where its sizes aren't known
     patch_pair: float | None
-    token: float
-    score: float
-    block: int
-    logits: float
-    step: float
-    attended: float
+    token: float  # linear layers of the language model, in a prompt
+    score: float  # of its attention, in all layers, of a query to a key before it
+    block: int  # queries that attend together, to all keys up to the last of them
+    logits: float  # of one token
+    step: float  # linear layers of a decoding step
+    attended: float  # its attention, for each token attended to
 
     def vision(self, frames: int, patches: int, together: int) -> float | None:
-        """Seconds of the vision tower.
-
-        Args:
-            frames: that it encodes.
-            patches: of each.
-            together: patches that go through it together.
-        """
+        """Seconds of the vision tower."""
         if self.patch_pair is None:
             return None
         passes = math.ceil(frames / max(1, together // max(1, patches)))
@@ -71,12 +51,7 @@ class Rates:
         return frames * each + around
 
     def prefill(self, tokens: float, chunk_len: int) -> float:
-        """Seconds of the prompt.
-
-        Args:
-            tokens: that a layer reads, mean over layers.
-            chunk_len: of them that go through a layer together.
-        """
+        """Seconds of the prompt."""
         passes = math.ceil(tokens / chunk_len)
         around = (_PROMPT_CALLS + passes * self.layers * _PROMPT_LAYER_CALLS) * self.call
         scores = causal_scores(tokens, self.block) * self.score

@@ -23,14 +23,10 @@ docs/results.md, model tokens-64)."""
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper bounds of an answer; None is no bound.
+    """Upper bounds of an answer; None is no bound."""
 
-    Args:
-        bytes: of the device's memory, weights included; on a CPU of the process.
-        seconds: of vision, prefill and decode, without loading and without reading the video.
-    """
-
-    bytes: int | None = None
+    bytes: int | None = None  # of the device's memory, weights included; on a CPU of the process
+    # of vision, prefill and decode, without loading and without reading the video
     seconds: float | None = None
 
     def __str__(self) -> str:
@@ -56,21 +52,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class StageCosts:
-    """What an answer takes.
+    """What an answer takes."""
 
-    Args:
-        bytes: memory at the peak, with the reserve.
-        vision_s: seconds of the vision tower; None if unknown.
-        prefill_s: seconds of the prefill; None if unknown.
-        decode_s: seconds of all decoding steps; None if unknown.
-        in_context: whether prompt and answer fit into the model's context.
-    """
-
-    bytes: int
-    vision_s: float | None = None
-    prefill_s: float | None = None
-    decode_s: float | None = None
-    in_context: bool = True
+    bytes: int  # memory at the peak, with the reserve
+    vision_s: float | None = None  # seconds of the vision tower; None if unknown
+    prefill_s: float | None = None  # seconds of the prefill; None if unknown
+    decode_s: float | None = None  # seconds of all decoding steps; None if unknown
+    in_context: bool = True  # whether prompt and answer fit into the model's context
 
     @property
     def seconds(self) -> float | None:
@@ -82,19 +70,12 @@ class StageCosts:
 
 @dataclass(frozen=True)
 class Setting:
-    """Method, weights and resolution of an answer.
+    """Method, weights and resolution of an answer."""
 
-    Args:
-        method: with its retention.
-        loading: dtype and quantization.
-        loss: points of accuracy that it loses.
-        max_pixels: of a frame, which is scaled down to it; None keeps its size.
-    """
-
-    method: Method
-    loading: LoadOptions
-    loss: float = 0.0
-    max_pixels: int | None = None
+    method: Method  # with its retention
+    loading: LoadOptions  # dtype and quantization
+    loss: float = 0.0  # points of accuracy that it loses
+    max_pixels: int | None = None  # of a frame, which is scaled down to it; None keeps its size
 
 
 @dataclass(frozen=True)
@@ -131,12 +112,6 @@ Costs = Callable[[Setting, int], StageCosts | None]
 
 def choose(settings: Sequence[Setting], most: int, costs: Costs, budget: Budget) -> Choice | None:
     """The setting and number of frames that lose least and keep the budget.
-
-    Args:
-        settings: of equal losses, the first is preferred.
-        most: number of frames that were asked for.
-        costs: grow with the number of frames.
-        budget: to be kept.
 
     Returns:
         None if no setting keeps it, not even with one frame.

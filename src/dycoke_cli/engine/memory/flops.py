@@ -14,13 +14,7 @@ from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 
 
 def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> float:
-    """Prefill: Σ over layers of 4nd² + 2n²d + 2ndm.
-
-    Args:
-        tokens_by_layer: n of each layer: the tokens that it reads.
-        hidden: d.
-        mlp: m.
-    """
+    """Prefill: Σ over layers of 4nd² + 2n²d + 2ndm."""
     return sum(
         4 * n * hidden**2 + 2 * n**2 * hidden + 2 * n * hidden * mlp for n in tokens_by_layer
     )
@@ -29,14 +23,7 @@ def prefill_flops(tokens_by_layer: Sequence[int], *, hidden: int, mlp: int) -> f
 def decode_flops(
     generated: int, tokens_by_layer: Sequence[float], *, hidden: int, mlp: int
 ) -> float:
-    """Decode of R tokens: Σ over layers of R·((4d² + 2dm) + 2(dn + d(R+1)/2)).
-
-    Args:
-        generated: R.
-        tokens_by_layer: n of each layer: prompt tokens that a step attends to there.
-        hidden: d.
-        mlp: m.
-    """
+    """Decode of R tokens: Σ over layers of R·((4d² + 2dm) + 2(dn + d(R+1)/2))."""
     per_token = 4 * hidden**2 + 2 * hidden * mlp + hidden * (generated + 1)
     return generated * sum(per_token + 2 * hidden * tokens for tokens in tokens_by_layer)
 
@@ -55,13 +42,7 @@ def expected_flops(
     """FLOPs of an answer about a clip that isn't encoded yet.
 
     Args:
-        method: what is dropped.
-        clip: the visual tokens before it.
         text: tokens of the prompt that aren't visual; 0 as in the paper.
-        generated: tokens generated.
-        layers: of the language model.
-        hidden: d.
-        mlp: m.
         kept: visual tokens that are read; None for those that the method keeps.
     """
     kept = method.kept_tokens(clip.frames, clip.per_frame) if kept is None else kept
@@ -94,20 +75,7 @@ def paper_flops(
     prune_layer: int,
     generated: int,
 ) -> Flops:
-    """The three figures that are reported.
-
-    Args:
-        layers: of the language model.
-        hidden: d.
-        mlp: m.
-        text: tokens of the prompt that aren't visual.
-        visual: visual tokens before the method.
-        visual_kept: visual tokens that the language model read.
-        visual_last: visual tokens of the prompt that layers from `prune_layer` on read.
-        visual_active: visual tokens that a step attended to there, on average.
-        prune_layer: the number of layers below the selection, inside or in decode.
-        generated: tokens generated.
-    """
+    """The three figures that are reported."""
     whole = [text + visual] * layers
     below = [text + visual_kept] * prune_layer
     behind = layers - prune_layer

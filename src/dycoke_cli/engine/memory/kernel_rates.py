@@ -57,8 +57,6 @@ def rates(model: Any, options: LoadOptions, *, quantized: bool) -> Rates | str:
 
     Args:
         model: on the meta device, in the dtype that it would have.
-        options: how it would be loaded, on a CPU.
-        quantized: whether it is stored quantized.
     """
     if quantized or options.quantize == "int4":
         return BY_OTHERS

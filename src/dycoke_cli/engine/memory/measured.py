@@ -18,10 +18,6 @@ class PeakMemory:
     Nothing measures it on a CPU: resident memory is that of the process. It doesn't rise where
     memory that was freed before is used again, and it rises where weights that are mapped from
     their file are read for the first time.
-
-    Args:
-        devices: where the work runs: several of a model that is spread over GPUs.
-        weights_bytes: of the model on these devices, which aren't working memory.
     """
 
     def __init__(self, devices: Sequence[torch.device], weights_bytes: int) -> None:
@@ -58,7 +54,6 @@ def read_per_token(model: Any, kv_active: int) -> int | None:
     tokens per second, a figure above the device's own says that something else was measured.
 
     Args:
-        model: a stock model.
         kv_active: bytes of the keys and values that the step attends to.
     """
     weights = weights_read(model)
@@ -71,9 +66,6 @@ def weights_read(model: Any) -> int | None:
     Of an embedding table a step reads one embedding, which isn't counted. A table that is also the
     output layer is counted once. None for a mixture of experts, of which a step reads only those
     that the token is routed to.
-
-    Args:
-        model: a stock model.
     """
     decoder, output = model.get_decoder(), model.get_output_embeddings()
     if output is None or any("experts" in name for name, _ in decoder.named_modules()):

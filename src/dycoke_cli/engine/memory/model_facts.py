@@ -33,23 +33,14 @@ NOT_HERE = "they are predicted for this machine's CPU alone"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model as it would be loaded.
+    """A model as it would be loaded."""
 
-    Args:
-        sizes: of the model.
-        dtype: of its weights, where they aren't quantized.
-        dtype_bytes: of one number.
-        weights: that they take.
-        rates: of its parts on this machine's CPU; None where they aren't known.
-        untimed: a sentence that says why they aren't.
-    """
-
-    sizes: Sizes
-    dtype: str
-    dtype_bytes: int
-    weights: WeightBytes
-    rates: Rates | None
-    untimed: str | None
+    sizes: Sizes  # of the model
+    dtype: str  # of its weights, where they aren't quantized
+    dtype_bytes: int  # of one number
+    weights: WeightBytes  # that they take
+    rates: Rates | None  # of its parts on this machine's CPU; None where they aren't known
+    untimed: str | None  # a sentence that says why they aren't
 
 
 def model_facts(
@@ -58,13 +49,7 @@ def model_facts(
     """What is known of a model so loaded: as it is kept, or made anew.
 
     Args:
-        source: the model.
-        stored: its configuration.
         loading: dtype, quantization and kernels.
-        device: "cuda", "mps" or "cpu"; it need not be on this machine.
-
-    Raises:
-        ModelError: its configuration isn't supported, or nothing tells the size of its weights.
     """
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = read_own(_file(stored, loading, device))
@@ -83,7 +68,6 @@ def stage_times_file(stored: StoredConfig, loading: LoadOptions) -> Path:
     """Where the times of a model's stages on this machine's CPU are kept (`stage_times.py`).
 
     Args:
-        stored: its configuration.
         loading: with the dtype that is loaded.
     """
     return cache_folder() / "stages" / _named(_of_this_machine(stored, loading))

@@ -20,33 +20,19 @@ from dycoke_cli.storage.private_file import read_own
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds of the stages of one uncompressed answer, and its sizes.
+    """Seconds of the stages of one uncompressed answer, and its sizes."""
 
-    Args:
-        frames: encoded frames.
-        patches: of each frame.
-        patches_together: that pass the vision tower together.
-        tokens: of the whole prompt.
-        chunk_len: tokens of the prompt that pass a layer together.
-        steps: decoding steps; 0 if the answer was a single token.
-        vision_s: seconds of the vision tower.
-        prefill_s: seconds of the prefill.
-        decode_s: seconds of all steps.
-        selection_s: seconds for which a method selects and merges that many visual tokens.
-        visual: visual tokens that it selects from.
-    """
-
-    frames: int
-    patches: int
-    patches_together: int
-    tokens: int
-    chunk_len: int
-    steps: int
-    vision_s: float
-    prefill_s: float
-    decode_s: float
-    selection_s: float
-    visual: int
+    frames: int  # encoded frames
+    patches: int  # of each frame
+    patches_together: int  # that pass the vision tower together
+    tokens: int  # of the whole prompt
+    chunk_len: int  # tokens of the prompt that pass a layer together
+    steps: int  # decoding steps; 0 if the answer was a single token
+    vision_s: float  # seconds of the vision tower
+    prefill_s: float  # seconds of the prefill
+    decode_s: float  # seconds of all steps
+    selection_s: float  # seconds for which a method selects and merges that many visual tokens
+    visual: int  # visual tokens that it selects from
 
     def corrections(self, rates: Rates) -> tuple[float, float, float]:
         """Measured over predicted seconds of vision, prefill and decode; 1 if not measured."""

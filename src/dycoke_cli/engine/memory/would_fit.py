@@ -26,11 +26,6 @@ def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ..
     """Flags with each of which an answer would fit.
 
     Where no single one is enough, those that lose least together, by `choose`.
-
-    Args:
-        answer: that doesn't fit.
-        clip: the visual tokens of all frames.
-        frames: of the video, as they were sampled.
     """
     budget, method = Budget(answer.target.most), answer.method
 

@@ -22,12 +22,7 @@ from dycoke_cli.models.families import family_of
 
 
 class FramesInTower:
-    """Within the block, frames that this thread encodes are merged inside the tower of a model.
-
-    Args:
-        model: a stock model whose vision tower can do it (`engine/binding.py`).
-        merging: what is merged.
-    """
+    """Within the block, frames that this thread encodes are merged inside the tower of a model."""
 
     def __init__(self, model: Any, merging: FrameMerging) -> None:
         tower = family_of(model.config).tower

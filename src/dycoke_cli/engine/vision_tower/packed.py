@@ -24,14 +24,7 @@ from dycoke_cli.models.families import PackedTower
 
 
 class PackedVision(TowerInPart):
-    """A tower that has the patches of all frames in one sequence.
-
-    Args:
-        model: a stock model.
-        tower: the tower of its family.
-        merging: the selection.
-        tokens_per_frame: N.
-    """
+    """A tower that has the patches of all frames in one sequence."""
 
     def __init__(
         self, model: Any, tower: PackedTower, merging: BeforeVision, tokens_per_frame: int

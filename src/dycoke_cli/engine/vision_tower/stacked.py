@@ -38,15 +38,11 @@ _here = threading.local()
 
 @dataclass(frozen=True)
 class Window:
-    """The frames that go through the tower together.
+    """The frames that go through the tower together."""
 
-    Args:
-        patches: for each frame the patches `[n]`, int64, ascending, that go on.
-        references: for each frame the earlier one that represents its other patches, or None where
-            it goes on whole.
-    """
-
-    patches: list[torch.Tensor]
+    patches: list[torch.Tensor]  # for each frame the patches `[n]`, int64, ascending, that go on
+    # for each frame the earlier one that represents its other patches, or None where it goes on
+    # whole
     references: list[int | None]
 
     def gather(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -70,11 +66,7 @@ class Window:
         return torch.stack(whole)
 
     def counts(self, bounds: list[int]) -> list[list[int]]:
-        """For each frame how many of its patches go on in each of its parts.
-
-        Args:
-            bounds: the patch with which each part begins, and that behind the last one.
-        """
+        """For each frame how many of its patches go on in each of its parts."""
         # Patches ascend, so how many lie before each bound is a binary search, and a part's count
         # the difference of two.
         ends = torch.tensor(bounds)
@@ -83,18 +75,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Running:
-    """What attends to what in a layer behind the selection.
+    """What attends to what in a layer behind the selection."""
 
-    Args:
-        window: the frames.
-        bounds: the patch with which each part of a frame begins, and that behind the last one;
-            patches attend to those of their own part.
-        counts: for each frame how many of its patches go on in each part.
-    """
-
-    window: Window
+    window: Window  # the frames
+    # the patch with which each part of a frame begins, and that behind the last one; patches attend
+    # to those of their own part
     bounds: list[int]
-    counts: list[list[int]]
+    counts: list[list[int]]  # for each frame how many of its patches go on in each part
 
 
 class TowerInPart(ABC):
@@ -102,11 +89,6 @@ class TowerInPart(ABC):
 
     Attributes:
         kept: of the window that ran last: flat indices `frame*N + position`, int64.
-
-    Args:
-        model: a stock model.
-        tower: the tower of its family.
-        merging: the selection.
     """
 
     def __init__(self, model: Any, tower: Tower | PackedTower, merging: BeforeVision) -> None:

@@ -25,15 +25,10 @@ _here = threading.local()
 
 @dataclass(frozen=True)
 class TowerAttention:
-    """The vision encoder's attention and keys of a video, as `SelectionInputs` has them.
+    """The vision encoder's attention and keys of a video, as `SelectionInputs` has them."""
 
-    Args:
-        attention: `[F, N]`, float32: to each visual token.
-        keys: `[F, N, K]`, float32: in the mean over heads.
-    """
-
-    attention: torch.Tensor
-    keys: torch.Tensor
+    attention: torch.Tensor  # `[F, N]`, float32: to each visual token
+    keys: torch.Tensor  # `[F, N, K]`, float32: in the mean over heads
 
     def at(self, frames: Sequence[int]) -> TowerAttention:
         """That of some frames, in this order."""
@@ -47,11 +42,7 @@ class TowerAttention:
 
 
 class TowerRecorder:
-    """Within the block, notes the attention of the frames that this thread encodes.
-
-    Args:
-        model: a stock model whose vision tower can do it (`engine/binding.py`).
-    """
+    """Within the block, notes the attention of the frames that this thread encodes."""
 
     def __init__(self, model: Any) -> None:
         tower = family_of(model.config).tower
@@ -110,15 +101,7 @@ class TowerRecorder:
 
 
 def split_by_video(recorded: TowerAttention | None, frames: Sequence[int]) -> list[TowerAttention]:
-    """The attention to each video of a batch.
-
-    Args:
-        recorded: what was noted as the batch was encoded.
-        frames: of each video, in their order.
-
-    Raises:
-        UsageError: that isn't just these videos.
-    """
+    """The attention to each video of a batch."""
     recorded_frames = 0 if recorded is None else len(recorded.attention)
     if recorded is None or recorded_frames != sum(frames):
         raise UsageError(

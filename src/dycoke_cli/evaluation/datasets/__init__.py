@@ -38,12 +38,7 @@ def open_dataset(name: str, folder: Path | None = None, seed: int | None = None)
     """Open a benchmark, or one of its tasks, such as `mvbench_action_count`.
 
     Args:
-        name: key of `DATASETS`, optionally with a task appended; or a file of the user's questions.
         folder: folder of its files, unless it is bundled.
-        seed: of new videos, in place of the stored ones; for those of `NEW_VIDEOS` alone.
-
-    Raises:
-        UsageError: there is no such benchmark, or its folder is missing.
     """
     if _is_file(name):
         own: Dataset = _class(OWN_QUESTIONS)(Path(name), folder)
@@ -85,11 +80,7 @@ def rule_of(name: str, rule: str) -> Rule | None:
     """Scoring rule of a benchmark; None if its plug-in isn't installed, so stored scores are kept.
 
     Args:
-        name: of the benchmark, optionally with a task.
         rule: name of the rule, such as "lmms-eval".
-
-    Raises:
-        UsageError: the benchmark doesn't have this rule.
     """
     try:
         dataset_class = _class(OWN_QUESTIONS) if _is_file(name) else class_of(_named(name)[0])
@@ -116,11 +107,7 @@ def _rules(dataset_class: Any) -> Mapping[str, Rule]:
 
 
 def check_split(dataset: Dataset, split: Split) -> None:
-    """Check that a benchmark has a split.
-
-    Raises:
-        UsageError: it doesn't.
-    """
+    """Check that a benchmark has a split."""
     splits = dataset.about.splits
     if split not in splits:
         has = " and ".join(splits)
@@ -146,11 +133,7 @@ def _is_file(name: str) -> bool:
 
 
 def plugin_of(name: str) -> str | None:
-    """Code version of the plug-in that defines a benchmark, see `plugins.version`.
-
-    Args:
-        name: of any benchmark, optionally with a task.
-    """
+    """Code version of the plug-in that defines a benchmark, see `plugins.version`."""
     try:
         return plugins.version("benchmark", _named(name)[0])
     except UsageError:

@@ -33,9 +33,6 @@ class NewShapes(Shapes):
 
     Args:
         seed: from 0 to `LARGEST_SEED`. The first videos of a seed are the same for any limit.
-
-    Raises:
-        UsageError: the seed is out of range.
     """
 
     about = About(

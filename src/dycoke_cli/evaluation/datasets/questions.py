@@ -28,12 +28,7 @@ class Questions(FolderDataset):
     scored by exact match.
 
     Args:
-        file: rows with `video`, `question` and `answer`, and optionally `options` (a list, or texts
-            separated by |), `category` and `id`.
         folder: folder of the videos, at any depth; None for the folder of the file.
-
-    Raises:
-        UsageError: there is no such file or folder, or a row is malformed.
     """
 
     group: ClassVar[str] = "questions"

@@ -32,15 +32,10 @@ _OPTION = re.compile(r"^[A-D]\. (.+)$", re.MULTILINE)
 
 
 class StoredShapes(Dataset):
-    """Base of the bundled benchmarks: questions of a file of scripts, and their scores.
+    """Base of the bundled benchmarks: questions of a file of scripts, and their scores."""
 
-    Attributes:
-        questions_file: what `python -m training benchmark` wrote.
-        current: version of the data.
-    """
-
-    questions_file: ClassVar[Path]
-    current: ClassVar[str]
+    questions_file: ClassVar[Path]  # what `python -m training benchmark` wrote
+    current: ClassVar[str]  # version of the data
 
     @override
     def edition(self, split: Split) -> str:

@@ -37,12 +37,7 @@ _NEEDS = (
 
 
 class VideoMME(FolderDataset):
-    """The benchmark; see `Dataset`. `by_type` is its task types, `by_label` the durations.
-
-    Attributes:
-        options_as_list: options as Python writes a list, as in the code of the DyCoke paper, in
-            place of one per line.
-    """
+    """The benchmark; see `Dataset`. `by_type` is its task types, `by_label` the durations."""
 
     group: ClassVar[str] = "videomme"
     about: ClassVar[About] = About(
@@ -55,6 +50,7 @@ class VideoMME(FolderDataset):
         bytes=100_000_000_000,
     )
     rules: ClassVar[Mapping[str, Rule]] = {LMMS_EVAL: videomme}
+    # options as Python writes a list, as in the code of the DyCoke paper, in place of one per line
     options_as_list: bool = False
 
     @override
@@ -82,12 +78,7 @@ class VideoMME(FolderDataset):
         return score_choice(item, said)
 
     def prompt(self, video: str, question: str) -> str:
-        """Complete prompt text of a question.
-
-        Args:
-            video: video of the question.
-            question: question with its options.
-        """
+        """Complete prompt text of a question."""
         return f"{_TASK}\n{question}\n{_ASK}"
 
     def _item(self, row: Row) -> Item:

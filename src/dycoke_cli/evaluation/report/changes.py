@@ -16,17 +16,11 @@ Verdict = Literal["fixed", "broken", "still right", "still wrong", "graded"]
 
 @dataclass(frozen=True)
 class Changes:
-    """Counts of answers that differ from the baseline's.
+    """Counts of answers that differ from the baseline's."""
 
-    Args:
-        changed: answers with another text.
-        fixed: wrong→right.
-        broken: right→wrong.
-    """
-
-    changed: int
-    fixed: int
-    broken: int
+    changed: int  # answers with another text
+    fixed: int  # wrong→right
+    broken: int  # right→wrong
 
 
 @dataclass(frozen=True)

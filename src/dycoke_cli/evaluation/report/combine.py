@@ -42,10 +42,6 @@ def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
     Args:
         folders: output folders of `dycoke eval`, at least one.
         rule: scoring rule; None for that of the runs.
-
-    Raises:
-        UsageError: a folder has no answers, two runs are incompatible, or the benchmark doesn't
-            have the rule.
     """
     runs = [_read(folder) for folder in dict.fromkeys(folders)]
     for number, run in enumerate(runs):
@@ -104,11 +100,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
 
 
 def _check_alike(first: _Run, other: _Run) -> None:
-    """Check that two runs can be in one report.
-
-    Raises:
-        UsageError: they differ in a condition that isn't shown per row.
-    """
+    """Check that two runs can be in one report."""
     ours, theirs = _facts(first.record), _facts(other.record)
     models = [run.record.rows[0].setup.model for run in (first, other)]
     # Rows show the model's name only: runs of one model must agree in revision, dtype and so on.
@@ -123,11 +115,7 @@ def _check_alike(first: _Run, other: _Run) -> None:
 
 
 def _rows(runs: list[_Run]) -> list[KeptRow]:
-    """Rows of all runs without duplicates, grouped by model, in order of first appearance.
-
-    Raises:
-        UsageError: a row has different settings in two runs.
-    """
+    """Rows of all runs without duplicates, grouped by model, in order of first appearance."""
     rows: dict[tuple[str, str], tuple[_Run, KeptRow]] = {}
     for run in runs:
         for row in run.record.rows:
@@ -158,11 +146,7 @@ def _different(one: KeptRow, other: KeptRow) -> str:
 
 
 def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
-    """Merge the records, restricted to questions that all rows have; and a warning if some don't.
-
-    Raises:
-        UsageError: there is no common question.
-    """
+    """Merge the records, restricted to questions that all rows have; and a warning if some don't."""
     items: dict[str, tuple[int, Item]] = {}
     asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
     for run in runs:

@@ -48,11 +48,7 @@ class Unscored:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalReport:
-    """All that came of an evaluation; all fields but `changed` are keys of the JSON object.
-
-    Args:
-        changed: answers that differ from the baseline's, row by row.
-    """
+    """All that came of an evaluation; all fields but `changed` are keys of the JSON object."""
 
     schema: str = SCHEMA
     version: Version = __version__
@@ -84,6 +80,7 @@ class EvalReport:
     ]
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
     changes: Annotated[tuple[Change, ...] | Absent, Doc("With --show-changed.")] = ABSENT
+    # answers that differ from the baseline's, row by row
     changed: Annotated[tuple[Change, ...], NOT_A_KEY] = ()
 
 
@@ -95,16 +92,7 @@ def make_report(
     noticed: Sequence[str],
     verdicts: Mapping[str, Verdict],
 ) -> EvalReport:
-    """Score and aggregate all answers; a missing answer is incorrect.
-
-    Args:
-        record: questions and rows of the run.
-        answers: answers by setup id, including failures.
-        commits: commits of this program that produced the answers.
-        journal: see `EvalReport`.
-        noticed: warnings so far.
-        verdicts: verdicts of the record's judge, by key.
-    """
+    """Score and aggregate all answers; a missing answer is incorrect."""
     items, rule = list(record.items), rule_of(record.rows[0].setup.benchmark, record.rule)
     if rule is not None:
         answers = {setup: rescored(rule, items, one) for setup, one in answers.items()}
@@ -203,11 +191,7 @@ def _completed(items: list[Item], answers: Predictions) -> Predictions:
 
 
 def _accepted(record: RunRecord, predictions: Mapping[str, Predictions]) -> dict[str, list[Item]]:
-    """Questions of each model that it refused in no row.
-
-    Raises:
-        UsageError: it refused all.
-    """
+    """Questions of each model that it refused in no row."""
     refused: dict[str, set[str]] = {row.model: set() for row in record.rows}
     for row in record.rows:
         of_row = predictions[row.setup.id]
@@ -223,12 +207,7 @@ def _accepted(record: RunRecord, predictions: Mapping[str, Predictions]) -> dict
 
 
 def nothing_to_ask(model: str, questions: int) -> UsageError:
-    """Error of a model that refuses all questions.
-
-    Args:
-        model: name of the model.
-        questions: number of questions.
-    """
+    """Error of a model that refuses all questions."""
     return UsageError(
         f"{model} can't be asked any of the {questions} questions: half or more of their words are "
         "unknown to it; choose another --model, with --random-weights to try it without a download"

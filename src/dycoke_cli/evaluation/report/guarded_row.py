@@ -31,12 +31,7 @@ class GuardedRow(GuardBound):
 
 
 def guarded_row(guard: Guard, answers: Sequence[Prediction]) -> GuardedRow:
-    """Count the questions by budget.
-
-    Args:
-        guard: the guard of the row.
-        answers: answers to the questions that the model accepted.
-    """
+    """Count the questions by budget."""
     tried = [max(1, len(one.path)) for one in answers]  # without a threshold the path is empty
     return GuardedRow(
         guard.alpha,

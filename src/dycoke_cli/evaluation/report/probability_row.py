@@ -38,13 +38,7 @@ class ProbabilityRow:
 def probability_row(
     items: Sequence[Item], generated: Predictions, by_probability: Predictions
 ) -> ProbabilityRow | None:
-    """Compare both ways on the questions that were answered both ways; None without any.
-
-    Args:
-        items: the questions of the row.
-        generated: its answers, by question.
-        by_probability: the choices of the same method, by question.
-    """
+    """Compare both ways on the questions that were answered both ways; None without any."""
     both = [
         (item, generated[item.id], choice)
         for item in items

@@ -42,12 +42,7 @@ class Published:
 
 
 def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
-    """Published figures of a row; None without a preset, or without such a row in it.
-
-    Args:
-        row: row of the record.
-        record: questions and rows of the run.
-    """
+    """Published figures of a row; None without a preset, or without such a row in it."""
     preset, benchmark = presets().get(row.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
         return None

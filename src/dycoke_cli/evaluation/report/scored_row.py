@@ -173,13 +173,7 @@ def make_row(
     """Aggregate the answers of a row.
 
     Args:
-        row: the row.
-        items: the questions.
-        predictions: answers of the row, by question.
         uncompressed: answers of the baseline; None without one, or if this is the baseline.
-        metric: see `dataset.About`.
-        macro: see `dataset.About`.
-        refused: number of questions that the model refused; they aren't in `items`.
         grades: grades of a judge, or None.
         published: published figures, or None.
         by_probability: choices by the options' probabilities, by question; None without them.

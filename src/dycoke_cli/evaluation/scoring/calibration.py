@@ -33,7 +33,6 @@ def bins_of(probabilities: Sequence[float], correct: Sequence[bool]) -> tuple[Bi
 
     Args:
         probabilities: of the chosen options, from 0 to 1.
-        correct: whether each is.
     """
     members: dict[int, list[tuple[float, bool]]] = {}
     for probability, right in zip(probabilities, correct, strict=True):

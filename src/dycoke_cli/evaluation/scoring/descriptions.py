@@ -46,10 +46,6 @@ def rouge_l(right: str, said: str) -> float:
     It is the harmonic mean of recall and precision of the longest common subsequence of words; in
     scripts without spaces each character is a word.
     Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, with beta = 1.
-
-    Args:
-        right: the reference.
-        said: the answer.
     """
     reference, answer = split_words(right), split_words(said)
     return 2 * _longest_common(reference, answer) / max(1, len(reference) + len(answer))

@@ -37,27 +37,15 @@ _FENCED = re.compile(r"```(?:json|python)?(.*)```", re.DOTALL)
 
 @dataclass(frozen=True)
 class Prompt:
-    """Prompt of a judge.
+    """Prompt of a judge."""
 
-    Args:
-        version: differs whenever a word of the prompt differs.
-        system: the system message.
-        user: template of the user message, with `question`, `reference` and `answer`.
-        yes_or_no: whether the verdict includes correctness in addition to the score.
-    """
-
-    version: str
-    system: str
-    user: str
-    yes_or_no: bool
+    version: str  # differs whenever a word of the prompt differs
+    system: str  # the system message
+    user: str  # template of the user message, with `question`, `reference` and `answer`
+    yes_or_no: bool  # whether the verdict includes correctness in addition to the score
 
     def parse(self, reply: str) -> tuple[bool | None, float]:
-        """Parse a reply into correctness (None unless `yes_or_no`) and score.
-
-        Raises:
-            ValueError: the reply isn't a JSON object or Python dictionary, bare or in a code fence,
-                with "score" (a number from 0 to 5) and, if `yes_or_no`, "pred" (yes or no).
-        """
+        """Parse a reply into correctness (None unless `yes_or_no`) and score."""
         values = _dictionary(reply)
         score = values.get("score")
         if isinstance(score, bool) or not isinstance(score, (int, float)):

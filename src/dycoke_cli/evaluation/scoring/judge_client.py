@@ -43,12 +43,7 @@ class Client(Protocol):
         """Requested model."""
 
     def ask(self, system: str, user: str) -> Reply:
-        """Send two messages, and wait for the reply. Called from several threads.
-
-        Raises:
-            NoReplyError: this request failed.
-            ModelError: all requests would fail.
-        """
+        """Send two messages, and wait for the reply. Called from several threads."""
 
 
 class OpenAIClient:
@@ -58,11 +53,6 @@ class OpenAIClient:
         model: model name, such as gpt-4o-2024-11-20.
         url: OpenAI-compatible endpoint, such as http://localhost:8000/v1; None for OPENAI_BASE_URL
             or OpenAI's.
-        timeout_s: timeout of an attempt, however its response arrives.
-        retries: attempts after the first.
-
-    Raises:
-        UsageError: the package openai isn't installed, or the URL isn't one.
     """
 
     def __init__(

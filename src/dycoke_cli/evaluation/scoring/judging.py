@@ -32,17 +32,11 @@ class Judge:
 
 @dataclass(frozen=True)
 class Grades:
-    """Grades of a row, over all of its questions.
+    """Grades of a row, over all of its questions."""
 
-    Args:
-        accuracy: share of correct answers; None if the prompt asks for a score only.
-        score: mean score, from 0 to 5.
-        failed: failed verdicts, which count as incorrect with score 0.
-    """
-
-    accuracy: float | None
-    score: float
-    failed: int
+    accuracy: float | None  # share of correct answers; None if the prompt asks for a score only
+    score: float  # mean score, from 0 to 5
+    failed: int  # failed verdicts, which count as incorrect with score 0
 
 
 def ask_judge(
@@ -52,19 +46,7 @@ def ask_judge(
     folder: Path,
     listener: Listener,
 ) -> None:
-    """Judge all answers without a verdict; each verdict is written at once.
-
-    Args:
-        record: questions and rows of the run.
-        answers: answers by setup id.
-        client: client of the judge.
-        folder: folder of the run.
-        listener: receives progress.
-
-    Raises:
-        ModelError: the endpoint is down, or refuses all; the verdicts so far are kept.
-        OutputError: the verdicts can't be written.
-    """
+    """Judge all answers without a verdict; each verdict is written at once."""
     setups = dict.fromkeys(row.setup.id for row in record.rows)
     items = [one for setup in setups for one in _judged(record, answers[setup]).values()]
     on_progress = partial(listener.stage, "verdicts")
@@ -75,13 +57,7 @@ def ask_judge(
 def grades_of(
     record: RunRecord, predictions: Predictions, verdicts: Mapping[str, Verdict]
 ) -> tuple[Grades | None, list[Verdict], int]:
-    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing.
-
-    Args:
-        record: questions and rows of the run.
-        predictions: answers of the row.
-        verdicts: verdicts by key.
-    """
+    """Grades of a row (None if a verdict is missing), its verdicts, and the number missing."""
     if record.judge is None:
         return None, [], 0
     prompt = PROMPTS[record.prompt]

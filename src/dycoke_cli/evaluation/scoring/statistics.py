@@ -24,21 +24,13 @@ Value = Callable[[Prediction], float]
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean of a measure over questions.
+    """Mean of a measure over questions."""
 
-    Args:
-        questions: number of questions in the denominator.
-        value: the mean; None without questions.
-        standard_error: clustered by video; None for fewer than two videos.
-        difference: from the baseline on the same questions; None without a baseline.
-        difference_error: paired and clustered standard error of the difference; None for fewer than
-            two videos.
-    """
-
-    questions: int
-    value: float | None
-    standard_error: float | None
-    difference: float | None
+    questions: int  # number of questions in the denominator
+    value: float | None  # the mean; None without questions
+    standard_error: float | None  # clustered by video; None for fewer than two videos
+    difference: float | None  # from the baseline on the same questions; None without a baseline
+    # paired and clustered standard error of the difference; None for fewer than two videos
     difference_error: float | None
 
 
@@ -46,10 +38,6 @@ def clustered_mean(
     values: Sequence[float], clusters: Sequence[str]
 ) -> tuple[float | None, float | None]:
     """Mean of values and its clustered standard error.
-
-    Args:
-        values: one per question.
-        clusters: the video of each.
 
     Returns:
         Mean (None without values) and standard error (None for fewer than two clusters).
@@ -73,7 +61,6 @@ def detectable(error: float, clusters: int) -> float:
     It is (t(0.975) + t(0.8)) standard errors, about 2.8 for many clusters.
 
     Args:
-        error: standard error of the difference.
         clusters: number of clusters, at least two; the degrees of freedom are one fewer.
     """
     return (t_quantile(0.975, clusters - 1) + t_quantile(0.8, clusters - 1)) * error
@@ -112,9 +99,6 @@ def mean_of(
     """Mean of a measure, and its difference from the baseline.
 
     Args:
-        value: the measure of a prediction.
-        items: the questions; those with `counted` predictions are in the denominator.
-        predictions: answers by question.
         uncompressed: answers of the baseline, or None.
     """
     counted = [item for item in items if predictions[item.id].counted]
@@ -145,17 +129,11 @@ def mean_or_none(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class Retention:
-    """Mean retention of visual tokens; None without a video, or if unknown.
+    """Mean retention of visual tokens; None without a video, or if unknown."""
 
-    Args:
-        prefill: retention at prefill.
-        decode: retention at decode, mean over steps and layers.
-        pruned_layers: retention at decode in the pruned layers only; None with a guard, whose
-            budgets differ.
-    """
-
-    prefill: float | None = None
-    decode: float | None = None
+    prefill: float | None = None  # retention at prefill
+    decode: float | None = None  # retention at decode, mean over steps and layers
+    # retention at decode in the pruned layers only; None with a guard, whose budgets differ
     pruned_layers: float | None = None
 
 

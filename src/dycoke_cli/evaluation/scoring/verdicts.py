@@ -17,27 +17,16 @@ FILE = "verdicts.jsonl"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict of a judge on an answer.
+    """Verdict of a judge on an answer."""
 
-    Args:
-        key: hash of question, reference, answer, requested model and prompt.
-        correct: None if the prompt asks for a score only, or if the verdict failed.
-        score: from 0 to 5; None if the verdict failed.
-        error: why it failed, or None.
-        model: model name as returned by the endpoint; None without a reply.
-        prompt: version of the prompt.
-        date: time in UTC.
-        reply: the judge's last reply.
-    """
-
-    key: str
-    correct: bool | None
-    score: float | None
-    error: str | None
-    model: str | None
-    prompt: str
-    date: str
-    reply: str = ""
+    key: str  # hash of question, reference, answer, requested model and prompt
+    correct: bool | None  # None if the prompt asks for a score only, or if the verdict failed
+    score: float | None  # from 0 to 5; None if the verdict failed
+    error: str | None  # why it failed, or None
+    model: str | None  # model name as returned by the endpoint; None without a reply
+    prompt: str  # version of the prompt
+    date: str  # time in UTC
+    reply: str = ""  # the judge's last reply
 
 
 class Verdicts(Journal):
@@ -55,11 +44,7 @@ class Verdicts(Journal):
         super().__init__(path)
 
     def add(self, verdict: Verdict) -> None:
-        """Append a verdict; it survives a crash of the process once this returns.
-
-        Raises:
-            OutputError: it can't be written; the file is unchanged.
-        """
+        """Append a verdict; it survives a crash of the process once this returns."""
         self.write((to_json(asdict(verdict)) + "\n").encode("ascii"))
         self.verdicts[verdict.key] = verdict
 
@@ -70,20 +55,12 @@ class Verdicts(Journal):
 
 
 def open_verdicts(folder: Path) -> AbstractContextManager[Verdicts]:
-    """Open and lock the verdicts in a folder, which is created if it is missing.
-
-    Raises:
-        OutputError: another run holds the lock, the file isn't a journal, or it can't be written.
-    """
+    """Open and lock the verdicts in a folder, which is created if it is missing."""
     return open_journal(Verdicts, folder / FILE)
 
 
 def read_verdicts(folder: Path) -> dict[str, Verdict]:
-    """Read the verdicts of a folder, by key, without locking.
-
-    Raises:
-        OutputError: they can't be read.
-    """
+    """Read the verdicts of a folder, by key, without locking."""
     path = folder / FILE
     try:
         return Verdicts(path).verdicts

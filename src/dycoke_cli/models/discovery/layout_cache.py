@@ -35,16 +35,7 @@ _MAX_BYTES = 4096
 
 
 def found_layout(model: Any, processor: Any, name: str) -> Family:
-    """The layout of a model outside the table: cached, or discovered at its first load.
-
-    Args:
-        model: stock, as loaded.
-        processor: its stock processor.
-        name: of the model.
-
-    Raises:
-        ModelError: the stock class fails on any video.
-    """
+    """The layout of a model outside the table: cached, or discovered at its first load."""
     file = _file(model, processor)
     cached = _read(file)
     if cached is not None:

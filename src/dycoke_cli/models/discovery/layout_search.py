@@ -47,19 +47,7 @@ class UnprovenError(Exception):
 
 
 def find_layout(model: Any, processor: Any, name: str) -> Family:
-    """Discover the layout of a model, as far as it can be proven.
-
-    Args:
-        model: stock, in evaluation mode.
-        processor: its stock processor.
-        name: of the model.
-
-    Returns:
-        Its family; `only_none` has the reason if no method can be used.
-
-    Raises:
-        ModelError: the stock class fails on any video.
-    """
+    """Discover the layout of a model, as far as it can be proven."""
     family = _accepted(model, processor, name)
     try:
         return _proven(model, processor, family)
@@ -73,11 +61,7 @@ def _with(family: Family, **found: Any) -> Family:
 
 
 def _accepted(model: Any, processor: Any, name: str) -> Family:
-    """The numbers of frames that the stock class accepts, and the processor options that it needs.
-
-    Raises:
-        ModelError: the stock class fails on any video.
-    """
+    """The numbers of frames that the stock class accepts, and the processor options that it needs."""
     failure: Exception | None = None
     images = _with(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.
@@ -120,11 +104,7 @@ def _effective_frames(model: Any, processor: Any, family: Family, trial: Trial) 
 
 
 def _proven(model: Any, processor: Any, family: Family) -> Family:
-    """The family with its layout.
-
-    Raises:
-        UnprovenError: no rule gives a layout that the stock decoder confirms.
-    """
+    """The family with its layout."""
     frames = (family.discovered or Discovered()).exact_frames or FRAMES
     trial = show_noise(model, processor, family, noise(frames))
     token = placeholder_of(processor, model.config, trial.input_ids[None])
@@ -192,13 +172,9 @@ def _candidates(family: Family, trial: Trial) -> Iterator[Family]:
 
 @dataclass(frozen=True)
 class FixedTokens:
-    """`Family.per_frame` that ignores the configuration.
+    """`Family.per_frame` that ignores the configuration."""
 
-    Args:
-        tokens: per frame.
-    """
-
-    tokens: int
+    tokens: int  # per frame
 
     def __call__(self, config: Any) -> int:
         """Tokens per frame."""
@@ -212,18 +188,7 @@ def _checked(
     changed: Sequence[tuple[int, Trial]],
     reshaped: Trial,
 ) -> Layout:
-    """The layout by a rule, if each changed frame changes exactly the rows of its placeholders.
-
-    Args:
-        family: with the rule.
-        config: of the model.
-        trial: of noise.
-        changed: number of a frame, and the trial in which only that frame differs.
-        reshaped: trial with frames of another aspect ratio.
-
-    Raises:
-        UnprovenError: a changed frame changes other rows.
-    """
+    """The layout by a rule, if each changed frame changes exactly the rows of its placeholders."""
     layout = _layout(family, config, trial)
     size = _temporal_patch_size(trial.frames, layout.frames)
     for number, one in changed:
@@ -253,11 +218,7 @@ def _checked(
 
 
 def _temporal_patch_size(frames: int, groups: int) -> int:
-    """Input frames per group of tokens.
-
-    Raises:
-        UnprovenError: no supported size gives this number of groups.
-    """
+    """Input frames per group of tokens."""
     for size in _PATCH_SIZES:
         if -(-frames // size) == groups:
             return size
@@ -277,11 +238,7 @@ def _layout(family: Family, config: Any, trial: Trial) -> Layout:
 
 
 def _check_arguments(trial: Trial) -> None:
-    """Check that every per-token argument of the decoder is one that can be cut.
-
-    Raises:
-        UnprovenError: one isn't, or positions don't continue by 1 after the prompt.
-    """
+    """Check that every per-token argument of the decoder is one that can be cut."""
     mask = trial.kwargs.get("attention_mask")
     if mask is not None and not (torch.is_tensor(mask) and mask.dim() == 2):
         raise UnprovenError("it makes attention masks of its own")
@@ -301,11 +258,7 @@ def _check_arguments(trial: Trial) -> None:
 
 @torch.inference_mode()
 def _prove(model: Any, family: Family, trial: Trial, layout: Layout) -> None:
-    """Compare the decoder's output on a shortened prompt with that on a masked one.
-
-    Raises:
-        UnprovenError: they differ, or explicit positions change the output.
-    """
+    """Compare the decoder's output on a shortened prompt with that on a masked one."""
     length = len(trial.input_ids)
     whole = _hidden(model, trial.kwargs)
     positions = trial.positions

@@ -24,21 +24,13 @@ QUESTION = "What is it?"
 
 @dataclass(frozen=True)
 class Trial:
-    """Arguments of the stock text decoder for one prompt.
+    """Arguments of the stock text decoder for one prompt."""
 
-    Args:
-        inputs: output of the stock processor.
-        kwargs: arguments of the text decoder at prefill.
-        step: arguments of the text decoder at the first decoding step.
-        frames: number of frames in the prompt.
-        by_ids: whether the model's forward received token ids, which methods need.
-    """
-
-    inputs: Inputs
-    kwargs: dict[str, Any]
-    step: dict[str, Any]
-    frames: int
-    by_ids: bool
+    inputs: Inputs  # output of the stock processor
+    kwargs: dict[str, Any]  # arguments of the text decoder at prefill
+    step: dict[str, Any]  # arguments of the text decoder at the first decoding step
+    frames: int  # number of frames in the prompt
+    by_ids: bool  # whether the model's forward received token ids, which methods need
 
     @property
     def input_ids(self) -> torch.Tensor:
@@ -66,28 +58,13 @@ class Trial:
 def show_noise(
     model: Any, processor: Any, family: Family, clip: ShownFrames, question: str = QUESTION
 ) -> Trial:
-    """Run a clip through the stock processor and the stock `generate()`.
-
-    Args:
-        model: stock.
-        processor: its stock processor.
-        family: as far as it is discovered.
-        clip: frames of the prompt.
-        question: of the prompt.
-    """
+    """Run a clip through the stock processor and the stock `generate()`."""
     prompt: Any = show(processor, family, model.config, clip)
     return _run(model, prompt.stock_inputs(question), len(prompt.pictures))
 
 
 def show_encoded(model: Any, question: Trial, encoded: Trial, token: int) -> Trial:
-    """Run a question again without pixels, on the visual embeddings of another question.
-
-    Args:
-        model: stock.
-        question: trial to repeat.
-        encoded: trial of the same clip with another question.
-        token: placeholder id.
-    """
+    """Run a question again without pixels, on the visual embeddings of another question."""
     rows = torch.eq(encoded.input_ids, token).to(encoded.embeds.device)
     places = torch.eq(question.inputs["input_ids"], token)
     deepstack = encoded.kwargs.get(DEEPSTACK) or ()
@@ -106,14 +83,7 @@ def _run(
     frames: int,
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda kwargs: kwargs,
 ) -> Trial:
-    """Generate two tokens and record the decoder arguments of prefill and first decoding step.
-
-    Args:
-        model: stock.
-        inputs: of `generate()`.
-        frames: number of frames in the prompt.
-        change: applied to the decoder arguments at prefill.
-    """
+    """Generate two tokens and record the decoder arguments of prefill and first decoding step."""
     device = input_device(model)
     decoder_calls: list[dict[str, Any]] = []
     model_calls: list[dict[str, Any]] = []

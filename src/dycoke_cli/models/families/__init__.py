@@ -40,11 +40,7 @@ def remember(config: Any, family: Family) -> None:
 
 
 def family_of(config: Any) -> Family:
-    """Family of a model's configuration: listed, or discovered when the model was loaded.
-
-    Raises:
-        UsageError: a family without a layout.
-    """
+    """Family of a model's configuration: listed, or discovered when the model was loaded."""
     family = FAMILIES.get(config.model_type) or _discovered.get(id(config))
     if family is None:
         raise UsageError(
@@ -55,25 +51,13 @@ def family_of(config: Any) -> Family:
 
 
 def method_defaults(config: Any) -> dict[str, Any]:
-    """Defaults of method parameters for a model.
-
-    Args:
-        config: of the whole model.
-
-    Raises:
-        ModelError: the checkpoint's own defaults don't fit the model.
-        UsageError: a family without a layout.
-    """
+    """Defaults of method parameters for a model."""
     layers = config.get_text_config().num_hidden_layers
     return defaults_of(family_of(config), getattr(config, CHECKPOINT_KEY, None), layers)
 
 
 def domain(config: Any) -> str | None:
-    """Domain that a checkpoint declares; None for a general model.
-
-    Args:
-        config: of the whole model, which `method_defaults` has checked.
-    """
+    """Domain that a checkpoint declares; None for a general model."""
     return (getattr(config, CHECKPOINT_KEY, None) or {}).get(DOMAIN)
 
 
@@ -81,12 +65,7 @@ def defaults_of(family: Family, own: Any = None, layers: int | None = None) -> d
     """Defaults of method parameters, without a loaded configuration; see `method_defaults`.
 
     Args:
-        family: of the model.
-        own: value of `CHECKPOINT_KEY` in its config.json; replaces the family's defaults.
         layers: number of language model layers; None if unknown.
-
-    Raises:
-        ModelError: `own` isn't an object of parameters in their ranges, and a domain.
     """
     # The paper's layer doesn't exist in a model with fewer layers; its last one stands in.
     layer = PRUNE_LAYER if layers is None else min(PRUNE_LAYER, layers - 1)

@@ -24,27 +24,20 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
 @dataclass(frozen=True)
 class Discovered:
-    """Properties of a family that trials on a loaded model found, because no table entry has them.
+    """Properties of a family that trials on a loaded model found, because no table entry has them."""
 
-    Args:
-        token_id: the placeholder id; None until it is found.
-        vision_inputs: inputs that only the vision encoder reads, so that a later question about an
-            encoded video works without them; empty where each `generate()` call encodes the video.
-        exact_frames: the only number of frames that the model accepts; None for any. Longer clips
-            are subsampled, shorter ones repeat their last frame.
-        token_types: whether the processor returns `mm_token_type_ids` only if requested.
-        as_images: whether frames are passed as separate images.
-        temporal_patch_size: input frames per encoded frame.
-        needs_frame_count: whether a run is cut into frames by the frame count that the model's
-            inputs state (`video_grid_thw`).
-    """
-
-    token_id: int | None = None
+    token_id: int | None = None  # the placeholder id; None until it is found
+    # inputs that only the vision encoder reads, so that a later question about an encoded video
+    # works without them; empty where each `generate()` call encodes the video
     vision_inputs: tuple[str, ...] = ()
+    # the only number of frames that the model accepts; None for any. Longer clips are subsampled,
+    # shorter ones repeat their last frame.
     exact_frames: int | None = None
-    token_types: bool = False
-    as_images: bool = False
-    temporal_patch_size: int = 1
+    token_types: bool = False  # whether the processor returns `mm_token_type_ids` only if requested
+    as_images: bool = False  # whether frames are passed as separate images
+    temporal_patch_size: int = 1  # input frames per encoded frame
+    # whether a run is cut into frames by the frame count that the model's inputs state
+    # (`video_grid_thw`)
     needs_frame_count: bool = False
 
 

@@ -18,16 +18,11 @@ class Layout:
     """Visual tokens of one video in one sequence, frame by frame in row-major order.
 
     Newline, separator and time stamp tokens count as text.
-
-    Args:
-        index: `[V]`, int64, ascending: position of each visual token in the sequence.
-        frame: `[V]`, int64: its frame.
-        position: `[V]`, int64: its position in the frame's flattened grid.
     """
 
-    index: torch.Tensor
-    frame: torch.Tensor
-    position: torch.Tensor
+    index: torch.Tensor  # `[V]`, int64, ascending: position of each visual token in the sequence
+    frame: torch.Tensor  # `[V]`, int64: its frame
+    position: torch.Tensor  # `[V]`, int64: its position in the frame's flattened grid
 
     @property
     def frames(self) -> int:

@@ -35,17 +35,11 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class Stacked:
-    """Whole frames, stacked along one axis of each input.
+    """Whole frames, stacked along one axis of each input."""
 
-    Args:
-        key: name of the input that holds the pixels.
-        axis: of the frames.
-        extra_inputs: other inputs with the same axis.
-    """
-
-    key: str = "pixel_values_videos"
-    axis: int = 1
-    extra_inputs: tuple[str, ...] = ()
+    key: str = "pixel_values_videos"  # name of the input that holds the pixels
+    axis: int = 1  # of the frames
+    extra_inputs: tuple[str, ...] = ()  # other inputs with the same axis
 
     def frames(self, inputs: Inputs) -> int:
         """Number of frames."""
@@ -68,14 +62,10 @@ class Grid:
     """Patches `[T · h · w, C]`, frame by frame, and `video_grid_thw` [1, 3] = (T, h, w).
 
     Where the model merges pairs of frames, T counts pairs, and a pair is cut as one frame.
-
-    Args:
-        key: name of the input that holds the pixels.
-        whole: inputs that every part gets unchanged.
     """
 
-    key: str = "pixel_values_videos"
-    whole: tuple[str, ...] = ()
+    key: str = "pixel_values_videos"  # name of the input that holds the pixels
+    whole: tuple[str, ...] = ()  # inputs that every part gets unchanged
 
     def frames(self, inputs: Inputs) -> int:
         """Number of frames, or of pairs of frames."""
@@ -97,17 +87,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Patched(Stacked):
-    """Frames of patches `[..., F, patches, C]`, channels last in each patch.
+    """Frames of patches `[..., F, patches, C]`, channels last in each patch."""
 
-    Args:
-        key: name of the input that holds the pixels.
-        axis: of the frames.
-        extra_inputs: other inputs with the same axis.
-        counts: inputs `[1]` that hold the number of frames.
-    """
-
-    axis: int = -3
-    counts: tuple[str, ...] = ()
+    axis: int = -3  # of the frames
+    counts: tuple[str, ...] = ()  # inputs `[1]` that hold the number of frames
 
     def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
         """See `Pixels.part`."""

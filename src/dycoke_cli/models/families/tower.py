@@ -15,17 +15,13 @@ class Tower:
     """Vision tower with frames along the batch axis, which can encode part of a frame.
 
     Each patch is one token in all layers, and position embeddings are added before the first one.
-
-    Args:
-        name: submodule of the tower in `model.model`.
-        layers: submodule of its transformer layers in the tower.
-        pooled: called with `model.model` and one row per token of the tower's layers, `[1, P, D]`;
-            returns, for each of the N visual tokens of a frame, the sum or the mean of the rows it
-            is pooled from: `[1, N, D]`.
     """
 
-    name: str
-    layers: str
+    name: str  # submodule of the tower in `model.model`
+    layers: str  # submodule of its transformer layers in the tower
+    # called with `model.model` and one row per token of the tower's layers, `[1, P, D]`; returns,
+    # for each of the N visual tokens of a frame, the sum or the mean of the rows it is pooled from:
+    # `[1, N, D]`
     pooled: Callable[[Any, torch.Tensor], torch.Tensor]
 
     def pooling(self, model: Any, patches: int, device: torch.device) -> torch.Tensor:
@@ -47,11 +43,7 @@ class Tower:
         return model.model.get_submodule(self.name).get_submodule(self.layers)
 
     def depth(self, config: Any) -> int:
-        """Number of transformer layers up to and including `last_used`.
-
-        Args:
-            config: of the whole model.
-        """
+        """Number of transformer layers up to and including `last_used`."""
         layers = config.vision_config.num_hidden_layers
         used = getattr(config, "vision_feature_layer", -1)
         # `vision_feature_layer` indexes the hidden states, of which there is one more than layers:
@@ -75,17 +67,13 @@ class PackedTower:
     The patches of a visual token are contiguous, and no other patch contributes to it. Rotary
     position embeddings and sequence lengths (`cu_seqlens`) are arguments of each layer, so they can
     be cut together with the patches.
-
-    Args:
-        name: submodule of the tower in `model.model`.
-        layers: submodule of its transformer layers in the tower.
-        outputs: submodules, or lists of them, that process layer outputs per patch or per token.
-            Code after them expects whole frames.
-        order: called with the configuration of the tower and the rows and columns of visual tokens
-            of a frame; returns `[N]`, int64: the tokens in the order in which layers process them.
     """
 
-    name: str
-    layers: str
+    name: str  # submodule of the tower in `model.model`
+    layers: str  # submodule of its transformer layers in the tower
+    # submodules, or lists of them, that process layer outputs per patch or per token. Code after
+    # them expects whole frames.
     outputs: tuple[str, ...]
+    # called with the configuration of the tower and the rows and columns of visual tokens of a
+    # frame; returns `[N]`, int64: the tokens in the order in which layers process them
     order: Callable[[Any, int, int], torch.Tensor] = in_reading_order

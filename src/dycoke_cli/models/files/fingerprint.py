@@ -24,14 +24,7 @@ _STEP_NS = 2 * 10**9
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """SHA-256 of the names and contents of the files that loading reads, in hexadecimal.
-
-    Args:
-        folder: of a model.
-
-    Raises:
-        OSError: a file can't be read.
-    """
+    """SHA-256 of the names and contents of the files that loading reads, in hexadecimal."""
     # Files that loading doesn't read, such as a README, don't change the model.
     files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
     files = [path for path in files if path.is_file()]

@@ -37,21 +37,13 @@ _READ: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Planned download of a model.
+    """Planned download of a model."""
 
-    Args:
-        source: the model.
-        revision: requested branch, tag or commit; None is the main branch.
-        commit: that the revision points to now.
-        files: all files that loading reads.
-        folder: of the hub client's cache.
-    """
-
-    source: ModelRef
-    revision: str | None
-    commit: str
-    files: tuple[DryRunFileInfo, ...]
-    folder: Path
+    source: ModelRef  # the model
+    revision: str | None  # requested branch, tag or commit; None is the main branch
+    commit: str  # that the revision points to now
+    files: tuple[DryRunFileInfo, ...]  # all files that loading reads
+    folder: Path  # of the hub client's cache
 
     @property
     def missing(self) -> tuple[DryRunFileInfo, ...]:
@@ -65,29 +57,13 @@ class Plan:
 
 
 def plan(source: ModelRef, revision: str | None = None) -> Plan:
-    """Plan the download of a model, with sizes from the hub.
-
-    Args:
-        source: a model of the hub.
-        revision: branch, tag or commit.
-
-    Raises:
-        ModelError: the hub can't be reached, or has no such model, revision or weights.
-    """
+    """Plan the download of a model, with sizes from the hub."""
     with _pull_explained(source):
         return _plan(source, revision)
 
 
 def first_download(source: ModelRef) -> Plan:
-    """Plan the download that loading a model starts with, and check the disk space.
-
-    Args:
-        source: a model of the hub.
-
-    Raises:
-        ModelError: the hub can't be reached, or has no such model or weights.
-        OutputError: the disk is too small.
-    """
+    """Plan the download that loading a model starts with, and check the disk space."""
     with explained(source, "its files"):
         planned = _plan(source, None)
     check_space(planned)
@@ -139,11 +115,7 @@ def _remove_partial_files(repo: str) -> None:
 
 
 def check_space(planned: Plan) -> None:
-    """Check that the missing files fit on the disk.
-
-    Raises:
-        OutputError: they don't.
-    """
+    """Check that the missing files fit on the disk."""
     # The cache folder may not exist yet; its nearest existing parent is on the same disk.
     place = planned.folder.absolute()
     while not place.exists():
@@ -158,18 +130,7 @@ def check_space(planned: Plan) -> None:
 
 
 def pull_config(source: ModelRef, revision: str | None = None) -> Path:
-    """Download only the config.json of a model, unless it is in the cache.
-
-    Args:
-        source: a model of the hub.
-        revision: branch, tag or commit.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        ModelError: it isn't cached, and the hub can't be reached or has no such model or revision.
-    """
+    """Download only the config.json of a model, unless it is in the cache."""
     from huggingface_hub import hf_hub_download
 
     with explained(source, "its config.json"), _quiet():
@@ -177,18 +138,7 @@ def pull_config(source: ModelRef, revision: str | None = None) -> Path:
 
 
 def small_files(source: ModelRef, revision: str | None) -> Path:
-    """Download all files of a model that loading reads except its weights, unless cached.
-
-    Args:
-        source: a model of the hub.
-        revision: its commit.
-
-    Returns:
-        Their folder.
-
-    Raises:
-        ModelError: they aren't all cached, and the hub can't be reached.
-    """
+    """Download all files of a model that loading reads except its weights, unless cached."""
     from huggingface_hub import snapshot_download
 
     small = [pattern for pattern in _READ["allow_patterns"] if pattern != "*.safetensors"]
@@ -204,12 +154,7 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
     """Download the missing files.
 
     Args:
-        planned: the download.
         on_bytes: called with the number of bytes received so far, over all missing files.
-
-    Raises:
-        ModelError: the hub can't be reached, or requires a login; complete files are kept.
-        OutputError: the disk is full.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
@@ -227,11 +172,7 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
 
 
 def check_pulled(planned: Plan) -> None:
-    """Run the checks of loading on a pulled model, so that errors don't wait for the first use.
-
-    Raises:
-        ModelError: a file can't be loaded; see `small_files` and `tokenizer_trial`.
-    """
+    """Run the checks of loading on a pulled model, so that errors don't wait for the first use."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(planned.source.location, _CONFIG, revision=planned.commit)
@@ -250,7 +191,6 @@ def _counting(on_bytes: Callable[[int], None], nowhere: IO[str]) -> type:
 
     Args:
         on_bytes: called with the number of bytes of the file received so far.
-        nowhere: file that the bars are written to.
     """
     from tqdm import tqdm
 
@@ -289,12 +229,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _pull_explained(source: ModelRef) -> Iterator[None]:
-    """Convert errors of the hub client to one sentence; see `read_errors.explained`.
-
-    Raises:
-        OutputError: the disk is full.
-        ModelError: in place of any other error.
-    """
+    """Convert errors of the hub client to one sentence; see `read_errors.explained`."""
     with explained(source, "its files"):
         try:
             yield

@@ -16,34 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Revision:
-    """Revision of a repository in the hub client's cache.
+    """Revision of a repository in the hub client's cache."""
 
-    Args:
-        commit: its commit.
-        names: branches and tags at the time of download.
-        folder: of its files.
-        complete: whether its configuration and all its weights are cached.
-    """
-
-    commit: str
-    names: tuple[str, ...]
-    folder: Path
-    complete: bool
+    commit: str  # its commit
+    names: tuple[str, ...]  # branches and tags at the time of download
+    folder: Path  # of its files
+    complete: bool  # whether its configuration and all its weights are cached
 
 
 @dataclass(frozen=True)
 class CachedModel:
-    """Model repository in the hub client's cache.
+    """Model repository in the hub client's cache."""
 
-    Args:
-        repo: its hub id.
-        bytes: of all its files.
-        revisions: cached revisions, the newest first.
-    """
-
-    repo: str
-    bytes: int
-    revisions: tuple[Revision, ...]
+    repo: str  # its hub id
+    bytes: int  # of all its files
+    revisions: tuple[Revision, ...]  # cached revisions, the newest first
 
     @property
     def complete(self) -> bool:
@@ -85,23 +72,14 @@ def _cached_model(repo: CachedRepoInfo) -> CachedModel:
 
 @dataclass(frozen=True)
 class Removal:
-    """Prepared removal of a model.
+    """Prepared removal of a model."""
 
-    Args:
-        freed_bytes: disk space that it frees.
-        execute: removes the files.
-    """
-
-    freed_bytes: int
-    execute: Callable[[], None]
+    freed_bytes: int  # disk space that it frees
+    execute: Callable[[], None]  # removes the files
 
 
 def removal(repo: str) -> Removal:
-    """Prepare to remove all revisions of a model from the hub client's cache.
-
-    Raises:
-        ModelError: it isn't in the cache.
-    """
+    """Prepare to remove all revisions of a model from the hub client's cache."""
     from huggingface_hub import scan_cache_dir
 
     for cached in _cached_repos():

@@ -59,15 +59,10 @@ _OF_VISION = (
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """Content of a `config.json`; for absent values the stock class has defaults.
+    """Content of a `config.json`; for absent values the stock class has defaults."""
 
-    Args:
-        values: of the file.
-        folder: of the file; None for the package's copy.
-    """
-
-    values: dict[str, Any]
-    folder: Path | None = None
+    values: dict[str, Any]  # of the file
+    folder: Path | None = None  # of the file; None for the package's copy
 
     @property
     def family(self) -> Family | None:
@@ -101,25 +96,14 @@ class StoredConfig:
 
     @property
     def method_defaults(self) -> dict[str, Any] | None:
-        """See `families.method_defaults`; None for a family outside the table.
-
-        Raises:
-            ModelError: the checkpoint's own defaults don't fit the model.
-        """
+        """See `families.method_defaults`; None for a family outside the table."""
         family = self.family
         if family is None:
             return None
         return defaults_of(family, self.values.get(CHECKPOINT_KEY), self.layers)
 
     def traits(self, name: str) -> ModelTraits:
-        """What a method is bound by; of a family that isn't supported, with the usual defaults.
-
-        Args:
-            name: of the model.
-
-        Raises:
-            ModelError: what the checkpoint says of itself doesn't fit it.
-        """
+        """What a method is bound by; of a family that isn't supported, with the usual defaults."""
         return ModelTraits(
             model_type=str(self.values.get("model_type")),
             family=self.family or UNLISTED,
@@ -170,17 +154,7 @@ def stored_config(source: ModelRef) -> StoredConfig | None:
 def dtype_here(
     source: ModelRef, stored: StoredConfig, options: LoadOptions, target: Target
 ) -> WeightDtype:
-    """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one.
-
-    Args:
-        source: the model.
-        stored: its configuration.
-        options: load options.
-        target: device, and its free memory.
-
-    Raises:
-        ModelError: its files can't be found.
-    """
+    """Dtype that a model is loaded in; named "auto" if its configuration doesn't have one."""
     weights = StoredWeights(
         stored.dtype or "auto",
         partial(download_bytes, source, options.revision),
@@ -200,11 +174,7 @@ def folder_of(source: ModelRef) -> Path | None:
 
 
 def is_here(source: ModelRef) -> bool:
-    """Whether a model can be loaded without a download.
-
-    Raises:
-        ModelError: its configuration names weight files outside its folder.
-    """
+    """Whether a model can be loaded without a download."""
     folder = folder_of(source)
     if folder is None:
         return False

@@ -19,13 +19,6 @@ def explained(source: ModelRef, part: str) -> Iterator[None]:
     """Convert errors of the hub client and the loaders to a `ModelError` with one sentence.
 
     Responses of the hub are validated from here on, too.
-
-    Args:
-        source: the model.
-        part: that is being read, for the message.
-
-    Raises:
-        ModelError: in place of any other error.
     """
     if not source.local:
         check_hub_answers()

@@ -89,11 +89,7 @@ class UnreadableError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """Read a small JSON file.
-
-    Raises:
-        UnreadableError: it isn't a regular file, too large, not JSON, or too deeply nested.
-    """
+    """Read a small JSON file."""
     try:
         _check_kind(path)
         content = json.loads(path.read_bytes())
@@ -111,15 +107,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_small_files(shown: str, folder: Path) -> None:
-    """Check all files in a folder that loading reads except the weights.
-
-    Args:
-        shown: the model, as the subject of an error message.
-        folder: of the model.
-
-    Raises:
-        ModelError: a file is invalid.
-    """
+    """Check all files in a folder that loading reads except the weights."""
     for path in _read_files(folder):
         name = str(path.relative_to(folder))
         try:
@@ -136,15 +124,7 @@ def check_small_files(shown: str, folder: Path) -> None:
 
 
 def check_settings(name: str, content: Mapping[str, Any]) -> None:
-    """Check the values of a configuration.
-
-    Args:
-        name: of its file.
-        content: of the file.
-
-    Raises:
-        UnreadableError: a value is out of range, or would run code.
-    """
+    """Check the values of a configuration."""
     for key, value, depth in _values(content):
         if depth > _MAX_DEPTH:
             raise UnreadableError("is nested deeper than any real one")

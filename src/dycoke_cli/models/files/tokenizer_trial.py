@@ -40,15 +40,7 @@ _START = "from dycoke_cli.models.files.tokenizer_trial import try_tokenizer; try
 
 
 def check_tokenizer(name: str, file: Path) -> None:
-    """Check that a tokenizer neither crashes nor exceeds the limits of time and memory.
-
-    Args:
-        name: of the model.
-        file: its tokenizer.json, which may not exist.
-
-    Raises:
-        ModelError: it does.
-    """
+    """Check that a tokenizer neither crashes nor exceeds the limits of time and memory."""
     if not file.is_file():
         return
     content = file.read_bytes()

@@ -38,11 +38,7 @@ ReadJson = Callable[[str], Any]
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder contains a complete model with safetensors weights.
-
-    Raises:
-        ModelError: it doesn't.
-    """
+    """Check that a folder contains a complete model with safetensors weights."""
     shown = f"the folder {str(folder)!r}"
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{shown} has no config.json, so it isn't a model")
@@ -71,19 +67,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_references(shown: str, read: ReadJson) -> list[str]:
-    """Check that the files of a model refer only to safetensors of the model.
-
-    Args:
-        shown: the model, as the subject of an error message.
-        read: reads a file of the model.
-
-    Returns:
-        Shards listed in the index, or the file that the configuration names; empty if there is
-        neither.
-
-    Raises:
-        ModelError: they refer to other files, or can't be read.
-    """
+    """Check that the files of a model refer only to safetensors of the model."""
     if read(_ADAPTER) is not None:
         raise ModelError(
             f"{shown} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base "
@@ -102,16 +86,7 @@ def check_references(shown: str, read: ReadJson) -> list[str]:
 
 
 def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
-    """Weight files listed in an index; empty if there is no index.
-
-    Args:
-        shown: see `check_references`.
-        read: see `check_references`.
-        index: name of the index.
-
-    Raises:
-        ModelError: it can't be read, or lists anything but safetensors inside the model.
-    """
+    """Weight files listed in an index; empty if there is no index."""
     try:
         content = read(index)
         if content is None:
@@ -125,11 +100,7 @@ def shards(shown: str, read: ReadJson, index: str = INDEX) -> list[str]:
 
 
 def loaded_files(folder: Path) -> list[Path]:
-    """Weight files of a local model that `from_pretrained` loads.
-
-    Raises:
-        ModelError: see `check_references`.
-    """
+    """Weight files of a local model that `from_pretrained` loads."""
     named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
     config = read_json(folder / CONFIG)
     if "transformers_weights" not in config and (folder / WHOLE).exists():
@@ -138,18 +109,7 @@ def loaded_files(folder: Path) -> list[Path]:
 
 
 def stored_bytes(name: str, location: str, revision: str | None, *, local: bool) -> int | None:
-    """Bytes of a model's weight files, without downloading any; None if unknown.
-
-    Args:
-        name: of the model, for errors.
-        location: a folder, or a hub id.
-        revision: branch, tag or commit of a hub model.
-        local: whether `location` is a folder.
-
-    Raises:
-        ModelError: see `check_references`.
-        Exception: any error of the hub client.
-    """
+    """Bytes of a model's weight files, without downloading any; None if unknown."""
     if local:
         return sum(file.stat().st_size for file in loaded_files(Path(location)))
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -181,12 +141,7 @@ def missing_parts(folder: Path) -> list[str]:
 
 
 def hub_reader(repo: str, commit: str) -> ReadJson:
-    """Reader of a hub model's small files, which downloads missing ones.
-
-    Args:
-        repo: its hub id.
-        commit: its commit.
-    """
+    """Reader of a hub model's small files, which downloads missing ones."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 

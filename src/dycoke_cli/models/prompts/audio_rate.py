@@ -20,17 +20,7 @@ _ENCODERS = ("audio_config", "sound_config")
 
 
 def listening(sampling: Sampling, model: str | ModelRef, loading: LoadOptions) -> Sampling:
-    """The sampling with the rate of the audio that is read of each video.
-
-    Args:
-        sampling: whether audio is wanted; where nothing was said, a model that takes it gets it.
-        model: what `--model` takes, or what was found by that.
-        loading: how it is loaded.
-
-    Raises:
-        UsageError: audio is asked for, and the model takes none.
-        ModelError: there is no such model.
-    """
+    """The sampling with the rate of the audio that is read of each video."""
     if sampling.audio is False or sampling.audio_rate is not None:
         return sampling
     rate = None if loading.random_weights else audio_rate(model, loading.revision)

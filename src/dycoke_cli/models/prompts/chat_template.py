@@ -35,11 +35,7 @@ class _TooLongError(Exception):
 
 
 def check_template(processor: Any) -> None:
-    """Check the chat template of a processor before it is compiled.
-
-    Raises:
-        ModelError: there is none, or it has a construct that no published one has.
-    """
+    """Check the chat template of a processor before it is compiled."""
     template = processor.chat_template
     if isinstance(template, dict):
         template = template.get("default")
@@ -71,17 +67,7 @@ def render(
     answered: bool = False,
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Render a conversation with the stock template, up to where the answer begins.
-
-    Args:
-        processor: stock, or a tokenizer; with a checked template.
-        conversation: messages for `apply_chat_template`.
-        answered: whether the last message is the answer.
-        tools: that the answer may call.
-
-    Raises:
-        ModelError: the template fails, or exceeds its limits.
-    """
+    """Render a conversation with the stock template, up to where the answer begins."""
     more = {"tools": [*tools]} if tools else {}
     try:
         with memory_limited(_MAX_BYTES):
@@ -104,11 +90,7 @@ def _unusable(why: str) -> ModelError:
 
 
 def _counted(call: Callable[[], T]) -> T:
-    """Result of a call, which is stopped after `_MAX_STEPS` steps.
-
-    Raises:
-        _TooLongError: it was stopped.
-    """
+    """Result of a call, which is stopped after `_MAX_STEPS` steps."""
     left = _MAX_STEPS
 
     def count(frame: FrameType, event: str, _: Any) -> Any:

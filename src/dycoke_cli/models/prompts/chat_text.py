@@ -50,9 +50,6 @@ def check_plain(processor: Any, question: str, history: Turns, subtitles: str = 
     """Check that no text contains a special token of the model.
 
     The tokenizer would encode it as that token, so a text could end its turn or add a placeholder.
-
-    Raises:
-        UsageError: one does.
     """
     turns = [text for turn in history for text in turn]
     texts = [subtitles, question, *turns, tools_text(question)]

@@ -17,12 +17,7 @@ from transformers import BatchEncoding
 
 
 class CollapsedTokenizer:
-    """A stock tokenizer that takes a run of placeholders as one, and returns the ids of all.
-
-    Args:
-        tokenizer: stock.
-        token: the placeholder, a special token.
-    """
+    """A stock tokenizer that takes a run of placeholders as one, and returns the ids of all."""
 
     def __init__(self, tokenizer: Any, token: str) -> None:
         self._tokenizer, self._token = tokenizer, token
@@ -57,12 +52,7 @@ class CollapsedTokenizer:
 
 @contextmanager
 def collapsing(processor: Any, token: str) -> Iterator[None]:
-    """Within the block, a stock processor tokenizes runs of a placeholder as one.
-
-    Args:
-        processor: stock.
-        token: the placeholder.
-    """
+    """Within the block, a stock processor tokenizes runs of a placeholder as one."""
     tokenizer = processor.tokenizer
     processor.tokenizer = CollapsedTokenizer(tokenizer, token)
     try:

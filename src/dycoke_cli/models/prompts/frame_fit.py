@@ -22,11 +22,6 @@ def fit_of(processor: Any, family: Family, config: Any) -> Fit:
 
     Frames are kept as decoded where that takes less memory, and for families outside the table,
     whose processors run in unknown ways.
-
-    Args:
-        processor: of the model.
-        family: of the model.
-        config: of the model.
     """
 
     # Now, and not in the thread that reads a video while weights are loaded: while a chat template

@@ -17,16 +17,11 @@ LONGEST_TO_SHORTEST = 200
 
 @dataclass(frozen=True)
 class ClipTokens:
-    """Visual tokens of a clip, before any compression, and the text that stands between them.
+    """Visual tokens of a clip, before any compression, and the text that stands between them."""
 
-    Args:
-        frames: number of encoded frames: pairs, where the model merges pairs.
-        per_frame: tokens per encoded frame.
-        text: tokens of text that the prompt has for the frames: times, separators, an introduction.
-    """
-
-    frames: int
-    per_frame: int
+    frames: int  # number of encoded frames: pairs, where the model merges pairs
+    per_frame: int  # tokens per encoded frame
+    # tokens of text that the prompt has for the frames: times, separators, an introduction
     text: int = 0
 
     @property
@@ -41,29 +36,18 @@ class ClipTokens:
 
 @dataclass(frozen=True)
 class KeptShape:
-    """Dynamic resolution: frames keep their aspect ratio and are scaled to a number of pixels.
+    """Dynamic resolution: frames keep their aspect ratio and are scaled to a number of pixels."""
 
-    Args:
-        side: pixels per side of the square that becomes one token.
-        least: minimum number of pixels.
-        most: maximum number of pixels.
-        limits: scope of the limits: each "frame"; the whole "clip"; or "share": each frame, with
-            the maximum divided by the number of frames.
-        merged: input frames per encoded frame (temporal patch size).
-    """
-
-    side: int
-    least: int
-    most: int
+    side: int  # pixels per side of the square that becomes one token
+    least: int  # minimum number of pixels
+    most: int  # maximum number of pixels
+    # scope of the limits: each "frame"; the whole "clip"; or "share": each frame, with the maximum
+    # divided by the number of frames
     limits: Literal["frame", "clip", "share"]
-    merged: int
+    merged: int  # input frames per encoded frame (temporal patch size)
 
     def tokens(self, frames: int, height: int, width: int) -> ClipTokens:
-        """Tokens of a clip of `frames` images of `height` × `width` pixels.
-
-        Raises:
-            UsageError: the aspect ratio is above `LONGEST_TO_SHORTEST`.
-        """
+        """Tokens of a clip of `frames` images of `height` × `width` pixels."""
         # A shorter clip is padded with its last frame.
         frames = max(frames, self.merged)
         # Those processors enlarge a frame that is narrower than one token first.
@@ -102,15 +86,10 @@ class KeptShape:
 
 @dataclass(frozen=True)
 class FittedShape:
-    """Frames scaled to the largest grid of their aspect ratio within a number of tokens.
+    """Frames scaled to the largest grid of their aspect ratio within a number of tokens."""
 
-    Args:
-        side: pixels per side of the square that becomes one token.
-        most_tokens: maximum per frame.
-    """
-
-    side: int
-    most_tokens: int
+    side: int  # pixels per side of the square that becomes one token
+    most_tokens: int  # maximum per frame
 
     def tokens(self, frames: int, height: int, width: int) -> ClipTokens:
         """Tokens of a clip of `frames` images of `height` × `width` pixels."""

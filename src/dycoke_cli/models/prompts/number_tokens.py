@@ -27,14 +27,7 @@ LONGEST = 32
 
 
 class NumberTokens:
-    """The part of a vocabulary that numbers are written with.
-
-    Args:
-        tokenizer: of a model.
-
-    Raises:
-        UsageError: it has no digits.
-    """
+    """The part of a vocabulary that numbers are written with."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -76,11 +69,7 @@ def number_tokens(tokenizer: Any) -> NumberTokens:
 
 
 def number_of(text: str) -> str | None:
-    """The longest number that a text begins with, as in "3" of "3.00 m"; None if there is none.
-
-    Returns:
-        It without commas, and without zeros that don't count.
-    """
+    """The longest number that a text begins with, as in "3" of "3.00 m"; None if there is none."""
     if (match := _NUMBER.match(text)) is None:
         return None
     value = Decimal(match[0].replace(",", ""))

@@ -19,15 +19,10 @@ MOST_TOKENS = 256
 
 @dataclass(frozen=True)
 class OptionTokens:
-    """The options in one spelling.
+    """The options in one spelling."""
 
-    Args:
-        texts: as they are scored.
-        ids: token ids of each, one or more.
-    """
-
-    texts: tuple[str, ...]
-    ids: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...]  # as they are scored
+    ids: tuple[tuple[int, ...], ...]  # token ids of each, one or more
 
     @property
     def nested(self) -> bool:
@@ -42,12 +37,7 @@ def option_tokens(processor: Any, options: tuple[str, ...]) -> tuple[OptionToken
     """The options as given, and with capital first letters where those are other tokens.
 
     Args:
-        processor: of the model.
         options: plain texts.
-
-    Raises:
-        UsageError: an option has a special token of the model or a word that it doesn't know, two
-            options are the same tokens, or all together are more than `MOST_TOKENS`.
     """
     tokenizer = processor.tokenizer
     check_plain(processor, "", [("", option) for option in options])
@@ -93,13 +83,7 @@ def _encoded(tokenizer: Any, prompt: str, lead: str, options: Sequence[str]) -> 
 
 
 def _first_word(tokenizer: Any, word: str, token: int) -> int:
-    """The token of an answer's first word, which a tokenizer that lower-cases texts can't give.
-
-    Args:
-        tokenizer: of the model.
-        word: as it is written.
-        token: as the tokenizer encodes it.
-    """
+    """The token of an answer's first word, which a tokenizer that lower-cases texts can't give."""
     own = tokenizer.convert_tokens_to_ids(word)
     lowered = tokenizer.decode([token]) == word.lower() != word
     return own if lowered and own not in (None, tokenizer.unk_token_id) else token

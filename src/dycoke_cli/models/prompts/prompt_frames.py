@@ -50,15 +50,10 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Length:
-    """Length of a video and of the part that its frames are from.
+    """Length of a video and of the part that its frames are from."""
 
-    Args:
-        duration_s: of the whole video, in seconds.
-        part_s: length of the part (`--start`, `--end`), in seconds.
-    """
-
-    duration_s: float
-    part_s: float
+    duration_s: float  # of the whole video, in seconds
+    part_s: float  # length of the part (`--start`, `--end`), in seconds
 
     @classmethod
     def of(cls, clip: Frames) -> Length:
@@ -107,9 +102,7 @@ def frames_metadata(
     positions.
 
     Args:
-        size: height and width of the frames, as decoded.
         times: of each frame, in seconds from the video's first frame.
-        length: of the video that they are from.
     """
 
     def number(seconds: float) -> int:

@@ -35,15 +35,7 @@ _PROCESSOR_BYTES_PER_BYTE = 16
 
 
 def load_processor(source: ModelRef, revision: str | None) -> Any:
-    """Load the stock processor of a model; downloads missing files of a hub model.
-
-    Args:
-        source: the model.
-        revision: commit of a hub model.
-
-    Raises:
-        ModelError: it can't be read, or accepts neither videos nor several images.
-    """
+    """Load the stock processor of a model; downloads missing files of a hub model."""
     with explained(source, "its tokenizer and processor"):
         folder = Path(source.location) if source.local else small_files(source, revision)
         if not source.local:  # a folder's were checked when the model was found
@@ -132,12 +124,6 @@ def processor_memory_limited(frames_bytes: int) -> Iterator[None]:
     """Limit the memory of a processor within the block.
 
     Its settings, which come with the model, determine the size of resized frames.
-
-    Args:
-        frames_bytes: size of the frames that it will process.
-
-    Raises:
-        ModelError: the limit is exceeded.
     """
     try:
         with memory_limited(_PROCESSOR_BYTES + _PROCESSOR_BYTES_PER_BYTE * frames_bytes):

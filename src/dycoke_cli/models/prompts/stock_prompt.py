@@ -48,23 +48,14 @@ _TOKEN_ATTRIBUTES = ("video_token_id", "image_token_id", "video_token_index", "i
 
 @dataclass(frozen=True, kw_only=True)
 class StockPrompt(VideoPrompt):
-    """Prompt about one video whose frames the stock processor reads again for each question.
+    """Prompt about one video whose frames the stock processor reads again for each question."""
 
-    Args:
-        family: of the model.
-        config: of the model.
-        pictures: `[F, H, W, 3]`, uint8, RGB: the frames of the prompt.
-        times: time of each frame in seconds.
-        length: of the video that they are from.
-        audio: soundtrack; methods treat its tokens as text.
-    """
-
-    family: Family
-    config: Any
-    pictures: np.ndarray
-    times: Sequence[float]
-    length: Length
-    audio: Audio | None = None
+    family: Family  # of the model
+    config: Any  # of the model
+    pictures: np.ndarray  # `[F, H, W, 3]`, uint8, RGB: the frames of the prompt
+    times: Sequence[float]  # time of each frame in seconds
+    length: Length  # of the video that they are from
+    audio: Audio | None = None  # soundtrack; methods treat its tokens as text
     # Inputs of the latest question: an answer needs them several times (its token ids, its pixels,
     # the rest), and processing the frames takes seconds. More than one would hold pixels for each.
     _latest: dict[Any, Inputs] = field(default_factory=dict, compare=False)
@@ -78,11 +69,6 @@ class StockPrompt(VideoPrompt):
 
         Args:
             question: plain text.
-            history: earlier questions about the video, with their answers.
-
-        Raises:
-            UsageError: a text contains a special token of the model.
-            ModelError: the stock processor fails on the frames.
         """
         check_plain(self.processor, question, history, self.subtitles)
         key = (question, tools_text(question), *history)
@@ -192,17 +178,7 @@ class StockPrompt(VideoPrompt):
 
 
 def show(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
-    """Make the prompt of a video: a `StockPrompt` for a family outside the table.
-
-    Args:
-        processor: of the model.
-        family: of the model.
-        config: of the model.
-        clip: the frames with their times.
-
-    Raises:
-        VideoError: the processor accepts frames of a usual size, but not these.
-    """
+    """Make the prompt of a video: a `StockPrompt` for a family outside the table."""
     try:
         return _shown(processor, family, config, clip)
     except (KeyboardInterrupt, OSError):
@@ -263,12 +239,7 @@ def _interleaves_audio(processor: Any) -> bool:
 
 
 def frame_numbers(family: Family, frames: int) -> list[int]:
-    """Numbers of a clip's frames that are shown: all, or as many as the family accepts.
-
-    Args:
-        family: of the model.
-        frames: of the clip.
-    """
+    """Numbers of a clip's frames that are shown: all, or as many as the family accepts."""
     exact = None if family.discovered is None else family.discovered.exact_frames
     number = exact or max(frames, family.least_frames)
     if number >= frames:  # too few: the last one is repeated
@@ -299,16 +270,7 @@ def placeholder_of(processor: Any, config: Any, input_ids: torch.Tensor) -> int 
 
 
 def count_tokens(source: ModelRef, clip: Frames, revision: str | None = None) -> ClipTokens:
-    """Count the tokens of a clip, its text included, with the stock processor; needs no weights.
-
-    Args:
-        source: the model.
-        clip: the frames with their times.
-        revision: branch, tag or commit of a hub model.
-
-    Raises:
-        ModelError: its files can't be read, or it isn't supported.
-    """
+    """Count the tokens of a clip, its text included, with the stock processor; needs no weights."""
     config, commit = read_config(source, revision)
     family = family_in(source, config)
     with quiet_libraries(), explained(source, "its processor"):

@@ -21,45 +21,29 @@ _AS_WRITTEN = {"type": "function", "function": "{content}"}
 
 @dataclass(frozen=True)
 class ToolCall:
-    """Call of a tool.
+    """Call of a tool."""
 
-    Args:
-        name: of the function.
-        arguments: JSON of an object.
-    """
-
-    name: str
-    arguments: str
+    name: str  # of the function
+    arguments: str  # JSON of an object
 
 
 @dataclass(frozen=True)
 class CallMarks:
-    """The texts around a call that is JSON: an object of its name and arguments.
+    """The texts around a call that is JSON: an object of its name and arguments."""
 
-    Args:
-        opening: before the object.
-        closing: behind it.
-        added: tokens that stand for a text of their own, special ones among them: text to number.
-    """
-
-    opening: str
-    closing: str
+    opening: str  # before the object
+    closing: str  # behind it
+    # tokens that stand for a text of their own, special ones among them: text to number
     added: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class CallFormat:
-    """How a model writes calls of tools.
+    """How a model writes calls of tools."""
 
-    Args:
-        template: response template of transformers.
-        prefix: end of a prompt, behind which the answer begins.
-        added: see `CallMarks`.
-    """
-
-    template: Mapping[str, Any]
-    prefix: str
-    added: Mapping[str, int] = field(default_factory=dict)
+    template: Mapping[str, Any]  # response template of transformers
+    prefix: str  # end of a prompt, behind which the answer begins
+    added: Mapping[str, int] = field(default_factory=dict)  # see `CallMarks`
 
     @property
     def marks(self) -> CallMarks | None:
@@ -77,12 +61,7 @@ class CallFormat:
 
     @classmethod
     def of(cls, processor: Any, model: Any) -> CallFormat | None:
-        """That of a model; None if its chat template takes no tools, or nothing parses its calls.
-
-        Args:
-            processor: stock, with a checked template.
-            model: stock.
-        """
+        """That of a model; None if its chat template takes no tools, or nothing parses its calls."""
         if not _takes_tools(processor.chat_template):
             return None
         template = response_template(processor, model)
@@ -100,12 +79,7 @@ class CallFormat:
 
 
 class CallParser:
-    """Divides an answer into text and calls while it is generated.
-
-    Args:
-        form: of the model.
-        tools: that the answer may call.
-    """
+    """Divides an answer into text and calls while it is generated."""
 
     def __init__(self, form: CallFormat, tools: Sequence[Mapping[str, Any]]) -> None:
         from transformers.utils.chat_parsing import ResponseParser

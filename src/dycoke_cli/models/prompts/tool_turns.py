@@ -13,15 +13,12 @@ class ToolTurn(str):
 
     As a text it is what the model reads of it, so that its length and its special tokens are
     checked like those of any other turn.
-
-    Args:
-        messages: for `apply_chat_template`; contents are lists of text parts.
-        tools: that the answer to it may call, as JSON Schemas of functions.
     """
 
     __slots__ = ("_messages", "tools")
 
     _messages: tuple[Mapping[str, Any], ...]
+    # that the answer to it may call, as JSON Schemas of functions
     tools: tuple[Mapping[str, Any], ...]
 
     def __new__(

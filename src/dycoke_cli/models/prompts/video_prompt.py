@@ -27,34 +27,21 @@ from dycoke_cli.video.kept_frames import decoded_size
 
 @dataclass(frozen=True)
 class VideoPrompt:
-    """Parts that all prompts about one video share.
+    """Parts that all prompts about one video share."""
 
-    Args:
-        processor: the stock processor of the model.
-        shown: text that the chat template writes for the video.
-        expanded: text that replaces it: placeholders, time stamps, separators.
-        prefix: `[1, P]`, int64: token ids that the processor prepends to the whole text.
-        inputs: output of the processor for the video, without token ids; pixels as uint8, neither
-            rescaled nor normalised.
-        frames: number of encoded frames: pairs, where the model merges pairs.
-        placeholders: tokens of the prompt that are replaced by visual embeddings.
-        tokens_per_frame: N.
-        token_types: whether the model needs `mm_token_type_ids`.
-        subtitles: text between the video and the first question.
-        long_runs_of: the placeholder, where runs of it are very long; "" where they aren't.
-    """
-
-    processor: Any
-    shown: str
-    expanded: str
-    prefix: torch.Tensor
+    processor: Any  # the stock processor of the model
+    shown: str  # text that the chat template writes for the video
+    expanded: str  # text that replaces it: placeholders, time stamps, separators
+    prefix: torch.Tensor  # `[1, P]`, int64: token ids that the processor prepends to the whole text
+    # output of the processor for the video, without token ids; pixels as uint8, neither rescaled
+    # nor normalised
     inputs: dict[str, torch.Tensor]
-    frames: int
-    placeholders: int
-    tokens_per_frame: int
-    token_types: bool
-    subtitles: str = ""
-    long_runs_of: str = ""
+    frames: int  # number of encoded frames: pairs, where the model merges pairs
+    placeholders: int  # tokens of the prompt that are replaced by visual embeddings
+    tokens_per_frame: int  # N
+    token_types: bool  # whether the model needs `mm_token_type_ids`
+    subtitles: str = ""  # text between the video and the first question
+    long_runs_of: str = ""  # the placeholder, where runs of it are very long; "" where they aren't
 
     @property
     def tokenizer(self) -> Any:
@@ -149,15 +136,7 @@ def extra_inputs(
 
 
 def make_prompt(processor: Any, family: Family, config: Any, clip: Frames) -> VideoPrompt:
-    """Run the stock processor on a video, and make the prompts' shared parts of its output.
-
-    Args:
-        processor: of the model.
-        family: of the model.
-        config: of the model.
-        clip: the frames with their times. Of one that was handed on in windows the prompt has no
-            pixels: tensors without data are in their place.
-    """
+    """Run the stock processor on a video, and make the prompts' shared parts of its output."""
     frames, times = _padded(clip, family.least_frames)
     size, resize = decoded_size(clip), getattr(clip, "resize", None)
     metadata = frames_metadata(size, times, Length.of(clip))

@@ -28,7 +28,6 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
     """Distinct words of a text that contain an unknown token, in order.
 
     Args:
-        tokenizer: of the model. A byte-level one can encode any text, so it has no unknown words.
         text: plain text.
     """
     unknown = tokenizer.unk_token_id
@@ -44,7 +43,6 @@ def mostly_unknown(text: str, unknown: list[str]) -> bool:
 
     Args:
         text: plain text.
-        unknown: result of `unknown_words` for it.
     """
     content = [word for word in _words(text) if word.casefold() not in _FUNCTION_WORDS]
     return 0 < len(content) <= 2 * sum(word in unknown for word in content)

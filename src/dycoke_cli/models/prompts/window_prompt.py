@@ -25,17 +25,7 @@ from dycoke_cli.video.kept_frames import FrameResize
 def window_prompt(
     whole: VideoPrompt, family: Family, config: Any, window: FrameWindow
 ) -> VideoPrompt:
-    """The prompt of a video with the pixels of one window, and with its number of frames.
-
-    Args:
-        whole: of the video, without pixels.
-        family: of the model.
-        config: of the model.
-        window: the frames.
-
-    Raises:
-        UsageError: the processor makes frames of another size of so few.
-    """
+    """The prompt of a video with the pixels of one window, and with its number of frames."""
     frames = window.frames
     if len(frames) < family.least_frames:
         frames = np.concatenate([frames, *[frames[-1:]] * (family.least_frames - len(frames))])

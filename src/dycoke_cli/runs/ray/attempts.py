@@ -21,9 +21,6 @@ class Attempts:
     def begin(self, videos: Sequence[int]) -> bool | None:
         """Called by a worker before it works on several videos.
 
-        Args:
-            videos: their numbers.
-
         Returns:
             Whether it may answer them together. False: a worker died with them, one of them may
             be the cause, and each is to be begun alone. None: the run is to end, so none is begun.
@@ -36,12 +33,7 @@ class Attempts:
         return True
 
     def begin_alone(self, video: int) -> int | bytes:
-        """Called by a worker before it works on one video alone.
-
-        Returns:
-            The number of this attempt; or its outcomes, if a worker answered it and died at
-            another video.
-        """
+        """Called by a worker before it works on one video alone."""
         if video in self._outcomes:
             return self._outcomes[video]
         self._begun[video] += 1

@@ -55,19 +55,12 @@ class NoClusterError(DycokeError):
 
 @dataclass(frozen=True)
 class Workers:
-    """Number of workers that fit on a cluster, and the resources that each reserves.
+    """Number of workers that fit on a cluster, and the resources that each reserves."""
 
-    Args:
-        count: number of workers.
-        cpus: of each.
-        gpus: of each.
-        memory: of each, in bytes of main memory; 0 if the model is on a GPU.
-    """
-
-    count: int
-    cpus: float
-    gpus: float
-    memory: int = 0
+    count: int  # number of workers
+    cpus: float  # of each
+    gpus: float  # of each
+    memory: int = 0  # of each, in bytes of main memory; 0 if the model is on a GPU
 
     @property
     def threads(self) -> int:
@@ -76,11 +69,7 @@ class Workers:
 
 
 def need_ray() -> None:
-    """Check that Ray is installed.
-
-    Raises:
-        UsageError: it isn't.
-    """
+    """Check that Ray is installed."""
     if any(find_spec(package) is None for package in ("ray", "pyarrow", "pandas")):
         raise UsageError(f"--engine ray needs Ray: {how_to_install('ray')}; or leave --engine out")
 
@@ -92,11 +81,6 @@ def connected(address: str | None) -> Iterator[None]:
     Args:
         address: "auto" (the cluster that this machine is part of) or HOST:PORT. None starts a
             cluster on this machine, which ends with the block.
-
-    Raises:
-        UsageError: the address is invalid.
-        OutputError: the folder for temporary files is full.
-        DycokeError: there is no cluster, or none that this machine can join.
     """
     ray = import_ray()
     options: dict[str, Any]
@@ -177,14 +161,7 @@ def fit_workers(cpus: float, gpus: float | None, device: str, model_bytes: int =
     """Number of workers that fit on the connected cluster.
 
     Args:
-        cpus: that a worker reserves.
         gpus: that a worker reserves; None is one if the cluster has any and `device` allows it.
-        device: of `--device`.
-        model_bytes: memory that loading the model takes; main memory if a worker has no GPU.
-
-    Raises:
-        UsageError: no machine has the CPUs or GPUs for a worker.
-        OutOfMemoryError: no machine has the memory for the model.
     """
     import ray
 
@@ -240,11 +217,7 @@ def broken(error: BaseException) -> DycokeError:
 
 
 def import_ray() -> Any:
-    """Import Ray, silenced.
-
-    Raises:
-        UsageError: it isn't installed.
-    """
+    """Import Ray, silenced."""
     need_ray()
     # Before the import, which reads these variables.
     os.environ.update(_ALWAYS if os.environ.get(DEBUG) else _ALWAYS | _QUIET)

@@ -38,18 +38,7 @@ _RECONNECT_S, _PAUSE_S = 90.0, 3.0
 def drive(
     answer: Answers[T], jobs: Mapping[int, T], plan: Any, listener: Listener, *, again: bool
 ) -> Iterator[Outcome]:
-    """Answer jobs in another process, and in one more if that ends.
-
-    Args:
-        answer: called in the process; picklable.
-        jobs: by their numbers; picklable.
-        plan: likewise.
-        listener: receives the progress.
-        again: whether the cluster may have other nodes here, so that the run can go on.
-
-    Raises:
-        DycokeError: what `answer` raises; or the process ended, and the run can't go on.
-    """
+    """Answer jobs in another process, and in one more if that ends."""
     left, lost_at = dict(jobs), None
     while left:
         try:
@@ -81,12 +70,7 @@ def drive(
 def _driven(
     answer: Answers[T], jobs: Mapping[int, T], plan: Any, listener: Listener
 ) -> Iterator[tuple[Collection[int], Collection[Outcome]]]:
-    """Answer in a process, as far as it gets.
-
-    Raises:
-        GoneError: it ended.
-        DycokeError: see `drive`.
-    """
+    """Answer in a process, as far as it gets."""
     process = Worker(_serve, answer, jobs, plan)
     is_stopping = False
     try:

@@ -15,11 +15,7 @@ CHUNK_BYTES = 8 * 1024**2
 
 
 class Sender:
-    """Reads the files of a run, and no others, for workers on other machines.
-
-    Args:
-        paths: of the run's videos and subtitles. A worker that asks for another path gets an error.
-    """
+    """Reads the files of a run, and no others, for workers on other machines."""
 
     def __init__(self, paths: Collection[str]) -> None:
         self._paths = frozenset(paths)
@@ -45,16 +41,7 @@ class Sender:
 
 @contextmanager
 def received(path: str, chunk: Callable[[str, int], bytes | DycokeError]) -> Iterator[str]:
-    """A local copy of a video for the length of the block.
-
-    Args:
-        path: of the video on the other machine.
-        chunk: calls `Sender.chunk` there.
-
-    Raises:
-        VideoError: the video can't be read there.
-        OSError: the copy can't be written here.
-    """
+    """A local copy of a video for the length of the block."""
     with temporary_folder() as folder:
         copy = os.path.join(folder, "video")
         with open(copy, "wb") as file:

@@ -49,23 +49,13 @@ _END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class OnRay:
-    """Options of the Ray engine, and the engine itself (`runs.run.Backend`).
+    """Options of the Ray engine, and the engine itself (`runs.run.Backend`)."""
 
-    Args:
-        address: of the cluster, as of `cluster.connected`.
-        cpus: that a worker reserves.
-        gpus: that a worker reserves; None is one if the cluster has any.
-        ship: send the videos to the workers, because they can't open their paths.
-        make: makes the function that answers, in a worker; None is `worker.load_slices`.
-
-    Raises:
-        UsageError: a number out of range, or Ray isn't installed.
-    """
-
-    address: str | None = None
-    cpus: float = 1.0
-    gpus: float | None = None
-    ship: bool = False
+    address: str | None = None  # of the cluster, as of `cluster.connected`
+    cpus: float = 1.0  # that a worker reserves
+    gpus: float | None = None  # that a worker reserves; None is one if the cluster has any
+    ship: bool = False  # send the videos to the workers, because they can't open their paths
+    # makes the function that answers, in a worker; None is `worker.load_slices`
     make: MakeAnswerSlice | None = None
 
     def __post_init__(self) -> None:
@@ -78,11 +68,7 @@ class OnRay:
     def __call__(
         self, groups: Iterable[Group], plan: Plan, listener: Listener
     ) -> Iterator[Outcome]:
-        """Answer all questions.
-
-        Raises:
-            DycokeError: there is no cluster, the model can't be loaded on it, or it broke down.
-        """
+        """Answer all questions."""
         numbered = dict(enumerate(groups))  # messages to the actors have numbers
         listener.stage("load")
         # A cluster of this command has this machine alone.
@@ -145,11 +131,7 @@ class _Replies:
         self._thread.start()
 
     def take(self, timeout_s: float) -> Any:
-        """The next reply; None if none arrived in that time.
-
-        Raises:
-            DycokeError: no more will arrive.
-        """
+        """The next reply; None if none arrived in that time."""
         try:
             reply = self._replies.get(timeout=timeout_s)
         except queue.Empty:

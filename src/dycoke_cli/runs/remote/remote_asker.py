@@ -32,12 +32,7 @@ _WAIT_S = 0.2
 
 
 class RemoteAsker(Asker):
-    """Answers questions with a model on a server.
-
-    Args:
-        model: the served model.
-        request: its limits hold for each video.
-    """
+    """Answers questions with a model on a server."""
 
     def __init__(self, model: ServedModel, request: Request) -> None:
         self._model = model
@@ -187,11 +182,7 @@ def _ignore(text: str) -> None:
 
 
 class RemoteRun:
-    """Backend of a run (`runs.run.Backend`) on a server.
-
-    Args:
-        model: the served model.
-    """
+    """Backend of a run (`runs.run.Backend`) on a server."""
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
@@ -199,11 +190,7 @@ class RemoteRun:
     def __call__(
         self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
     ) -> Iterator[Outcome]:
-        """Answer all questions.
-
-        Raises:
-            ModelError: the server can't be reached, or refuses the key or the model.
-        """
+        """Answer all questions."""
         listener.ready = True
         with RemoteAsker(self._model, plan.request) as asker:
             for ask, event in asker.answers(groups, lambda: listener.stopping):

@@ -37,23 +37,15 @@ class ServerGoneError(ModelError):
 
 @dataclass
 class Reply:
-    """Response of a server.
+    """Response of a server."""
 
-    Args:
-        text: of the answer.
-        reason: why it ended.
-        model: name that the server reports.
-        usage: as the server reports it; empty if it doesn't.
-        first_s: from the request to the first text, if it was streamed.
-        seconds: from the request to the end.
-    """
-
-    text: str = ""
-    reason: str | None = None
-    model: str = ""
+    text: str = ""  # of the answer
+    reason: str | None = None  # why it ended
+    model: str = ""  # name that the server reports
+    # as the server reports it; empty if it doesn't
     usage: dict[str, Any] = field(default_factory=dict)
-    first_s: float | None = None
-    seconds: float = 0.0
+    first_s: float | None = None  # from the request to the first text, if it was streamed
+    seconds: float = 0.0  # from the request to the end
 
 
 class RemoteClient:
@@ -61,7 +53,6 @@ class RemoteClient:
 
     Args:
         url: such as http://localhost:8000/v1.
-        key_variable: the environment variable with its key.
     """
 
     def __init__(self, url: str, key_variable: str) -> None:
@@ -79,11 +70,7 @@ class RemoteClient:
         self._models: list[str] = []
 
     def models(self) -> list[str]:
-        """Names of the served models; empty if the server has no such list.
-
-        Raises:
-            ModelError: it can't be reached, or refuses the key.
-        """
+        """Names of the served models; empty if the server has no such list."""
         client = self._client.with_options(max_retries=_FIRST_RETRIES)
         try:
             self._models = [str(model.id) for model in client.models.list()]
@@ -99,11 +86,7 @@ class RemoteClient:
         return self._models
 
     def refuses(self, body: dict[str, Any], word: str) -> bool:
-        """Whether the server refuses a request with a sentence that has a word.
-
-        Raises:
-            DycokeError: see `ask`, but for a refusal of the request.
-        """
+        """Whether the server refuses a request with a sentence that has a word."""
         try:
             self._request(body, None)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -113,18 +96,7 @@ class RemoteClient:
         return False
 
     def ask(self, body: dict[str, Any], on_text: Callable[[str], None] | None = None) -> Reply:
-        """Send a chat completion, and wait for the answer.
-
-        Args:
-            body: of the request; its keys that OpenAI's protocol lacks under `extra_body`.
-            on_text: called with the text as it comes, where the server streams.
-
-        Raises:
-            ModelError: the server is gone, refuses the key or the model, or isn't such a server.
-                Every other request would fail as well.
-            UsageError: it refuses this request.
-            DycokeError: it gave no answer after all retries.
-        """
+        """Send a chat completion, and wait for the answer."""
         try:
             return self._request(body, on_text)
         except (openai.APIError, LimitError, BoundsError) as error:
@@ -222,11 +194,7 @@ def _message(error: openai.APIError) -> str:
 
 
 def _take(done: Any, reply: Reply) -> None:
-    """Read an answer that wasn't streamed.
-
-    Raises:
-        ValueError, TypeError, KeyError: it isn't a chat completion.
-    """
+    """Read an answer that wasn't streamed."""
     [choice] = done["choices"]
     reply.text = valid(choice["message"]["content"] or "")
     reply.reason = choice.get("finish_reason")

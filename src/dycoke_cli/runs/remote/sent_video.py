@@ -20,21 +20,13 @@ _CLOCK = 1000
 
 @dataclass(frozen=True)
 class SentVideo:
-    """Frames in the form that is sent.
+    """Frames in the form that is sent."""
 
-    Args:
-        parts: parts of a chat message.
-        about: times of the frames, for `media_io_kwargs`; None for pictures.
-        frames: of the answer.
-        warnings: about the video.
-        seconds: decoding time.
-    """
-
-    parts: tuple[dict[str, Any], ...]
-    about: dict[str, Any] | None
-    frames: Frames
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
+    parts: tuple[dict[str, Any], ...]  # parts of a chat message
+    about: dict[str, Any] | None  # times of the frames, for `media_io_kwargs`; None for pictures
+    frames: Frames  # of the answer
+    warnings: tuple[str, ...] = ()  # about the video
+    seconds: float = 0.0  # decoding time
 
 
 NO_VIDEO = SentVideo((), None, Frames(0, ()))
@@ -49,7 +41,6 @@ def as_video(
 
     Args:
         frames: RGB, uint8 `[F, H, W, 3]`.
-        times_s: time of each.
         duration_s: of the whole video; None if unknown.
     """
     url = f"data:video/jpeg;base64,{','.join(_jpegs(frames))}"

@@ -40,25 +40,14 @@ _METHOD = dict[str, str | bool | int | float | None]
 
 @dataclass(frozen=True)
 class Server:
-    """Which server answers, and how it is asked.
+    """Which server answers, and how it is asked."""
 
-    Args:
-        url: such as http://localhost:8000/v1.
-        key_variable: the environment variable with its key.
-        concurrency: requests in flight.
-        names_method: whether requests name their method; else the server has its own.
-        as_images: whether frames are sent as pictures, to servers that take no videos.
-        max_tokens: visual tokens that are read at most, see `compression.pool.TokenBudget`.
-
-    Raises:
-        UsageError: the URL isn't one, no request may be in flight, or openai isn't installed.
-    """
-
-    url: str
-    key_variable: str = "OPENAI_API_KEY"
-    concurrency: int = 8
-    names_method: bool = True
-    as_images: bool = False
+    url: str  # such as http://localhost:8000/v1
+    key_variable: str = "OPENAI_API_KEY"  # the environment variable with its key
+    concurrency: int = 8  # requests in flight
+    names_method: bool = True  # whether requests name their method; else the server has its own
+    as_images: bool = False  # whether frames are sent as pictures, to servers that take no videos
+    # visual tokens that are read at most, see `compression.pool.TokenBudget`
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
@@ -83,12 +72,7 @@ class Server:
         """The model to ask: the one that was named, or the only one that is served.
 
         Args:
-            named: the model, if any was.
             methods: that requests will name; none leaves them to the server.
-
-        Raises:
-            ModelError: the server can't be reached, refuses the key, or has no model or several.
-            UsageError: it knows nothing of our methods or windows, and one is asked for.
         """
         from dycoke_cli.runs.remote.remote_client import RemoteClient
 
@@ -122,30 +106,19 @@ class Server:
 
 
 def check_silent(request: Request) -> None:
-    """Refuse --audio, because only frames are sent to servers.
-
-    Raises:
-        UsageError: the request has it.
-    """
+    """Refuse --audio, because only frames are sent to servers."""
     if request.sampling.audio:
         raise UsageError("--audio is for a model in this command: a server is sent frames alone")
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model on a server.
+    """A model on a server."""
 
-    Args:
-        server: has the model.
-        name: of the model there.
-        client: of the server.
-        sends_method: whether requests name their method.
-    """
-
-    server: Server
-    name: str
-    client: RemoteClient
-    sends_method: bool = False
+    server: Server  # has the model
+    name: str  # of the model there
+    client: RemoteClient  # of the server
+    sends_method: bool = False  # whether requests name their method
 
     def describe(self) -> dict[str, Any]:
         """Identity of the model, with the keys of a model in this process."""
@@ -163,12 +136,7 @@ class ServedModel:
         return Plan(served, request.method, identity)
 
     def send(self, clip: Clip, seconds: float) -> SentVideo:
-        """A video in the form that is sent.
-
-        Args:
-            clip: its frames.
-            seconds: decoding time.
-        """
+        """A video in the form that is sent."""
         encode = as_images if self.server.as_images else as_video
         sent = encode(clip.frames, clip.timestamps_s, clip.info.duration_s)
         return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
@@ -186,14 +154,7 @@ class ServedModel:
 
         Args:
             question: plain text.
-            history: earlier questions with their answers.
-            video: its video, or `NO_VIDEO`.
             method: that the request names; None leaves it to the server.
-            options: of generation.
-            on_text: see `RemoteClient.ask`.
-
-        Raises:
-            DycokeError: see `RemoteClient.ask`.
         """
         spec = name_of(method) if method is not None and self.sends_method else None
         body = self._body(question, history, video, options, spec, self.server.max_tokens)
@@ -232,28 +193,15 @@ class ServedModel:
         )
 
     def knows_methods(self) -> bool:
-        """Whether the server compresses as a request says.
-
-        Raises:
-            ModelError: see `RemoteClient.ask`.
-        """
+        """Whether the server compresses as a request says."""
         return self.client.refuses(self._probe(_PROBE), _PROBE)
 
     def reads_windows(self) -> bool:
-        """Whether the server reads a video in windows, for as many tokens as a request says.
-
-        Raises:
-            ModelError: see `RemoteClient.ask`.
-        """
+        """Whether the server reads a video in windows, for as many tokens as a request says."""
         return self.client.refuses(self._probe(None, max_tokens=0), "dycoke.max_tokens")
 
     def check(self, method: Method) -> None:
-        """Refuse a method that the server refuses.
-
-        Raises:
-            UsageError: it does.
-            DycokeError: see `RemoteClient.ask`.
-        """
+        """Refuse a method that the server refuses."""
         if self.sends_method and method.name != "none":
             self.client.ask(self._probe(name_of(method)))
 

@@ -39,17 +39,7 @@ def asked_for(options: GenerationOptions) -> dict[str, Any]:
 
 
 def replied(options: GenerationOptions, text: str, reason: str, told: Any) -> dict[str, Any]:
-    """Fields of `Answer` that a typed answer adds; none for free text.
-
-    Args:
-        options: of the request.
-        text: of the reply.
-        reason: why it ended.
-        told: `usage.dycoke` of the reply, untrusted.
-
-    Raises:
-        UsageError: the server doesn't support such answers, or the answer is cut.
-    """
+    """Fields of `Answer` that a typed answer adds; none for free text."""
     if options.typed is not None:
         return _typed(options.typed, text, told if isinstance(told, dict) else {})
     if options.structured is None:

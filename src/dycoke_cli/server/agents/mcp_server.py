@@ -53,12 +53,7 @@ Frames = Annotated[
 
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
-    """The server, whose `run` answers on stdin and stdout.
-
-    Args:
-        tools: what it offers.
-        folders: that videos may be in, in words.
-    """
+    """The server, whose `run` answers on stdin and stdout."""
     server: MCPServer[Any] = MCPServer(
         "dycoke",
         version=__version__,
@@ -144,13 +139,7 @@ async def _run(
     shown: Callable[[T], CallToolResult],
     cancelled: threading.Event | None = None,
 ) -> CallToolResult:
-    """The result of work in a thread; an error becomes a sentence for the agent.
-
-    Args:
-        work: is called.
-        shown: makes the result of what it returns.
-        cancelled: set when the client gives up, so that it ends.
-    """
+    """The result of work in a thread; an error becomes a sentence for the agent."""
     try:
         return shown(await run_sync(work, abandon_on_cancel=cancelled is not None))
     except anyio.get_cancelled_exc_class():

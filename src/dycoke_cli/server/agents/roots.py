@@ -25,11 +25,7 @@ def file_below(roots: Sequence[Path], name: str) -> Path:
     lists some of the videos below the folders, because an agent has no other way to find them.
 
     Args:
-        roots: the folders, the first of which is tried first.
         name: as given.
-
-    Raises:
-        UsageError: there is no such file below the folders.
     """
     resolved = [root.resolve() for root in roots]
     for root in resolved:

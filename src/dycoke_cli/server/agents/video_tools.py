@@ -55,15 +55,11 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a video.
+    """A part of a video."""
 
-    Args:
-        start_s: seconds from the first frame; None for that of the command, or the start.
-        end_s: likewise, exclusive; None for that of the command, or the end.
-    """
-
+    # seconds from the first frame; None for that of the command, or the start
     start_s: float | None = None
-    end_s: float | None = None
+    end_s: float | None = None  # likewise, exclusive; None for that of the command, or the end
 
     def of(self, sampling: Sampling, frames: int | None = None) -> Sampling:
         """A sampling of this part, with another number of frames if that is given."""
@@ -76,38 +72,19 @@ class Part:
 
 @dataclass(frozen=True)
 class VideoQuestion:
-    """A question about a video.
+    """A question about a video."""
 
-    Args:
-        video: path of it.
-        question: plain text.
-        part: that is asked about.
-        choices: options that the answer is one of; empty for any answer.
-        method: as `--method` takes it; None for that of the command.
-        frames: that are read; None for those of the command.
-        schema: JSON Schema that the answer follows; None for any answer.
-    """
-
-    video: str
-    question: str
-    part: Part = Part()
-    choices: tuple[str, ...] = ()
-    method: str | None = None
-    frames: int | None = None
+    video: str  # path of it
+    question: str  # plain text
+    part: Part = Part()  # that is asked about
+    choices: tuple[str, ...] = ()  # options that the answer is one of; empty for any answer
+    method: str | None = None  # as `--method` takes it; None for that of the command
+    frames: int | None = None  # that are read; None for those of the command
+    # JSON Schema that the answer follows; None for any answer
     schema: Mapping[str, Any] | None = None
 
     def applied(self, path: Path, request: Request, most_frames: int) -> ChatRequest:
-        """The request to the model's thread.
-
-        Args:
-            path: of the video.
-            request: for all that the question doesn't say.
-            most_frames: of a video, whatever the question says.
-
-        Raises:
-            UsageError: a value that isn't accepted.
-            ModelError: there is a schema, and the library for it isn't installed.
-        """
+        """The request to the model's thread."""
         frames = None if self.frames is None else min(self.frames, most_frames)
         generation = request.generation
         if self.choices:
@@ -129,14 +106,7 @@ class VideoQuestion:
 
 
 class VideoTools:
-    """The tools about the videos below some folders; the model is loaded at the first question.
-
-    Args:
-        roots: the folders.
-        request: how questions are answered.
-        unloaded: the model of it.
-        limits: of a question.
-    """
+    """The tools about the videos below some folders; the model is loaded at the first question."""
 
     def __init__(
         self,
@@ -152,20 +122,7 @@ class VideoTools:
     def ask(
         self, asked: VideoQuestion, report: Report, cancelled: threading.Event
     ) -> dict[str, Any]:
-        """The answer to a question about a video.
-
-        Args:
-            asked: the question.
-            report: receives the progress.
-            cancelled: set when nobody waits for the answer any more.
-
-        Returns:
-            `answer` and `warnings`; of a choice its probabilities as well, and with a schema
-            `parsed`, the JSON value of the answer.
-
-        Raises:
-            Exception: whatever ends the answer, as `refused` explains it.
-        """
+        """The answer to a question about a video."""
         answer = self._ask(asked, report, cancelled)
         found = {"answer": answer.answer, "warnings": list(answer.warnings), **typed(answer)}
         found.pop("scoring", None)
@@ -181,16 +138,7 @@ class VideoTools:
         """Time ranges in which the answer to a question is yes, as of `dycoke ask --when`.
 
         Args:
-            asked: the question or statement; its choices don't count.
             every_s: length of the windows in seconds; None for the usual one.
-            report: receives the progress.
-            cancelled: set when nobody waits for the answer any more.
-
-        Returns:
-            `answer`: the ranges in words; `when`: each with its probabilities; `warnings`.
-
-        Raises:
-            Exception: whatever ends the answer, as `refused` explains it.
         """
         _check_question(asked)
         info, sampling = self.probe(asked.video, asked.part), asked.part.of(self._request.sampling)
@@ -215,12 +163,7 @@ class VideoTools:
         return {"answer": found.answer, "when": ranges, "warnings": list(found.warnings)}
 
     def probe(self, video: str, part: Part) -> dict[str, Any]:
-        """What is stored of a video, and the times of the frames that a question would read.
-
-        Raises:
-            VideoError: it can't be read.
-            UsageError: there is no such file, or no such part.
-        """
+        """What is stored of a video, and the times of the frames that a question would read."""
         path = file_below(self._roots, video)
         sampling = part.of(replace(self._request.sampling, audio=None))
         with (
@@ -231,12 +174,7 @@ class VideoTools:
         return {**to_dict(plan.info), "frames_read_at_s": [round(t, 3) for t in plan.times_s]}
 
     def frames(self, video: str, part: Part, count: int) -> list[tuple[float, bytes]]:
-        """A few frames of a video: the time of each in seconds, and a JPEG.
-
-        Raises:
-            VideoError: it can't be read.
-            UsageError: there is no such file or part, or there would be too many frames.
-        """
+        """A few frames of a video: the time of each in seconds, and a JPEG."""
         from PIL import Image
 
         if not 1 <= count <= MOST_PICTURES:

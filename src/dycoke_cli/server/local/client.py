@@ -54,16 +54,10 @@ def find_server(
     """The running server, if it can answer questions exactly as this process would.
 
     Args:
-        request: how they are asked.
-        cache: whether encoded videos are cached on disk.
-        bulk: whether they are many, of a run that resumes.
         batch_size: questions that are answered together; None lets the server choose.
 
     Returns:
         What answers them; or the reason why the server can't, "" if none is running.
-
-    Raises:
-        DycokeError: the request is invalid.
     """
     connection = connect()
     if connection is None:
@@ -85,15 +79,7 @@ def find_server(
 
 
 class ServerAsker(Asker):
-    """Has the running server of this user answer.
-
-    Args:
-        request: how the questions are asked.
-        ready: the server's first event.
-        connection: the server has begun to respond on it.
-        received: the events behind the first.
-        opened: closes both.
-    """
+    """Has the running server of this user answer."""
 
     def __init__(
         self,
@@ -150,11 +136,7 @@ class ServerAsker(Asker):
         return pendings
 
     def advance(self) -> None:
-        """See `Asker.advance`: deliver what the server sent, or wait for it a moment.
-
-        Raises:
-            AskerEndedError: no more will come.
-        """
+        """See `Asker.advance`: deliver what the server sent, or wait for it a moment."""
         if self._run is not None and self._run.is_over:
             self._run = None
             self._send({"over": True})
@@ -255,7 +237,6 @@ def post(path: str, body: bytes | None) -> bytes:
     """A POST request.
 
     Args:
-        path: of the local API.
         body: JSON; None if it follows in chunks.
     """
     length = "Transfer-Encoding: chunked" if body is None else f"Content-Length: {len(body)}"
@@ -266,15 +247,7 @@ def post(path: str, body: bytes | None) -> bytes:
 
 
 def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any], None, None]:
-    """Send a request, and yield the events of the response as they arrive.
-
-    Args:
-        connection: of `connect`.
-        request: see `post`.
-
-    Raises:
-        UnansweredError: the server refuses the request, doesn't respond in time, or ends.
-    """
+    """Send a request, and yield the events of the response as they arrive."""
     try:
         connection.sendall(request)
         # Imported after the request is sent: it takes 15 ms, during which the server works.
@@ -298,11 +271,7 @@ def events(connection: socket.socket, request: bytes) -> Generator[dict[str, Any
 
 
 def stop_running() -> bool:
-    """Stop the running server and wait for its end; returns whether there was one.
-
-    Raises:
-        OutputError: it doesn't end.
-    """
+    """Stop the running server and wait for its end; returns whether there was one."""
     connection = connect()
     if connection is None:
         return False

@@ -24,10 +24,7 @@ class EventStream(StreamingResponse):
     """A response of events. Created in the server's event loop.
 
     Args:
-        http: the request.
         work: called with this stream in its own thread. An exception is sent as a "failed" event.
-        underway: ends it with the server: the command then answers by itself, if no text was sent.
-        read: reads the rest of the request meanwhile; when that ends, so does the stream.
     """
 
     media_type = "application/jsonl"
@@ -49,11 +46,7 @@ class EventStream(StreamingResponse):
         threading.Thread(target=self._run, name="local", daemon=True).start()
 
     def send(self, document: dict[str, Any]) -> None:
-        """Send an event, from any thread.
-
-        Raises:
-            ClientGoneError: nobody reads it.
-        """
+        """Send an event, from any thread."""
         self._put(line_of(document))
 
     def fail(self, error: BaseException) -> None:

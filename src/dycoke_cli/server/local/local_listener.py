@@ -28,10 +28,6 @@ class LocalListener:
     Attributes:
         sockets: the socket; empty if another server has it, if it can't be created, or if the
             system has no unix sockets.
-
-    Raises:
-        OutputError: the folder of the socket belongs to another user or can't be written, or the
-            socket's path is too long.
     """
 
     def __init__(self, warn: Callable[[str], None] | None = None) -> None:
@@ -58,12 +54,7 @@ class _OwnSocket(socket.socket):
     """A listening socket that accepts no connection of another user."""
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection.
-
-        Raises:
-            ConnectionAbortedError: it is another user's and was closed; asyncio ignores this
-                error and accepts the next one.
-        """
+        """Accept a connection."""
         connection, address = super().accept()
         if not is_own(connection):
             connection.close()

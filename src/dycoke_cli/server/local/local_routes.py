@@ -42,13 +42,7 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 def add_local_routes(app: FastAPI, service: Service, stop: Callable[[], None]) -> None:
-    """Add the routes to the application.
-
-    Args:
-        app: the application.
-        service: has the engine, the model and how that was loaded.
-        stop: ends the server.
-    """
+    """Add the routes to the application."""
     engine, defaults, underway = service.engine, service.defaults, service.underway
 
     @app.post(ASK_PATH)
@@ -73,13 +67,7 @@ def add_local_routes(app: FastAPI, service: Service, stop: Callable[[], None]) -
 
 
 class _Asking:
-    """Questions of one command.
-
-    Args:
-        setup: of the command.
-        engine: answers.
-        defaults: of the server.
-    """
+    """Questions of one command."""
 
     def __init__(self, setup: Setup, engine: Engine, defaults: Request) -> None:
         self._setup, self._engine, self._defaults = setup, engine, defaults
@@ -89,12 +77,7 @@ class _Asking:
         self._pending: dict[int, Pending] = {}
 
     def begin(self, stream: EventStream) -> None:
-        """Say that questions may come.
-
-        Raises:
-            ClientGoneError: the command has ended.
-            DycokeError: the request is invalid.
-        """
+        """Say that questions may come."""
         about: dict[str, Any] = {}
         if self._setup.bulk:
             from dycoke_cli.loop.plan import plan_of
@@ -131,11 +114,7 @@ class _Asking:
                 await run_sync(self._engine.prepare)
 
     def _take(self, sent: Any, stream: EventStream) -> None:
-        """Take a line of the command.
-
-        Raises:
-            ValueError: it is none of `wire`.
-        """
+        """Take a line of the command."""
         line = from_dict(dict[str, Any], sent)
         if "ask" in line:
             self._submit(from_dict(int, line.pop("ask")), line, stream)
@@ -170,16 +149,7 @@ class _Asking:
 
 
 def matched(sent: Any, defaults: Request, loading: LoadOptions | None = None) -> Setup:
-    """Check that this server's model answers as the command itself would.
-
-    Args:
-        sent: JSON object of a `Setup`.
-        defaults: of the server.
-        loading: see `Service`.
-
-    Raises:
-        Refused: 409; this model, or this code, doesn't.
-    """
+    """Check that this server's model answers as the command itself would."""
     # Before anything is parsed: another version may have other keys, and the reason is the version.
     if not isinstance(sent, dict) or sent.get("code") != code():
         raise _in_process("it runs another version of dycoke, or other plug-ins")

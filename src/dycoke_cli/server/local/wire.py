@@ -87,36 +87,22 @@ class SentRequest:
         return cls(**own | {"method": described(request.method)})
 
     def asked_of(self, defaults: Request) -> Request:
-        """The request to the model of a server with these defaults.
-
-        Raises:
-            UsageError: there is no such method here.
-        """
+        """The request to the model of a server with these defaults."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return replace(defaults, **own | {"method": restore(self.method)})
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What both processes must agree on.
+    """What both processes must agree on."""
 
-    Args:
-        code: installed code, see `code`.
-        model: see `model_key`.
-        loading: how it is loaded.
-        cache: folder of encoded videos, or None if they aren't cached on disk.
-        bulk: whether many questions come, of a run that needs a plan.
-        batch_size: see `loop.pending.Client`.
-        request: how the questions are asked, unless one has its own.
-    """
-
-    code: str
-    model: str
-    loading: LoadOptions
-    cache: str | None
-    bulk: bool
-    batch_size: int | None
-    request: SentRequest
+    code: str  # installed code, see `code`
+    model: str  # see `model_key`
+    loading: LoadOptions  # how it is loaded
+    cache: str | None  # folder of encoded videos, or None if they aren't cached on disk
+    bulk: bool  # whether many questions come, of a run that needs a plan
+    batch_size: int | None  # see `loop.pending.Client`
+    request: SentRequest  # how the questions are asked, unless one has its own
 
 
 @dataclass(frozen=True)
@@ -161,14 +147,7 @@ def model_key(model: str) -> str:
 def setup_of(
     request: Request, *, cache: bool = False, bulk: bool = False, batch_size: int | None = None
 ) -> Setup:
-    """The setup of a command.
-
-    Args:
-        request: how questions are asked.
-        cache: whether encoded videos are cached on disk.
-        bulk: whether many come.
-        batch_size: see `Setup`.
-    """
+    """The setup of a command."""
     return Setup(
         code(),
         model_key(request.model),
@@ -181,12 +160,7 @@ def setup_of(
 
 
 def ask_to_json(ask: Ask, stdin: Callable[[], str]) -> dict[str, Any]:
-    """A question about videos on disk.
-
-    Args:
-        ask: the question.
-        stdin: gives the path of a file with the video that comes from stdin.
-    """
+    """A question about videos on disk."""
     assert not ask.blind, "its video would be read"
     own = {one.name: getattr(ask, one.name) for one in fields(_Asked)}
     videos = tuple(_shown(video, stdin) for video in ask.videos)
@@ -257,11 +231,7 @@ def _named(answer: Answer, said: Callable[[str], str]) -> Answer:
 
 
 def ask_of_json(sent: Any, defaults: Request) -> Ask:
-    """The question that a command sent, asked of the model of `defaults`.
-
-    Raises:
-        UsageError: it isn't one, or not as this process understands it.
-    """
+    """The question that a command sent, asked of the model of `defaults`."""
     try:
         asked: _Asked = from_dict(_Asked, sent)
     except ValueError as error:
@@ -309,11 +279,7 @@ def event_to_json(number: int, event: Event) -> dict[str, Any]:
 
 
 def event_of_json(document: dict[str, Any]) -> Event:
-    """An event that a server sent.
-
-    Raises:
-        MismatchError: it isn't one that this version sends; another program may listen there.
-    """
+    """An event that a server sent."""
     given = {key: value for key, value in document.items() if key not in ("ask", "event")}
     name = document.get("event")
     if name == _FORGOTTEN:

@@ -17,21 +17,13 @@ _MOST_BYTES = 16 * 1024**2
 
 @dataclass(frozen=True)
 class HeldResponse:
-    """A conversation up to a response.
+    """A conversation up to a response."""
 
-    Args:
-        turns: questions with their answers, without instructions.
-        videos: of all turns, by their handles.
-        sampling: by which frames of these were read.
-        times: of those that are pictures.
-        max_tokens: visual tokens that were read of them at most; None for no limit.
-    """
-
-    turns: tuple[tuple[str, str], ...]
-    videos: tuple[VideoPart, ...]
-    sampling: Sampling
-    times: FrameTimes
-    max_tokens: int | None = None
+    turns: tuple[tuple[str, str], ...]  # questions with their answers, without instructions
+    videos: tuple[VideoPart, ...]  # of all turns, by their handles
+    sampling: Sampling  # by which frames of these were read
+    times: FrameTimes  # of those that are pictures
+    max_tokens: int | None = None  # visual tokens that were read of them at most; None for no limit
 
     @property
     def nbytes(self) -> int:

@@ -49,21 +49,13 @@ _TEXTS = {"input_text": INPUT_TEXT, "output_text": OUTPUT_TEXT}
 
 @dataclass(frozen=True)
 class ResponsesRequest:
-    """A question in a conversation that the server may hold.
+    """A question in a conversation that the server may hold."""
 
-    Args:
-        chat: the question, with all turns before it.
-        turns: those and the question, without instructions.
-        given: the body, for what the reply repeats.
-        store: whether the response is held.
-        id: of the response.
-    """
-
-    chat: ChatRequest
-    turns: Turns
-    given: Mapping[str, Any]
-    store: bool
-    id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
+    chat: ChatRequest  # the question, with all turns before it
+    turns: Turns  # those and the question, without instructions
+    given: Mapping[str, Any]  # the body, for what the reply repeats
+    store: bool  # whether the response is held
+    id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")  # of the response
 
     def __post_init__(self) -> None:
         # Each video gets a handle, by which a later request shows it again.
@@ -100,14 +92,7 @@ def parse_responses(
     """Read a body.
 
     Args:
-        body: JSON.
-        defaults: for all that it doesn't say; `model` is the one that is served.
-        most_frames: of a video, whatever the body says.
         find: gives an earlier response by its id, or None.
-
-    Raises:
-        Refused: it isn't such a body, or asks for what isn't supported.
-        UsageError: a value out of range.
     """
     given = RESPONSES.object(parse_json(body), "")
     check_model(given, defaults)

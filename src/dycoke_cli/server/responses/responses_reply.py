@@ -18,27 +18,16 @@ _MESSAGE = "message"
 
 @dataclass(frozen=True)
 class ResponsesReply:
-    """The reply to one request; its output is a message, calls of tools, or both.
+    """The reply to one request; its output is a message, calls of tools, or both."""
 
-    Args:
-        model: that is served.
-        request: what is asked.
-        created: seconds since 1970.
-    """
-
-    model: str
-    request: ResponsesRequest
-    created: float = field(default_factory=time.time)
+    model: str  # that is served
+    request: ResponsesRequest  # what is asked
+    created: float = field(default_factory=time.time)  # seconds since 1970
     _numbers: count[int] = field(default_factory=count)
     _streamed: list[str] = field(default_factory=list)  # the message and the ids of calls, in order
 
     def whole(self, answer: Answer, parsed: ParsedAnswer) -> dict[str, Any]:
-        """The object of an answer.
-
-        Args:
-            answer: as it was generated.
-            parsed: its text and calls.
-        """
+        """The object of an answer."""
         cut = answer.finish_reason == "length"
         status = "incomplete" if cut else "completed"
         items = {call.id: _call(call) for call in parsed.calls}

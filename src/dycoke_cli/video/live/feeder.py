@@ -30,7 +30,6 @@ class Feeder:
     """A pipe, and the thread that fills it.
 
     Args:
-        address: of kind "file" or "http".
         timeout_s: after so many seconds without a byte, the pipe is closed.
 
     Attributes:

@@ -20,17 +20,11 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # two letters: C
 
 @dataclass(frozen=True)
 class LiveAddress:
-    """A file, a folder, a capture device or a stream.
+    """A file, a folder, a capture device or a stream."""
 
-    Args:
-        given: path or URL.
-        kind: of what it names; "file" also where nothing is there.
-        name: for the user: without user and password, escaped for a terminal.
-    """
-
-    given: str
-    kind: Kind
-    name: str
+    given: str  # path or URL
+    kind: Kind  # of what it names; "file" also where nothing is there
+    name: str  # for the user: without user and password, escaped for a terminal
 
     @property
     def needs_network(self) -> bool:
@@ -39,11 +33,7 @@ class LiveAddress:
 
 
 def parse_address(given: str) -> LiveAddress:
-    """Tell what a path or a URL names.
-
-    Raises:
-        UsageError: a URL of another kind, or one that isn't valid.
-    """
+    """Tell what a path or a URL names."""
     if (match := _SCHEME.match(given)) is None:
         return LiveAddress(given, _kind_of_path(given), display_name(given))
     kind = _KINDS.get(match[1].lower())

@@ -31,34 +31,21 @@ def reason_of(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Opening:
-    """How FFmpeg opens a source itself, in place of reading a pipe.
+    """How FFmpeg opens a source itself, in place of reading a pipe."""
 
-    Args:
-        address: URL, or path of a device.
-        format: FFmpeg's name of the format.
-        options: of FFmpeg.
-    """
-
-    address: str
-    format: str
-    options: dict[str, str]
+    address: str  # URL, or path of a device
+    format: str  # FFmpeg's name of the format
+    options: dict[str, str]  # of FFmpeg
 
 
 class LiveSource(VideoSource):
     """Open live video stream.
 
     Args:
-        source: a pipe, or how FFmpeg opens it.
         stream: index of the stream; None for the best.
-        name: of the source, escaped for a terminal.
-        raw_rate: see `rate_of`.
-        on_packet: called with each packet.
 
     Attributes:
         position: position of the last packet in the pipe, in bytes; 0 where it isn't known.
-
-    Raises:
-        VideoError: it can't be opened, or isn't a video that can be read in this way.
     """
 
     # With a frame a thread, the decoder would hold back the newest frames.
@@ -108,11 +95,7 @@ class LiveSource(VideoSource):
             yield packet
 
     def first_picture(self) -> Picture:
-        """See `VideoSource`; `pictures` begins with this frame as well.
-
-        Raises:
-            VideoError: there is none, as in a plain MP4, whose index comes last.
-        """
+        """See `VideoSource`; `pictures` begins with this frame as well."""
         self._decoded = super().pictures()
         first = next(self._decoded, None)
         if first is None or self._last is None:

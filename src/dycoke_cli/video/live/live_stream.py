@@ -55,20 +55,13 @@ class EndedError(Exception):
 
 @dataclass(frozen=True)
 class _Window:
-    """Frames of a window.
+    """Frames of a window."""
 
-    Args:
-        kept: frames as they came, resized where the size was known.
-        times_s: theirs, in seconds from the first frame of the source.
-        part_s: start and end of the window.
-        position: bytes of the source that were read by then.
-        warnings: about its frames, and about what couldn't be decoded since the window before.
-    """
-
-    kept: KeptFrames
-    times_s: tuple[float, ...]
-    part_s: tuple[float, float]
-    position: int
+    kept: KeptFrames  # frames as they came, resized where the size was known
+    times_s: tuple[float, ...]  # theirs, in seconds from the first frame of the source
+    part_s: tuple[float, float]  # start and end of the window
+    position: int  # bytes of the source that were read by then
+    # about its frames, and about what couldn't be decoded since the window before
     warnings: tuple[str, ...]
 
 
@@ -76,9 +69,7 @@ class LiveStream:
     """Live source. A context manager, which ends its process.
 
     Args:
-        address: of a file, a device or a stream.
         sampling: frames of a window, which is from `start_s` 0 to `end_s`.
-        limits: of memory, and of processor time for a window.
         timeout_s: seconds without data after which the source counts as ended.
 
     Attributes:
@@ -118,11 +109,7 @@ class LiveStream:
             self._thread.join()
 
     def begin(self) -> Plan:
-        """Open the source, once; returns the plan of a whole window.
-
-        Raises:
-            VideoError: it can't be opened, or has no video.
-        """
+        """Open the source, once; returns the plan of a whole window."""
         if self._clip is None:
             self._clip = clip = _LiveClip(self._address, self._limits, self._timeout_s)
             opening: dict[str, Any] | None = None
@@ -154,18 +141,8 @@ class LiveStream:
     ) -> tuple[_Window, int]:
         """Wait for the newest window that is complete.
 
-        Args:
-            fit: of the model that reads the frames.
-            is_stopped: ends the wait.
-            on_progress: called with the number of frames so far of the window that is filled.
-
         Returns:
             The window, and the number of windows dropped before it.
-
-        Raises:
-            EndedError: there is none any more.
-            VideoError: the source broke off or stalled.
-            ClosedError: the wait was ended.
         """
         assert self._clip is not None, "`begin` is called first"
         if self._thread.ident is None:
@@ -285,11 +262,7 @@ class _LiveClip(OpenClip):
         self._stop()
 
     def next_window(self, fit: Future[Fit]) -> _Window | None:
-        """Receive a window; None at the end of the source.
-
-        Args:
-            fit: resize of the model, which may not be known yet; the same for any number of frames.
-        """
+        """Receive a window; None at the end of the source."""
         if self._is_paused:
             with self._checked():
                 self._process.send({"go": True})
