@@ -126,7 +126,7 @@ def test_the_tests_that_the_page_names_pass(changed) -> None:
     copy, _ = changed
     python(copy, "-m", "benchmarks.cli_page")  # `make docs`
     commands = re.findall(
-        r"`\.venv/bin/pytest (.+?)`", "".join(map(section, CHANGES.values())), re.DOTALL
+        r"`\.venv/bin/pytest\s+(.+?)`", "".join(map(section, CHANGES.values())), re.DOTALL
     )
     assert len(commands) == len(CHANGES) - 1  # two of them are of one file of tests
     named = {name for command in commands for name in command.split()}
