@@ -123,7 +123,7 @@ class BoundMethod:
         return replace(self, method=replace(self.method, **parameters))
 
     def select(self, inputs: SelectionInputs) -> Selection:
-        """Select the tokens that the language model gets; merge dropped ones where that is asked."""
+        """Select the tokens that the language model gets; merge dropped ones if asked."""
         selection = self.method.choose(inputs)
         if self._is_foreign:
             check_selection(self.method, inputs, selection)

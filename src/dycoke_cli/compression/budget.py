@@ -58,7 +58,7 @@ def evenly(count: int, of: int) -> torch.Tensor:
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """A number in parts that are as equal as whole numbers can be; larger ones are spread evenly."""
+    """A number in parts as equal as whole numbers can be; larger ones are spread evenly."""
     return in_proportion(total, [1] * parts)
 
 

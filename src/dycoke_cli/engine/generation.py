@@ -49,7 +49,7 @@ class Stopwatch:
 
 @contextmanager
 def seconds_at_decoder(model: Any, watch: Stopwatch) -> Iterator[list[float]]:
-    """Within the block, note when the text decoder is first called: the vision side is done then."""
+    """Within the block, note when the text decoder is first called: vision is done then."""
     seconds: list[float] = []
 
     def note(module: Any, args: Any, kwargs: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def check_decoder(decoder: Any, method: BoundMethod) -> None:
 
 
 def _check_bias(decoder: Any, method: BoundMethod) -> None:
-    """Check what a method adds to attention logits, which is one number per token for all layers."""
+    """Check what a method adds to attention logits: one number per token for all layers."""
     if not method.adds_bias:
         return
     pruning = method.decode_pruning

@@ -93,7 +93,7 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
 
 
 def stored_plan(request: Request) -> Plan | None:
-    """The same by the model's stored configuration, without torch; None where that isn't certain."""
+    """The same by the model's stored configuration, without torch; None if uncertain."""
     loading, source = request.loading, find(request.model)
     stored = None if loading.random_weights or loading.revision else stored_config(source)
     revision = None if source.local else commit_here(source, None)

@@ -80,7 +80,7 @@ class Access:
 
 
 def check_framing(headers: list[tuple[str, bytes]]) -> None:
-    """Check that a request has one length: a proxy that believes the other one sees other requests."""
+    """Check that a request has one length: with two, a proxy may see other requests."""
     names = {name for name, _ in headers}
     if {"content-length", "transfer-encoding"} <= names:
         raise Refused(

@@ -144,7 +144,7 @@ class _Server(uvicorn.Server):
 def run(
     server: uvicorn.Server, service: Service, sockets: list[socket.socket], idling: IdlePolicy
 ) -> None:
-    """Answer requests until a signal comes, `should_exit` is set, or nobody asks for long enough."""
+    """Answer requests until a signal, `should_exit`, or a long enough time without requests."""
     over = threading.Event()
     looking = threading.Thread(
         target=_watch_idle, args=(service, server, idling, over), name="idle", daemon=True

@@ -166,7 +166,7 @@ def packed_weights() -> PackedWeights:
 
 
 def encoded_videos() -> CacheFiles:
-    """Cache of encoded videos (`--cache`), and of those that an interrupted run has read in part."""
+    """Cache of encoded videos (`--cache`), and of those that an interrupted run read in part."""
     value = os.environ.get(LIMIT)
     try:
         gigabytes = DEFAULT_LIMIT_GB if value is None else float(value)

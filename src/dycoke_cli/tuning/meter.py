@@ -137,7 +137,7 @@ class Meter:
             self._journal.add(keys[name], observed[name])
 
     def _check_time(self, answer: Answer) -> None:
-        """End a run that can't compare anything in its minutes, while its first video is measured."""
+        """End a run that can't compare anything in its minutes, during its first video."""
         if self.baseline or self._seconds_each:
             return
         self._seconds_per_answer.append(answer.seconds.prefill + answer.seconds.decode)

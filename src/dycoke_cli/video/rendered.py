@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A rendered video. Its frames are sampled as the pictures of a folder are, by `picture_fps`."""
+    """A rendered video. Its frames are sampled as pictures of a folder are, by `picture_fps`."""
 
     name: str  # for errors and warnings
     count: int  # number of frames

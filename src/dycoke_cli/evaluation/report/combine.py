@@ -146,7 +146,7 @@ def _different(one: KeptRow, other: KeptRow) -> str:
 
 
 def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
-    """Merge the records, restricted to questions that all rows have; and a warning if some don't."""
+    """Merge the records, restricted to questions that all rows have; warn if some don't."""
     items: dict[str, tuple[int, Item]] = {}
     asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
     for run in runs:

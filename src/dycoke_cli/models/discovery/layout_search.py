@@ -61,7 +61,7 @@ def _with(family: Family, **found: Any) -> Family:
 
 
 def _accepted(model: Any, processor: Any, name: str) -> Family:
-    """The numbers of frames that the stock class accepts, and the processor options that it needs."""
+    """The numbers of frames that the stock class accepts, and the processor options for them."""
     failure: Exception | None = None
     images = _with(UNLISTED, as_images=True)
     # Videos come first: as images, frames lose their time stamps and are never merged in pairs.

@@ -24,7 +24,7 @@ TYPES, VIDEO_TYPE = "mm_token_type_ids", 2
 
 @dataclass(frozen=True)
 class Discovered:
-    """Properties of a family that trials on a loaded model found, because no table entry has them."""
+    """Properties of a family without a table entry, found by trials on a loaded model."""
 
     token_id: int | None = None  # the placeholder id; None until it is found
     # inputs that only the vision encoder reads, so that a later question about an encoded video

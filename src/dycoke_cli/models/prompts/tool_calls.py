@@ -61,7 +61,7 @@ class CallFormat:
 
     @classmethod
     def of(cls, processor: Any, model: Any) -> CallFormat | None:
-        """That of a model; None if its chat template takes no tools, or nothing parses its calls."""
+        """None if its chat template takes no tools, or its calls can't be parsed."""
         if not _takes_tools(processor.chat_template):
             return None
         template = response_template(processor, model)
