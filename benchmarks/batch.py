@@ -41,15 +41,10 @@ SAMPLE_EVERY_S = 0.25
 
 @dataclass(frozen=True)
 class Timed:
-    """A run.
+    """A run."""
 
-    Args:
-        questions: that were answered.
-        seconds: that it took.
-    """
-
-    questions: int
-    seconds: float
+    questions: int  # that were answered
+    seconds: float  # that it took
 
     @property
     def rate(self) -> float:

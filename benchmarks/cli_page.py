@@ -54,12 +54,7 @@ def _name(page: Page) -> str:
 
 
 def _section(page: Page, first: Mapping[Row, str]) -> str:
-    """A command. What an earlier one has in the same words is named, and told there.
-
-    Args:
-        page: of the command.
-        first: for each flag and argument, the first command that has it.
-    """
+    """A command. What an earlier one has in the same words is named, and told there."""
     name = _name(page)
     blocks = [f"### {name}", page.summary, f"```console\n$ {page.usage}\n```"]
     if page.examples:

@@ -133,12 +133,7 @@ def ahead_section(
     document: Mapping[str, Any],
     compared: str = "every other method was compared alone and with merging",
 ) -> str:
-    """The methods that ours isn't clearly ahead of, at each budget.
-
-    Args:
-        document: of rows with budgets.
-        compared: which rows these are.
-    """
+    """The methods that ours isn't clearly ahead of, at each budget."""
     rows = {row["spec"]: row for row in document["rows"]}
     base = correct(rows["none"])
     told = [f"On `{document['name']}` ({base} % correct uncompressed), {compared}."]

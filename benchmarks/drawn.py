@@ -55,10 +55,6 @@ def drawn(frames: int, different: int | None = None) -> Drawn:
     """A clip of the bundled world, `[F, 384, 384, 3]` uint8.
 
     With noise, as of a sensor: no two frames are the same, for those would be encoded but once.
-
-    Args:
-        frames: F.
-        different: so many frames, again and again: where encoding them isn't what is measured.
     """
     times = np.linspace(0, 1, frames)
     pictures = render(SCRIPT, times, SIDE)

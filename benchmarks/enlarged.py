@@ -27,12 +27,7 @@ CONTEXT = 32_768
 
 
 def enlarge(folder: Path, side: int = SIDE) -> None:
-    """Write the checkpoint.
-
-    Args:
-        folder: which is made.
-        side: of the frames in pixels, a multiple of two patches.
-    """
+    """Write the checkpoint."""
     shutil.copytree(BUNDLED_CHECKPOINT, folder, dirs_exist_ok=True)
     config = _read(folder / "config.json")
     patches = side // config["vision_config"]["patch_size"]

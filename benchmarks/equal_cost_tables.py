@@ -24,11 +24,7 @@ ROWS = {
 
 
 def equal_cost_sentence(document: Document) -> str:
-    """How much more is answered from all frames than from a few, at the same number of tokens.
-
-    Args:
-        document: of methods with the same merging.
-    """
+    """How much more is answered from all frames than from a few, at the same number of tokens."""
     ahead = (document["ahead"][f"{FEWER}:retain={budget}"] for budget in BUDGETS)
     told = [
         f"{difference(pair).lstrip('+')} points at {_tokens(document, budget)}"

@@ -20,13 +20,7 @@ EVENTS = {
 def lengths_of(
     items: Sequence[Item], script_of: Callable[[str], Script], frames: int
 ) -> dict[str, float]:
-    """How many intervals between frames an event takes, by question.
-
-    Args:
-        items: the questions; only those are in the result whose answer is one event of the video.
-        script_of: the script of a video.
-        frames: that the model reads, evenly spaced over the video.
-    """
+    """How many intervals between frames an event takes, by question."""
     found = {}
     for item in items:
         answer = item.options[item.letters.index(item.answer)] if item.options else item.answer
@@ -38,11 +32,7 @@ def lengths_of(
 
 
 def by_length(lengths: Mapping[str, float]) -> dict[str, Callable[[Item], bool]]:
-    """Whether a question is about an event of that length, by heading of `EVENTS`.
-
-    Args:
-        lengths: see `lengths_of`.
-    """
+    """Whether a question is about an event of that length, by heading of `EVENTS`."""
 
     def within(least: float, most: float) -> Callable[[Item], bool]:
         return lambda item: least <= lengths.get(item.id, -1.0) < most

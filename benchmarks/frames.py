@@ -39,29 +39,17 @@ NEW_TOKENS = 32
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one answer. Working memory of a stage is what it takes beyond what it leaves behind.
+    """Of one answer. Working memory of a stage is what it takes beyond what it leaves behind."""
 
-    Args:
-        visual: tokens that the language model reads of the video.
-        vision: seconds of the vision tower.
-        prefill: seconds of the prefill, the selection of tokens included.
-        token: seconds per generated token after the first.
-        total: seconds from frames to the last token.
-        vision_working: bytes, of the vision tower.
-        prefill_working: bytes, of the prefill.
-        kv_cache: bytes that are held.
-        peak: bytes beyond what the process held before: weights, and the frames.
-    """
-
-    visual: int
-    vision: float
-    prefill: float
-    token: float
-    total: float
-    vision_working: int
-    prefill_working: int
-    kv_cache: int
-    peak: int
+    visual: int  # tokens that the language model reads of the video
+    vision: float  # seconds of the vision tower
+    prefill: float  # seconds of the prefill, the selection of tokens included
+    token: float  # seconds per generated token after the first
+    total: float  # seconds from frames to the last token
+    vision_working: int  # bytes, of the vision tower
+    prefill_working: int  # bytes, of the prefill
+    kv_cache: int  # bytes that are held
+    peak: int  # bytes beyond what the process held before: weights, and the frames
 
 
 _COLUMNS = {
@@ -92,15 +80,7 @@ class Resident:
 
 
 def cost_of(model: str, method: str, frames: int, quantize: str | None, dtype: str) -> Cost | None:
-    """Ask once; None where the video doesn't fit into the model's context.
-
-    Args:
-        model: `mini`, or a published configuration, which gets random weights.
-        method: as `dycoke eval --methods` has it.
-        frames: of the clip.
-        quantize: as of `load`.
-        dtype: as of `load`.
-    """
+    """Ask once; None where the video doesn't fit into the model's context."""
     from dycoke_cli import VideoSession, load
     from dycoke_cli.compression.method_specs import parse_specs
     from dycoke_cli.engine.binding import bind

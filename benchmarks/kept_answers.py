@@ -24,10 +24,6 @@ def run(
     """Ask a model, or make the tables of the kept answers, as the flags say.
 
     Args:
-        parser: has the flags of what is asked, `--model` among them; gets the others.
-        kind: begins the names of the kept files.
-        table: makes a table of answers, as JSON Lines.
-        ask: returns the answers of a model, as JSON Lines.
         given: the arguments; None for those of the process.
     """
     parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")

@@ -35,17 +35,11 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one case, in bytes.
+    """Of one case, in bytes."""
 
-    Args:
-        peak: of the process that has the model, beyond what it held before the video.
-        held: in the end, beyond what it held before.
-        in_all: of all processes, libraries and weights included, at the worst moment.
-    """
-
-    peak: int
-    held: int
-    in_all: int
+    peak: int  # of the process that has the model, beyond what it held before the video
+    held: int  # in the end, beyond what it held before
+    in_all: int  # of all processes, libraries and weights included, at the worst moment
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def write_checkpoint(folder: Path, tower_layers: int | None = None) -> None:
     """A folder that `from_pretrained` reads: the published configuration in bfloat16.
 
     Args:
-        folder: is made.
         tower_layers: of the vision tower; None for all.
     """
     import torch
@@ -86,12 +85,7 @@ def start(folder: Path, arguments: tuple[str, str]) -> tuple[float, float]:
 
 
 def table(runs: int, measure: Callable[[str], tuple[float, float]]) -> str:
-    """Measure, and say what was measured where.
-
-    Args:
-        runs: of each row.
-        measure: runs a row once.
-    """
+    """Measure, and say what was measured where."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ROWS}
     for _ in range(runs):
         for name, each in taken.items():

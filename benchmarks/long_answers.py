@@ -43,32 +43,18 @@ Lines = Iterator[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is asked, and where it goes.
+    """What is asked, and where it goes."""
 
-    Args:
-        kind: begins the names of its files; that of the model follows.
-        measured: gives the lines of a video: the model, the benchmark and the questions about it.
-        tables: makes Markdown of the files in a folder.
-        place: name of the markers in the page.
-        page: that has the tables.
-    """
-
-    kind: str
+    kind: str  # begins the names of its files; that of the model follows
+    # gives the lines of a video: the model, the benchmark and the questions about it
     measured: Callable[[LoadedModel, ShapesLong, Sequence[Item]], Lines]
-    tables: Callable[[Path], str]
-    place: str
-    page: Path
+    tables: Callable[[Path], str]  # makes Markdown of the files in a folder
+    place: str  # name of the markers in the page
+    page: Path  # that has the tables
 
 
 def answers(row: str, session: VideoSession, items: Sequence[Item], method: Any) -> Lines:
-    """A line for each question about a video, one after the other.
-
-    Args:
-        row: of the table.
-        session: the video with the model; what was prefilled of the video is used again.
-        items: the questions.
-        method: of `VideoSession.ask`.
-    """
+    """A line for each question about a video, one after the other."""
     for item in items:
         answer = session.ask(item.question, method)
         right, tokens = ShapesLong().score(item, answer.answer).right, answer.tokens.visual_kept
@@ -122,12 +108,7 @@ def export(file: Path, data: Path) -> Path:
 
 
 def run(measurement: Measurement, about: str | None) -> None:
-    """Ask a model, and write its answers into docs/data; or make the tables, as the flags say.
-
-    Args:
-        measurement: see there.
-        about: docstring of the module that is run.
-    """
+    """Ask a model, and write its answers into docs/data; or make the tables, as the flags say."""
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")

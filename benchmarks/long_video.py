@@ -40,22 +40,15 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Run:
-    """One answer.
+    """One answer."""
 
-    Args:
-        peak: resident bytes of the process that has the model at the worst moment after it was
-            loaded, without weights.
-        decoder: the same of the process that decodes.
-        seconds: that the command took.
-        answer: the JSON object.
-        where: it was measured.
-    """
-
+    # resident bytes of the process that has the model at the worst moment after it was loaded,
+    # without weights
     peak: int
-    decoder: int
-    seconds: float
-    answer: dict[str, Any]
-    where: str
+    decoder: int  # the same of the process that decodes
+    seconds: float  # that the command took
+    answer: dict[str, Any]  # the JSON object
+    where: str  # it was measured
 
 
 Runs = dict[tuple[str, str, int], Run]
@@ -115,13 +108,7 @@ class Peaks(threading.Thread):
 
 
 def ask(video: Path, minutes: int, flags: list[str]) -> Run:
-    """Ask about the first minutes of a video.
-
-    Args:
-        video: the file.
-        minutes: how many.
-        flags: more of them.
-    """
+    """Ask about the first minutes of a video."""
     command = [
         *(sys.executable, "-m", "dycoke_cli", "ask", f"{video}", QUESTION),
         *("--fps", "1", "--end", f"{minutes}:00", "--method", "dycoke-plus", "--device", "cpu"),

@@ -51,12 +51,7 @@ def rows() -> list[str]:
 
 
 def chosen(data: Path, model: str) -> dict[str, str]:
-    """The setting of each method that was best on the validation split, unless it is the default.
-
-    Args:
-        data: folder of exported answers.
-        model: its name there; one that wasn't asked leaves all defaults.
-    """
+    """Each method's best setting on the validation split, unless it is the default."""
     path = data / model / f"{TABLE}{SUFFIX}"
     if not path.is_file():
         return {}

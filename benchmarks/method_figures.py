@@ -59,15 +59,7 @@ def right(prediction: Prediction) -> float:
 def hard_and_easy(
     rows: Mapping[str, Predictions], items: Sequence[Item]
 ) -> dict[str, Callable[[Item], bool]]:
-    """As VTC-Bench parts them: what the full model knows, and a smaller picture tells or doesn't.
-
-    Args:
-        rows: answers by the text of their row.
-        items: the questions.
-
-    Returns:
-        Empty where the smaller picture isn't among the rows.
-    """
+    """As VTC-Bench parts them: what the full model knows, a smaller picture tells or doesn't."""
     if DOWNSAMPLED not in rows:
         return {}
     known = {item.id for item in items if rows[BASELINE][item.id].right}
@@ -85,10 +77,7 @@ def more_of(
     """What the table has of a row beside what `dycoke eval` counts.
 
     Args:
-        items: the questions.
-        said: their answers.
         baseline: the answers of the baseline; None where this is it.
-        parts: more kinds of questions.
     """
     more: dict[str, Any] = {}
     for name, belongs in {**_MEASURES, **parts}.items():
@@ -105,15 +94,7 @@ def more_of(
 
 
 def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """Rows that differ in one parameter: the mean of the other row, and its paired difference.
-
-    Args:
-        rows: answers by the text of their row.
-        items: the questions.
-
-    Returns:
-        By the first row of each pair (`_PAIRED`), where there are both.
-    """
+    """Rows that differ in one parameter: the mean of the other row, and its paired difference."""
     pairs = {}
     for text, first in rows.items():
         for one, other in _PAIRED.items():
@@ -124,11 +105,7 @@ def pairs_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str
 
 
 def alike_of(rows: Mapping[str, Predictions]) -> dict[str, str]:
-    """Rows whose answers are, word for word, those of an earlier row: that row, by theirs.
-
-    Args:
-        rows: answers by the text of their row.
-    """
+    """Rows whose answers are, word for word, those of an earlier row: that row, by theirs."""
     first: dict[tuple[tuple[str, str], ...], str] = {}
     found = {}
     for text, said in rows.items():
@@ -139,15 +116,7 @@ def alike_of(rows: Mapping[str, Predictions]) -> dict[str, str]:
 
 
 def ahead_of(rows: Mapping[str, Predictions], items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """The project's own method against every other row at its budget, paired, as each is by itself.
-
-    Args:
-        rows: answers by the text of their row.
-        items: the questions.
-
-    Returns:
-        By the other row; empty where the own method isn't among the rows.
-    """
+    """The project's own method against every other row at its budget, paired."""
     ahead = {}
     for text, said in rows.items():
         name = text.partition(":")[0]

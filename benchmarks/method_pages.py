@@ -103,9 +103,6 @@ def read_documents(folder: Path) -> dict[str, Documents]:
 
     First what has the most tokens per frame, of those that know enough (`LEAST_CORRECT`); the
     shipped one before others of as many.
-
-    Raises:
-        SystemExit: there is none, or one of several versions.
     """
     models: dict[str, dict[str, Document]] = {}
     for path in sorted(folder.glob(f"*/*{SUFFIX}")):
@@ -164,11 +161,7 @@ def of_budgets(documents: Collection[Document]) -> str:
 
 
 def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
-    """Each measured text of the pages by the name of its markers; what wasn't measured is missing.
-
-    Args:
-        models: as `read_documents` gives them.
-    """
+    """Each measured text of the pages by the name of its markers."""
     texts = {}
 
     def of_run(run: str) -> dict[str, Document]:
@@ -317,12 +310,7 @@ _TABLES = {
 
 
 def write_pages(folder: Path, write: bool) -> None:
-    """Print all tables; with `write`, put them and the pictures into the pages.
-
-    Args:
-        folder: with a folder of answers for each model.
-        write: into each page that has the markers of a table; the pictures beside them.
-    """
+    """Print all tables; with `write`, put them and the pictures into the pages."""
     models = read_documents(folder)
     texts = pages_of(models)
     for name, text in texts.items():

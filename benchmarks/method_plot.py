@@ -36,11 +36,7 @@ _BESIDE: dict[str, Any] = {
 
 
 def method_figure(models: Mapping[str, Sequence[Row]]) -> Figure:
-    """A panel for each model; the methods that are best in the first have their colours in all.
-
-    Args:
-        models: rows of a report of `dycoke eval` by the name of the model.
-    """
+    """A panel for each model; the methods that are best in the first have their colours in all."""
     figure = new_figure()
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     budgeted, _ = by_budget(next(iter(models.values())))

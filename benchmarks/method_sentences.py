@@ -15,11 +15,7 @@ _UNMERGED = ":merge_dropped=false"
 
 
 def headline(document: Document) -> str:
-    """What DyCoke drops and costs, with its conditions.
-
-    Args:
-        document: of the whole split.
-    """
+    """What DyCoke drops and costs, with its conditions."""
     own, paper = (row for row in document["rows"] if row["method"] == "dycoke")
     kept = percent(own["kept_before_llm"])
     return (
@@ -61,11 +57,7 @@ def developed_on(validation: Document, whole: Document) -> str:
 
 
 def settings(documents: Mapping[str, Document]) -> str:
-    """The layer and the positions of the rows.
-
-    Args:
-        documents: of the whole split, by model.
-    """
+    """The layer and the positions of the rows."""
     rows = [row for document in documents.values() for row in document["rows"]]
     given = {row["parameters"]["positions"] for row in rows if "positions" in row["parameters"]}
     kept = " Every row keeps original positions (`kept`)." if given == {"kept"} else ""
@@ -77,14 +69,7 @@ def settings(documents: Mapping[str, Document]) -> str:
 
 
 def between_models(documents: Mapping[str, Document]) -> str:
-    """How much the same rows differ between models, which ± doesn't have.
-
-    Args:
-        documents: of the whole split, by model.
-
-    Returns:
-        Empty of a single model.
-    """
+    """How much the same rows differ between models, which ± doesn't have."""
     if len(documents) == 1:
         return ""
     drawn = [points(by_spec(one)[_RANDOM]["difference"]) for one in documents.values()]
@@ -113,13 +98,7 @@ def contiguous(document: Document) -> str:
 
 
 def chosen_setting(shown: Iterable[Row], choice: Document, near: Document) -> str:
-    """On how many videos a setting was chosen, and what the default does on the test videos.
-
-    Args:
-        shown: rows of a table.
-        choice: of the candidates on the validation split.
-        near: of the nearest methods on all test videos.
-    """
+    """On how many videos a setting was chosen, and what the default does on the test videos."""
     rows, told = by_spec(near), []
     for row in shown:
         name, *given = row["spec"].split(":")
@@ -133,11 +112,7 @@ def chosen_setting(shown: Iterable[Row], choice: Document, near: Document) -> st
 
 
 def chosen_on_test(fair: Document) -> str:
-    """What was chosen on validation videos, against the default on the test videos.
-
-    Args:
-        fair: of methods with the same merging, on test videos.
-    """
+    """What was chosen on validation videos, against the default on the test videos."""
     rows = by_spec(fair)
     found: dict[str, list[str]] = {}
     for spec, pair in fair["pairs"].items():
@@ -155,11 +130,7 @@ def chosen_on_test(fair: Document) -> str:
 
 
 def without_effect(choice: Document) -> str:
-    """Methods whose candidates all gave the same answers.
-
-    Args:
-        choice: of the candidates on the validation split.
-    """
+    """Methods whose candidates all gave the same answers."""
     specs = {row["spec"] for row in choice["rows"]}
     told = []
     for name, candidates in CANDIDATES.items():
@@ -174,11 +145,7 @@ def without_effect(choice: Document) -> str:
 
 
 def merging(documents: Iterable[Document]) -> str:
-    """What merging brings the project's method.
-
-    Args:
-        documents: of tables that have it with and without.
-    """
+    """What merging brings the project's method."""
     told = []
     for document in documents:
         rows = by_spec(document)

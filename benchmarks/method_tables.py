@@ -128,12 +128,7 @@ def by_type_table(document: Document) -> str:
 
 
 def ahead_table(documents: Mapping[str, Document], proportional: bool = False) -> str:
-    """The project's method minus every other one, at each budget, model by model.
-
-    Args:
-        documents: by model.
-        proportional: whether that is with proportional attention; the others with and without.
-    """
+    """The project's method minus every other one, at each budget, model by model."""
     found: dict[str, dict[tuple[str, float], Mapping[str, Any]]] = {}
     budgets: dict[float, None] = {}
     for name, document in documents.items():
@@ -175,8 +170,6 @@ def _pairs(documents: Mapping[str, Document], one: str, other: str) -> dict[str,
     """Of each pair, by its first row: both from the baseline and from each other, model by model.
 
     Args:
-        documents: by model.
-        one: what the first row has.
         other: what the second one has in its place.
     """
     found: dict[str, list[str]] = {}
@@ -246,11 +239,7 @@ def whole_table(documents: Mapping[str, Document]) -> str:
 
 
 def int8_table(pairs: Mapping[str, tuple[Document, Document]]) -> str:
-    """Merging before vision with full weights and with int8 ones.
-
-    Args:
-        pairs: the document of each, by model.
-    """
+    """Merging before vision with full weights and with int8 ones."""
     first = next(iter(pairs.values()))[0]
     lines = head("row", "tokens kept", *_headings(pairs, (first["model"]["dtype"], "int8")))
     for spec in by_spec(first):
@@ -284,11 +273,7 @@ def windows_table(documents: Mapping[str, Document]) -> str:
 
 
 def frames_table(models: Mapping[str, Mapping[int, Document]]) -> str:
-    """The baseline by the number of frames, and each row's difference from it.
-
-    Args:
-        models: for each the documents by their number of frames.
-    """
+    """The baseline by the number of frames, and each row's difference from it."""
     counts = sorted({count for documents in models.values() for count in documents})
     lines = head("model", "method", *(f"{count} frames" for count in counts))
     for name, documents in models.items():

@@ -88,23 +88,14 @@ class NothingAnsweredError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """Rows that are asked together.
+    """Rows that are asked together."""
 
-    Args:
-        name: of its JSON file.
-        specs: the rows, the baseline first.
-        frames: of each video; None is the default.
-        videos: of the split; None for as many as the command says.
-        split: of the benchmark.
-        quantize: the model's linear layers, as of `ask`.
-    """
-
-    name: str
-    specs: list[str]
-    frames: int | None = None
-    videos: int | None = None
-    split: Split = "test"
-    quantize: str | None = None
+    name: str  # of its JSON file
+    specs: list[str]  # the rows, the baseline first
+    frames: int | None = None  # of each video; None is the default
+    videos: int | None = None  # of the split; None for as many as the command says
+    split: Split = "test"  # of the benchmark
+    quantize: str | None = None  # the model's linear layers, as of `ask`
 
 
 def _at(name: str, **parameters: object) -> str:
@@ -213,11 +204,7 @@ def choice() -> list[Run]:
 
 
 def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """The project's methods as a user gets them, and the strongest beside them.
-
-    Args:
-        settings: what was chosen for the model, by method, where that isn't the default.
-    """
+    """The project's methods as a user gets them, and the strongest beside them."""
     names = [with_setting(name, settings) for name in ("dycoke-plus", "flashvid")]
     names += NEAREST
     names += [f"{name}:{PROPORTIONAL}" for name in names]
@@ -228,11 +215,7 @@ def whole(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 
 
 def fair(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Every method with a budget: alone, with merging, and so with what was chosen for the model.
-
-    Args:
-        settings: see `whole`.
-    """
+    """Every method with a budget: alone, with merging, and with what was chosen for the model."""
     named = [with_setting("dycoke-plus", settings), "dycoke-plus"]
     for name, method in METHODS.items():
         if name != "dycoke-plus" and "retain" in parameters_of(method):
@@ -283,11 +266,7 @@ def larger() -> list[Run]:
 
 
 def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Variants of dycoke-plus' stage 1 (`coverage_leads`), beside it and those that came nearest.
-
-    Args:
-        settings: see `whole`.
-    """
+    """Variants of dycoke-plus' stage 1 (`coverage_leads`), beside it and the nearest others."""
     names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
     names += [f"lead:{variant}" for variant in LEADS]
     rows = [f"{name}:retain={retain}" for retain in BUDGETS for name in names]
@@ -295,11 +274,7 @@ def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
 
 
 def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Proportional attention with our method and with the nearest others.
-
-    Args:
-        settings: see `whole`.
-    """
+    """Proportional attention with our method and with the nearest others."""
     names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
     rows = [
         f"{name}{weighing}:retain={retain}"
@@ -392,11 +367,7 @@ def ask(run: Run, arguments: argparse.Namespace) -> None:
 
 
 def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
-    """The answers of a run that may have been interrupted: of the videos that all rows answered.
-
-    Raises:
-        NothingAnsweredError: there is no such video.
-    """
+    """The answers of a run that may have been interrupted: of the videos that all rows answered."""
     evaluation = evaluation_of(run, arguments)
     chosen = choose(arguments.model, evaluation.request.loading)
     kept, _ = kept_rows(evaluation, chosen)
@@ -437,11 +408,7 @@ def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
 
 
 def known_of(run: Run, arguments: argparse.Namespace) -> RawAnswers:
-    """The answers of a table's file.
-
-    Raises:
-        DycokeError: there is none.
-    """
+    """The answers of a table's file."""
     path: Path = arguments.data / arguments.name / f"{run.name}{SUFFIX}"
     if not path.is_file():
         raise DycokeError(f"{path} isn't there to be added to; ask the table without --add")

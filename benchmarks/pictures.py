@@ -43,17 +43,12 @@ _KEPT = ("PATH", "HOME", "OMP_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Picture:
-    """A command, and what is shown of it.
+    """A command, and what is shown of it."""
 
-    Args:
-        name: of the file.
-        arguments: of `dycoke`.
-        while_it_runs: a text of the progress: halfway through, the screen is shown as it was, and
-            below it what the end changed.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
+    name: str  # of the file
+    arguments: tuple[str, ...]  # of `dycoke`
+    # a text of the progress: halfway through, the screen is shown as it was, and below it what the
+    # end changed
     while_it_runs: str | None = None
 
 
@@ -124,13 +119,7 @@ class Screen:
 
 
 def run(command: list[str], folder: Path, seen: Callable[[Screen], None]) -> Screen:
-    """Run a command in a terminal of its own.
-
-    Args:
-        command: and its arguments.
-        folder: where it runs.
-        seen: called after each change of the screen.
-    """
+    """Run a command in a terminal of its own."""
     screen, decoder = Screen(), codecs.getincrementaldecoder("utf-8")()
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))

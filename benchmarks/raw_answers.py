@@ -33,63 +33,37 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row of a table.
+    """A row of a table."""
 
-    Args:
-        spec: as it was asked for.
-        name: of the method or ablation.
-        parameters: all of the method's.
-        frames: that the model was given; 0 is no video.
-    """
-
-    spec: str
-    name: str
-    parameters: Mapping[str, Any]
-    frames: int | None
+    spec: str  # as it was asked for
+    name: str  # of the method or ablation
+    parameters: Mapping[str, Any]  # all of the method's
+    frames: int | None  # that the model was given; 0 is no video
 
 
 @dataclass(frozen=True)
 class Header:
-    """What was asked, and where.
+    """What was asked, and where."""
 
-    Args:
-        table: the run's name.
-        name: of the model in tables.
-        model: its name, revision, weights (a fingerprint), dtype and device.
-        benchmark: whose questions these are.
-        edition: of the benchmark.
-        split: of the benchmark.
-        frames: of each video.
-        commits: of this program that gave the answers.
-        machine: that gave them.
-        date: of the last answer, in UTC.
-        rows: the baseline among them.
-    """
-
-    table: str
-    name: str
-    model: Mapping[str, Any]
-    benchmark: str
-    edition: str
-    split: Split
-    frames: int | None
-    commits: tuple[str, ...]
-    machine: str
-    date: str
-    rows: tuple[RawRow, ...]
+    table: str  # the run's name
+    name: str  # of the model in tables
+    model: Mapping[str, Any]  # its name, revision, weights (a fingerprint), dtype and device
+    benchmark: str  # whose questions these are
+    edition: str  # of the benchmark
+    split: Split  # of the benchmark
+    frames: int | None  # of each video
+    commits: tuple[str, ...]  # of this program that gave the answers
+    machine: str  # that gave them
+    date: str  # of the last answer, in UTC
+    rows: tuple[RawRow, ...]  # the baseline among them
 
 
 @dataclass(frozen=True)
 class RawAnswers:
-    """A table's answers.
+    """A table's answers."""
 
-    Args:
-        header: what was asked.
-        answers: by row, then by question.
-    """
-
-    header: Header
-    answers: Mapping[str, Mapping[str, Prediction]]
+    header: Header  # what was asked
+    answers: Mapping[str, Mapping[str, Prediction]]  # by row, then by question
 
     @property
     def items(self) -> list[Item]:
@@ -98,14 +72,7 @@ class RawAnswers:
         return [item for item in every if item.id in self.answers[BASELINE]]
 
     def with_rows(self, other: RawAnswers) -> RawAnswers:
-        """These answers, with the rows that another asking of the same questions adds.
-
-        Args:
-            other: may have more videos, and rows that are here, which aren't taken.
-
-        Raises:
-            DycokeError: they are of another table, model or edition, or lack an answer.
-        """
+        """These answers, with the rows that another asking of the same questions adds."""
         header, added = self.header, other.header
         for what in ("table", "name", "benchmark", "edition", "split", "frames"):
             if getattr(header, what) != getattr(added, what):

@@ -24,14 +24,7 @@ from benchmarks.comparison_tables import named
 
 
 def seeds_table(documents: Mapping[str, Document]) -> str:
-    """Each row's accuracy on each model, minus the model's own baseline; their mean and spread.
-
-    Args:
-        documents: of the same rows and videos, by model; two or more.
-
-    Raises:
-        ValueError: the models weren't asked about the same number of videos.
-    """
+    """Each row's accuracy on each model, minus the model's own baseline; their mean and spread."""
     if len({document["videos"] for document in documents.values()}) > 1:
         raise ValueError("the models were asked about different videos; export as many of each")
     lines = head("row", "kept", *documents, "mean", "between models")

@@ -42,15 +42,10 @@ _DIFFERENT = (b"\0\0\0\x10free%08d" % number for number in count())
 
 @dataclass(frozen=True)
 class Load:
-    """Clients that ask at once.
+    """Clients that ask at once."""
 
-    Args:
-        clients: how many.
-        methods: of their requests, in turn.
-    """
-
-    clients: int
-    methods: tuple[str, ...] = METHODS[:1]
+    clients: int  # how many
+    methods: tuple[str, ...] = METHODS[:1]  # of their requests, in turn
 
     @property
     def requests(self) -> int:
@@ -101,16 +96,11 @@ def percentile(times: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Server:
-    """A server of the bundled model that runs.
+    """A server of the bundled model that runs."""
 
-    Args:
-        address: of its API.
-        process: of the server.
-        alone: answers to requests that came alone, by clip and method.
-    """
-
-    address: str
-    process: psutil.Process
+    address: str  # of its API
+    process: psutil.Process  # of the server
+    # answers to requests that came alone, by clip and method
     alone: dict[tuple[Path, str], str] = field(default_factory=dict)
 
     def ask(self, clip: Path, method: str) -> Reply:

@@ -32,13 +32,7 @@ from dycoke_cli.video import Sampling, read
 def measured(
     loaded: LoadedModel, dataset: ShapesLong, items: Sequence[Item]
 ) -> Iterator[dict[str, Any]]:
-    """The lines of a video: of each rule what is kept of the card, of each row the answers.
-
-    Args:
-        loaded: the model.
-        dataset: the benchmark.
-        items: questions about one video.
-    """
+    """The lines of a video: of each rule what is kept of the card, of each row the answers."""
     video = items[0].video
     script, rendered = dataset.script(video), dataset.file(video)
     whole = VideoSession(loaded, read(rendered, Sampling(fps=FPS)))

@@ -23,23 +23,16 @@ AT_LEAST = (1, 4)
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model.
+    """What was measured of a model."""
 
-    Args:
-        header: of the file.
-        card: by rule and video: how many tokens are kept that show the card.
-        right: by row and question: whether the answer is correct.
-        tokens: likewise the visual tokens that the language model read.
-        items: the questions, in the benchmark's order.
-        base: the row that all others are compared with.
-    """
-
-    header: Mapping[str, Any]
+    header: Mapping[str, Any]  # of the file
+    # by rule and video: how many tokens are kept that show the card
     card: Mapping[str, Mapping[str, int]]
-    right: Mapping[str, Mapping[str, bool]]
+    right: Mapping[str, Mapping[str, bool]]  # by row and question: whether the answer is correct
+    # likewise the visual tokens that the language model read
     tokens: Mapping[str, Mapping[str, int]]
-    items: Sequence[Item]
-    base: str
+    items: Sequence[Item]  # the questions, in the benchmark's order
+    base: str  # the row that all others are compared with
 
     @property
     def videos(self) -> list[str]:

@@ -45,7 +45,6 @@ def page_text(path: str, there: Callable[[str], str | None], address: str | None
     """Text of a page for the site.
 
     Args:
-        path: of the page in the repository.
         there: path in the site of a file of the repository, None of one that isn't in the site.
         address: of the repository, None if it has none.
     """
@@ -75,11 +74,7 @@ def _title(path: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Writes the pages and the pictures of docs into an empty folder.
-
-    Args:
-        folder: is deleted first.
-    """
+    """Writes the pages and the pictures of docs into an empty folder."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     address = project.get("urls", {}).get("Repository")
     shutil.rmtree(folder, ignore_errors=True)

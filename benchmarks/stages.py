@@ -39,11 +39,7 @@ KINDS = (LINEAR, ATTENTION, ACTIVATIONS, NORMS, REST)
 
 
 class Inside:
-    """Within the block, seconds in the modules of a model by kind, each without those inside it.
-
-    Args:
-        model: a stock model.
-    """
+    """Within the block, seconds in the modules of a model by kind, each without those inside it."""
 
     def __init__(self, model: nn.Module) -> None:
         self.seconds = dict.fromkeys(KINDS, 0.0)
@@ -88,13 +84,7 @@ def kind_of(module: nn.Module) -> str | None:
 
 
 def stages_of(loaded: LoadedModel, spec: str, frames: int) -> dict[str, dict[str, float]]:
-    """Seconds by kind, of the vision tower and of the prefill.
-
-    Args:
-        loaded: the model.
-        spec: of the method, as `dycoke eval --methods` has it.
-        frames: of the clip.
-    """
+    """Seconds by kind, of the vision tower and of the prefill."""
     method = bind(parse_specs(spec)[0].create(), loaded.traits)
     session = VideoSession(loaded, drawn(frames), reuse=False)
     with Inside(loaded.model) as inside:

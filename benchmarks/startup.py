@@ -42,28 +42,18 @@ _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 
 @dataclass(frozen=True)
 class Wait:
-    """Something that a user waits for.
+    """Something that a user waits for."""
 
-    Args:
-        name: in the table.
-        arguments: of the program.
-        until: "end" of the process, its "first byte" on stdout, or "prompt": from its last byte on
-            stdout to its end.
-        aim: seconds; None where the time depends on what is asked.
-        code: exit code.
-        warm: whether a server of the bundled model runs beside it.
-        program: its first words.
-        completes: the command line whose last word a shell completes; empty for none.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
+    name: str  # in the table
+    arguments: tuple[str, ...]  # of the program
+    # "end" of the process, its "first byte" on stdout, or "prompt": from its last byte on stdout to
+    # its end
     until: str = "end"
-    aim: float | None = AT_ONCE
-    code: int = 0
-    warm: bool = False
-    program: tuple[str, ...] = DYCOKE
-    completes: str = ""
+    aim: float | None = AT_ONCE  # seconds; None where the time depends on what is asked
+    code: int = 0  # exit code
+    warm: bool = False  # whether a server of the bundled model runs beside it
+    program: tuple[str, ...] = DYCOKE  # its first words
+    completes: str = ""  # the command line whose last word a shell completes; empty for none
 
 
 WAITS = (
@@ -105,11 +95,7 @@ WAITS = (
 
 
 def seconds(wait: Wait) -> tuple[float, float]:
-    """Run the command, and measure what its user waits for, and its processor time.
-
-    Raises:
-        SystemExit: it failed in another way than expected.
-    """
+    """Run the command, and measure what its user waits for, and its processor time."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out")
         before = _processor_time()

@@ -44,11 +44,7 @@ TOOL = {"type": "function", "function": {"name": "report", "parameters": SCHEMA}
 
 
 def forms(added: Mapping[str, int]) -> dict[str, StructuredOutput]:
-    """What is compared with a free answer, by the names in the table.
-
-    Args:
-        added: see `CallMarks`.
-    """
+    """What is compared with a free answer, by the names in the table."""
     marks = CallMarks("<tool_call>", "</tool_call>", added)
     return {
         "schema of five fields": StructuredOutput.from_schema(SCHEMA),

@@ -61,19 +61,12 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class TextVideo:
-    """A video of text in tokens, and a question about it.
+    """A video of text in tokens, and a question about it."""
 
-    Args:
-        before: tokens of the prompt before the video.
-        frames: `[F, N]`, int64.
-        after: tokens behind it.
-        answer: what was asked for.
-    """
-
-    before: list[int]
-    frames: torch.Tensor
-    after: list[int]
-    answer: str
+    before: list[int]  # tokens of the prompt before the video
+    frames: torch.Tensor  # `[F, N]`, int64
+    after: list[int]  # tokens behind it
+    answer: str  # what was asked for
 
     @property
     def changing(self) -> int:
@@ -86,13 +79,7 @@ def _changing(window: torch.Tensor) -> int:
 
 
 def text_video(tokenizer: Any, number: int, frames: int) -> TextVideo:
-    """One of the videos, the same whenever it is made.
-
-    Args:
-        tokenizer: of the model.
-        number: which; even ones, for the fact is a number there.
-        frames: F.
-    """
+    """One of the videos, the same whenever it is made."""
     asked, drawn = context(2 * number, SENTENCES - 1), random.Random(number)
     told = [one if one.endswith(".") else f"{one}." for one in asked.text.split(". ")]
     passage = [tokenizer(f" {one}", add_special_tokens=False)["input_ids"] for one in told]
@@ -117,27 +104,15 @@ def text_video(tokenizer: Any, number: int, frames: int) -> TextVideo:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts of one length.
+    """Prompts of one length."""
 
-    Args:
-        embeddings: `[B, T, D]`.
-        positions: `[B, T]`, int64.
-        bias: `[B, T]`, float32: added to the attention logits of each token.
-    """
-
-    embeddings: torch.Tensor
-    positions: torch.Tensor
-    bias: torch.Tensor
+    embeddings: torch.Tensor  # `[B, T, D]`
+    positions: torch.Tensor  # `[B, T]`, int64
+    bias: torch.Tensor  # `[B, T]`, float32: added to the attention logits of each token
 
 
 def compressed(decoder: Decoder, video: TextVideo, number: int) -> Prompts:
-    """The prompts of all `ROWS`.
-
-    Args:
-        decoder: the model.
-        video: the video.
-        number: seeds the random tokens.
-    """
+    """The prompts of all `ROWS`."""
     embed = decoder.model.get_input_embeddings()
     features = embed(video.frames)
     frames, per_frame = video.frames.shape
@@ -258,12 +233,6 @@ def asked_by_all(
 
     Agreement and divergence are those of every token of the whole video's answer, the first
     included, with what comes before it given. The text is what the row generates by itself.
-
-    Args:
-        decoder: the model.
-        tokenizer: of the model.
-        video: the video.
-        number: seeds the random tokens.
     """
     (answer,) = (full := Answering(decoder, whole(decoder, video))).generated()
     given = torch.tensor([answer[:-1]])
@@ -291,13 +260,7 @@ def asked_by_all(
 
 
 def ask(path: Path, texts: int, out: Path) -> Path:
-    """Ask about every video that isn't answered yet; the file of answers.
-
-    Args:
-        path: the model.
-        texts: how many passages.
-        out: folder of answers.
-    """
+    """Ask about every video that isn't answered yet; the file of answers."""
     decoder, tokenizer = load_decoder(path)
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{path.stem}.jsonl"
@@ -320,11 +283,7 @@ def ask(path: Path, texts: int, out: Path) -> Path:
 
 
 def table(answers: bytes) -> str:
-    """Agreement, divergence and facts found by row and number of frames, as Markdown.
-
-    Args:
-        answers: lines of JSON, the header first; a passage counts that has each of `FRAMES`.
-    """
+    """Agreement, divergence and facts found by row and number of frames, as Markdown."""
     header, *lines = map(json.loads, answers.splitlines())
     answered = Counter(line["passage"] for line in lines)
     videos = [line for line in lines if answered[line["passage"]] == len(FRAMES)]

@@ -201,31 +201,18 @@ def _outcome(
 
 @dataclass(frozen=True)
 class Guarded:
-    """What a guard does on average over random draws of the videos that it is calibrated on.
+    """What a guard does on average over random draws of the videos that it is calibrated on."""
 
-    Args:
-        ladder: its name.
-        alpha: the bound.
-        on_average: whether it is promised on average only.
-        size: videos of a draw.
-        promised: share of the draws that have a threshold.
-        held: share of the draws in which the bound held on the videos not drawn.
-        held_on_test: likewise on the test videos; None without any.
-        changed: share of changed answers on the videos not drawn.
-        tokens: share of the tokens that all prefills read there.
-        right: share of correct answers there.
-    """
-
-    ladder: str
-    alpha: float
-    on_average: bool
-    size: int
-    promised: float
-    held: float
-    held_on_test: float | None
-    changed: float
-    tokens: float
-    right: float
+    ladder: str  # its name
+    alpha: float  # the bound
+    on_average: bool  # whether it is promised on average only
+    size: int  # videos of a draw
+    promised: float  # share of the draws that have a threshold
+    held: float  # share of the draws in which the bound held on the videos not drawn
+    held_on_test: float | None  # likewise on the test videos; None without any
+    changed: float  # share of changed answers on the videos not drawn
+    tokens: float  # share of the tokens that all prefills read there
+    right: float  # share of correct answers there
 
 
 def guards_of(
@@ -323,17 +310,11 @@ def _fixed_table(videos: Videos) -> str:
 
 @dataclass(frozen=True)
 class Points:
-    """What the picture shows: shares of the tokens that all prefills read, and of correct answers.
+    """Shares of the tokens that all prefills read, and of correct answers."""
 
-    Args:
-        fixed: settings, by ladder.
-        guards: of the largest draws, by ladder.
-        full: share of correct answers of the uncompressed model.
-    """
-
-    fixed: Mapping[str, Sequence[tuple[float, float]]]
-    guards: Mapping[str, Sequence[Guarded]]
-    full: float
+    fixed: Mapping[str, Sequence[tuple[float, float]]]  # settings, by ladder
+    guards: Mapping[str, Sequence[Guarded]]  # of the largest draws, by ladder
+    full: float  # share of correct answers of the uncompressed model
 
 
 def points_of(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> Points:

@@ -38,19 +38,12 @@ WAYS = {"by_search": "`--when`", "by_attention": "attention alone"}
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about a clip.
+    """A question about a clip."""
 
-    Args:
-        kind: of the question.
-        clip: name of the clip.
-        text: the question, or a statement.
-        true: when the answer is yes, in seconds; empty where it is never.
-    """
-
-    kind: str
-    clip: str
-    text: str
-    true: tuple[Part, ...]
+    kind: str  # of the question
+    clip: str  # name of the clip
+    text: str  # the question, or a statement
+    true: tuple[Part, ...]  # when the answer is yes, in seconds; empty where it is never
 
 
 def questions(name: str, script: Script) -> Iterator[Asked]:
@@ -96,13 +89,7 @@ def _parts(visible: np.ndarray, seconds: float) -> list[Part]:
 
 
 class Clip:
-    """A clip of the benchmark with the model; parts of it are asked about.
-
-    Args:
-        model: the bundled one.
-        name: of the clip.
-        frames: number of frames of a part.
-    """
+    """A clip of the benchmark with the model; parts of it are asked about."""
 
     def __init__(self, model: LoadedModel, name: str, frames: int) -> None:
         self._model, self._path, self._frames = model, Shapes().file(name), frames
@@ -160,19 +147,13 @@ def is_near(found: Sequence[Part], true: Sequence[Part]) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for a question, and what it took.
+    """What was found for a question, and what it took."""
 
-    Args:
-        asked: the question.
-        by_search: the ranges of `--when`.
-        by_attention: the frames that the answer about the whole clip attended to most.
-        parts: number of parts that were asked about.
-    """
-
-    asked: Asked
-    by_search: tuple[Part, ...]
+    asked: Asked  # the question
+    by_search: tuple[Part, ...]  # the ranges of `--when`
+    # the frames that the answer about the whole clip attended to most
     by_attention: tuple[Part, ...]
-    parts: int
+    parts: int  # number of parts that were asked about
 
 
 def find(model: LoadedModel, asked: Asked, seconds: float, frames: int) -> Found:

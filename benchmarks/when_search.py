@@ -39,15 +39,10 @@ COUNTS = {"no": 0, "1": 1, "2": 2, "4": 4}
 
 @dataclass
 class Faultless:
-    """A model that is right about each part.
+    """A model that is right about each part."""
 
-    Args:
-        events: their times.
-        whole: an event must be seen whole; else it is seen in any part of it.
-    """
-
-    events: Sequence[Part]
-    whole: bool
+    events: Sequence[Part]  # their times
+    whole: bool  # an event must be seen whole; else it is seen in any part of it
     asked: int = 0
 
     def yes(self, start: float, end: float) -> float:

@@ -34,15 +34,7 @@ def opened(
     refused: bool = False,
     **settings: Any,
 ) -> Any:
-    """A page; what its console says fails the test, and so does a request that isn't allowed.
-
-    Args:
-        browser: the fixture.
-        address: of the page.
-        allowed: whether an address may be requested.
-        refused: whether a server may refuse what is asked; then the console says so.
-        settings: of the context.
-    """
+    """A page; what its console says fails the test, and so does a request that isn't allowed."""
 
     def tell(text: str) -> None:
         if not (refused and text.startswith("Failed to load resource")):

@@ -22,8 +22,6 @@ def covered(cases: Iterable[Case], together: int, first: Container[Any] | None =
     """All cases in their order, for `parametrize`; those not needed to cover are `extended`.
 
     Args:
-        cases: tuples of one length.
-        together: how many values of a case have to occur together in one that isn't `extended`.
         first: the first values that `make test` runs; None for all.
     """
     cases = [*cases]
@@ -32,12 +30,7 @@ def covered(cases: Iterable[Case], together: int, first: Container[Any] | None =
 
 
 def covering(cases: Iterable[Case], together: int) -> list[Case]:
-    """A greedy choice of cases: each adds the most combinations; of equals, the least used values.
-
-    Args:
-        cases: tuples of one length.
-        together: the size of a combination.
-    """
+    """A greedy choice: each case adds the most combinations; of equals, the least used values."""
     left = {case: _combinations(case, together) for case in cases}
     chosen: list[Case] = []
     missing = set().union(*left.values())

@@ -32,9 +32,6 @@ def in_float64(model: Any) -> Any:
 
     Whoever writes with it may compare words: each comes with a lead that no rounding makes up for,
     or the test fails and says so.
-
-    Args:
-        model: is changed in place.
     """
     model.double()
     model.set_experts_implementation("eager")  # the products of groups don't know float64

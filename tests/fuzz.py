@@ -29,17 +29,7 @@ BLOCK = 250
 
 
 def fuzz(subject: Subject, record: Record, place: Path, cases: int) -> list[Block]:
-    """Try the cases of a subject that its code hasn't been tried with.
-
-    Args:
-        subject: what.
-        record: where what was tried is written down.
-        place: a folder for the cases that are findings.
-        cases: how many there are to be, from the first one on.
-
-    Returns:
-        What was tried now.
-    """
+    """Try the cases of a subject that its code hasn't been tried with."""
     for module in subject.modules:
         import_module(module)
     left = record.left(subject, cases, BLOCK)

@@ -46,33 +46,23 @@ Content = bytes | Made
 
 @dataclass
 class Repo:
-    """A repository.
+    """A repository."""
 
-    Attributes:
-        files: content by name.
-        stored: how the names of files end that lie in the storage, behind a redirect.
-        gated: its files ask for a login, with one of the hub's tokens.
-        cut: names whose connection breaks once, half way.
-        slow: names that come to a halt half way, until the hub closes.
-        status: of every answer about it, in place of what was asked.
-        passing: statuses of the next answers with a file's bytes (with `xet`, of Xet), one each.
-        headers: of every file, in place of its own.
-        commit: that is its newest; the first one stays.
-        names: of files in documents, in place of their own.
-        xet: what lies in the storage is offered by Xet, too.
-    """
-
-    files: dict[str, Content]
+    files: dict[str, Content]  # content by name
+    # how the names of files end that lie in the storage, behind a redirect
     stored: tuple[str, ...] = ()
-    gated: bool = False
-    cut: set[str] = field(default_factory=set)
+    gated: bool = False  # its files ask for a login, with one of the hub's tokens
+    cut: set[str] = field(default_factory=set)  # names whose connection breaks once, half way
+    # names that come to a halt half way, until the hub closes
     slow: set[str] = field(default_factory=set)
-    status: int = 0
+    status: int = 0  # of every answer about it, in place of what was asked
+    # statuses of the next answers with a file's bytes (with `xet`, of Xet), one each
     passing: list[int] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
-    commit: str = COMMIT
+    headers: dict[str, str] = field(default_factory=dict)  # of every file, in place of its own
+    commit: str = COMMIT  # that is its newest; the first one stays
+    # of files in documents, in place of their own
     names: dict[str, str] = field(default_factory=dict)
-    xet: bool = False
+    xet: bool = False  # what lies in the storage is offered by Xet, too
 
 
 class Hub:

@@ -128,16 +128,7 @@ class Environment:
             self._install("--no-deps", "lmms-eval")  # which asks for an av that is too old
 
     def install_oldest(self, wheel: Path, transformers: str | None = None) -> None:
-        """Install the oldest releases that the package and its extras allow, then the wheel.
-
-        Args:
-            wheel: of the package.
-            transformers: its release, beside which others may have to be newer than the oldest.
-
-        Raises:
-            SystemExit: pyproject.toml allows one that can't be installed beside the others on the
-                oldest Python.
-        """
+        """Install the oldest releases that the package and its extras allow, then the wheel."""
         extras = [word for name in EXTRAS for word in ("--extra", name)]
         optional = (text for name in EXTRAS for text in PROJECT["optional-dependencies"][name])
         asked = [Requirement(text) for text in (*PROJECT["dependencies"], *optional)]

@@ -40,16 +40,12 @@ Popen = Callable[..., "subprocess.Popen[bytes]"]
 
 @dataclass
 class Run:
-    """A command that is started in a folder again and again.
-
-    Attributes:
-        found: what isn't as it should be.
-    """
+    """A command that is started in a folder again and again."""
 
     command: Command
     folder: Path
     popen: Popen
-    found: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)  # what isn't as it should be
     _whole: list[bytes] = field(default_factory=list)
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -104,13 +100,6 @@ def kill_at(
     command: Command, moments: int, seed: int, place: Path, popen: Popen = warm.Popen
 ) -> tuple[list[str], Counter[str]]:
     """Kill a command at so many random moments.
-
-    Args:
-        command: to kill.
-        moments: to reach.
-        seed: of the moments.
-        place: an empty folder for what it leaves.
-        popen: starts each run.
 
     Returns:
         what isn't as it should be, and how many moments were reached in each way.

@@ -41,11 +41,7 @@ class Mutation:
         return f"{self.file}: {self.pattern} => {self.replacement}"
 
     def applied(self, package: Path = PACKAGE) -> tuple[Path, str]:
-        """The file, relative to `package`, and its text with the place broken.
-
-        Raises:
-            NotOnePlaceError: no file fits, or several; or it doesn't contain the pattern once.
-        """
+        """The file, relative to `package`, and its text with the place broken."""
         files = sorted(package.rglob(self.file))
         if len(files) != 1:
             raise NotOnePlaceError(f"{len(files)} files instead of one: {self}")

@@ -23,12 +23,7 @@ _SHELL = re.compile(r"^ *```(console|sh)\b.*?\n(.*?)^ *```$", re.MULTILINE | re.
 
 
 def section(name: str, title: str) -> str:
-    """The text below a heading, up to the next one of its level or above.
-
-    Args:
-        name: of a page in docs.
-        title: of the heading, as it stands there.
-    """
+    """The text below a heading, up to the next one of its level or above."""
     lines = (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines(keepends=True)
     found = [(at, level) for at, level, heading in _headings(lines) if heading == title]
     ((begin, level),) = found

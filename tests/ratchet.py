@@ -140,11 +140,7 @@ def exceeded(numbers: Mapping[str, int]) -> Numbers:
 
 
 def check(numbers: Mapping[str, int]) -> None:
-    """Check that nothing has become more.
-
-    Raises:
-        AssertionError: names each number that has, and says what to do.
-    """
+    """Check that nothing has become more."""
     rows = table()
     more = [
         f"{name} is {number}, and may be {rows[name].most if name in rows else 0}"

@@ -94,11 +94,7 @@ def tracked(*under: str) -> list[str]:
 
 
 def check(sdist: Path, wheel: Path) -> None:
-    """Check what is inside.
-
-    Raises:
-        SystemExit: it isn't what it should be.
-    """
+    """Check what is inside."""
     with tarfile.open(sdist) as opened:
         files = {one.name.partition("/")[2] for one in opened if one.isfile()}
     ours = {name for name in files if not _WRITTEN.fullmatch(name)}

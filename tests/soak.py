@@ -45,14 +45,7 @@ def soak(
     """Soak one engine.
 
     Args:
-        clips: to ask about.
-        engine: its name.
-        kills: at random moments.
-        seed: of the moments.
-        place: an empty folder for what it leaves.
         memory: check that it is flat; for that a run must be long.
-        fresh: how many answers are compared with those of new processes.
-        popen: starts each run.
 
     Returns:
         what isn't as it should be, and the memory of an undisturbed run.

@@ -64,11 +64,7 @@ class _Start:
 
 
 class Popen(subprocess.Popen[Any]):
-    """A process that is forked where that makes no difference, and its own child all the same.
-
-    Args:
-        fresh: of this package, nothing is imported.
-    """
+    """A process that is forked where that makes no difference, and its own child all the same."""
 
     imported: ClassVar[tuple[Sequence[str], Sequence[str]]] = COMMAND, ENGINE
     """Modules that stay, and those of which the libraries stay."""

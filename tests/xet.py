@@ -26,7 +26,6 @@ def reconstruction(size: int, begin: int, end: int, url: Callable[[int], str]) -
     Args:
         size: of the file, in bytes.
         begin: of the bytes that are asked for.
-        end: of them; that byte isn't.
         url: of a block of the file, by its number from 0.
     """
     length = _CHUNK * _CHUNKS

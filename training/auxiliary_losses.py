@@ -80,8 +80,6 @@ class Probe(nn.Module):
     """A linear probe: reads several facts off tokens, each one of a few classes.
 
     Args:
-        width: of the tokens.
-        sizes: classes of each fact.
         judged: the facts that must all be read off correctly for a token to count as correct.
     """
 

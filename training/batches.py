@@ -37,42 +37,31 @@ ENCODED = 0.5
 
 @dataclass(frozen=True)
 class Shape:
-    """What a batch holds.
+    """What a batch holds."""
 
-    Attributes:
-        videos: how many clips (B).
-        frames: frames a clip (F).
-        limits: what the scripts may hold.
-        text: tokens of questions and answers behind each video (T); may be 0.
-        vision_only: only the vision tower is trained.
-        grid: 0, or the number of evenly spread frames of which only `frames` are shown, the first
-            among them (frame dropout). Positions tell when a frame was: they skip the others.
-        first: kinds of questions that come before all others, so that they surely fit.
-        out_of_domain: share of clips that show something else than the model's world.
-        token_dropout: largest share of a frame's tokens that no other token attends to.
-        architecture: of the model: how many frames are a step of the video (S steps).
-        side: of the frames that the model takes, in pixels; it makes their tokens (N a step).
-        scales: shares of that side that frames are drawn at; the processor makes `side` of them.
-        lengths: of long videos in seconds, of which each batch has one; `frames` of their seconds
-            are shown (`moments`), and `limits` are those of long videos. Empty for short clips.
-        pool: tokens of a long video that coverage leaves (`thinning.py`); 0 for all.
-        renumbered: whether positions of a long video close the gaps of what isn't shown or left.
-    """
-
-    videos: int
-    frames: int
-    limits: Limits = field(default_factory=Limits)
-    text: int = 256
-    vision_only: bool = False
+    videos: int  # how many clips (B)
+    frames: int  # frames a clip (F)
+    limits: Limits = field(default_factory=Limits)  # what the scripts may hold
+    text: int = 256  # tokens of questions and answers behind each video (T); may be 0
+    vision_only: bool = False  # only the vision tower is trained
+    # 0, or the number of evenly spread frames of which only `frames` are shown, the first among
+    # them (frame dropout). Positions tell when a frame was: they skip the others.
     grid: int = 0
+    # kinds of questions that come before all others, so that they surely fit
     first: tuple[str, ...] = ()
-    out_of_domain: float = 0.05
-    token_dropout: float = 0.0
+    out_of_domain: float = 0.05  # share of clips that show something else than the model's world
+    token_dropout: float = 0.0  # largest share of a frame's tokens that no other token attends to
+    # of the model: how many frames are a step of the video (S steps)
     architecture: Architecture = BUNDLED
+    # of the frames that the model takes, in pixels; it makes their tokens (N a step)
     side: int = SIDE
+    # shares of that side that frames are drawn at; the processor makes `side` of them
     scales: tuple[float, ...] = (1, 1, 1, 1, 1.5, 2)
+    # of long videos in seconds, of which each batch has one; `frames` of their seconds are shown
+    # (`moments`), and `limits` are those of long videos. Empty for short clips.
     lengths: tuple[int, ...] = ()
-    pool: int = 0
+    pool: int = 0  # tokens of a long video that coverage leaves (`thinning.py`); 0 for all
+    # whether positions of a long video close the gaps of what isn't shown or left
     renumbered: bool = False
 
     @property
@@ -113,58 +102,36 @@ class Batch:
     """Tensors of a batch; P is the length of the prefix (`Shape.prefix`), T that of the text.
 
     `text_targets` makes what is learned at tokens of the text, `visual_targets` what is at frames.
-
-    Attributes:
-        architecture: of the model.
-        vision_only: only the vision tower is trained.
-        pixels: [B, ...] float32, as the architecture's stock video processor gives them.
-        text: [B, T] int64, the tokens behind the video.
-        labels: [B, T] int64, the next token where it is learned, else -100.
-        answered: [B, T] bool, whether the label belongs to an answer.
-        weights: [B, T] float32, how much a label counts.
-        verdicts: [B, T] int64, 1 or 0 at the end of a true or false claim, else -100.
-        named: [B, T, 3] int64, whom a name means where that is settled, else 0.
-        placed: [B, T] int64, number of the event named to its end here, else 0.
-        sought: [B, T] int64, number of the event that the token predicted here tells, else 0.
-        chosen: [B, T, 2] int64, the letter of an option that ends here, else 0.
-        dropped: [B, P + T] bool, tokens that no other token attends to (visual-token dropout).
-        segments: [B, T] int64, which of the row's questions a token belongs to; -1 for padding.
-        positions: [B, P + T] int64, or [3, B, P + T] where they are in space.
-        seen: [B, S, N, 9] int64, what is at each visual token.
-        changed: [B, S, N, 5] int64, what is new since the frame before.
-        known: [B, S, N, 14] int64, what has happened until then.
-        earlier: [B, S, N, 5] int64, what had happened before that.
-        frames: [F] int64, which of the evenly spread frames are shown; of long videos, of which
-            each shows others, those of the last one.
-        spread: how many of those there are; of long videos, their seconds.
-        slots: [B, V] int64, of the V visual tokens of a video that was thinned, which of those left
-            each one is part of (`thinning.py`); [B, 0] where all are left.
-        questions: the questions of each row, in order.
     """
 
-    architecture: Architecture
-    vision_only: bool
-    pixels: Tensor
-    text: Tensor
-    labels: Tensor
-    answered: Tensor
-    weights: Tensor
-    verdicts: Tensor
-    named: Tensor
-    placed: Tensor
-    sought: Tensor
-    chosen: Tensor
-    dropped: Tensor
+    architecture: Architecture  # of the model
+    vision_only: bool  # only the vision tower is trained
+    pixels: Tensor  # [B, ...] float32, as the architecture's stock video processor gives them
+    text: Tensor  # [B, T] int64, the tokens behind the video
+    labels: Tensor  # [B, T] int64, the next token where it is learned, else -100
+    answered: Tensor  # [B, T] bool, whether the label belongs to an answer
+    weights: Tensor  # [B, T] float32, how much a label counts
+    verdicts: Tensor  # [B, T] int64, 1 or 0 at the end of a true or false claim, else -100
+    named: Tensor  # [B, T, 3] int64, whom a name means where that is settled, else 0
+    placed: Tensor  # [B, T] int64, number of the event named to its end here, else 0
+    sought: Tensor  # [B, T] int64, number of the event that the token predicted here tells, else 0
+    chosen: Tensor  # [B, T, 2] int64, the letter of an option that ends here, else 0
+    dropped: Tensor  # [B, P + T] bool, tokens that no other token attends to (visual-token dropout)
+    # [B, T] int64, which of the row's questions a token belongs to; -1 for padding
     segments: Tensor
-    positions: Tensor
-    seen: Tensor
-    changed: Tensor
-    known: Tensor
-    earlier: Tensor
+    positions: Tensor  # [B, P + T] int64, or [3, B, P + T] where they are in space
+    seen: Tensor  # [B, S, N, 9] int64, what is at each visual token
+    changed: Tensor  # [B, S, N, 5] int64, what is new since the frame before
+    known: Tensor  # [B, S, N, 14] int64, what has happened until then
+    earlier: Tensor  # [B, S, N, 5] int64, what had happened before that
+    # [F] int64, which of the evenly spread frames are shown; of long videos, of which each shows
+    # others, those of the last one
     frames: Tensor
-    spread: int
+    spread: int  # how many of those there are; of long videos, their seconds
+    # [B, V] int64, of the V visual tokens of a video that was thinned, which of those left each one
+    # is part of (`thinning.py`); [B, 0] where all are left
     slots: Tensor
-    questions: list[list[Question]]
+    questions: list[list[Question]]  # the questions of each row, in order
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""

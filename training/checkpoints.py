@@ -61,14 +61,7 @@ def take_up(
     """Hands the last state to `use`, or the one before it where that one is damaged.
 
     Args:
-        folder: of the run.
         use: raises one of WRONG where the state doesn't fit.
-        tell: gets a sentence where it isn't the last state that is used.
-        device: where the tensors go.
-        instead: what to do where no state can be used.
-
-    Raises:
-        ModelError: no state could be used.
     """
     damaged = []
     for path in (folder / STATE, folder / BEFORE):
@@ -92,11 +85,7 @@ def made_for(state: State) -> tuple[Architecture, int]:
 
 
 def check_language(state: State, architecture: Architecture) -> None:
-    """Nothing, if the frozen language model that a state belongs to is the one that is here.
-
-    Raises:
-        ModelError: it isn't.
-    """
+    """Nothing, if the frozen language model that a state belongs to is the one that is here."""
     theirs, ours = state.get("language", ""), architecture.language
     if theirs != ours:
         raise ModelError(
@@ -138,12 +127,6 @@ def start_from(
     text model with fewer layers, the lower two thirds become the lowest layers, the others the
     highest; those between stay fresh. A model whose language model is frozen takes the vision tower
     alone, one of another family the language model.
-
-    Returns:
-        Whether every layer of the language model has the checkpoint's weights.
-
-    Raises:
-        ModelError: it isn't a checkpoint of such a model.
     """
     try:
         return _copy(model, tokenizer, checkpoint)
@@ -224,17 +207,8 @@ LONG_CONTEXT = 65_536
 def export_run(run: Path, out: Path = BUNDLED_CHECKPOINT, tell: Tell = warnings.warn) -> int:
     """Writes the weights of a run, in bfloat16, with all that stock classes need to load them.
 
-    Args:
-        run: folder of a training run.
-        out: the checkpoint folder; replaced as a whole, at the end.
-        tell: gets a sentence where the run's last state is damaged.
-
     Returns:
         Bytes of the folder.
-
-    Raises:
-        OutputError: no run is kept in `run`, or the folder would be too large to ship.
-        ModelError: what is kept can't be used.
     """
     if not is_kept(run):
         raise OutputError(f"{run} holds no training run: train one first.")

@@ -63,23 +63,16 @@ POOL = Shape(
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the curriculum.
+    """One stage of the curriculum."""
 
-    Attributes:
-        name: what it is called in reports.
-        shapes: the batches it draws from, with their shares.
-        pass_mark: it is over when the running share of correct answers, as the mean over the kinds
-            of questions, reaches this (0-1; above 1: never).
-        latest: it is over at this share of all steps at the latest.
-        rate: what the model's learning rates are multiplied with.
-        visual: how much it counts, where a model is imitated, that visual tokens are as its own.
-    """
-
-    name: str
-    shapes: tuple[tuple[Shape, float], ...]
+    name: str  # what it is called in reports
+    shapes: tuple[tuple[Shape, float], ...]  # the batches it draws from, with their shares
+    # it is over when the running share of correct answers, as the mean over the kinds of questions,
+    # reaches this (0-1; above 1: never)
     pass_mark: float
-    latest: float
-    rate: float = 1.0
+    latest: float  # it is over at this share of all steps at the latest
+    rate: float = 1.0  # what the model's learning rates are multiplied with
+    # how much it counts, where a model is imitated, that visual tokens are as its own
     visual: float = 1.0
 
     def shape(self, rng: np.random.Generator) -> Shape:
@@ -158,53 +151,34 @@ Begun = Literal["", "checkpoint", "run", "imitation"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training run.
+    """The numbers of a training run."""
 
-    Attributes:
-        steps: how many there are; the learning rate falls to zero with the last of them.
-        seed: of weights and batches.
-        muon_lr: of the matrices of the transformer layers (Muon).
-        adam_lr: of everything else (AdamW).
-        weight_decay: of the matrices.
-        scale: share of the learning rates of model and probes that the model starts with.
-        probes_first: steps before the model learns, so that fresh probes can't spoil what it knows.
-        warmup: steps over which the learning rates rise, the model's from `probes_first` on.
-        fall: power of the share of steps left, with which it falls from the start on: from a
-            rate that stays high the vision tower forgets shapes while the rest learns to use them.
-        seeing: weight of the auxiliary loss behind the projector, next to the answers.
-        knowing: weight of those inside the language model, on facts of the clip.
-        placing: weight of those on which event is named, and which is asked for.
-        judging: weight of the one on a question's true and false claims.
-        clip: largest norm of a gradient.
-        dropout: whether there is any visual-token dropout and frame dropout.
-        side: of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64.
-        architecture: of the model, by its name in `ARCHITECTURES`.
-        begun: what the model's weights come from: nothing, a checkpoint, another run's state,
-            which has the probes and the optimizers' moments too, or a checkpoint that is imitated.
-        long: whether a run that goes on learns long videos.
-        curriculum: the stages in order.
-    """
-
-    steps: int = 12_000
-    seed: int = 2
-    muon_lr: float = 0.016
-    adam_lr: float = 2e-3
-    weight_decay: float = 0.01
-    scale: float = 1.0
+    steps: int = 12_000  # how many there are; the learning rate falls to zero with the last of them
+    seed: int = 2  # of weights and batches
+    muon_lr: float = 0.016  # of the matrices of the transformer layers (Muon)
+    adam_lr: float = 2e-3  # of everything else (AdamW)
+    weight_decay: float = 0.01  # of the matrices
+    scale: float = 1.0  # share of the learning rates of model and probes that the model starts with
+    # steps before the model learns, so that fresh probes can't spoil what it knows
     probes_first: int = 0
-    warmup: int = 30
+    warmup: int = 30  # steps over which the learning rates rise, the model's from `probes_first` on
+    # power of the share of steps left, with which it falls from the start on: from a rate that
+    # stays high the vision tower forgets shapes while the rest learns to use them
     fall: float = 1.5
-    seeing: float = 1.0
-    knowing: float = 0.3
-    judging: float = 1.0
-    placing: float = 0.5
-    clip: float = 1.0
-    dropout: bool = True
+    seeing: float = 1.0  # weight of the auxiliary loss behind the projector, next to the answers
+    knowing: float = 0.3  # weight of those inside the language model, on facts of the clip
+    judging: float = 1.0  # weight of the one on a question's true and false claims
+    placing: float = 0.5  # weight of those on which event is named, and which is asked for
+    clip: float = 1.0  # largest norm of a gradient
+    dropout: bool = True  # whether there is any visual-token dropout and frame dropout
+    # of the frames that the model takes, in pixels: 64 make 16 tokens, 128 make 64
     side: int = SIDE
-    architecture: str = BUNDLED.name
+    architecture: str = BUNDLED.name  # of the model, by its name in `ARCHITECTURES`
+    # what the model's weights come from: nothing, a checkpoint, another run's state, which has the
+    # probes and the optimizers' moments too, or a checkpoint that is imitated
     begun: Begun = ""
-    long: bool = False
-    curriculum: tuple[Stage, ...] = field(default=CURRICULUM)
+    long: bool = False  # whether a run that goes on learns long videos
+    curriculum: tuple[Stage, ...] = field(default=CURRICULUM)  # the stages in order
 
     def going_on(self, begun: Begun) -> Recipe:
         """The recipe of a run that begins with what another one has learned.

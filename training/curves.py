@@ -31,9 +31,6 @@ def read_log(path: Path) -> list[Point]:
 
     Steps that were made again after a kill count as they were made last; a line that was cut
     off counts for nothing.
-
-    Raises:
-        UsageError: there is no such log, or no step in it.
     """
     if not path.is_file():
         raise UsageError(f"{path} isn't there: the log of a training run is needed.")
@@ -51,11 +48,7 @@ def read_log(path: Path) -> list[Point]:
 
 
 def write_curves(points: list[Point], path: Path) -> None:
-    """Write the picture as a PNG.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
+    """Write the picture as a PNG."""
     write_figure(curves_figure(points), path)
 
 

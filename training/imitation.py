@@ -34,14 +34,7 @@ IMITATIONS = (IMITATING, RESEMBLING, REPEATING)
 
 
 class Imitated:
-    """A model of the bundled architecture, whose tokens and layers are imitated.
-
-    Args:
-        weights: of the whole model, with the ids of `BUNDLED.tokenizer`.
-        tokenizer: of the model that learns.
-        codec: of the model that learns.
-        device: where it runs.
-    """
+    """A model of the bundled architecture, whose tokens and layers are imitated."""
 
     def __init__(
         self,

@@ -52,24 +52,15 @@ def attention_mask(segments: Tensor, prefix: int, dropped: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerOutputs:
-    """What comes out of the language model's layers for a batch.
+    """What comes out of the language model's layers for a batch."""
 
-    Attributes:
-        logits: [A, vocabulary] where a token is learned, in row-major order.
-        changed: [B, P + T, D], what comes out of the layer that changes are read off.
-        named: [B, P + T, D], what comes out of the layer that names are read off.
-        known: [B, P + T, D], what comes out of the layer that what happened is read off.
-        earlier: [B, P + T, D], what comes out of the layer that what happened before that is read
-            off.
-        late: [B, P + T, D], what comes out of the last layer but one, where verdicts are read.
-    """
-
-    logits: Tensor
-    changed: Tensor
-    named: Tensor
-    known: Tensor
+    logits: Tensor  # [A, vocabulary] where a token is learned, in row-major order
+    changed: Tensor  # [B, P + T, D], what comes out of the layer that changes are read off
+    named: Tensor  # [B, P + T, D], what comes out of the layer that names are read off
+    known: Tensor  # [B, P + T, D], what comes out of the layer that what happened is read off
+    # [B, P + T, D], what comes out of the layer that what happened before that is read off
     earlier: Tensor
-    late: Tensor
+    late: Tensor  # [B, P + T, D], what comes out of the last layer but one, where verdicts are read
 
 
 def run_layers(model: Any, batch: Batch, inputs: Tensor, prefix: int) -> LayerOutputs:

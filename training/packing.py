@@ -21,33 +21,22 @@ TRUE, FALSE = 1, 0
 
 @dataclass
 class Token:
-    """A token of a packed text, and what is learned there.
+    """A token of a packed text, and what is learned there."""
 
-    Attributes:
-        text: its id.
-        label: the next token where it is learned: in answers and true claims; else -100.
-        answered: whether the label belongs to an answer.
-        weight: how much the label counts.
-        verdict: TRUE or FALSE at the last word of a claim, else -100.
-        named: name, colour and shape where a name's thing is settled, else zeros.
-        placed: number of the event that is named to its end here, else 0.
-        sought: number of the event that the token predicted here tells, else 0.
-        chosen: the letter of an option that ends here, and again where it is right, else zeros.
-        segment: which question the token belongs to; -1 for padding.
-        position: from 0 on in each question.
-    """
-
-    text: int
+    text: int  # its id
+    # the next token where it is learned: in answers and true claims; else -100
     label: int = IGNORED
-    answered: bool = False
-    weight: float = 0.0
-    verdict: int = IGNORED
+    answered: bool = False  # whether the label belongs to an answer
+    weight: float = 0.0  # how much the label counts
+    verdict: int = IGNORED  # TRUE or FALSE at the last word of a claim, else -100
+    # name, colour and shape where a name's thing is settled, else zeros
     named: tuple[int, ...] = UNNAMED
-    placed: int = 0
-    sought: int = 0
+    placed: int = 0  # number of the event that is named to its end here, else 0
+    sought: int = 0  # number of the event that the token predicted here tells, else 0
+    # the letter of an option that ends here, and again where it is right, else zeros
     chosen: tuple[int, ...] = NOT_CHOSEN
-    segment: int = -1
-    position: int = 0
+    segment: int = -1  # which question the token belongs to; -1 for padding
+    position: int = 0  # from 0 on in each question
 
 
 @dataclass
@@ -106,13 +95,7 @@ def _tokens(question: Question, codec: Codec, events: list[str]) -> list[Token]:
 def in_turns(
     questions: list[Question], first: tuple[str, ...], rng: np.random.Generator
 ) -> list[Question]:
-    """One question of each kind after the other, so that all kinds get their share.
-
-    Args:
-        questions: in random order.
-        first: kinds that come before all others.
-        rng: draws the order of the kinds, anew in each turn.
-    """
+    """One question of each kind after the other, so that all kinds get their share."""
     by_kind = {kind: [q for q in questions if q.kind == kind] for kind in KINDS}
     order: list[Question] = []
     while any(by_kind.values()):

@@ -35,9 +35,7 @@ def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int
     """Where an event is named to its end: token of the question -> number of the event.
 
     Args:
-        question: what is asked.
         events: the clip's events in order, as clauses; one that is told twice has no one number.
-        codec: of the question's tokens.
     """
     found: dict[int, int] = {}
     texts = [*(t for turn in question.earlier for t in turn), question.text]
@@ -115,7 +113,6 @@ def chosen(question: Question, ends: list[int]) -> dict[int, tuple[int, ...]]:
 
     Args:
         question: what is asked; anything but a question with options has none.
-        ends: last token of each of its claims, in the order of the claims.
     """
     if question.kind != "letter":
         return {}

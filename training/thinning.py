@@ -33,8 +33,6 @@ def thinned(batch: Batch, pool: int, *, renumbered: bool) -> Batch:
 
     Args:
         batch: of long videos, its pixels [B, F, 3, side, side].
-        pool: tokens of each video that are left (M).
-        renumbered: whether positions close the gaps of what isn't left.
     """
     count = batch.seen.shape[1] * batch.seen.shape[2]
     behind = batch.positions.shape[1] - batch.text.shape[1] - 1

@@ -47,12 +47,7 @@ CHAT_TEMPLATE = (
 def build_tokenizer(
     context: int = CONTEXT, around: tuple[str, ...] = ()
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer, made anew; the same each time.
-
-    Args:
-        context: most tokens of a prompt.
-        around: two special tokens, before and behind each picture and video, in place of a newline.
-    """
+    """The tokenizer, made anew; the same each time."""
     template, special = CHAT_TEMPLATE, (*SPECIAL, *around)
     for shown in (IMAGE, VIDEO) if around else ():
         template = template.replace(f"{shown}\n", shown.join(around))
@@ -85,10 +80,6 @@ def words() -> list[str]:
 
 class Codec:
     """Ids of questions and answers as they stand behind a video in the chat template.
-
-    Args:
-        tokenizer: of the model.
-        opening: the tokens of a prompt before the first visual one.
 
     Attributes:
         text: the ids of a text; those of a text's beginning are the first of them, where it ends

@@ -51,23 +51,14 @@ MEMORY = 0.05
 
 @dataclass
 class Progress:
-    """Where a run stands after a step.
+    """Where a run stands after a step."""
 
-    Attributes:
-        step: steps done.
-        stage: index of the curriculum's stage.
-        accuracy: running share of correct answers by kind, within the stage.
-        loss: of the last batch.
-        videos: clips seen so far.
-        seconds: time spent in steps so far, over all the run's processes.
-    """
-
-    step: int
-    stage: int
-    accuracy: dict[str, float]
-    loss: float
-    videos: int
-    seconds: float
+    step: int  # steps done
+    stage: int  # index of the curriculum's stage
+    accuracy: dict[str, float]  # running share of correct answers by kind, within the stage
+    loss: float  # of the last batch
+    videos: int  # clips seen so far
+    seconds: float  # time spent in steps so far, over all the run's processes
 
     def mean(self) -> float:
         """The mean over the kinds asked about so far in this stage."""
@@ -89,10 +80,6 @@ class Trainer:
 
         With the weights of a whole model the recipe is that of `Recipe.going_on`. `tell` gets a
         sentence where the run's last state is damaged.
-
-        Raises:
-            ModelError: the checkpoint or the run's state can't be used, or the run was started with
-                another dropout or side than the recipe's.
         """
         self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         self.architecture = architecture = ARCHITECTURES[recipe.architecture]
@@ -124,7 +111,6 @@ class Trainer:
         """All steps that are left.
 
         Args:
-            each: called after each step.
             save_every: seconds between two saves; the end is always saved.
         """
         saved = time.monotonic()

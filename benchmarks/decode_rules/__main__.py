@@ -34,14 +34,7 @@ SENTENCES = {"280": 20, "2000": 146}
 
 
 def ask(path: Path, run: str, contexts: int, out: Path) -> Path:
-    """Ask all rules about every context that isn't answered yet; the file of answers.
-
-    Args:
-        path: the model, a GGUF file or a folder.
-        run: name of the run, in `SENTENCES`.
-        contexts: how many.
-        out: folder of answers.
-    """
+    """Ask all rules about every context that isn't answered yet; the file of answers."""
     decoder, tokenizer = load_decoder(path)
     with torch.inference_mode():
         check_equals_stock(decoder, prompt_of(tokenizer, context(0, SENTENCES[run])))

@@ -25,31 +25,18 @@ _OWN: tuple[Kind, ...] = ("index", "index per head", "exact", "pages")
 
 @dataclass(frozen=True)
 class RuleAnswer:
-    """What a rule made of a context.
+    """What a rule made of a context."""
 
-    Args:
-        rule: how it selected.
-        steps: decoding steps of the full cache's answer.
-        same: steps whose most probable token is the full cache's.
-        divergence: KL(full cache ‖ rule) over these steps, in nats.
-        text: the answer under the rule, as far as it tells whether the fact is in it.
-        right: whether the fact is in it.
-    """
-
-    rule: Rule
-    steps: int
-    same: int
-    divergence: float
-    text: str
-    right: bool
+    rule: Rule  # how it selected
+    steps: int  # decoding steps of the full cache's answer
+    same: int  # steps whose most probable token is the full cache's
+    divergence: float  # KL(full cache ‖ rule) over these steps, in nats
+    text: str  # the answer under the rule, as far as it tells whether the fact is in it
+    right: bool  # whether the fact is in it
 
 
 def rules(decoder: Decoder) -> list[Rule]:
-    """All rules, the full cache first: the paper's L, and a sixth, a third and two thirds of all.
-
-    Args:
-        decoder: the model; its layers and KV heads decide which rules differ.
-    """
+    """All rules, the full cache first: the paper's L, a sixth, a third and two thirds of all."""
     rows, count = [Rule("full")], decoder.layers
     layers = sorted({PAPERS_LAYER, count // 6, count // 3, 2 * count // 3} - {0})
     # Random drops of the same layers are the same rule; so are selections per head of a single one.
@@ -71,13 +58,6 @@ def asked_by_all(
     was generated before (teacher forcing), so that all steps of all rules are one forward pass. The
     text is what greedy decoding by the rule itself generates; where a rule agrees until the fact is
     named, that is the full cache's. The first token of an answer is the prefill's, and of no rule.
-
-    Args:
-        decoder: the model, with the attention of `rules`.
-        tokenizer: of the model.
-        prompt: of a context, by its tokenizer.
-        fact: that is asked for, in lower case.
-        seed: of random selections.
     """
     model, every = decoder.model, rules(decoder)
     read = model(prompt.ids, use_cache=True, logits_to_keep=1)
@@ -125,13 +105,6 @@ def check_equals_stock(decoder: Decoder, prompt: Prompt) -> None:
     An attention with more than a softmax of scores (soft caps, sinks, masks of its own) isn't what
     `Decode` computes, and its figures would mean nothing. The reference is eager attention, which
     every stock class implements whole.
-
-    Args:
-        decoder: the model, with the attention of `rules`.
-        prompt: any.
-
-    Raises:
-        ModelError: they differ, or the attention can't be replaced.
     """
     model, behind = decoder.model, prompt.ids[:, :1]
     refused = f"the attention of {type(model).__name__} isn't what decode rules compute"

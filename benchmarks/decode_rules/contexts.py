@@ -38,24 +38,17 @@ MAX_SENTENCES = len(TIMES) * len(PEOPLE) * len(_DEEDS) * len(_PLACES)
 
 @dataclass(frozen=True)
 class Context:
-    """A text and a question about it.
+    """A text and a question about it."""
 
-    Args:
-        text: the part that may be pruned: prose, and one fact somewhere in it.
-        question: which asks for the fact.
-        answer: what was asked for, in lower case.
-    """
-
-    text: str
-    question: str
-    answer: str
+    text: str  # the part that may be pruned: prose, and one fact somewhere in it
+    question: str  # which asks for the fact
+    answer: str  # what was asked for, in lower case
 
 
 def context(number: int, sentences: int) -> Context:
     """One of the contexts, the same whenever it is made.
 
     Args:
-        number: which; of even ones the fact is a number, of odd ones a colour and a thing.
         sentences: how many it has beside the fact, none of them twice.
     """
     drawn = random.Random(number)

@@ -33,23 +33,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RuleFigures:
-    """What a rule lost.
+    """What a rule lost."""
 
-    Args:
-        rule: how it selects.
-        retention_at_decode: prunable tokens attended to, mean over layers.
-        same_next_token: share of decoding steps with the full cache's most probable token.
-        divergence: KL(full cache ‖ rule), in nats per token.
-        facts_found: share of answers that contain the fact.
-        difference: of `facts_found` from the full cache, paired; None of that itself.
-    """
-
-    rule: Rule
-    retention_at_decode: float
-    same_next_token: Estimate
-    divergence: Estimate
-    facts_found: Estimate
-    difference: Estimate | None
+    rule: Rule  # how it selects
+    retention_at_decode: float  # prunable tokens attended to, mean over layers
+    same_next_token: Estimate  # share of decoding steps with the full cache's most probable token
+    divergence: Estimate  # KL(full cache ‖ rule), in nats per token
+    facts_found: Estimate  # share of answers that contain the fact
+    difference: Estimate | None  # of `facts_found` from the full cache, paired; None of that itself
 
 
 def same_next_token(answers: Sequence[RuleAnswer]) -> list[float]:
@@ -60,13 +51,7 @@ def same_next_token(answers: Sequence[RuleAnswer]) -> list[float]:
 def figures(
     by_rule: dict[Rule, list[RuleAnswer]], layers: int, windows: Collection[int]
 ) -> list[RuleFigures]:
-    """Figures of every rule, in the given order; the full cache is among them.
-
-    Args:
-        by_rule: the answers of each rule, in the order of the contexts.
-        layers: of the language model.
-        windows: layers with a sliding window, which no rule prunes.
-    """
+    """Figures of every rule, in the given order; the full cache is among them."""
     pruned = {*range(layers)} - {*windows}
     whole = [float(one.right) for one in by_rule[Rule("full")]]
     made = []

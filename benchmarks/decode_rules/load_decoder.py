@@ -21,9 +21,6 @@ def load_decoder(path: Path) -> tuple[Decoder, Any]:
     """A decoder on the CPU in float32, and its tokenizer.
 
     A video model is loaded whole; its vision tower isn't run.
-
-    Args:
-        path: a GGUF file, which needs the packages gguf and accelerate, or a folder.
     """
     with quiet_libraries():
         model, tokenizer = _loaded(path)

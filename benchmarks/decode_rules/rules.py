@@ -35,32 +35,23 @@ Kind = Literal["full", "dycoke", "random", "index", "index per head", "exact", "
 
 @dataclass(frozen=True)
 class Rule:
-    """How a row selects.
+    """How a row selects."""
 
-    Args:
-        kind: `full` selects everything; `dycoke` by the attention of the layer before `layer`, for
-            all layers behind it, anew only where that attention changed; `random` anew at each
-            step, for all layers; the others in each layer for itself: by approximate scores
-            (`index`, also `index per head`), by `exact` ones, or by bounds of `pages`.
-        layer: the first pruned one.
-        prune_ratio: P, of the prunable tokens.
-    """
-
+    # `full` selects everything; `dycoke` by the attention of the layer before `layer`, for all
+    # layers behind it, anew only where that attention changed; `random` anew at each step, for all
+    # layers; the others in each layer for itself: by approximate scores (`index`, also `index per
+    # head`), by `exact` ones, or by bounds of `pages`
     kind: Kind
-    layer: int = 0
-    prune_ratio: float = 0.0
+    layer: int = 0  # the first pruned one
+    prune_ratio: float = 0.0  # P, of the prunable tokens
 
 
 class Decode:
     """The decoding of all rows: what of the prompt they attend to, step by step.
 
     Args:
-        rules: of the rows.
         prompt: by layer keys and values of the prompt, `[1, H, T, D]` each; where a layer has a
             window, those of the last tokens alone.
-        prunable: which tokens of it may be pruned.
-        seed: of random selections.
-        windows: by layer how many tokens it attends to, of those with a sliding window.
     """
 
     def __init__(

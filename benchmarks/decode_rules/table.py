@@ -29,11 +29,7 @@ _NAMES = {
 
 
 def table(answers: bytes) -> str:
-    """First token, agreement, divergence and exact match by rule, as Markdown.
-
-    Args:
-        answers: lines of JSON, the header first.
-    """
+    """First token, agreement, divergence and exact match by rule, as Markdown."""
     header, *contexts = map(json.loads, answers.splitlines())
     by_rule = grouped([[*map(_answer, one["rows"])] for one in contexts])
     whole, *rest = figures(by_rule, header["layers"], header.get("windows", ()))

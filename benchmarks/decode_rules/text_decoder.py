@@ -19,21 +19,14 @@ SLIDING = "sliding_attention"
 
 @dataclass(frozen=True)
 class Decoder:
-    """A language model, or a video model whose language model is asked.
+    """A language model, or a video model whose language model is asked."""
 
-    Args:
-        model: stock, with the attention of `rules`.
-        layers: of the language model.
-        kv_heads: KV heads of a layer.
-        windows: by layer how many tokens it attends to, of those with a sliding window.
-        ends: tokens that end an answer.
-    """
-
-    model: Any
-    layers: int
-    kv_heads: int
+    model: Any  # stock, with the attention of `rules`
+    layers: int  # of the language model
+    kv_heads: int  # KV heads of a layer
+    # by layer how many tokens it attends to, of those with a sliding window
     windows: Mapping[int, int]
-    ends: frozenset[int]
+    ends: frozenset[int]  # tokens that end an answer
 
     def with_windows(self, mask: torch.Tensor) -> Any:
         """A float mask `[B, 1, S, T]` of S tokens behind T - S others, as the model takes it."""
@@ -48,15 +41,10 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt in tokens.
+    """A prompt in tokens."""
 
-    Args:
-        ids: `[1, T]`, int64.
-        prunable: which of them are the text.
-    """
-
-    ids: torch.Tensor
-    prunable: slice
+    ids: torch.Tensor  # `[1, T]`, int64
+    prunable: slice  # which of them are the text
 
 
 def around_text(tokenizer: Any, question: str) -> tuple[str, str]:
@@ -65,10 +53,6 @@ def around_text(tokenizer: Any, question: str) -> tuple[str, str]:
     Args:
         tokenizer: with a chat template; the one of a base model has none, and gets an example of a
             question that is answered in a sentence.
-        question: about the text.
-
-    Raises:
-        ModelError: the template fails, exceeds its limits, or drops the question.
     """
     if not tokenizer.chat_template:
         example = "Question: What colour is the sky?\nAnswer: The colour of the sky is blue.\n"
@@ -83,11 +67,7 @@ def around_text(tokenizer: Any, question: str) -> tuple[str, str]:
 
 
 def prompt_of(tokenizer: Any, asked: Context) -> Prompt:
-    """The prompt by the model's template: the text, then the question.
-
-    Raises:
-        ModelError: see `around_text`.
-    """
+    """The prompt by the model's template: the text, then the question."""
     before, after = around_text(tokenizer, asked.question)
     parts = [
         tokenizer(part, add_special_tokens=False)["input_ids"]
@@ -98,16 +78,7 @@ def prompt_of(tokenizer: Any, asked: Context) -> Prompt:
 
 
 def of_model(model: Any, more_ends: Iterable[int] = ()) -> Decoder:
-    """A loaded model with the attention of `rules`.
-
-    Args:
-        model: stock.
-        more_ends: tokens that end an answer, beside the model's own.
-
-    Raises:
-        UsageError: layers that are neither full nor sliding attention, layers that share KV
-            entries, or no layer with full attention.
-    """
+    """A loaded model with the attention of `rules`."""
     text, named = model.config.get_text_config(), type(model).__name__
     windows = _windows(text, named)
     if getattr(text, "num_kv_shared_layers", 0):
@@ -132,12 +103,7 @@ def of_model(model: Any, more_ends: Iterable[int] = ()) -> Decoder:
 
 
 def _windows(text: Any, named: str) -> dict[int, int]:
-    """By layer how many tokens it attends to, of those with a sliding window.
-
-    Args:
-        text: configuration of the language model.
-        named: the model, for the error.
-    """
+    """By layer how many tokens it attends to, of those with a sliding window."""
     window: Any = getattr(text, "sliding_window", None)
     # Without a kind for each layer, a window is that of all layers (Mistral).
     alike = SLIDING if window else "full_attention"

@@ -19,12 +19,7 @@ TEXT = {"hidden_size": 1024, "intermediate_size": 3072}
 
 
 def configuration(layers: int | None = None) -> Any:
-    """The stock configuration.
-
-    Args:
-        layers: of the language model and of the vision tower, where the true ones are too many for
-            a trial.
-    """
+    """The stock configuration."""
     described = copy.deepcopy(published(MODEL).config)
     described["text_config"] |= TEXT
     described["vision_config"]["out_hidden_size"] = TEXT["hidden_size"]

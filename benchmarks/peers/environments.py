@@ -29,17 +29,12 @@ Run = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class Peer:
-    """A program beside ours.
+    """A program beside ours."""
 
-    Args:
-        name: of its folder.
-        runner: module in `benchmarks.peers.runners`.
-        install: fills its folder, in which there is a virtual environment; given that folder, the
-            checkpoint, and what runs a command or raises `CalledProcessError`.
-    """
-
-    name: str
-    runner: str
+    name: str  # of its folder
+    runner: str  # module in `benchmarks.peers.runners`
+    # fills its folder, in which there is a virtual environment; given that folder, the checkpoint,
+    # and what runs a command or raises `CalledProcessError`
     install: Callable[[Path, Path, Run], None]
 
     def model(self, environments: Path) -> Path:
@@ -55,11 +50,7 @@ class Peer:
         return environments / self.name / "bin" / "python"
 
     def set_up(self, environments: Path, run: Run) -> None:
-        """Make its environment anew.
-
-        Raises:
-            CalledProcessError: a command failed.
-        """
+        """Make its environment anew."""
         folder = environments / self.name
         shutil.rmtree(folder, ignore_errors=True)
         run([sys.executable, "-m", "venv", str(folder)])
@@ -103,12 +94,7 @@ PEERS = (OPENVINO_GENAI, LLAMA_CPP)
 
 
 def set_up(environments: Path, layers: int | None = None) -> list[str]:
-    """Set up whatever isn't yet; a sentence for each peer that can't be.
-
-    Args:
-        environments: the folder for all of it.
-        layers: of the checkpoint, where it is for a trial.
-    """
+    """Set up whatever isn't yet; a sentence for each peer that can't be."""
     environments.mkdir(parents=True, exist_ok=True)
     if not (environments / CHECKPOINT / READY).exists():
         shutil.rmtree(environments / CHECKPOINT, ignore_errors=True)
@@ -126,9 +112,5 @@ def set_up(environments: Path, layers: int | None = None) -> list[str]:
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a command where the runners are found; what it prints is shown.
-
-    Raises:
-        CalledProcessError: it failed.
-    """
+    """Run a command where the runners are found; what it prints is shown."""
     subprocess.run(command, check=True, cwd=ROOT)

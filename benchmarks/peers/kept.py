@@ -12,13 +12,7 @@ from benchmarks.peers.runners.line import Answer
 
 
 class Kept:
-    """A file that grows.
-
-    Args:
-        file: need not be there.
-        under: what else tells runs apart (commit, machine, frames, …), JSON values: what was
-            measured under anything else doesn't count.
-    """
+    """A file that grows."""
 
     def __init__(self, file: Path, under: Mapping[str, Any]) -> None:
         self._file, self._under = file, dict(under)

@@ -22,10 +22,7 @@ def page(
     """The medians as Markdown, and the note below them.
 
     Args:
-        title: in the corner.
-        answers: of each row; ratios are to the first.
         failed: why a row has none.
-        said: how all were measured.
     """
     every = [answer for found in answers.values() for answer in found]
     known = all(answer.peak is not None for answer in every)

@@ -19,16 +19,11 @@ from benchmarks.peers.runners.line import START, Answer, Task
 
 @dataclass(frozen=True)
 class Row:
-    """A program with its settings.
+    """A program with its settings."""
 
-    Args:
-        name: in the table.
-        peer: None for what runs in this environment.
-        settings: what the runner makes of them is said there.
-    """
-
-    name: str
-    peer: Peer | None = None
+    name: str  # in the table
+    peer: Peer | None = None  # None for what runs in this environment
+    # what the runner makes of them is said there
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -58,13 +53,6 @@ def in_turns(
     """The answers of each row that gave all of them, and why the others didn't.
 
     Each round begins with another row, so that none has always the same one before it.
-
-    Args:
-        rows: in the order of the table.
-        runs: rounds.
-        ask: one answer, or `FailedError`; who failed isn't asked again.
-        kept: answers of an interrupted run, which are taken as they are; gets the others.
-        say: gets the progress.
     """
     answers: dict[Row, list[Answer]] = {row: kept.of(row.name)[:runs] for row in rows}
     failed: dict[Row, str] = {}
@@ -86,16 +74,7 @@ def in_turns(
 
 
 def ask(row: Row, environments: Path, task: Task) -> Answer:
-    """One answer by the runner of a row.
-
-    Args:
-        row: whose turn it is.
-        environments: the folder that was set up.
-        task: but for `model` and `settings`, which depend on the row.
-
-    Raises:
-        FailedError: its environment isn't there, or the runner ended without an answer.
-    """
+    """One answer by the runner of a row."""
     peer = row.peer
     if peer is not None and not peer.is_ready(environments):
         raise FailedError(f"isn't set up here (`{SET_UP}`)")
@@ -120,11 +99,7 @@ def ask(row: Row, environments: Path, task: Task) -> Answer:
 
 
 def parsed(stdout: str, stderr: str, status: int) -> Answer:
-    """The answer that a runner printed among whatever its libraries print.
-
-    Raises:
-        FailedError: there is none.
-    """
+    """The answer that a runner printed among whatever its libraries print."""
     lines = [line for line in stdout.splitlines() if line.startswith(START)]
     if status == 0 and lines:
         return Answer(**json.loads(lines[-1])["answer"])

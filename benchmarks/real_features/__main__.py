@@ -63,10 +63,6 @@ def methods(retain: float, seed: int) -> dict[str, Method]:
 
     Without `earlytom`, most of which is merging inside the tower, and `downsample`, which works on
     pixels; `cdpruner` without a question.
-
-    Args:
-        retain: the budget.
-        seed: of random tokens.
     """
     fixed: dict[str, dict[str, Any]] = {
         "random": {"draw_seed": seed},
@@ -102,13 +98,7 @@ def method_of(row: str, retain: float | None, seed: int) -> Method:
 
 
 def encoded(path: Path, made: Sequence[tuple[Source, list[Change]]], out: Path) -> list[Encoded]:
-    """All pictures of each clip, encoded once: plain, shown, held, and those of candidates.
-
-    Args:
-        path: the tower.
-        made: the clips and what changes in them.
-        out: folder of answers.
-    """
+    """All pictures of each clip, encoded once: plain, shown, held, and those of candidates."""
     out.mkdir(parents=True, exist_ok=True)
     tower: Tower | None = None
     every = []
@@ -129,13 +119,7 @@ def encoded(path: Path, made: Sequence[tuple[Source, list[Change]]], out: Path) 
 
 
 def asked_about(name: str, pictures: Encoded, changed: Sequence[Change]) -> Asked:
-    """What is asked about a clip.
-
-    Args:
-        name: seeds the regions.
-        pictures: of `encoded`.
-        changed: what changes.
-    """
+    """What is asked about a clip."""
     drawn = random.Random(name)
     units = normalize(pictures.features[2 * FRAMES :].float(), dim=-1)
     held, candidates = units[: len(HELD)], units[len(HELD) :].unflatten(0, (len(CHANGED), -1))
@@ -161,13 +145,7 @@ def drawn_features(number: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def measure(row: str, retain: float | None, clips: Mapping[str, tuple[Encoded, Asked]]) -> Any:
-    """What a method keeps of each clip, and what can be told from it.
-
-    Args:
-        row: of `rows`.
-        retain: the budget.
-        clips: by name what methods get, and what is asked.
-    """
+    """What a method keeps of each clip, and what can be told from it."""
     every, found = [], []
     for number, (pictures, _) in enumerate(clips.values()):
         shown = slice(FRAMES, 2 * FRAMES)
@@ -187,13 +165,7 @@ def measure(row: str, retain: float | None, clips: Mapping[str, tuple[Encoded, A
 
 
 def ask(path: Path, folder: Path, out: Path) -> Path:
-    """Measure what isn't measured yet; the file of answers.
-
-    Args:
-        path: the tower, an ONNX file.
-        folder: has films and photographs.
-        out: folder of answers.
-    """
+    """Measure what isn't measured yet; the file of answers."""
     every = sources(folder)
     photographs = sorted({one.path for one in every if one.motion != "filmed"})
     made = [(source, changes(source, photographs)) for source in every]

@@ -46,15 +46,10 @@ Motion = Literal["filmed", "pan", "zoom"]
 
 @dataclass(frozen=True)
 class Source:
-    """A clip to be made.
+    """A clip to be made."""
 
-    Args:
-        path: of the film or photograph.
-        motion: of the camera.
-    """
-
-    path: Path
-    motion: Motion
+    path: Path  # of the film or photograph
+    motion: Motion  # of the camera
 
     @property
     def name(self) -> str:
@@ -63,11 +58,7 @@ class Source:
 
 
 def sources(folder: Path) -> list[Source]:
-    """All clips whose files are in scikit-image or anywhere in a folder.
-
-    Args:
-        folder: has the files of the other packages; those of it that are missing are named.
-    """
+    """All clips whose files are in scikit-image or anywhere in a folder."""
     places = (Path(skimage.__file__).with_name("data"), folder)
     found: dict[str, Path] = {}
     for name in (*FILMS, *PHOTOGRAPHS):
@@ -126,21 +117,13 @@ def _opened(path: Path) -> Image.Image:
 
 @dataclass(frozen=True)
 class Change:
-    """A piece of another photograph in two frames of a clip.
+    """A piece of another photograph in two frames of a clip."""
 
-    Args:
-        step: the picture between those two.
-        row: of the piece's top left patch.
-        column: of the same.
-        pieces: `[CANDIDATES, P, P, 3]`, uint8: what might be there.
-        right: which of them is.
-    """
-
-    step: int
-    row: int
-    column: int
-    pieces: np.ndarray
-    right: int
+    step: int  # the picture between those two
+    row: int  # of the piece's top left patch
+    column: int  # of the same
+    pieces: np.ndarray  # `[CANDIDATES, P, P, 3]`, uint8: what might be there
+    right: int  # which of them is
 
     def put(self, picture: np.ndarray, candidate: int) -> np.ndarray:
         """A picture with one of the pieces in it."""
@@ -151,12 +134,7 @@ class Change:
 
 
 def changes(source: Source, photographs: Sequence[Path]) -> list[Change]:
-    """What changes in a clip, the same whenever it is made.
-
-    Args:
-        source: the clip.
-        photographs: whose middles the pieces are; its own isn't among the candidates.
-    """
+    """What changes in a clip, the same whenever it is made."""
     drawn, size = random.Random(source.name), PIECE * PATCH
     others, made = [path for path in photographs if path.name != source.path.name], []
     for step in CHANGED:
@@ -177,29 +155,18 @@ def region(row: int, column: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Shots:
-    """All pictures of a clip that are encoded.
+    """All pictures of a clip that are encoded."""
 
-    Args:
-        plain: `[FRAMES, SIDE, SIDE, 3]`, uint8: its frames.
-        shown: the same with what changes: what methods get.
-        held: `[len(HELD), …]`: asked about.
-        candidates: `[len(CHANGED), CANDIDATES, …]`: the picture between two changed frames, with
-            each of what might have changed.
-    """
-
-    plain: np.ndarray
-    shown: np.ndarray
-    held: np.ndarray
+    plain: np.ndarray  # `[FRAMES, SIDE, SIDE, 3]`, uint8: its frames
+    shown: np.ndarray  # the same with what changes: what methods get
+    held: np.ndarray  # `[len(HELD), …]`: asked about
+    # `[len(CHANGED), CANDIDATES, …]`: the picture between two changed frames, with each of what
+    # might have changed
     candidates: np.ndarray
 
 
 def shots(source: Source, changed: Sequence[Change]) -> Shots:
-    """The pictures of a clip.
-
-    Args:
-        source: the clip.
-        changed: of `changes`.
-    """
+    """The pictures of a clip."""
     every = pictures(source)
     shown = every.copy()
     for change in changed:

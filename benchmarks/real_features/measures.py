@@ -45,17 +45,12 @@ def neighbours(features: torch.Tensor, width: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a method keeps of a clip.
+    """What a method keeps of a clip."""
 
-    Args:
-        units: `[M, D]`, float32: the kept tokens, merged ones as they are read, of length 1.
-        frame: `[M]`, int64: the frame of each.
-        dropped: `[V - M]`, int64: flat indices of the other tokens.
-    """
-
+    # `[M, D]`, float32: the kept tokens, merged ones as they are read, of length 1
     units: torch.Tensor
-    frame: torch.Tensor
-    dropped: torch.Tensor
+    frame: torch.Tensor  # `[M]`, int64: the frame of each
+    dropped: torch.Tensor  # `[V - M]`, int64: flat indices of the other tokens
 
 
 def kept(selection: Selection, features: torch.Tensor) -> Kept:
@@ -109,27 +104,16 @@ def in_order(told: torch.Tensor) -> list[float]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked about a clip, from pictures that no method got; all of length 1, float32.
+    """What is asked about a clip, from pictures that no method got; all of length 1, float32."""
 
-    Args:
-        regions: `[Q, P, D]`: regions of it, to be told from those of other clips.
-        frames: `[T, N, D]`: frames of it, in order.
-        changes: `[C, K, P, D]`: for each change what each candidate would look like.
-        right: `[C]`: which of them it is.
-    """
-
-    regions: torch.Tensor
-    frames: torch.Tensor
-    changes: torch.Tensor
-    right: Sequence[int]
+    regions: torch.Tensor  # `[Q, P, D]`: regions of it, to be told from those of other clips
+    frames: torch.Tensor  # `[T, N, D]`: frames of it, in order
+    changes: torch.Tensor  # `[C, K, P, D]`: for each change what each candidate would look like
+    right: Sequence[int]  # `[C]`: which of them it is
 
 
 def answers(every: Sequence[Kept], asked: Sequence[Asked]) -> list[dict[str, Any]]:
     """What kept tokens tell of each clip, without any training.
-
-    Args:
-        every: the kept tokens of each clip.
-        asked: about each.
 
     Returns:
         For each clip `which`: for each region whether this clip shows it better than all others do;

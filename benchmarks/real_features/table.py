@@ -19,11 +19,7 @@ _PROBES = ("which", "order", "changed")
 
 
 def table(answers: bytes) -> str:
-    """How alike neighbours are, and what each method keeps at each budget, as Markdown.
-
-    Args:
-        answers: lines of JSON, the header first.
-    """
+    """How alike neighbours are, and what each method keeps at each budget, as Markdown."""
     header, *lines = map(json.loads, answers.splitlines())
     clips = [line for line in lines if "neighbours" in line]
     return "\n".join([*_similarities(clips), "", *_methods(header, lines), "", _below(header)])

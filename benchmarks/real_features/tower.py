@@ -25,28 +25,17 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the tower makes of F pictures.
+    """What the tower makes of F pictures."""
 
-    Args:
-        features: `[F, N, D]`, float16: patch tokens behind the last layer and its normalization.
-        attention: `[F, N]`, float32: of the class token in the last layer, mean over heads.
-        keys: `[F, N, K]`, float32: of that layer, mean over heads.
-    """
-
+    # `[F, N, D]`, float16: patch tokens behind the last layer and its normalization
     features: torch.Tensor
+    # `[F, N]`, float32: of the class token in the last layer, mean over heads
     attention: torch.Tensor
-    keys: torch.Tensor
+    keys: torch.Tensor  # `[F, N, K]`, float32: of that layer, mean over heads
 
 
 class Tower:
-    """The tower, without the head that the package trained on it.
-
-    Args:
-        path: the ONNX file.
-
-    Raises:
-        SystemExit: onnx or onnxruntime isn't installed, or the file is of another model.
-    """
+    """The tower, without the head that the package trained on it."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -20,36 +20,22 @@ QUESTION = "What happens in the video?"
 
 @dataclass(frozen=True)
 class Load:
-    """What a server is given to do.
+    """What a server is given to do."""
 
-    Args:
-        spec: of the method that each request names.
-        at_once: requests in flight.
-        requests: in all.
-        tokens: of each answer.
-    """
-
-    spec: str
-    at_once: int
-    requests: int
-    tokens: int
+    spec: str  # of the method that each request names
+    at_once: int  # requests in flight
+    requests: int  # in all
+    tokens: int  # of each answer
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What the requests of a load took.
+    """What the requests of a load took."""
 
-    Args:
-        seconds: all of them together.
-        ttft_s: of each, until its first token.
-        prompt_tokens: of each, behind compression.
-        generated: tokens of all answers.
-    """
-
-    seconds: float
-    ttft_s: tuple[float, ...]
-    prompt_tokens: int
-    generated: int
+    seconds: float  # all of them together
+    ttft_s: tuple[float, ...]  # of each, until its first token
+    prompt_tokens: int  # of each, behind compression
+    generated: int  # tokens of all answers
 
 
 def data_url(frames: np.ndarray, form: str = "JPEG") -> str:
@@ -68,9 +54,6 @@ def body(url: str, count: int, question: str, spec: str | None, tokens: int) -> 
     """Arguments of openai's `chat.completions.create`.
 
     Args:
-        url: see `data_url`.
-        count: frames in it.
-        question: about them.
         spec: of the method; None names none.
         tokens: of the answer, at most.
     """
@@ -96,8 +79,6 @@ def give(server: str, load: Load, frames: np.ndarray) -> Answered:
     """Ask a server, and wait for all of its answers.
 
     Args:
-        server: its address.
-        load: how many, of which method.
         frames: `[F, H, W, 3]`, uint8, RGB, of each request.
     """
     request = body(data_url(frames), len(frames), QUESTION, load.spec, load.tokens)

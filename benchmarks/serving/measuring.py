@@ -30,31 +30,18 @@ WORDS = 512
 
 @dataclass(frozen=True)
 class Course:
-    """What is measured of a model.
+    """What is measured of a model."""
 
-    Args:
-        model: see `checkpoint`.
-        specs: methods, the baseline first.
-        at_once: requests in flight.
-        rounds: requests for each of them.
-        fewest: requests, whatever is in flight.
-        frames: of each request.
-        tokens: of each answer.
-        runs: of each method.
-        dtype: as vLLM takes it.
-        gpu: whether the server runs on one, with vLLM's usual settings.
-    """
-
-    model: str
-    specs: tuple[str, ...]
-    at_once: tuple[int, ...] = (1, 8, 32)
-    rounds: int = 1
-    fewest: int = 24
-    frames: int = 32
-    tokens: int = 16
-    runs: int = 3
-    dtype: str = "auto"
-    gpu: bool = False
+    model: str  # see `checkpoint`
+    specs: tuple[str, ...]  # methods, the baseline first
+    at_once: tuple[int, ...] = (1, 8, 32)  # requests in flight
+    rounds: int = 1  # requests for each of them
+    fewest: int = 24  # requests, whatever is in flight
+    frames: int = 32  # of each request
+    tokens: int = 16  # of each answer
+    runs: int = 3  # of each method
+    dtype: str = "auto"  # as vLLM takes it
+    gpu: bool = False  # whether the server runs on one, with vLLM's usual settings
 
     def options(self) -> tuple[str, ...]:
         """Of `vllm serve`, beside those of the checkpoint."""

@@ -40,23 +40,15 @@ def free_port() -> int:
 
 @dataclass
 class VllmServer:
-    """The server of a model's folder; a context manager, in which it answers.
+    """The server of a model's folder; a context manager, in which it answers."""
 
-    Args:
-        folder: of the model.
-        log: file that it writes to, behind what is there.
-        options: of `vllm serve`.
-        environment: beside that of this process.
-        port: where it listens.
-        command: another `vllm …`, which is run in the folder.
-    """
-
-    folder: Path
-    log: Path
-    options: Sequence[str] = ()
+    folder: Path  # of the model
+    log: Path  # file that it writes to, behind what is there
+    options: Sequence[str] = ()  # of `vllm serve`
+    # beside that of this process
     environment: Mapping[str, str] = field(default_factory=lambda: ON_CPU)
-    port: int = field(default_factory=free_port)
-    command: Sequence[str] = ()
+    port: int = field(default_factory=free_port)  # where it listens
+    command: Sequence[str] = ()  # another `vllm …`, which is run in the folder
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,11 +69,7 @@ class VllmServer:
         self.end(signal.SIGTERM)
 
     def start(self) -> None:
-        """Start it, and wait until it answers.
-
-        Raises:
-            SystemExit: it ended, or doesn't answer in time; its log says why.
-        """
+        """Start it, and wait until it answers."""
         serve = [*VLLM, "serve", str(self.folder), "--served-model-name", NAME]
         serve += ["--host", "127.0.0.1", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:

@@ -15,29 +15,17 @@ BASELINE = "none"
 
 @dataclass(frozen=True)
 class Cell:
-    """A method under so many requests at once: medians of the runs.
+    """A method under so many requests at once: medians of the runs."""
 
-    Args:
-        runs: how many.
-        prompt_tokens: of a request.
-        requests_s: answered per second.
-        slowest_s: the same of the slowest run.
-        fastest_s: of the fastest one.
-        tokens_s: generated per second.
-        ttft_s: median of the requests.
-        ttft_p95_s: 95th percentile of them.
-        selection_s: what the method takes to select the tokens of one video, by itself.
-    """
-
-    runs: int
-    prompt_tokens: int
-    requests_s: float
-    slowest_s: float
-    fastest_s: float
-    tokens_s: float
-    ttft_s: float
-    ttft_p95_s: float
-    selection_s: float
+    runs: int  # how many
+    prompt_tokens: int  # of a request
+    requests_s: float  # answered per second
+    slowest_s: float  # the same of the slowest run
+    fastest_s: float  # of the fastest one
+    tokens_s: float  # generated per second
+    ttft_s: float  # median of the requests
+    ttft_p95_s: float  # 95th percentile of them
+    selection_s: float  # what the method takes to select the tokens of one video, by itself
 
 
 def cells(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Cell]:

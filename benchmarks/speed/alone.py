@@ -30,14 +30,7 @@ Rows = dict[nn.Module, int]
 def linear_alone(
     loaded: LoadedModel, frames: int, contestant: Contestant, new_tokens: int
 ) -> Measured:
-    """The linear layers of an answer, for as many rows as they would get, one after the other.
-
-    Args:
-        loaded: the model.
-        frames: of the video.
-        contestant: whose method says how many visual tokens are read.
-        new_tokens: of the answer.
-    """
+    """The linear layers of an answer, for as many rows as they would get, one after the other."""
     assert contestant.method is not None
     session = VideoSession(loaded, drawn(1))
     tower = _rows_of_a_frame(loaded, session)

@@ -14,27 +14,18 @@ A_QUARTER = DyCokePlus(retain=0.25, merge_stage="vision")
 
 @dataclass(frozen=True)
 class Contestant:
-    """A way to answer.
+    """A way to answer."""
 
-    Args:
-        name: in tables; what goes before a comma is the kernels.
-        attention: "stock" (SDPA), "eager", or "fast" for custom CPU kernels (and packed layers).
-        method: of our engine; None for the `generate()` of stock transformers.
-        int8: whether linear layers are quantized.
-        published: the scheme of the published code in place of our engine.
-        again: another question about the video was answered before.
-        linear_alone: only the products of the linear layers, and nothing else.
-        once: in the first round only: something to compare with, and slow for that.
-    """
-
-    name: str
+    name: str  # in tables; what goes before a comma is the kernels
+    # "stock" (SDPA), "eager", or "fast" for custom CPU kernels (and packed layers)
     attention: str = "stock"
+    # of our engine; None for the `generate()` of stock transformers
     method: Method | None = field(default=None)
-    int8: bool = False
-    published: bool = False
-    again: bool = False
-    linear_alone: bool = False
-    once: bool = False
+    int8: bool = False  # whether linear layers are quantized
+    published: bool = False  # the scheme of the published code in place of our engine
+    again: bool = False  # another question about the video was answered before
+    linear_alone: bool = False  # only the products of the linear layers, and nothing else
+    once: bool = False  # in the first round only: something to compare with, and slow for that
 
 
 PLAIN = Contestant("transformers baseline (SDPA)")

@@ -45,11 +45,6 @@ class Course:
     """The models, and how a heat is run on them.
 
     Args:
-        model: name of a published configuration.
-        journal: gets what is measured.
-        tokens: that an answer has.
-        where: commit and machine, as a sentence.
-        dtype: of the weights.
         options: of `load`, beside the dtype, the kernels and 8 bits.
     """
 
@@ -103,13 +98,7 @@ class Course:
         return found if all(enough) else None
 
     def page(self, title: str, stages: Sequence[str], heats: Mapping[int, Rounds]) -> str:
-        """The tables of some heats, and how they were measured.
-
-        Args:
-            title: of a table, for its number of frames.
-            stages: its columns.
-            heats: by their numbers of frames.
-        """
+        """The tables of some heats, and how they were measured."""
         tables, few = [], {}
         for count, heat in heats.items():
             rounds = max(map(len, heat.values()))

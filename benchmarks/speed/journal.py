@@ -12,31 +12,18 @@ from benchmarks.speed.measured import Measured
 
 @dataclass(frozen=True)
 class Heat:
-    """What all contestants do in turn.
+    """What all contestants do in turn."""
 
-    Args:
-        model: its name.
-        part: "whole", or "language" or "pruning" for the language model alone.
-        frames: of the video.
-        tokens: that are written.
-        where: commit and machine: what was measured elsewhere doesn't count.
-        dtype: of the weights.
-    """
-
-    model: str
-    part: str
-    frames: int
-    tokens: int
-    where: str
-    dtype: str
+    model: str  # its name
+    part: str  # "whole", or "language" or "pruning" for the language model alone
+    frames: int  # of the video
+    tokens: int  # that are written
+    where: str  # commit and machine: what was measured elsewhere doesn't count
+    dtype: str  # of the weights
 
 
 class Journal:
-    """A file that grows.
-
-    Args:
-        path: of the file, which need not be there.
-    """
+    """A file that grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -12,13 +12,7 @@ PANELS = {"end to end": "seconds end to end", "TPOT": "TPOT, ms"}
 
 
 def write_plot(heats: Mapping[int, Rounds], machine: str, path: Path) -> None:
-    """Draw the medians of every contestant that took part with two numbers of frames or more.
-
-    Args:
-        heats: by number of frames.
-        machine: that it was measured on.
-        path: of the PNG.
-    """
+    """Draw the medians of every contestant that took part with two numbers of frames or more."""
     names = [n for n in next(iter(heats.values())) if sum(n in heat for heat in heats.values()) > 1]
     figure = new_figure()
     figure.suptitle(machine, fontsize=9, color=TEXT_COLOUR)

@@ -28,18 +28,12 @@ METHOD = DyCoke(variant="published")
 
 @dataclass
 class _Choice:
-    """What the layers of one answer share.
+    """What the layers of one answer share."""
 
-    Args:
-        selector: chooses at each step.
-        layer: the first that attends to the choice alone.
-        visual: `[V]`, int64: rows of the cache with visual tokens.
-        active: `[A]`, int64: rows of the cache that are gathered in this step.
-    """
-
-    selector: Selector
-    layer: int
-    visual: torch.Tensor
+    selector: Selector  # chooses at each step
+    layer: int  # the first that attends to the choice alone
+    visual: torch.Tensor  # `[V]`, int64: rows of the cache with visual tokens
+    # `[A]`, int64: rows of the cache that are gathered in this step
     active: torch.Tensor = field(default_factory=lambda: torch.arange(0))
 
     def renew(self, weights: torch.Tensor) -> None:
@@ -89,10 +83,6 @@ def answer(
 
     Args:
         model: with 1-D positions, running the attention `NAME`.
-        prompt: about a video that is encoded.
-        frames: of the video.
-        new_tokens: how many are written.
-        streamer: gets them.
     """
     decoder, words = model.get_decoder(), model.get_input_embeddings()
     rows = words(prompt.input_ids)[0]

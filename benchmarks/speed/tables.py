@@ -55,13 +55,7 @@ BARE = ("processor", "bandwidth", "visual tokens at prefill")
 
 
 def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
-    """One table.
-
-    Args:
-        title: in the corner.
-        rounds: of each contestant by its name; ratios are to the first.
-        stages: which columns; that of the peak is left out where it can't be measured.
-    """
+    """One table."""
     if any(one.peak is None for measured in rounds.values() for one in measured):
         stages = [stage for stage in stages if stage != PEAK]
     units = {stage: STAGES[stage][0] for stage in stages}

@@ -62,11 +62,7 @@ def run_here(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
 
 
 def understood(words: Sequence[str]) -> Any:
-    """The context in which a command would run: its arguments are parsed, and nothing is run.
-
-    Raises:
-        typer.TyperException: of a flag, a value or a command that isn't there.
-    """
+    """The context in which a command would run: its arguments are parsed, and nothing is run."""
     import typer
     from typer.core import TyperGroup
 
@@ -106,11 +102,6 @@ def run_in_terminal(
     environment: Mapping[str, str],
 ) -> tuple[int, bytes, bytes]:
     """Run a command with a pseudo-terminal as its stdout, stderr or both.
-
-    Args:
-        streams: "both", "out" or "err"; what isn't on the terminal is a pipe.
-        interrupt_after: type Ctrl-C once this has been seen on the terminal.
-        typed: on the terminal, before the command starts to read.
 
     Returns:
         exit code, what the terminal got, what the pipe got.

@@ -20,15 +20,11 @@ CLIPS = Path(__file__).parents[2] / "sample_videos"
 
 @dataclass(frozen=True)
 class Samples:
-    """Questions about the sample clips, the shortest clips first.
-
-    Args:
-        broken: the name of a clip that isn't there.
-    """
+    """Questions about the sample clips, the shortest clips first."""
 
     about: ClassVar[About] = About("samples", ("test", "validation"), 58, 10, "", "here")
     name: str = "samples"
-    broken: str = ""
+    broken: str = ""  # the name of a clip that isn't there
 
     def edition(self, split: Split) -> str:
         return "1"

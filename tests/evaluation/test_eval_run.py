@@ -57,11 +57,7 @@ def plan(folder: Path, methods: str = "none,dycoke", **changes: object) -> Evalu
 
 
 class Heard(Listener):
-    """Remembers what it heard; stops the run at an answer.
-
-    Args:
-        stop_at: as Ctrl-C would.
-    """
+    """Remembers what it heard; stops the run at an answer."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         super().__init__()

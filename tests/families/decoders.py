@@ -53,13 +53,7 @@ WHOLE = ("gemma2", "vaultgemma", "gpt_oss", "flint", "granite_swa", "granitemoe_
 
 @cache
 def make_around(kind: str, *, whole: bool, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
-    """A model with random weights, sinks among them, and its processor.
-
-    Args:
-        kind: of the decoder, which may be another one.
-        whole: whether all layers attend to every token; else they are as usual for its kind.
-        dtype: as of `tests.families.tiny.make`.
-    """
+    """A model with random weights, sinks among them, and its processor."""
     more = {"layer_types": ["full_attention"] * TEXT["num_hidden_layers"]} if whole else {}
     text = TEXT | {"sliding_window": WINDOW, "pad_token_id": 0} | DECODERS.get(kind, {}) | more
     torch.manual_seed(0)

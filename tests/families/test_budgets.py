@@ -35,12 +35,7 @@ BUDGETED = [name for name, method in METHODS.items() if "retain" in parameters_o
 
 
 def methods_for(family: str, third: int) -> list[str]:
-    """All for the first family; for another, one of each kind, and not the same as for the next.
-
-    Args:
-        family: its name.
-        third: which third of them.
-    """
+    """All for the first family; for another, one of each kind, and not the same as for the next."""
     number = list(MAKERS).index(family)
     if number == 0:
         return BUDGETED[third::3]

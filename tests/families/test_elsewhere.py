@@ -91,14 +91,10 @@ NEEDED = needed()
 
 @dataclass
 class Told:
-    """What a model answered.
+    """What a model answered."""
 
-    Args:
-        exact: texts, counts, and which tokens came and went.
-        rounded: the logits of each token, and the attention that a trace has.
-    """
-
-    exact: list[Any] = field(default_factory=list)
+    exact: list[Any] = field(default_factory=list)  # texts, counts, and which tokens came and went
+    # the logits of each token, and the attention that a trace has
     rounded: list[torch.Tensor] = field(default_factory=list)
 
 

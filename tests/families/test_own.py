@@ -58,12 +58,9 @@ def with_variants(*names: str) -> list[Any]:
 
 
 class Own(Shorter):
-    """The stock decoder over the whole sequence for every new token, masked layer by layer.
+    """The stock decoder over the whole sequence for every new token, masked layer by layer."""
 
-    Attributes:
-        bias: added to the attention logits of the visual tokens; none for nothing.
-    """
-
+    # added to the attention logits of the visual tokens; none for nothing
     bias: tuple[float, ...] = ()
 
     @torch.no_grad()

@@ -84,7 +84,6 @@ def make(family: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
     """A model with random weights, sharpened so that choices matter, and its processor.
 
     Args:
-        family: its name.
         dtype: float64, throughout (`in_float64`), or that of a model as it is stock.
     """
     torch.manual_seed(0)

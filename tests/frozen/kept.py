@@ -18,17 +18,11 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Kept:
-    """A file of commands and their outcomes.
+    """A file of commands and their outcomes."""
 
-    Args:
-        name: of the file.
-        outcome: what is kept of a command.
-        is_slower: whether only `make test-all` compares it.
-    """
-
-    name: str
-    outcome: Callable[[str], Any]
-    is_slower: bool = False
+    name: str  # of the file
+    outcome: Callable[[str], Any]  # what is kept of a command
+    is_slower: bool = False  # whether only `make test-all` compares it
 
     def read(self) -> dict[str, Any]:
         """What is kept, by command."""

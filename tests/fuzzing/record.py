@@ -15,32 +15,19 @@ from tests.fuzzing.trying import ANSWER, MEMORY_MIB, PROCESSOR_S, REFUSED, Outco
 
 @dataclass(frozen=True)
 class Block:
-    """Some cases of a subject that were tried one after the other: a line of the record.
+    """Some cases of a subject that were tried one after the other: a line of the record."""
 
-    Args:
-        subject: its name.
-        begin: the first case.
-        end: the first that isn't among them.
-        code: of the subject when they were tried.
-        commit: of the working tree.
-        answered: how many were answered.
-        refused: how many ended in a sentence.
-        seconds: of processor time, of all of them.
-        worst_s: of the case that took the most.
-        worst_mib: likewise, of memory.
-        findings: those that ended otherwise: case, kind and detail.
-    """
-
-    subject: str
-    begin: int
-    end: int
-    code: str
-    commit: str
-    answered: int
-    refused: int
-    seconds: float
-    worst_s: float
-    worst_mib: float
+    subject: str  # its name
+    begin: int  # the first case
+    end: int  # the first that isn't among them
+    code: str  # of the subject when they were tried
+    commit: str  # of the working tree
+    answered: int  # how many were answered
+    refused: int  # how many ended in a sentence
+    seconds: float  # of processor time, of all of them
+    worst_s: float  # of the case that took the most
+    worst_mib: float  # likewise, of memory
+    # those that ended otherwise: case, kind and detail
     findings: list[tuple[int, str, str]] = field(default_factory=list)
 
     @classmethod
@@ -57,11 +44,7 @@ class Block:
 
 
 class Record:
-    """The blocks in a file, which only grows.
-
-    Args:
-        path: of the file; made where it isn't there.
-    """
+    """The blocks in a file, which only grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,13 +75,7 @@ def _name(subject: Subject) -> tuple[str, str]:
 
 
 def page(record: Record, subjects: Sequence[Subject], where: str) -> str:
-    """The part of docs/dev/fuzz.md that the command writes: a table, and what was found.
-
-    Args:
-        record: of all runs.
-        subjects: the rows.
-        where: commit and machine, as a sentence.
-    """
+    """The part of docs/dev/fuzz.md that the command writes: a table, and what was found."""
     rows = [_row(subject.group, subject.name, record.of(subject)) for subject in subjects]
     blocks = [block for subject in subjects for block in record.of(subject)]
     found = sum(len(block.findings) for block in blocks)

@@ -16,28 +16,19 @@ PACKAGE = Path(__file__).parents[2] / "src" / "dycoke_cli"
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of input.
+    """A kind of input."""
 
-    Args:
-        name: of the subject, as the record and the command have it.
-        group: what it is one of, in the table.
-        cases: how many are due.
-        parts: files and folders of the package whose code reads it; cases of other code don't
-            count for this one.
-        modules: to import before the first case, on no case's account.
-        seeds: sound pieces of input.
-        mutate: makes a case of a seed.
-        attempt: gives a case to the code that reads it, in an empty folder; what it returns is the
-            answer, and errors of `DycokeError` are the other good end.
-    """
-
-    name: str
-    group: str
-    cases: int
+    name: str  # of the subject, as the record and the command have it
+    group: str  # what it is one of, in the table
+    cases: int  # how many are due
+    # files and folders of the package whose code reads it; cases of other code don't count for this
+    # one
     parts: tuple[str, ...]
-    modules: tuple[str, ...]
-    seeds: Callable[[], Sequence[bytes]]
-    mutate: Mutator
+    modules: tuple[str, ...]  # to import before the first case, on no case's account
+    seeds: Callable[[], Sequence[bytes]]  # sound pieces of input
+    mutate: Mutator  # makes a case of a seed
+    # gives a case to the code that reads it, in an empty folder; what it returns is the answer, and
+    # errors of `DycokeError` are the other good end
     attempt: Callable[[bytes, Path], object]
 
     def case(self, number: int, seeds: Sequence[bytes]) -> bytes:

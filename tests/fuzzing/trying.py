@@ -41,22 +41,15 @@ ANSWER, REFUSED = "answer", "refused"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended.
+    """How a case ended."""
 
-    Args:
-        case: its number.
-        kind: ANSWER, REFUSED, or what is wrong: "exception", "sentence", "memory", "time",
-            "hang" or "crash".
-        detail: of what is wrong; of a refusal its sentence.
-        seconds: of processor time.
-        mib: of memory, above what the process had before.
-    """
-
-    case: int
+    case: int  # its number
+    # ANSWER, REFUSED, or what is wrong: "exception", "sentence", "memory", "time", "hang" or
+    # "crash"
     kind: str
-    detail: str = ""
-    seconds: float = 0.0
-    mib: float = 0.0
+    detail: str = ""  # of what is wrong; of a refusal its sentence
+    seconds: float = 0.0  # of processor time
+    mib: float = 0.0  # of memory, above what the process had before
 
     @property
     def is_finding(self) -> bool:

@@ -52,50 +52,33 @@ REQUEST = Request("mini", LoadOptions(), Sampling(frames=2), DyCoke(), Generatio
 
 @dataclass
 class Pretended:
-    """What the model does, and what it was asked.
+    """What the model does, and what it was asked."""
 
-    Args:
-        pause_s: before each word.
-        batches: the questions of each call.
-        histories: of the first question of each call.
-        options: how each call was to generate.
-        read: frames of each video that was read.
-        paths: of each video that was read.
-        fail_at: the call that has too little memory, from 1; 0 for none.
-        loads: how often the model was loaded.
-        fitting: questions that are expected to fit into the memory together.
-        most: questions that do.
-        warning: of each video, before its first answer.
-        size: of the frames of a video, by the name of its file; others have 2 pixels a side.
-        gate: closed, no question is answered.
-        shutter: closed, no video is read.
-        shut_for: content of the videos that the shutter is for; empty for all.
-        began: set once a video waits for the shutter.
-        reading: number of those that do.
-    """
-
-    pause_s: float = 0.0
-    batches: list[list[str]] = field(default_factory=list)
-    histories: list[Any] = field(default_factory=list)
-    options: list[GenerationOptions] = field(default_factory=list)
-    read: list[int] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    fail_at: int = 0
-    loads: int = 0
-    fitting: int = 8
-    most: int = 100
-    warning: str | None = None
+    pause_s: float = 0.0  # before each word
+    batches: list[list[str]] = field(default_factory=list)  # the questions of each call
+    histories: list[Any] = field(default_factory=list)  # of the first question of each call
+    options: list[GenerationOptions] = field(default_factory=list)  # how each call was to generate
+    read: list[int] = field(default_factory=list)  # frames of each video that was read
+    paths: list[str] = field(default_factory=list)  # of each video that was read
+    fail_at: int = 0  # the call that has too little memory, from 1; 0 for none
+    loads: int = 0  # how often the model was loaded
+    fitting: int = 8  # questions that are expected to fit into the memory together
+    most: int = 100  # questions that do
+    warning: str | None = None  # of each video, before its first answer
+    # of the frames of a video, by the name of its file; others have 2 pixels a side
     size: dict[str, int] = field(default_factory=dict)
     traits: ModelTraits = field(
         default_factory=lambda: ModelTraits(
             "llava_onevision", FAMILY, defaults_of(FAMILY, None, 10), 10, "mini", tower_depth=4
         )
     )
+    # closed, no question is answered
     gate: threading.Event = field(default_factory=threading.Event)
-    shutter: threading.Event = field(default_factory=threading.Event)
-    shut_for: bytes = b""
+    shutter: threading.Event = field(default_factory=threading.Event)  # closed, no video is read
+    shut_for: bytes = b""  # content of the videos that the shutter is for; empty for all
+    # set once a video waits for the shutter
     began: threading.Event = field(default_factory=threading.Event)
-    reading: int = 0
+    reading: int = 0  # number of those that do
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -215,12 +198,7 @@ class Pretended:
 
 
 class Asking:
-    """Questions to an engine whose model and videos pretend.
-
-    Args:
-        folder: of the videos.
-        monkeypatch: that installs them.
-    """
+    """Questions to an engine whose model and videos pretend."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pretended = Pretended()

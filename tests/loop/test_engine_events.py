@@ -25,14 +25,7 @@ def received(
     leaving: dict[str, int] | None = None,
     held: int = 0,
 ) -> dict[str, list[Any]]:
-    """What the client of each question gets: words, then "the answer" or an error.
-
-    Args:
-        questions: that wait together.
-        silent: questions whose text isn't streamed.
-        leaving: questions whose clients leave, and the words that they have got then.
-        held: videos that are in memory before.
-    """
+    """What the client of each question gets: words, then "the answer" or an error."""
     got: dict[str, list[Any]] = {question: [] for question in questions}
 
     def take(pending: Pending, event: Any) -> None:

@@ -54,14 +54,7 @@ def main() -> int:
 
 
 def rehearse(name: str, folder: Path, kills: int, done: Path) -> bool:
-    """All steps of one model.
-
-    Args:
-        name: of the catalog.
-        folder: for what it needs and leaves.
-        kills: of the download, before the steps.
-        done: file for what each step took, where all pass.
-    """
+    """All steps of one model."""
     print(f"{name}: making its repository", flush=True)
     repo = Repo(files(name, _vocabulary(name, folder)), stored=STORED, xet=True)
     place = Place(name, folder / name, repo)
@@ -105,10 +98,6 @@ def kill_again_and_again(
     """Begin the download and kill it at random places; says what each left.
 
     Args:
-        place: of the model.
-        hub: that serves it.
-        environment: of the command.
-        kills: how often.
         total: bytes of the weights.
     """
     rng = random.Random(place.name)
@@ -135,13 +124,7 @@ def kill_again_and_again(
 def run(
     command: Sequence[str], environment: dict[str, str], folder: Path
 ) -> tuple[Outcome, dict[str, float]]:
-    """A command as a process of its own, and what it took.
-
-    Args:
-        command: with its arguments.
-        environment: of it.
-        folder: that it runs in, and that what it says is left in.
-    """
+    """A command as a process of its own, and what it took."""
     out, err, spent = (folder / name for name in ("stdout", "stderr", "spent.json"))
     with out.open("wb") as to_out, err.open("wb") as to_err:
         done = subprocess.run(

@@ -45,27 +45,17 @@ _SMOL = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What isn't in the small files of a repository.
+    """What isn't in the small files of a repository."""
 
-    Args:
-        words: tokens that aren't special, or stand before those.
-        special: the tokens behind them.
-        first: special tokens among the `words`.
-        qwen: the vocabulary is Qwen's.
-        renamed: beginnings of tensors' names in transformers, and as published.
-        shards: weight files.
-        others: files that loading doesn't read.
-        few: of config.json, what makes a small model of it.
-    """
-
-    words: int
-    special: tuple[str, ...]
-    first: tuple[str, ...] = ()
-    qwen: bool = True
+    words: int  # tokens that aren't special, or stand before those
+    special: tuple[str, ...]  # the tokens behind them
+    first: tuple[str, ...] = ()  # special tokens among the `words`
+    qwen: bool = True  # the vocabulary is Qwen's
+    # beginnings of tensors' names in transformers, and as published
     renamed: Sequence[tuple[str, str]] = ()
-    shards: int = 1
-    others: tuple[str, ...] = ("README.md", ".gitattributes")
-    few: dict[str, Any] | None = None
+    shards: int = 1  # weight files
+    others: tuple[str, ...] = ("README.md", ".gitattributes")  # files that loading doesn't read
+    few: dict[str, Any] | None = None  # of config.json, what makes a small model of it
 
 
 _TEXT = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 5}
@@ -161,13 +151,7 @@ FEW_WORDS = 384
 
 
 def files(name: str, vocabulary: Vocabulary, small: bool = False) -> dict[str, Content]:
-    """All files of a repository.
-
-    Args:
-        name: of the catalog.
-        vocabulary: with as many words as published, or `FEW_WORDS`.
-        small: with few layers, narrow, and with that small vocabulary.
-    """
+    """All files of a repository."""
     recipe = RECIPES[name]
     folder = PUBLISHED / name
     documents = {

@@ -16,10 +16,6 @@ from pathlib import Path
 def main(file: str, *command: str) -> int:
     """Seconds, processor seconds, and the peak memory of its largest process in GB.
 
-    Args:
-        file: that they are written into.
-        command: with its arguments.
-
     Returns:
         The exit code, as a shell has it: 128 and the signal's number for one that was killed.
     """

@@ -26,21 +26,13 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 @dataclass
 class Place:
-    """Where a model is rehearsed.
+    """Where a model is rehearsed."""
 
-    Args:
-        name: of the catalog.
-        folder: of whatever the commands leave.
-        repo: what the hub has.
-        answers: of the model, by step.
-        weights_bytes: as of the estimate.
-    """
-
-    name: str
-    folder: Path
-    repo: Repo
-    answers: dict[str, str] = field(default_factory=dict)
-    weights_bytes: int = 0
+    name: str  # of the catalog
+    folder: Path  # of whatever the commands leave
+    repo: Repo  # what the hub has
+    answers: dict[str, str] = field(default_factory=dict)  # of the model, by step
+    weights_bytes: int = 0  # as of the estimate
 
     @property
     def config(self) -> dict[str, Any]:
@@ -70,21 +62,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Step:
-    """A command.
+    """A command."""
 
-    Args:
-        name: of the step.
-        arguments: behind `dycoke`.
-        check: looks at what it left; raises AssertionError.
-        code: that it exits with.
-        environment: beside that of all.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
-    check: Callable[[Outcome], None]
-    code: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
+    name: str  # of the step
+    arguments: tuple[str, ...]  # behind `dycoke`
+    check: Callable[[Outcome], None]  # looks at what it left; raises AssertionError
+    code: int = 0  # that it exits with
+    environment: dict[str, str] = field(default_factory=dict)  # beside that of all
 
 
 def steps(place: Place) -> Iterator[Step]:
@@ -147,11 +131,7 @@ def failure(step: Step, run: Outcome) -> str | None:
 
 
 def whole(place: Place) -> None:
-    """Check that what is in the cache is what the hub has, all that loading reads and no more.
-
-    Raises:
-        AssertionError: it isn't.
-    """
+    """Check that what is in the cache is what the hub has, all that loading reads and no more."""
     wanted = {file for file in place.repo.files if file.endswith(READ) and "/" not in file}
     (snapshot,) = place.cache.glob("models--*/snapshots/*")
     _is({path.name for path in snapshot.iterdir()}, wanted)

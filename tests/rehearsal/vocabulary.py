@@ -21,15 +21,10 @@ _QWEN_WORDS = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by their ids, and which of them are merged.
+    """Tokens by their ids, and which of them are merged."""
 
-    Args:
-        ids: of all tokens but the special ones behind them.
-        merges: in their order.
-    """
-
-    ids: dict[str, int]
-    merges: list[tuple[str, str]]
+    ids: dict[str, int]  # of all tokens but the special ones behind them
+    merges: list[tuple[str, str]]  # in their order
 
 
 def from_tiktoken(content: bytes) -> Vocabulary:
@@ -50,9 +45,6 @@ def trained(texts: Iterable[str], size: int, first: Sequence[str], qwen: bool) -
     """A vocabulary of exactly that size.
 
     Args:
-        texts: to learn from.
-        size: of the vocabulary.
-        first: special tokens that it begins with.
         qwen: words are split as by Qwen2; else as by SmolLM2.
     """
     core = Tokenizer(models.BPE())
@@ -75,13 +67,7 @@ def trained(texts: Iterable[str], size: int, first: Sequence[str], qwen: bool) -
 
 
 def tokenizer_of(vocabulary: Vocabulary, special: dict[str, int], qwen: bool) -> Tokenizer:
-    """The tokenizer, as its tokenizer.json stores it.
-
-    Args:
-        vocabulary: of it.
-        special: tokens with their ids, some of them behind the vocabulary.
-        qwen: as of `trained`.
-    """
+    """The tokenizer, as its tokenizer.json stores it."""
     core = Tokenizer(models.BPE(vocab=vocabulary.ids, merges=vocabulary.merges))
     core.normalizer = normalizers.NFC() if qwen else None
     core.pre_tokenizer = _words(qwen)

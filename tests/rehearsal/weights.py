@@ -20,17 +20,11 @@ _SPREAD = 0.02
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file.
+    """A tensor of a file."""
 
-    Args:
-        name: as published.
-        shape: of it.
-        dtype: as safetensors writes it: F32, F16 or BF16.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    name: str  # as published
+    shape: tuple[int, ...]  # of it
+    dtype: str  # as safetensors writes it: F32, F16 or BF16
 
     @property
     def size(self) -> int:
@@ -47,13 +41,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A safetensors file, as a function of the range that is read.
+    """A safetensors file, as a function of the range that is read."""
 
-    Args:
-        tensors: in their order.
-    """
-
-    tensors: Sequence[Tensor]
+    tensors: Sequence[Tensor]  # in their order
 
     @cached_property
     def header(self) -> bytes:

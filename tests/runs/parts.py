@@ -52,11 +52,7 @@ def settled_in(where: Path | str, *texts: str, plan: Plan = PLAN) -> list[Group]
 
 
 class Heard(Listener):
-    """Remembers the counts; stops the run at so many lines.
-
-    Args:
-        interrupt_at: as Ctrl-C would.
-    """
+    """Remembers the counts; stops the run at so many lines."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         super().__init__()

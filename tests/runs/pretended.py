@@ -40,7 +40,6 @@ class Pretended:
 
     Args:
         together: answers that come in one go, of which none is lost.
-        pause_s: before each go.
     """
 
     def __init__(self, together: int = 1, pause_s: float = 0.0) -> None:

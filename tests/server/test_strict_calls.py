@@ -51,12 +51,7 @@ LOOK: Any = openai.pydantic_function_tool(Look)
 
 
 class Biased(LogitsProcessor):
-    """Makes tokens likelier than all others, but no token that is ruled out.
-
-    Args:
-        words: tokenizer of the model.
-        wanted: characters or special tokens, by the answer so far.
-    """
+    """Makes tokens likelier than all others, but no token that is ruled out."""
 
     def __init__(self, words: Any, wanted: Callable[[str], list[str]]) -> None:
         self._words, self._wanted = words, wanted

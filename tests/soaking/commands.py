@@ -29,24 +29,16 @@ _NOT_COMPARED = re.compile(r"home/|tmp/torchinductor_")
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is killed.
+    """A command that is killed."""
 
-    Args:
-        name: of it.
-        arguments: behind `dycoke`; paths are those of the current folder.
-        results: what it has left in a folder, without times. Raises ValueError where a line or a
-            file isn't whole.
-        code: that it ends with.
-        journal: the file of lines that it appends to.
-        environment: beside that of all.
-    """
-
-    name: str
-    arguments: tuple[str, ...]
+    name: str  # of it
+    arguments: tuple[str, ...]  # behind `dycoke`; paths are those of the current folder
+    # what it has left in a folder, without times. Raises ValueError where a line or a file isn't
+    # whole.
     results: Callable[[Path], Any]
-    code: int = 0
-    journal: str | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+    code: int = 0  # that it ends with
+    journal: str | None = None  # the file of lines that it appends to
+    environment: dict[str, str] = field(default_factory=dict)  # beside that of all
 
     @property
     def line(self) -> list[str]:
@@ -78,12 +70,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 def commands(made: Path, hub: Hub) -> dict[str, Command]:
-    """All of them.
-
-    Args:
-        made: folder of the clips, which is made.
-        hub: that models are pulled from; see `repositories`.
-    """
+    """All of them."""
     clips = make_clips(made / "clips", _CLIPS, _BROKEN).folder
     questions = made / "questions.txt"
     questions.write_text("What happens?\nHow many objects are there?\n")

@@ -21,19 +21,12 @@ _STARTING_S = 8.0
 
 @dataclass(frozen=True)
 class Command:
-    """The command that is soaked.
+    """The command that is soaked."""
 
-    Args:
-        folder: of the clips.
-        engine: "local" or "ray".
-        log: where stdout and stderr go.
-        popen: starts it.
-    """
-
-    folder: Path
-    engine: str
-    log: Path
-    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+    folder: Path  # of the clips
+    engine: str  # "local" or "ray"
+    log: Path  # where stdout and stderr go
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen  # starts it
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
         """Start it in a session of its own."""
@@ -50,12 +43,7 @@ class Command:
             )
 
     def finish(self, out: Path, watch: Callable[[int], None] = lambda pid: None) -> int:
-        """Run it to its end; return its exit code.
-
-        Args:
-            out: of the results.
-            watch: called again and again with the process's id, while it runs.
-        """
+        """Run it to its end; return its exit code."""
         process = self.start(out)
         while process.poll() is None:
             watch(process.pid)
@@ -68,11 +56,7 @@ def lines_in(out: Path) -> int:
 
 
 def kill_again_and_again(command: Command, out: Path, total: int, kills: int, seed: int) -> int:
-    """Start it and kill it at random moments, so many times, spread over its work.
-
-    Returns:
-        how often it was killed before it had ended by itself.
-    """
+    """Start it and kill it at random moments, so many times, spread over its work."""
     rng = random.Random(seed)
     done = 0
     for left in range(kills, 0, -1):

@@ -20,15 +20,10 @@ _GROWTH = 0.05
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment.
+    """A moment."""
 
-    Args:
-        lines: that were written.
-        bytes: of memory that is resident, and nobody else's, in all processes of the run.
-    """
-
-    lines: int
-    bytes: int
+    lines: int  # that were written
+    bytes: int  # of memory that is resident, and nobody else's, in all processes of the run
 
 
 def sampler(out: Path, samples: list[Sample]) -> Callable[[int], None]:

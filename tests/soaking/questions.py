@@ -52,14 +52,7 @@ def asked(clips: list[Path], number: int) -> tuple[Path, str, str]:
 
 
 def run(folder: Path, count: int, out: Path, watch: Callable[[int], None]) -> int:
-    """Ask in one other process, and return its exit code.
-
-    Args:
-        folder: of the clips.
-        count: of the questions.
-        out: where the answers go.
-        watch: called again and again with the process's id, while it runs.
-    """
+    """Ask in one other process, and return its exit code."""
     command = [sys.executable, "-m", "tests.soaking.questions", str(folder), str(count), str(out)]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     while process.poll() is None:

@@ -28,27 +28,15 @@ _RENDERED = 1000
 
 @dataclass(frozen=True)
 class Clips:
-    """A folder of clips.
+    """A folder of clips."""
 
-    Args:
-        folder: with nothing else in it.
-        good: names of those that can be read.
-        bad: names of those that can't.
-    """
-
-    folder: Path
-    good: frozenset[str]
-    bad: frozenset[str]
+    folder: Path  # with nothing else in it
+    good: frozenset[str]  # names of those that can be read
+    bad: frozenset[str]  # names of those that can't
 
 
 def make_clips(folder: Path, count: int, broken: int) -> Clips:
-    """Make a folder of clips, or find it made.
-
-    Args:
-        folder: to make.
-        count: of all clips.
-        broken: how many of them; from as many on as there are ways to be broken, each is there.
-    """
+    """Make a folder of clips, or find it made."""
     ways = list(BROKEN)
     bad = [f"{number:03}-{ways[number % len(ways)]}" for number in range(broken)]
     odd = list(ODD)[: max(0, count - broken)]

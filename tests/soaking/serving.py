@@ -46,24 +46,18 @@ _JSON_HEAD = {"Host": "localhost", "Content-Type": "application/json"}
 
 @dataclass
 class Figures:
-    """What was measured.
+    """What was measured."""
 
-    Args:
-        health_s: seconds of each request for `/health`.
-        answer_s: likewise, of each question that was answered.
-        statuses: of the bodies, by kind and status; 0 is a closed connection.
-        waiting: idle and slow connections that were opened.
-        memory: bytes of the server's own memory, the first ones before anybody else came.
-        wrong: answers that differ from the first.
-        closed: requests for `/health` that were made again, since the server closed the connection.
-    """
-
-    health_s: list[float] = field(default_factory=list)
+    health_s: list[float] = field(default_factory=list)  # seconds of each request for `/health`
+    # likewise, of each question that was answered
     answer_s: list[float] = field(default_factory=list)
+    # of the bodies, by kind and status; 0 is a closed connection
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
-    waiting: int = 0
+    waiting: int = 0  # idle and slow connections that were opened
+    # bytes of the server's own memory, the first ones before anybody else came
     memory: list[int] = field(default_factory=list)
-    wrong: int = 0
+    wrong: int = 0  # answers that differ from the first
+    # requests for `/health` that were made again, since the server closed the connection
     closed: int = 0
 
     @property
@@ -195,14 +189,7 @@ def ask(port: int) -> str:
 
 
 def soak_server(place: Path, seconds: float, clients: int, waiting: int) -> Figures:
-    """Run a server for so long.
-
-    Args:
-        place: a folder for what it leaves.
-        seconds: of the load.
-        clients: that send the worst bodies, one after the other.
-        waiting: idle and slow connections at once.
-    """
+    """Run a server for so long."""
     place.mkdir(parents=True, exist_ok=True)
     figures = Figures()
     with server(place) as (port, pid):

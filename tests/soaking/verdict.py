@@ -15,11 +15,7 @@ from tests.soaking.rendered import Clips
 
 
 def objects_in(out: Path) -> list[dict[str, Any]]:
-    """The object of each line.
-
-    Raises:
-        ValueError: a line isn't one.
-    """
+    """The object of each line."""
     return [json.loads(line) for line in out.read_bytes().split(b"\n") if line]
 
 

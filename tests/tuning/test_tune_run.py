@@ -32,7 +32,6 @@ class Answers:
 
     Args:
         fits: how many settings of a video there is time for, by video; None for all.
-        late: videos that there is no time for.
     """
 
     def __init__(self, fits: int | None = None, late: str = "") -> None:

@@ -151,11 +151,7 @@ def write_rgba(
     """Write RGBA pictures [H, W, 4] at 10 frames per second, as well as the codec can.
 
     Args:
-        path: of the file.
-        codec: name of the encoder.
-        pix_fmt: with transparency.
         pictures: uint8.
-        options: attributes of the codec context.
     """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)

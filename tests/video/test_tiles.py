@@ -66,10 +66,7 @@ def written(
     """Write the photo as a grid of tiles, with a thumbnail and other properties of the grid.
 
     Args:
-        path: of the file.
         properties: boxes such as that of a rotation.
-        damaged: tiles without data.
-        ids: of the first tile and of the grid.
     """
     padded = np.pad(PHOTO, ((0, TILE), (0, TILE), (0, 0)), mode="edge")
     tiles = [Coded.of(padded[y : y + TILE, x : x + TILE]) for y, x in PARTS]

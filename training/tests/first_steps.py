@@ -37,19 +37,12 @@ HELD = Shape(videos=4, frames=8, text=256, out_of_domain=0.0)
 
 @dataclass(frozen=True)
 class Found:
-    """What came of the steps.
+    """What came of the steps."""
 
-    Attributes:
-        before: loss of answers before the first step.
-        after: the same behind the last.
-        stored: bytes of the state.
-        answer: of `dycoke ask`, without what isn't the same each time.
-    """
-
-    before: float
-    after: float
-    stored: int
-    answer: dict[str, Any]
+    before: float  # loss of answers before the first step
+    after: float  # the same behind the last
+    stored: int  # bytes of the state
+    answer: dict[str, Any]  # of `dycoke ask`, without what isn't the same each time
 
 
 def first_steps(

@@ -30,33 +30,19 @@ USUAL = Recording(fps=12, side=256)
 
 @dataclass(frozen=True)
 class Wanted:
-    """A sample clip.
+    """A sample clip."""
 
-    Attributes:
-        file: its name.
-        deeds: what happens in it among other things (of DEEDS).
-        events: how many things happen.
-        seconds: how long it is.
-        label: how much changes from frame to frame (of LABELS).
-        things: how many things there are; 0 for any number.
-        scenes: how many scenes.
-        quality: what it is encoded at; higher loses more.
-        how: how it is recorded.
-        note: what is special about the file.
-        seed: where the search for the script begins: where it was found, which saves minutes.
-    """
-
-    file: str
-    deeds: tuple[str, ...]
-    events: int
-    seconds: float
-    label: str = "static"
-    things: int = 0
-    scenes: int = 1
-    quality: int = 24
-    how: Recording = field(default=USUAL)
-    note: str = ""
-    seed: int = 0
+    file: str  # its name
+    deeds: tuple[str, ...]  # what happens in it among other things (of DEEDS)
+    events: int  # how many things happen
+    seconds: float  # how long it is
+    label: str = "static"  # how much changes from frame to frame (of LABELS)
+    things: int = 0  # how many things there are; 0 for any number
+    scenes: int = 1  # how many scenes
+    quality: int = 24  # what it is encoded at; higher loses more
+    how: Recording = field(default=USUAL)  # how it is recorded
+    note: str = ""  # what is special about the file
+    seed: int = 0  # where the search for the script begins: where it was found, which saves minutes
 
     def fits(self, script: Script) -> bool:
         """Whether a script shows what is wanted."""
@@ -126,15 +112,7 @@ def describe(script: Script) -> str:
 
 
 def write_samples(folder: Path, demo: Path = DEMO) -> list[Path]:
-    """Renders all sample clips with README.md and samples.json, and the clip of `dycoke demo`.
-
-    Args:
-        folder: gets the clips, the table and the questions.
-        demo: file of the demo clip.
-
-    Returns:
-        The files written.
-    """
+    """Renders all sample clips with README.md and samples.json, and the clip of `dycoke demo`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, entries, written = [], [], []
     for wanted in WANTED:

@@ -15,12 +15,7 @@ of two bytes that are in no question."""
 
 
 def convert(sources: str, arguments: list[str]) -> None:
-    """Run the converter, which knows tokenizers by the hash of what they make of a text.
-
-    Args:
-        sources: folder of llama.cpp.
-        arguments: of its converter.
-    """
+    """Run the converter, which knows tokenizers by the hash of what they make of a text."""
     sys.path.insert(0, sources)
     converter = importlib.import_module("convert_hf_to_gguf")
     base = importlib.import_module("conversion.base")

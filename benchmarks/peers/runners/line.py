@@ -18,25 +18,15 @@ WARM_UP_FRAMES, WARM_UP_TOKENS = 4, 2
 
 @dataclass(frozen=True)
 class Task:
-    """What to answer.
+    """What to answer."""
 
-    Args:
-        model: folder of the checkpoint, in the program's own form.
-        clip: .npy, `[F, H, W, 3]`, uint8.
-        times: seconds of each frame.
-        question: asked.
-        tokens: that the answer has.
-        threads: that compute.
-        settings: those of the row.
-    """
-
-    model: str
-    clip: str
-    times: list[float]
-    question: str
-    tokens: int
-    threads: int
-    settings: dict[str, Any] = field(default_factory=dict)
+    model: str  # folder of the checkpoint, in the program's own form
+    clip: str  # .npy, `[F, H, W, 3]`, uint8
+    times: list[float]  # seconds of each frame
+    question: str  # asked
+    tokens: int  # that the answer has
+    threads: int  # that compute
+    settings: dict[str, Any] = field(default_factory=dict)  # those of the row
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,7 @@ ROOM = 1024
 
 
 class LlamaCpp:
-    """The model in memory; weights and the KV cache are float32.
-
-    Args:
-        folder: with the language model and the vision tower.
-        threads: that compute.
-        room: tokens that the KV cache holds.
-    """
+    """The model in memory; weights and the KV cache are float32."""
 
     def __init__(self, folder: Path, threads: int, room: int) -> None:
         llama_cpp.llama_backend_init()

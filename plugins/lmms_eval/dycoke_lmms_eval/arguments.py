@@ -43,23 +43,14 @@ _FLAG = re.compile(r"--(no-)?([a-z]+(?:-[a-z]+)*)")
 
 @dataclass(frozen=True)
 class Arguments:
-    """How questions are asked.
+    """How questions are asked."""
 
-    Args:
-        model: what `--model` of this program takes.
-        loading: how it is loaded.
-        sampling: which frames are read, where the method doesn't say otherwise.
-        generation: how answers are generated, where the task doesn't say.
-        spec: the method, before the model is known.
-        budget: of a video's tokens, which is read in windows then.
-    """
-
-    model: str
-    loading: LoadOptions
-    sampling: Sampling
-    generation: GenerationOptions
-    spec: Spec
-    budget: TokenBudget
+    model: str  # what `--model` of this program takes
+    loading: LoadOptions  # how it is loaded
+    sampling: Sampling  # which frames are read, where the method doesn't say otherwise
+    generation: GenerationOptions  # how answers are generated, where the task doesn't say
+    spec: Spec  # the method, before the model is known
+    budget: TokenBudget  # of a video's tokens, which is read in windows then
 
 
 def split(text: str) -> dict[str, str]:
@@ -67,9 +58,6 @@ def split(text: str) -> dict[str, str]:
 
     lmms-eval makes numbers of values that look like some before a model sees them: a folder that is
     called 0012 would be another one.
-
-    Raises:
-        UsageError: a part isn't name=value, or a name comes twice.
     """
     found: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -83,16 +71,7 @@ def split(text: str) -> dict[str, str]:
 
 
 def parse(given: Mapping[str, Any]) -> Arguments:
-    """What arguments mean.
-
-    Args:
-        given: texts, or values of the right type.
-
-    Raises:
-        UsageError: a name or method that isn't there, a value that doesn't fit, or two that don't
-            go together.
-        ModelError: the settings, which name the default model, can't be read.
-    """
+    """What arguments mean."""
     unknown = next((name for name in given if name not in NAMES), None)
     if unknown is not None:
         near = ["model"] if unknown == "pretrained" else difflib.get_close_matches(unknown, NAMES)

@@ -30,16 +30,8 @@ def read_generation(
 ) -> tuple[GenerationOptions, tuple[str, ...]]:
     """What a task asks for.
 
-    Args:
-        given: by the names of lmms-eval.
-        usual: where the task doesn't say.
-        checkpoint: the model's `generation_config`, whose settings stay.
-
     Returns:
         How to generate, and the texts that end an answer and don't belong to it.
-
-    Raises:
-        UsageError: a setting that would have to be left out, or two that contradict each other.
     """
     rest = {name: value for name, value in given.items() if value is not None}
     until = rest.pop("until", ())

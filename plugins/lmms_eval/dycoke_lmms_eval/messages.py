@@ -13,41 +13,25 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """A video, or the part of it that is asked about.
+    """A video, or the part of it that is asked about."""
 
-    Args:
-        path: of the file.
-        start_s: seconds from the video's first frame; None is its start.
-        end_s: the same; None is its end.
-    """
-
-    path: str
-    start_s: float | None = None
-    end_s: float | None = None
+    path: str  # of the file
+    start_s: float | None = None  # seconds from the video's first frame; None is its start
+    end_s: float | None = None  # the same; None is its end
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation whose last turn is to be answered.
+    """A conversation whose last turn is to be answered."""
 
-    Args:
-        video: what it is about; it stands before all text. None is a question without a video.
-        question: of the last turn.
-        history: the turns before, each with its answer.
-    """
-
+    # what it is about; it stands before all text. None is a question without a video.
     video: Shown | None
-    question: str
-    history: tuple[tuple[str, str], ...] = ()
+    question: str  # of the last turn
+    history: tuple[tuple[str, str], ...] = ()  # the turns before, each with its answer
 
 
 def read_chat(messages: Sequence[Message]) -> Chat:
-    """The conversation of messages as `doc_to_messages` of a task makes them.
-
-    Raises:
-        UsageError: something that the prompts of this program don't have, and which would have to
-            be left out: an image, sound, a second video, a video behind a text, a system message.
-    """
+    """The conversation of messages as `doc_to_messages` of a task makes them."""
     roles = [message["role"] for message in messages]
     wanted = ["user" if number % 2 == 0 else "assistant" for number in range(len(roles))]
     if not roles or len(roles) % 2 == 0 or roles != wanted:

@@ -41,36 +41,16 @@ from dycoke_lmms_eval.messages import Chat, Message, Shown, read_chat
 
 @dataclass(frozen=True)
 class _Question:
-    """A request that was understood.
+    """A request that was understood."""
 
-    Args:
-        where: what a sentence calls it.
-        chat: the conversation with its videos.
-        generation: how the answer is generated.
-        stops: texts that end it.
-    """
-
-    where: str
-    chat: Chat
-    generation: GenerationOptions
-    stops: tuple[str, ...]
+    where: str  # what a sentence calls it
+    chat: Chat  # the conversation with its videos
+    generation: GenerationOptions  # how the answer is generated
+    stops: tuple[str, ...]  # texts that end it
 
 
 class DycokeChat(lmms):
-    """`lmms-eval --model dycoke`: questions about one video each, answered as by `dycoke eval`.
-
-    Args:
-        batch_size: questions that are answered together; auto goes by the memory that is free.
-        max_batch_size: not supported.
-        device: as the argument of that name.
-        given: see `arguments`.
-
-    Raises:
-        UsageError: an argument that isn't there or doesn't fit, or a model that can't be asked with
-            the method.
-        ModelError: the model can't be found or loaded.
-        OutOfMemoryError: it doesn't fit on the device.
-    """
+    """`lmms-eval --model dycoke`: questions about one video each, answered as by `dycoke eval`."""
 
     is_simple = False
 
@@ -113,12 +93,7 @@ class DycokeChat(lmms):
     def create_from_arg_string(
         cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
     ) -> Self:
-        """Make one of `--model_args` as they were written, and of the flags of lmms-eval.
-
-        Raises:
-            UsageError: see `split`, or an argument and a flag say the same; and what making it
-                raises.
-        """
+        """Make one of `--model_args` as they were written, and of the flags of lmms-eval."""
         given: dict[str, Any] = {**split(arg_string)}
         flags = {k: v for k, v in (additional_config or {}).items() if v is not None}
         for name in given.keys() & flags.keys():
@@ -140,24 +115,14 @@ class DycokeChat(lmms):
         super().clean()
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not supported.
-
-        Raises:
-            UsageError: always.
-        """
+        """Not supported."""
         raise UsageError(
             "dycoke generates answers, and doesn't score given ones; choose a task whose "
             "output_type is generate_until"
         )
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Answers, in the order of the requests.
-
-        Raises:
-            UsageError: a request that isn't supported; nothing is answered then.
-            DycokeError: a question that can't be answered: there is no answer that would count as
-                wrong with every task.
-        """
+        """Answers, in the order of the requests."""
         return self._answers([self._read(request) for request in requests])
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[list[str]]:
@@ -217,11 +182,7 @@ class DycokeChat(lmms):
         return [_result(lines[number], question.stops) for number, question in enumerate(questions)]
 
     def _check_videos(self, questions: Sequence[_Question]) -> None:
-        """Open all videos: better now than after hours.
-
-        Raises:
-            DycokeError: the first that can't be opened.
-        """
+        """Open all videos: better now than after hours."""
         videos = {q.chat.video: q.where for q in questions if q.chat.video is not None}
 
         def check(video: Shown) -> None:
@@ -293,11 +254,7 @@ _COUNTED = ("visual", "visual_kept", "visual_active_in_decode")
 def _placed(
     given: Mapping[str, Any], device: str | None, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """The arguments with the device; of several processes each has that which accelerate gives it.
-
-    Raises:
-        UsageError: several processes, and a place that they can't share.
-    """
+    """The arguments with the device that accelerate gives this process."""
     placed = {**given, **({} if device is None else {"device": device})}
     if accelerator.num_processes == 1:
         return placed
@@ -311,11 +268,7 @@ def _placed(
 
 
 def _together(batch_size: int | str) -> int | None:
-    """What `--batch_size` says; None is auto.
-
-    Raises:
-        UsageError: neither auto nor a number.
-    """
+    """What `--batch_size` says; None is auto."""
     if batch_size == "auto":
         return None
     if not str(batch_size).isdecimal():

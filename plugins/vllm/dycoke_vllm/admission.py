@@ -25,12 +25,6 @@ def admitted(spec: str, positions: Positions) -> BoundMethod:
 
     Args:
         spec: such as `evs:retain=0.25`.
-        positions: those that remaining tokens have in the model: "renumbered" where positions are
-            those of the sequence, "kept" where they are time, height and width.
-
-    Raises:
-        UsageError: (a ValueError) no such method or parameter, or one that can't run there; the
-            sentence says why.
     """
     given = parse_spec(spec, _FLAG)
     try:
@@ -46,17 +40,7 @@ def admitted(spec: str, positions: Positions) -> BoundMethod:
 
 
 def kept_tokens(spec: str, positions: Positions, frames: int, per_frame: int) -> int:
-    """How many tokens of a video the language model gets; known before anything is encoded.
-
-    Args:
-        spec: see `admitted`.
-        positions: likewise.
-        frames: F.
-        per_frame: N, tokens per frame.
-
-    Raises:
-        UsageError: see `admitted`; or so many tokens that decode would be pruned.
-    """
+    """How many tokens of a video the language model gets; known before anything is encoded."""
     method = admitted(spec, positions)
     kept = method.kept_tokens(frames, per_frame)
     pruning = method.decode_pruning

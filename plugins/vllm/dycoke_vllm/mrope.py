@@ -18,12 +18,10 @@ class OriginalPositions:
 
     Those of text don't depend on which tokens are kept, so that it doesn't matter what was found in
     vLLM's cache of prefixes.
-
-    Attributes:
-        channels: behind the features of a token: its time, height and width, counted from where its
-            item begins, and others that aren't read.
     """
 
+    # behind the features of a token: its time, height and width, counted from where its item
+    # begins, and others that aren't read
     channels: ClassVar[int]
     is_multimodal_pruning_enabled: bool
 

@@ -42,13 +42,9 @@ class HidingContext(InputProcessingContext):
 
 
 class CompressingInfo(BaseProcessingInfo):
-    """Reads the method of a request: a mix-in, in front of a model's own class.
+    """Reads the method of a request: a mix-in, in front of a model's own class."""
 
-    Attributes:
-        positions: of the remaining tokens; see `admitted`.
-    """
-
-    positions: ClassVar[Positions] = "renumbered"
+    positions: ClassVar[Positions] = "renumbered"  # of the remaining tokens; see `admitted`
 
     def __init__(self, ctx: InputProcessingContext) -> None:
         super().__init__(HidingContext(ctx.model_config, ctx.tokenizer))
@@ -61,14 +57,7 @@ class CompressingInfo(BaseProcessingInfo):
         return self.positions == "renumbered" or multimodal.is_multimodal_pruning_enabled()
 
     def spec(self, request: Mapping[str, object]) -> str:
-        """The spec of a request's method, or that which the server was started with.
-
-        Args:
-            request: its `mm_processor_kwargs`.
-
-        Raises:
-            UsageError: see `admitted`; or the server wasn't started for methods.
-        """
+        """The spec of a request's method, or that which the server was started with."""
         server = self.ctx.model_config.get_multimodal_config().mm_processor_kwargs or {}
         spec = request.get(KEY, server.get(KEY, Method.name))
         if not isinstance(spec, str):
@@ -84,23 +73,14 @@ class CompressingInfo(BaseProcessingInfo):
 
 
 class CompressingProcessor(BaseMultiModalProcessor[Any]):
-    """Sends the method with each video, and sizes prompts by it: in front of a model's own class.
-
-    Attributes:
-        per_video: an output of the stock processor that has an item per video.
-        tail: placeholders of a video that no method drops.
-    """
+    """Sends the method with each video, and sizes prompts by it."""
 
     info: CompressingInfo
-    per_video: ClassVar[str]
-    tail: ClassVar[int] = 0
+    per_video: ClassVar[str]  # an output of the stock processor that has an item per video
+    tail: ClassVar[int] = 0  # placeholders of a video that no method drops
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Process a request.
-
-        Raises:
-            UsageError: a method that can't be served, before anything is preprocessed.
-        """
+        """Process a request."""
         self.info.spec(inputs.hf_processor_mm_kwargs)
         return super().apply(inputs, *args, **kwargs)
 

@@ -22,15 +22,7 @@ _ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12,
 
 
 def save(family: str, folder: Path) -> Any:
-    """Write a model with its processor to a folder.
-
-    Args:
-        family: a function of `tests.families.qwen`.
-        folder: where vLLM and transformers find it.
-
-    Returns:
-        The processor.
-    """
+    """Write a model with its processor to a folder."""
     small, processor = getattr(qwen, family)()
     config = small.config.to_dict()
     interleaved = {"mrope_interleaved": True} if "qwen3" in family else {}

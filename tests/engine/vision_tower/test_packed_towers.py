@@ -114,12 +114,7 @@ def deeper(family: str) -> tuple[Any, Any]:
 
 
 def prompt_of(family: str, frames: int) -> Any:
-    """A clip that moves, higher than wide, for the deeper model.
-
-    Args:
-        family: its name.
-        frames: as the model counts them: pairs, the last of which lacks a picture.
-    """
+    """A clip that moves, higher than wide, for the deeper model."""
     model, processor = deeper(family)
     pairs = 1 if family in ("cosmos3_edge", "video_llama_3") else 2
     shown = Pictures.of(pan(pairs * frames - (pairs - 1))[:, :, :96])

@@ -18,31 +18,22 @@ Reply = tuple[int, dict[str, Any]]
 
 @dataclass
 class Endpoint:
-    """A server that notes what it is sent.
+    """A server that notes what it is sent."""
 
-    Attributes:
-        reply: from a body to a status and an answer.
-        knows: whether it knows our methods: it refuses one that there isn't.
-        streams: whether it streams where it is asked to.
-        headers: of all replies.
-        raw: what it answers to a chat completion in place of `reply`, piece by piece.
-        bodies: of the chat completions, but for those that find out whether it knows our methods.
-        probes: these.
-        keys: their Authorization headers.
-        most: requests that were there at once.
-    """
-
-    reply: Callable[[dict[str, Any]], Reply]
-    knows: bool = True
-    streams: bool = True
+    reply: Callable[[dict[str, Any]], Reply]  # from a body to a status and an answer
+    knows: bool = True  # whether it knows our methods: it refuses one that there isn't
+    streams: bool = True  # whether it streams where it is asked to
+    # of all replies
     headers: dict[str, str] = field(default_factory=lambda: {"retry-after-ms": "1"})
+    # what it answers to a chat completion in place of `reply`, piece by piece
     raw: Callable[[], Iterator[bytes]] | None = None
     models: tuple[str, ...] = ("seen",)
     url: str = ""
+    # of the chat completions, but for those that find out whether it knows our methods
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    probes: list[dict[str, Any]] = field(default_factory=list)
-    keys: set[str | None] = field(default_factory=set)
-    most: int = 0
+    probes: list[dict[str, Any]] = field(default_factory=list)  # these
+    keys: set[str | None] = field(default_factory=set)  # their Authorization headers
+    most: int = 0  # requests that were there at once
     now: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -29,19 +29,12 @@ if sys.platform == "win32":
 
 @dataclass
 class Served:
-    """The server.
+    """The server."""
 
-    Args:
-        port: at which it listens, too.
-        service: what answers.
-        loads: how commands loaded models.
-        pretended: its model, unless that is real.
-    """
-
-    port: int
-    service: Service
-    loads: list[Any] = field(default_factory=list)
-    pretended: Pretended = field(default_factory=Pretended)
+    port: int  # at which it listens, too
+    service: Service  # what answers
+    loads: list[Any] = field(default_factory=list)  # how commands loaded models
+    pretended: Pretended = field(default_factory=Pretended)  # its model, unless that is real
 
     def has_answered(self) -> bool:
         """Whether no command has loaded a model since the last call."""

@@ -27,17 +27,11 @@ ONE_SENTENCE = re.compile(r"Error: [^\n]+\n")
 
 @dataclass(frozen=True)
 class User:
-    """A user of the machine, with the environment of a login.
+    """A user of the machine, with the environment of a login."""
 
-    Args:
-        number: of the user.
-        place: has the home, and the folder for temporary files that all share.
-        python: that every user can run.
-    """
-
-    number: int
-    place: Path
-    python: str
+    number: int  # of the user
+    place: Path  # has the home, and the folder for temporary files that all share
+    python: str  # that every user can run
 
     @property
     def home(self) -> Path:

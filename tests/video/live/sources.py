@@ -69,8 +69,6 @@ class Served:
 
     Args:
         send: called with a function that sends bytes.
-        headers: of the answer.
-        status: likewise.
 
     Attributes:
         url: its address.
@@ -117,11 +115,7 @@ def rtsp(content: bytes, stall: threading.Event | None = None) -> Iterator[str]:
     """An RTSP server (RFC 2326) that sends MPEG-TS in RTP (RFC 2250) over its one connection.
 
     Args:
-        content: MPEG-TS.
         stall: the connection stays open until this is set; None closes it behind the content.
-
-    Yields:
-        Its address.
     """
     listening = socket.create_server(("127.0.0.1", 0))
 
