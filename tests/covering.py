@@ -1,13 +1,14 @@
 """Products of test parameters: `make test-all` runs all cases, `make test` a part that covers them.
 
 `make test` runs at least one case with each value (`together=1`), or with each pair of values
-(`together=2`). The other cases are marked `extended`.
+(`together=2`). The other cases are marked `extended`. The product of a test's `parametrize`s needs
+no call: of more than `MOST` cases, `make test` runs those with each value once (`tests.limits`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Hashable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Container, Hashable, Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 Case = tuple[Hashable, ...]
 EXTENDED = (pytest.mark.extended, pytest.mark.slow)
 """The marks of what only `make test-all` runs."""
+MOST = 8
 
 
 def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
@@ -27,6 +29,29 @@ def covered(cases: Iterable[Case], together: int, first: Container[Any] | None =
     cases = [*cases]
     needed = {*covering((c for c in cases if first is None or c[0] in first), together)}
     return [pytest.param(*case, marks=() if case in needed else EXTENDED) for case in cases]
+
+
+def thin_out(items: Iterable[pytest.Item]) -> None:
+    """Mark the cases of large products that aren't needed for each value to occur once."""
+    products: defaultdict[str, dict[Case, pytest.Item]] = defaultdict(dict)
+    for item in items:
+        if (called := getattr(item, "callspec", None)) and not item.get_closest_marker("extended"):
+            case = _case(called.params, [*item.iter_markers("parametrize")])
+            products[item.nodeid.partition("[")[0]][case] = item
+    for cases in products.values():
+        if len(cases) > MOST and len(next(iter(cases))) > 1:
+            for case in cases.keys() - {*covering(cases, together=1)}:
+                for mark in EXTENDED:
+                    cases[case].add_marker(mark)
+
+
+def _case(given: Mapping[str, Any], marks: Iterable[pytest.Mark]) -> Case:
+    """What tells the values of each `parametrize` apart, and of each fixture with parameters."""
+    left, case = {**given}, []
+    for mark in marks:
+        names = mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]
+        case.append(tuple(id(left.pop(name.strip())) for name in names))
+    return (*case, *map(id, left.values()))
 
 
 def covering(cases: Iterable[Case], together: int) -> list[Case]:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.resources import usable_cpus
+from tests.covering import thin_out
 
 # Nearly every worker comes to need it: imported before the first test, it is on no test's account.
 ENGINE = ("av", "dycoke_cli.models.load", "dycoke_cli.loop.answering", "dycoke_cli.runs.local")
@@ -48,6 +49,16 @@ def pytest_collection() -> Generator[None, Any, Any]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+class _BeforeSelecting:
+    @pytest.hookimpl(tryfirst=True)  # before -m
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        thin_out(items)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_BeforeSelecting())
 
 
 @pytest.hookimpl(trylast=True)  # behind -m and -k

@@ -105,6 +105,47 @@ def test_each_extended_test_is_in_one_part(pytester: pytest.Pytester, monkeypatc
     assert len(seen) == len({*seen}) == 20
 
 
+PRODUCTS = """
+import pytest
+
+@pytest.mark.parametrize("n", range(3))
+@pytest.mark.parametrize(("name", "on"), [("a", True), ("a", False), ("b", True), ("c", True)])
+def test_large(name, on, n): pass
+
+@pytest.fixture(params=range(5))
+def each(request): return request.param
+
+@pytest.mark.parametrize("n", range(2))
+def test_with_a_fixture(each, n): pass
+
+@pytest.mark.parametrize("n", range(2))
+@pytest.mark.parametrize("m", range(4))
+def test_small(m, n): pass
+
+@pytest.mark.parametrize("n", range(12))
+def test_listed(n): pass
+"""
+
+
+def test_of_a_large_product_each_value_is_run_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers =\n    slow\n    extended")
+    pytester.makepyfile(PRODUCTS)
+    arguments = ("-p", "tests.limits", "-m", "not extended", "-v", "-p", "no:cacheprovider")
+    passed = [line for line in pytester.runpytest(*arguments).outlines if "PASSED" in line]
+    names = [line.split()[0].partition("::")[2] for line in passed]
+    large = [name for name in names if "large" in name]
+    assert len(large) == 4
+    assert {name.rpartition("-")[2] for name in large} == {"0]", "1]", "2]"}
+    assert len({name.rpartition("-")[0] for name in large}) == 4
+    assert sum("fixture" in name for name in names) == 5
+    assert sum("small" in name for name in names) == 8
+    assert sum("listed" in name for name in names) == 12
+    pytester.runpytest("-p", "tests.limits", "-p", "no:cacheprovider").assert_outcomes(passed=42)
+
+
 ELSEWHERE = """
 import psutil, pytest
 

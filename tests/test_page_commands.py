@@ -12,7 +12,6 @@ import runpy
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -41,6 +40,7 @@ OTHERS = {
     "vllm": "run by `make test-vllm`",
 }
 NAMED = re.compile(r"`dycoke ([^`]*--[^`]*)`")
+TARGET = re.compile(r"`make ([a-z0-9-]+)")
 
 
 class Parsed(Exception):
@@ -48,12 +48,15 @@ class Parsed(Exception):
 
 
 def on_pages(program: str) -> list[Any]:
-    """The commands of a program, each as a parameter that is named by its page and place."""
+    """By page, the commands of a program."""
     return [
-        pytest.param(words[1:], id=f"{page.relative_to(ROOT)}-{place}")
+        pytest.param(found, id=str(page.relative_to(ROOT)))
         for page in PAGES
-        for place, words in enumerate(commands(page.read_text("utf-8")))
-        if words[0] == program
+        if (
+            found := [
+                words[1:] for words in commands(page.read_text("utf-8")) if words[0] == program
+            ]
+        )
     ]
 
 
@@ -70,17 +73,16 @@ def test_every_program_is_known() -> None:
     assert named == {"dycoke", "make", "pip", "python", *SHELL, *OTHERS}
 
 
-@pytest.mark.parametrize("words", on_pages("dycoke"))
-def test_ours(words: list[str]) -> None:
-    if FLAG in words:  # its flags are a plug-in's: tests/test_plugins_page.py runs those
-        return
-    assert understood(words).command_path
+@pytest.mark.parametrize("lines", on_pages("dycoke"))
+def test_ours(lines: list[list[str]]) -> None:
+    for words in lines:
+        if FLAG not in words:  # its flags are a plug-in's: tests/test_plugins_page.py runs those
+            assert understood(words).command_path, words
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_flags_in_sentences_exist(page: Path) -> None:
+def test_flags_in_sentences_exist() -> None:
     ours = dict(below(typer.main.get_command(app)))
-    for line in NAMED.findall(page.read_text("utf-8")):
+    for line in (line for page in PAGES for line in NAMED.findall(page.read_text("utf-8"))):
         if "stride" in line:  # the method that CONTRIBUTING.md and docs/reference.md add
             continue
         words = line.split()
@@ -90,30 +92,33 @@ def test_flags_in_sentences_exist(page: Path) -> None:
         assert {*re.findall(r"(?<!\S)--[a-z-]+", line)} <= {*known, "--help"}, line
 
 
-@pytest.mark.parametrize("words", on_pages("make"))
-def test_a_target(words: list[str]) -> None:
-    targets = [word for word in words if "=" not in word]
-    rules = re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)
-    assert {*targets} <= {*" ".join(rules).split()}
-    for variable in set(words) - set(targets):
-        assert f"$({variable.partition('=')[0]})" in MAKEFILE
+@pytest.mark.parametrize("lines", on_pages("make"))
+def test_a_target(lines: list[list[str]]) -> None:
+    rules = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
+    for word in (word for words in lines for word in words):
+        name, is_variable, _ = word.partition("=")
+        assert f"$({name})" in MAKEFILE if is_variable else name in rules, word
 
 
-@pytest.mark.parametrize("words", on_pages("pip"))
-def test_an_extra(words: list[str]) -> None:
-    for named in re.findall(r"(?:^|\s)(?:\.|dycoke-cli)\[([\w,]+)\]", " ".join(words)):
-        assert set(named.split(",")) <= {*EXTRAS}
-    for path in (word for word in words if word.startswith("./plugins")):
-        assert (ROOT / path / "pyproject.toml").exists()
+def test_named_targets_exist() -> None:
+    rules = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
+    found = {name for page in PAGES for name in TARGET.findall(page.read_text("utf-8"))}
+    assert found <= rules
+
+
+@pytest.mark.parametrize("lines", on_pages("pip"))
+def test_an_extra(lines: list[list[str]]) -> None:
+    for words in lines:
+        for named in re.findall(r"(?:^|\s)(?:\.|dycoke-cli)\[([\w,]+)\]", " ".join(words)):
+            assert set(named.split(",")) <= {*EXTRAS}, words
+        for path in (word for word in words if word.startswith("./plugins")):
+            assert (ROOT / path / "pyproject.toml").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", on_pages("python"))
-def test_a_module_of_ours(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    if words[0] != "-m":  # a line of Python, or a file that the page shows
-        return
+@pytest.mark.parametrize("lines", on_pages("python"))
+def test_a_module_of_ours(lines: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", words[1:])
     parse = argparse.ArgumentParser.parse_args
 
     def parsed(parser: argparse.ArgumentParser, given: Sequence[str] | None = None) -> None:
@@ -122,5 +127,8 @@ def test_a_module_of_ours(words: list[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
     monkeypatch.setattr(TyperCommand, "invoke", mock.Mock(side_effect=Parsed))
-    with pytest.raises(Parsed):
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    for words in lines:
+        if words[0] == "-m":  # else a line of Python, or a file that the page shows
+            monkeypatch.setattr(sys, "argv", words[1:])
+            with pytest.raises(Parsed):
+                runpy.run_module(words[1], run_name="__main__", alter_sys=True)

@@ -21,6 +21,7 @@ from dycoke_cli.engine.memory.fit import (
     choose,
 )
 from dycoke_cli.models.load_options import LoadOptions
+from tests.covering import EXTENDED
 
 GB = 10**9
 
@@ -51,7 +52,9 @@ def loss_of(choice: Choice, most: int) -> float:
     return choice.setting.loss + HALVED_FRAMES * math.log2(most / choice.frames)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(n, marks=EXTENDED) for n in range(8, 40))]
+)
 def test_no_combination_that_holds_loses_less(seed: int) -> None:
     drawn = random.Random(seed)
     settings, most, costs = made_up(drawn)
