@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Seen
-from dycoke_cli.errors import DycokeError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.reading import usual_decoders
 from dycoke_cli.runs.converse import converse
@@ -20,6 +20,9 @@ from dycoke_cli.video.sampling import Sampling, exact
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.info import VideoInfo
+
+MOST_PARTS = 100_000
+"""Parts of one video that are listed, or windows that are searched; each is a question."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,15 @@ class Parts:
 def comparable(answer: str) -> str:
     """An answer without what `--until` ignores: case, outer spaces, and a full stop at the end."""
     return answer.strip().removesuffix(".").casefold()
+
+
+def check_count(length_s: float, every_s: float) -> None:
+    """Check that a video has no more parts of a length than are listed."""
+    if length_s > MOST_PARTS * every_s:
+        raise UsageError(
+            f"parts of {every_s:g} s are more than {MOST_PARTS:,} in {length_s:g} s of video: "
+            f"choose longer ones, of {length_s / MOST_PARTS:.2g} s or more"
+        )
 
 
 def converse_by_part(
@@ -85,6 +97,7 @@ def groups_by_part(
                 continue
             sampling = group[0].request.sampling
             begin_s, limit_s = sampling.start_s or 0.0, sampling.end_s
+            check_count(min(limit_s or math.inf, info.duration_s or 0.0) - begin_s, parts.every_s)
             for part in count():
                 start_s = parts.start_s(part, begin_s)
                 if part and _is_over(start_s, limit_s, info):

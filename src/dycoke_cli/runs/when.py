@@ -17,6 +17,7 @@ from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.part_by_part import check_count
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.video.sampling import format_part
 
@@ -102,7 +103,9 @@ def find_when(
         return whole
 
     begin_s, end_s = sampling.part_s(length_s()) or (0.0, length_s())
-    search = TimeSearch(begin_s, end_s, window_s or usual_window_s(end_s - begin_s))
+    window_s = window_s or usual_window_s(end_s - begin_s)
+    check_count(end_s - begin_s, window_s)
+    search = TimeSearch(begin_s, end_s, window_s)
 
     def yes(start: float, end: float) -> float:
         if (start, end) == (search.begin_s, search.end_s):
