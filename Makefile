@@ -12,7 +12,7 @@
 # make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
 #               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
-# make tables   write the tables of accuracies in README.md and docs from the answers in docs/data
+# make tables   write docs/data/tables, the accuracies of methods, from the answers in docs/data
 # make methods  ask those answers anew, of the bundled model: every method on `shapes` at the same budgets
 #               (VIDEOS=60; hours; an interrupted run resumes)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
@@ -131,7 +131,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.startup --write docs/speed.md
+	$(BIN)/python -m benchmarks.startup --write
 	$(BIN)/python -m benchmarks.loading --write docs/speed.md
 	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
 

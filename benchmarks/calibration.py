@@ -2,7 +2,7 @@
 
 `python -m benchmarks.calibration --out FOLDER` asks the multiple-choice questions of `shapes`, both
 ways under each method (an interrupted run resumes), and writes the answers into docs/data.
-`--report` makes the table of them; `--write FILE` puts it into a page, and the picture beside it.
+`--report` makes the table of them; `--write` keeps it as CSV.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from benchmarks.page import ROOT, machine, put
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT, machine
 from benchmarks.tune_tables import MODELS
-from dycoke_cli.cli.plots.plot_style import TEXT_COLOUR, new_figure, unframe, write_figure
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation.answers import FILE, Answers
@@ -35,7 +33,6 @@ from dycoke_cli.evaluation.scoring.calibration import bins_of, calibration_error
 
 NAME = "calibration"
 KEPT = ROOT / "docs" / "data" / "calibration.jsonl.xz"
-PICTURE = ROOT / "docs" / "calibration.png"
 METHODS = (
     "none",
     "dycoke",
@@ -187,42 +184,21 @@ def _deviation(values: Sequence[float]) -> float:
     return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
 
 
-def figure(answers: Kept) -> Figure:
-    """Reliability diagram: accuracy over probability, a panel for each method."""
-    drawn = new_figure(2)
-    panels = drawn.subplots(2, 3, sharex=True, sharey=True).flatten()
-    for axes, spec, colour in zip(panels, METHODS, COLOURS, strict=True):
-        row = answers.row(spec, answers.items)
-        axes.plot((0, 100), (0, 100), color=TEXT_COLOUR, linewidth=0.8, linestyle=(0, (5, 3)))
-        places = [100 * one.probability for one in row.bins]
-        heights = [100 * one.accuracy for one in row.bins]
-        sizes = [8 + 300 * one.answers / row.questions for one in row.bins]
-        axes.plot(places, heights, color=colour, linewidth=1.2)
-        axes.scatter(places, heights, s=sizes, color=colour, alpha=0.7)
-        axes.set_title(f"{spec}\nECE {_points(row.calibration_error)}", fontsize=8)
-        axes.tick_params(labelsize=7)
-        unframe(axes)
-    drawn.supxlabel("probability of the chosen letter, %", fontsize=9, color=TEXT_COLOUR)
-    drawn.supylabel("correct, %", fontsize=9, color=TEXT_COLOUR)
-    return drawn
-
-
 def main() -> None:
     """Ask, or report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
     parser.add_argument("--videos", type=int, default=200, help="of the validation split")
     parser.add_argument("--report", action="store_true", help="only make the table")
-    parser.add_argument("--write", type=Path, help="also write the table into this file")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
     if not arguments.report:
         ask(arguments.out, arguments.videos)
     answers = kept()
     made = table(answers)
     print(made)
-    if arguments.write is not None:
-        put(made, NAME, arguments.write)
-        write_figure(figure(answers), PICTURE)
+    if arguments.write:
+        keep(made, NAME)
 
 
 if __name__ == "__main__":

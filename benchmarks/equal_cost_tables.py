@@ -23,19 +23,11 @@ ROWS = {
 """By the beginning of a row's spec, what is done to the video."""
 
 
-def equal_cost_sentence(document: Document) -> str:
-    """How much more is answered from all frames than from a few, at the same number of tokens."""
-    ahead = (document["ahead"][f"{FEWER}:retain={budget}"] for budget in BUDGETS)
-    told = [
-        f"{difference(pair).lstrip('+')} points at {_tokens(document, budget)}"
-        for budget, pair in zip(BUDGETS, ahead, strict=True)
-    ]
+def equal_cost_caption(document: Document) -> str:
+    """What the differences are from."""
     return (
-        f"**The same number of tokens, more moments.** From all frames compressed by `{OWN}` the "
-        f"model answers more than from fewer whole ones: by {' and '.join(told)} visual tokens "
-        f"({document['videos']} test videos of the synthetic benchmark `shapes`, original "
-        f"positions; model `{document['name']}` with {document['per_frame']} tokens per frame, "
-        f"{correct(baseline(document))} % correct with all {_tokens(document, 1)})."
+        f"Change from the {correct(baseline(document))} % correct with all "
+        f"{_tokens(document, 1)} tokens, in percentage points."
     )
 
 

@@ -2,7 +2,7 @@
 
 Seconds are processor time of one thread, of the kernels that are timed as well as of the answers:
 on a machine that is shared, what else runs hardly changes it. Prints a Markdown table; `--write`
-also puts it into docs/speed.md.
+also puts it into docs/data/tables.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.page import ROOT, put, where
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT, where
 
 NAME = "estimates"
 RUNS = {"mini": 5, "llava-onevision-0.5b": 1}
@@ -103,7 +103,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--write", action="store_true", help="also write it into docs/speed.md")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
     if arguments.one:
         name, frames, method = arguments.one
@@ -129,7 +129,7 @@ def main() -> None:
     table = "\n".join([*lines, "", f"{notes} {where()}"])
     print(table)
     if arguments.write:
-        put(table, NAME, Path(ROOT) / "docs" / "speed.md")
+        keep(table, NAME)
 
 
 if __name__ == "__main__":

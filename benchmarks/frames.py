@@ -21,10 +21,10 @@ import typer
 
 from benchmarks import resident
 from benchmarks.drawn import drawn
-from benchmarks.page import ROOT, put, where
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT, where
 from dycoke_cli.errors import UsageError
 
-PAGE = ROOT / "docs" / "speed.md"
 MODEL = "llava-onevision-0.5b"
 METHODS = (
     "none",
@@ -171,7 +171,7 @@ def main(
     frames: Annotated[list[int] | None, typer.Option(min=4, help="Repeat it.")] = None,
     quantize: Annotated[str | None, typer.Option(help="As of ask.")] = None,
     dtype: Annotated[str, typer.Option(help="As of ask.")] = "auto",
-    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
     one: Annotated[bool, typer.Option("--one", hidden=True)] = False,
 ) -> None:
     """Measure, and print the tables."""
@@ -194,7 +194,7 @@ def main(
     found = "\n\n".join([*tables, f"{told} {where()}"])
     print(found)
     if write:
-        put(found, "frames", PAGE)
+        keep(found, "frames")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A guard on typed answers and on words: both signals, on the same questions of `shapes`.
 
 Questions with letters, and those that yes or no answers, are asked with options under each budget
-of the guards of docs/results.md; `benchmarks.tune` asked them in words. Without flags, what isn't
+of the guards; `benchmarks.tune` asked them in words. Without flags, what isn't
 answered yet is asked (an interrupted run resumes), and `docs/data/guard-choices.jsonl.xz` written.
-`--report` makes the table of it, and `--write FILE` puts it into a page.
+`--report` makes the table of it, and `--write` keeps it as CSV.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.page import ROOT, machine, put
+from benchmarks.kept_tables import keep
+from benchmarks.page import machine
 from benchmarks.raw_answers import DATA
 from benchmarks.tune import DTYPE, GUARDED, LADDERS
 from benchmarks.tune_tables import MODELS, Asked, Videos, auroc, file_of, guards_of
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
     parser.add_argument("--report", action="store_true", help="make the table of what is kept")
-    parser.add_argument("--write", type=Path, help="with --report: into this page")
+    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
     arguments = parser.parse_args()
     if not arguments.report:
         if not arguments.export:
@@ -201,8 +202,8 @@ def main() -> None:
         return
     made = table()
     print(made)
-    if arguments.write is not None:
-        put(made, NAME, ROOT / arguments.write)
+    if arguments.write:
+        keep(made, NAME)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.decode_rules.table import DATA, PAGE
-from benchmarks.page import put
+from benchmarks.kept_tables import DATA, keep
 
 _SUFFIX = ".jsonl.xz"
 
@@ -28,14 +27,14 @@ def run(
     """
     parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
     parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
-    parser.add_argument("--write", action="store_true", help="with --report: into the page")
+    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
     arguments = parser.parse_args(given)
     if arguments.report:
         for file in sorted(DATA.glob(f"{kind}-*{_SUFFIX}")):
             text = table(lzma.decompress(file.read_bytes()))
             print(text)
             if arguments.write:
-                put(text, file.name.removesuffix(_SUFFIX), PAGE)
+                keep(text, file.name.removesuffix(_SUFFIX))
         return
     if arguments.model is None:
         parser.error("--model PATH is the model; or --report")

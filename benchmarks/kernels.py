@@ -1,7 +1,7 @@
 """Times the kernels for linear layers and attention on this processor, and how far int8 is off.
 
-`python -m benchmarks.kernels --write` writes the table of this machine into docs/speed.md, beside
-those of others: layers of SigLIP so400m (a frame of 729 tokens) and of Qwen2 0.5B (a prompt of
+`python -m benchmarks.kernels --write` writes the tables of this machine into docs/data/tables:
+layers of SigLIP so400m (a frame of 729 tokens) and of Qwen2 0.5B (a prompt of
 1,024 tokens, and a single one, whose weights come from memory as in a decoding step), stock and
 packed in bfloat16, and in 8 bits by FBGEMM and by oneDNN; attention by SDPA and by ours. Kernels
 take turns in one process. With one thread the process's own time is taken, in which it doesn't wait
@@ -20,14 +20,14 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.page import ROOT, put_of_machine, where
+from benchmarks.kept_tables import keep, name_here
+from benchmarks.page import where
 from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.kernels import timing
 from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape
 
-PAGE = ROOT / "docs" / "speed.md"
 FRAME, PROMPT = 729, 1024
 COPIES = 12
 """Layers that a single token goes through in turn: more than the CPU cache holds of the large."""
@@ -122,7 +122,7 @@ def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> str:
 def main(
     runs: Annotated[int, typer.Option(min=1, help="Rounds; medians count.")] = 11,
     threads: Annotated[int, typer.Option(min=1)] = 1,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
     """Measure, and print the tables."""
     torch.set_num_threads(threads)
@@ -144,7 +144,7 @@ def main(
     )
     print(found)
     if write:
-        put_of_machine(found, "kernels", PAGE)
+        keep(found, name_here("kernels"))
 
 
 if __name__ == "__main__":

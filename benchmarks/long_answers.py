@@ -10,7 +10,7 @@ import argparse
 import json
 import lzma
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.page import ROOT, machine, put
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT, machine
 from benchmarks.shapes_long_rules import TOKENS
 from benchmarks.shapes_long_tables import DATA, SUFFIX
 from dycoke_cli.compression.bound import BoundMethod
@@ -48,9 +49,8 @@ class Measurement:
     kind: str  # begins the names of its files; that of the model follows
     # gives the lines of a video: the model, the benchmark and the questions about it
     measured: Callable[[LoadedModel, ShapesLong, Sequence[Item]], Lines]
-    tables: Callable[[Path], str]  # makes Markdown of the files in a folder
-    place: str  # name of the markers in the page
-    page: Path  # that has the tables
+    # makes Markdown of the files in a folder, by the name of its kept tables
+    tables: Callable[[Path], Mapping[str, str]]
 
 
 def answers(row: str, session: VideoSession, items: Sequence[Item], method: Any) -> Lines:
@@ -114,13 +114,13 @@ def run(measurement: Measurement, about: str | None) -> None:
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
     parser.add_argument("--videos", type=int, help="at most (all of these lengths)")
     parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
-    parser.add_argument("--write", action="store_true", help="with --report: into the page")
+    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
     arguments = parser.parse_args()
     if not arguments.report:
         print(export(ask(measurement, arguments), DATA), file=sys.stderr)
         return
-    text = measurement.tables(DATA)
-    if arguments.write:
-        put(text, measurement.place, measurement.page)
-    else:
-        print(text)
+    for name, text in measurement.tables(DATA).items():
+        if arguments.write:
+            keep(text, name)
+        else:
+            print(text)

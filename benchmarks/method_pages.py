@@ -1,22 +1,18 @@
-"""The tables and pictures of the answers in `docs/data`, for the pages; no model is asked."""
+"""The tables and the picture of the answers in `docs/data`; no model is asked."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from benchmarks.comparison_tables import LAYERS, ahead_section, by_kind_section, fair_section
 from benchmarks.equal_cost_tables import (
     equal_cost_by_kind,
     equal_cost_by_length,
-    equal_cost_sentence,
+    equal_cost_caption,
     equal_cost_table,
 )
+from benchmarks.kept_tables import keep, listed
 from benchmarks.method_choice import CHOSEN, choice_table
 from benchmarks.method_figures import document_of
 from benchmarks.method_plot import method_figure
@@ -26,9 +22,7 @@ from benchmarks.method_sentences import (
     chosen_setting,
     contiguous,
     developed_on,
-    headline,
     known,
-    merging,
     settings,
     uncompressed,
     without_effect,
@@ -50,21 +44,13 @@ from benchmarks.method_tables import (
     whole_table,
     windows_table,
 )
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT
 from benchmarks.raw_answers import SUFFIX, read_answers
 from benchmarks.seed_tables import seeds_table
 from benchmarks.shapes import kinds_table
 from dycoke_cli.cli.plots.plot_style import write_figure
 
-PAGES = [
-    ROOT / page
-    for page in (
-        "README.md",
-        "docs/methods.md",
-        "docs/results.md",
-    )
-]
-PICTURE, PICTURES = ROOT / "docs" / "methods.png", ROOT / "docs" / "methods-models.png"
+PICTURE = ROOT / "docs" / "methods.png"
 SHIPPED = "shipped"
 SEEDS, KEPT_SEED = (2, 3, 4), 2
 """Of the models of `make tokens-64` that the table of seeds is of, and of the one whose weights are
@@ -160,8 +146,8 @@ def of_budgets(documents: Collection[Document]) -> str:
     return f"{FEW_TOKENS} {under(documents)}" if few else under(documents)
 
 
-def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
-    """Each measured text of the pages by the name of its markers."""
+def texts_of(models: Mapping[str, Documents]) -> dict[str, str]:
+    """Each measured text by the name of its kept tables; what wasn't measured is missing."""
     texts = {}
 
     def of_run(run: str) -> dict[str, Document]:
@@ -197,7 +183,6 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
             heading = _HEADINGS.get(run, "")
             texts[f"methods-{run}"] = f"{heading}{table_of(measured)}\n\n{under(measured.values())}"
     if whole := of_run("whole"):
-        texts["headline"] = headline(whole.get(SHIPPED, next(iter(whole.values()))))
         both = (one for one in whole if "validation" in models[one])
         if (name := next(both, None)) is not None:
             told = developed_on(models[name]["validation"], whole[name])
@@ -221,8 +206,6 @@ def pages_of(models: Mapping[str, Documents]) -> dict[str, str]:
         under_it = under([one for one, _ in merged.values()])
         texts["methods-int8"] = f"{int8_table(merged)}\n\n{under_it}"
     texts |= _comparisons(of_run("fair"), of_run("choice"), of_run("whole"))
-    if with_and_without := [*of_run("fair").values(), *of_run("validation").values()]:
-        texts["methods-merging"] = merging(with_and_without)
     for prefix in ("frames-", "plus-frames-"):
         by_frames = {
             name: {
@@ -263,8 +246,7 @@ def _comparisons(
     if fair:
         document = next(iter(fair.values()))
         found["methods-fair"] = f"{fair_section(document)}\n\n{under([document])}"
-        table = f"{equal_cost_sentence(document)}\n\n{equal_cost_table(document)}"
-        found["methods-equal-cost"] = table
+        table = f"{equal_cost_caption(document)}\n\n{equal_cost_table(document)}"
         details = f"{equal_cost_by_length(document)}\n\n{equal_cost_by_kind(document)}"
         found["methods-equal-cost-kinds"] = f"{table}\n\n{details}\n\n{under([document])}"
         found["methods-fair-ahead"] = f"{ahead_section(document)}\n\n{under([document])}"
@@ -309,60 +291,23 @@ _TABLES = {
 }
 
 
-def write_pages(folder: Path, write: bool) -> None:
-    """Print all tables; with `write`, put them and the pictures into the pages."""
+def write_tables(folder: Path, write: bool) -> None:
+    """Print all tables; with `write`, keep those that docs/data lists, and draw the picture."""
     models = read_documents(folder)
-    texts = pages_of(models)
+    texts = texts_of(models)
     for name, text in texts.items():
-        print(f"\n<!-- {name} -->\n{text}")
+        print(f"\n{name}\n\n{text}")
     if not write:
         return
-    shown = {name for page in PAGES for name in places(page)}
-    for picture, figure in _pictures(models).items():
-        if picture == PICTURES and "methods-others" not in shown:
-            continue
-        write_figure(figure, picture)
-        print(f"wrote {picture}", file=sys.stderr)
-    for page in PAGES:
-        for name in places(page):
-            if name not in texts:
-                if is_empty(name, page):
-                    continue
-                raise SystemExit(f"{page} has a place for {name}, and {folder} no answers of it")
-            put(on_page(name, texts[name], page), name, page)
-            print(f"{name}: into {page}", file=sys.stderr)
+    for name in methods_listed():
+        if name not in texts:
+            raise SystemExit(f"docs/data/README.md lists {name}, and {folder} has no answers of it")
+        keep(texts[name], name)
+    budgets = (one["budgets"]["rows"] for one in models.values() if "budgets" in one)
+    if (rows := next(budgets, None)) is not None:
+        write_figure(method_figure(rows), PICTURE)
 
 
-def places(page: Path) -> list[str]:
-    """The names of the texts that a page has markers of."""
-    marker = r"<!-- (headline|methods[\w-]*): "
-    return re.findall(marker, page.read_text(encoding="utf-8"))
-
-
-def is_empty(name: str, page: Path) -> bool:
-    """Whether a page waits for a text: its place is there, with nothing in it."""
-    place = rf"<!-- {name}: .*? -->\n\n<!-- /{name} -->"
-    return re.search(place, page.read_text(encoding="utf-8")) is not None
-
-
-def on_page(name: str, text: str, page: Path) -> str:
-    """A text with the picture that goes with it, where it has one."""
-    picture = {"methods": PICTURE, "methods-others": PICTURES}.get(name)
-    if picture is None:
-        return text
-    link = os.path.relpath(picture, page.parent)
-    return f"![Correct answers over the visual tokens kept, by method]({link})\n\n{text}"
-
-
-def _pictures(models: Mapping[str, Documents]) -> dict[Path, Figure]:
-    """By file: that of the first model, and that of all, where there are several."""
-    rows = {
-        name: documents["budgets"]["rows"]
-        for name, documents in models.items()
-        if "budgets" in documents
-    }
-    first = next(iter(rows), None)
-    pictures = {} if first is None else {PICTURE: method_figure({first: rows[first]})}
-    if len(rows) > 1:
-        pictures[PICTURES] = method_figure(rows)
-    return pictures
+def methods_listed() -> list[str]:
+    """The tables of methods that docs/data lists."""
+    return [name for name in listed() if name.startswith("methods")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _CONTROL, _OURS = "#c8553d", "#111111"
 CONTROL = "random"
 _FIRST = ("dycoke", "fastv")
 """Of those without a budget, what the others are compared with."""
-_TICKS, _FEW_TICKS = (100, 50, 25, 15, 10, 5), (100, 25, 10, 5)
+_TICKS = (100, 50, 25, 15, 10, 5)
 _BESIDE: dict[str, Any] = {
     "textcoords": "offset points",
     "fontsize": 8,
@@ -35,31 +35,13 @@ _BESIDE: dict[str, Any] = {
 }
 
 
-def method_figure(models: Mapping[str, Sequence[Row]]) -> Figure:
-    """A panel for each model; the methods that are best in the first have their colours in all."""
+def method_figure(rows: Sequence[Row]) -> Figure:
+    """The rows of a report of `dycoke eval`; the best methods have a colour."""
     figure = new_figure()
-    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-    budgeted, _ = by_budget(next(iter(models.values())))
+    axes = figure.subplots()
+    budgeted, others = by_budget(rows)
     best = [name for name in best_first(budgeted) if name != CONTROL]
     colours = dict(zip(best, _COLOURS, strict=False)) | {CONTROL: _CONTROL}
-    for axes, (name, rows) in zip(panels, models.items(), strict=True):
-        _draw(axes, rows, colours, alone=len(models) == 1)
-        if len(models) > 1:
-            axes.set_title(name, fontsize=10, color=TEXT_COLOUR)
-    # Equal ends may have many names, half of which are below.
-    panels[0].margins(y=0.1)
-    panels[0].set_ylabel("correct answers, %", fontsize=9, color=TEXT_COLOUR)
-    figure.supxlabel(
-        "visual tokens that a decoding step attends to (mean over layers)",
-        fontsize=9,
-        color=TEXT_COLOUR,
-    )
-    return figure
-
-
-def _draw(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str], alone: bool) -> None:
-    """Lines and points; names of all methods where there is room, else of those with a colour."""
-    budgeted, others = by_budget(rows)
     lines = {
         name: sorted((_retention(row), 100 * row["accuracy"]) for row in of_method.values())
         for name, of_method in budgeted.items()
@@ -75,11 +57,18 @@ def _draw(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str], alone: bo
         axes.plot(retentions, heights, color=colour, linewidth=width, zorder=width)
     _draw_points(axes, [row for row in others if row["changed"] is not None])
     least = min((points[0][0] for points in lines.values()), default=5)
-    retention_axis(axes, least, _TICKS if alone else _FEW_TICKS)
-    told = f"baseline {base:.1f}" if alone else f"{base:.1f}"
-    axes.annotate(told, (least, base), (0, 4), ha="right", **_BESIDE)
-    ends = {name: points[0] for name, points in lines.items() if alone or name in colours}
-    name_ends(axes, ends, colours)
+    retention_axis(axes, least, _TICKS)
+    axes.annotate(f"baseline {base:.1f}", (least, base), (0, 4), ha="right", **_BESIDE)
+    name_ends(axes, {name: points[0] for name, points in lines.items()}, colours)
+    # Equal ends may have many names, half of which are below.
+    axes.margins(y=0.1)
+    axes.set_ylabel("correct answers, %", fontsize=9, color=TEXT_COLOUR)
+    figure.supxlabel(
+        "visual tokens that a decoding step attends to (mean over layers)",
+        fontsize=9,
+        color=TEXT_COLOUR,
+    )
+    return figure
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row]) -> None:

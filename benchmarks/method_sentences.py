@@ -11,24 +11,6 @@ from benchmarks.method_choice import AT, CANDIDATES
 _RANDOM, _EVS = "random:retain=0.25", "evs:retain=0.1"
 """The rows that show how much models differ."""
 _CONTIGUOUS = ":positions=renumbered"
-_UNMERGED = ":merge_dropped=false"
-
-
-def headline(document: Document) -> str:
-    """What DyCoke drops and costs, with its conditions."""
-    own, paper = (row for row in document["rows"] if row["method"] == "dycoke")
-    kept = percent(own["kept_before_llm"])
-    return (
-        f"On the synthetic benchmark `shapes` ({document['videos']} test videos), DyCoke drops "
-        f"{percent(1 - own['kept_before_llm'])} of the visual tokens of {_model(document)} "
-        f"({document['per_frame']} per frame) and "
-        f"costs {_cost(own)} percentage points "
-        f"({100 * baseline(document)['accuracy']:.1f} → {100 * own['accuracy']:.1f} % correct). "
-        f"There KV pruning is in {_pruned(own)} only (L = {_layer(own)}: decode reads "
-        f"{percent(own['kept_in_decode'])} where prefill reads {kept}); the paper's "
-        f"L = {_layer(paper)} costs {_cost(paper)} points. No published video model has been "
-        f"measured."
-    )
 
 
 def known(document: Document) -> str:
@@ -142,24 +124,6 @@ def without_effect(choice: Document) -> str:
                 f"nothing here."
             )
     return " ".join(told)
-
-
-def merging(documents: Iterable[Document]) -> str:
-    """What merging brings the project's method."""
-    told = []
-    for document in documents:
-        rows = by_spec(document)
-        cells = [
-            f"{difference(pair)} at {_budget(rows[spec])}"
-            for spec, pair in document["pairs"].items()
-            if spec.startswith(f"{OWN}{_UNMERGED}:")
-        ]
-        told.append(
-            f"on `{document['name']}` ({document['per_frame']} tokens per frame, "
-            f"{correct(baseline(document))} % correct uncompressed) by {_and(cells)} "
-            f"({document['videos']} videos of the {document['split']} split)"
-        )
-    return f"Merging alone changes accuracy, in percentage points, {'; '.join(told)}."
 
 
 def _model(document: Document) -> str:

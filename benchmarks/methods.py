@@ -25,7 +25,7 @@ from benchmarks import method_choice, shapes
 from benchmarks.comparison_tables import PROPORTIONAL
 from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import chosen, with_setting
-from benchmarks.method_pages import write_pages
+from benchmarks.method_pages import write_tables
 from benchmarks.page import machine
 from benchmarks.raw_answers import BASELINE, DATA, SUFFIX, Header, RawAnswers, RawRow, read_answers
 from dycoke_cli.cli.render.view import View
@@ -465,7 +465,7 @@ def main() -> None:
         parser.error("--write is for --report")
     try:
         if arguments.report:
-            write_pages(arguments.data, arguments.write)
+            write_tables(arguments.data, arguments.write)
             return
         for table in wanted:
             # What an earlier table chose is known by now.

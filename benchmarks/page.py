@@ -40,18 +40,3 @@ def put(measured: str, name: str, page: Path) -> None:
             f"{page} has no place for the table: <!-- {name}: … --> … <!-- /{name} -->"
         )
     page.write_text(f"{before}{begin}{command} -->\n{measured}\n{end}{after}", encoding="utf-8")
-
-
-def put_of_machine(measured: str, name: str, page: Path) -> None:
-    """Puts a table of this machine into the place of a page that has one for each machine.
-
-    It goes to where an earlier one of the same machine stands, or behind those of others. The
-    place is as that of `put`, and says `a table per machine, ` before its command.
-    """
-    text, mine = page.read_text(encoding="utf-8"), f"{name} of {cores()}"
-    if f"<!-- {mine}: " not in text:
-        command = text.partition(f"<!-- {name}: a table per machine, ")[2].partition(" -->")[0]
-        own = f"<!-- {mine}: {command} -->\n<!-- /{mine} -->"
-        text = text.replace(f"<!-- /{name} -->", f"{own}\n\n<!-- /{name} -->")
-        page.write_text(text, encoding="utf-8")
-    put(measured, mine, page)

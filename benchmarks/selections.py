@@ -24,7 +24,8 @@ from transformers import AutoConfig
 
 from benchmarks.drawn import drawn
 from benchmarks.enlarged import enlarge
-from benchmarks.page import ROOT, put_of_machine, where
+from benchmarks.kept_tables import keep, name_here
+from benchmarks.page import where
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create, places
 from dycoke_cli.compression.selection import SelectionInputs
@@ -35,7 +36,6 @@ from dycoke_cli.models.prompts.video_prompt import make_prompt
 from dycoke_cli.models.random_weights import random_model
 from dycoke_cli.param import parameters_of
 
-PAGE = ROOT / "docs" / "speed.md"
 MODELS = ("llava-onevision-0.5b", "llava-onevision-7b")
 FRAMES = (32, 128)
 RETAIN = 0.25
@@ -149,7 +149,7 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="Published models; repeat it.")] = None,
     frames: Annotated[list[int] | None, typer.Option(min=4, help="Repeat it.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 3,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
     """Measure, and print the table."""
     torch.set_num_threads(1)
@@ -164,7 +164,7 @@ def main(
         f"them. Float32, processor time of one thread, medians of {runs} runs in turns. {where()}"
     )
     if write:
-        put_of_machine(found, "selections", PAGE)
+        keep(found, name_here("selections"))
     else:
         print(found)
 

@@ -2,8 +2,7 @@
 
 `python -m benchmarks.shapes_long` reads the videos of `shapes-long` (test split) at one frame per
 second, keeps 512 tokens of each by several rules, and writes which of the needle's tokens are kept
-and what is answered into docs/data. Its flags are those of `long_answers`; the tables are in
-docs/results.md.
+and what is answered into docs/data. Its flags are those of `long_answers`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 
 from benchmarks.long_answers import Measurement, answers, run
-from benchmarks.page import ROOT
 from benchmarks.shapes_long_rules import ASKED, RULES, SAMPLED, TOKENS, Chosen, shows_card
 from benchmarks.shapes_long_tables import tables
 from dycoke_cli.compression.base import Method
@@ -61,7 +59,7 @@ def _features(session: VideoSession, question: str) -> torch.Tensor:
     return encoded.embeddings[: frames * per_frame].view(frames, per_frame, -1)
 
 
-MEASUREMENT = Measurement("long", measured, tables, "long-evidence", ROOT / "docs" / "results.md")
+MEASUREMENT = Measurement("long", measured, tables)
 
 if __name__ == "__main__":
     run(MEASUREMENT, __doc__)

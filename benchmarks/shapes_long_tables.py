@@ -13,7 +13,7 @@ from benchmarks.cells import head, line, points
 from benchmarks.page import ROOT
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
-from dycoke_cli.evaluation.scoring.statistics import clustered_mean, t_quantile
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean
 
 DATA = ROOT / "docs" / "data"
 SUFFIX = ".jsonl.xz"
@@ -57,41 +57,27 @@ def read_measured(file: Path, base: str = "uniform") -> Measured:
     return Measured(header, card, right, tokens, [i for i in every if i.id in right[base]], base)
 
 
-def tables(data: Path) -> str:
-    """The section: what comes of it first, then all tables, of every model that was measured."""
-    files = sorted(data.glob(f"long-*{SUFFIX}"))
-    every = [read_measured(file) for file in files]
-    made = [verdict(one) for one in every]
-    # What is kept doesn't depend on what the language model has learned; but on its vision tower.
-    for one in every:
-        name = one.header["name"]
-        made += [
-            f"\n**{name}**: share of the needles (cards of 3 to 8 s) of which at least one token "
-            "is kept, and at least four, in percent.\n",
-            *recall_by_length(one),
-            "\nAt least one, by depth (tenth of the video) and by camera.\n",
-            *recall_by_depth(one),
-            f"\n**{name}**: correct answers in percent, by length.\n",
+def tables(data: Path) -> dict[str, str]:
+    """The tables of every model that was measured, by the name of the kept ones."""
+    made = {}
+    for file in sorted(data.glob(f"long-*{SUFFIX}")):
+        one = read_measured(file)
+        lines = [
+            "Correct answers in percent, by length.\n",
             *answers_by_length(one),
-            "\nBy kind of question.\n",
+            "\nCorrect answers in percent, by kind of question.\n",
             *answers_by_kind(one),
             "\nQuestions about the needle (what, where, before or after what), by its depth.\n",
             *answers_by_depth(one),
+            "\nShare of the needles (cards of 3 to 8 s) of which at least one token is kept, and "
+            "at least four, in percent.\n",
+            *recall_by_length(one),
+            "\nAt least one, by depth (tenth of the video) and by camera.\n",
+            *recall_by_depth(one),
             f"\n{footer(one)}",
         ]
-    return "\n".join(made)
-
-
-def verdict(one: Measured) -> str:
-    """Whether uniform frames are beaten, and by how much, in a sentence."""
-    gaps = {row: _paired(one, row, one.items) for row in one.right if row != one.base}
-    row, (gap, error) = max(gaps.items(), key=lambda each: each[1][0])
-    beaten = gap > t_quantile(0.975, len(one.videos) - 1) * error
-    how = "are beaten" if beaten else "aren't beaten"
-    return (
-        f"**{one.header['name']}: uniform frames {how}.** Of the "
-        f"other rules at equal tokens, the best is {row}: {_points(gap, error)} points."
-    )
+        made[f"long-{one.header['name']}"] = "\n".join(lines)
+    return made
 
 
 def recall_by_length(one: Measured) -> list[str]:

@@ -16,7 +16,8 @@ import typer
 from torch import nn
 
 from benchmarks.drawn import drawn
-from benchmarks.page import ROOT, put_of_machine, where
+from benchmarks.kept_tables import keep, name_here
+from benchmarks.page import where
 from dycoke_cli import VideoSession, load
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.engine.binding import bind
@@ -25,7 +26,6 @@ from dycoke_cli.kernels.linear import PackedLinear
 from dycoke_cli.models.catalog import published_names
 from dycoke_cli.models.load import LoadedModel
 
-PAGE = ROOT / "docs" / "speed.md"
 MODEL = "llava-onevision-0.5b"
 METHODS = {
     "none": "nothing dropped",
@@ -116,7 +116,7 @@ def main(
     model: Annotated[str, typer.Option(help="mini, or a published configuration.")] = MODEL,
     frames: Annotated[int, typer.Option(min=4)] = 8,
     dtype: Annotated[str, typer.Option(help="As of ask.")] = "float32",
-    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
     """Measure, and print the table."""
     lines, random = [], model in published_names()
@@ -133,7 +133,7 @@ def main(
     )
     found = f"{table(lines)}\n\n{told} {where()}"
     if write:
-        put_of_machine(found, "stages", PAGE)
+        keep(found, name_here("stages"))
     else:
         print(found)
 

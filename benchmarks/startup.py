@@ -1,7 +1,7 @@
 """How long a user waits: for help, for a first answer, and for the sentence about wrong input.
 
 Each is a fresh process, whose processor time is counted with that of all processes below it (on
-Linux). Prints a Markdown table; `--write FILE` also puts it between the markers in FILE.
+Linux). Prints a Markdown table; `--write` also puts it into docs/data/tables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.page import put, where
+from benchmarks.kept_tables import keep
+from benchmarks.page import where
 
 NAME = "startup"
 DYCOKE = (sys.executable, "-m", "dycoke_cli")
@@ -195,12 +195,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
-    parser.add_argument("--write", type=Path, help="also write the table into this file")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
     measured = table(arguments.runs)
     print(measured)
-    if arguments.write is not None:
-        put(measured, NAME, arguments.write)
+    if arguments.write:
+        keep(measured, NAME)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ eight frames, and of all other tokens those of a window's first frame alone.
 
 `python -m benchmarks.text_video --model PATH` asks what isn't answered yet (an interrupted run
 resumes) and prints the table; `--keep NAME` keeps the answers in `docs/data`. `--report` makes the
-tables of the kept ones, without a model, and `--write` puts them into docs/results.md. PATH is as
+tables of the kept ones, without a model, and `--write` puts them into docs/data/tables. PATH is as
 of `benchmarks.decode_rules`.
 """
 

@@ -1,10 +1,9 @@
-"""The evidence of docs/results.md: `dycoke tune`'s choice and the guard, on the world of `shapes`.
+"""The choices of `dycoke tune` and the bounds of its guards, on the world of `shapes`.
 
 `python -m benchmarks.tune` asks what isn't answered yet (an interrupted run resumes) and writes
 `docs/data/tune-MODEL.jsonl.xz`, of `--split test` `tune-MODEL-test.jsonl.xz`; `--export` writes
 what an interrupted run has. `--model` and `--name` measure another checkpoint of that world.
-`--report` makes the tables of docs/data, without a model; `--write` puts them and the picture into
-docs/results.md.
+`--report` makes the tables of docs/data, without a model; `--write` keeps them there as CSV.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import ROOT, put
+from benchmarks.kept_tables import keep
 from benchmarks.raw_answers import DATA
-from benchmarks.tune_plot import guard_figure
-from benchmarks.tune_tables import TABLE, file_of, points_of, tables
+from benchmarks.tune_tables import TABLE, file_of, tables
 from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.cli.plots.plot_style import write_figure
 from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.evaluation.dataset import Item, Split
@@ -132,17 +129,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of exported answers")
     parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
     parser.add_argument("--report", action="store_true", help="make the tables of --data")
-    parser.add_argument("--write", action="store_true", help="with --report: into the page")
+    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
     arguments = parser.parse_args()
     if arguments.report:
         for name, text in tables(arguments.data, arguments.name, LADDERS).items():
             if arguments.write:
-                put(text, name, ROOT / "docs" / "results.md")
+                keep(text, name)
             else:
                 print(f"{name}\n\n{text}\n")
-        if arguments.write:
-            figure = guard_figure(points_of(arguments.data, arguments.name, LADDERS))
-            write_figure(figure, ROOT / "docs" / f"{TABLE}-{arguments.name}.png")
         return
     try:
         if not arguments.export:

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, from kept answers alone: random draws of the videos asked."""
+"""Tables of tuning and guards, from kept answers alone: random draws of the videos asked."""
 
 from __future__ import annotations
 
@@ -306,33 +306,6 @@ def _fixed_table(videos: Videos) -> str:
             f"| {100 * _changed(videos, row):.1f} % | {100 * _right(videos, row):.1f} % |"
         )
     return "\n".join([*lines, "", MODELS])
-
-
-@dataclass(frozen=True)
-class Points:
-    """Shares of the tokens that all prefills read, and of correct answers."""
-
-    fixed: Mapping[str, Sequence[tuple[float, float]]]  # settings, by ladder
-    guards: Mapping[str, Sequence[Guarded]]  # of the largest draws, by ladder
-    full: float  # share of correct answers of the uncompressed model
-
-
-def points_of(data: Path, name: str, ladders: Mapping[str, Sequence[str]]) -> Points:
-    """The points of a model."""
-    videos = read(file_of(data, name, "validation"))
-    guards = list(guards_of(videos, {}, ladders))
-    largest = max(one.size for one in guards)
-    return Points(
-        {
-            ladder: [(_tokens(videos, row), _right(videos, row)) for row in rows]
-            for ladder, rows in ladders.items()
-        },
-        {
-            ladder: [one for one in guards if (one.ladder, one.size) == (ladder, largest)]
-            for ladder in ladders
-        },
-        _right(videos, BASELINE),
-    )
 
 
 def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.window_sizes` asks about the videos of `shapes-long` (test split), at one
 frame per second, as `dycoke ask --method dycoke-plus --max-tokens 512` does. Its flags are those of
-`long_answers`; the table is in docs/long-video.md.
+`long_answers`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.long_answers import Measurement, answers, run, windowed_session
-from benchmarks.page import ROOT
 from benchmarks.shapes_long_rules import TOKENS
 from benchmarks.shapes_long_tables import SUFFIX, answers_by_length, footer, read_measured
 from dycoke_cli.compression.registry import create
@@ -44,17 +43,17 @@ def measured(
         yield from answers(row_of(size), session, items, method)
 
 
-def tables(data: Path) -> str:
+def tables(data: Path) -> dict[str, str]:
     """Rows by size, columns by length, of every model that was measured."""
-    made = []
+    made = {}
     for file in sorted(data.glob(f"{KIND}-*{SUFFIX}")):
         one = read_measured(file, row_of(WINDOW))
-        name = one.header["name"]
-        made.append("\n".join([f"**{name}**\n", *answers_by_length(one), "", footer(one)]))
-    return "\n\n".join(made)
+        name = f"{KIND}-{one.header['name']}"
+        made[name] = "\n".join([*answers_by_length(one), "", footer(one)])
+    return made
 
 
-MEASUREMENT = Measurement(KIND, measured, tables, KIND, ROOT / "docs" / "long-video.md")
+MEASUREMENT = Measurement(KIND, measured, tables)
 
 if __name__ == "__main__":
     run(MEASUREMENT, __doc__)

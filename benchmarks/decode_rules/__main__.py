@@ -2,7 +2,7 @@
 
 `python -m benchmarks.decode_rules --model PATH` asks what isn't answered yet (an interrupted run
 resumes) and prints the table; `--keep NAME` keeps the answers in `docs/data`. `--report` makes the
-tables of the kept ones, without a model, and `--write` puts them into docs/results.md. PATH is the
+tables of the kept ones, without a model, and `--write` puts them into docs/data/tables. PATH is the
 folder of a language model or of a video model, whose language model is asked, or a GGUF file, which
 needs the packages gguf and accelerate.
 """

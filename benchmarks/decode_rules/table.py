@@ -15,9 +15,7 @@ from benchmarks.decode_rules.figures import (
     same_next_token,
 )
 from benchmarks.decode_rules.rules import Rule
-from benchmarks.page import ROOT
 
-DATA, PAGE = ROOT / "docs" / "data", ROOT / "docs" / "results.md"
 _NAMES = {
     "dycoke": "DyCoke's",
     "random": "random",

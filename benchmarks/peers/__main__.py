@@ -19,7 +19,8 @@ import numpy as np
 import typer
 
 from benchmarks.drawn import drawn
-from benchmarks.page import ROOT, put, where
+from benchmarks.kept_tables import keep
+from benchmarks.page import where
 from benchmarks.peers.checkpoint import described
 from benchmarks.peers.environments import CHECKPOINT, READY, SET_UP, set_up
 from benchmarks.peers.kept import Kept
@@ -28,8 +29,6 @@ from benchmarks.peers.table import page
 from benchmarks.peers.turns import ROWS, ask, in_turns
 from benchmarks.speed.measuring import QUESTION
 from dycoke_cli.resources import usable_cpus
-
-PAGE = ROOT / "docs" / "speed.md"
 
 
 def main(
@@ -47,7 +46,7 @@ def main(
     threads: Annotated[int | None, typer.Option(min=1, help="All usable CPUs if not set.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 3,
     remark: Annotated[str, typer.Option(help="About this run, for the note.")] = "",
-    write: Annotated[bool, typer.Option("--write", help="Into docs/speed.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
     """Set up, or measure and print the table, or one after the other."""
     failed = [] if setup is None else set_up(setup.resolve(), layers)
@@ -57,7 +56,7 @@ def main(
         raise typer.Exit(bool(failed))
     found = measure(environments.resolve(), frames, tokens, threads or usable_cpus(), runs, remark)
     if write:
-        put(found, "peers", PAGE)
+        keep(found, "peers")
     else:
         print(found)
 

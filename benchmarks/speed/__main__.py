@@ -14,14 +14,15 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.page import ROOT, cores, put_of_machine, where
+from benchmarks.kept_tables import keep, name_here
+from benchmarks.page import ROOT, cores, where
 from benchmarks.speed.course import Course
 from benchmarks.speed.journal import Journal
 from benchmarks.speed.plots import write_plot
 from benchmarks.speed.tables import OF_LANGUAGE, OF_PRUNING, OF_WHOLE
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 
-PAGE, PICTURE = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
+PICTURE = ROOT / "docs" / "speed.png"
 
 
 def main(
@@ -50,7 +51,7 @@ def main(
     journal: Annotated[Path, typer.Option(help="Gets what is measured.")] = (
         ROOT / "runs" / "speed.jsonl"
     ),
-    write: Annotated[bool, typer.Option("--write", help="Into docs/.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data and docs.")] = False,
 ) -> None:
     """Measure, and print a table a heat."""
     # All of them first: a slip in the last one shouldn't show when the others have run.
@@ -72,13 +73,13 @@ def main(
     for name, title, stages, heats in (
         ("speed", "{} frames", OF_WHOLE, of_whole),
         ("language", "{} frames, language model alone", OF_LANGUAGE, of_language),
-        (f"pruning {model}", "{} frames", OF_PRUNING, of_pruning),
+        (f"pruning-{model}", "{} frames", OF_PRUNING, of_pruning),
     ):
         if heats:
             text = course.page(title, stages, heats)
             print(text)
             if write:
-                put_of_machine(text, name, PAGE)
+                keep(text, name_here(name))
     if write and len(of_whole) > 1:
         write_plot(of_whole, cores(), PICTURE)
 

@@ -47,4 +47,4 @@ def models(measured: Path) -> Mapping[str, Mapping[str, Any]]:
 
 @pytest.fixture(scope="session")
 def pages(models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
-    return method_pages.pages_of(models)
+    return method_pages.texts_of(models)

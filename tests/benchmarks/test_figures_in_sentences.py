@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import lzma
 import re
+from collections.abc import Sequence
 
 import pytest
 
+from benchmarks.kept_tables import kept_files, read_table
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA
 from dycoke_cli.engine.memory.fit import HALVED_FRAMES
 from dycoke_cli.runs.fit_settings import METHODS, RESOLUTIONS
 
-Table = list[list[str]]
+Table = Sequence[Sequence[str]]
 
 
 def text_of(page: str) -> str:
@@ -30,7 +32,7 @@ def table(page: str, after: str, heading: str = "| ") -> Table:
     ]
 
 
-def cells(rows: Table, row: str) -> list[str]:
+def cells(rows: Table, row: str) -> Sequence[str]:
     """The cells of the row of that name."""
     (found,) = (one for one in rows if one[0] == row)
     return found
@@ -42,30 +44,29 @@ def number(cell: str) -> float:
 
 
 def test_fit_weighs_settings_by_the_points_of_the_tables() -> None:
-    page = "docs/results.md"
-    whole, seeds = table(page, "<!-- methods-one: "), table(page, "<!-- methods-seeds: ")
-    equal = table(page, "<!-- methods-equal-cost-kinds: ")
-    (half,) = re.findall(r"\(467 questions\), where it is −(\S+) points", text_of(page))[:1]
-    own = cells(whole, "`dycoke-plus`")
-    ttm = cells(seeds, "`ttm`")[-2]
+    whole, seeds = read_table("methods-one"), read_table("methods-seeds")
+    equal = read_table("methods-equal-cost-kinds.1")
+    (tuned,) = kept_files("tune-shipped").values()
+    (half,) = re.findall(r"\(467 questions\), where it is −(\S+) points", tuned)
+    own = cells(whole, "dycoke-plus")
+    ttm = cells(seeds, "ttm")[-2]
     assert [lost for _, lost in METHODS] == [
         0.0, float(half), -number(ttm), -number(own[2]), -number(own[3]),
     ]  # fmt: skip
     assert pytest.approx(-number(cells(equal, "fewer frames, whole")[1]) / 2) == HALVED_FRAMES
-    smaller = -number(cells(whole, "`downsample`")[2])
+    smaller = -number(cells(whole, "downsample")[2])
     assert RESOLUTIONS[2][1] == smaller
     assert RESOLUTIONS[1][1] == pytest.approx(smaller / 2, abs=0.051)
 
 
 def test_the_cost_of_settings_for_a_llava_onevision() -> None:
-    seeds = table("docs/results.md", "<!-- methods-seeds: ")
-    means = {(row[0], row[1]): row[-2] for row in seeds}
+    means = {(row[0], row[1]): row[-2] for row in read_table("methods-seeds")}
     methods = text_of("docs/methods.md")
-    base, ttm = means["baseline", ""], -number(means["`ttm`", ""])
+    base, ttm = means["baseline", ""], -number(means["ttm", ""])
     assert f"64 tokens per frame, {base} correct uncompressed" in methods
     assert f"it costs the small models {ttm} points on average" in methods
-    own = -number(means["`dycoke-plus`", "25 %"])
-    even = -number(means["`uniform-spatial` + merging", "25 %"])
+    own = -number(means["dycoke-plus", "25 %"])
+    even = -number(means["uniform-spatial + merging", "25 %"])
     assert f"costs them {own} points. Compare it" in methods
     assert f"which costs them {even} |" in methods
     read = 8 * (196 + 3 * int(0.3 * 196 + 1e-9)) / (32 * 196)
@@ -108,15 +109,18 @@ def test_what_an_hour_takes_and_answers() -> None:
     peaks = table("docs/long-video.md", "<!-- long-video: ")
     hour, two = (cells(peaks, minutes)[6] for minutes in ("60", "2"))
     assert f"takes {hour} MB besides the weights, two minutes take {two} MB." in readme
-    answers = table("docs/results.md", "**shipped**: correct answers in percent, by length.")
+    answers = read_table("long-shipped.1")
     few, chosen = (cells(answers, row)[6] for row in ("uniform", "coverage, contiguous"))
     assert f"videos of 2 to 60 min: {few.split()[0]} → {chosen.split()[0]} %)" in readme
 
 
+PRUNING = "pruning-llava-onevision-0-5b-2-cores-of-amd-epyc-avx512-bf16"
+
+
 def test_what_pruning_saves_per_token() -> None:
     saved = []
-    for frames in (16, 32, 64):
-        times = table("docs/speed.md", "<!-- pruning llava-onevision-0.5b of", f"| {frames} frames")
+    for place in (1, 2, 3):  # 16, 32 and 64 frames
+        times = read_table(f"{PRUNING}.{place}")
         alone, both = (
             number(cells(times, f"custom CPU kernels, {row}")[1]) for row in ("TTM alone", "DyCoke")
         )
@@ -130,7 +134,7 @@ def test_what_pruning_saves_per_token() -> None:
 
 
 def test_calibration_moves_less_than_its_error() -> None:
-    rows = table("docs/results.md", "<!-- calibration: ")[3:]
+    rows = read_table("calibration")[2:]
     pairs = [[number(part) for part in row[7].split(" ± ")] for row in rows]
     assert pairs
     assert all(abs(moved) < 2 * error for moved, error in pairs)
@@ -138,43 +142,41 @@ def test_calibration_moves_less_than_its_error() -> None:
 
 def test_draws_within_two_points() -> None:
     page = text_of("docs/results.md")
-    for model, sentence in (
-        ("shipped", "tune selects one of them in {98 %} of the draws of 10, 20 and 40 videos"),
-        ("shipped", "is within 2 points in {95 %} of the draws"),
+    for target, sentence in (
+        ("98 %", "within 2 points in {} of the draws of 10, 20 and 40 videos"),
+        ("95 %", "it is within 2 points in {} ("),
     ):
-        rows = table("docs/results.md", f"<!-- tune-{model}: ")[2:]
-        target = sentence.partition("{")[2].partition("}")[0]
-        first, second, third = (number(row[2]) for row in rows if row[1] == target)
-        told = f"{first:.0f}, {second:.0f} and {third:.0f} %"
-        assert sentence.replace(f"{{{target}}}", told) in page
-    for model in ("shipped", "control"):
-        assert {row[7] for row in table("docs/results.md", f"<!-- tune-{model}: ")[2:]} == {"0 %"}
-    assert page.count("L = 3 of 10 was never selected.") == 2
+        first, second, third = (
+            number(row[2]) for row in read_table("tune-shipped")[1:] if row[1] == target
+        )
+        assert sentence.format(f"{first:.0f}, {second:.0f} and {third:.0f} %") in page
 
 
-@pytest.mark.parametrize("model", ["shipped", "control"])
-def test_guards_with_confidence(model: str) -> None:
-    page = text_of("docs/results.md").partition(f"<!-- guard-{model}: ")[2]
-    sure = [
-        row for row in table("docs/results.md", f"<!-- guard-{model}: ")[2:] if row[2] == "95 %"
-    ]
-    held = [number(row[5]) for row in sure]
-    assert f"the bound held in {min(held):.0f} to {max(held):.0f} of 100 draws on the rem" in page
-    exceeded = {(row[0], row[1], row[3]): 100 - number(row[6]) for row in sure if row[6] != "100 %"}
-    if model == "shipped":
-        assert not exceeded
-        assert "and in all on the test videos" in page
-    else:
-        few, many = (exceeded.pop(("`dycoke-plus`", "10 %", videos)) for videos in ("60", "120"))
-        assert not exceeded
-        told = f"exceeded it, in {few:.0f} of 100 draws of 60 videos and in {many:.0f} of 100"
-        assert told in page
-    (own,) = (r for r in sure if (r[0], r[1], r[3]) == ("`dycoke-plus`", "5 %", "120"))
+def test_guards_with_confidence() -> None:
+    page = text_of("docs/results.md")
+    rows = {name: read_table(f"guard-{name}")[1:] for name in ("shipped", "control")}
+    sure = {name: [row for row in of if row[2] == "95 %"] for name, of in rows.items()}
+    held = [number(row[5]) for row in sure["shipped"]]
+    assert f"it held in {min(held):.0f} to {max(held):.0f} of 100 draws" in page
+    assert {row[6] for row in sure["shipped"]} == {"100 %"}
+    exceeded = {
+        (row[0], row[1], row[3]): 100 - number(row[6])
+        for row in sure["control"]
+        if row[6] != "100 %"
+    }
+    few, many = (exceeded.pop(("dycoke-plus", "10 %", videos)) for videos in ("60", "120"))
+    assert not exceeded
+    assert f"in {few:.0f} of 100 draws of 60 videos and in {many:.0f} of 100 draws of 120" in page
+    own, other = (
+        next(row for row in sure[name] if (row[0], row[1], row[3]) == ("dycoke-plus", "5 %", "120"))
+        for name in sure
+    )
     assert f"`dycoke-plus` reads {own[8]} of the tokens at {own[9]} correct" in page
+    assert f"On `control` it reads {other[8]}," in page
 
 
 def test_a_row_of_stage_2_of_the_other_published_model() -> None:
-    rows = table("docs/results.md", "<!-- decode-rules-gemma-280: ")
+    rows = read_table("decode-rules-gemma-280")
     full = next(row for row in rows if row[1] == "full cache")[8]
     own, drawn = (
         next(row[8] for row in rows if (row[0], row[1]) == ("0.7", rule))

@@ -1,26 +1,20 @@
-"""The table of docs/results.md is made of the kept choices, which are scored anew here."""
+"""The kept table is made of the kept choices, which are scored anew here."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 
 from benchmarks import guard_choices
-from benchmarks.page import ROOT
+from benchmarks.kept_tables import csv_files, kept_files
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.evaluation.dataset import Item
-
-PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_table_is_made_of_the_answers() -> None:
-    [on_page] = re.findall(
-        r"<!-- guard-choices: .*? -->\n(.*?)\n<!-- /guard-choices -->", PAGE, re.DOTALL
-    )
-    assert guard_choices.table() == on_page
+    name = guard_choices.NAME
+    assert csv_files(guard_choices.table(), name) == kept_files(name)
 
 
 @pytest.mark.slow

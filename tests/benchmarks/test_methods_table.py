@@ -59,12 +59,12 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     parts = ["", "-full", "-ahead", "-others", "-models", "-kinds", "-positions", "-layers"]
     parts += ["-windows", "-plus", "-vision", "-whole", "-near", "-validation", "-larger"]
     parts += ["-proportional"]
-    names = [f"methods{part}" for part in parts] + ["headline", "methods-one"]
-    names += [f"methods-{part}" for part in ("int8", "fair", "equal-cost", "equal-cost-kinds")]
+    names = [f"methods{part}" for part in parts] + ["methods-one"]
+    names += [f"methods-{part}" for part in ("int8", "fair", "equal-cost-kinds")]
     names += ["methods-fair-ahead"]
     names += ["methods-choice", "methods-by-kind"]
     names[names.index("methods-int8") : names.index("methods-int8")] = ["methods-mini"]
-    names += ["methods-merging", "methods-frames", "methods-plus-frames"]
+    names += ["methods-frames", "methods-plus-frames"]
     assert [*pages] == names
     assert "| `kv-own:prune_ratio=0.95` | 100 % | 100 % | " in pages["methods-plus"]
     document = models["shipped"]["budgets"]
@@ -85,8 +85,6 @@ def test_the_tables_have_the_figures(models: Mapping[str, Any], pages: Mapping[s
     assert "`control`: 16 tokens per frame, 10 layers, trained" in pages["methods-ahead"]
     questions = document["rows"][0]["questions"]
     for name, text in pages.items():
-        if name in ("headline", "methods-merging", "methods-equal-cost"):
-            continue
         split = (
             "validation"
             if name.endswith(("-validation", "-larger", "-choice", "-proportional"))
@@ -142,21 +140,8 @@ def test_the_tables_of_the_whole_split(models: Mapping[str, Any], pages: Mapping
     ]  # fmt: skip
     own, paper = "`dycoke`, L = 9 of 10", "`dycoke`, L = 3 of 10"
     assert [*cells][:4] == ["baseline", own, paper, "`dycoke-plus`"]
-    row, other = (rows_of(document)[spec] for spec in ("dycoke", "dycoke:prune_layer=3"))
+    row = rows_of(document)["dycoke"]
     assert cells[own][1] == f"{told(row)} (44 % kept, decode reads 44 %)"
-    costs = [
-        f"{-100 * one['difference']:.1f} ± {100 * one['difference_error']:.1f}"
-        for one in (row, other)
-    ]
-    assert (
-        "drops 56 % of the visual tokens of the bundled model (16 per frame) and costs "
-        f"{costs[0]} perc" in (pages["headline"])
-    )
-    assert (
-        "in the last of 10 layers only (L = 9: decode reads 44 % where prefill reads 44 %)"
-        in (pages["headline"])
-    )
-    assert f"the paper's L = 3 costs {costs[1]} points." in pages["headline"]
     for number, name in enumerate(("shipped", "control")):
         at_tenth = rows_of(models[name]["whole"])["evs:retain=0.1"]
         assert cells["`evs`"][3 * number + 3] == told(at_tenth)
@@ -189,8 +174,6 @@ def test_sentences_about_the_tables(models: Mapping[str, Any], pages: Mapping[st
     said = f"costs the bundled model {costs[0]} points, with original ones {costs[1]} (2 videos, "
     assert f"{said}{correct(rows['none'])} % correct uncomp" in pages["methods-one"]
     fair = rows_of(models["shipped"]["fair"])
-    own = [fair[f"dycoke-plus:{one}retain=0.1"]["accuracy"] for one in ("", "merge_dropped=false:")]
-    assert f"and {points(own[0] - own[1])} ± " in pages["methods-merging"].partition("(2 v")[0]
     default, chosen = (
         fair[f"cdpruner:{one}retain=0.25"]["accuracy"] for one in ("", "relevance_weight=0.5:")
     )
@@ -307,13 +290,12 @@ def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
     replace(raw, header=header, answers=wide).write(tmp_path)
     models = method_pages.read_documents(tmp_path)
     assert [*models] == ["tokens-64", "shipped"]
-    pages = method_pages.pages_of(models)
+    pages = method_pages.texts_of(models)
     assert table_of(pages["methods-one"])[0] == [
         "method", "as it is", "25 % kept", "10 % kept",
     ]  # fmt: skip
     told = "`tokens-64`: 64 tokens per frame, 10 layers, the bundled model trained"
     assert told in pages["methods-one"]
-    assert "of the visual tokens of the bundled model" in pages["headline"]
     ignorant = {**wide, "none": {k: replace(v, right=False) for k, v in wide["none"].items()}}
     replace(raw, header=header, answers=ignorant).write(tmp_path)
     assert [*method_pages.read_documents(tmp_path)] == ["shipped", "tokens-64"]
@@ -324,7 +306,7 @@ def test_the_model_with_most_tokens_comes_first_if_it_knows_enough(
         header = replace(seen.header, name="tokens-64")
         replace(seen, header=header, answers={"none": said}).write(tmp_path)
         assert next(iter(method_pages.read_documents(tmp_path))) == first
-    pages = method_pages.pages_of(method_pages.read_documents(tmp_path))
+    pages = method_pages.texts_of(method_pages.read_documents(tmp_path))
     told = "Without compression `tokens-64` answers 0.0 ± 0.0 % of 17 questions about 2 videos"
     assert told not in pages["methods-one"]
     assert told in pages["methods-whole"]
@@ -346,56 +328,35 @@ def test_the_table_by_kinds(models: Mapping[str, Any], pages: Mapping[str, str])
     assert [cells[i][1].strip() for i in (12, 13)] == ["0.7", "0.7"]  # FastV, as many tokens
 
 
-def test_pages_are_written_between_their_markers(
+def test_listed_tables_are_kept_and_the_picture_is_drawn(
     measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme, page = tmp_path / "README.md", tmp_path / "docs" / "methods.md"
-    page.parent.mkdir()
-    for path in (readme, page):
-        path.write_text("before\n<!-- methods: by hand -->\n<!-- /methods -->\nafter\n")
-    with readme.open("a") as file:
-        file.write("<!-- methods-others: … -->\n<!-- /methods-others -->\n")
-    with page.open("a") as file:
-        file.write("<!-- methods-layers: … -->\nold\n<!-- /methods-layers -->\n")
-    picture = page.with_name("methods.png")
-    monkeypatch.setattr(method_pages, "PAGES", [readme, page])
+    kept, picture = dict[str, str](), tmp_path / "methods.png"
+    monkeypatch.setattr(method_pages, "keep", lambda text, name: kept.update({name: text}))
+    monkeypatch.setattr(method_pages, "listed", lambda: ["frames", "methods", "methods-layers"])
     monkeypatch.setattr(method_pages, "PICTURE", picture)
-    monkeypatch.setattr(method_pages, "PICTURES", picture.with_stem("methods-models"))
     flags = ["--data", str(measured / "data"), "--report", "--write"]
     monkeypatch.setattr(sys, "argv", ["methods", *flags])
     methods.main()
-    link = "![Correct answers over the visual tokens kept, by method]"
-    begin = f"before\n<!-- methods: by hand -->\n{link}"
-    assert readme.read_text().startswith(f"{begin}(docs/methods.png)\n\n| method | 25 % kept")
-    assert page.read_text().startswith(f"{begin}(methods.png)\n\n| method | 25 % kept")
-    begin = f"<!-- /methods -->\nafter\n<!-- methods-others: … -->\n{link}"
-    assert f"{begin}(docs/methods-models.png)\n\n`control`:\n\n| method |" in readme.read_text()
-    assert readme.read_text().endswith("\n<!-- /methods-others -->\n")
-    assert "| `dycoke` | 3 of 10 |" in page.read_text()
-    assert "old" not in page.read_text()
-    for name in ("methods.png", "methods-models.png"):
-        with Image.open(page.with_name(name)) as written:
-            assert written.size == (WIDTH_PX, HEIGHT_PX)
+    assert [*kept] == ["methods", "methods-layers"]
+    assert kept["methods"].startswith("| method | 25 % kept")
+    assert "| `dycoke` | 3 of 10 |" in kept["methods-layers"]
+    with Image.open(picture) as written:
+        assert written.size == (WIDTH_PX, HEIGHT_PX)
 
 
 def test_a_table_without_answers_is_an_error(
-    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("<!-- methods-gone: … -->\nold\n<!-- /methods-gone -->\n")
-    monkeypatch.setattr(method_pages, "PAGES", [page])
-    monkeypatch.setattr(method_pages, "_pictures", lambda models: {})
-    with pytest.raises(SystemExit, match="has a place for methods-gone"):
-        method_pages.write_pages(measured / "data", write=True)
-    page.write_text("<!-- methods-later: … -->\n\n<!-- /methods-later -->\n")
-    method_pages.write_pages(measured / "data", write=True)
-    assert page.read_text() == "<!-- methods-later: … -->\n\n<!-- /methods-later -->\n"
+    monkeypatch.setattr(method_pages, "listed", lambda: ["methods-gone"])
+    with pytest.raises(SystemExit, match=r"lists methods-gone, and .* has no answers of it"):
+        method_pages.write_tables(measured / "data", write=True)
 
 
 def test_what_is_missing_is_left_out(measured: Path, tmp_path: Path) -> None:
     read_answers(measured / "data" / "shipped" / "layers.jsonl.xz").write(tmp_path)
     models = method_pages.read_documents(tmp_path)
-    assert [*method_pages.pages_of(models)] == ["methods-layers"]
+    assert [*method_pages.texts_of(models)] == ["methods-layers"]
     with pytest.raises(SystemExit, match="has no answers"):
         method_pages.read_documents(tmp_path / "shipped")
 

@@ -177,8 +177,7 @@ def test_without_peaks_there_is_no_column_of_them() -> None:
 
 
 def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "speed.md"
-    target.write_text("before\n<!-- peers: written by hand -->\nold\n<!-- /peers -->\nafter\n")
+    kept = dict[str, str]()
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "ready").touch()
     configuration(2).save_pretrained(tmp_path / "checkpoint")
@@ -191,21 +190,19 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return ANSWER
 
     monkeypatch.setattr(program, "ask", answer)
-    monkeypatch.setattr(program, "PAGE", target)
+    monkeypatch.setattr(program, "keep", lambda text, name: kept.update({name: text}))
     app = Typer()
     app.command()(program.main)
     options = ["--environments", str(tmp_path), "--frames", "4", "--threads", "1", "--runs", "2"]
     done = CliRunner().invoke(app, [*options, "--write", "--remark", "A busy machine."])
     assert done.exit_code == 0, done.output
-    text = target.read_text()
-    assert text.startswith("before\n<!-- peers: written by hand -->\n| 4 frames | vision, s |")
+    text = kept["peers"]
+    assert text.startswith("| 4 frames | vision, s |")
     assert [text.count(f"| {row.name} |") for row in ROWS] == [1] * (len(ROWS) - 1) + [0]
     assert "llama.cpp isn't set up here." in text
     assert "random weights: 2 layers of 1,024, a vision tower of 2 of 1,024; 4 frames of" in text
     assert "33 new tokens, greedy, 1 thread, float32" in text
     assert "A busy machine. Commit " in text
-    assert text.endswith("<!-- /peers -->\nafter\n")
-    assert "old" not in text
     assert (len(tasks), tasks[0].times, tasks[0].tokens) == (
         2 * len(ROWS) - 1,
         [0, 1 / 3, 2 / 3, 1],

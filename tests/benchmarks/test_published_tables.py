@@ -1,4 +1,4 @@
-"""The tables and figures in the pages are those of the answers in docs/data."""
+"""The kept tables and the figures of the pages are those of the answers in docs/data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.method_pages import FEW_TOKENS, PAGES, on_page, pages_of, places, read_documents
+from benchmarks.kept_tables import TABLES, csv_files, kept_files, read_table
+from benchmarks.method_pages import FEW_TOKENS, methods_listed, read_documents, texts_of
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
 from dycoke_cli.compression.registry import METHODS, create
@@ -24,10 +25,8 @@ from dycoke_cli.param import parameters_of
 from tests.covering import EXTENDED
 
 RESULTS = ROOT / "docs" / "results.md"
-MADE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
-"""Every table. Those that aren't of TABLE are compared with the answers in tests of their own."""
+PAGES = [ROOT / "README.md", RESULTS, ROOT / "docs" / "methods.md"]
 FILES = sorted(DATA.glob(f"*/*{SUFFIX}"))
-TABLE = re.compile(r"<!-- (headline|methods[\w-]*): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 FIGURE = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
 # Reading all answers takes 16 s of a processor; `make test` reads the small files.
 SMALL_BYTES = 30_000
@@ -40,33 +39,23 @@ def models() -> Mapping[str, Mapping[str, Any]]:
 
 @pytest.fixture(scope="module")
 def texts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return pages_of(models)
+    return texts_of(models)
+
+
+@pytest.mark.parametrize("name", methods_listed())
+@pytest.mark.extended
+@pytest.mark.slow
+def test_tables_are_made_of_the_answers(name: str, texts: Mapping[str, str]) -> None:
+    assert csv_files(texts[name], name) == kept_files(name), f"`make tables` writes {name} anew"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.extended
-@pytest.mark.slow
-def test_tables_are_made_of_the_answers(page: Path, texts: Mapping[str, str]) -> None:
-    tables = dict(TABLE.findall(page.read_text(encoding="utf-8")))
-    assert [*tables] == places(page)
-    for name, text in tables.items():
-        if not text and name not in texts:  # the page waits for it
-            continue
-        assert name in texts, f"docs/data has no answers of {name}"
-        assert text == on_page(name, texts[name], page), f"`make tables` writes {name} anew"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.extended
-@pytest.mark.slow
-def test_figures_in_sentences_are_those_of_a_table(page: Path, texts: Mapping[str, str]) -> None:
-    known = {figure for text in texts.values() for figure in FIGURE.findall(text)}
-    made = (text for _, text in MADE.findall(RESULTS.read_text(encoding="utf-8")))
-    known |= {figure for text in made for figure in FIGURE.findall(text)}
-    sentences = MADE.sub("", page.read_text(encoding="utf-8"))
-    told = {figure.lstrip("−+") for figure in FIGURE.findall(sentences)}
+def test_figures_in_sentences_are_those_of_a_table(page: Path) -> None:
+    tables = "\n".join(path.read_text(encoding="utf-8") for path in TABLES.glob("*.csv"))
+    known = {figure.lstrip("−+") for figure in FIGURE.findall(tables)}
+    told = {one.lstrip("−+") for one in FIGURE.findall(page.read_text(encoding="utf-8"))}
     assert told
-    assert told <= {figure.lstrip("−+") for figure in known}
+    assert told <= known
 
 
 @pytest.mark.extended
@@ -145,14 +134,14 @@ def test_the_nearest_with_proportional_attention_and_their_p_values(
     assert all(pair["difference"] > 0 for pair in pairs.values())
     first, second, *_ = sorted(p, key=lambda spec: -p[spec])
     assert (first.partition(":")[0], second.partition(":")[0]) == ("vidcom2", "maxmin")
-    behind = (f"{100 * pairs[spec]['difference']:.1f} ± " for spec in (first, second))
+    behind = [f"{100 * pairs[spec]['difference']:.1f} ± " for spec in (first, second)]
     page = RESULTS.read_text(encoding="utf-8")
-    found = re.search(r"The nearest are VidCom2 .*? behind \(p = (.*?)\) and .*?= (.*?)\)", page)
+    found = re.search(r"nearest are VidCom2 .*? behind \(p = (.*?)\) and .*?= (.*?)\)", page)
     assert found is not None
     assert found.groups() == (f"{p[first]:.3f}", f"{p[second]:.3f}")
     assert all(one in found.group() for one in behind)
     # Holm: the largest is compared with 5 %, the next with half of it.
-    assert "which no author's code has, ten comparisons remain at a quarter" in page
+    assert "Of ten methods that get it too" in page
     assert len(p) == 10
     assert all(one <= 0.05 / rank for rank, one in enumerate(sorted(p.values())[::-1], 1))
 
@@ -170,13 +159,8 @@ def test_a_row_may_change_less_than_a_tenth_of_what_it_drops(
 
 
 def test_readme_has_the_seconds_of_the_table() -> None:
-    speed = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-    table = speed.partition("<!-- speed of 2 cores of AMD EPYC (avx2)")[2]
-    table, _, under = table.partition("| 32 frames, 1 run ")[2].partition("\n\n")
-    seconds = {
-        cells[1]: cells[8].split()[0]
-        for cells in ([one.strip() for one in line.split("|")] for line in table.splitlines()[2:])
-    }
+    name = "speed-2-cores-of-amd-epyc-avx2"
+    seconds = {row[0]: row[7].split()[0] for row in read_table(name)}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     kernels = "custom CPU kernels, DyCoke"
     assert (
@@ -186,7 +170,8 @@ def test_readme_has_the_seconds_of_the_table() -> None:
         f"{seconds[f'{kernels} before vision, int8']} s with these"
     ) in readme
     (commit,) = re.findall(r"one run at commit (\w+)", readme)
-    assert f"Commit {commit}, " in under.partition("<!--")[0]
+    (text,) = kept_files(name).values()
+    assert f"Commit {commit}, " in text
 
 
 @pytest.mark.extended

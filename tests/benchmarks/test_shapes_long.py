@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 import torch
 
 from benchmarks import shapes_long, window_sizes
+from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.long_answers import Measurement, export
-from benchmarks.page import ROOT
 from benchmarks.shapes_long import measured
 from benchmarks.shapes_long_rules import ASKED, RULES, TOKENS, Chosen, shows_card
-from benchmarks.shapes_long_tables import DATA, read_measured, tables, verdict
+from benchmarks.shapes_long_tables import DATA, read_measured, tables
 from dycoke_cli.compression.registry import create
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.binding import bind
@@ -98,20 +97,9 @@ def put(folder: Path, name: str, content: list[dict]) -> None:
     (folder / f"long-{name}.jsonl.xz").write_bytes(lzma.compress(text.encode()))
 
 
-def test_what_comes_of_it_stands_first(tmp_path: Path) -> None:
-    put(tmp_path, "a", lines("random"))
-    put(tmp_path, "b", lines("uniform"))
-    first, second, *_ = tables(tmp_path).splitlines()
-    assert first.startswith("**made-up: uniform frames are beaten.**")
-    assert first.endswith("is random: +100.0 ± 0.0 points.")
-    assert second.startswith("**made-up: uniform frames aren't beaten.**")
-    one = read_measured(tmp_path / "long-b.jsonl.xz")
-    assert "−100.0" in verdict(one)
-
-
 def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     put(tmp_path, "a", lines("random"))
-    text = tables(tmp_path)
+    text = tables(tmp_path)["long-made-up"]
     assert "| rule | tokens | 2 min | 10 min | 30 min | 60 min | all | difference from un" in text
     assert f"| random | 512 |{' 100 ± 0 |' * 5} +100.0 ± 0.0 |" in text
     assert "| rule | 2 min, 1+ | 2 min, 4+ | 10 min, 1+ |" in text
@@ -121,23 +109,13 @@ def test_tables_by_length_and_depth(tmp_path: Path) -> None:
     assert "24 videos (6 of 2 min, 6 of 10 min, 6 of 30 min, 6 of 60 min), 192 questions" in text
 
 
-def test_the_readme_has_the_figure_of_the_page() -> None:
-    (shipped,) = re.findall(
-        r"\*\*shipped: .*: (\S+ ± \S+ points)\.", shapes_long.MEASUREMENT.page.read_text()
-    )
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    more = shipped.lstrip("+")
-    assert f"answer {more} more questions than 32 uniform frames (30 rendered videos" in readme
-
-
 MEASUREMENTS = [module.MEASUREMENT for module in (shapes_long, window_sizes)]
 
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.kind)
-def test_the_page_has_the_tables_of_the_data(measurement: Measurement) -> None:
-    place, page = measurement.place, measurement.page.read_text(encoding="utf-8")
-    (on_page,) = re.findall(rf"<!-- {place}: .*? -->\n(.*?)\n<!-- /{place} -->", page, re.DOTALL)
-    assert on_page == measurement.tables(DATA)
+def test_the_kept_tables_are_those_of_the_data(measurement: Measurement) -> None:
+    for name, text in measurement.tables(DATA).items():
+        assert csv_files(text, name) == kept_files(name)
 
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.kind)

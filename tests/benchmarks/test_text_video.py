@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.decode_rules.table import DATA, PAGE
 from benchmarks.decode_rules.text_decoder import Decoder, of_model
+from benchmarks.kept_tables import DATA, csv_files, kept_files
+from benchmarks.page import ROOT
 from benchmarks.text_video import (
     FRAMES,
     ROWS,
@@ -187,11 +188,9 @@ def test_the_table() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(DATA.glob("text-video-*")), ids=lambda file: file.name)
-def test_the_page_is_made_of_the_answers(file: Path) -> None:
-    page, name = PAGE.read_text(encoding="utf-8"), file.name.removesuffix(".jsonl.xz")
-    _, _, rest = page.partition(f"<!-- {name}: ")
-    shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
-    assert shown == table(lzma.decompress(file.read_bytes()))
+def test_the_kept_table_is_made_of_the_answers(file: Path) -> None:
+    name = file.name.removesuffix(".jsonl.xz")
+    assert csv_files(table(lzma.decompress(file.read_bytes())), name) == kept_files(name)
 
 
 def found(name: str) -> dict[tuple[str, str, str], list[bool]]:
@@ -205,46 +204,37 @@ def found(name: str) -> dict[tuple[str, str, str], list[bool]]:
     return rows
 
 
-def test_what_the_page_says_of_smollm2() -> None:
-    rows, page = found("smollm2"), PAGE.read_text(encoding="utf-8")
-    by_kind = {
-        (frames, kind): [*rows[frames, kind, "kept"], *rows[frames, kind, "renumbered"]]
-        for frames, kind, _ in rows
-        if kind != "whole"
-    }
-    assert "Keeping what changes finds every fact, at 2, 4 and 16 copies and with either" in page
-    assert all(all(by_kind[frames, "kept"]) for frames in ("2", "4", "16"))
-    assert "± 2.1 % of the facts at 2 copies, 0.5 ± 0.5 % at 4, and none at 16." in page
-    assert {sum(rows["4", "random", positions]) for positions in ("kept", "renumbered")} == {1}
-    assert not any(by_kind["16", "random"])
-    assert "only at 16 copies and with original positions it loses facts" in page
-    losing = [(key, n) for *key, n in rows if key[1] == "merged" and not all(rows[*key, n])]
-    assert losing == [(["16", "merged"], "kept")]
-    few = [*by_kind["2", "weighed"], *by_kind["4", "weighed"]]
-    assert f"At 2 and 4 frames it loses {few.count(False)} of {len(few)} facts." in page
-    methods = (PAGE.parent / "methods.md").read_text(encoding="utf-8")
-    assert "without it every fact in a text of sixteen copies is found; with it 50.0" in methods
-    assert sum(rows["16", "weighed", "kept"]) == len(rows["16", "weighed", "kept"]) / 2
+def share(facts: list[bool]) -> str:
+    return f"{100 * sum(facts) / len(facts):.1f} ± "
 
 
-def test_what_the_page_says_of_gemma() -> None:
-    rows, page = found("gemma"), PAGE.read_text(encoding="utf-8")
-    assert "With original positions it finds none at 16 copies." in page
-    assert not any(rows["16", "kept", "kept"])
-    assert "As on SmolLM2, proportional attention loses most facts at 16 copies" in page
-    assert sum(rows["16", "weighed", "renumbered"]) < len(rows["16", "weighed", "renumbered"]) / 2
-    with_all, contiguous = (
-        [100 * sum(one) / len(one) for n in ("2", "4", "16") if (one := rows[n, *row])]
-        for row in (("whole", "kept"), ("kept", "renumbered"))
+def test_what_the_pages_say_of_facts() -> None:
+    """Recounted from the answers."""
+    results, methods = (
+        " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+        for page in ("results.md", "methods.md")
     )
-    assert contiguous[:2] == [100, 100]
-    assert f", and {contiguous[2]:.1f} ± " in page
-    assert "It also\n  loses facts at 2 and 4 copies." in page
-    assert not any(all(rows[n, "weighed", "kept"]) for n in ("2", "4"))
-    merged = 100 * sum(rows["16", "merged", "renumbered"]) / len(rows["16", "merged", "renumbered"])
-    assert f"it finds {merged:.1f} ± 2.5 %, without merging {contiguous[2]:.1f} ± " in page
-    methods = (PAGE.parent / "methods.md").read_text(encoding="utf-8")
-    assert f"{merged:.1f} ± 2.5 % instead of {contiguous[2]:.1f} ± " in methods
-    of_smollm2 = found("smollm2")
-    assert all(all(of_smollm2[n, "merged", "renumbered"]) for n in ("2", "4", "16"))
-    assert f"  video finds {with_all[2]:.1f} ± " in page
+    rows, of_gemma = found("smollm2"), found("gemma")
+    positions = ("kept", "renumbered")
+    assert "**SmolLM2** finds every fact, with either kind of positions" in results
+    for frames in ("2", "4", "16"):
+        assert all(all(rows[frames, "kept", one]) for one in positions)
+        assert all(rows[frames, "merged", "renumbered"])
+    drawn = share(rows["2", "random", "kept"]), share(rows["2", "random", "renumbered"])
+    told = results.partition("As many random tokens find ")[2]
+    assert told.startswith(tuple(f"{one}2.1 % of them at 2 copies and none" for one in drawn))
+    assert not any(any(rows["16", "random", one]) for one in positions)
+    whole, changed, merged = (
+        share(of_gemma["16", *row])
+        for row in (("whole", "kept"), ("kept", "renumbered"), ("merged", "renumbered"))
+    )
+    assert f"**Gemma** finds {changed}1.0 % at 16 copies with contiguous positions" in results
+    assert f"where the whole video gives {whole}1.4 %." in results
+    assert f"Merging costs it facts: {merged}2.5 %." in results
+    assert "With original positions it finds none" in results
+    assert not any(of_gemma["16", "kept", "kept"])
+    weighed = share(rows["16", "weighed", "kept"])
+    assert f"half of SmolLM2's facts at 16 copies ({weighed}3.5 %) and most of Gemma's" in results
+    assert sum(of_gemma["16", "weighed", "renumbered"]) < 100
+    assert f"{merged}2.5 % instead of {changed}" in methods
+    assert "without it every fact in a text of sixteen copies is found; with it 50.0" in methods

@@ -1,30 +1,26 @@
-"""The tables of docs/results.md are made of the kept answers."""
-
-import re
+"""The kept tables are made of the kept answers."""
 
 import pytest
 
-from benchmarks.page import ROOT
+from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.tune import LADDERS
 from benchmarks.tune_tables import read, signals, tables
-
-PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-TABLE = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
 
 
 @pytest.mark.slow
 @pytest.mark.extended
 @pytest.mark.parametrize("model", ["shipped", "control"])
 def test_tables_are_made_of_the_answers(model: str) -> None:
-    on_page = {name: text for name, text in TABLE.findall(PAGE) if name.endswith(f"-{model}")}
-    assert tables(DATA, model, LADDERS) == on_page
+    for name, text in tables(DATA, model, LADDERS).items():
+        assert csv_files(text, name) == kept_files(name)
 
 
 @pytest.mark.slow
 def test_changed_answers_counted_by_hand() -> None:
     videos = read(DATA / f"tune-shipped{SUFFIX}")
-    assert signals(videos, LADDERS) == dict(TABLE.findall(PAGE))["signals-shipped"]
+    name = "signals-shipped"
+    assert csv_files(signals(videos, LADDERS), name) == kept_files(name)
     for rows in videos.values():
         for base, own in zip(rows["none"], rows["dycoke"], strict=True):
             if base.observation.answer == own.observation.answer:

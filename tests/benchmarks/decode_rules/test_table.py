@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import re
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
@@ -18,8 +17,8 @@ from benchmarks.decode_rules.ask_rules import RuleAnswer
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.figures import Estimate, figures, grouped
 from benchmarks.decode_rules.rules import Rule
-from benchmarks.decode_rules.table import DATA, PAGE, table
-from tests.pages import section
+from benchmarks.decode_rules.table import table
+from benchmarks.kept_tables import DATA, csv_files, kept_files, read_table
 
 
 def test_the_table() -> None:
@@ -76,11 +75,9 @@ def test_a_single_context_has_no_error() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(DATA.glob("decode-rules-*")), ids=lambda file: file.name)
-def test_the_page_is_made_of_the_answers(file: Path) -> None:
-    page, name = PAGE.read_text(encoding="utf-8"), file.name.removesuffix(".jsonl.xz")
-    _, _, rest = page.partition(f"<!-- {name}: ")
-    shown = rest.partition(" -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
-    assert shown == table(lzma.decompress(file.read_bytes()))
+def test_the_kept_table_is_made_of_the_answers(file: Path) -> None:
+    name = file.name.removesuffix(".jsonl.xz")
+    assert csv_files(table(lzma.decompress(file.read_bytes())), name) == kept_files(name)
 
 
 def test_a_row_counted_by_hand() -> None:
@@ -108,24 +105,12 @@ def test_a_row_counted_by_hand() -> None:
     ]
     lost = [row["divergence"] / row["steps"] for row in own]
     differs = shown([a - b for a, b in zip(*found, strict=True)]).replace("-", "−")
-    expected = (
-        f"| 0.7 | own index of each layer | 0 | 30 % | 100 | {shown(same[0])} "
-        f"| +{shown([a - b for a, b in zip(*same, strict=True)])} "
-        f"| {fmean(lost):.3f} ± {stdev(lost) / len(lost) ** 0.5:.3f} | {shown(found[0])} | "
-    )
-    (line,) = [one for one in PAGE.read_text().splitlines() if one.startswith(expected)]
-    assert line.removeprefix(expected).lstrip("+").startswith(differs)
-    assert (
-        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {shown(found[1])} | |"
-        in PAGE.read_text()
-    )
-
-
-def test_figures_in_sentences_are_those_of_a_table() -> None:
-    tables = re.compile(r"<!-- ([\w-]+): .*? -->\n(.*?)\n<!-- /\1 -->", re.DOTALL)
-    figure = re.compile(r"\d+\.\d ± \d+\.\d")
-    page = section("results.md", "Rules of decode pruning on a published language model")
-    known = {one for _, text in tables.findall(page) for one in figure.findall(text)}
-    told = {*figure.findall(tables.sub("", page))}
-    assert told
-    assert told <= known
+    expected = [
+        "0.7", "own index of each layer", "0", "30 %", "100", shown(same[0]),
+        f"+{shown([a - b for a, b in zip(*same, strict=True)])}",
+        f"{fmean(lost):.3f} ± {stdev(lost) / len(lost) ** 0.5:.3f}", shown(found[0]),
+    ]  # fmt: skip
+    rows = read_table("decode-rules-280")
+    (row,) = [one for one in rows if one[:-1] == expected]
+    assert row[-1].lstrip("+").startswith(differs)
+    assert ["–", "full cache", "–", "100 %", "100", "100", "", "0", shown(found[1]), ""] in rows
