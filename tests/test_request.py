@@ -84,10 +84,12 @@ def eval_id(request: Request) -> str:
     """Of the setup under which `eval` keeps the answers to a request."""
     name = request.method.name
     spec = SimpleNamespace(
-        for_model=lambda _: request.method, sampled=lambda _: request.sampling, method=name
+        create=lambda: request.method, sampled=lambda _: request.sampling, method=name
     )
     evaluation = Evaluation(dataset=Samples(), specs=[spec], request=request)  # type: ignore[list-item]
-    model = SimpleNamespace(describe=lambda: {"name": request.model})
+    model = SimpleNamespace(
+        describe=lambda: {"name": request.model}, traits=SimpleNamespace(listed=False)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, name, type(request.method))
         ((row,), _) = kept_rows(evaluation, model)  # type: ignore[arg-type]

@@ -26,4 +26,4 @@ def test_a_method_brings_the_engine_when_it_is_called(home: str) -> None:
         f"import sys; from {home} import DyCoke; "
         "assert 'dycoke_cli.engine' not in sys.modules; DyCoke()(object())"
     )
-    assert last_word(code) == "AttributeError: 'object' object has no attribute 'config'"
+    assert "UsageError: a method attaches to a transformers model" in last_word(code)

@@ -214,7 +214,7 @@ def test_two_answers_that_do_not_change_are_no_surprise(tmp_path: Path) -> None:
     keep_all = "dycoke:merge_ratio=0:kv_prune=false"
     report = evaluate(plan(tmp_path, f"none,{keep_all}", split="validation"), heard)
     assert report.rows[1].changed == 0
-    assert heard.warnings == []
+    assert not [one for one in heard.warnings if "cut after" not in one]
 
 
 def test_answers_of_several_commits_are_named(

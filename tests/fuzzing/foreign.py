@@ -288,7 +288,7 @@ def _asks() -> list[bytes]:
         Ask("What?", DEFAULTS, (video,), compare=True),
         Ask("Sure?", DEFAULTS, (video,), (("What?", "That."),), part_s=(0.0, 2.5), stamped=True),
     ]
-    return _json(*map(ask_to_json, asked))
+    return _json(*(ask_to_json(ask, str) for ask in asked))
 
 
 def _local_ask(content: bytes, _: Path) -> object:

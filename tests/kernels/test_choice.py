@@ -25,7 +25,6 @@ from dycoke_cli.kernels.attention_interface import (
     DECODE,
     NAME,
     SHAPES,
-    STOCK,
     name_of,
 )
 from dycoke_cli.kernels.choice import (
@@ -47,6 +46,7 @@ from dycoke_cli.kernels.replacing import (
 )
 from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
 from dycoke_cli.resources import is_overloaded
+from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation
 from dycoke_cli.storage import cache_folder as cache
 from tests.families.tiny import MAKERS
@@ -168,7 +168,7 @@ def test_a_small_model_is_not_measured(
 
 def test_stock_kernels_are_not_measured(timed: dict[str, Any], folder: Path) -> None:
     loaded = load("mini", device="cpu", kernels="stock", dtype="bfloat16")
-    assert attention_implementation(loaded.model) == STOCK
+    assert attention_implementation(loaded.model) == SDPA
     assert not any(isinstance(part, Bfloat16Linear) for part in loaded.model.modules())
     assert not timed
     assert not folder.exists()

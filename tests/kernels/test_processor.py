@@ -6,8 +6,9 @@ import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
-from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, STOCK, name_of
+from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
+from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.natural import Pictures, pan
 
@@ -24,9 +25,9 @@ def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 def test_attention_is_ours_where_there_are_no_tiles(dtype: str, amx: bool) -> None:
     loaded = load("mini", device="cpu", dtype=dtype)
     for part in loaded.model, loaded.model.get_decoder():
-        assert attention_implementation(part) == (STOCK if amx else NAME)
+        assert attention_implementation(part) == (SDPA if amx else NAME)
     stock = load("mini", device="cpu", dtype=dtype, kernels="stock")
-    assert attention_implementation(stock.model) == STOCK
+    assert attention_implementation(stock.model) == SDPA
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def start_importing(first: str) -> None:
 def answer_in_workers(first: str) -> None:
     sys.path.insert(0, first)
     plan: Any = SimpleNamespace(workers=2)
-    print(next(pool.answers_of_workers(Mock(), plan, Listener())))
+    print(next(pool.answers_of_workers([[Mock()]], plan, Listener())))
 
 
 def started(function: Callable[..., None], *arguments: str, **more: str) -> subprocess.Popen[str]:

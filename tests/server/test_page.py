@@ -55,7 +55,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield next(match[1].decode() for match in found if match)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
-    assert process.stderr.read() == b""
+    # Behind the address stands what seals the decoder, on a machine that has it.
+    assert all(line.startswith(b"Videos are ") for line in process.stderr.read().splitlines())
 
 
 def ask_cold(*arguments: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _COMMANDS = {
     "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
     "convert": (
         "dycoke_cli.cli.commands.convert:convert",
-        "Convert answers from JSON Lines to a table: CSV or Parquet.",
+        "Convert answers to a table: CSV or Parquet.",
     ),
     "inspect": (
         "dycoke_cli.cli.commands.inspect:inspect",

@@ -104,7 +104,7 @@ def test_all_that_is_known_of_a_method() -> None:
     assert "the language model. Needs the vision encoder's attention. Paper: arXiv 2412" in zip_
     assert "Families: llava_onevision, llava_next_video, video_llava, internvl, smolvlm." in zip_
     assert "--merge-ratio K" in told("random")
-    assert "As flags of ask and batch, or as --method evs:retain=0.25,…" in evs
+    assert "Flags of ask and batch; --method evs:name=value,… sets all of them." in evs
     assert told("dycoke_plus") == told("dycoke-plus")
 
 

@@ -36,7 +36,7 @@ Sides = {f"side_{number}": Annotated[int | None, typer.Option()] for number in (
 class Sided:
     """Of something."""
 
-    sides: Annotated[dict[str, int | None], Each(Sides, print)] = field(default_factory=dict)
+    sides: Annotated[dict[str, int | None], Each(Sides)] = field(default_factory=dict)
 
 
 def test_a_dict_of_parameters_has_one_for_each_of_its_names() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
@@ -19,6 +20,7 @@ from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchang
 from dycoke_cli.evaluation.report.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.scoring.descriptions import rouge_l
 from dycoke_cli.evaluation.scoring.statistics import detectable
+from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
 from tests.evaluation import miniatures
 from tests.evaluation.samples import Samples
@@ -209,21 +211,26 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
         for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}
-    jobs = eval_run._jobs(asked, Sampling(frames=4))  # type: ignore[arg-type]
-    assert sorted(one.id for job in jobs for one in job.questions) == sorted(asked)  # type: ignore[type-var]
-    of_star = [job for job in jobs if job.video.name == "star/Charades_v1_480/ZS9XR.mp4"]
-    assert [(job.sampling, job.blind, len(job.questions)) for job in of_star] == [
-        (Sampling(frames=4, start_s=0.5, end_s=1.5), False, 6),
-        (Sampling(frames=4, start_s=1.0, end_s=2.0), False, 6),
-        (None, True, 6),
+    request = Request("mini", Method(), Sampling(frames=4))
+    groups = eval_run._groups(asked, request)  # type: ignore[arg-type]
+    assert sorted(ask.key or "" for group in groups for ask in group) == sorted(asked)
+
+    def of(name: str) -> list[tuple[Sampling | None, int]]:
+        """Frames that are read for each group of a video, and its questions."""
+        return [
+            (None if group[0].blind else group[0].request.sampling, len(group))
+            for group in groups
+            if group[0].videos[0].name.startswith(name)
+        ]
+
+    assert of("star/Charades_v1_480/ZS9XR.mp4") == [
+        (Sampling(frames=4, start_s=0.5, end_s=1.5), 6),
+        (Sampling(frames=4, start_s=1.0, end_s=2.0), 6),
+        (None, 6),
     ]
-    of_clevrer = [job for job in jobs if job.video.name.startswith("clevrer/")]
-    assert [(job.sampling, len(job.questions)) for job in of_clevrer] == [
-        (Sampling(frames=4), 10),
-        (None, 5),
-    ]
+    assert of("clevrer/") == [(Sampling(frames=4), 10), (None, 5)]
     # What belongs to one video stands together.
-    names = [job.video.name for job in jobs]
+    names = [group[0].videos[0].name for group in groups]
     assert len([n for i, n in enumerate(names) if i == 0 or names[i - 1] != n]) == len(set(names))
 
 
