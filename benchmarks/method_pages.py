@@ -286,7 +286,6 @@ _TABLES = {
     "near": whole_table,
     "validation": whole_table,
     "larger": whole_table,
-    "leads": whole_table,
     "proportional": whole_table,
 }
 

@@ -23,7 +23,6 @@ from types import MappingProxyType
 
 from benchmarks import method_choice, shapes
 from benchmarks.comparison_tables import PROPORTIONAL
-from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import chosen, with_setting
 from benchmarks.method_pages import write_tables
 from benchmarks.page import machine
@@ -260,17 +259,9 @@ def validation() -> list[Run]:
 
 
 def larger() -> list[Run]:
-    """Few frames, for a checkpoint with more tokens per frame (`benchmarks.enlarged`)."""
+    """Few frames, for a checkpoint with more tokens per frame."""
     rows = [f"{name}:retain={r}" for r in BUDGETS for name in ("dycoke-plus", "flashvid")]
     return [Run("larger", ["none", *rows], 8, FEW, "validation")]
-
-
-def leads(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
-    """Variants of dycoke-plus' stage 1 (`coverage_leads`), beside it and the nearest others."""
-    names = ["dycoke-plus", with_setting("flashvid", settings), NEAREST[-1]]
-    names += [f"lead:{variant}" for variant in LEADS]
-    rows = [f"{name}:retain={retain}" for retain in BUDGETS for name in names]
-    return [Run("leads", ["none", *rows], videos=VIDEOS, split="validation")]
 
 
 def proportional(settings: Mapping[str, str] = NO_SETTINGS) -> list[Run]:
@@ -322,7 +313,6 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
         whole,
         fair,
         near,
-        leads,
         proportional,
         seeds,
     )
@@ -331,7 +321,7 @@ TABLES: dict[str, Callable[[], list[Run]]] = {
 
 def runs_of(table: str, arguments: argparse.Namespace) -> list[Run]:
     """The runs of a table, with what was chosen for the model."""
-    of_model = {one.__name__: one for one in (whole, fair, leads, proportional)}
+    of_model = {one.__name__: one for one in (whole, fair, proportional)}
     if table in of_model:
         return of_model[table](chosen(arguments.data, arguments.name))
     return TABLES[table]()
@@ -439,8 +429,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
     parser.add_argument("--model", default=BUNDLED.model, help="another checkpoint folder")
     parser.add_argument("--name", default="shipped", help="of the model in tables (shipped)")
-    others = ("whole", "larger", "knows", "choice", "fair", "near", "leads", "proportional")
-    others += ("seeds",)
+    others = ("whole", "larger", "knows", "choice", "fair", "near", "proportional", "seeds")
     quick = [one for one in TABLES if one not in others]
     tables = f"of {', '.join(TABLES)} (shipped: {','.join(quick)}; else {','.join(OTHER_MODELS)})"
     parser.add_argument("--tables", help=tables)

@@ -40,6 +40,7 @@ OTHERS = {
     "vllm": "run by `make test-vllm`",
 }
 NAMED = re.compile(r"`dycoke ([^`]*--[^`]*)`")
+MODULE = re.compile(r"python -m ((?:benchmarks|training|tests)\b[\w.]*)")
 TARGET = re.compile(r"`make ([a-z0-9-]+)")
 
 
@@ -104,6 +105,12 @@ def test_named_targets_exist() -> None:
     rules = {*" ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE)).split()}
     found = {name for page in PAGES for name in TARGET.findall(page.read_text("utf-8"))}
     assert found <= rules
+
+
+def test_named_modules_exist() -> None:
+    for name in {name for page in PAGES for name in MODULE.findall(page.read_text("utf-8"))}:
+        path = ROOT / name.rstrip(".").replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
 
 
 @pytest.mark.parametrize("lines", on_pages("pip"))

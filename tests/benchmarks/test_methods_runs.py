@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from benchmarks import methods
-from benchmarks.coverage_leads import LEADS
 from benchmarks.method_choice import CANDIDATES, chosen
 from benchmarks.method_figures import is_absent
 from benchmarks.methods import add, export, lacking, specs_of
@@ -74,10 +73,6 @@ def test_the_rows_of_the_other_tables() -> None:
     assert {spec.replace(f":{methods.PROPORTIONAL}", "") for spec in given} == {
         spec for spec in near.specs if spec not in given
     } - {"none", "earlytom:retain=0.25"}
-    (leads,) = methods.leads({"flashvid": "contextual=0.15"})
-    assert leads.split == "validation"
-    assert "flashvid:contextual=0.15:retain=0.1" in leads.specs
-    assert {f"lead:{one}:retain=0.25" for one in LEADS} < {*leads.specs}
 
 
 def test_absent_things_are_told_by_the_answer() -> None:
