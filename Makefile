@@ -38,7 +38,7 @@
 # make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
 # make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
-#               and what other code was tried with is tried again (half an hour); writes docs/dev/fuzz.md
+#               and what other code was tried with is tried again (half an hour); writes docs/data/tables
 # make soak     a server under the worst bodies and 2,000 idle connections for five minutes; 500 questions in
 #               one process; 1,000 clips, broken ones among them, in a run that is killed ten times (half an
 #               hour; docs/dev/testing.md has the long run)

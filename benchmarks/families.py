@@ -21,17 +21,19 @@ _TESTS = {"listed": "tests/families/test_matrix.py", "found": "tests/families/te
 
 def table(found: dict[str, Family]) -> str:
     """The table of those that are listed and those that were found, as Markdown."""
-    rows = sorted(
-        [(name, "listed", family) for name, family in FAMILIES.items()]
-        + [(name, "found", family) for name, family in found.items()],
-        key=lambda row: row[0],
-    )
-    lines = ["| family | layout | methods | proven by |", "|---|---|---|---|"]
-    lines += [
-        f"| `{name}` | {known} | {methods(family)} | [{known}]({'../' + _TESTS[known]}) |"
-        for name, known, family in rows
-    ]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for known, families in (("listed", FAMILIES), ("found", found)):
+        for name, family in sorted(families.items()):
+            alike.setdefault((methods(family), known), []).append(f"`{name}`")
+    lines = ["| families | layout | methods |", "|---|---|---|"]
+    for (served, known), names in sorted(alike.items(), key=_least_last):
+        lines.append(f"| {', '.join(names)} | [{known}]({'../' + _TESTS[known]}) | {served} |")
     return "\n".join(lines)
+
+
+def _least_last(row: tuple[tuple[str, str], list[str]]) -> tuple[bool, tuple[str, str]]:
+    """Families that serve no method come behind the others."""
+    return row[0][0].startswith("`none`"), row[0]
 
 
 def methods(family: Family) -> str:

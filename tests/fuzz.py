@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.page import ROOT, put, where
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT, where
 from dycoke_cli.version import running_commit
 from tests.fuzzing.record import Block, Record, page
 from tests.fuzzing.subject import Subject
@@ -23,7 +24,6 @@ from tests.fuzzing.subjects import SUBJECTS
 from tests.fuzzing.trying import outcomes
 
 PLACE = ROOT / "runs" / "fuzz"
-PAGE = ROOT / "docs" / "dev" / "fuzz.md"
 BLOCK = 250
 """Cases between two lines of the record."""
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the cases that are due")
     parser.add_argument("--case", type=int, help="one alone, in this process")
     parser.add_argument("--place", type=Path, default=PLACE, help="of the record and the findings")
-    parser.add_argument("--write", action="store_true", help="write docs/dev/fuzz.md")
+    parser.add_argument("--write", action="store_true", help="into docs/data/tables")
     given = parser.parse_args()
     os.nice(15)
     chosen = [s for s in SUBJECTS if not given.subject or any(n in s.name for n in given.subject)]
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"{subject.group}, {subject.name}: {number} cases in {seconds:.0f} s", flush=True)
         found += sum(len(block.findings) for block in record.of(subject))
     if given.write:
-        put(page(record, SUBJECTS, where()), "fuzz", PAGE)
+        keep(page(record, SUBJECTS, where()), "fuzz")
     if found:
         sys.exit(f"{found} cases ended in neither an answer nor one sentence")
 

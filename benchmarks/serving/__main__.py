@@ -15,14 +15,14 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.page import ROOT, put
+from benchmarks.kept_tables import keep
+from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA, SUFFIX
 from benchmarks.serving.checkpoints import BUNDLED
 from benchmarks.serving.measuring import Course, measure
 from benchmarks.serving.rows import add_rows, read_rows
 from benchmarks.serving.table import BASELINE, circumstances, table
 
-PAGE = ROOT / "docs" / "serve.md"
 RUN = ROOT / "runs" / "serving"
 RAW = DATA / f"serving{SUFFIX}"
 SPECS = (
@@ -50,7 +50,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of what is measured.")] = RUN,
     raw: Annotated[Path, typer.Option(help="File that the rows are put into.")] = RAW,
     report: Annotated[bool, typer.Option("--report", help="Measure nothing.")] = False,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/serve.md.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/data/tables.")] = False,
 ) -> None:
     """Measure, and print the tables."""
     if not report:
@@ -67,7 +67,7 @@ def main(
         text = f"{table(rows)}\n\n{circumstances(rows)}"
         print(f"{name}\n\n{text}\n")
         if write:
-            put(text, f"serving {name}", PAGE)
+            keep(text, f"serving-{name}")
 
 
 if __name__ == "__main__":

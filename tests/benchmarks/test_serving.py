@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.page import ROOT
 from benchmarks.serving import measuring
-from benchmarks.serving.__main__ import PAGE, RAW, SPECS
+from benchmarks.serving.__main__ import RAW, SPECS
 from benchmarks.serving.checkpoints import features_of
 from benchmarks.serving.load import Answered, Load, body, data_url, percentile
 from benchmarks.serving.measuring import Course
@@ -138,10 +139,10 @@ def test_a_request_is_what_the_server_takes() -> None:
     assert "mm_processor_kwargs" not in body(url, 3, "What?", None, 16)["extra_body"]
 
 
-def test_the_tables_of_the_page_are_those_of_the_rows() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+def test_the_kept_tables_are_those_of_the_rows() -> None:
     models = read_rows(RAW)
     assert models, f"{RAW.relative_to(ROOT)} has what was measured"
     for name, rows in models.items():
-        assert f"{table(rows)}\n\n{circumstances(rows)}" in text, name
+        kept = f"serving-{name}"
+        assert csv_files(f"{table(rows)}\n\n{circumstances(rows)}", kept) == kept_files(kept)
         assert {each["spec"] for each in rows} <= {BASELINE, *SPECS}

@@ -75,7 +75,7 @@ def _name(subject: Subject) -> tuple[str, str]:
 
 
 def page(record: Record, subjects: Sequence[Subject], where: str) -> str:
-    """The part of docs/dev/fuzz.md that the command writes: a table, and what was found."""
+    """The tables that the command keeps, as Markdown: each input, and what was found."""
     rows = [_row(subject.group, subject.name, record.of(subject)) for subject in subjects]
     blocks = [block for subject in subjects for block in record.of(subject)]
     found = sum(len(block.findings) for block in blocks)
