@@ -1,7 +1,7 @@
 """What the search of `--when` finds, and how much it asks, if the model makes no mistake.
 
 In place of a model, the true times of events decide whether the answer about a part is yes. Prints
-a Markdown table; `--write FILE` also puts it between the markers in FILE.
+a Markdown table; `--write` also puts it into docs/data/tables.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.page import put
+from benchmarks.kept_tables import keep
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.runs.when import usual_window_s
 
@@ -107,12 +106,12 @@ def table() -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", type=Path, help="also write the table into this file")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
     measured = table()
     print(measured)
-    if arguments.write is not None:
-        put(measured, NAME, arguments.write)
+    if arguments.write:
+        keep(measured, NAME)
 
 
 if __name__ == "__main__":

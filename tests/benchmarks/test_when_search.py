@@ -1,14 +1,14 @@
-"""The table of docs/typed.md about the search of `--when` is what its command prints today."""
+"""The kept table about the search of `--when` is what its command prints today."""
 
 from __future__ import annotations
 
-from benchmarks.page import ROOT
-from benchmarks.when_search import Faultless, is_found, table
+from benchmarks.kept_tables import csv_files, kept_files
+from benchmarks.when_search import NAME, Faultless, is_found, table
 from dycoke_cli.runs.time_search import TimeSearch
 
 
-def test_the_table_of_the_page() -> None:
-    assert table() in (ROOT / "docs" / "typed.md").read_text(encoding="utf-8")
+def test_the_kept_table_is_that_of_today() -> None:
+    assert csv_files(table(), NAME) == kept_files(NAME)
 
 
 def test_what_counts_as_found() -> None:
