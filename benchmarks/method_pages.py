@@ -53,7 +53,7 @@ from dycoke_cli.cli.plots.plot_style import write_figure
 PICTURE = ROOT / "docs" / "methods.png"
 SHIPPED = "shipped"
 SEEDS, KEPT_SEED = (2, 3, 4), 2
-"""Of the models of `make tokens-64` that the table of seeds is of, and of the one whose weights are
+"""Of the models `tokens-64` that the table of seeds is of, and of the one whose weights are
 kept: the recipe's own, chosen before any was asked about compression."""
 LEAST_CORRECT = 0.8
 """Baseline accuracy from which the model with the most tokens per frame comes first in tables; on
@@ -65,7 +65,7 @@ TRAINED = {
     "weights weren't kept",
     **{
         f"tokens-64-seed-{seed}": "trained by the recipe of `tokens-64` (600 steps on an H100)"
-        + (", kept (`make tokens-64-kept`)" if seed == KEPT_SEED else "")
+        + (", kept (`python -m training kept tokens-64`)" if seed == KEPT_SEED else "")
         for seed in SEEDS
     },
     "36-tokens": "the shipped weights with interpolated positions, not trained further",

@@ -1,8 +1,8 @@
 """The fuzzer: broken input of every kind, each of which must end in an answer or in one sentence.
 
-Run as `make fuzz`. It goes on where it was stopped, and tries again what was tried of other code;
-what was found lies in runs/fuzz/found, and a case of it is seen by `python -m tests.fuzz --subject
-NAME --case NUMBER`.
+Run as `python -m tests.fuzz --write`. It goes on where it was stopped, and tries again what was
+tried of other code; what was found lies in runs/fuzz/found, and a case of it is seen by
+`python -m tests.fuzz --subject NAME --case NUMBER`.
 """
 
 from __future__ import annotations

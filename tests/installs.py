@@ -1,8 +1,8 @@
 """The package as users install it: its wheel, in fresh environments, from pyproject.toml alone.
 
-`make test-newest` installs the newest release of everything on each Python, `make test-versions`
+`python -m tests.installs newest` installs the newest release of everything on each Python, `oldest`
 the oldest that pyproject.toml allows on the oldest Python, and with `--transformers 5.19.0` the
-oldest beside that release of transformers; `make extras` the newest with all that is optional. Each
+oldest beside that release of transformers; `extras` the newest with all that is optional. Each
 environment answers in an empty folder, then runs tests against what is installed; a Python between
 the oldest and the newest does so only where `--python` names it. uv installs, from where pip would;
 an environment of its making has no pip. One in which something failed stays in runs/installs.

@@ -1,10 +1,10 @@
 """Kills batch, eval, tune and pull with SIGKILL at random moments, and runs each again to its end.
 
-Run as `make kills`. Each run is forked with the libraries imported (`tests/warm.py`), or most
-moments would fall into imports. Three ways take turns: all processes of the command, the command
-alone, and one of its children. What the command has left at its end must be what an undisturbed run
-leaves: the same results, none lost and none twice, no other file. No process may be left, and no
-message may be a traceback.
+Run as `python -m tests.kills`. Each run is forked with the libraries imported (`tests/warm.py`), or
+most moments would fall into imports. Three ways take turns: all processes of the command, the
+command alone, and one of its children. What the command has left at its end must be what an
+undisturbed run leaves: the same results, none lost and none twice, no other file. No process may be
+left, and no message may be a traceback.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The soak: `dycoke batch` over 1,000 clips, killed again and again; 500 questions in one process;
 a server under the worst bodies and connections that its limits allow.
 
-Run as `make soak`. For each engine it checks that every clip that can be read is answered once and
-every other one has one error; that an undisturbed run gives the same answers; that a run with
-nothing left to do says that failures stand; and that memory is flat. The answers of the one process
-must be those of new ones, and its memory flat, too. The server must answer `/health` in half a
-second and questions as before, and its memory stays within 500 MB. With `--kills 0 --place DIR`
-batch runs once, undisturbed, and goes on where it was stopped.
+Run as `python -m tests.soak`. For each engine it checks that every clip that can be read is
+answered once and every other one has one error; that an undisturbed run gives the same answers;
+that a run with nothing left to do says that failures stand; and that memory is flat. The answers of
+the one process must be those of new ones, and its memory flat, too. The server must answer
+`/health` in half a second and questions as before, and its memory stays within 500 MB. With
+`--kills 0 --place DIR` batch runs once, undisturbed, and goes on where it was stopped.
 """
 
 from __future__ import annotations

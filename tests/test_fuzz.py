@@ -1,4 +1,4 @@
-"""A small fuzz, `make fuzz` is the large one; and that it sees what is wrong."""
+"""A small fuzz, `python -m tests.fuzz --write` is the large one; and that it sees what is wrong."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ OTHERS = {
     "llm": "run by tests/server/test_page.py",
     "lmms-eval": "parsed by the plug-in's own tests",
     "ray": "a cluster of two nodes in tests/cli/test_readme.py",
-    "vllm": "run by `make test-vllm`",
+    "vllm": "run by `python plugins/vllm/tests/environment.py runs/vllm`",
 }
 NAMED = re.compile(r"`dycoke ([^`]*--[^`]*)`")
 MODULE = re.compile(r"python -m ((?:benchmarks|training|tests)\b[\w.]*)")

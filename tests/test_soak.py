@@ -1,4 +1,4 @@
-"""A small soak, and some kills; `make soak` and `make kills` are the large ones."""
+"""A small soak, and some kills; `tests.soak` and `tests.kills` are the large ones."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_verdict_sees_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_worst_bodies_change_no_answer_and_take_little_memory(tmp_path: Path) -> None:
-    """`make soak` also checks the time of `/health`, which a busy machine can't keep."""
+    """`python -m tests.soak` also checks the time of `/health`, which a busy machine can't keep."""
     figures = soak_server(tmp_path, seconds=15, clients=4, waiting=300)
     figures.health_s = [0.0]
     assert not figures.faults()

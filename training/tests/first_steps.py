@@ -1,8 +1,8 @@
 """The first steps of the model on SmolLM2, and what must be true of them.
 
-`make smollm2-first` runs this: 200 steps of the whole curriculum (an hour or more on CPUs; an
-interrupted run resumes). The loss of answers about clips of the validation split falls, a run's
-state has less than 30 MB, and the exported checkpoint is a stock one that `dycoke ask` takes.
+`python -m training.tests.first_steps` runs 200 steps of the whole curriculum (an hour or more on
+CPUs; an interrupted run resumes). The loss of answers about clips of the validation split falls, a
+run's state has less than 30 MB, and the exported checkpoint is a stock one that `dycoke ask` takes.
 """
 
 from __future__ import annotations

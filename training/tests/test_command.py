@@ -74,6 +74,7 @@ def test_train_export_and_begin_with_what_was_exported(tmp_path: Path) -> None:
         (["train", "--run", "new", "--begin", "nowhere"], 4, "nowhere can't be begun with"),
         (["train", "--run", "new", "--side", "100"], 2, "--side 100: give a multiple of 16, as 64"),
         (["train", "--run", "new", "--architecture", "x"], 2, "--architecture x: give llava-one"),
+        (["kept", "third"], 2, "no weights are kept as third: give second or tokens-64 or long."),
         (["train", "--run", "damaged"], 4, "state.pt is damaged or of another configuration"),
     ],
 )
@@ -89,6 +90,18 @@ def test_errors_in_a_sentence(
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize("name", program.KEPT)
+def test_weights_of_the_history(name: str, tmp_path: Path) -> None:
+    commit, _, folder = program.KEPT[name].partition(":")
+    if subprocess.run(["git", "cat-file", "-e", f"{commit}:{folder}"], cwd=ROOT).returncode:
+        pytest.skip("a clone without its history")
+    assert run_here("kept", name, "--out", tmp_path).exit_code == 0
+    show = ["git", "show", f"{commit}:{folder}/config.json"]
+    whole = subprocess.run(show, cwd=ROOT, capture_output=True, check=True).stdout
+    assert (tmp_path / "config.json").read_bytes() == whole
+    assert (tmp_path / "model.safetensors").stat().st_size > 10**7
+
+
 def test_the_numbers_are_those_of_the_recipe() -> None:
     text = run_here("train", "--help").output
     assert str(Recipe.steps) in text.replace(",", "")
@@ -99,7 +112,7 @@ def test_the_numbers_are_those_of_the_recipe() -> None:
 
 def test_the_page_names_every_command_and_no_other() -> None:
     named = re.findall(r"python -m training (\w+)", (ROOT / "training" / "README.md").read_text())
-    assert named == [command.callback.__name__ for command in program.app.registered_commands]
+    assert {*named} == {command.callback.__name__ for command in program.app.registered_commands}
 
 
 @pytest.mark.extended

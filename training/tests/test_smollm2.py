@@ -108,7 +108,7 @@ def test_a_run_keeps_to_its_language_model(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("there", "sentence"),
     [
-        (False, "none.gguf isn't there: `make smollm2` downloads it"),
+        (False, "none.gguf isn't there: training/README.md has the commands"),
         (True, r"none.gguf needs gguf and accelerate: pip install gguf accelerate"),
     ],
 )
@@ -235,7 +235,7 @@ class Killed(Exception):
 @pytest.mark.extended
 @pytest.mark.slow
 def test_the_first_steps(tmp_path: Path) -> None:
-    """What `make smollm2-first` does with SmolLM2 itself; killed on the way, it ends the same."""
+    """What `first_steps` does with SmolLM2 itself; killed on the way, it ends the same."""
     still = replace(STILL, videos=8)
     clips = replace(STILL, videos=4, frames=2, text=128)
     stage = Stage("all", ((still, 0.7), (clips, 0.3)), 1.1, 1.0)

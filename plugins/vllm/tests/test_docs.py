@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` installs it")
+pytest.importorskip("vllm", reason="vLLM isn't installed: tests/environment.py installs it")
 
 from mini_engine import SAMPLES
 

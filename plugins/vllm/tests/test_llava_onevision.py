@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` installs it")
+pytest.importorskip("vllm", reason="vLLM isn't installed: tests/environment.py installs it")
 
 import mini_engine as engine
 from mini_engine import Asked

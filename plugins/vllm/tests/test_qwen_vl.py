@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers as tf
 
-pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` installs it")
+pytest.importorskip("vllm", reason="vLLM isn't installed: tests/environment.py installs it")
 
 import mini_engine as engine
 import tiny_qwen

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM isn't installed; `make test-vllm` installs it")
+pytest.importorskip("vllm", reason="vLLM isn't installed: tests/environment.py installs it")
 
 import openai
 from mini_engine import SAMPLES, Asked
