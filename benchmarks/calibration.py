@@ -1,8 +1,7 @@
 """What compression does to a model's confidence: letters, probabilities and their calibration.
 
-`python -m benchmarks.calibration --out FOLDER` asks the multiple-choice questions of `shapes`, both
-ways under each method (an interrupted run resumes), and writes the answers into docs/data.
-`--report` makes the table of them; `--write` keeps it as CSV.
+`python -m benchmarks.calibration --write` makes the table of the kept answers to multiple-choice
+questions of `shapes`, both ways under each method. This file at commit 4a3dca73 asked them.
 """
 
 from __future__ import annotations
@@ -12,23 +11,17 @@ import json
 import lzma
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.kept_tables import keep
-from benchmarks.page import ROOT, machine
+from benchmarks.page import ROOT
 from benchmarks.tune_tables import MODELS
-from dycoke_cli.cli.render.view import View
-from dycoke_cli.compression.method_specs import parse_specs
-from dycoke_cli.evaluation.answers import FILE, Answers
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets.shapes import Shapes
-from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
-from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
-from dycoke_cli.evaluation.run_record import read_record
 from dycoke_cli.evaluation.scoring.calibration import bins_of, calibration_error
 
 NAME = "calibration"
@@ -41,7 +34,6 @@ METHODS = (
     "dycoke-plus:retain=0.1",
     "random:retain=0.25:kv_prune=false",
 )
-COLOURS = ("#111111", "#2b6cb0", "#8a4fbf", "#1b7f5c", "#e0a100", "#c8553d")
 _RESAMPLED = 2000
 _FIELDS = ("said", "right", "visual", "visual_kept", "probabilities", "mass")
 
@@ -73,40 +65,6 @@ class Kept:
         found = probability_row(items, self.generated[spec], self.choices[spec])
         assert found is not None
         return found
-
-
-def ask(folder: Path, videos: int) -> None:
-    """Ask what isn't answered yet, and keep all answers in docs/data."""
-    evaluation = Evaluation(
-        dataset=MultipleChoice(),
-        specs=parse_specs(",".join(METHODS)),
-        request=replace(BUNDLED, loading=replace(BUNDLED.loading, dtype="float32")),
-        split="validation",
-        limit_videos=videos,
-        out=folder,
-        workers=1,
-        by_probability=True,
-    )
-    with View(quiet=False) as view:
-        report = evaluate(evaluation, view)
-    record, answers = read_record(folder), Answers(folder / FILE)
-    assert record is not None
-    header = {
-        "benchmark": "shapes",
-        "split": evaluation.split,
-        "model": record.rows[0].setup.model,
-        "commits": report.commits,
-        "machine": machine(),
-    }
-    lines = [header]
-    for item in record.items:
-        for row in record.asked_rows:
-            one = answers.predictions(row.setup)[item.id]
-            by = "probability" if row.is_by_probability else "letters"
-            about = {"item": item.id, "row": row.spec.text, "by": by}
-            lines.append(about | {name: getattr(one, name) for name in _FIELDS})
-    content = "".join(f"{json.dumps(line)}\n" for line in lines)
-    KEPT.write_bytes(lzma.compress(content.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def kept(path: Path = KEPT) -> Kept:
@@ -185,17 +143,11 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def main() -> None:
-    """Ask, or report."""
+    """Make the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
-    parser.add_argument("--videos", type=int, default=200, help="of the validation split")
-    parser.add_argument("--report", action="store_true", help="only make the table")
     parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
-    if not arguments.report:
-        ask(arguments.out, arguments.videos)
-    answers = kept()
-    made = table(answers)
+    made = table(kept())
     print(made)
     if arguments.write:
         keep(made, NAME)

@@ -1,9 +1,8 @@
 """A guard on typed answers and on words: both signals, on the same questions of `shapes`.
 
-Questions with letters, and those that yes or no answers, are asked with options under each budget
-of the guards; `benchmarks.tune` asked them in words. Without flags, what isn't
-answered yet is asked (an interrupted run resumes), and `docs/data/guard-choices.jsonl.xz` written.
-`--report` makes the table of it, and `--write` keeps it as CSV.
+Questions with letters, and those that yes or no answers, were asked with options under each budget
+of the guards, and in words (`tune_tables`). `python -m benchmarks.guard_choices --write` makes the
+table of the kept answers; this file at commit 4a3dca73 asked the questions.
 """
 
 from __future__ import annotations
@@ -11,35 +10,34 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.kept_tables import keep
-from benchmarks.page import machine
 from benchmarks.raw_answers import DATA
-from benchmarks.tune import DTYPE, GUARDED, LADDERS
-from benchmarks.tune_tables import MODELS, Asked, Videos, auroc, file_of, guards_of
+from benchmarks.tune_tables import (
+    GUARDED,
+    LADDERS,
+    MODELS,
+    Asked,
+    Videos,
+    auroc,
+    file_of,
+    guards_of,
+)
 from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import to_dict
-from dycoke_cli.compression.method_specs import parse_specs
-from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.scoring.statistics import grouped
-from dycoke_cli.runs.journal import open_journal
-from dycoke_cli.tuning.observations import FILE, Observation, TuneJournal, key_of
-from dycoke_cli.version import running_commit
+from dycoke_cli.tuning.observations import Observation
 
 NAME = "guard-choices"
 KEPT = DATA / f"{NAME}.jsonl.xz"
-OUT = Path("runs") / NAME
 SIGNALS = {
     "words": ("least_probability", "words: smallest probability of a token"),
     "options": ("least_margin", "options: margin"),
@@ -47,7 +45,7 @@ SIGNALS = {
 """By the way of asking: the signal of the guard, and its title."""
 ALPHA, SIZE = 0.05, 80
 VIDEOS: dict[Split, int] = {"validation": 105, "test": 19}
-"""The first of those that `benchmarks.tune` asked about."""
+"""The first of those that `benchmarks/tune.py` asked about."""
 
 
 def questions(split: Split) -> dict[str, list[Item]]:
@@ -62,55 +60,11 @@ def options_of(item: Item) -> tuple[str, ...]:
     return ("yes", "no") if item.kind == "existence" else item.letters
 
 
-def ask(out: Path) -> None:
-    """Ask what isn't answered yet."""
-    from dycoke_cli.engine.session import VideoSession
-    from dycoke_cli.models.load import load
-    from dycoke_cli.tuning.measuring_choices import BaselineChoices
-    from dycoke_cli.video import read
-
-    loaded = load(BUNDLED.model, **asdict(replace(BUNDLED.loading, dtype=DTYPE)))
-    dataset, specs = open_dataset("shapes"), parse_specs(",".join(GUARDED))
-    with open_journal(TuneJournal, out / FILE) as journal:
-        left = (i for i in asked_items() if not all(journal.get(key_of(one)) for one in _keys(i)))
-        session, shown = None, ""
-        for item in left:
-            if session is None or item.video != shown:
-                print(item.video, file=sys.stderr)
-                clip = read(str(dataset.file(item.video)), BUNDLED.sampling)
-                session, shown = VideoSession(loaded, clip), item.video
-            typed = replace(BUNDLED.generation, typed=TypedOptions(options_of(item)))
-            base = BaselineChoices(session, [item.question], typed)
-            for spec in specs:
-                found = base.observations if spec.is_baseline else base.compare(spec.create())
-                journal.add(key_of({"item": item.id, "by": "options", "row": spec.text}), found)
-
-
 def asked_items() -> Iterator[Item]:
     """All questions."""
     for split, videos in VIDEOS.items():
         for items in islice(questions(split).values(), videos):
             yield from items
-
-
-def _keys(item: Item) -> list[dict[str, str]]:
-    return [{"item": item.id, "by": "options", "row": row} for row in GUARDED]
-
-
-def export(out: Path) -> None:
-    """Write the answers to all questions that were asked under each budget."""
-    journal = TuneJournal(out / FILE)
-    lines: list[dict[str, Any]] = [{"commit": running_commit(), "machine": machine()}]
-    for item in asked_items():
-        found = [(each, journal.get(key_of(each))) for each in _keys(item)]
-        if all(observations for _, observations in found):
-            for about, observations in found:
-                assert observations is not None
-                line = to_dict(observations[0])
-                kept = {key: value for key, value in line.items() if key != "question"}
-                lines.append({"item": about["item"], "row": about["row"], **kept})
-    content = "".join(f"{json.dumps(line)}\n" for line in lines)
-    KEPT.write_bytes(lzma.compress(content.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def read_kept(path: Path = KEPT) -> tuple[Mapping[str, Any], Mapping[str, Mapping[Split, Videos]]]:
@@ -188,18 +142,10 @@ def table(path: Path = KEPT) -> str:
 
 
 def main() -> None:
-    """Ask, or report."""
+    """Make the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
-    parser.add_argument("--export", action="store_true", help="ask nothing; write what there is")
-    parser.add_argument("--report", action="store_true", help="make the table of what is kept")
-    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
     arguments = parser.parse_args()
-    if not arguments.report:
-        if not arguments.export:
-            ask(arguments.out)
-        export(arguments.out)
-        return
     made = table()
     print(made)
     if arguments.write:

@@ -1,7 +1,12 @@
-"""Tables of tuning and guards, from kept answers alone: random draws of the videos asked."""
+"""Tables of tuning and guards, from kept answers alone: random draws of the videos asked.
+
+`python -m benchmarks.tune_tables --write` keeps those of a model as CSV; benchmarks/tune.py at
+commit 4a3dca73 asked the questions.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import lzma
 import random
@@ -12,7 +17,8 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.comparison_tables import LAYERS
-from benchmarks.raw_answers import SUFFIX, read_answers
+from benchmarks.kept_tables import keep
+from benchmarks.raw_answers import DATA, SUFFIX, read_answers
 from dycoke_cli.answer.json_reader import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -20,6 +26,13 @@ from dycoke_cli.guard.calibration import THRESHOLDS, Attempt, calibrated, kept, 
 from dycoke_cli.tuning.observations import Observation
 from dycoke_cli.tuning.search import choose, halve, summarize
 
+LADDERS = {
+    "dycoke": ("dycoke",),
+    "dycoke-plus": ("dycoke-plus:retain=0.1", "dycoke-plus:retain=0.25"),
+    "flashvid": ("flashvid:retain=0.1", "flashvid:retain=0.25"),
+}
+"""The budgets of each guard, smallest first; all tokens come last."""
+GUARDED = ("none", *(spec for ladder in LADDERS.values() for spec in ladder))
 BASELINE = "none"
 TUNE_DRAWS, GUARD_DRAWS = 50, 100
 SIZES = (10, 20, 40)
@@ -57,7 +70,7 @@ def file_of(data: Path, name: str, split: Split) -> Path:
 
 
 def read(path: Path) -> Videos:
-    """The answers of a file of `benchmarks.tune`; none where there is no file."""
+    """The answers of a kept file; none where there is no file."""
     dataset = open_dataset("shapes")
     found: dict[str, dict[str, list[Asked]]] = defaultdict(lambda: defaultdict(list))
     if not path.exists():
@@ -333,3 +346,19 @@ def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
 def auroc(high: Sequence[float], low: Sequence[float]) -> float:
     """The probability that one of `high` is above one of `low`; ties count half."""
     return fmean((a > b) + (a == b) / 2 for a in high for b in low)
+
+
+def main() -> None:
+    """Make the tables of all models whose answers are kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--name", default="shipped", help="of the model (shipped, control)")
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
+    arguments = parser.parse_args()
+    for name, text in tables(DATA, arguments.name, LADDERS).items():
+        print(f"{name}\n\n{text}\n")
+        if arguments.write:
+            keep(text, name)
+
+
+if __name__ == "__main__":
+    main()

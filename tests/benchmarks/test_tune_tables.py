@@ -4,8 +4,7 @@ import pytest
 
 from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.raw_answers import DATA, SUFFIX
-from benchmarks.tune import LADDERS
-from benchmarks.tune_tables import read, signals, tables
+from benchmarks.tune_tables import LADDERS, read, signals, tables
 
 
 @pytest.mark.slow
