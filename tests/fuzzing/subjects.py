@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzzing import files, foreign, models, texts, videos
+from tests.fuzzing import files, foreign, models, strangers, texts, videos
 from tests.fuzzing.subject import Subject
 
 SUBJECTS: list[Subject] = [
@@ -11,4 +11,5 @@ SUBJECTS: list[Subject] = [
     *models.SUBJECTS,
     *files.SUBJECTS,
     *foreign.SUBJECTS,
+    *strangers.SUBJECTS,
 ]

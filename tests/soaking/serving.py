@@ -43,6 +43,38 @@ _STARTS_PER_S = 200.0
 _ADDRESSES = ["127.0.0.1"] + [f"127.0.0.{n}" for n in range(2, 6)] * (sys.platform == "linux")
 _JSON_HEAD = {"Host": "localhost", "Content-Type": "application/json"}
 
+_ITSELF = {"$ref": "#/$defs/tree"}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "tree": {
+        "$defs": {
+            "tree": {
+                "anyOf": [
+                    {"type": "object", "properties": {"a": _ITSELF, "b": _ITSELF}},
+                    {"type": "object", "properties": {"c": _ITSELF}, "required": ["c"]},
+                    {"type": "integer"},
+                ]
+            }
+        },
+        "type": "object",
+        "properties": {f"p{number}": _ITSELF for number in range(20)},
+        "required": [f"p{number}" for number in range(20)],
+    },
+    "long text": {"type": "string", "minLength": 300_000_000},
+    "multiples": {"type": "number", "multipleOf": 999_983},
+    "patterns": {
+        "type": "object",
+        "patternProperties": {f"^(a|b)*{n}$": {"type": "integer"} for n in range(300)},
+    },
+    "one part of many": {
+        "type": "object",
+        "$defs": {f"d{number}": {"type": "string"} for number in range(1200)},
+        "properties": {f"p{number}": {"type": "integer"} for number in range(1200)}
+        | {"z": {"not": {}}},
+    },
+    "surrogate": {"type": "object", "properties": {"\ud800": {"type": "integer"}}},
+}
+"""Schemas that once took a server hours or gigabytes, or ended its reply."""
+
 
 @dataclass
 class Figures:
@@ -125,7 +157,13 @@ def worst_bodies() -> dict[str, bytes]:
         "video": message % (part % (b"data:video/mp4;base64," + video)),
         "pictures": message % (part % (b"data:video/jpeg;base64," + jpegs)),
         "numbers": message % (b"1e308," * 9_000 + b"1" * 4_000),
+        **{f"schema, {kind}": _with_schema(schema) for kind, schema in SCHEMAS.items()},
     }
+
+
+def _with_schema(schema: dict[str, Any]) -> bytes:
+    message = {"role": "user", "content": QUESTION}
+    return json.dumps({"messages": [message], "structured_outputs": {"json": schema}}).encode()
 
 
 @contextmanager
