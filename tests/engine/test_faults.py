@@ -118,8 +118,9 @@ def test_a_session_knows_how_far_it_was(part, call, doing):
         (ModuleNotFoundError("No module named 'timm'", name="timm"), ModelError,
          r"needs a package that isn't installed .*`pip install timm`"),
         # A token outside the vocabulary, on a GPU and elsewhere.
-        (RuntimeError("CUDA error: device-side assert triggered"), ModelError, "don't fit each"),
-        (IndexError("index out of range in self"), ModelError, "don't fit each other"),
+        (RuntimeError("CUDA error: device-side assert triggered"), ModelError, "may not fit each"),
+        (IndexError("index out of range in self"), ModelError, "may not fit each other"),
+        (AssertionError(), ModelError, r"failed while it answered \(AssertionError\): its files"),
     ],
 )  # fmt: skip
 def test_the_cause_of_a_libraries_error(error, kind, sentence):
@@ -147,5 +148,7 @@ def test_a_processor_that_refuses_all_frames_is_the_models_fault(monkeypatch):
         raise ValueError("no such size")
 
     monkeypatch.setattr(loaded.processor.video_processor, "_preprocess", fails)
-    with pytest.raises(ModelError, match=r"files don't fit each other \(ValueError: no such size"):
+    with pytest.raises(
+        ModelError, match=r"\(ValueError: no such size\): its files may not fit each other"
+    ):
         VideoSession(loaded, clip(5))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache, partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -146,8 +146,8 @@ def _sent() -> _Recorder:
 
     recorder: Any = _Recorder()
     request = {"name": "a.mp4", "sampling": asdict(TWO), "subtitles": None, "fitted": False}
-    with ExitStack() as stack:
-        decoder_process._read(recorder, request, [os.open(CLIP, os.O_RDONLY)], stack)
+    with ExitStack() as stack, FileIO(CLIP) as file:
+        decoder_process._read(recorder, request | {"most_pixels": None}, [file], stack)
     return recorder
 
 
@@ -165,6 +165,7 @@ class _Said(Isolated):
         self._left = memoryview(b"".join(_LENGTH.pack(len(one)) + one for one in lines))
         self._raw = memoryview(_sent().raw)
         self._is_message = self._late = False
+        self.ready: dict[str, Any] = {}
 
     def await_ready(self) -> None:
         pass

@@ -28,7 +28,7 @@ def test_a_folder_and_a_hub_id(tmp_path):
 def test_a_folder_of_the_name_of_a_hub_id_is_a_folder(tmp_path, monkeypatch):
     (tmp_path / "me" / "mine").mkdir(parents=True)
     (tmp_path / "me" / "mine" / "config.json").write_text("{}")
-    (tmp_path / "me" / "mine" / "a.safetensors").write_bytes(b"")
+    (tmp_path / "me" / "mine" / "model.safetensors").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert find("me/mine").local
 
@@ -43,6 +43,7 @@ def test_a_folder_of_the_name_of_a_hub_id_is_a_folder(tmp_path, monkeypatch):
             "https://hub.test/a/b",
             r"is an address; give the model's hub id \(--model OWNER/NAME\)",
         ),
+        ("a/b@1.0", "give its revision by a flag: --model a/b --revision 1.0"),
         ("./no/such/folder", "no model './no/such/folder' and no such folder"),
     ],
 )
@@ -57,6 +58,13 @@ def test_an_unknown_name(name, sentence):
         ([], "has no config.json"),
         (["config.json"], r"has no weights \(\*.safetensors\)"),
         (["config.json", "pytorch_model.bin"], "not as safetensors"),
+        (["config.json", "model.gguf"], "has its weights as model.gguf, whose format is that of"),
+        (["model.gguf"], "has model.gguf, whose format is that of llama.cpp, which isn't read"),
+        (["adapter_config.json", "adapter_model.safetensors"], "has an adapter .* merge it into"),
+        (
+            ["config.json", "model-00001-of-00002.safetensors"],
+            r"neither model.safetensors nor .* model.safetensors.index.json; download that, too",
+        ),
     ],
 )
 def test_a_folder_that_is_not_a_model(files, sentence, tmp_path):
@@ -64,6 +72,13 @@ def test_a_folder_that_is_not_a_model(files, sentence, tmp_path):
         (tmp_path / file).write_text(json.dumps({}))
     with pytest.raises(ModelError, match=sentence):
         find(str(tmp_path))
+
+
+def test_a_file_of_llama_cpp_is_named(tmp_path):
+    path = tmp_path / "model.Q4_K.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"give the model in transformers' format"):
+        find(str(path))
 
 
 def test_a_file_is_not_a_folder(tmp_path):

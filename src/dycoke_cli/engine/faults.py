@@ -1,8 +1,8 @@
 """Errors of libraries while a model answers, turned into one sentence each.
 
 There are four causes. Memory ran out: the flag that helps depends on the stage. A package isn't
-installed. The device or its driver failed. Otherwise the model's files don't fit each other, which
-shows only when they are used, long after they were read.
+installed. The device or its driver failed. Otherwise the model's files may not fit each other,
+which shows only when they are used, long after they were read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
         bundled = loaded.entry is not None and loaded.entry.repo is None
         if bundled or is_out_of_memory(error) or plugins.place_of(error) is not None:
             raise
-        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        text = " ".join(str(error).split())[:160]
+        cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
         if isinstance(error, ImportError):
             raise ModelError(
                 f"{loaded.name} needs a package that isn't installed ({cause}); install it, for "
@@ -59,8 +60,8 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
                 "again, or with --device cpu"
             ) from error
         raise ModelError(
-            f"{loaded.name} can't be used, for its files don't fit each other ({cause}); download "
-            f"it again, or run it with {DEBUG}=1 in the environment to see where"
+            f"{loaded.name} failed while it answered ({cause}): its files may not fit each other; "
+            f"download it again, or run it with {DEBUG}=1 in the environment to see where"
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
-from dycoke_cli.models.files.weight_files import check_folder
+from dycoke_cli.models.files.weight_files import NOT_GGUF, check_folder
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -36,6 +36,8 @@ def find(name: str) -> ModelRef:
     if os.path.isdir(name):
         check_folder(Path(name))
         return ModelRef(name, name, None, local=True)
+    if os.path.exists(name) and name.lower().endswith(".gguf"):
+        raise ModelError(f"{name!r} is a file, {NOT_GGUF}")
     if os.path.exists(name):
         raise ModelError(f"{name!r} is a file; give the folder that holds the model")
     if "://" in name:
@@ -45,6 +47,12 @@ def find(name: str) -> ModelRef:
     # "./model" and "../model" look like hub ids, but are misspelt folders.
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return ModelRef(name, name, None, local=False)
+    repo, has_revision, revision = name.partition("@")
+    if has_revision and _HUB_ID.fullmatch(repo):
+        raise ModelError(
+            f"{name!r} isn't a hub id; give its revision by a flag: --model {repo} --revision "
+            f"{revision or 'main'}"
+        )
     matches = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
     hint = f"did you mean {matches[0]}?" if matches else "`dycoke models` lists all names"
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")

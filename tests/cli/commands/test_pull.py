@@ -187,7 +187,7 @@ def test_finished_files_are_not_fetched_again(
     hub.repos["me/mine"].slow = set()
     before = len(hub.fetched)
     asked = run_process([sys.executable, "-c", FIRST], **hub.environment(tmp_path), **OFFLINE)
-    assert "me/mine isn't all on this machine and the hub can't be reached" in asked.err
+    assert "me/mine isn't all on this machine (it lacks" in asked.err
     part, listed, done, whole = models(hub, tmp_path, INFO, ["info", "me/mine"], PULL, INFO)
     assert not only(part)["on_disk"]["complete"]
     assert "(not all of it)" in " ".join(listed.out.split())

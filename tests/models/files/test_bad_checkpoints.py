@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import transformers
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli import extras
@@ -19,6 +20,8 @@ from dycoke_cli.models import unsupported
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.load import load
 from dycoke_cli.models.reference import find
+from dycoke_cli.models.resolve import read_config
+from tests.hub import COMMIT
 
 
 @pytest.fixture
@@ -185,3 +188,61 @@ def test_a_family_with_a_long_name_is_named_in_brief(tmp_path: Path, more: dict[
     with pytest.raises(ModelError, match=r"is of the family '\[{20,}\.\.\.") as error:
         load(str(tmp_path), device="cpu")
     assert len(str(error.value)) < 1200
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+def test_weights_that_are_cut_off(size: int, folder: Path) -> None:
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(size)
+    sentence = r"weight file that is cut off or damaged \(model.safetensors\); copy or download"
+    with pytest.raises(ModelError, match=sentence):
+        load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("processor_config.json", "has neither processor_config.json nor preprocessor_config.json"),
+        ("tokenizer.json", "has no file that its tokenizer can be made of, as tokenizer.json"),
+    ],
+)
+def test_a_small_file_that_is_missing_is_named(name: str, sentence: str, folder: Path) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=sentence):
+        load(str(folder), device="cpu")
+
+
+@pytest.fixture
+def cached(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as me/mine in the hub client's cache, which has no network."""
+    place = tmp_path / "hub" / "models--me--mine"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(COMMIT)
+    (place / "snapshots").mkdir()
+    folder.rename(place / "snapshots" / COMMIT)
+    for name, value in (("HF_HUB_CACHE", str(tmp_path / "hub")), ("HF_HUB_OFFLINE", True)):
+        monkeypatch.setattr(constants, name, value)
+    return place
+
+
+@pytest.mark.parametrize("ref", [None, "", "f" * 40, f"{COMMIT}\n"])
+def test_a_cache_that_does_not_say_which_revision_it_has(ref: str | None, cached: Path) -> None:
+    """It is all there: what is wrong isn't the network, and the revision can be named."""
+    (cached / "refs" / "main").unlink()
+    if ref is not None:
+        (cached / "refs" / "main").write_text(ref)
+    with pytest.raises(ModelError, match=rf"its refs are .* add --revision {COMMIT}$"):
+        read_config(find("me/mine"))
+    assert read_config(find("me/mine"), COMMIT)[1] == COMMIT
+
+
+def test_what_a_cache_lacks_is_named(cached: Path) -> None:
+    (cached / "snapshots" / COMMIT / "model.safetensors").unlink()
+    (cached / "snapshots" / COMMIT / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"isn't all on this machine \(it lacks config.json\)"):
+        read_config(find("me/mine"))
+
+
+def test_a_folder_of_the_cache_itself(cached: Path) -> None:
+    with pytest.raises(ModelError, match=rf"its files are in the folder '.*{COMMIT}'"):
+        find(str(cached))

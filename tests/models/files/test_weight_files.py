@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.files.weight_files import loaded_files
+from dycoke_cli.models.files.weight_files import loaded_files, missing_parts
 from dycoke_cli.models.load import load
 from dycoke_cli.models.reference import find
 from tests.cli.harness import ROOT, run_process
@@ -195,6 +195,13 @@ def test_what_is_stored_twice_is_loaded_from_one_file(folder: Path) -> None:
     assert loaded_files(folder) == [folder / "model.safetensors"]
     (folder / "model.safetensors").unlink()
     assert loaded_files(folder) == [folder / "one.safetensors"]
+
+
+def test_an_index_beside_a_whole_file_may_be_that_of_another_model(folder: Path) -> None:
+    """As stock transformers has it; and what the index names must be safetensors all the same."""
+    (folder / INDEX).write_text(index_of(folder, "model-00001-of-00030.safetensors"))
+    assert missing_parts(folder) == []
+    load(str(folder), device="cpu")
 
 
 def test_an_adapter(folder: Path) -> None:

@@ -8,10 +8,19 @@ from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, ModelError
 from dycoke_cli.models.files.hub_client import check_hub_answers
+from dycoke_cli.models.files.weight_files import missing_parts
 from dycoke_cli.models.reference import ModelRef
 
-# Part of the error of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
-_NO_SAFETENSORS = "file named model.safetensors"
+# Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
+_CAUSES = {
+    "file named model.safetensors": "has no safetensors weights, the only format that is loaded; "
+    "use a repository that has them, or convert them",
+    "instantiate the backend tokenizer": "has no file that its tokenizer can be made of, as "
+    "tokenizer.json; download it again",
+    "load image processor for": "has neither processor_config.json nor preprocessor_config.json, "
+    "which say how its frames are prepared; download it again",
+}
+_CUT_OFF = "Error while deserializing header"  # of safetensors
 
 
 @contextmanager
@@ -77,17 +86,60 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
         )
     if not source.local and unreachable(error):
-        begun = hub_folder(name).exists()
-        return (
-            f"{name} isn't{' all' if begun else ''} on this machine and the hub can't be reached; "
-            "connect once, or give a local folder with --model"
-        )
-    if _NO_SAFETENSORS in str(error):
-        return (
-            f"{name} has no safetensors weights, the only format that is loaded; use a "
-            "repository that has them, or convert them"
-        )
+        return f"{_here(name)}, and the hub can't be reached; connect once, or {_instead(name)}"
+    for part_of_error, what in _CAUSES.items():
+        if part_of_error in str(error):
+            return f"{name} {what}"
+    if _CUT_OFF in str(error):
+        again = "copy or download it again"
+        if not source.local:
+            again = f"`dycoke models rm {name}` and `dycoke models pull {name}` download it again"
+        return f"{name} has a weight file that is cut off or damaged{_damaged(source)}; {again}"
     return f"{name} can't be loaded, {part} can't be read: {_first_sentence(error)}"
+
+
+def _snapshots(repo: str) -> list[Path]:
+    """Revisions of a model in the hub client's cache, the newest last."""
+    found = hub_folder(repo).glob("snapshots/*")
+    return sorted(found, key=lambda folder: folder.stat().st_mtime)
+
+
+def _whole(repo: str) -> Path | None:
+    """A revision all of whose weights are in the hub client's cache."""
+    return next((one for one in _snapshots(repo) if not missing_parts(one)), None)
+
+
+def _here(repo: str) -> str:
+    """What is on this machine of a model that isn't found there."""
+    if not hub_folder(repo).exists():
+        return f"{repo} isn't on this machine"
+    if whole := _whole(repo):
+        return (
+            f"{repo} is on this machine as commit {whole.name}, but the hub's cache doesn't say "
+            "that the revision is this one (its refs are missing or wrong)"
+        )
+    lacks = [name for one in _snapshots(repo)[-1:] for name in missing_parts(one)[:1]]
+    return f"{repo} isn't all on this machine{' (it lacks ' + lacks[0] + ')' if lacks else ''}"
+
+
+def _instead(repo: str) -> str:
+    """What works without the hub."""
+    whole = _whole(repo)
+    return f"add --revision {whole.name}" if whole else "give a local folder with --model"
+
+
+def _damaged(source: ModelRef) -> str:
+    """The first weight file of a model that can't be opened, in parentheses."""
+    from safetensors import SafetensorError, safe_open
+
+    folders = [Path(source.location)] if source.local else _snapshots(source.location)
+    for path in (path for folder in folders for path in sorted(folder.glob("*.safetensors"))):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (OSError, SafetensorError):
+            return f" ({path.name})"
+    return ""
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -31,7 +31,17 @@ _PROCESSOR = "processor_config.json"
 _ADAPTER = "adapter_config.json"
 _AUDIO_TOKENIZER = "audio_tokenizer_config.json"
 _LONGEST_NAME = 200
-_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.ckpt")
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_NAMED_FILE = "transformers_weights"  # key of a configuration
+_HAS_ADAPTER = (
+    f"{{}} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base model and "
+    "give that"
+)
+NOT_GGUF = (
+    "whose format is that of llama.cpp, which isn't read; give the model in transformers' format "
+    "(config.json and safetensors)"
+)
+"""Rest of a sentence about such a file."""
 
 ReadJson = Callable[[str], Any]
 """Maps a file name to the file's JSON content, or None if there is no such file."""
@@ -41,7 +51,7 @@ def check_folder(folder: Path) -> None:
     """Check that a folder contains a complete model with safetensors weights."""
     shown = f"the folder {str(folder)!r}"
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{shown} has no config.json, so it isn't a model")
+        raise ModelError(_no_model(shown, folder))
     check_small_files(shown, folder)
     for path in sorted(folder.glob("*.safetensors")):
         if path.exists() and not path.is_file():
@@ -49,15 +59,12 @@ def check_folder(folder: Path) -> None:
         if is_lfs_pointer(path):
             raise ModelError(f"{shown} can't be loaded: its {path.name} {LFS_POINTER}")
     files = [folder / name for name in check_references(shown, _folder_reader(folder))]
-    if not files and not any(folder.glob("*.safetensors")):
-        if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
-            raise ModelError(
-                f"{shown} has weights, but not as safetensors, the only format that is loaded; "
-                "convert them"
-            )
-        raise ModelError(f"{shown} has no weights (*.safetensors)")
-    _check_present(shown, folder, files)
     whole = folder / WHOLE
+    if whole.exists():  # which transformers prefers to an index
+        files = [] if _NAMED_FILE not in read_json(folder / CONFIG) else files
+    elif not files:
+        raise ModelError(_no_weights(shown, folder))
+    _check_present(shown, folder, files)
     for file in [*files, *([whole] if whole.exists() else [])]:
         if not is_inside(file, folder):
             raise ModelError(
@@ -66,20 +73,46 @@ def check_folder(folder: Path) -> None:
             )
 
 
+def _no_model(shown: str, folder: Path) -> str:
+    """Why a folder without a configuration isn't a model."""
+    if (folder / _ADAPTER).is_file():
+        return _HAS_ADAPTER.format(shown)
+    if found := next(folder.glob("*.gguf"), None):
+        return f"{shown} has {found.name}, {NOT_GGUF}"
+    if snapshots := sorted(folder.glob(f"snapshots/*/{CONFIG}")):
+        place = snapshots[-1].parent
+        return f"{shown} is a model of the hub's cache; its files are in the folder {str(place)!r}"
+    return f"{shown} has no {CONFIG}, so it isn't a model"
+
+
+def _no_weights(shown: str, folder: Path) -> str:
+    """What a folder has in place of weights that are loaded."""
+    if found := next(folder.glob("*.gguf"), None):
+        return f"{shown} has its weights as {found.name}, {NOT_GGUF}"
+    if any(next(folder.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
+        return (
+            f"{shown} has weights, but not as safetensors, the only format that is loaded; "
+            "convert them"
+        )
+    if any(folder.glob("*.safetensors")):
+        return (
+            f"{shown} has weight files, but neither {WHOLE} nor the list of its weight files, "
+            f"{INDEX}; download that, too"
+        )
+    return f"{shown} has no weights (*.safetensors)"
+
+
 def check_references(shown: str, read: ReadJson) -> list[str]:
     """Check that the files of a model refer only to safetensors of the model."""
     if read(_ADAPTER) is not None:
-        raise ModelError(
-            f"{shown} has an adapter ({_ADAPTER}), which isn't supported; merge it into its base "
-            "model and give that"
-        )
+        raise ModelError(_HAS_ADAPTER.format(shown))
     processor = read(_PROCESSOR)
     if read(_AUDIO_TOKENIZER) is not None or (
         isinstance(processor, dict) and "audio_tokenizer" in processor
     ):
         raise ModelError(f"{shown} needs an audio tokenizer, which isn't supported")
     config = read(CONFIG)
-    first = config.get("transformers_weights") if isinstance(config, dict) else None
+    first = config.get(_NAMED_FILE) if isinstance(config, dict) else None
     if first is not None and not str(first).endswith(".index.json"):
         return [_checked(shown, CONFIG, first)]
     return shards(shown, read, INDEX if first is None else _checked(shown, CONFIG, first))
@@ -103,7 +136,7 @@ def loaded_files(folder: Path) -> list[Path]:
     """Weight files of a local model that `from_pretrained` loads."""
     named = check_references(f"the folder {str(folder)!r}", _folder_reader(folder))
     config = read_json(folder / CONFIG)
-    if "transformers_weights" not in config and (folder / WHOLE).exists():
+    if _NAMED_FILE not in config and (folder / WHOLE).exists():
         return [folder / WHOLE]  # transformers prefers it to an index
     return [folder / name for name in named] or sorted(folder.glob("*.safetensors"))
 
@@ -132,7 +165,7 @@ def missing_parts(folder: Path) -> list[str]:
     """Names of required files that a folder lacks: config.json and the weights."""
     wanted = [CONFIG, WHOLE]
     index = folder / INDEX
-    if index.exists():
+    if index.exists() and not (folder / WHOLE).exists():
         try:
             wanted[1:] = shards(str(folder), lambda name: read_json(folder / name))
         except ModelError:
