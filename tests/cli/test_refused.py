@@ -64,7 +64,7 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
     run = run_here(*command, "--out", out)
     assert run.code == 0
     summary = "1 of 2 questions answered, 1 refused (outside what the model knows)"
-    assert summary in run.err.splitlines()
+    assert f"{summary}, 1 clip with warnings ({CLIP})" in run.err.splitlines()
     lines = [valid(json.loads(line), "batch") for line in out.read_text().splitlines()]
     reasons = {line["question"]: line["finish_reason"] for line in lines}
     assert reasons == {BEYOND: "refused", "What happens?": "stop"}

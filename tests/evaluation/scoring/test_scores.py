@@ -10,6 +10,7 @@ import pytest
 
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.method_specs import parse_specs
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import About, Dataset, Item
 from dycoke_cli.evaluation.datasets import open_dataset
@@ -20,6 +21,7 @@ from dycoke_cli.evaluation.report.evaluation_report import _unchanged as unchang
 from dycoke_cli.evaluation.report.scored_row import ScoredRow, make_row
 from dycoke_cli.evaluation.scoring.descriptions import rouge_l
 from dycoke_cli.evaluation.scoring.statistics import detectable
+from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
 from tests.evaluation import miniatures
@@ -211,9 +213,9 @@ def test_questions_about_one_part_of_a_video_share_a_job(tmp_path: Path) -> None
         for spec in parse_specs("none,evs,no-video")
     ]
     asked = {f"{n}/{item.id}": (row, item) for n, row in enumerate(rows) for item in items}
-    request = Request("mini", Method(), Sampling(frames=4))
+    request = Request("mini", LoadOptions(), Sampling(frames=4), Method(), GenerationOptions())
     groups = eval_run._groups(asked, request)  # type: ignore[arg-type]
-    assert sorted(ask.key or "" for group in groups for ask in group) == sorted(asked)
+    assert sorted(ask.id or "" for group in groups for ask in group) == sorted(asked)
 
     def of(name: str) -> list[tuple[Sampling | None, int]]:
         """Frames that are read for each group of a video, and its questions."""
