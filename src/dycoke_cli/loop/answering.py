@@ -109,7 +109,7 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
     if first.video is None:
         on_text = partial(_send_text, first) if first.streams else None
         answer = ask_without_video(loaded, ask.question, ask.history, generation, on_text)
-        _finish(engine, first, answer)
+        _finish(engine, first, answer, 0.0 if answer.refused else _seconds_of_each([answer]))
         return
     if not _is_encoded_for(engine, first):
         return
