@@ -218,7 +218,9 @@ def test_no_bytecode_is_left_beside_a_file(load: Load, tmp_path: Path) -> None:
         (("stride: Ann", "plugin: Ann"), "a parameter can't be called plugin"),
         (("    def select(", "    @abstractmethod\n    def select("), "TypeError: Can't instant"),
         (("METHODS = ", "METHOD = "), "it has to have METHODS, BENCHMARKS or FAMILIES"),
-        (("METHODS = {", "METHODS = [Stride] # {"), "it has to have METHODS, BENCHMARKS or"),
+        (("METHODS = {", "METHODS = [Stride] # {"), None),  # whose class has its name
+        (("METHODS = {", "METHODS = [3] # {"), "its METHODS has to be a dictionary by name"),
+        (("METHODS = {", "METHODS = [] # {"), "it has to have METHODS, BENCHMARKS or FAMILIES"),
         (("import Method", "import Methode"), "ImportError: cannot import name 'Methode'"),
         (("METHODS = ", "1 / 0\nMETHODS = "), "ZeroDivisionError: division by zero (line 25)"),
         (("METHODS = ", "raise SystemExit(3)\nMETHODS = "), "SystemExit: 3"),
@@ -349,6 +351,18 @@ def test_a_plug_in_of_the_environment_is_warned_of_once(tmp_path: Path) -> None:
     assert (run.returncode, run.stderr) == (0, f"Warning: {sentence}")
     run = dycoke("schema", "--quiet", DYCOKE_PLUGINS=file)
     assert "Warning" not in run.stderr
+
+
+def test_an_unknown_name_may_be_that_of_a_plug_in_that_is_not_used(tmp_path: Path) -> None:
+    """As where --quiet hides the warning."""
+    file = tmp_path / "mine.py"
+    file.write_text("METHODS = 3")
+    run = dycoke("methods", "mine", "--json", DYCOKE_PLUGINS=str(file))
+    message = json.loads(run.stdout)["error"]["message"]
+    assert message.startswith("there is no method 'mine'; `dycoke methods` lists them; plug-in ")
+    assert message.endswith(
+        'METHODS has to be a dictionary by name, as in METHODS = {"stride": Stride}'
+    )
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -52,6 +52,8 @@ class OutputError(DycokeError):
     exit_code = 6
 
 
+# Of difflib: "mimi" is "mini", and "mine" isn't "maxmin".
+_ALIKE = 0.75
 _KINDS = (UsageError, VideoError, ModelError, OutOfMemoryError, OutputError)
 _BY_CODE = {kind.code: kind for kind in _KINDS}
 
@@ -63,10 +65,20 @@ def error_of(code: str, message: str) -> DycokeError:
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """End of an error about an unknown name: the closest known one, or `otherwise`."""
+    near = closest(name, known)
+    return otherwise if near is None else f"did you mean {near}?"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one must be, or the first that it begins; None without one."""
     import difflib  # imported late: for errors alone
 
-    near = difflib.get_close_matches(name, [*known], n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
+    # Dashes in front of flags aren't letters that two of them have in common.
+    by_letters = {one.lstrip("-").lower(): one for one in reversed([*known])}
+    word = name.lstrip("-").lower()
+    near = difflib.get_close_matches(word, by_letters, 1, _ALIKE)
+    near += [one for one in reversed(by_letters) if word and one.startswith(word)]
+    return by_letters[near[0]] if near else None
 
 
 def debugging() -> bool:

@@ -1,9 +1,9 @@
 """Plug-ins: methods, benchmarks and model families from other packages or from Python files.
 
-A package declares them as entry points, a file as dictionaries:
+A package declares them as entry points, a file as dictionaries, or as lists of what has a name:
 
     [project.entry-points."dycoke.methods"]          METHODS = {"stride": Stride}
-    stride = "dycoke_stride:Stride"
+    stride = "dycoke_stride:Stride"                  METHODS = [Stride]
 
 Each registry adds the plug-ins of its kind when it is imported. Unusable plug-ins are skipped and
 listed in `problems`. A file is imported as a submodule of this one, with a hash of the file in its
@@ -17,7 +17,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -28,7 +28,7 @@ from traceback import extract_tb
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.errors import DycokeError, UsageError, did_you_mean
 from dycoke_cli.unicode import display_name
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ _DICTIONARIES: dict[Kind, str] = {
     "family": "FAMILIES",
 }
 """Name of the dictionary in a file, by kind."""
+
+_FORM = 'a dictionary by name, as in METHODS = {"stride": Stride}'
 
 
 class Unfit(Exception):
@@ -197,7 +199,7 @@ def _offers(kind: Kind) -> Iterator[_Offer]:
     """Offers of a kind; files first, so that a named file wins over a package."""
     for path in files():
         if (module := _imported(path)) is not None:
-            for name, target in getattr(module, _DICTIONARIES[kind], {}).items():
+            for name, target in (_by_name(module, _DICTIONARIES[kind]) or {}).items():
                 yield _Offer(
                     name,
                     path.name,
@@ -233,9 +235,8 @@ def _imported(path: Path) -> ModuleType | None:
         if path.suffix != ".py":
             raise Unfit("name a Python file, which ends in .py")
         module = import_module(f"{__name__}.{_module_name(path)}")
-        offered = [getattr(module, name, None) for name in _DICTIONARIES.values()]
-        if not all(isinstance(each, dict | None) for each in offered) or not any(offered):
-            raise Unfit("it has to have METHODS, BENCHMARKS or FAMILIES: a dictionary by name")
+        if not any(_by_name(module, name) for name in _DICTIONARIES.values()):
+            raise Unfit(f"it has to have METHODS, BENCHMARKS or FAMILIES, {_FORM}")
         return module
     except (Exception, SystemExit) as error:
         # The innermost line within the file: the error may come from a library that it calls.
@@ -243,6 +244,23 @@ def _imported(path: Path) -> ModuleType | None:
         where = f" (line {lines[-1]})" if lines else ""
         _note(str(path), f"it isn't used: {_reason(error)}{where}", error, path in _by_flag)
         return None
+
+
+def _by_name(module: ModuleType, dictionary: str) -> dict[str, Any] | None:
+    """What a file offers of one kind; None for nothing."""
+    offered = getattr(module, dictionary, None)
+    if isinstance(offered, list | tuple):
+        offered = {getattr(one, "name", None): one for one in offered}
+    if not isinstance(offered, dict | None) or not all(
+        isinstance(name, str) for name in offered or ()
+    ):
+        raise Unfit(f"its {dictionary} has to be {_FORM}")
+    return offered
+
+
+def hint(name: str, known: Iterable[str], otherwise: str) -> str:
+    """End of an error about an unknown name, which a plug-in that isn't used may have."""
+    return "; ".join([did_you_mean(name, known, otherwise), *(one.sentence for one in problems)])
 
 
 def _note(origin: str, sentence: str, error: BaseException, asked: bool) -> None:

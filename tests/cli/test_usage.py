@@ -102,6 +102,7 @@ CASES = [
     (["-q", "-", "-q", "-"], r"stdin can be read for one thing only"),
     (["-q", "-"], r"no question came from stdin"),
     (["--no-such-flag"], r"No such option: --no-such-flag.*dycoke ask --help"),
+    (["--prefix"], r"No such option: --prefix \(see `dycoke ask --help`\)$"),
     (["--framez", "3"], r"No such option: --framez; did you mean --frames\? \(see `dycoke ask"),
 ]
 

@@ -52,6 +52,7 @@ def test_one_method_may_be_an_ablation() -> None:
         ("all", r"takes one method, not all;"),
         ("no-video", r"no-video is a row of `dycoke eval`"),
         ("dicoke", r"there is no method 'dicoke'; did you mean dycoke\?$"),
+        ("mine", r"there is no method 'mine'; `dycoke methods` lists them$"),
         ("dycoke:merge_ratio=7", r"merge_ratio must be at least 0 and below 1, not 7"),
         ("dycoke,prune_layer=nine", r"prune_layer must be a whole number, not 'nine'"),
     ],

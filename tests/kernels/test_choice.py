@@ -268,10 +268,10 @@ def test_a_folder_that_cannot_be_written_stops_nothing(
     assert timed
     assert choose_kernels(given, quantized=True) == first
 
-    def homeless() -> Path:
+    def homeless(name: str) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(processor, "cache_folder", homeless)
+    monkeypatch.setattr(processor, "kept", homeless)
     assert choose_kernels(given, quantized=True) == first
 
 

@@ -31,6 +31,13 @@ def methods(incomplete: str) -> Names:
     return [(name, method.summary) for name, method in METHODS.items()]
 
 
+def kept(incomplete: str) -> Names:
+    """What is kept in the cache folder."""
+    from dycoke_cli.storage.cache_folder import KEPT
+
+    return [*KEPT.items()]
+
+
 def rows(incomplete: str) -> Names:
     """Last entry of a comma-separated list of methods."""
     from dycoke_cli.compression.method_specs import ABLATIONS

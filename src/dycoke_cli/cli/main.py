@@ -18,7 +18,7 @@ import typer
 
 from dycoke_cli import plugins
 from dycoke_cli.cli import failure, output
-from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.errors import DycokeError, OutputError, UsageError, closest
 
 _COMPLETE = "_DYCOKE_COMPLETE"
 
@@ -129,9 +129,10 @@ def _usage(error: typer.TyperException) -> UsageError:
     if parameter := _of_a_method(getattr(error, "option_name", "")):
         sentence = f"{error.message.rstrip('.')}; give it with the method"
         return UsageError(f"{sentence}, as in --method {parameter}{hint}")
-    near = getattr(error, "possibilities", None)
-    if near:  # of a misspelt flag, the closest first
-        return UsageError(f"{error.message.rstrip('.')}; did you mean {near[0]}?{hint}")
+    if possible := getattr(error, "possibilities", None):  # of a flag that is unknown
+        near = closest(getattr(error, "option_name", ""), possible)
+        meant = f"; did you mean {near}?" if near else ""
+        return UsageError(f"{error.message.rstrip('.')}{meant}{hint}")
     # Of several commands that are close, the closest is named first.
     message = re.sub(r"(Did you mean '[^']*').*\?$", r"\1?", error.format_message())
     return UsageError(f"{message.rstrip('.')}{hint}")

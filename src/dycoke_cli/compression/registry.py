@@ -9,7 +9,7 @@ from typing import Any
 from dycoke_cli import plugins
 from dycoke_cli.compression import methods
 from dycoke_cli.compression.base import Method
-from dycoke_cli.errors import UsageError, did_you_mean
+from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Parameter, parameters_of
 
 _LISTED: list[type[Method]] = [getattr(methods, name) for name in methods.__all__]
@@ -37,7 +37,7 @@ def find(name: str) -> type[Method]:
     """A method by its name, with hyphens or underscores."""
     hyphenated = name.replace("_", "-")
     if hyphenated not in METHODS:
-        raise UsageError(f"there is no method {name[:60]!r}; {did_you_mean(name, METHODS, LIST)}")
+        raise UsageError(f"there is no method {name[:60]!r}; {plugins.hint(name, METHODS, LIST)}")
     return METHODS[hyphenated]
 
 

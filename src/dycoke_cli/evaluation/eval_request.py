@@ -19,7 +19,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.served_model import ServedModel
 from dycoke_cli.runs.run import Backend
-from dycoke_cli.storage.cache_folder import cache_folder
+from dycoke_cli.storage.cache_folder import kept
 from dycoke_cli.video import Sampling
 
 BUNDLED = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
@@ -70,7 +70,7 @@ class Evaluation:
             return self.out
         model = re.sub(r"[^\w.-]+", "-", self.request.model).strip("-.")
         shard = "" if self.shard is None else f"-{self.shard.number}-of-{self.shard.count}"
-        return cache_folder() / "evaluation" / f"{self.dataset.name}-{self.split}-{model}{shard}"
+        return kept("evaluation") / f"{self.dataset.name}-{self.split}-{model}{shard}"
 
     @property
     def frames(self) -> int | None:

@@ -13,7 +13,7 @@ import torch
 
 from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.resources import processor_name
-from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.private_file import read_own
 
 STOCK_KERNEL = "stock"
@@ -42,7 +42,7 @@ class Processor:
     def file(self) -> Path:
         """Path of its cached times; the file may not exist."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return cache_folder() / "kernels" / f"{digest[:16]}.json"
+        return kept("kernels") / f"{digest[:16]}.json"
 
     def read(self) -> Times:
         """Read the cached times; {} if there are none, or the file is damaged."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.errors import ModelError
+from dycoke_cli.errors import ModelError, did_you_mean
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, Entry
 from dycoke_cli.models.files.weight_files import NOT_GGUF, check_folder
 
@@ -53,6 +52,5 @@ def find(name: str) -> ModelRef:
             f"{name!r} isn't a hub id; give its revision by a flag: --model {repo} --revision "
             f"{revision or 'main'}"
         )
-    matches = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
-    hint = f"did you mean {matches[0]}?" if matches else "`dycoke models` lists all names"
+    hint = did_you_mean(name, CATALOG, "`dycoke models` lists all names")
     raise ModelError(f"there is no model {name!r} and no such folder; {hint}")

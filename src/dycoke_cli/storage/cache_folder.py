@@ -29,6 +29,50 @@ def cache_folder() -> Path:
     return (Path(xdg) if xdg else Path.home() / ".cache") / "dycoke"
 
 
+KEPT = {
+    "visual": "encoded videos (--cache)",
+    "int8": "int8 weights (--quantize int8)",
+    "evaluation": "answers of eval, from which it resumes",
+    "tune": "measurements of tune, from which it resumes",
+    "shapes": "rendered clips of bundled benchmarks",
+    "kernels": "measured times of kernels",
+    "stages": "measured times of answers, for --estimate and --fit",
+    "estimates": "estimates of models",
+    "layouts": "layouts that were found of unlisted models",
+    "fingerprints": "hashes of model folders",
+    "tokenizers": "hashes of tokenizers that passed their trial",
+    "chat_history": "questions of chat",
+    "serve.log": "messages of a server in the background",
+}
+"""All that is kept in the cache folder, by its name there."""
+
+
+def kept(name: str) -> Path:
+    """Path of what is kept under a name of `KEPT` (it need not exist)."""
+    assert name in KEPT, name
+    return cache_folder() / name
+
+
+def files_of(name: str) -> list[os.stat_result]:
+    """The files that are kept under a name."""
+    path, found = kept(name), []
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):  # another run may delete it
+            if stat.S_ISREG((status := each.lstat()).st_mode):
+                found.append(status)
+    return found
+
+
+def clear(name: str) -> int:
+    """Delete what is kept under a name; returns the number of files."""
+    count, path = len(files_of(name)), kept(name)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return count
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its missing parents with mode 0700, whatever the umask."""
     # `mkdir(parents=True)` would give the parents the mode of the umask.
@@ -162,7 +206,7 @@ class PackedWeights:
 
 def packed_weights() -> PackedWeights:
     """Cache of int8 weights."""
-    return PackedWeights(cache_folder() / "int8")
+    return PackedWeights(kept("int8"))
 
 
 def encoded_videos() -> CacheFiles:
@@ -174,4 +218,4 @@ def encoded_videos() -> CacheFiles:
         gigabytes = -1.0
     if not gigabytes > 0:  # false for NaN, too
         raise UsageError(f"{LIMIT} must be a number of gigabytes above 0, not {value!r}")
-    return CacheFiles(cache_folder() / "visual", ".safetensors", int(gigabytes * 1e9))
+    return CacheFiles(kept("visual"), ".safetensors", int(gigabytes * 1e9))

@@ -8,7 +8,7 @@ from pathlib import Path
 from dycoke_cli.compression.method_specs import Spec
 from dycoke_cli.errors import UsageError
 from dycoke_cli.request import Request
-from dycoke_cli.storage.cache_folder import cache_folder
+from dycoke_cli.storage.cache_folder import kept
 
 GENERAL = (
     "What happens in the video?",
@@ -62,4 +62,4 @@ class Tune:
     @property
     def folder(self) -> Path:
         """Folder of the journal."""
-        return cache_folder() / "tune" if self.out is None else self.out
+        return kept("tune") if self.out is None else self.out

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
+import dycoke_cli
 from tests.cli.harness import run_here as run
+
+SOURCE = Path(dycoke_cli.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +31,11 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x" * 700)
     told = json.loads(run("cache", "--json").out)
+    kept = {one["name"]: one for one in told.pop("kept")}
+    assert {name: one["files"] for name, one in kept.items() if one["files"]} == {
+        "visual": 2,
+        "int8": 3,
+    }
     assert told == {
         "schema": "dycoke.cache/1",
         "folder": str(folder),
@@ -42,6 +53,37 @@ def test_what_is_kept_is_counted_and_cleared(tmp_path) -> None:
     assert "2 encoded videos and the int8 weights of 1 model deleted" in cleared
     assert "0 encoded videos" in run("cache").out
     assert not [*weights.iterdir()]
+
+
+def test_all_that_is_kept_is_listed_and_cleared_by_its_name(tmp_path) -> None:
+    for name in ("kernels/a.json", "evaluation/samples/answers.jsonl", "chat_history"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 500)
+        os.utime(tmp_path / name, (0, 1e9))
+    shown = run("cache").out.splitlines()[2:]
+    assert "kernels: measured times of kernels, 1 file, 500 B, of 2001-09-09" in shown
+    assert [line.partition(":")[0] for line in shown] == ["evaluation", "kernels", "chat_history"]
+    [kernels] = [one for one in run("cache", "--json").object["kept"] if one["name"] == "kernels"]
+    assert (kernels["bytes"], kernels["changed"]) == (500, "2001-09-09T01:46:40+00:00")
+    assert "0 encoded videos" in run("cache", "clear").err
+    assert len(run("cache").out.splitlines()) == 5
+    assert "2 files deleted" in run("cache", "clear", "kernels", "chat_history").err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation"]
+    refused = run("cache", "clear", "kernel")
+    assert (refused.code, "did you mean kernels?" in refused.err) == (2, True)
+    assert run("cache", "clear", "--all", "kernels").code == 2
+    assert "1 file deleted" in run("cache", "clear", "--all").err
+
+
+def test_nothing_is_kept_beside_the_registry() -> None:
+    """The folder itself is for the registry, and for a server's comparison with a command's."""
+    users = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"\bcache_folder\(\)", path.read_text(encoding="utf-8"))
+    }
+    compared = {"server/local/local_routes.py", "server/local/wire.py"}
+    assert users == {"storage/cache_folder.py", *compared}
 
 
 def test_a_limit_that_is_no_number_is_a_usage_error(monkeypatch) -> None:

@@ -54,6 +54,12 @@ def test_one_method() -> None:
     assert DyCoke(**ablations["dycoke-once"]).recall is False
 
 
+def test_names_are_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run_here("methods").out.splitlines()
+    assert {*METHODS} <= {line.split()[0] for line in lines if line.strip()}
+
+
 def test_flags_that_are_listed_are_flags() -> None:
     page = run_here("ask", "--help-all").out
     for method in listed():

@@ -1,24 +1,40 @@
-"""`dycoke cache`: the disk caches of encoded videos and of int8 weights."""
+"""`dycoke cache`: all that is kept in the cache folder, above all encoded videos."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from dycoke_cli.answer.json_schema import Count, Doc, to_dict
-from dycoke_cli.cli import output, pages, render
+from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.render import units
-from dycoke_cli.storage.cache_folder import UNFINISHED, encoded_videos, packed_weights
+from dycoke_cli.errors import UsageError, did_you_mean
+from dycoke_cli.storage import cache_folder
+from dycoke_cli.storage.cache_folder import KEPT, UNFINISHED, encoded_videos, packed_weights
 
 SCHEMA = "dycoke.cache/1"
+_WITHOUT_NAME = ("visual", "int8")  # which are large, and made again by the next command
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """Files that are kept under one name."""
+
+    name: Annotated[str, Doc("In the cache folder; `dycoke cache clear NAME` deletes them.")]
+    what: Annotated[str, Doc("In words.")]
+    path: str
+    files: Annotated[Count, Doc("How many.")]
+    bytes: Annotated[Count, Doc("That they take.")]
+    changed: Annotated[str | None, Doc("When the newest was written, UTC; null of no files.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
-    """The encoded videos, whole or in part, and the int8 weights that are kept."""
+    """What is kept: encoded videos, whole or in part, int8 weights, and the rest."""
 
     schema: str = SCHEMA
     folder: str
@@ -29,6 +45,7 @@ class CacheState:
     int8_folder: str
     int8_models: Annotated[Count, Doc("How many have int8 weights there.")]
     int8_bytes: Annotated[Count, Doc("That these weights take.")]
+    kept: Annotated[tuple[KeptFiles, ...], Doc("All that is kept, these included.")]
 
 
 app = pages.App()
@@ -36,11 +53,12 @@ app = pages.App()
 
 @app.callback(invoke_without_command=True)
 def cache(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show the disk caches: encoded videos (--cache), and int8 weights (--quantize int8).
+    """Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, answers.
 
     Examples:
         dycoke cache
         dycoke cache clear
+        dycoke cache clear kernels stages
     """
     if context.invoked_subcommand is not None:
         return
@@ -58,6 +76,7 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
             int8_folder=str(weights.folder),
             int8_models=models,
             int8_bytes=weights.nbytes,
+            kept=tuple(map(_kept, KEPT)),
         )
         output.write_json(to_dict(state))
         return
@@ -68,16 +87,61 @@ def cache(context: typer.Context, as_json: options.Json = False) -> None:
         f"int8 weights of {_models(models)}, {units.size(weights.nbytes)}, in {weights.folder}"
     )
 
+    others = [found for name in KEPT if name not in _WITHOUT_NAME and (found := _kept(name)).files]
+    for one in others:
+        count = "1 file" if one.files == 1 else f"{one.files:,} files"
+        output.line(
+            f"{one.name}: {one.what}, {count}, {units.size(one.bytes)}, of {str(one.changed)[:10]}"
+        )
+
+
+def _kept(name: str) -> KeptFiles:
+    files = cache_folder.files_of(name)
+    newest = max((file.st_mtime for file in files), default=None)
+    return KeptFiles(
+        name,
+        KEPT[name],
+        str(cache_folder.kept(name)),
+        len(files),
+        sum(file.st_size for file in files),
+        None if newest is None else datetime.fromtimestamp(newest, UTC).isoformat("T", "seconds"),
+    )
+
 
 @app.command("clear")
-def clear() -> None:
-    """Delete all cached encoded videos and int8 weights.
+def clear(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME…",
+            help="What is deleted, as `dycoke cache` names it. Default: visual and int8.",
+            autocompletion=completion.kept,
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete all that is kept, answers of eval included.")
+    ] = False,
+) -> None:
+    """Delete cached encoded videos and int8 weights, or what is named.
 
     Examples:
         dycoke cache clear
+        dycoke cache clear kernels stages
+        dycoke cache clear --all
     """
-    videos, models = encoded_videos().clear(), packed_weights().clear()
-    render.note(f"{_videos(videos)} and the int8 weights of {_models(models)} deleted")
+    if everything and names:
+        raise UsageError(f"--all deletes {names[0]}, too: leave one of them out")
+    for name in names or ():
+        if name not in KEPT:
+            hint = did_you_mean(name, KEPT, f"it is one of {', '.join(KEPT)}")
+            raise UsageError(f"nothing is kept under the name {name!r}; {hint}")
+    if not names and not everything:
+        videos, models = encoded_videos().clear(), packed_weights().clear()
+        render.note(f"{_videos(videos)} and the int8 weights of {_models(models)} deleted")
+        return
+    count = sum(cache_folder.clear(name) for name in (KEPT if everything else names or ()))
+    render.note("1 file deleted" if count == 1 else f"{count:,} files deleted")
 
 
 def _models(count: int) -> str:

@@ -169,13 +169,13 @@ def _read_terminal() -> Iterator[str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.output import create_output
 
-    from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+    from dycoke_cli.storage.cache_folder import kept, make_folder
     from dycoke_cli.storage.private_file import open_own
 
     history: History = InMemoryHistory()
     with suppress(OSError):
-        make_folder(cache_folder())
-        path = cache_folder() / "chat_history"
+        path = kept("chat_history")
+        make_folder(path.parent)
         # Created here, because the library would make it readable for other users.
         os.close(open_own(path))
         history = FileHistory(path)

@@ -12,7 +12,7 @@ import typer
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
 from dycoke_cli.models.explaining import explain
-from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.private_file import NotOwnFileError, open_own
 from dycoke_cli.unicode import to_json
 
@@ -29,7 +29,7 @@ def detached(begun: Callable[[str], None], wanted: bool) -> Iterator[Callable[[s
         return
     if not hasattr(os, "fork"):
         raise UsageError("--background isn't there on this system; leave it out")
-    path = cache_folder() / "serve.log"
+    path = kept("serve.log")
     log = _emptied(path)
     reading, writing = os.pipe()
     if os.fork():

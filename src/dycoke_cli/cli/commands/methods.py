@@ -191,7 +191,8 @@ def _parameter(parameter: Parameter) -> ListedParameter:
 def table(document: MethodList) -> Group:
     """Table with a line per method: what it does, and the flag that sets its budget."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("Name", "What it keeps, or does", "Budget"):
+    table.add_column("Name", no_wrap=True, min_width=max(len(one.name) for one in document.methods))
+    for heading in ("What it keeps, or does", "Budget"):
         table.add_column(heading, no_wrap=True)
     for method in document.methods:
         table.add_row(Text(method.name, style="bold"), method.summary, _budget(method))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dycoke_cli.cli import completion, output, pages, render
 from dycoke_cli.cli.flags import options
 from dycoke_cli.cli.flags.estimate_flags import Memory
 from dycoke_cli.cli.render.units import size
-from dycoke_cli.errors import ModelError, UsageError, did_you_mean
+from dycoke_cli.errors import ModelError, UsageError, closest, did_you_mean
 from dycoke_cli.models import settings
 from dycoke_cli.unicode import one_line
 
@@ -149,8 +148,8 @@ def _has(model: ListedModel, words: Sequence[str]) -> bool:
 
 
 def _nothing_found(words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(words[0], [str(each.name) for each in app.registered_commands])
-    hint = f"did you mean `dycoke models {near[0]}`?" if near else "`dycoke models --all` lists all"
+    near = closest(words[0], [str(each.name) for each in app.registered_commands])
+    hint = f"did you mean `dycoke models {near}`?" if near else "`dycoke models --all` lists all"
     return f"no model that fits what was given has {' '.join(words)!r} in its name or note; {hint}"
 
 

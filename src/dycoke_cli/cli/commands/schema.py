@@ -117,7 +117,7 @@ DOCUMENTS = {
         batch_parts,
     ),
     "bench": Document("dycoke.bench/1", "The result of `dycoke bench`.", _bench),
-    "cache": Document("dycoke.cache/1", "The encoded videos that `dycoke cache` counts.", _cache),
+    "cache": Document("dycoke.cache/1", "What `dycoke cache` counts.", _cache),
     "doctor": Document("dycoke.doctor/1", "The report of `dycoke doctor`.", _doctor),
     "error": Document(
         "dycoke.error/1",

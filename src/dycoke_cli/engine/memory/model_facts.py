@@ -24,7 +24,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
-from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.private_file import read_own
 
 _PACKAGE = Path(__file__).parents[2]
@@ -70,15 +70,15 @@ def stage_times_file(stored: StoredConfig, loading: LoadOptions) -> Path:
     Args:
         loading: with the dtype that is loaded.
     """
-    return cache_folder() / "stages" / _named(_of_this_machine(stored, loading))
+    return kept("stages") / _named(_of_this_machine(stored, loading))
 
 
 def _file(stored: StoredConfig, loading: LoadOptions, device: str) -> Path:
     """Where it is kept: by all that it depends on, this program and its libraries included."""
-    timed = (cache_folder() / "kernels").glob("*.json")
+    timed = (kept("kernels")).glob("*.json")
     times = sorted((path.name, path.stat().st_mtime_ns) for path in timed)
     parts = [*_of_this_machine(stored, loading), device, times]
-    return cache_folder() / "estimates" / _named(parts)
+    return kept("estimates") / _named(parts)
 
 
 def _of_this_machine(stored: StoredConfig, loading: LoadOptions) -> list[Any]:

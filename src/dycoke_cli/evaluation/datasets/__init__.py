@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.errors import UsageError, did_you_mean
+from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.annotations import ROW_FILES
 from dycoke_cli.evaluation.dataset import OWN_RULE, About, Dataset, Rule, Split
 
@@ -123,7 +123,7 @@ def _named(name: str) -> tuple[str, str | None]:
         if task != name and task in tasks_of(benchmark):
             return benchmark, task
     tasks = [f"{benchmark}_{task}" for benchmark in DATASETS for task in tasks_of(benchmark)]
-    hint = did_you_mean(name.lower(), [*DATASETS, *tasks], "`dycoke eval --list` lists them")
+    hint = plugins.hint(name.lower(), [*DATASETS, *tasks], "`dycoke eval --list` lists them")
     raise UsageError(f"there is no benchmark {name!r} and no file of questions; {hint}")
 
 

@@ -22,7 +22,7 @@ from dycoke_cli.evaluation.scoring.choices import chosen
 from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_told
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.temporary import temporary_folder
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
@@ -118,7 +118,7 @@ class Shapes(StoredShapes):
     @override
     def file(self, video: str) -> Path:
         """Path of a clip in the cache, rendered if necessary."""
-        folder = cache_folder() / f"{self.name}-{EDITION}"
+        folder = kept("shapes") / f"{self.name}-{EDITION}"
         path = folder / f"{video}.mp4"
         if not path.is_file():
             # Imported late: listing questions needs no encoder.

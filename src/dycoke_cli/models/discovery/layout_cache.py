@@ -14,7 +14,7 @@ from transformers import __version__
 from dycoke_cli.models.discovery.layout_search import FixedTokens, find_layout
 from dycoke_cli.models.families import UNLISTED, Discovered, Family
 from dycoke_cli.models.prompts.stock_processor import takes_images_only
-from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.private_file import read_own
 
 # Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
@@ -61,7 +61,7 @@ def _file(model: Any, processor: Any) -> Path:
         str(processor.chat_template),
     )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return cache_folder() / "layouts" / f"{digest[:24]}.json"
+    return kept("layouts") / f"{digest[:24]}.json"
 
 
 def _read(file: Path) -> Family | None:

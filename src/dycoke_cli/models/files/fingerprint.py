@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from dycoke_cli.models.files.weight_files import READ_SUFFIXES
-from dycoke_cli.storage.cache_folder import cache_folder, write_whole
+from dycoke_cli.storage.cache_folder import kept, write_whole
 from dycoke_cli.storage.private_file import read_own
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,9 +29,9 @@ def folder_fingerprint(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.suffix in READ_SUFFIXES)
     files = [path for path in files if path.is_file()]
     state, changed_ns = _state(files)
-    kept = cache_folder() / "fingerprints" / state
+    stored = kept("fingerprints") / state
     with contextlib.suppress(OSError, ValueError):
-        if _DIGEST.fullmatch(digest := read_own(kept)):
+        if _DIGEST.fullmatch(digest := read_own(stored)):
             return digest
     content = hashlib.sha256()
     for path in files:
@@ -40,7 +40,7 @@ def folder_fingerprint(folder: Path) -> str:
         content.update(f"{path.name} {digest}\n".encode())
     if time.time_ns() - changed_ns > _STEP_NS and _state(files)[0] == state:
         with contextlib.suppress(OSError):  # the next run reads the files again
-            write_whole(kept, content.hexdigest())
+            write_whole(stored, content.hexdigest())
     return content.hexdigest()
 
 

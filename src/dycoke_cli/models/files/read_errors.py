@@ -86,7 +86,7 @@ def _sentence(source: ModelRef, part: str, error: BaseException) -> str:
             "HF_HUB_DISABLE_XET=1 to download it without (the files that are finished are kept)"
         )
     if not source.local and unreachable(error):
-        return f"{_here(name)}, and the hub can't be reached; connect once, or {_instead(name)}"
+        return f"{_here(name)} and the hub can't be reached; connect once, or {_instead(name)}"
     for part_of_error, what in _CAUSES.items():
         if part_of_error in str(error):
             return f"{name} {what}"

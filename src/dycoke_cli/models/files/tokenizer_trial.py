@@ -23,7 +23,7 @@ from dycoke_cli.processes.process_limits import (
     limit_cpu,
     limit_memory,
 )
-from dycoke_cli.storage.cache_folder import cache_folder, make_folder
+from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.private_file import open_own, read_own
 
 # A tokenizer of 33 MB, one of the largest published, takes 2 s and 400 MB.
@@ -47,7 +47,7 @@ def check_tokenizer(name: str, file: Path) -> None:
     digest = hashlib.sha256(content).hexdigest()
     # By release as well: a tokenizer that one release reads may crash another.
     version = importlib.metadata.version("tokenizers")
-    passed = cache_folder() / "tokenizers" / f"{digest}-{version}"
+    passed = kept("tokenizers") / f"{digest}-{version}"
     if _is_ours(passed):
         return
     # transformers parses the file in this process, where a list or object takes at least 20 times
