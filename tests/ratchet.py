@@ -158,7 +158,7 @@ def write(numbers: Mapping[str, int], reason: str | None) -> None:
     rows = table() if TABLE.exists() else {}
     if reason is None:
         rows = {
-            name: row._replace(most=min(row.most, numbers[name]))
+            name: row._replace(most=min(row.most, numbers.get(name, row.most)))
             for name, row in rows.items()
             if name in numbers or name.startswith("ask.")  # which may not be measured
         }
