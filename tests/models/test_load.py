@@ -102,7 +102,7 @@ def test_another_family(folder):
 
 def test_a_hub_model_without_the_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="isn't on this machine,? and the hub can't be reached"):
+    with pytest.raises(ModelError, match=r"isn't on this machine,? and the hub can't be reached"):
         load("someone/that-is-not-here", device="cpu")
 
 
