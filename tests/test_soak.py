@@ -92,8 +92,10 @@ def test_the_worst_bodies_change_no_answer_and_take_little_memory(tmp_path: Path
     assert sum(figures.statuses.values()) >= 8
 
 
-def test_make_runs_no_file_of_tests_by_its_path() -> None:
+def test_no_file_of_tests_is_run_by_its_path() -> None:
     """The folder would come first in `sys.path`, and tests/inspect hide the standard library's."""
-    recipes = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    root = Path(__file__).parents[1]
+    named = [root / "Makefile", root / "CONTRIBUTING.md", *root.glob(".github/workflows/*.yml")]
+    recipes = "".join(path.read_text(encoding="utf-8") for path in named)
     assert "python -m tests.soak" in recipes
     assert "python tests/" not in recipes
