@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,8 @@ def failure(step: Step, run: Outcome) -> str | None:
     said = f"exit {run.code}, stderr: {run.err[-2000:]!r}"
     if run.code != step.code:
         return f"{step.name}: {said}"
-    if "Traceback" in run.err or "Warning" in run.err:
+    # Python's warnings are named after their class; "Warning: " begins a sentence of ours.
+    if "Traceback" in run.err or re.search(r"\wWarning\b", run.err):
         return f"{step.name}: speaks of itself: {said}"
     try:
         step.check(run)
