@@ -1,7 +1,7 @@
 """A model folder of a stranger ends in an answer or one sentence, soon and in little memory.
 
-What isn't refused at once is asked in a fork of this process, which has imported all that an answer
-needs, and which the system ends where it takes too much.
+What isn't refused at once is asked in a fork of a process that has imported all that an answer
+needs; the system ends it where it takes too much.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import sys
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.files import tokenizer_trial
 from dycoke_cli.models.reference import find
+from tests import warm
 from tests.cli.harness import CLIP, REAL, Outcome, run_here, run_process
 from tests.cli.hostile_folders import FOLDERS, WROTE, copy_of_bundled
 from tests.covering import EXTENDED
@@ -61,6 +63,7 @@ ALIKE = {
     }.items()
     for name in names.split()
 }
+TRIAL_CPU_S = "SECONDS_OF_A_TRIAL"
 QUESTION = "What does the blue square do before the video ends, and where is it then?"
 FOLDER = "FOLDER"
 ASK = ("ask", str(CLIP), QUESTION, "--frames", "2", "--quiet", "--model", FOLDER)
@@ -76,26 +79,30 @@ class Ended:
 
 
 def run_in_a_fork(arguments: list[str], noise: Path) -> Ended:
-    """Run a command; what libraries write past Python's streams goes to `noise`."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        resource.setrlimit(resource.RLIMIT_CPU, (2 * MOST_CPU_S, 2 * MOST_CPU_S))
-        for descriptor in (1, 2):
-            os.dup2(os.open(noise, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = peak_bytes()
-        run = run_here(*arguments)
-        with os.fdopen(writing, "w") as pipe:
-            json.dump([asdict(run), sum(os.times()[:4]), peak_bytes() - before], pipe)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert text, f"it hangs, or crashes: status {status}, {noise.read_text()[-500:]}"
-    run, cpu_s, peak = json.loads(text)
+    """Run a command; what libraries write past Python's streams goes to `noise`.
+
+    It is forked from a process that has only imported, not from this one: threads of torch that
+    have reckoned don't live in a fork.
+    """
+    result = noise.with_name("result")
+    code = f"from {__name__} import measured; measured({str(result)!r}, *{arguments!r})"
+    with noise.open("wb") as told:
+        limit = tokenizer_trial._CPU_S
+        environment = {**os.environ, TRIAL_CPU_S: str(limit)}
+        done = warm.run([sys.executable, "-c", code], stdout=told, stderr=told, env=environment)
+    assert result.exists(), f"it crashes: {done.returncode}, {noise.read_text()[-500:]}"
+    run, cpu_s, peak = json.loads(result.read_text())
     return Ended(Outcome(**run), cpu_s, peak)
+
+
+def measured(result: str, *arguments: str) -> None:
+    """In the fork: run it, and write how it ended and what it took."""
+    resource.setrlimit(resource.RLIMIT_CPU, (2 * MOST_CPU_S, 2 * MOST_CPU_S))
+    tokenizer_trial._CPU_S = int(os.environ[TRIAL_CPU_S])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_bytes()
+    run = run_here(*arguments)
+    Path(result).write_text(json.dumps([asdict(run), sum(os.times()[:4]), peak_bytes() - before]))
 
 
 def peak_bytes() -> int:
@@ -107,12 +114,6 @@ def assert_is_a_sentence(text: str) -> None:
     assert len(text.splitlines()) == 1
     assert "unexpected" not in text
     assert len(text) < 1000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def imported() -> None:
-    """Once for all forks."""
-    __import__("dycoke_cli.loop.answering")
 
 
 @pytest.mark.parametrize(
@@ -135,11 +136,11 @@ def test_a_hostile_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return
     noise = tmp_path / "noise"
     ended = run_in_a_fork([str(folder) if part == FOLDER else part for part in ASK], noise)
-    run = ended.run
-    assert run.code == (0 if name in HARMLESS else 4), run.err
-    assert (run.out == "") == (run.code != 0)
-    if run.code:
-        assert_is_a_sentence(run.err.removeprefix("Error: ").rstrip("\n"))
+    done = ended.run
+    assert done.code == (0 if name in HARMLESS else 4), done.err
+    assert (done.out == "") == (done.code != 0)
+    if done.code:
+        assert_is_a_sentence(done.err.removeprefix("Error: ").rstrip("\n"))
     assert noise.read_text() == ""
     assert ended.cpu_s < MOST_CPU_S
     assert ended.peak_bytes < MOST_BYTES

@@ -27,6 +27,8 @@ def serve(connection: Connection, greeting: str) -> None:
             sys.exit(3)
         if word == "sleep":
             time.sleep(1000)
+        if word == "start":  # as Ray does
+            subprocess.run(["true"], check=True, preexec_fn=os.getpid)
         connection.send(f"{greeting} {word}")
 
 
@@ -55,6 +57,11 @@ def test_messages_go_to_and_fro(worker: Worker) -> None:
         assert wait([worker], 60) == [worker]
         assert worker.receive() == f"hello {word}"
     assert wait([worker], 0) == []
+
+
+def test_it_starts_processes_itself(worker: Worker) -> None:
+    worker.send("start")
+    assert worker.receive() == "hello start"
 
 
 @pytest.mark.parametrize(("word", "code", "killed"), [("die", -9, True), ("leave", 3, False)])

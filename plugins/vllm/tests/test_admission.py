@@ -29,7 +29,7 @@ REFUSED = {
 WRONG = {
     "evs:retain=2": "retain must be above 0 and at most 1, not 2",
     "evs:frobs=1": "evs has no 'frobs'",
-    "efs": "did you mean evs?",
+    "evss": "did you mean evs?",
     "no-video": "not a method",
     "evs,dart": "takes one method",
     "evs:merge_stage=vision": "inside the vision tower, which is vLLM's own; drop merge_stage",

@@ -142,7 +142,7 @@ def test_videos_of_other_lengths_and_several_in_one_prompt(served: Served) -> No
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ("efs", "did you mean evs?"),
+        ("evss", "did you mean evs?"),
         ("evs:retain=2", "retain must be above 0"),
         ("fastv", "drops tokens between the layers"),
         (5, "must be a text"),

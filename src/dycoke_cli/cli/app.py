@@ -75,7 +75,7 @@ _COMMANDS = {
     ),
     "cache": (
         "dycoke_cli.cli.commands.cache:app",
-        "Show the disk caches: encoded videos (--cache), and int8 weights (--quantize int8).",
+        "Show what is kept on disk: encoded videos (--cache), int8 weights, measurements, answers.",
     ),
     "verify": (
         "dycoke_cli.cli.commands.verify:verify",

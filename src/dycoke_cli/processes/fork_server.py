@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from dycoke_cli.processes.process_limits import end_with
 
@@ -15,4 +14,11 @@ PARENT = "DYCOKE_PARENT"
 
 if PARENT in os.environ:
     end_with(int(os.environ.pop(PARENT)))
-    os.register_at_fork(after_in_child=partial(end_with, os.getpid()))
+    _server = [os.getpid()]
+
+    def _end_with_server() -> None:
+        """In a worker, not in what a worker starts itself: that has another parent."""
+        if _server:
+            end_with(_server.pop())
+
+    os.register_at_fork(after_in_child=_end_with_server)
