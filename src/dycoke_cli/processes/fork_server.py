@@ -17,7 +17,7 @@ if PARENT in os.environ:
     _server = [os.getpid()]
 
     def _end_with_server() -> None:
-        """In a worker, not in what a worker starts itself: that has another parent."""
+        """In a worker alone: what a worker forks has another parent, and finds the list empty."""
         if _server:
             end_with(_server.pop())
 

@@ -115,6 +115,7 @@ def started(videos: Path, out: Path) -> subprocess.Popen[bytes]:
     except BaseException:
         process.kill()
         raise
+    assert process.poll() is None, process.communicate()[1].decode()
     return process
 
 

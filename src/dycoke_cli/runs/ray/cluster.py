@@ -45,6 +45,8 @@ _ALWAYS = {
     # Ray prints messages about dead workers to stdout, where the answers go.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+    # On a busy machine its processes don't start within Ray's own 30 s.
+    "RAY_gcs_server_port_wait_time_s": "120",
 }
 _QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
