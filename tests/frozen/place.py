@@ -78,7 +78,7 @@ CLIPS |= {"clips/appear.mp4": "appear.mp4"}
 MEASURED = ("bytes", "inside", "margin", "mean", "outside", "probabilities", "score", "scoring")
 MEASURED += ("tokens_per_second",)
 OF_RELEASE = ("commits", "date", "version")
-_FIGURE = re.compile(r"\d+(?:\.\d+)?(?= (?:%|s ·|ms ·))")
+_FIGURE = re.compile(r"\d+(?:\.\d+)?(?:(?= %)| m?s(?= ·))")
 
 
 @contextmanager

@@ -201,7 +201,7 @@ def test_a_warm_ask() -> None:
             )
         began, asked, batch, ended = done
         assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
-        assert re.search(rb"Serving mini at http://127\.0\.0\.1:\d+/v1\n$", began.stderr)
+        assert re.search(rb"(?m)^Serving mini at http://127\.0\.0\.1:\d+/v1$", began.stderr)
         assert asked.stdout == b"The blue star moves up.\n"
         assert b"without your server" not in asked.stderr
         assert len(batch.stdout.splitlines()) == 2
