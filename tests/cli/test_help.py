@@ -57,7 +57,7 @@ FLAGS = """
 """.split()  # noqa: SIM905 (a table is easier to read than a list of quotes)
 
 
-SHORTENED = ("ask", "batch", "bench", "chat", "eval", "mcp", "serve", "watch")
+SHORTENED = ("ask", "batch", "bench", "caption", "chat", "eval", "mcp", "serve", "watch")
 """The commands whose whole page is shown by --help-all."""
 
 
@@ -146,7 +146,7 @@ def panels(*words: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "lines"), [("ask", 90), ("watch", 90), ("batch", 90), ("eval", 90)]
+    ("command", "lines"), [("ask", 90), ("watch", 90), ("batch", 90), ("eval", 90), ("caption", 40)]
 )
 def test_a_short_page_is_short(command: str, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

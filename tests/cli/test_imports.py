@@ -46,6 +46,7 @@ ALSO = {
     "serve": ("storage.cache_folder",),
     "mcp": (),
     "batch": (),
+    "caption": (),
     "convert": (),
     "inspect": (*DOCUMENTS, "inspect.inspection", "video.kept_frames"),
     "probe": (*DOCUMENTS, "video.info"),

@@ -39,6 +39,10 @@ _COMMANDS = {
         "Let agents ask about videos: tools of the Model Context Protocol, on stdin and stdout.",
     ),
     "batch": ("dycoke_cli.cli.commands.batch:batch", "Answer questions about many videos."),
+    "caption": (
+        "dycoke_cli.cli.commands.caption:caption",
+        "Write a caption for each clip and picture of a folder.",
+    ),
     "convert": (
         "dycoke_cli.cli.commands.convert:convert",
         "Convert answers to a table: CSV or Parquet.",

@@ -29,7 +29,7 @@ class VideoList:
     notes: tuple[str, ...] = ()  # sentences about skipped files
 
 
-def find(where: str) -> VideoList:
+def find(where: str, *, stills: bool = False) -> VideoList:
     """Find the videos of a folder (and the folders in it), of a pattern, or of a list.
 
     A folder without videos may have folders of pictures, or be one: each of those is a video.
@@ -37,10 +37,11 @@ def find(where: str) -> VideoList:
     Args:
         where: a folder, a pattern such as `clips/**/*.mp4`, a video, or a text file with one
             path per line, relative to its own folder.
+        stills: whether each picture is a video of its own.
     """
     if os.path.isfile(where) and not (is_video(where) or is_picture(where) or _begins_video(where)):
         return VideoList(_list(where))
-    found = _found(where)
+    found = _found(where, stills)
     if not found.videos:
         kind = "folder" if os.path.isdir(where) else "pattern"
         raise UsageError(
@@ -50,15 +51,15 @@ def find(where: str) -> VideoList:
     return found
 
 
-def find_several(places: Sequence[str]) -> VideoList:
+def find_several(places: Sequence[str], *, stills: bool = False) -> VideoList:
     """Find the videos of several places, such as a shell makes of a pattern.
 
     A video has the name that it would have if its place were the only one; two that would have the
     same are named by their paths.
     """
     files = [place for place in places if os.path.isfile(place) and not is_video(place)]
-    others = [one for one in files if is_picture(one) or not _begins_video(one)]
-    found = [_found(place) for place in places if place not in others]
+    others = [one for one in files if (not stills if is_picture(one) else not _begins_video(one))]
+    found = [_found(place, stills) for place in places if place not in others]
     videos = [video for each in found for video in each.videos]
     if not videos:
         raise UsageError(
@@ -99,20 +100,20 @@ def once(videos: Iterable[Footage]) -> list[Footage]:
     return list(by_name.values())
 
 
-def _found(where: str) -> VideoList:
+def _found(where: str, stills: bool) -> VideoList:
     """The videos of a folder, of a pattern, or one by its path."""
     if os.path.isdir(where):
         files = [
             os.path.join(where, inside, name) for inside, _, names in walk(where) for name in names
         ]
-        found = _sorted_out(files, where)
+        found = _sorted_out(files, where, stills)
         folders = dict.fromkeys(map(os.path.dirname, files))
         return found if found.videos else _of_pictures(folders, where.rstrip(os.sep))
     if os.path.exists(where):
         return VideoList([Footage(where, where, os.path.basename(where))])
     if glob.has_magic(where):
         paths, root = [*matches(where)], _root_of(where)
-        found = _sorted_out(paths, root)
+        found = _sorted_out(paths, root, stills)
         return found if found.videos else _of_pictures(paths, root)
     if (advice := advice_on_address(where)) is not None:
         raise UsageError(f"{display_name(where)} {advice}")
@@ -146,12 +147,13 @@ def _of_pictures(folders: Iterable[str], root: str) -> VideoList:
     return VideoList(sorted(videos, key=lambda video: in_order(video.place)))
 
 
-def _sorted_out(paths: Sequence[str], root: str) -> VideoList:
+def _sorted_out(paths: Sequence[str], root: str, stills: bool) -> VideoList:
     """The videos among files, and what is said of the others."""
     files = [path for path in paths if not os.path.isdir(path)]
     seen = [path for path in files if not os.path.basename(path).startswith(".")]
-    videos = [Footage(path, path, _name(path, root)) for path in seen if is_video(path)]
-    notes = _skipped([path for path in seen if not is_video(path)])
+    wanted = {path for path in seen if is_video(path) or (stills and is_picture(path))}
+    videos = [Footage(path, path, _name(path, root)) for path in seen if path in wanted]
+    notes = _skipped([path for path in seen if path not in wanted])
     if hidden := len(files) - len(seen):
         notes.append(f"Skipped {_files(hidden, 'hidden ')}")
     videos.sort(key=lambda video: in_order(video.place))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.plan import Plan
+    from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
     from dycoke_cli.server.local.client import ServerAsker
@@ -154,7 +155,6 @@ def batch(
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
-    from dycoke_cli.runs.local import answers_of
     from dycoke_cli.runs.results import Results, ResultsFile, check_place
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
@@ -198,7 +198,7 @@ def batch(
         check_place(out)
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
-    _check_subtitles(videos, subtitles)
+    check_subtitles(videos, subtitles)
     check_memory(memory, estimate)
     bound = budget_of(fit)
     if bound is not None:
@@ -258,31 +258,9 @@ def batch(
             ):
                 view.finished(done, out)
                 raise typer.Exit(1 if done.standing else 0)
-        backend: Backend
-        if remote is None:
-            # The user's own server is used unless several workers are wanted, which are faster.
-            on_server: ServerAsker | str = ""
-            if engine.is_alone and not no_server:
-                from dycoke_cli.server.local.client import find_server
-
-                with speaking_of_flags():
-                    on_server = find_server(request, cache=cache, bulk=True, batch_size=group_size)
-            if isinstance(on_server, str):
-                if on_server:
-                    view.note(f"Answering without your server: {on_server}")
-                plan, backend = _plan(request, engine, group_size, cache), engine.chosen()
-                if engine.engine == "ray":
-                    from dycoke_cli.loop.plan import common_dtype
-
-                    view.note(common_dtype(plan))
-            else:
-                plan = on_server.plan(batch_size=group_size, cache=cache)
-                backend = partial(answers_of, stack.enter_context(on_server))
-        else:
-            from dycoke_cli.runs.remote.remote_asker import RemoteRun
-
-            served_model = remote.connected(model.model, [request.method] * remote.names_method)
-            plan, backend = served_model.plan(request), RemoteRun(served_model)
+        plan, backend = backend_of(
+            request, engine, model, remote, group_size, view, stack, cache=cache, here=no_server
+        )
         results: Results = lines
         if out is not None:
             results = file = file or stack.enter_context(_opened(out, kind, view))
@@ -308,6 +286,51 @@ def batch(
         view.finished(counts, out)
     if counts.standing:
         raise typer.Exit(1)
+
+
+def backend_of(
+    request: Request,
+    engine: engine_flags.EngineFlags,
+    model: request_flags.Model,
+    remote: Server | None,
+    group_size: int | None,
+    view: BatchView,
+    stack: ExitStack,
+    *,
+    cache: bool,
+    here: bool,
+) -> tuple[Plan, Backend]:
+    """Who answers, and the plan of the run; imports torch, unless a server has the model.
+
+    Args:
+        stack: holds the connection to the user's own server for the length of the run.
+        here: whether the model is loaded even if a server of the user's has it in memory.
+    """
+    if remote is not None:
+        from dycoke_cli.runs.remote.remote_asker import RemoteRun
+
+        served_model = remote.connected(model.model, [request.method] * remote.names_method)
+        return served_model.plan(request), RemoteRun(served_model)
+    # The user's own server is used unless several workers are wanted, which are faster.
+    on_server: ServerAsker | str = ""
+    if engine.is_alone and not here:
+        from dycoke_cli.server.local.client import find_server
+
+        with speaking_of_flags():
+            on_server = find_server(request, cache=cache, bulk=True, batch_size=group_size)
+    if not isinstance(on_server, str):
+        from dycoke_cli.runs.local import answers_of
+
+        plan = on_server.plan(batch_size=group_size, cache=cache)
+        return plan, partial(answers_of, stack.enter_context(on_server))
+    if on_server:
+        view.note(f"Answering without your server: {on_server}")
+    plan = _plan(request, engine, group_size, cache)
+    if engine.engine == "ray":
+        from dycoke_cli.loop.plan import common_dtype
+
+        view.note(common_dtype(plan))
+    return plan, engine.chosen()
 
 
 @contextmanager
@@ -354,7 +377,7 @@ def _plan(
         )
 
 
-def _check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
+def check_subtitles(videos: Sequence[Footage], wanted: str | None) -> None:
     """Check that a subtitle file exists, and that there is only one video to use it for."""
     from dycoke_cli.video.subtitles import AUTO, find_source
 

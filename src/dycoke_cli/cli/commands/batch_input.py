@@ -54,17 +54,23 @@ def collect(
         raise UsageError(
             'no question: put one behind the videos, as in `dycoke batch FOLDER "…"`, or after -q'
         )
-    if STDIN in videos and len(videos) > 1:
-        raise UsageError("- reads the list of videos from stdin: leave out the others")
     texts = question_input.collect(question, more, videos[0])
     # Without duplicates, which would have the same key in the results.
     texts = [*dict.fromkeys(texts)]
-    if len(videos) > 1:
-        files = find_several(videos)
-    else:
-        files = VideoList(listed(_stdin(), "", "stdin")) if videos == [STDIN] else find(*videos)
+    files = videos_at(videos)
     groups = [tuple(Ask(text, request, (video,)) for text in texts) for video in files.videos]
     return Given(groups, files.notes)
+
+
+def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:
+    """The videos of folders, patterns and lists, `STDIN` among them; with pictures, if wanted."""
+    if STDIN in places and len(places) > 1:
+        raise UsageError("- reads the list of videos from stdin: leave out the others")
+    if len(places) > 1:
+        return find_several(places, stills=stills)
+    if places == [STDIN]:
+        return VideoList(listed(_stdin(), "", "stdin"))
+    return find(*places, stills=stills)
 
 
 def _of_file(

@@ -1,0 +1,362 @@
+"""`dycoke caption`: a caption for each clip and picture, written where trainers read it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dycoke_cli.cli import output, pages
+from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
+from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
+from dycoke_cli.cli.flags import engine_flags, options, request_flags
+from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
+from dycoke_cli.cli.flags.spread import spread
+from dycoke_cli.errors import DycokeError, OutputError, UsageError
+from dycoke_cli.unicode import display_name
+
+if TYPE_CHECKING:
+    from dycoke_cli.ask import Footage
+    from dycoke_cli.runs.caption_files import CaptionFiles
+
+_TEXT = "Caption"
+_OUTPUT = "Output"
+
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FOLDER…",
+        help="Folders, clips and pictures, a pattern, or a text file with one path per line.",
+        show_default=False,
+    ),
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt",
+        metavar="NAME|TEXT",
+        help="short, detailed, motion, tags, or a text of your own.",
+    ),
+]
+Format = Annotated[
+    Literal["txt", "jsonl", "json", "csv"] | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="txt (a file beside each clip), or jsonl, json, csv (one file). Default: by --out, "
+        "else txt.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="The one file. Default: FOLDER/captions.jsonl or .json, .csv.",
+        show_default=False,
+    ),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="Folder for the captions, with FOLDER's subfolders.",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        metavar="PATH[,CAPTION]",
+        help="Keys of the path and of the caption in the one file, as in --key media_path.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Absolute = Annotated[
+    bool,
+    typer.Option(
+        "--absolute",
+        help="Absolute paths in the one file. Default: relative to its folder.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="List the captions that would be written, and exit.")
+]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Flags of the files that captions are written to."""
+
+    form: Format = None
+    out: Out = None
+    out_dir: OutDir = None
+    key: Key = "video_path,caption"
+    absolute: Absolute = False
+    dry_run: DryRun = False
+
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace captions that this command wrote. Edited ones stay (--overwrite-edited).",
+    ),
+]
+OverwriteEdited = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite-edited",
+        help="Replace all captions, also those that you edited or another program wrote.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Style:
+    """Flags of a caption's text."""
+
+    trigger: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD", help="Put this word and a comma in front, once.", show_default=False
+        ),
+    ] = ""
+    prefix: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Put this text in front, as it is.",
+            show_default=False,
+            rich_help_panel=_TEXT,
+        ),
+    ] = ""
+    suffix: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Put this text at the end, as it is.",
+            show_default=False,
+            rich_help_panel=_TEXT,
+        ),
+    ] = ""
+    max_words: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Cut the model's text after so many words, at the end of a sentence if one ends.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None
+    multiline: Annotated[
+        bool,
+        typer.Option("--multiline", help="Keep line ends.", rich_help_panel=_TEXT),
+    ] = False
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Keep all that the model says. By default thinking, Markdown, quotes and words "
+            "such as “The video shows” are stripped.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = False
+
+
+BRIEF = """
+    --prompt --trigger --max-words --format --out --out-dir --overwrite --dry-run --model --quiet
+"""
+
+
+@spread
+def caption(
+    *,
+    places: Places,
+    prompt: Prompt = "short",
+    style: Style,
+    where: Where,
+    overwrite: Overwrite = False,
+    overwrite_edited: OverwriteEdited = False,
+    model: request_flags.Model,
+    sampling: request_flags.Frames,
+    budget: request_flags.Budget,
+    subtitles: options.Subtitles = None,
+    fail_fast: FailFast = False,
+    batch_size: engine_flags.BatchSize = "auto",
+    limits: request_flags.Limiting,
+    loading: request_flags.Loading,
+    cache: options.Cache = False,
+    method: MethodFlags,
+    generation: request_flags.Generation,
+    engine: engine_flags.EngineFlags,
+    no_server: NoServer = False,
+    server: ServerFlags,
+    requests: Requests = REQUESTS,
+    quiet: options.Quiet = False,
+    help_all: pages.HelpAll = False,
+    context: typer.Context,
+) -> None:
+    """Write a caption for each clip and picture of a folder.
+
+    Examples:
+        dycoke caption clips --prompt detailed --trigger ohwx
+        dycoke caption clips --out clips/captions.json --key media_path
+
+    What has a caption is skipped, so the same command resumes. Exit code 1: some failed.
+    """
+    # Imported late: PyAV, NumPy and rich's bars are slow to import.
+    from dycoke_cli.ask import Ask
+    from dycoke_cli.cli.commands.batch_input import videos_at
+    from dycoke_cli.cli.commands.caption_text import PROMPTS, Captioned, CaptionStyle
+    from dycoke_cli.cli.render.caption_view import CaptionView
+    from dycoke_cli.loop.in_windows import check_windows
+    from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions, id_of
+    from dycoke_cli.runs.run import run
+
+    engine.check()
+    server.check(context)
+    group_size = engine_flags.batch_size(batch_size)
+    request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
+    request = method.applied(request)
+    check_windows(request)
+    remote = server.chosen(context, request.method, budget)
+    question = PROMPTS.get(prompt, prompt).strip()
+    if not question:
+        raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
+    style_of = CaptionStyle(**vars(style))
+    videos = videos_at(places, stills=True).videos
+    check_subtitles(videos, subtitles)
+    with ExitStack() as stack:
+        view = stack.enter_context(CaptionView(quiet))
+        files = _files(stack, places, videos, where, context)
+        videos, shared = _apart(videos, files)
+        for sentence in shared:
+            view.note(sentence)
+        notes = WrittenCaptions(files, videos)
+        wanted, edited = [], 0
+        for video in videos:
+            current = files.current(video)
+            if current is None or overwrite_edited:
+                wanted.append(video)
+            elif overwrite and notes.edited(video, current):
+                edited += 1
+            elif overwrite:
+                wanted.append(video)
+        skipped = len(videos) - len(wanted) - edited
+        if where.dry_run:
+            for video in wanted:
+                path, entry = files.place(video)
+                output.line(f"{display_name(os.path.relpath(path))} {display_name(entry)}".strip())
+            view.dry(len(wanted), question)
+            return
+        results = CaptionResults(files, notes, wanted, style_of.identity)
+        asks = {id_of(one): Ask(question, request, (one,), id=id_of(one)) for one in wanted}
+        failed = 0
+        try:
+            if asks:
+                if model.named is None and remote is None:
+                    view.note(BUNDLED_NOTE)
+                view.stage("start")
+                plan, backend = backend_of(
+                    request, engine, model, remote, group_size, view, stack, cache=cache,
+                    here=no_server,
+                )  # fmt: skip
+                counts = run(
+                    [(ask,) for ask in asks.values()],
+                    plan,
+                    results,
+                    Captioned(backend, style_of, asks),
+                    view,
+                    fail_fast=fail_fast,
+                )
+                failed, skipped = counts.failed, skipped + counts.skipped
+        except (KeyboardInterrupt, DycokeError):
+            view.ended_early(len(results.written))
+            raise
+        view.ended(results.written, skipped=skipped, edited=edited, failed=failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _files(
+    stack: ExitStack,
+    places: Sequence[str],
+    videos: Sequence[Footage],
+    where: Where,
+    context: typer.Context,
+) -> CaptionFiles:
+    """The files that the flags choose, checked."""
+    from dycoke_cli.runs.caption_files import FORMATS, OneFile, TextFiles, opened
+    from dycoke_cli.storage.output_file import (
+        check_folder_name,
+        check_output_file,
+        check_suffix,
+        unwritable,
+    )
+
+    out, form = where.out, where.form
+    if out is not None:
+        if where.out_dir is not None:
+            raise UsageError(
+                "--out names the one file, --out-dir its folder: leave one of them out"
+            )
+        check_suffix(out, [f".{name}" for name in FORMATS[1:]], "--out")
+        suffix = out.suffix.lower().lstrip(".")
+        if form not in (None, suffix):
+            raise UsageError(f"--format {form} and --out {display_name(out)} differ: leave one out")
+        form = suffix  # type: ignore[assignment]
+    if where.out_dir is not None:
+        check_folder_name(where.out_dir, "--out-dir")
+    if form in (None, "txt"):
+        for name in ("key", "absolute"):
+            if name in options.given(context):
+                raise UsageError(f"--{name} is for one file of all captions: add --format jsonl")
+        texts = TextFiles(where.out_dir)
+        texts.check(videos)
+        return texts
+    keys = tuple(one.strip() for one in where.key.split(","))
+    keys = (*keys, "caption") if len(keys) == 1 else keys
+    if len(keys) != 2 or not all(keys) or keys[0] == keys[1]:
+        raise UsageError(f"--key {where.key!r}: give one key or two, as in --key media_path,text")
+    if out is None:
+        folder = Path(places[0]) if len(places) == 1 and os.path.isdir(places[0]) else Path()
+        out = (where.out_dir or folder) / f"captions.{form}"
+    if where.dry_run:
+        return OneFile(out, (keys[0], keys[1]), videos, absolute=where.absolute)
+    if where.out_dir is not None:
+        try:
+            where.out_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(unwritable(where.out_dir, error, "--out-dir")) from error
+    check_output_file(out, "--out", "give a file")
+    return stack.enter_context(opened(out, (keys[0], keys[1]), videos, absolute=where.absolute))
+
+
+def _apart(videos: Sequence[Footage], files: CaptionFiles) -> tuple[list[Footage], list[str]]:
+    """The videos that have a caption of their own, and a note about the others."""
+    first: dict[tuple[str, str], Footage] = {}
+    shared: list[tuple[Footage, Footage]] = []
+    for video in videos:
+        if (other := first.setdefault(files.place(video), video)) is not video:
+            shared.append((video, other))
+    if not shared:
+        return [*videos], []
+    (video, other), *more = shared
+    others = f", and {len(more):,} more" if more else ""
+    sentence = (
+        f"{display_name(video.name)} has the caption file of {display_name(other.name)}{others}: "
+        "the first is captioned; --format jsonl keeps them apart"
+    )
+    return [*first.values()], [sentence]

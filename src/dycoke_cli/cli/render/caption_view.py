@@ -1,0 +1,60 @@
+"""Progress of `dycoke caption`, and what it has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dycoke_cli.cli.render.batch_view import BatchView
+from dycoke_cli.cli.render.units import count
+from dycoke_cli.unicode import display_name, one_line
+
+
+def captions(number: int) -> str:
+    """A number of captions, in words."""
+    return "1 caption" if number == 1 else f"{count(number)} captions"
+
+
+class CaptionView(BatchView):
+    """View of a run that writes captions."""
+
+    def dry(self, number: int, prompt: str) -> None:
+        """Say what a run would do."""
+        self.stop()
+        self.note(f"{captions(number)} would be written; the prompt: {one_line(prompt)}")
+
+    def ended_early(self, number: int) -> None:
+        """Say how many captions are written, and how to resume."""
+        self.stop()
+        if number:
+            self.note(f"{captions(number)} written; the same command resumes")
+
+    def ended(
+        self,
+        written: Sequence[tuple[str, str]],
+        *,
+        skipped: int,
+        edited: int,
+        failed: int,
+    ) -> None:
+        """Say what was written, and what wasn't.
+
+        Args:
+            written: captions, and the names of their videos.
+            skipped: videos that had a caption.
+            edited: captions that were edited, and stay.
+            failed: videos without a caption.
+        """
+        self.stop()
+        parts = [f"{captions(len(written))} written"]
+        parts += [f"{count(skipped)} skipped (there is a caption)"] if skipped else []
+        parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
+        parts += [f"{count(failed)} failed"] if failed else []
+        lengths = sorted((len(text.split()), name) for text, name in written)
+        if lengths:
+            (short, briefest), (long, longest) = lengths[0], lengths[-1]
+            words = "1 word" if long == 1 else f"{count(long)} words"
+            parts.append(
+                f"longest {words} ({display_name(longest)}), shortest {count(short)} "
+                f"({display_name(briefest)})"
+            )
+        self.note(", ".join(parts))

@@ -1,0 +1,336 @@
+"""Files of captions: a text file beside each clip, or one JSON Lines, JSON or CSV file for all.
+
+A file appears whole or not at all. The hash of each caption is kept in the cache folder before the
+caption is written. A caption whose hash isn't kept was edited, or another program wrote it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dycoke_cli.ask import Footage
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.runs.journal import locked
+from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.output_file import replace_content, short_name, unwritable
+from dycoke_cli.unicode import display_name, is_valid
+
+FORMATS = ("txt", "jsonl", "json", "csv")
+"""Kinds of files of captions; of the first one there is a file for each clip."""
+KEYS = ("video_path", "caption")
+"""Keys of the path and of the caption, where a file has all captions."""
+# A file of all captions is written again if that takes a twentieth of the time since, or less.
+_SHARE = 20
+
+
+class CaptionFiles(Protocol):
+    """Where captions are."""
+
+    def place(self, video: Footage) -> tuple[str, str]:
+        """Absolute path of the file with the caption of a video, and which of its entries it is."""
+
+    def current(self, video: Footage) -> str | None:
+        """The caption of a video that is there; None if there is none."""
+
+    def write(self, video: Footage, caption: str) -> None:
+        """Write the caption of a video, in place of the one that is there."""
+
+    def save(self) -> None:
+        """Write what isn't written yet."""
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """A text file for each video, with its name and the suffix ".txt"."""
+
+    folder: Path | None = None  # has the files, in the same subfolders; None: beside each video
+
+    def path(self, video: Footage) -> Path:
+        """Of the file of a video."""
+        if self.folder is None:
+            return Path(video.path).with_suffix(".txt")
+        # A list may name videos outside of its folder.
+        inside = [part for part in Path(video.place).parts if part not in ("..", os.sep)]
+        return self.folder.joinpath(*inside).with_suffix(".txt")
+
+    def place(self, video: Footage) -> tuple[str, str]:
+        """See `CaptionFiles`."""
+        return os.path.abspath(self.path(video)), ""
+
+    def current(self, video: Footage) -> str | None:
+        """See `CaptionFiles`; an empty file is no caption."""
+        path = self.path(video)
+        try:
+            return path.read_bytes().decode("utf-8", "replace").rstrip("\r\n") or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutputError(
+                f"{short_name(path)} can't be read ({error.strerror}); move it away, or give "
+                "--out-dir FOLDER"
+            ) from error
+
+    def write(self, video: Footage, caption: str) -> None:
+        """See `CaptionFiles`."""
+        path = self.path(video)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_content(path, f"{caption}\n".encode())
+        except OSError as error:
+            raise OutputError(unwritable(path, error, "--out-dir FOLDER")) from error
+
+    def save(self) -> None:
+        """See `CaptionFiles`; everything is written."""
+
+    def check(self, videos: Iterable[Footage]) -> None:
+        """Check that the files can be written."""
+        for folder in dict.fromkeys(self.path(video).parent for video in videos):
+            there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+            if not (there.is_dir() and os.access(there, os.W_OK)):
+                raise OutputError(
+                    f"the folder {short_name(there)} can't be written; --out-dir FOLDER puts the "
+                    "captions elsewhere"
+                )
+
+
+class OneFile:
+    """A file with all captions, an object or a row for each; other rows and keys stay.
+
+    Args:
+        path: of the file; its suffix is its format.
+        keys: of the path and of the caption.
+        videos: of the run, whose order is that of the file.
+        absolute: whether paths are absolute; else they are relative to the file's folder.
+
+    Raises:
+        OutputError: the file is there, and isn't such a file.
+    """
+
+    def __init__(
+        self, path: Path, keys: tuple[str, str], videos: Sequence[Footage], *, absolute: bool
+    ) -> None:
+        self.path, self._keys, self._absolute = path, keys, absolute
+        self._folder = os.path.abspath(path.parent)
+        self._order = {self._name(video): number for number, video in enumerate(videos)}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._saved_s, self._saved_at = 0.0, float("-inf")
+        self._unsaved = False
+        try:
+            text = path.read_text("utf-8-sig") if path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise OutputError(
+                f"{short_name(path)} can't be read ({error}); give another --out"
+            ) from error
+        try:
+            for row in self._read(text):
+                if not isinstance(row[keys[1]], str):
+                    raise TypeError
+                self._rows[row[keys[0]]] = row
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+            raise OutputError(
+                f"{short_name(path)} isn't a file of captions with the keys {' and '.join(keys)}, "
+                "and stays as it is; give another --out, or the file's keys with --key"
+            ) from error
+
+    def place(self, video: Footage) -> tuple[str, str]:
+        """See `CaptionFiles`."""
+        return os.path.abspath(self.path), self._name(video)
+
+    def current(self, video: Footage) -> str | None:
+        """See `CaptionFiles`."""
+        row = self._rows.get(self._name(video))
+        return None if row is None else row[self._keys[1]] or None
+
+    def write(self, video: Footage, caption: str) -> None:
+        """See `CaptionFiles`; what comes quickly is written together."""
+        name = self._name(video)
+        self._rows[name] = {**self._rows.get(name, {self._keys[0]: name}), self._keys[1]: caption}
+        self._unsaved = True
+        if time.monotonic() - self._saved_at >= _SHARE * self._saved_s:
+            self.save()
+
+    def save(self) -> None:
+        """See `CaptionFiles`."""
+        if not self._unsaved:
+            return
+        begun = time.monotonic()
+        # Those of other runs come first.
+        names = sorted(self._rows, key=lambda name: self._order.get(name, -1))
+        content = self._text([self._rows[name] for name in names]).encode()
+        try:
+            replace_content(self.path, content)
+        except OSError as error:
+            raise OutputError(unwritable(self.path, error)) from error
+        self._unsaved, self._saved_at = False, time.monotonic()
+        self._saved_s = self._saved_at - begun
+
+    def _name(self, video: Footage) -> str:
+        """The path of a video, as it is in the file."""
+        path = os.path.abspath(video.path)
+        if not is_valid(path):
+            raise UsageError(
+                f"the name of {display_name(video.path)} isn't UTF-8, and {self.path.name} can't "
+                "hold it: rename it, or use --format txt"
+            )
+        if self._absolute:
+            return path
+        try:
+            return os.path.relpath(path, self._folder).replace(os.sep, "/")
+        except ValueError:  # on another drive
+            return path
+
+    def _read(self, text: str) -> Iterator[dict[str, Any]]:
+        suffix = self.path.suffix.lower()
+        if suffix == ".csv":
+            yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        elif suffix == ".json":
+            rows = json.loads(text or "[]")
+            if not isinstance(rows, list):
+                raise ValueError("no list")
+            yield from rows
+        else:
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+
+    def _text(self, rows: Sequence[dict[str, Any]]) -> str:
+        suffix = self.path.suffix.lower()
+        if suffix == ".csv":
+            file = io.StringIO()
+            columns = dict.fromkeys(key for row in rows for key in row)
+            writer = csv.DictWriter(file, [*columns], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            return file.getvalue()
+        if suffix == ".json":
+            return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+class WrittenCaptions:
+    """Hashes of the captions that were written to some files, in the cache folder.
+
+    There is a file for each folder that has captions. It only grows, by a line for each caption.
+    """
+
+    def __init__(self, files: CaptionFiles, videos: Iterable[Footage]) -> None:
+        self._files = files
+        self._texts: dict[str, set[str]] = {}
+        self._made: dict[str, tuple[Footage, str]] = {}
+        by_place = {self._hash(files.place(video)): video for video in videos}
+        for path in dict.fromkeys(map(self._path, by_place.values())):
+            for place, text, made in self._read(path):
+                if place in by_place:
+                    self._texts.setdefault(place, set()).add(text)
+                    self._made[made] = by_place[place], text
+
+    def edited(self, video: Footage, caption: str) -> bool:
+        """Whether a caption that is there is none that was written for its video."""
+        texts = self._texts.get(self._hash(self._files.place(video)), ())
+        return self._hash(caption) not in texts
+
+    def has(self, made: str) -> bool:
+        """Whether the caption that was made in a certain way is there, as it was written."""
+        if (found := self._made.get(self._hash(made))) is None:
+            return False
+        current = self._files.current(found[0])
+        return current is not None and self._hash(current) == found[1]
+
+    def note(self, video: Footage, caption: str, made: str) -> None:
+        """Note a caption before it is written, and how it was made."""
+        place = self._hash(self._files.place(video))
+        line = f"{place} {self._hash(caption)} {self._hash(made)}"
+        # Where the folder can't be written, the caption counts as edited later, and is kept.
+        with suppress(OSError):
+            path = self._path(video)
+            make_folder(path.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            descriptor = os.open(path, flags, 0o600)
+            try:
+                # The line end in front parts it from one that a power failure cut off.
+                os.write(descriptor, f"\n{line}\n".encode())
+            finally:
+                os.close(descriptor)
+
+    def _path(self, video: Footage) -> Path:
+        folder = os.path.dirname(self._files.place(video)[0])
+        return kept("captions") / self._hash(folder)
+
+    @staticmethod
+    def _hash(of: str | tuple[str, str]) -> str:
+        content = of if isinstance(of, str) else "\0".join(of)
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    @staticmethod
+    def _read(path: Path) -> Iterator[tuple[str, str, str]]:
+        try:
+            lines = path.read_bytes().decode("ascii", "replace").split("\n")
+        except OSError:
+            return
+        for line in lines:
+            if len(words := line.split(" ")) == 3:
+                yield words[0], words[1], words[2]
+
+
+class CaptionResults:
+    """Destination of a run whose answers are captions.
+
+    Attributes:
+        reasons: always empty: a failure leaves nothing behind, and is tried again.
+        written: captions of this run and the names of their videos.
+
+    Args:
+        made: how captions are made of answers; one that is made in another way is another one.
+    """
+
+    def __init__(
+        self, files: CaptionFiles, notes: WrittenCaptions, videos: Iterable[Footage], made: str
+    ) -> None:
+        self.reasons: dict[str, str] = {}
+        self.written: list[tuple[str, str]] = []
+        self._files, self._notes, self._made = files, notes, made
+        self._videos = {id_of(video): video for video in videos}
+
+    def state(self, key: str) -> str | None:
+        """ "answered" if the caption by this key is there."""
+        return "answered" if self._notes.has(key + self._made) else None
+
+    def warned(self, key: str) -> bool:
+        """Always False: a file of captions has no warnings."""
+        return False
+
+    def add(self, outcome: Outcome) -> None:
+        """Write a caption; of a failure nothing."""
+        if outcome.failed:
+            return
+        video, caption = self._videos[outcome.line["id"]], outcome.line["answer"]
+        self._notes.note(video, caption, outcome.key + self._made)
+        self._files.write(video, caption)
+        self.written.append((caption, video.name))
+
+
+def id_of(video: Footage) -> str:
+    """Of the question about a video."""
+    return os.fsencode(video.place).hex()
+
+
+@contextmanager
+def opened(
+    path: Path, keys: tuple[str, str], videos: Sequence[Footage], *, absolute: bool
+) -> Iterator[OneFile]:
+    """Lock a file of all captions, and write at the end what isn't written. Args: as of it."""
+    with locked(path):
+        file = OneFile(path, keys, videos, absolute=absolute)
+        try:
+            yield file
+        finally:
+            file.save()

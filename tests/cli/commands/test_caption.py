@@ -1,0 +1,518 @@
+"""`dycoke caption`: what is written, kept, skipped and refused; the engine only pretends.
+
+The layouts of trainers are read by small readers that follow each loader's rule (docs/caption.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dycoke_cli.ask import Answered, Ask
+from dycoke_cli.cli.commands.caption_text import PROMPTS, CaptionStyle
+from dycoke_cli.runs import local
+from dycoke_cli.runs.outcome import Outcome as Line
+from tests import warm
+from tests.cli.harness import PATIENCE_S, ROOT, Outcome, run_here
+from tests.pages import commands
+from tests.runs.pretended import Pretended, make_clips, pretended_answer
+
+MINI = ("--model", "mini", "--device", "cpu")
+NAMES = ("1.mp4", "2.mp4", "10.mp4", "photo.png", "sub/a.webm")
+VIDEOS = {".mp4", ".webm"}
+
+
+class Writer(Pretended):
+    """Says of a video what `said` has for its name, or something of its own."""
+
+    said: dict[str, str]
+
+    def _outcome(self, ask: Ask) -> Line:
+        found = super()._outcome(ask)
+        [video] = ask.videos
+        if found.failed:
+            return found
+        text = self.said.get(Path(video.path).name, f"The video shows {Path(video.path).stem}.")
+        answer = replace(pretended_answer(ask.question), answer=text)
+        return Line.of(ask, Answered(ask.named(answer)))
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    writer = Writer()
+    writer.said = {}
+    monkeypatch.setattr(local, "answers", writer)
+    return writer
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    (tmp_path / "clips" / "sub").mkdir(parents=True)
+    return make_clips(tmp_path / "clips", *NAMES)
+
+
+def caption(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
+    return run_here("caption", *arguments, *MINI, stdin=stdin)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for path in folder.rglob("*.txt")
+    }
+
+
+def test_each_clip_and_picture_has_a_caption_and_the_next_run_goes_on(
+    clips: Path, engine: Writer
+) -> None:
+    run = caption(clips)
+    assert (run.code, run.out) == (0, "")
+    assert texts(clips) == {
+        "1.txt": "1.\n",
+        "2.txt": "2.\n",
+        "10.txt": "10.\n",
+        "photo.txt": "Photo.\n",
+        "sub/a.txt": "A.\n",
+    }
+    assert run.err == (
+        f"5 captions written, longest 1 word ({clips / 'sub' / 'a.webm'}), shortest 1 "
+        f"({clips / '1.mp4'})\n"
+    )
+    assert {question for _, question in engine.asked} == {PROMPTS["short"]}
+    make_clips(clips, "3.mp4")
+    before = len(engine.asked)
+    assert caption(clips).err.startswith("1 caption written, 5 skipped (there is a caption)")
+    assert engine.asked[before:] == [("3.mp4", PROMPTS["short"])]
+    # A file that an editor or another program left empty is no caption.
+    (clips / "3.txt").write_text("")
+    assert caption(clips).err.startswith("1 caption written")
+
+
+@pytest.mark.parametrize("kind", ["pattern", "list", "stdin", "files"])
+def test_it_takes_what_batch_takes(clips: Path, tmp_path: Path, kind: str) -> None:
+    names, content = ["1.mp4", "photo.png"], b""
+    places: list[str | Path] = [clips / name for name in names]
+    if kind == "pattern":
+        places = [str(clips / "[1p][.h]*")]
+    elif kind == "list":
+        places = [clips / "few.list"]
+        (clips / "few.list").write_text("\n".join(names))
+    elif kind == "stdin":
+        places, content = ["-"], b"\n".join(os.fsencode(clips / name) for name in names)
+    assert caption(*places, stdin=content).code == 0
+    assert {*texts(clips)} == {"1.txt", "photo.txt"}
+
+
+def test_a_broken_clip_ends_nothing_and_is_tried_again(clips: Path, engine: Writer) -> None:
+    make_clips(clips, "bad.mp4")
+    engine.said = {"2.mp4": "<think>hm"}
+    run = caption(clips)
+    assert run.code == 1
+    assert {*texts(clips)} == {"1.txt", "10.txt", "photo.txt", "sub/a.txt"}
+    lines = run.err.splitlines()
+    assert f"Failed: {clips / 'bad.mp4'}: it can't be read" in lines
+    assert lines[-1].startswith("4 captions written, 2 failed")
+    engine.said = {}
+    assert caption(clips).code == 1
+    assert "2.txt" in texts(clips)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_says_which_prompt_it_knows(tmp_path: Path) -> None:
+    clip = tmp_path / "move.mp4"
+    clip.symlink_to(ROOT / "sample_videos" / "move.mp4")
+    run = warm.run(
+        [sys.executable, "-m", "dycoke_cli", "caption", str(clip), *MINI],
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert b'--prompt "What happens?"' in run.stderr
+    assert texts(tmp_path) == {}
+
+
+def test_an_edited_caption_is_kept_until_that_is_asked_for(clips: Path, engine: Writer) -> None:
+    caption(clips)
+    (clips / "2.txt").write_text("my own words\n")
+    (clips / "10.txt").write_text("10.")  # an editor's change of the last line end isn't one
+    (clips / "sub" / "b.webm").write_text("another")
+    (clips / "sub" / "b.txt").write_text("of another program")
+    engine.said = dict.fromkeys(("1.mp4", "2.mp4", "10.mp4", "b.webm"), "Anew.")
+    run = caption(clips, "--overwrite", "--prompt", "motion")
+    assert "2 edited and kept (--overwrite-edited)" in run.err
+    assert texts(clips) == {
+        "1.txt": "Anew.\n",
+        "2.txt": "my own words\n",
+        "10.txt": "Anew.\n",
+        "photo.txt": "Photo.\n",
+        "sub/a.txt": "A.\n",
+        "sub/b.txt": "of another program",
+    }
+    # Interrupted, the same command goes on: what is as it would be isn't asked again.
+    asked = len(engine.asked)
+    run = caption(clips, "--overwrite", "--prompt", "motion")
+    assert run.err.startswith("0 captions written, 4 skipped")
+    assert len(engine.asked) == asked
+    assert caption(clips, "--overwrite", "--prompt", "motion", "--trigger", "ohwx").code == 0
+    assert texts(clips)["1.txt"] == "ohwx, Anew.\n"
+    run = caption(clips, "--overwrite-edited", "--prompt", "motion")
+    assert (texts(clips)["2.txt"], texts(clips)["sub/b.txt"]) == ("Anew.\n", "Anew.\n")
+
+
+@pytest.mark.parametrize("lost", ["deleted", "unwritable"])
+def test_where_hashes_are_lost_captions_count_as_edited(
+    clips: Path, tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lost == "unwritable":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path / "file" / "cache"))
+    assert caption(clips).code == 0
+    if lost == "deleted":
+        assert run_here("cache", "clear", "captions").code == 0
+    assert "5 edited and kept" in caption(clips, "--overwrite", "--prompt", "tags").err
+
+
+def test_a_dry_run_lists_and_writes_nothing(clips: Path, engine: Writer) -> None:
+    (clips / "1.txt").write_text("there")
+    before = {*clips.rglob("*")}
+    for flags in ((), ("--format", "json"), ("--out-dir", str(clips / "new"))):
+        run = caption(clips, "--dry-run", "--prompt", "What moves?", *flags)
+        assert run.code == 0
+        skipped = not flags
+        assert len(run.out.splitlines()) == len(NAMES) - skipped
+        assert run.err == (
+            f"{len(NAMES) - skipped} captions would be written; the prompt: What moves?\n"
+        )
+    assert {*clips.rglob("*")} == before
+    assert engine.asked == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_is_refused_at_once(clips: Path, engine: Writer) -> None:
+    clips.chmod(0o500)
+    try:
+        run = caption(clips)
+    finally:
+        clips.chmod(0o700)
+    assert run.code == 6
+    assert "--out-dir FOLDER puts the captions elsewhere" in run.err
+    assert engine.asked == []
+
+
+def test_captions_of_a_read_only_folder_go_elsewhere(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for folder in (clips / "sub", clips):
+        folder.chmod(0o500)
+    try:
+        run = caption(clips, "--out-dir", out)
+    finally:
+        for folder in (clips, clips / "sub"):
+            folder.chmod(0o700)
+    assert run.code == 0
+    assert {*texts(out)} == {"1.txt", "2.txt", "10.txt", "photo.txt", "sub/a.txt"}
+    assert texts(clips) == {}
+    # A list may name videos outside of its folder.
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "few.list").write_text(f"../clips/1.mp4\n{clips / '2.mp4'}")
+    assert caption(tmp_path / "lists" / "few.list", "--out-dir", tmp_path / "other").code == 0
+    assert {*texts(tmp_path / "other")} == {"clips/1.txt", "clips/2.txt"}
+
+
+def test_two_files_of_one_name_are_named(clips: Path) -> None:
+    make_clips(clips, "1.jpg")
+    run = caption(clips)
+    assert run.code == 0
+    assert "has the caption file of" in run.err.splitlines()[0]
+    run = caption(clips, "--format", "jsonl")
+    assert "has the caption file of" not in run.err
+    assert run.err.startswith("6 captions written")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: str) -> None:
+    engine.said = {"2.mp4": 'It says "a, b",\nand é.'}
+    assert caption(clips, "--format", suffix, "--multiline").code == 0
+    path = clips / f"captions.{suffix}"
+    found = rows(path)
+    assert [row["video_path"] for row in found] == [*NAMES]
+    assert found[1]["caption"] == 'It says "a, b",\nand é.'
+    content = path.read_text("utf-8").replace("10.\n" if suffix == "csv" else '"10."', "MINE")
+    content = content.replace("MINE", "mine\n" if suffix == "csv" else '"mine", "kept": "yes"')
+    path.write_text(content, "utf-8")
+    make_clips(clips, "3.mp4")
+    assert caption(clips, "--format", suffix, "--multiline").err.startswith("1 caption written, 5")
+    run = caption(clips, "--out", path, "--overwrite", "--prompt", "motion", "--multiline")
+    assert "5 captions written, 1 edited and kept" in run.err
+    by_name = {row["video_path"]: row for row in rows(path)}
+    assert by_name["10.mp4"]["caption"] == "mine"
+    assert suffix == "csv" or by_name["10.mp4"]["kept"] == "yes"
+    assert [*by_name] == ["1.mp4", "2.mp4", "3.mp4", "10.mp4", "photo.png", "sub/a.webm"]
+    assert not [*clips.glob(".*")]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text("utf-8")
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            return [*csv.DictReader(file)]
+    return (
+        json.loads(text)
+        if path.suffix == ".json"
+        else [json.loads(line) for line in text.splitlines()]
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--out", "a.txt"), "name a file that ends in .jsonl, .json or .csv"),
+        (("--out", "a.json", "--format", "csv"), "--format csv and --out a.json differ"),
+        (("--out", "a.json", "--out-dir", "b"), "leave one of them out"),
+        (("--key", "x"), "add --format jsonl"),
+        (("--format", "csv", "--key", "x,x"), "give one key or two"),
+        (("--format", "csv", "--key", "x,"), "give one key or two"),
+        (("--prompt", " "), "--prompt is empty"),
+        (("--out-dir", "b.json"), "it is a folder"),
+        (("--max-words", "0"), "--max-words"),
+    ],
+)
+def test_what_is_refused(
+    clips: Path, flags: tuple[str, ...], sentence: str, engine: Writer
+) -> None:
+    run = caption(clips, *flags)
+    assert (run.code, run.out, engine.asked) == (2, "", [])
+    assert sentence in run.err
+    assert len(run.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ['{"1.mp4": ["a caption"]}', "[1]", "[{}]", "[", '[{"video_path": 1}]']
+)
+def test_another_file_stays_as_it_is(clips: Path, content: str) -> None:
+    path = clips / "captions.json"
+    path.write_text(content)
+    run = caption(clips, "--format", "json")
+    assert run.code != 0
+    assert run.err.count("\n") == 1
+    assert path.read_text() == content
+
+
+SAID = {
+    "The video shows a dog.": "A dog.",
+    "This short video clip depicts that a man swims.": "A man swims.",
+    "In this video, we can see a dog on a beach.": "A dog on a beach.",
+    "In the clip, a dog runs.": "A dog runs.",
+    "Sure! Here's a caption for the video:\n\n**A dog runs.**": "A dog runs.",
+    "Caption: “A dog runs.”": "A dog runs.",
+    '"A dog runs."': "A dog runs.",
+    '"Stop" is on the sign, and "Go"': '"Stop" is on the sign, and "Go"',
+    "```\nA dog\nruns.\n```": "A dog runs.",
+    "### Scene\n> A *quick* dog_house, `old`, [here](http://x).": (
+        "Scene A quick dog_house, old, here."
+    ),
+    "- dog\n- beach.\n- golden hour": "dog, beach, golden hour",
+    "1. A dog runs along the long beach.\n2. It stops there and looks around.": (
+        "A dog runs along the long beach. It stops there and looks around."
+    ),
+    "<think>Is it a cat?</think>A dog.": "A dog.",
+    "A dog.\nLet me know if you need more details!": "A dog.",
+    "The video": "The video",
+    "The video shows": "The video shows",
+    "The video game shows a dog.": "The video game shows a dog.",
+    "The image features": "The image features",
+    "A dog with 3 * 4 * 5 and snake_case_name": "A dog with 3 * 4 * 5 and snake_case_name",
+    "In the beginning, a dog runs.": "In the beginning, a dog runs.",
+    "Here is the sea.": "Here is the sea.",
+    "一只狗在海滩上跑。": "一只狗在海滩上跑。",
+    "A \u202edog\x07 \U0001f469\u200d\U0001f4bb.\u200b": "A dog \U0001f469\u200d\U0001f4bb.",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_is_around_a_caption_is_stripped(said: str) -> None:
+    found = CaptionStyle().caption(said)
+    assert found == SAID[said]
+    assert CaptionStyle().caption(found) == found
+    assert (
+        CaptionStyle(raw=True).caption(said).split()
+        == "".join(c for c in said if c.isprintable() or c in "\n\u200d").split()
+    )
+
+
+def test_words_around_a_caption() -> None:
+    style = CaptionStyle(trigger="ohwx", prefix="a film of ", suffix=", 8 mm", max_words=4)
+    assert style.caption("a dog. It runs along.") == "ohwx, a film of a dog., 8 mm"
+    assert CaptionStyle(max_words=3).caption("A dog, a, cat") == "A dog, a"
+    assert CaptionStyle(max_words=9).caption("A dog. A cat") == "A dog. A cat"
+    trigger = CaptionStyle(trigger="ohwx")
+    once = trigger.caption("A dog.")
+    assert (once, trigger.caption(once)) == ("ohwx, A dog.", "ohwx, A dog.")
+    assert trigger.caption("Ohwx runs.") == "Ohwx runs."
+    assert trigger.caption("ohwxs run.") == "ohwx, ohwxs run."
+    assert trigger.caption("") == ""
+    # An answer that its limit of tokens cut ends with a sentence.
+    assert CaptionStyle().caption("A dog runs. It sto", is_cut=True) == "A dog runs."
+    assert CaptionStyle().caption("A dog ru", is_cut=True) == "A dog ru"
+    assert CaptionStyle(multiline=True).caption("A\r\n  dog\n\nruns") == "A\ndog\n\nruns"
+
+
+# Readers that follow the rules of trainers' loaders.
+
+
+def musubi_folder(folder: Path, suffixes: set[str]) -> dict[str, str]:
+    """Files of the folder by suffix; the text beside each, whole."""
+    media = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
+    return {one.name: one.with_suffix(".txt").read_text("utf-8").strip() for one in media}
+
+
+def musubi_lines(path: Path, key: str) -> dict[str, str]:
+    """An object per line; the path is opened from the current folder."""
+    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert all(Path(one[key]).is_file() for one in found)
+    return {Path(one[key]).name: one["caption"] for one in found}
+
+
+def diffusion_pipe(folder: Path) -> dict[str, str]:
+    """Any file that isn't of a few suffixes is a video or a picture, hidden ones as well."""
+    skipped = {".txt", ".npz", ".json", ".parquet", ".bak", ".db"}
+    media = [path for path in folder.glob("*") if path.is_file() and path.suffix not in skipped]
+    assert not (folder / "captions.json").exists()  # it would need lists of captions
+    return {one.name: one.with_suffix(".txt").read_text("utf-8").strip() for one in media}
+
+
+def finetrainers(folder: Path, suffixes: set[str]) -> dict[str, str]:
+    """Texts of the folder; for each exactly one video beside it. No metadata file decides."""
+    assert not [*folder.glob("metadata.*")]
+    found = {}
+    for text in sorted(folder.glob("*.txt")):
+        media = [one for s in suffixes if (one := text.with_suffix(s)).exists()]
+        assert len(media) <= 1
+        found |= {one.name: text.read_text("utf-8").strip() for one in media}
+    return found
+
+
+def ltx(path: Path) -> dict[str, str]:
+    """A list of objects, lines or a table; paths are relative to the file's folder."""
+    found = rows(path)
+    assert all((path.parent / one["media_path"].strip()).is_file() for one in found)
+    return {Path(one["media_path"]).name: one["caption"] for one in found}
+
+
+def kohya_folder(folder: Path) -> dict[str, str]:
+    """Pictures; the first line of the text beside each, which may not be empty."""
+    found = {}
+    for one in folder.glob("*.png"):
+        first, *_ = one.with_suffix(".txt").read_text("utf-8").splitlines(keepends=True)
+        found[one.name] = first.strip()
+    return found
+
+
+def kohya_lines(path: Path, image_dir: Path) -> dict[str, str]:
+    """An object per line; a relative path belongs to the folder of pictures."""
+    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert all((image_dir / one["image_path"]).is_file() for one in found)
+    return {Path(one["image_path"]).name: one.get("caption", "") for one in found}
+
+
+def test_each_trainer_reads_its_layout(
+    clips: Path, engine: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.said = {"1.mp4": "A dog\nruns.", "photo.png": "A cat\nsits."}
+    words = {"1.mp4": "A dog runs.", "2.mp4": "2.", "10.mp4": "10."}
+    picture = {"photo.png": "A cat sits."}
+    assert caption(clips).code == 0
+    assert musubi_folder(clips, VIDEOS) == words
+    assert musubi_folder(clips, {".png"}) == picture
+    assert diffusion_pipe(clips) == words | picture
+    assert finetrainers(clips, VIDEOS) == words
+    assert finetrainers(clips, {".png"}) == picture
+    assert kohya_folder(clips) == picture
+    everything = words | picture | {"a.webm": "A."}
+    lines = clips.parent / "lines.jsonl"
+    assert caption(clips, "--out", lines, "--absolute").code == 0
+    assert musubi_lines(lines, "video_path") == everything
+    for suffix in ("json", "jsonl", "csv"):
+        path = clips.parent / f"ltx.{suffix}"
+        assert caption(clips, "--out", path, "--key", "media_path").code == 0
+        assert ltx(path) == everything
+    path = clips / "meta.jsonl"
+    pictures = str(clips / "*.png")
+    assert caption(pictures, "--out", path, "--key", "image_path").code == 0
+    assert kohya_lines(path, clips) == picture
+    monkeypatch.chdir(clips)
+    assert musubi_lines(path, "image_path") == picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
+def test_kills_lose_and_double_nothing(tmp_path: Path, form: str) -> None:
+    names = [f"{number}.mp4" for number in range(12)]
+    clips = make_clips(tmp_path / "clips", *names)
+    line = [sys.executable, "-m", "tests.runs.pretended", "caption", str(clips), *MINI]
+    line += ["--format", form, "--prompt", "What?"]
+
+    def there() -> dict[str, Any]:
+        if form == "txt":
+            return {path.name: path.stat().st_mtime_ns for path in clips.glob("*.txt")}
+        path = clips / "captions.jsonl"
+        return {row["video_path"]: row for row in rows(path)} if path.exists() else {}
+
+    before: dict[str, Any] = {}
+    for count, pause_s in ((1, 0.0), (3, 0.15), (5, 0.29), (8, 0.02)):
+        process = warm.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE_S
+        while len(there()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(pause_s)
+        process.kill()
+        process.wait()
+        after = there()
+        assert before.items() <= after.items()  # neither lost nor written again
+        before = after
+    assert len(before) < len(names)
+    done = warm.run(line, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f", {len(before)} skipped".encode() in done.stderr
+    assert before.items() <= there().items()
+    expected = {*names, *(["captions.jsonl"] if form == "jsonl" else [])}
+    expected |= {Path(name).with_suffix(".txt").name for name in names if form == "txt"}
+    assert {path.name for path in clips.iterdir()} == expected
+    if form == "jsonl":
+        assert [row["video_path"] for row in rows(clips / "captions.jsonl")] == names
+
+
+PAGE = (ROOT / "docs" / "caption.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_page_has_the_prompts_and_its_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = dict(re.findall(r"^\| `(\w+)`(?: \(default\))? \| (.*) \|$", PAGE, re.MULTILINE))
+    assert shown == PROMPTS
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample_videos").symlink_to(ROOT / "sample_videos")
+    (tmp_path / "pictures").mkdir()
+    make_clips(tmp_path / "clips", *NAMES[:3])
+    make_clips(tmp_path / "pictures", "a.png")
+    lines = [words[1:] for words in commands(PAGE)]
+    lines += [shlex.split(line)[1:] for line in re.findall(r"`(dycoke caption [^`]*)` \|", PAGE)]
+    assert len(lines) == 11
+    for words in lines:  # what is named last wins
+        run = run_here(*words, *MINI)
+        assert (run.code, run.out) == (0, ""), words
+    assert {*texts(tmp_path)} >= {"clips/1.txt", "captions/move.txt", "pictures/a.txt"}
+    assert {path.name for path in tmp_path.rglob("*.json*")} >= {"captions.json", "meta.jsonl"}
