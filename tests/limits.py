@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import time
 import zlib
 from collections.abc import Generator
@@ -32,11 +31,6 @@ TIERS = ("extended", "slow")
 
 CPUS = usable_cpus()
 """Asked once: tests put other files where the system's are."""
-
-# A parent may ignore them (`nohup`, many runners of CI), and what a test starts would, too.
-for _name in ("SIGINT", "SIGHUP"):
-    if _number := getattr(signal, _name, None):
-        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 _shared = 0.0
 """Seconds spent on fixtures that outlive their test."""

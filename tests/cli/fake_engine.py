@@ -37,11 +37,18 @@ from dycoke_cli.models.traits import ModelTraits
 
 LAYERS = 10  # as the bundled model, by whose files methods are bound
 FRAMES_TOKENS = 16
+
+
+def _allocator_failure() -> Exception:
+    __import__("torch")  # which has raised it
+    return RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+    )
+
+
 FAILURES: dict[str, Callable[[], Exception]] = {
     "memory": lambda: MemoryError(),
-    "torch_cpu": lambda: RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
-    ),
+    "torch_cpu": _allocator_failure,
     "bug": lambda: KeyError("no such [bold]thing[/bold]"),
     "disk": lambda: OSError(28, "No space left on device", "/somewhere"),
 }
