@@ -115,15 +115,22 @@ class OneFile:
 
     Raises:
         OutputError: the file is there, and isn't such a file.
+        UsageError: a name isn't UTF-8.
     """
 
     def __init__(
         self, path: Path, keys: tuple[str, str], videos: Sequence[Footage], *, absolute: bool
     ) -> None:
+        for video in videos:
+            if not is_valid(os.path.abspath(video.path)):
+                raise UsageError(
+                    f"the name of {display_name(video.path)} isn't UTF-8, and {path.name} can't "
+                    "hold it: rename it, or use --format txt"
+                )
         self.path, self._keys, self._absolute = path, keys, absolute
         self._folder = os.path.abspath(path.parent)
-        self._order = {self._name(video): number for number, video in enumerate(videos)}
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._order = {self.place(video)[1]: number for number, video in enumerate(videos)}
+        self._rows: dict[str, dict[str, Any]] = {}  # by the absolute path
         self._saved_s, self._saved_at = 0.0, float("-inf")
         self._unsaved = False
         try:
@@ -134,28 +141,31 @@ class OneFile:
             ) from error
         try:
             for row in self._read(text):
-                if not isinstance(row[keys[1]], str):
-                    raise TypeError
-                self._rows[row[keys[0]]] = row
+                place = os.path.abspath(os.path.join(self._folder, row[keys[0]]))
+                if not isinstance(row[keys[1]], str) or place in self._rows or None in row:
+                    raise ValueError("no text, a second row, or more cells than columns")
+                self._rows[place] = row
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             raise OutputError(
-                f"{short_name(path)} isn't a file of captions with the keys {' and '.join(keys)}, "
-                "and stays as it is; give another --out, or the file's keys with --key"
+                f"{short_name(path)} isn't a file with one caption for each path, by the keys "
+                f"{' and '.join(keys)}, and stays as it is; give another --out, or its keys with "
+                "--key"
             ) from error
 
     def place(self, video: Footage) -> tuple[str, str]:
         """See `CaptionFiles`."""
-        return os.path.abspath(self.path), self._name(video)
+        return os.path.abspath(self.path), os.path.abspath(video.path)
 
     def current(self, video: Footage) -> str | None:
         """See `CaptionFiles`."""
-        row = self._rows.get(self._name(video))
+        row = self._rows.get(self.place(video)[1])
         return None if row is None else row[self._keys[1]] or None
 
     def write(self, video: Footage, caption: str) -> None:
         """See `CaptionFiles`; what comes quickly is written together."""
-        name = self._name(video)
-        self._rows[name] = {**self._rows.get(name, {self._keys[0]: name}), self._keys[1]: caption}
+        place = self.place(video)[1]
+        row = self._rows.get(place) or {self._keys[0]: self._name(place)}
+        self._rows[place] = {**row, self._keys[1]: caption}
         self._unsaved = True
         if time.monotonic() - self._saved_at >= _SHARE * self._saved_s:
             self.save()
@@ -166,8 +176,8 @@ class OneFile:
             return
         begun = time.monotonic()
         # Those of other runs come first.
-        names = sorted(self._rows, key=lambda name: self._order.get(name, -1))
-        content = self._text([self._rows[name] for name in names]).encode()
+        places = sorted(self._rows, key=lambda place: self._order.get(place, -1))
+        content = self._text([self._rows[place] for place in places]).encode()
         try:
             replace_content(self.path, content)
         except OSError as error:
@@ -175,20 +185,14 @@ class OneFile:
         self._unsaved, self._saved_at = False, time.monotonic()
         self._saved_s = self._saved_at - begun
 
-    def _name(self, video: Footage) -> str:
-        """The path of a video, as it is in the file."""
-        path = os.path.abspath(video.path)
-        if not is_valid(path):
-            raise UsageError(
-                f"the name of {display_name(video.path)} isn't UTF-8, and {self.path.name} can't "
-                "hold it: rename it, or use --format txt"
-            )
+    def _name(self, place: str) -> str:
+        """A path as it is written to the file."""
         if self._absolute:
-            return path
+            return place
         try:
-            return os.path.relpath(path, self._folder).replace(os.sep, "/")
+            return os.path.relpath(place, self._folder).replace(os.sep, "/")
         except ValueError:  # on another drive
-            return path
+            return place
 
     def _read(self, text: str) -> Iterator[dict[str, Any]]:
         suffix = self.path.suffix.lower()

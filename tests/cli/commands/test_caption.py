@@ -89,7 +89,9 @@ def test_each_clip_and_picture_has_a_caption_and_the_next_run_goes_on(
         f"5 captions written, longest 1 word ({clips / 'sub' / 'a.webm'}), shortest 1 "
         f"({clips / '1.mp4'})\n"
     )
-    assert {question for _, question in engine.asked} == {PROMPTS["short"]}
+    about = dict(engine.asked)
+    assert about.pop("photo.png") == PROMPTS["short"].replace("video", "picture")
+    assert {*about.values()} == {PROMPTS["short"]}
     make_clips(clips, "3.mp4")
     before = len(engine.asked)
     assert caption(clips).err.startswith("1 caption written, 5 skipped (there is a caption)")
@@ -262,6 +264,22 @@ def test_one_file_keeps_what_else_it_has(clips: Path, engine: Writer, suffix: st
     assert not [*clips.glob(".*")]
 
 
+def test_a_path_in_another_spelling_is_the_same_clip(clips: Path, engine: Writer) -> None:
+    assert caption(clips, "--format", "jsonl", "--absolute").code == 0
+    before = (clips / "captions.jsonl").read_bytes()
+    assert caption(clips, "--format", "jsonl").err.startswith("0 captions written, 5 skipped")
+    assert (clips / "captions.jsonl").read_bytes() == before
+
+
+def test_a_name_that_is_no_text_is_for_text_files_alone(clips: Path, engine: Writer) -> None:
+    (clips / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"another")
+    assert caption(clips, "--out-dir", clips.parent / "out").code == 0
+    assert b"caf\xe9.txt" in os.listdir(os.fsencode(clips.parent / "out"))
+    run = caption(clips, "--format", "json")
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert "use --format txt" in run.err
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     text = path.read_text("utf-8")
     if path.suffix == ".csv":
@@ -298,7 +316,15 @@ def test_what_is_refused(
 
 
 @pytest.mark.parametrize(
-    "content", ['{"1.mp4": ["a caption"]}', "[1]", "[{}]", "[", '[{"video_path": 1}]']
+    "content",
+    [
+        '{"1.mp4": ["a caption"]}',
+        "[1]",
+        "[{}]",
+        "[",
+        '[{"video_path": 1}]',
+        '[{"video_path": "1.mp4", "caption": "a"}, {"video_path": "./1.mp4", "caption": "b"}]',
+    ],
 )
 def test_another_file_stays_as_it_is(clips: Path, content: str) -> None:
     path = clips / "captions.json"

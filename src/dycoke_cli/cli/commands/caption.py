@@ -219,7 +219,12 @@ def caption(
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
     from dycoke_cli.ask import Ask
     from dycoke_cli.cli.commands.batch_input import videos_at
-    from dycoke_cli.cli.commands.caption_text import PROMPTS, Captioned, CaptionStyle
+    from dycoke_cli.cli.commands.caption_text import (
+        PROMPTS,
+        Captioned,
+        CaptionStyle,
+        question_about,
+    )
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions, id_of
@@ -232,8 +237,7 @@ def caption(
     request = method.applied(request)
     check_windows(request)
     remote = server.chosen(context, request.method, budget)
-    question = PROMPTS.get(prompt, prompt).strip()
-    if not question:
+    if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
     style_of = CaptionStyle(**vars(style))
     videos = videos_at(places, stills=True).videos
@@ -258,11 +262,15 @@ def caption(
         if where.dry_run:
             for video in wanted:
                 path, entry = files.place(video)
-                output.line(f"{display_name(os.path.relpath(path))} {display_name(entry)}".strip())
-            view.dry(len(wanted), question)
+                shown = display_name(os.path.relpath(path))
+                output.line(f"{shown} {display_name(video.name)}" if entry else shown)
+            view.dry(len(wanted), PROMPTS.get(prompt, prompt))
             return
         results = CaptionResults(files, notes, wanted, style_of.identity)
-        asks = {id_of(one): Ask(question, request, (one,), id=id_of(one)) for one in wanted}
+        asks = {
+            id_of(one): Ask(question_about(one, prompt), request, (one,), id=id_of(one))
+            for one in wanted
+        }
         failed = 0
         try:
             if asks:

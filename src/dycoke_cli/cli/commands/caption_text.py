@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from dycoke_cli.ask import Ask, Failed
+from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import ModelError
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.video.file_names import is_picture
 
 if TYPE_CHECKING:
     from dycoke_cli.loop.plan import Plan
@@ -143,6 +144,13 @@ class Captioned:
     def _failed(self, outcome: Outcome, why: str) -> Outcome:
         ask = replace(self.asks[outcome.line["id"]], key=outcome.key)
         return Outcome.of(ask, Failed(ModelError(why)))
+
+
+def question_about(video: Footage, prompt: str) -> str:
+    """The question of a prompt: of a preset, or a text of the user's."""
+    if (preset := PROMPTS.get(prompt)) is None:
+        return prompt.strip()
+    return preset.replace("this video", "this picture") if is_picture(video.path) else preset
 
 
 def _stripped(said: str) -> str:
