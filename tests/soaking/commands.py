@@ -23,8 +23,9 @@ REPO = "me/mine"
 _SMALL = ("--frames", "2", "--max-new-tokens", "3", "--kernels", "stock", "--quiet")
 _WORKERS = ("--workers", "2")
 _CLIPS, _BROKEN = 24, 0
-# The hub client's notes of what it has asked, and a folder that torch makes when it is imported.
-_NOT_COMPARED = re.compile(r"home/|tmp/torchinductor_")
+# The hub client's notes of what it has asked, a folder that torch makes when it is imported, and a
+# file that is named after the folder of captions.
+_NOT_COMPARED = re.compile(r"home/|tmp/torchinductor_|cache/captions/")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
     few = sorted(str(path) for path in clips.glob("clip*.mp4"))[:4]
     methods = ("--methods", "uniform-frames", "--retain", "0.25,0.5", "--minutes", "60")
     batch = ("batch", str(clips), QUESTION, "--out", "batch.jsonl", "--batch-size", "4")
+    caption = ("caption", str(clips), "--prompt", QUESTION, "--out-dir", "captions")
     evaluation = ("eval", "shapes", "--limit", "2", "--methods", "none,dycoke", "--out", "eval")
     tune = ("tune", *few, "--questions", str(questions), *methods, "--out", "tune", "--save")
     found = [
@@ -86,6 +88,7 @@ def commands(made: Path, hub: Hub) -> dict[str, Command]:
             _answers,
             journal="batch.jsonl",
         ),
+        Command("caption", (*caption, *_SMALL), _captions),
         Command("eval", (*evaluation, *_WORKERS, *_SMALL), _scored, journal="eval/answers.jsonl"),
         Command("tune", (*tune, *_SMALL), _tuned, journal="tune/observations.jsonl"),
         Command("pull", ("models", "pull", REPO), _pulled, environment=hub.environment("home")),
@@ -117,6 +120,14 @@ def _answers(folder: Path) -> Any:
     lines = _objects(folder / "batch.jsonl")
     said = [(line["key"], line.get("answer") or line["error"]["message"]) for line in lines]
     return _once(said)
+
+
+def _captions(folder: Path) -> Any:
+    """Texts of `caption`, by name."""
+    texts = {path.name: path.read_text("utf-8") for path in (folder / "captions").iterdir()}
+    if torn := [name for name, text in texts.items() if not text.endswith("\n")]:
+        raise ValueError(f"{torn} end in half a line")
+    return texts
 
 
 def _scored(folder: Path) -> Any:
