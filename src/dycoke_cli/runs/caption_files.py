@@ -46,9 +46,6 @@ class CaptionFiles(Protocol):
     def write(self, video: Footage, caption: str) -> None:
         """Write the caption of a video, in place of the one that is there."""
 
-    def save(self) -> None:
-        """Write what isn't written yet."""
-
 
 @dataclass(frozen=True)
 class TextFiles:
@@ -89,9 +86,6 @@ class TextFiles:
             replace_content(path, f"{caption}\n".encode())
         except OSError as error:
             raise OutputError(unwritable(path, error, "--out-dir FOLDER")) from error
-
-    def save(self) -> None:
-        """See `CaptionFiles`; everything is written."""
 
     def check(self, videos: Iterable[Footage]) -> None:
         """Check that the files can be written."""
@@ -171,7 +165,7 @@ class OneFile:
             self.save()
 
     def save(self) -> None:
-        """See `CaptionFiles`."""
+        """Write what isn't written yet."""
         if not self._unsaved:
             return
         begun = time.monotonic()
