@@ -124,6 +124,10 @@ class Ask:
             request = replace(request, sampling=sampling)
         return replace(self, request=request)
 
+    def labelled(self, part_s: tuple[float, float] | None) -> Ask:
+        """The question with the label of what was read, if that is its label (`stamped`)."""
+        return replace(self, part_s=part_s) if self.stamped and part_s is not None else self
+
     def named(self, answer: Answer) -> Answer:
         """The answer with the cautions of its request, and what identifies its question."""
         answer = self.request.noted(answer)

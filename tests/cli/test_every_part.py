@@ -116,10 +116,6 @@ WRONG = [
     (["--every", "0"], "--every must be longer than 0 s, not 0"),
     (["--every", "soon"], '"soon" isn\'t a time'),
     (["--every", "1", "--estimate"], "--estimate is for the whole video: leave it out, or --every"),
-    (
-        ["--every", "1", "--server", "http://x/v1"],
-        "--server is for the whole video: leave it out, or --every",
-    ),
     (["--every", "1", CLIP], "--every takes one video"),
     (["--every", "1", "--until", "yes", "-q", "Why?"], "--until takes one question"),
     (

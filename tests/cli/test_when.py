@@ -116,7 +116,6 @@ WRONG: list[tuple[list[str], str]] = [
     (["--compare"], "--compare is for the whole video: leave it out, or --when"),
     (["--estimate"], "--estimate is for the whole video: leave it out, or --when"),
     (["--temperature", "1"], "leave --temperature out"),
-    (["--server", "http://x/v1"], "--server is for the whole video: leave it out, or --when"),
 ]
 
 

@@ -90,7 +90,8 @@ def test_parts_are_sampled_as_the_run_is_between_their_own_times() -> None:
         ),
         ('{"video": "a"}', "q, line 1: the key 'question' is missing"),
         ('{"video": "a", "question": 3}', "q, line 1: 'question' must be a text"),
-        ('{"video": ["a"], "question": "b"}', "q, line 1: 'video' must be a text"),
+        ('{"video": ["a"], "question": "b"}', "q, line 1: a question of a batch is about one"),
+        ('{"video": 1, "question": "b"}', "q, line 1: 'video' must be a text"),
         ('{"video": "", "question": "b"}', "q, line 1: 'video' is empty"),
         ('{"video": "a", "question": "b", "id": 1.5}', "q, line 1: 'id' must be a text or a whole"),
         (

@@ -220,8 +220,8 @@ def _finish(
     """Send an answer, with what identifies its question."""
     ask, video = pending.ask, pending.video
     clip = None if video is None else video.reading.clips[0]
-    if clip is not None and ask.stamped:
-        ask = replace(ask, part_s=clip.part_s or ask.part_s)
+    if clip is not None:
+        ask = ask.labelled(clip.part_s)
     if clip is not None and clip.dropped is not None:
         answer = replace(answer, dropped=clip.dropped)
     if answer.compared_to is not ABSENT:

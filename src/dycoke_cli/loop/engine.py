@@ -262,7 +262,9 @@ class Engine(Asker):
             from dycoke_cli.engine.supported import check_decoder
 
             loaded = self.load()
-            bound = bind(method, loaded.traits.in_windows if in_windows else loaded.traits)
+            traits = loaded.traits.in_windows if in_windows else loaded.traits
+            known = self._unloaded
+            bound = bind(method, traits) if known is None else known.bound(method, traits)
             check_decoder(loaded.model.get_decoder(), bound)
             self._bound[method, in_windows] = bound
         return self._bound[method, in_windows]

@@ -6,7 +6,7 @@ Without torch, whose import takes seconds, and before a video is decoded.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.base import Method
@@ -34,6 +34,19 @@ class UnloadedModel:
     stored: StoredConfig | None  # its configuration, if that is on this machine
     # traits that a method is bound by; None if they are known only once it is loaded
     traits: ModelTraits | None
+    _bound: dict[Method, BoundMethod] = field(default_factory=dict, compare=False)
+
+    def bound(self, method: Method | BoundMethod, traits: ModelTraits) -> BoundMethod:
+        """A method bound to the model by traits, which once it is loaded may be others.
+
+        Raises:
+            UsageError: the model doesn't support it.
+        """
+        if isinstance(method, BoundMethod) or traits != self.traits:
+            return bind(method, traits)
+        if method not in self._bound:
+            self._bound[method] = bind(method, traits)
+        return self._bound[method]
 
     def check(self, request: Request, videos: int) -> None:
         """Refuse a request that the model doesn't support."""
@@ -41,7 +54,7 @@ class UnloadedModel:
             return
         if videos > 1 and self.stored is not None:
             check_several(request.model, self.traits.family, self.stored.domain)
-        bind(request.method, self.traits)
+        self.bound(request.method, self.traits)
 
     def check_plan(self, plan: Plan, method: Method | BoundMethod, max_new_tokens: int) -> None:
         """Refuse frames that can't fit into the model's context, before they are decoded.
@@ -52,7 +65,7 @@ class UnloadedModel:
         known = self._tokens_of(plan)
         if known is not None and self.traits is not None:
             context, count, clip = known
-            bound = bind(method, self.traits)
+            bound = self.bound(method, self.traits)
             check_context(context, clip, count, bound, clip.text, max_new_tokens)
 
     def check_room(self, plan: Plan, max_new_tokens: int) -> None:

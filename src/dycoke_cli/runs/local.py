@@ -11,7 +11,7 @@ from dycoke_cli.loop.plan import Plan
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.pool import answers_of_workers
-from dycoke_cli.runs.when import answers_when
+from dycoke_cli.runs.when import answers_of
 
 
 def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> Iterator[Outcome]:
@@ -27,25 +27,12 @@ def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> 
         yield from answers_of_workers(groups, plan, listener)
         return
     with plan.engine() as engine:
-        yield from answers_of(engine, groups, plan, listener)
+        yield from outcomes_of(engine, groups, plan, listener)
 
 
-def answers_of(
+def outcomes_of(
     asker: Asker, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
 ) -> Iterator[Outcome]:
     """Have all questions answered. Arguments and errors are those of `answers`."""
-
-    groups = iter(groups)
-    first = next(groups, None)
-    if first is None:
-        return
-    groups = chain([first], groups)
-    if first[0].when_s is not None:
-        yield from answers_when(asker, groups, listener)
-        return
-
-    def on_load() -> None:
-        listener.ready = True
-
-    for ask, event in asker.answers(groups, lambda: listener.stopping, on_load, listener.note):
+    for ask, event in answers_of(asker, groups, listener):
         yield Outcome.of(ask, event)

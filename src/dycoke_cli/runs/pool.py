@@ -28,6 +28,7 @@ from dycoke_cli.processes.pipe_worker import (
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
+from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 
 _POLL_S = 0.05
@@ -224,19 +225,18 @@ def _serve(connection: Connection, plan: Plan, threads: int) -> None:
 
     torch.set_num_threads(threads)
     silence_libraries()
-    stopping = threading.Event()
+    listener = Listener()
 
     def groups() -> Iterator[Group]:
         while isinstance(message := connection.recv(), (tuple, list)):
             yield message
-        if message == _STOP:
-            stopping.set()
+        listener.stopping = message == _STOP
 
     try:
         with plan.engine(max(1, threads - 1)) as engine:
-            for ask, event in engine.answers(
-                groups(), stopping.is_set, lambda: connection.send(_LOADED)
-            ):
+            engine.begin_run()
+            connection.send(_LOADED)
+            for ask, event in answers_of(engine, groups(), listener):
                 connection.send(Outcome.of(ask, event))
         connection.send(None)
     except HUNG_UP:  # the run has ended: there is nobody to send the error to

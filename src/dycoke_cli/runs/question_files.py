@@ -15,6 +15,7 @@ from typing import Any
 
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import named
 from dycoke_cli.runs.spreadsheet import WINDOWS, NotCsvError, decode, rows, separator_of
@@ -196,6 +197,8 @@ def _checked(row: _Row, name: str) -> tuple[str, str, str | None]:
     """Video, question and id of a row."""
     values = row.values
     for key in _NEEDED:
+        if key == "video" and isinstance(values[key], list):
+            raise UsageError(f"{name}, line {row.line}: {refusal('several', BATCH)}")
         if not isinstance(values[key], str):
             raise UsageError(f"{name}, line {row.line}: {key!r} must be a text")
         if not values[key].strip():

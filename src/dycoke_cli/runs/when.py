@@ -16,7 +16,6 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.part_by_part import check_count
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.video.sampling import format_part
@@ -55,12 +54,28 @@ def converse_when(
         listener.finish(answer)
 
 
-def answers_when(
+def answers_of(
     asker: Asker, groups: Iterable[Sequence[Ask]], listener: Listener
-) -> Iterator[Outcome]:
-    """Search the times of many questions, one after the other: a backend of a run."""
+) -> Iterator[tuple[Ask, Answered | Failed]]:
+    """Answer the questions of a run, or search their times, one after the other (`Ask.when_s`).
+
+    Args and errors: those of `Asker.answers`; `listener` is told once the model is loaded, and
+    says whether only the answers under way are still wanted.
+    """
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return
+    groups = chain([first], groups)
+
+    def on_load() -> None:
+        listener.ready = True
+
+    if first[0].when_s is None:
+        yield from asker.answers(groups, lambda: listener.stopping, on_load, listener.note)
+        return
     asker.begin_run()
-    listener.ready = True
+    on_load()
     for ask in chain.from_iterable(groups):
         if listener.stopping:
             return
@@ -74,7 +89,7 @@ def answers_when(
             raise
         except Exception as error:
             event = Failed(error)
-        yield Outcome.of(ask, event)
+        yield ask, event
 
 
 def find_when(

@@ -20,10 +20,12 @@ from dycoke_cli.errors import DycokeError, ModelError, VideoError
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.loop.reading import MAX_ATTEMPTS
 from dycoke_cli.models.explaining import explain
+from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.cluster import broken
 from dycoke_cli.runs.ray.transfer import received
 from dycoke_cli.runs.run import Group
+from dycoke_cli.runs.when import answers_of
 from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
@@ -182,7 +184,7 @@ def load_slices(plan: Plan, threads: int) -> AnswerSlice:
     engine.load()
 
     def answer_slice(groups: Sequence[Group]) -> list[Outcome]:
-        return [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
+        return [Outcome.of(ask, event) for ask, event in answers_of(engine, groups, Listener())]
 
     return answer_slice
 

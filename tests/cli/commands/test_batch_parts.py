@@ -113,7 +113,7 @@ def test_a_video_that_cannot_be_opened_fails_once(tmp_path: Path) -> None:
         (("--every", "1", "--until", "yes"), "--until is for `dycoke ask`"),
         (("--every", "0"), "--every must be longer than 0 s"),
         (("--every", "0.00001"), "parts of 1e-05 s are more than 100,000 in"),
-        (("--when", "--workers", "2"), "--workers is for the whole video"),
+        (("--when", "--compare"), "--compare is for the whole video"),
         (("--every", "1", "--estimate"), "--estimate is for the whole video"),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cli.harness import REAL, ROOT
+from tests.runs.clusters import on_two_cpus
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -28,12 +29,6 @@ EXACT = ("--dtype", "float32", "--frames", "4", "--max-new-tokens", "12", "--bat
 # A cluster takes a while to come up on a busy machine.
 PATIENCE_S = 600
 ON_RAY = ("--engine", "ray")
-
-
-def on_two_cpus() -> None:
-    """Two workers on Ray, however many there would be: each takes ten seconds to import torch."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 def begin() -> None:

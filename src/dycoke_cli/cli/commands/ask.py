@@ -14,8 +14,8 @@ import typer
 from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.flags import options, question_input, request_flags, typed_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
-from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
-from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
+from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import NoServer, ServerFlags
@@ -81,6 +81,7 @@ def ask(
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
     from dycoke_cli.cli.commands.presenter import AsJson, AsText
+    from dycoke_cli.loop.features import V1, refusal
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.video.pictures import as_named, sources
 
@@ -99,11 +100,12 @@ def ask(
             "--fit": bound,
             "--estimate": estimate,
             "--subtitles": subtitles,
-            "--server": server.server,
         }
         files = sources(videos)
         if len(files) > 1 and (flag := next((f for f in single if single[f]), None)):
             raise UsageError(f"{flag} takes one video")
+        if len(files) > 1 and server.server:
+            raise refusal("several", V1)
         server.check(context)
         request = request_flags.request(
             model, loading, sampling, generation, limits, subtitles, budget
@@ -112,20 +114,19 @@ def ask(
         with speaking_of_flags():
             check_windows(request, len(files), whole=compare)
         remote = server.chosen(context, request.method, budget)
-        if compare and request.method.name == "none":
-            raise UsageError("--compare compares with --method none; choose another method")
+        if compare:
+            check_comparable(request)
         check_memory(memory, estimate)
-        whole = {"estimate": estimate, "server": server.server, "compare": compare}
+        whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
-        apart_from = {
-            "--compare": compare,
-            "--server": remote is not None,
-            parts.given or "--every": parts.given is not None,
-            "--max-tokens": budget.max_tokens is not None,
-        }
-        if bound is not None and any(apart_from.values()):
-            other = next(flag for flag, value in apart_from.items() if value)
-            raise UsageError(f"--fit plans one answer on this machine; leave out {other}")
+        if bound is not None:
+            check_alone(
+                {
+                    "--compare": compare,
+                    parts.given or "--every": parts.given is not None,
+                    "--max-tokens": budget.max_tokens is not None,
+                }
+            )
         free_method = not method.is_given and request.tuned is None
         if estimate:
             from dycoke_cli.cli import render

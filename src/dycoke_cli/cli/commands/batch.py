@@ -15,14 +15,15 @@ from dycoke_cli.cli import output, pages
 from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.estimate_flags import Estimate, Memory, check_memory
-from dycoke_cli.cli.flags.fit_flags import Fit, budget_of
-from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.fit_flags import Fit, budget_of, check_alone
+from dycoke_cli.cli.flags.method_flags import MethodFlags, check_comparable
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
+from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -130,6 +131,7 @@ def batch(
     no_server: NoServer = False,
     server: ServerFlags,
     requests: Requests = REQUESTS,
+    compare: options.Compare = False,
     fit: Fit = None,
     estimate: Estimate = False,
     memory: Memory = None,
@@ -166,17 +168,13 @@ def batch(
     # No key of an answer has a colon.
     types = fields if fields is not None and ":" in fields else None
     request = method.applied(parts.typed(typed, types).applied(request, types))
-    parts.check_options(
-        estimate=estimate,
-        fit=fit,
-        server=server.server,
-        questions=parts.when and questions_file,
-        workers=parts.when and not engine.is_alone,
-    )
+    parts.check_options(estimate=estimate, fit=fit, compare=compare)
     if parts.until is not None:
         raise UsageError("--until is for `dycoke ask`: a batch asks about all parts; leave it out")
     with speaking_of_flags():
-        check_windows(request)
+        check_windows(request, whole=compare)
+    if compare:
+        check_comparable(request)
     fields = None if types is not None else fields
     remote = server.chosen(context, request.method, budget)
     if out is None and retry_failed:
@@ -202,16 +200,16 @@ def batch(
     check_memory(memory, estimate)
     bound = budget_of(fit)
     if bound is not None:
-        clash = {
-            "--estimate": estimate,
-            "--server": remote is not None,
-            "--engine": engine.engine != "local",
-            "--workers": (engine.workers or 1) > 1,
-            "--batch-size": group_size not in (None, 1),
-            "--max-tokens": budget.max_tokens is not None,
-        }
-        if flag := next((one for one in clash if clash[one]), None):
-            raise UsageError(f"--fit plans one answer at a time on this machine; leave out {flag}")
+        check_alone(
+            {
+                "--estimate": estimate,
+                "--compare": compare,
+                "--engine": engine.engine != "local",
+                "--workers": (engine.workers or 1) > 1,
+                "--batch-size": group_size not in (None, 1),
+                "--max-tokens": budget.max_tokens is not None,
+            }
+        )
         group_size = 1
     if estimate:
         _estimate(inputs.groups, request, memory)
@@ -237,7 +235,8 @@ def batch(
             )
             request, _ = planned.settled(view)
         groups: list[Sequence[Ask]] = [
-            [ask.asked_by(request) for ask in group] for group in inputs.groups
+            [replace(ask.asked_by(request), compare=compare) for ask in group]
+            for group in inputs.groups
         ]
         if parts.when:
             when_s = parts.every_s or 0.0
@@ -259,7 +258,16 @@ def batch(
                 view.finished(done, out)
                 raise typer.Exit(1 if done.standing else 0)
         plan, backend = backend_of(
-            request, engine, model, remote, group_size, view, stack, cache=cache, here=no_server
+            request,
+            engine,
+            model,
+            remote,
+            group_size,
+            view,
+            stack,
+            cache=cache,
+            here=no_server,
+            compare=compare,
         )
         results: Results = lines
         if out is not None:
@@ -299,17 +307,20 @@ def backend_of(
     *,
     cache: bool,
     here: bool,
+    compare: bool = False,
 ) -> tuple[Plan, Backend]:
     """Who answers, and the plan of the run; imports torch, unless a server has the model.
 
     Args:
         stack: holds the connection to the user's own server for the length of the run.
         here: whether the model is loaded even if a server of the user's has it in memory.
+        compare: whether all is also asked without compression.
     """
     if remote is not None:
         from dycoke_cli.runs.remote.remote_asker import RemoteRun
 
-        served_model = remote.connected(model.model, [request.method] * remote.names_method)
+        methods = [request.method] * remote.names_method + [Method()] * compare
+        served_model = remote.connected(model.model, methods)
         return served_model.plan(request), RemoteRun(served_model)
     # The user's own server is used unless several workers are wanted, which are faster.
     on_server: ServerAsker | str = ""
@@ -319,10 +330,10 @@ def backend_of(
         with speaking_of_flags():
             on_server = find_server(request, cache=cache, bulk=True, batch_size=group_size)
     if not isinstance(on_server, str):
-        from dycoke_cli.runs.local import answers_of
+        from dycoke_cli.runs.local import outcomes_of
 
         plan = on_server.plan(batch_size=group_size, cache=cache)
-        return plan, partial(answers_of, stack.enter_context(on_server))
+        return plan, partial(outcomes_of, stack.enter_context(on_server))
     if on_server:
         view.note(f"Answering without your server: {on_server}")
     plan = _plan(request, engine, group_size, cache)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.ask import Ask
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.cli.flags import question_input
 from dycoke_cli.cli.flags.words import apart
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.features import BATCH, refusal
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import VideoList, find, find_several, listed
 from dycoke_cli.runs.question_files import read_questions
@@ -69,7 +70,7 @@ def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:
     if len(places) > 1:
         return find_several(places, stills=stills)
     if places == [STDIN]:
-        return VideoList(listed(_stdin(), "", "stdin"))
+        return VideoList(_listed_on_stdin())
     return find(*places, stills=stills)
 
 
@@ -92,6 +93,13 @@ def _of_file(
         raise UsageError(f"{name} can't be read ({error.strerror})") from error
     folder = os.path.dirname(file) if videos is None else videos
     return read_questions(content, folder, name, request, note)
+
+
+def _listed_on_stdin() -> list[Footage]:
+    content = _stdin()
+    if b"\0" in content:
+        raise refusal("stdin", BATCH)
+    return listed(content, "", "stdin")
 
 
 def _stdin() -> bytes:

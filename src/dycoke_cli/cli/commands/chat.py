@@ -76,7 +76,9 @@ def chat(
     In a pipe each answer is a line on stdout; exit code 1: some lines failed.
     """
     if STDIN in videos:
-        raise UsageError("chat reads questions from stdin; save the video to a file, and name that")
+        from dycoke_cli.loop.features import CHAT, refusal
+
+        raise refusal("stdin", CHAT)
     request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
     request = method.applied(typed.applied(request, fields))
     note = BUNDLED_NOTE if model.named is None and not quiet else None

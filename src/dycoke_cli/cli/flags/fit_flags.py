@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -37,6 +38,14 @@ def budget_of(given: list[str] | None) -> Budget | None:
     if len(sizes) > 1 or len(times) > 1:
         raise UsageError("--fit takes one size and one time; leave out the others")
     return Budget(sizes[0] if sizes else None, times[0] if times else None)
+
+
+def check_alone(others: Mapping[str, object]) -> None:
+    """Check that no flag is given by which --fit would plan more than one answer here."""
+    from dycoke_cli.loop.features import WORKERS, refusal  # help needs the flag alone
+
+    if flag := next((one for one, given in others.items() if given), None):
+        raise refusal("fit", WORKERS, flag=flag)
 
 
 def _bound(text: str) -> Budget:

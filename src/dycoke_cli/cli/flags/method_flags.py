@@ -66,6 +66,12 @@ GuardMean = Annotated[
 ]
 
 
+def check_comparable(request: Request) -> None:
+    """Check that --compare, which is given, has two methods to compare."""
+    if request.method.name == "none":
+        raise UsageError("--compare compares with --method none; choose another method")
+
+
 def options() -> dict[str, Any]:
     """Typer options by parameter name."""
     return {name: option(parameters, PANEL) for name, parameters in FLAGGED.items()}

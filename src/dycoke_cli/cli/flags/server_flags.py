@@ -65,9 +65,8 @@ NoServer = Annotated[
 # Parameters that need the model in this process; they exclude --server.
 _LOCAL = (
     "device", "dtype", "revision", "random_weights", "device_map", "quantize", "kernels", "cache",
-    "subtitles", "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
-    "num_gpus_per_worker", "num_cpus_per_worker", "guard", "guard_mean", "no_server",
-    "by",
+    "estimate", "memory", "workers", "engine", "address", "batch_size", "ship",
+    "num_gpus_per_worker", "num_cpus_per_worker", "no_server", "by",
 )  # fmt: skip
 
 
@@ -86,15 +85,20 @@ class ServerFlags:
             if alone := given & {"api_key_env", "as_images", "requests"}:
                 raise UsageError(f"{_flag(min(alone))} is for a server: add --server URL")
             return
+        # Imported late: no help page needs it.
+        from dycoke_cli.loop.features import V1, refusal
+
         local = [name for name in _LOCAL if name in given]
         if local:
             raise UsageError(
                 f"{_flag(local[0])} is for a model on this machine: leave it out, or --server"
             )
+        if guards := given & {"guard", "guard_mean"}:
+            raise refusal("guard", V1, flag=_flag(min(guards)))
         if context.params.get("method") == AUTO:
-            raise UsageError(
-                f"--method {AUTO} is for a model on this machine: name a method, or leave it out"
-            )
+            raise refusal("tuned", V1)
+        if "fit" in given:
+            raise refusal("fit", V1, flag="--server")
 
     def chosen(
         self,

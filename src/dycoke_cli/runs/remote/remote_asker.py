@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
 from dycoke_cli.compression.base import Method
-from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.errors import ModelError
 from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.loop.reading import Readers, Reading
@@ -22,6 +23,7 @@ from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.remote.remote_client import ServerGoneError
 from dycoke_cli.runs.remote.sent_video import NO_VIDEO, SentVideo
 from dycoke_cli.runs.remote.served_model import ServedModel
+from dycoke_cli.runs.when import answers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,7 +133,8 @@ class RemoteAsker(Asker):
             answer = self._ask(pending, video)
             request_s = answer.seconds.request
             assert isinstance(request_s, float), "it is a server's answer"
-            pending.send(Answered(pending.ask.named(answer), request_s))
+            ask = pending.ask.labelled(video.part_s)
+            pending.send(Answered(ask.named(answer), request_s))
         except BaseException as error:
             pending.fail(error)
         finally:
@@ -144,11 +147,11 @@ class RemoteAsker(Asker):
             return NO_VIDEO
         reading = video.reading
         reading.wait()
+        [clip] = reading.clips
+        pending.send(Seen((clip.info,), (tuple(clip.timestamps_s),), clip.part_s))
         with self._sending:
             if video not in self._sent:
-                [clip] = reading.clips
                 self._sent[video] = self._model.send(clip, reading.seconds)
-                pending.send(Seen((clip.info,), (tuple(clip.timestamps_s),), clip.part_s))
                 return self._sent[video]
         return replace(self._sent[video], seconds=0.0)  # only the first waited for the decoding
 
@@ -161,10 +164,7 @@ class RemoteAsker(Asker):
             pending.send(Text(text))
 
         if ask.compare and not model.sends_method:
-            raise UsageError(
-                f"--compare asks by two methods, and the server at {model.server.url} knows none; "
-                "leave it out"
-            )
+            raise refusal("compare", ELSEWHERE, url=model.server.url)
         pending.send(Progress("prefill"))
         # Streamed even if only the whole is shown: it tells when the first token came.
         streamed = None if pending.client.bulk else on_text
@@ -191,9 +191,8 @@ class RemoteRun:
         self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
     ) -> Iterator[Outcome]:
         """Answer all questions."""
-        listener.ready = True
         with RemoteAsker(self._model, plan.request) as asker:
-            for ask, event in asker.answers(groups, lambda: listener.stopping):
+            for ask, event in answers_of(asker, groups, listener):
                 error = event.error if isinstance(event, Failed) else None
                 if isinstance(error, ServerGoneError):
                     raise ServerGoneError(f"{error}; the same command then resumes")

@@ -13,6 +13,8 @@ from dycoke_cli.answer.answer import Frames
 if TYPE_CHECKING:
     import numpy as np
 
+    from dycoke_cli.video.subtitles import Subtitles
+
 _QUALITY = 95
 _CLOCK = 1000
 """Frame indices per second: they are milliseconds."""
@@ -25,6 +27,9 @@ class SentVideo:
     parts: tuple[dict[str, Any], ...]  # parts of a chat message
     about: dict[str, Any] | None  # times of the frames, for `media_io_kwargs`; None for pictures
     frames: Frames  # of the answer
+    part_s: tuple[float, float] | None = None  # what was read; None where it is the whole
+    # lines that are shown at a frame, before the first question; None for none
+    subtitles: Subtitles | None = None
     warnings: tuple[str, ...] = ()  # about the video
     seconds: float = 0.0  # decoding time
 

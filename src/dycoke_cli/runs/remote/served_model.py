@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from dycoke_cli.answer.answer import Answer, Model, Seconds, Tokens, Windows
+from dycoke_cli.answer.answer import Answer, Model, Seconds, Subtitles, Tokens, Windows
 from dycoke_cli.answer.json_reader import read_or_none, reported
 from dycoke_cli.answer.json_schema import ABSENT, Count
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
+from dycoke_cli.loop.features import ELSEWHERE, V1, refusal
 from dycoke_cli.loop.plan import Plan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
@@ -86,10 +87,7 @@ class Server:
             )
         model = ServedModel(self, named or models[0], client)
         if self.max_tokens is not None and (self.as_images or not model.reads_windows()):
-            raise UsageError(
-                f"the server at {self.url} can't keep --max-tokens, for only `dycoke serve` reads "
-                "videos in windows, without --as-images; leave it out"
-            )
+            raise refusal("windows", ELSEWHERE, url=self.url)
         compressing = next((method.name for method in methods if method.name != "none"), None)
         if compressing is not None and self.as_images:
             raise UsageError(
@@ -108,7 +106,7 @@ class Server:
 def check_silent(request: Request) -> None:
     """Refuse --audio, because only frames are sent to servers."""
     if request.sampling.audio:
-        raise UsageError("--audio is for a model in this command: a server is sent frames alone")
+        raise refusal("audio", V1)
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,13 @@ class ServedModel:
         """A video in the form that is sent."""
         encode = as_images if self.server.as_images else as_video
         sent = encode(clip.frames, clip.timestamps_s, clip.info.duration_s)
-        return replace(sent, warnings=tuple(clip.warnings), seconds=seconds)
+        return replace(
+            sent,
+            part_s=clip.part_s,
+            subtitles=clip.subtitles,
+            warnings=tuple(clip.warnings),
+            seconds=seconds,
+        )
 
     def ask(
         self,
@@ -167,7 +171,7 @@ class ServedModel:
             applied = described(method)
         seed = read_or_none(Count, details.get("seed"))
         reason: Literal["length", "stop"] = "length" if reply.reason == "length" else "stop"
-        text = reply.text.strip()
+        text, lines = reply.text.strip(), video.subtitles
         return Answer(
             question=question,
             finish_reason=reason,
@@ -182,6 +186,7 @@ class ServedModel:
             method=applied,
             frames=video.frames,
             windows=read_or_none(Windows, details.get("windows")) or ABSENT,
+            subtitles=ABSENT if lines is None else Subtitles(lines.source, len(lines.lines)),
             tokens=_tokens(reply.usage, details.get("tokens")),
             decode=None,
             flops=None,
@@ -245,10 +250,13 @@ class ServedModel:
 
 
 def _messages(question: str, history: Turns, video: SentVideo) -> list[dict[str, Any]]:
-    """The turns: the video is before the first question."""
+    """The turns: the video and its subtitles are before the first question."""
     turns: list[dict[str, Any]] = []
+    subtitles = "" if video.subtitles is None else video.subtitles.text
     for text, answer in (*history, (question, None)):
-        content = [*([] if turns else video.parts), {"type": "text", "text": text}]
+        # As `models.prompts.chat_text` orders what a model here reads.
+        said = text if turns else subtitles + text
+        content = [*([] if turns else video.parts), {"type": "text", "text": said}]
         turns.append({"role": "user", "content": content})
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})

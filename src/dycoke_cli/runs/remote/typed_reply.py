@@ -14,6 +14,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import MOST_OPTIONS, OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
+from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.unicode import valid
 
 _LENGTH = 2000
@@ -56,10 +57,7 @@ def _typed(typed: TypedOptions | OpenNumber, said: str, told: Mapping[str, Any])
     shares = read_or_none(dict[str, Amount], told.get("probabilities"))
     scoring = read_or_none(Scoring, told.get("scoring"), lambda text: valid(text[:_LENGTH]))
     if shares is None or scoring is None or not _is_of(typed, shares):
-        raise UsageError(
-            "the server gives no probabilities of the options: only `dycoke serve` does; ask a "
-            "model on this machine, or leave the options out"
-        )
+        raise refusal("choices", ELSEWHERE)
     texts = [*shares] if isinstance(typed, OpenNumber) else typed.texts
     ordered = {text: float(shares[text]) for text in texts}
     first, second = [*sorted(ordered.values(), reverse=True), 0.0][:2]

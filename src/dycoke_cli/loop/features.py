@@ -1,0 +1,171 @@
+"""Features of a question, and the ways to ask it: what doesn't hold where, and why.
+
+The refusals of commands read their sentences here, and docs/dev/features.md shows the table. A
+cell without a limit works as in `dycoke ask`, as far as the model allows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dycoke_cli.errors import UsageError
+
+ASK, CHAT, BATCH, WORKERS, RAY = "ask", "chat", "batch", "workers", "ray"
+SOCKET, V1, ELSEWHERE = "socket", "v1", "elsewhere"
+WAYS = {
+    ASK: "`ask`",
+    CHAT: "`chat`",
+    BATCH: "`batch`",
+    WORKERS: "`batch --workers 2`",
+    RAY: "`batch --engine ray`",
+    SOCKET: "running `dycoke serve`",
+    V1: "`--server` with `dycoke serve`",
+    ELSEWHERE: "`--server` with another server",
+}
+"""What reaches a model, as the page of the table calls it. A running server is found by `ask` and
+`batch` themselves."""
+_RUNS = (BATCH, WORKERS, RAY)
+_REMOTE = (V1, ELSEWHERE)
+
+FEATURES = {
+    "guard": "`--guard`",
+    "tuned": "`--method auto`",
+    "windows": "`--max-tokens`",
+    "every": "`--every`",
+    "when": "`--when`",
+    "fit": "`--fit`",
+    "choices": "`--choices`",
+    "schema": "`--schema`",
+    "subtitles": "`--subtitles`",
+    "audio": "`--audio`",
+    "parts": "`--start`, `--end`",
+    "compare": "`--compare`",
+    "logprobs": "`--logprobs`",
+    "stdin": "a video on stdin",
+    "pictures": "pictures as frames",
+    "several": "several videos together",
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Why a feature doesn't hold on some ways."""
+
+    feature: str
+    ways: tuple[str, ...]
+    sentence: str  # of the error; has names in braces that `refusal` fills in
+    # whether neither the protocol nor the model is against it
+    missing: bool = False
+
+
+_NO_PROBABILITIES = (
+    "the server gives no probabilities of the options: only `dycoke serve` does; ask a model on "
+    "this machine, or leave the options out"
+)
+LIMITS = (
+    Limit(
+        "guard",
+        _REMOTE,
+        "{flag} is for a model on this machine, on which `dycoke tune` measured its bound: leave "
+        "it out, or --server",
+    ),
+    Limit(
+        "tuned",
+        _REMOTE,
+        "--method auto is for a model on this machine, which `dycoke tune` measured: name a "
+        "method, or leave it out",
+    ),
+    Limit(
+        "windows",
+        (ELSEWHERE,),
+        "the server at {url} can't keep --max-tokens, for only `dycoke serve` reads videos in "
+        "windows, without --as-images; leave it out",
+    ),
+    Limit(
+        "every",
+        (CHAT,),
+        "a chat goes on about the frames that it began with, and --every asks about each part: "
+        "`dycoke ask VIDEO QUESTION --every 30s` does",
+    ),
+    Limit(
+        "when",
+        (CHAT,),
+        "a chat goes on about the frames that it began with, and --when searches in parts: "
+        "`dycoke ask VIDEO QUESTION --when` does",
+    ),
+    Limit("when", (ELSEWHERE,), _NO_PROBABILITIES),
+    Limit(
+        "fit",
+        (CHAT,),
+        "a chat grows with each question, and --fit plans one answer: "
+        "`dycoke ask VIDEO QUESTION --fit 8GB` does",
+    ),
+    Limit(
+        "fit",
+        (WORKERS, RAY, *_REMOTE),
+        "--fit plans one answer at a time on this machine; leave out {flag}",
+    ),
+    Limit("choices", (ELSEWHERE,), _NO_PROBABILITIES),
+    Limit(
+        "audio",
+        _REMOTE,
+        "--audio is for a model in this command: a server is sent frames alone",
+    ),
+    Limit(
+        "compare",
+        (ELSEWHERE,),
+        "--compare asks by two methods, and the server at {url} knows none; leave it out",
+    ),
+    Limit(
+        "logprobs",
+        tuple(way for way in WAYS if way != V1),
+        "no command has a flag for them; requests to `/v1` have `logprobs`",
+        missing=True,
+    ),
+    Limit(
+        "stdin",
+        (CHAT,),
+        "chat reads questions from stdin; save the video to a file, and name that",
+    ),
+    Limit(
+        "stdin",
+        _RUNS,
+        "the list of videos is read from stdin, one path per line; save the video to a file, and "
+        "name that",
+    ),
+    Limit(
+        "several",
+        _RUNS,
+        "a question of a batch is about one video; `dycoke ask VIDEO VIDEO QUESTION` shows "
+        "several together",
+        missing=True,
+    ),
+    Limit(
+        "several",
+        _REMOTE,
+        "--server takes one video, for a request has the times of the frames of one; leave the "
+        "others out",
+    ),
+)
+
+
+def limit(feature: str, way: str) -> Limit | None:
+    """The limit of a feature on a way; None where it holds."""
+    return next((one for one in LIMITS if one.feature == feature and way in one.ways), None)
+
+
+def refusal(feature: str, way: str, **names: str) -> UsageError:
+    """The error that refuses a feature on a way that has a limit for it.
+
+    Args:
+        names: what is in braces in the sentence.
+    """
+    found = limit(feature, way)
+    assert found is not None, f"{feature} holds by {way}"
+    return UsageError(found.sentence.format(**names))
+
+
+def refusal_of_flag(command: str, flag: str) -> UsageError | None:
+    """The same for a flag that a command doesn't have; None if the table doesn't have it."""
+    feature = next((name for name, shown in FEATURES.items() if f"`{flag}`" in shown), "")
+    return None if limit(feature, command) is None else refusal(feature, command)

@@ -1,0 +1,268 @@
+"""Features on all ways to ask: each works as in `dycoke ask`, or is refused as the table says.
+
+The bundled model answers everywhere. Behind a server that isn't ours stands ours, which gets what
+OpenAI's protocol and vLLM have, and whose reply loses the rest. Where the model refuses a feature,
+it does so everywhere, in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dycoke_cli.guard.tuned import store
+from dycoke_cli.loop.features import (
+    ASK,
+    BATCH,
+    CHAT,
+    ELSEWHERE,
+    FEATURES,
+    RAY,
+    SOCKET,
+    V1,
+    WAYS,
+    WORKERS,
+    limit,
+)
+from dycoke_cli.param import key_part
+from dycoke_cli.video import Sampling
+from tests.cli.harness import CLIP, REAL, Outcome, run_here
+from tests.covering import EXTENDED, covering
+from tests.forms import NEEDS_LIBRARY
+from tests.guard.tunings import SURE, tuning_with
+from tests.runs.clusters import on_two_cpus
+from tests.runs.remote.endpoint import Reply, serving
+from tests.server.local.conftest import Served
+from tests.server.pretended import Running
+
+STAR, IS_STAR = "What does the blue star do?", "Is there a blue star?"
+NONE = ("--method", "none")
+RUNS = (BATCH, WORKERS, RAY)
+# Of those that work: a cluster takes a minute to begin, and all features reach it in one `Ask`.
+ON_RAY = ("guard", "windows", "when", "compare")
+RAY_PATIENCE_S = 600
+CONTENT = CLIP.read_bytes()
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a feature is asked for."""
+
+    flags: tuple[str, ...]
+    question: str = STAR
+    videos: tuple[str, ...] = ("move.mp4",)
+    of_way: dict[str, tuple[str, ...]] = field(default_factory=dict)  # other flags on some ways
+
+
+FOUR = ("--frames", "4")
+CASES = {
+    "guard": Case(("--guard", "0.05", *FOUR)),
+    "tuned": Case(("--method", "auto", *FOUR)),
+    "windows": Case(("--method", "evs", "--max-tokens", "60", "--frames", "20")),
+    "every": Case(("--every", "25s", *NONE, *FOUR), videos=("minute.mp4",)),
+    "when": Case(("--when", "--every", "2s", *NONE, *FOUR), IS_STAR,
+                 of_way={CHAT: ("--when",)}),
+    "fit": Case(("--fit", "8GB", *FOUR)),
+    "choices": Case(("--choices", "yes,no", *NONE, *FOUR), IS_STAR),
+    "schema": Case(("--schema", "form.json", *NONE, *FOUR, "--max-new-tokens", "60")),
+    "subtitles": Case(("--subtitles", "move.srt", *NONE, *FOUR)),
+    "audio": Case(("--audio", *NONE, *FOUR)),
+    "parts": Case(("--start", "1", "--end", "2", "--fps", "4", *NONE)),
+    "compare": Case(("--compare", "--method", "evs", *FOUR),
+                    of_way={CHAT: ("--method", "evs", *FOUR), ELSEWHERE: ("--compare", *FOUR)}),
+    "logprobs": Case(("--logprobs", *FOUR)),
+    "stdin": Case((*NONE, *FOUR), videos=("-",)),
+    "pictures": Case(NONE, "What happens?", ("pictures",)),
+    "several": Case((*NONE, *FOUR), videos=("move.mp4", "turn.mp4")),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: clips, subtitles, pictures, a schema; the model is tuned."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("move", "turn", "minute"):
+        (tmp_path / f"{name}.mp4").write_bytes((CLIP.parent / f"{name}.mp4").read_bytes())
+    (tmp_path / "move.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nA blue star moves.\n")
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        picture = Image.new("RGB", (64, 64), (80 * number, 0, 0))
+        picture.save(tmp_path / "pictures" / f"{number}.png")
+    schema = {"type": "object", "properties": {"star": {"type": "boolean"}}, "required": ["star"]}
+    (tmp_path / "form.json").write_text(json.dumps(schema))
+    several = {"video": ["move.mp4", "turn.mp4"], "question": STAR}
+    (tmp_path / "several.jsonl").write_text(f"{json.dumps(several)}\n")
+    store(tuning_with(SURE, sampling=key_part(Sampling(frames=4))))
+    return tmp_path
+
+
+def asked(feature: str, way: str, real: Served) -> Outcome:
+    """A command that asks for a feature on a way."""
+    case = CASES[feature]
+    flags = case.of_way.get(way, case.flags)
+    stdin = CONTENT if case.videos == ("-",) else b""
+    if way == CHAT:
+        question = f"/compare {case.question}" if feature == "compare" else case.question
+        return run_here("chat", *case.videos, *flags, "--quiet", stdin=stdin or question.encode())
+    words = (*case.videos, case.question)
+    if way in RUNS:
+        if feature == "several":
+            words = ("--questions", "several.jsonl")
+        own = {WORKERS: ("--workers", "2"), RAY: ("--engine", "ray")}.get(way, ())
+        run = on_a_cluster if way == RAY else run_here
+        return run("batch", *words, *flags, *own, "--no-server", stdin=stdin)
+    command = ("ask", *words, *flags, "--json")
+    if way == ASK:
+        return run_here(*command, "--no-server", stdin=stdin)
+    if way == SOCKET:
+        real.loads.clear()
+        outcome = run_here(*command, stdin=stdin)
+        assert real.has_answered(), "the server had to answer"
+        return outcome
+    if way == V1:
+        return run_here(*command, "--server", f"http://127.0.0.1:{real.port}/v1", stdin=stdin)
+    with serving(stripped(real), knows=False) as endpoint:
+        return run_here(*command, "--server", endpoint.url, stdin=stdin)
+
+
+def on_a_cluster(*arguments: str, stdin: bytes) -> Outcome:
+    """Run a command as a process, on two CPUs: each worker on Ray takes seconds to import torch."""
+    done = subprocess.run(
+        [*REAL, *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=RAY_PATIENCE_S,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=on_two_cpus,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def stripped(real: Served) -> Callable[[dict[str, Any]], Reply]:
+    """What a server replies that has nothing of ours."""
+
+    def reply(body: dict[str, Any]) -> Reply:
+        sent = {key: body[key] for key in body.keys() - {"dycoke", "mm_processor_kwargs"}}
+        sent |= {"model": "mini", "stream": False}
+        sent.pop("stream_options", None)
+        status, answer = post(real, sent)
+        answer.get("usage", {}).pop("dycoke", None)
+        return status, answer
+
+    return reply
+
+
+def post(real: Served, body: dict[str, Any]) -> Reply:
+    """A request to the running server."""
+    running = Running(real.port, real.pretended, real.service)
+    status, _, reply = running.request("POST", "/v1/chat/completions", json.dumps(body).encode())
+    return status, json.loads(reply)
+
+
+def said(line: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same on all ways."""
+    keys = ("answer", "choice", "parsed", "start", "end", "finish_reason", "subtitles", "frames")
+    about = {key: line[key] for key in keys if key in line}
+    if "compared_to" in line:
+        about["compared_to"] = line["compared_to"]["answer"]
+    return about
+
+
+def lines(outcome: Outcome) -> list[dict[str, Any]]:
+    found = sorted(outcome.objects, key=lambda line: line.get("start") or 0.0)
+    return [*map(said, found)]
+
+
+def error(outcome: Outcome) -> str:
+    """The sentence of the error."""
+    return next((one for one in outcome.err.splitlines() if one.startswith("Error")), "")
+
+
+FREE = [(feature, way) for feature in FEATURES for way in WAYS if way not in (ASK, WORKERS, RAY)]
+OFTEN = {*covering(FREE, together=1)}
+
+
+def cases() -> list[Any]:
+    """Each feature and each way once in `make test`; those with processes of their own never."""
+
+    def marks(feature: str, way: str) -> Sequence[pytest.MarkDecorator]:
+        own = [NEEDS_LIBRARY] if feature == "schema" else []
+        if way == RAY:
+            own.append(pytest.mark.skipif(find_spec("ray") is None, reason="Ray isn't installed"))
+        return [*own, *(() if (feature, way) in OFTEN else EXTENDED)]
+
+    return [
+        pytest.param(feature, way, marks=marks(feature, way), id=f"{feature}-{way}")
+        for feature in FEATURES
+        for way in WAYS
+        if way != ASK and (way != RAY or feature in ON_RAY or limit(feature, way))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("feature", "way"), cases())
+def test_a_feature_works_as_in_ask_or_is_refused_as_the_table_says(
+    real: Served, feature: str, way: str
+) -> None:
+    limited = limit(feature, way)
+    if feature == "logprobs" and limited is None:
+        check_logprobs(real)
+        return
+    outcome = asked(feature, way, real)
+    if limited is not None:
+        names = {"flag": flag_of(feature, way), "url": url_in(outcome)}
+        assert (outcome.code, limited.sentence.format(**names) in outcome.err) == (2, True), (
+            outcome.err
+        )
+        assert '"answer":' not in outcome.out
+        return
+    expected = asked(feature, ASK, real)
+    if expected.code:  # the model refuses it: as a command does, or of a line or a question
+        assert expected.code == 2
+        assert outcome.code in ({1, 2} if way in (CHAT, *RUNS) else {2})
+        assert error(expected).removeprefix("Error: ") in outcome.err
+        return
+    assert outcome.code == 0, outcome.err
+    if way == CHAT:
+        assert all(one["answer"] in outcome.out for one in expected.objects)
+    else:
+        assert lines(outcome) == lines(expected)
+
+
+def flag_of(feature: str, way: str) -> str:
+    """The flag that an error names."""
+    return (
+        "--guard"
+        if feature == "guard"
+        else {WORKERS: "--workers", RAY: "--engine"}.get(way, "--server")
+    )
+
+
+def url_in(outcome: Outcome) -> str:
+    """The address that an error names."""
+    return next((word for word in outcome.err.split() if word.startswith("http://")), "")
+
+
+def check_logprobs(real: Served) -> None:
+    """A request to `/v1` has those of the answer's tokens."""
+    [line] = run_here("ask", "move.mp4", STAR, *NONE, *FOUR, "--json", "--no-server").objects
+    url = f"data:video/mp4;base64,{b64encode(CONTENT).decode()}"
+    content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": STAR}]
+    message = {"role": "user", "content": content}
+    frames = {"video": {"num_frames": 4}}
+    status, reply = post(real, {"messages": [message], "logprobs": True, "media_io_kwargs": frames})
+    assert status == 200, reply
+    [choice] = reply["choices"]
+    tokens = [one["token"] for one in choice["logprobs"]["content"]]
+    assert "".join(tokens).strip() == choice["message"]["content"].strip() == line["answer"]
