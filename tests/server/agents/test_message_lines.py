@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -71,8 +72,19 @@ def test_the_server_goes_on_behind_a_line_that_is_none(monkeypatch: pytest.Monke
     hello["clientInfo"] = {"name": "a", "version": "1"}
     first = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
     told = json.dumps(first) + '\n{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
-    given, taken = io.BytesIO((told + CALL % r'"\ud800"' + "\n" + asked).encode()), io.BytesIO()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given))
+    taken = io.BytesIO()
+    sent = [line.encode() for line in (told + CALL % r'"\ud800"' + "\n" + asked).splitlines(True)]
+
+    class Client(io.BytesIO):
+        """It closes its end when it has a reply to each of the three: what comes later is lost."""
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            until = time.monotonic() + 60
+            while not sent and taken.getvalue().count(b"\n") < 3 and time.monotonic() < until:
+                time.sleep(0.01)
+            return sent.pop(0) if sent else b""
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Client()))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken))
     tools: Any = None
     anyio.run(make_mcp_server(tools, "a folder").run_stdio_async)
