@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -479,6 +480,27 @@ def test_each_trainer_reads_its_layout(
     assert kohya_lines(path, clips) == picture
     monkeypatch.chdir(clips)
     assert musubi_lines(path, "image_path") == picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_an_interrupt_keeps_what_is_written(tmp_path: Path, form: str) -> None:
+    clips = make_clips(tmp_path / "clips", *(f"{number}.mp4" for number in range(12)))
+    line = [sys.executable, "-m", "tests.runs.pretended", "caption", str(clips), *MINI]
+    process = warm.Popen([*line, "--format", form], cwd=ROOT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + PATIENCE_S
+    while not [*clips.glob(f"*.{form}")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    there = [*clips.glob("*.txt")] if form == "txt" else rows(clips / "captions.json")
+    assert process.returncode == 130
+    assert 2 <= len(there) < 12
+    assert err.decode().splitlines() == [
+        f"{len(there)} captions written; the same command resumes",
+        "Interrupted",
+    ]
 
 
 @pytest.mark.slow
