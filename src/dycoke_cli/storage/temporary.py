@@ -92,11 +92,12 @@ def _locked(make: Callable[[], Path]) -> Iterator[Path]:
 
 def _remove(folder: Path, names: re.Pattern[str], name: str | None) -> None:
     with suppress(OSError):  # the folder can't be read
-        for path in map(Path, os.scandir(folder)):
-            found = names.fullmatch(path.name)
+        # By names alone: a folder of thousands of files is searched each time that one is written.
+        for entry in os.scandir(folder):
+            found = names.fullmatch(entry.name)
             if found and name in (None, found[1]):
                 with suppress(OSError):  # another process removes it
-                    _remove_unlocked(path)
+                    _remove_unlocked(Path(entry))
 
 
 def _remove_unlocked(path: Path) -> None:
