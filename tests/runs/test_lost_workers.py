@@ -51,8 +51,8 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
             connection.send(outcome)
     if "DIE_ENDING" in os.environ:
         die_once(folder / "ending")
+    (folder / "all").touch()  # before the message: this process may be ended once that has come
     connection.send(None)
-    (folder / "all").touch()
 
 
 def answered(group: Sequence[Ask], plan: Plan) -> list[Outcome]:
