@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.cells import head, line
 from benchmarks.page import ROOT, put
 from dycoke_cli.loop.features import FEATURES, LIMITS, WAYS, Limit, limit
 
@@ -18,15 +19,14 @@ _NAMES = {"flag": "FLAG", "url": "URL"}
 def text() -> str:
     """The table, and below it the reasons by their numbers."""
     sentences = [*dict.fromkeys(map(_reason, LIMITS))]
-    rows = [["", *WAYS.values()], ["---"] * (len(WAYS) + 1)]
+    table = head("", *WAYS.values())
     for feature, shown in FEATURES.items():
         cells = []
         for way in WAYS:
             limited = limit(feature, way)
             number = 0 if limited is None else sentences.index(_reason(limited)) + 1
             cells.append(f"[{number}](#reasons)" if number else "✓")
-        rows.append([shown, *cells])
-    table = [f"| {' | '.join(row)} |" for row in rows]
+        table.append(line(shown, *cells))
     numbered = [f"{number}. {sentence}" for number, sentence in enumerate(sentences, 1)]
     return "\n".join([*table, "", "## Reasons", "", *numbered])
 

@@ -13,7 +13,6 @@ import stat
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import typer
 
@@ -125,27 +124,23 @@ def _report(error: DycokeError, arguments: list[str]) -> int:
 
 def _usage(error: typer.TyperException) -> UsageError:
     """Convert Typer's usage error to one sentence that names the help page."""
+    from dycoke_cli.loop.features import refusal_of_flag  # no usual answer needs it
+
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context else ""
-    if parameter := _of_a_method(getattr(error, "option_name", "")):
+    option = getattr(error, "option_name", "")
+    if parameter := _of_a_method(option):
         sentence = f"{error.message.rstrip('.')}; give it with the method"
         return UsageError(f"{sentence}, as in --method {parameter}{hint}")
-    if refused := _elsewhere(context, getattr(error, "option_name", "")):
+    if context is not None and (refused := refusal_of_flag(context.info_name, option)):
         return refused
     if possible := getattr(error, "possibilities", None):  # of a flag that is unknown
-        near = closest(getattr(error, "option_name", ""), possible)
+        near = closest(option, possible)
         meant = f"; did you mean {near}?" if near else ""
         return UsageError(f"{error.message.rstrip('.')}{meant}{hint}")
     # Of several commands that are close, the closest is named first.
     message = re.sub(r"(Did you mean '[^']*').*\?$", r"\1?", error.format_message())
     return UsageError(f"{message.rstrip('.')}{hint}")
-
-
-def _elsewhere(context: Any, flag: str) -> UsageError | None:
-    """The refusal of a flag that a command can't have and others do; None of any other flag."""
-    from dycoke_cli.loop.features import refusal_of_flag  # no usual answer needs it
-
-    return None if context is None else refusal_of_flag(context.info_name, flag)
 
 
 def _of_a_method(option: str) -> str | None:

@@ -166,6 +166,6 @@ def refusal(feature: str, way: str, **names: str) -> UsageError:
 
 
 def refusal_of_flag(command: str, flag: str) -> UsageError | None:
-    """The same for a flag that a command doesn't have; None if the table doesn't have it."""
+    """The refusal of a flag that a command can't have and others do; None of any other flag."""
     feature = next((name for name, shown in FEATURES.items() if f"`{flag}`" in shown), "")
     return None if limit(feature, command) is None else refusal(feature, command)

@@ -12,18 +12,19 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dycoke_cli.ask import Footage
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.storage.cache_folder import kept, make_folder
 from dycoke_cli.storage.output_file import replace_content, short_name, unwritable
+from dycoke_cli.storage.private_file import open_own
 from dycoke_cli.unicode import display_name, is_valid
 
 FORMATS = ("txt", "jsonl", "json", "csv")
@@ -251,8 +252,7 @@ class WrittenCaptions:
         with suppress(OSError):
             path = self._path(video)
             make_folder(path.parent)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = open_own(path)
             try:
                 # The line end in front parts it from one that a power failure cut off.
                 os.write(descriptor, f"\n{line}\n".encode())
@@ -287,16 +287,16 @@ class CaptionResults:
         written: captions of this run and the names of their videos.
 
     Args:
+        asks: about one video each, by their ids.
         made: how captions are made of answers; one that is made in another way is another one.
     """
 
     def __init__(
-        self, files: CaptionFiles, notes: WrittenCaptions, videos: Iterable[Footage], made: str
+        self, files: CaptionFiles, notes: WrittenCaptions, asks: Mapping[str, Ask], made: str
     ) -> None:
         self.reasons: dict[str, str] = {}
         self.written: list[tuple[str, str]] = []
-        self._files, self._notes, self._made = files, notes, made
-        self._videos = {id_of(video): video for video in videos}
+        self._files, self._notes, self._asks, self._made = files, notes, asks, made
 
     def state(self, key: str) -> str | None:
         """ "answered" if the caption by this key is there."""
@@ -310,15 +310,10 @@ class CaptionResults:
         """Write a caption; of a failure nothing."""
         if outcome.failed:
             return
-        video, caption = self._videos[outcome.line["id"]], outcome.line["answer"]
+        (video,), caption = self._asks[outcome.line["id"]].videos, outcome.line["answer"]
         self._notes.note(video, caption, outcome.key + self._made)
         self._files.write(video, caption)
         self.written.append((caption, video.name))
-
-
-def id_of(video: Footage) -> str:
-    """Of the question about a video."""
-    return os.fsencode(video.place).hex()
 
 
 @contextmanager

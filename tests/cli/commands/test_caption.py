@@ -305,6 +305,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         (("--prompt", " "), "--prompt is empty"),
         (("--out-dir", "b.json"), "it is a folder"),
         (("--max-words", "0"), "--max-words"),
+        (("--method", "v-cast", "--max-tokens", "9"), "and --max-tokens reads it in windows"),
     ],
 )
 def test_what_is_refused(

@@ -184,11 +184,9 @@ def ask(
                 request = replace(request, sampling=replace(request.sampling, audio=False))
             asks = asks_of(videos, questions, request, compare=compare)
             if remote is not None:
-                from dycoke_cli.compression.base import Method
                 from dycoke_cli.runs.remote.remote_asker import RemoteAsker
 
-                own = [request.method] if remote.names_method else []
-                served = remote.connected(model.model, own + [Method()] * compare)
+                served = remote.asked_by(model.model, request, compare=compare)
                 found = RemoteAsker(served, request)
             elif not no_server and loaded is None:
                 found = find_server(request, cache=cache)

@@ -23,7 +23,6 @@ from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, Serv
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
 from dycoke_cli.cli.flags.words import quoted
-from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import DycokeError, UsageError, VideoError
 from dycoke_cli.request import Request
 from dycoke_cli.stock.importing import faster_imports
@@ -319,8 +318,7 @@ def backend_of(
     if remote is not None:
         from dycoke_cli.runs.remote.remote_asker import RemoteRun
 
-        methods = [request.method] * remote.names_method + [Method()] * compare
-        served_model = remote.connected(model.model, methods)
+        served_model = remote.asked_by(model.model, request, compare=compare)
         return served_model.plan(request), RemoteRun(served_model)
     # The user's own server is used unless several workers are wanted, which are faster.
     on_server: ServerAsker | str = ""

@@ -20,7 +20,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.flags import eval_flags, options, request_flags, row_flags
 from dycoke_cli.cli.flags.question_input import collect
 from dycoke_cli.cli.flags.spread import spread
-from dycoke_cli.cli.render.units import Quantity, column, count, seconds, share, size
+from dycoke_cli.cli.render.units import Quantity, column, count, counted, seconds, share, size
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import one_line
@@ -231,9 +231,9 @@ def _small(text: str) -> Text:
 
 
 def _title(report: BenchReport) -> str:
-    runs = "1 run" if report.runs == 1 else f"{count(report.runs)} runs"
-    questions = _counted(len(report.answers), "question")
-    videos = _counted(len(report.videos), "video")
+    runs = counted(report.runs, "run")
+    questions = counted(len(report.answers), "question")
+    videos = counted(len(report.videos), "video")
     return one_line(
         f"{report.model.name}: {questions} about {videos}, {runs} of each configuration in turns, "
         "after a warm-up"
@@ -244,8 +244,8 @@ def _origin(report: BenchReport) -> str:
     model, environment = report.model, report.environment
     commit = f", commit {report.commit}" if report.commit else ""
     gpu = f"{environment.accelerator}, " if environment.accelerator else ""
-    cores = _counted(environment.cores, "core")
-    threads = _counted(environment.threads, "thread")
+    cores = counted(environment.cores, "core")
+    threads = counted(environment.threads, "thread")
     return (
         f"{model.dtype} on {model.device}; {gpu}{cores} of {environment.processor}, {threads}; "
         f"dycoke {report.version}{commit}, Python {environment.python}, torch "
@@ -262,7 +262,3 @@ def _changed(row: TimedRow) -> str:
     if row.changed is None or row.changed_share is None:
         return "–"
     return f"{count(row.changed)} ({100 * row.changed_share:.0f} %)"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"

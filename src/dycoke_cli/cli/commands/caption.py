@@ -16,6 +16,7 @@ from dycoke_cli.cli.commands.ask import BUNDLED_NOTE
 from dycoke_cli.cli.commands.batch import FailFast, backend_of, check_subtitles
 from dycoke_cli.cli.flags import engine_flags, options, request_flags
 from dycoke_cli.cli.flags.method_flags import MethodFlags
+from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.server_flags import REQUESTS, NoServer, Requests, ServerFlags
 from dycoke_cli.cli.flags.spread import spread
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
@@ -227,7 +228,7 @@ def caption(
     )
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions, id_of
+    from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions
     from dycoke_cli.runs.run import run
 
     engine.check()
@@ -235,7 +236,8 @@ def caption(
     group_size = engine_flags.batch_size(batch_size)
     request = request_flags.request(model, loading, sampling, generation, limits, subtitles, budget)
     request = method.applied(request)
-    check_windows(request)
+    with speaking_of_flags():
+        check_windows(request)
     remote = server.chosen(context, request.method, budget)
     if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
@@ -266,11 +268,11 @@ def caption(
                 output.line(f"{shown} {display_name(video.name)}" if entry else shown)
             view.dry(len(wanted), PROMPTS.get(prompt, prompt))
             return
-        results = CaptionResults(files, notes, wanted, style_of.identity)
-        asks = {
-            id_of(one): Ask(question_about(one, prompt), request, (one,), id=id_of(one))
-            for one in wanted
-        }
+        asks: dict[str, Ask] = {}
+        for video in wanted:
+            id_ = os.fsencode(video.place).hex()
+            asks[id_] = Ask(question_about(video, prompt), request, (video,), id=id_)
+        results = CaptionResults(files, notes, asks, style_of.identity)
         failed = 0
         try:
             if asks:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dycoke_cli.cli.render.console import animates, stderr_console
 from dycoke_cli.cli.render.progress import LINE_EVERY_S
-from dycoke_cli.cli.render.units import count
+from dycoke_cli.cli.render.units import count, counted
 from dycoke_cli.cli.render.view import View
 from dycoke_cli.runs.listener import Counts
 from dycoke_cli.unicode import display_name
@@ -75,7 +75,7 @@ class BatchView(View):
         self.stop()
         if self._counts is None or not self._counts.done:
             return
-        done = f"{count(self._counts.done)} of {_of(self._counts.questions, 'question')} done"
+        done = f"{count(self._counts.done)} of {counted(self._counts.questions, 'question')} done"
         self.note(
             f"{done}; the next run starts over: with --out FILE it would resume"
             if out is None
@@ -147,7 +147,9 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
     if counts.skipped and not counts.added:
         parts.append(f"{count(counts.skipped)} of {count(counts.questions)} done already")
     else:
-        parts.append(f"{count(counts.answered)} of {_of(counts.questions, 'question')} answered")
+        parts.append(
+            f"{count(counts.answered)} of {counted(counts.questions, 'question')} answered"
+        )
         if counts.skipped:
             parts.append(f"{count(counts.skipped)} done already")
     if counts.refused:
@@ -161,7 +163,9 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
     if counts.warned:
         names = [display_name(name) for name in [*counts.warned][:_NAMED]]
         more = ["…"] if len(counts.warned) > _NAMED else []
-        parts.append(f"{_of(len(counts.warned), 'clip')} with warnings ({', '.join(names + more)})")
+        parts.append(
+            f"{counted(len(counts.warned), 'clip')} with warnings ({', '.join(names + more)})"
+        )
     if left := counts.questions - counts.done:
         parts.append(f"{count(left)} not asked")
     retry = "; retry with --retry-failed" if resumable and counts.standing else ""
@@ -170,8 +174,8 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
 
 def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
     """Progress of a run, in a line."""
-    questions = f"{count(counts.done)} of {_of(counts.questions, 'question')}"
-    files = f"{count(counts.videos_done)} of {_of(counts.videos, 'file')}"
+    questions = f"{count(counts.done)} of {counted(counts.questions, 'question')}"
+    files = f"{count(counts.videos_done)} of {counted(counts.videos, 'file')}"
     speed = f"{pace.tokens_per_second():.0f} tokens/s"
     parts = [files, questions, f"{count(counts.standing)} failed", speed]
     left = pace.seconds_left()
@@ -181,10 +185,6 @@ def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
         if width is not None and len(" · ".join(parts)) > width:
             parts.remove(unneeded)
     return " · ".join(parts)
-
-
-def _of(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{count(number)} {what}s"
 
 
 def _duration(seconds: float) -> str:

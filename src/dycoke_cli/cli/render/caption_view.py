@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dycoke_cli.cli.render.batch_view import BatchView
-from dycoke_cli.cli.render.units import count
+from dycoke_cli.cli.render.units import count, counted
 from dycoke_cli.unicode import display_name, one_line
-
-
-def captions(number: int) -> str:
-    """A number of captions, in words."""
-    return "1 caption" if number == 1 else f"{count(number)} captions"
 
 
 class CaptionView(BatchView):
@@ -20,13 +15,13 @@ class CaptionView(BatchView):
     def dry(self, number: int, prompt: str) -> None:
         """Say what a run would do."""
         self.stop()
-        self.note(f"{captions(number)} would be written; the prompt: {one_line(prompt)}")
+        self.note(f"{counted(number, 'caption')} would be written; the prompt: {one_line(prompt)}")
 
     def ended_early(self, number: int) -> None:
         """Say how many captions are written, and how to resume."""
         self.stop()
         if number:
-            self.note(f"{captions(number)} written; the same command resumes")
+            self.note(f"{counted(number, 'caption')} written; the same command resumes")
 
     def ended(
         self,
@@ -45,16 +40,15 @@ class CaptionView(BatchView):
             failed: videos without a caption.
         """
         self.stop()
-        parts = [f"{captions(len(written))} written"]
+        parts = [f"{counted(len(written), 'caption')} written"]
         parts += [f"{count(skipped)} skipped (there is a caption)"] if skipped else []
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
         lengths = sorted((len(text.split()), name) for text, name in written)
         if lengths:
             (short, briefest), (long, longest) = lengths[0], lengths[-1]
-            words = "1 word" if long == 1 else f"{count(long)} words"
             parts.append(
-                f"longest {words} ({display_name(longest)}), shortest {count(short)} "
-                f"({display_name(briefest)})"
+                f"longest {counted(long, 'word')} ({display_name(longest)}), "
+                f"shortest {count(short)} ({display_name(briefest)})"
             )
         self.note(", ".join(parts))

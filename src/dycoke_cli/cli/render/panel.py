@@ -11,7 +11,7 @@ from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds, Wind
 from dycoke_cli.answer.guarantee import Guarded
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
-from dycoke_cli.cli.render.units import count, flops, seconds, share, size
+from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.compression.selection_hooks import hooks_of
 from dycoke_cli.unicode import one_line
@@ -89,14 +89,14 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
         rows.append(("Attended", _attended(answer)))
     if not isinstance(answer.subtitles, Absent):
         subtitles = answer.subtitles
-        lines = _counted(subtitles.lines, "line")
+        lines = counted(subtitles.lines, "line")
         rows.append(("Subtitles", one_line(f"{lines} of {subtitles.source}, in the prompt")))
     if not isinstance(answer.audio, Absent):
         rate = answer.audio.sample_rate / 1000
         rows.append(("Audio", f"{answer.audio.seconds:.1f} s at {rate:g} kHz, in the prompt"))
     if not isinstance(answer.tuned, Absent):
         tuned = answer.tuned
-        rows.append(("Tuned", f"on {_counted(tuned.videos, 'video')}, {one_line(tuned.date)}"))
+        rows.append(("Tuned", f"on {counted(tuned.videos, 'video')}, {one_line(tuned.date)}"))
     if not isinstance(answer.guard, Absent):
         rows.append(("Guard", _guard(answer.guard)))
     pruning = restore(answer.method).pruning()
@@ -104,7 +104,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
         if answer.tokens.visual_kept < pruning.least:
             effect = f"off: fewer than {count(pruning.least)} visual tokens"
         elif pruning.own is not None:
-            effect = f"by each layer for itself, in each of {_counted(answer.decode.steps, 'step')}"
+            effect = f"by each layer for itself, in each of {counted(answer.decode.steps, 'step')}"
         else:
             effect = _selection(answer.decode)
         rows.append(("KV selection", effect))
@@ -120,7 +120,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
-    frames = _counted(answer.frames.count, "frame")
+    frames = counted(answer.frames.count, "frame")
     merging = hooks_of(restore(answer.method)).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
@@ -128,7 +128,7 @@ def _tokens(answer: Answer) -> str:
 
 def _windows(windows: Windows) -> str:
     positions = "contiguous" if windows.positions == "renumbered" else "original"
-    read = f"{count(windows.count)} of {_counted(windows.frames, 'frame')}"
+    read = f"{count(windows.count)} of {counted(windows.frames, 'frame')}"
     return f"{read}, {count(windows.visual_kept)} tokens kept; {positions} positions"
 
 
@@ -152,7 +152,7 @@ def _attended(answer: Answer) -> str:
 
 def _selection(decode: Decode) -> str:
     return (
-        f"{_counted(decode.choices_renewed, 'update')} in {_counted(decode.steps, 'step')}, "
+        f"{counted(decode.choices_renewed, 'update')} in {counted(decode.steps, 'step')}, "
         f"{count(decode.tokens_evicted)} evicted, {count(decode.tokens_recalled)} recalled"
     )
 
@@ -209,7 +209,3 @@ def _loaded(answer: Answer) -> str:
     times = answer.seconds
     weights = f"weights {size(answer.bytes.weights)} in {seconds(times.load)}"
     return f"{weights} · video {seconds(times.video_decode)}" if times.video_decode else weights
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"

@@ -14,6 +14,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def counted(number: int, what: str) -> str:
+    """Format a number of things, with the plural of their name."""
+    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"
+
+
 @dataclass(frozen=True)
 class Quantity:
     """Number in a table, shown in the unit of its column."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from dycoke_cli.answer.answer import Answer, Model, Seconds, Subtitles, Tokens, Windows
 from dycoke_cli.answer.json_reader import read_or_none, reported
 from dycoke_cli.answer.json_schema import ABSENT, Count
+from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
@@ -26,7 +27,6 @@ from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
-    from dycoke_cli.compression.base import Method
     from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
     from dycoke_cli.video import Clip
 
@@ -68,6 +68,16 @@ class Server:
             raise UsageError(
                 f"--server needs the package openai: {how_to_install('server')}"
             ) from error
+
+    def asked_by(self, named: str | None, request: Request, *, compare: bool) -> ServedModel:
+        """The model for the questions of a request.
+
+        Args:
+            named: see `connected`.
+            compare: whether each is also asked without compression.
+        """
+        own = [request.method] if self.names_method else []
+        return self.connected(named, own + [Method()] * compare)
 
     def connected(self, named: str | None, methods: Collection[Method]) -> ServedModel:
         """The model to ask: the one that was named, or the only one that is served.
