@@ -63,7 +63,6 @@ ALIKE = {
     }.items()
     for name in names.split()
 }
-TRIAL_CPU_S = "SECONDS_OF_A_TRIAL"
 QUESTION = "What does the blue square do before the video ends, and where is it then?"
 FOLDER = "FOLDER"
 ASK = ("ask", str(CLIP), QUESTION, "--frames", "2", "--quiet", "--model", FOLDER)
@@ -85,20 +84,19 @@ def run_in_a_fork(arguments: list[str], noise: Path) -> Ended:
     have reckoned don't live in a fork.
     """
     result = noise.with_name("result")
-    code = f"from {__name__} import measured; measured({str(result)!r}, *{arguments!r})"
+    given = (str(result), tokenizer_trial._CPU_S, *arguments)
+    code = f"from {__name__} import measured; measured{given!r}"
     with noise.open("wb") as told:
-        limit = tokenizer_trial._CPU_S
-        environment = {**os.environ, TRIAL_CPU_S: str(limit)}
-        done = warm.run([sys.executable, "-c", code], stdout=told, stderr=told, env=environment)
+        done = warm.run([sys.executable, "-c", code], stdout=told, stderr=told)
     assert result.exists(), f"it crashes: {done.returncode}, {noise.read_text()[-500:]}"
     run, cpu_s, peak = json.loads(result.read_text())
     return Ended(Outcome(**run), cpu_s, peak)
 
 
-def measured(result: str, *arguments: str) -> None:
+def measured(result: str, trial_cpu_s: int, *arguments: str) -> None:
     """In the fork: run it, and write how it ended and what it took."""
     resource.setrlimit(resource.RLIMIT_CPU, (2 * MOST_CPU_S, 2 * MOST_CPU_S))
-    tokenizer_trial._CPU_S = int(os.environ[TRIAL_CPU_S])
+    tokenizer_trial._CPU_S = trial_cpu_s
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = peak_bytes()
     run = run_here(*arguments)
@@ -136,11 +134,11 @@ def test_a_hostile_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return
     noise = tmp_path / "noise"
     ended = run_in_a_fork([str(folder) if part == FOLDER else part for part in ASK], noise)
-    done = ended.run
-    assert done.code == (0 if name in HARMLESS else 4), done.err
-    assert (done.out == "") == (done.code != 0)
-    if done.code:
-        assert_is_a_sentence(done.err.removeprefix("Error: ").rstrip("\n"))
+    run = ended.run
+    assert run.code == (0 if name in HARMLESS else 4), run.err
+    assert (run.out == "") == (run.code != 0)
+    if run.code:
+        assert_is_a_sentence(run.err.removeprefix("Error: ").rstrip("\n"))
     assert noise.read_text() == ""
     assert ended.cpu_s < MOST_CPU_S
     assert ended.peak_bytes < MOST_BYTES

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cli.harness import REAL, ROOT
-from tests.runs.clusters import on_two_cpus
+from tests.runs.clusters import PATIENCE_S, on_two_cpus, run_on_two_cpus
 
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
@@ -26,8 +26,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.extended]
 CLIPS = ("appear.mp4", "move.mp4", "turn.mp4", "vanish.mp4")
 # So that both engines reckon alike to the last digit.
 EXACT = ("--dtype", "float32", "--frames", "4", "--max-new-tokens", "12", "--batch-size", "1")
-# A cluster takes a while to come up on a busy machine.
-PATIENCE_S = 600
 ON_RAY = ("--engine", "ray")
 
 
@@ -65,18 +63,9 @@ def texts(out: Path) -> dict[str, str]:
 
 def batch(videos: Path, out: Path, *flags: str) -> tuple[int, str]:
     """Run it; stdout must stay empty."""
-    arguments = (str(videos), "What happens?", "--out", str(out), *EXACT, *flags)
-    done = subprocess.run(
-        [*REAL, "batch", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=on_two_cpus,
-        check=False,
-    )
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+    run = run_on_two_cpus("batch", videos, "What happens?", "--out", out, *EXACT, *flags)
+    assert run.out == ""
+    return run.code, run.err
 
 
 def test_each_engine_goes_on_where_the_other_stopped(folder: Path, tmp_path: Path) -> None:

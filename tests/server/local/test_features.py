@@ -8,8 +8,6 @@ it does so everywhere, in the same words.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,11 +34,11 @@ from dycoke_cli.loop.features import (
 )
 from dycoke_cli.param import key_part
 from dycoke_cli.video import Sampling
-from tests.cli.harness import CLIP, REAL, Outcome, run_here
+from tests.cli.harness import CLIP, Outcome, run_here
 from tests.covering import EXTENDED, covering
 from tests.forms import NEEDS_LIBRARY
 from tests.guard.tunings import SURE, tuning_with
-from tests.runs.clusters import on_two_cpus
+from tests.runs.clusters import run_on_two_cpus
 from tests.runs.remote.endpoint import Reply, serving
 from tests.server.local.conftest import Served
 from tests.server.pretended import Running
@@ -50,7 +48,6 @@ NONE = ("--method", "none")
 RUNS = (BATCH, WORKERS, RAY)
 # Of those that work: a cluster takes a minute to begin, and all features reach it in one `Ask`.
 ON_RAY = ("guard", "windows", "when", "compare")
-RAY_PATIENCE_S = 600
 CONTENT = CLIP.read_bytes()
 
 
@@ -119,7 +116,7 @@ def asked(feature: str, way: str, real: Served) -> Outcome:
         if feature == "several":
             words = ("--questions", "several.jsonl")
         own = {WORKERS: ("--workers", "2"), RAY: ("--engine", "ray")}.get(way, ())
-        run = on_a_cluster if way == RAY else run_here
+        run = run_on_two_cpus if way == RAY else run_here
         return run("batch", *words, *flags, *own, "--no-server", stdin=stdin)
     command = ("ask", *words, *flags, "--json")
     if way == ASK:
@@ -133,20 +130,6 @@ def asked(feature: str, way: str, real: Served) -> Outcome:
         return run_here(*command, "--server", f"http://127.0.0.1:{real.port}/v1", stdin=stdin)
     with serving(stripped(real), knows=False) as endpoint:
         return run_here(*command, "--server", endpoint.url, stdin=stdin)
-
-
-def on_a_cluster(*arguments: str, stdin: bytes) -> Outcome:
-    """Run a command as a process, on two CPUs: each worker on Ray takes seconds to import torch."""
-    done = subprocess.run(
-        [*REAL, *arguments],
-        input=stdin,
-        capture_output=True,
-        timeout=RAY_PATIENCE_S,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=on_two_cpus,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def stripped(real: Served) -> Callable[[dict[str, Any]], Reply]:
