@@ -30,11 +30,11 @@ from benchmarks.tune_tables import (
     file_of,
     guards_of,
 )
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Item, Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.evaluation.scoring.statistics import grouped
-from dycoke_cli.tuning.observations import Observation
+from dycoke_cli.tuning.search import Observation
 
 NAME = "guard-choices"
 KEPT = DATA / f"{NAME}.jsonl.xz"

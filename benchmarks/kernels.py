@@ -23,10 +23,10 @@ from torch import nn
 from benchmarks.kept_tables import keep, name_here
 from benchmarks.page import where
 from dycoke_cli.instruction_sets import instructions
-from dycoke_cli.kernels import timing
-from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE
+from dycoke_cli.kernels import replacing as timing
+from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.kernels.timing import AttentionShape, LinearShape
+from dycoke_cli.kernels.replacing import AttentionShape, LinearShape
 
 FRAME, PROMPT = 729, 1024
 COPIES = 12

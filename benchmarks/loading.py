@@ -54,8 +54,8 @@ def write_checkpoint(folder: Path, tower_layers: int | None = None) -> None:
     import torch
 
     from dycoke_cli.models.catalog import published
+    from dycoke_cli.models.load import byte_processor, random_model
     from dycoke_cli.models.load_options import LoadOptions
-    from dycoke_cli.models.random_weights import byte_processor, random_model
     from dycoke_cli.models.resolve import choose
 
     options = LoadOptions(device="cpu", dtype="bfloat16", random_weights=True)

@@ -38,7 +38,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.compression.methods.random_merge import RandomMerge
 from dycoke_cli.compression.selection import SelectionInputs
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 from dycoke_cli.version import running_commit
 
 OUT = Path("runs/text_video")

@@ -19,12 +19,11 @@ from statistics import fmean
 from benchmarks.comparison_tables import LAYERS
 from benchmarks.kept_tables import keep
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
-from dycoke_cli.guard.calibration import THRESHOLDS, Attempt, calibrated, kept, loss
-from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import choose, halve, summarize
+from dycoke_cli.guard.bounds import THRESHOLDS, Attempt, calibrated, kept, loss
+from dycoke_cli.tuning.search import Observation, choose, halve, summarize
 
 LADDERS = {
     "dycoke": ("dycoke",),

@@ -1,7 +1,7 @@
 """What knows what, read off the source.
 
 Each import counts, also one inside a function or for type checkers alone, and each string that
-names a module ("dycoke_cli.video.probe", with or without ":Name").
+names a module ("dycoke_cli.video.planning", with or without ":Name").
 """
 
 from __future__ import annotations

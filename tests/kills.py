@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 from tests import warm
 from tests.hub import Hub
 from tests.soaking.commands import Command, commands, files_in, repositories

@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 
 LIMITS = HttpLimits(0.3, Bounds(nbytes=65536, values=100, depth=8))

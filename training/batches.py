@@ -20,8 +20,7 @@ from torch import Tensor
 from dycoke_cli.shapes.random_scripts import Limits, draw_script, long_limits
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
-from dycoke_cli.shapes.wording import Question, told
+from dycoke_cli.shapes.script_questions import Question, ask, ask_the_unknown, told
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dycoke_cli.shapes.wording import KINDS, Question
+from dycoke_cli.shapes.script_questions import KINDS, Question
 from training.text_targets import NOT_CHOSEN, UNNAMED, chosen, namings, placed, sought
 from training.tokenizer import Codec
 

@@ -13,7 +13,7 @@ import re
 from itertools import accumulate, pairwise
 
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.wording import OPTIONS, Question
+from dycoke_cli.shapes.script_questions import OPTIONS, Question
 from training.tokenizer import WORD, Codec
 
 # Name, colour and shape of the thing; 0 for none.

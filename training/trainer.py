@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.resources import usable_cpus
-from dycoke_cli.shapes.wording import KINDS
+from dycoke_cli.shapes.script_questions import KINDS
 from training.architectures import ARCHITECTURES, Architecture
 from training.auxiliary_losses import PROBES, AuxiliaryLosses
 from training.batches import Batch, Shape, make_batch

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from benchmarks.decode_rules.rules import NAME, Decode, Kind, Rule
 from benchmarks.decode_rules.text_decoder import Decoder, Prompt
 from dycoke_cli.errors import ModelError
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from dycoke_cli.verification.checks import TOLERANCE
 
 MAX_NEW_TOKENS = 12

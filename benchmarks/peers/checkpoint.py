@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from dycoke_cli.models.catalog import published
-from dycoke_cli.models.random_weights import byte_processor, random_model
+from dycoke_cli.models.load import byte_processor, random_model
 
 MODEL = "qwen3-vl-2b"
 TEXT = {"hidden_size": 1024, "intermediate_size": 3072}

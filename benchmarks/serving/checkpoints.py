@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
-from dycoke_cli.models.random_weights import byte_processor
+from dycoke_cli.models.load import byte_processor
 
 BUNDLED = "mini"
 ARCHITECTURE = "LlavaOnevisionForConditionalGeneration"

@@ -22,8 +22,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory.measured import PeakMemory, kv_bytes, read_per_token
 from dycoke_cli.engine.prompt_batch import inject_videos
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.stock.cache_argument import cache_of
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.private_api import attention_implementation, cache_of
 from dycoke_cli.verification.reference import stock_inputs
 
 FIRST_QUESTION = "Who is in the video?"

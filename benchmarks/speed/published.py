@@ -20,7 +20,7 @@ from dycoke_cli.engine.answer_stream import BatchStreamer
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.models.traits import traits_of
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT
 
 NAME = "published_scheme"
 METHOD = DyCoke(variant="published")

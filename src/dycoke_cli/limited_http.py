@@ -16,7 +16,7 @@ from importlib import import_module
 from threading import Thread
 from typing import Any
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError, count_values
+from dycoke_cli.answer.json_schema import Bounds, BoundsError, count_values
 from dycoke_cli.errors import DycokeError
 
 

@@ -20,8 +20,7 @@ from dycoke_cli.video import Sampling
 from dycoke_cli.video.limits import Limits
 
 if TYPE_CHECKING:
-    from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.answer.guarantee import Tuned
+    from dycoke_cli.answer.answer import Answer, Tuned
     from dycoke_cli.compression.base import Method
     from dycoke_cli.guard.ladder import Guard
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError, parse
+from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 
 SMALL = Bounds(nbytes=200, values=20, depth=4)
 

@@ -8,8 +8,15 @@ from typing import Annotated, Any
 
 import pytest
 
-from dycoke_cli.answer.json_reader import MismatchError, from_dict, read_or_none, reported
-from dycoke_cli.answer.json_schema import Doc, Unreported, to_dict
+from dycoke_cli.answer.json_schema import (
+    Doc,
+    MismatchError,
+    Unreported,
+    from_dict,
+    read_or_none,
+    reported,
+    to_dict,
+)
 from tests.answer.test_json_schema import Count, Figures, Inner, Measured, Outer
 
 WHOLE = Outer(

@@ -31,8 +31,8 @@ from dycoke_cli.answer.answer import (
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 
 LAYERS = 10  # as the bundled model, by whose files methods are bound

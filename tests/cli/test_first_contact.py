@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.catalog import published
-from dycoke_cli.models.reference import find
+from dycoke_cli.models.catalog import find, published
 from tests.cli.harness import CLIP, REAL, ROOT, run_here, run_process
 from tests.documents import valid
 from tests.hub import Hub, Repo

@@ -21,19 +21,18 @@ finally:
 """
 
 EVERY_PAGE = (
-    "answer.json_bounds", "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
+    "answer.json_schema", "cli.*", "compression.*", "engine.field_types",
     "engine.generation_options", "engine.memory.fit", "engine.structured_output",
     "engine.token_options",
     "engine.typed_options", "errors", "extras", "models.explaining", "models.load_options",
     "models.settings", "param", "plugins", "request", "resources", "runs.file_walk",
-    "runs.listener", "stock.importing", "storage.output_file", "storage.private_file",
-    "storage.temporary", "unicode", "version", "video.file_names", "video.limits", "video.sampling",
+    "runs.listener", "stock.importing", "storage.output_file",
+    "unicode", "version", "video.file_names", "video.limits", "video.sampling",
 )  # fmt: skip
 """Modules of the flags and of their layout."""
 
 DOCUMENTS = (
-    "answer.answer", "answer.answer_trace", "answer.guarantee", "answer.option_scores",
-    "answer.token_logprobs", "answer.time_range",
+    "answer.answer", "answer.answer_trace",
 )  # fmt: skip
 
 ALSO = {

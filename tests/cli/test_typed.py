@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.answer.json_schema import Part, schema_of
-from dycoke_cli.answer.option_scores import Scoring
 from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.loop import unloaded_model
-from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.catalog import ModelRef
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here
 from tests.documents import valid

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dycoke_cli.answer.answer import Answer, Seconds
-from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.answer.answer import Answer, Scoring, Seconds
 from dycoke_cli.runs.when import as_question
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, run_here

@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, RandomMerge
 from dycoke_cli.errors import UsageError
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 from tests.exactness import assert_same

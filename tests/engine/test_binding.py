@@ -24,7 +24,8 @@ from dycoke_cli.compression.methods import (
 from dycoke_cli.engine import binding
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models import reference, resolve
+from dycoke_cli.models import catalog as reference
+from dycoke_cli.models import resolve
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig

@@ -7,7 +7,7 @@ import torch
 
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows
 from tests.exactness import assert_same
 

@@ -11,7 +11,7 @@ from dycoke_cli import DyCoke, FastV
 from dycoke_cli.compression.base import LayerPruning
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.errors import UsageError
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.engine.reference import Reference, top
 from tests.engine.tiny import SHAPES, make_inputs, make_model, prompt_rows

@@ -8,7 +8,7 @@ import torch
 from dycoke_cli import DyCoke, RandomMerge
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.kv_cache.offloaded import PinnedHostBuffer
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.cuda import needs_cuda
 from tests.engine.test_batches import answer, batch_of, prompts

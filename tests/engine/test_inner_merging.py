@@ -14,7 +14,7 @@ from dycoke_cli.compression.inner_selection import MergingInside
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.errors import UsageError
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import cache_of
 from tests.compression.test_inner_merging import by_loops
 from tests.engine.reference import top
 from tests.engine.test_fastv import generate

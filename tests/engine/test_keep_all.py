@@ -5,7 +5,7 @@ import torch
 
 from dycoke_cli import DyCoke
 from dycoke_cli.engine.kv_cache import layer
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 
 KEEP_ALL = {"merge_ratio": 0.0, "prune_ratio": 0.0, "prune_layer": 2}

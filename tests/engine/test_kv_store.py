@@ -10,7 +10,7 @@ from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import DecodeStats
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.stock.private_api import cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 
 VISUAL, PROMPT = torch.arange(2, 8), 10  # six visual tokens in a prompt of ten

@@ -20,7 +20,7 @@ from dycoke_cli.engine.kv_cache.indexed import IndexedLayer
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
 from dycoke_cli.engine.trace import traced_layer
 from dycoke_cli.errors import UsageError
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.covering import EXTENDED, covered
 from tests.cuda import needs_cuda
 from tests.engine.test_batches import NEW_TOKENS, answer, batch_of, prompts

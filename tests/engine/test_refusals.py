@@ -9,7 +9,7 @@ from transformers import StaticCache
 from dycoke_cli import DyCoke
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 from tests.engine.tiny import SHAPES, VIDEO_TOKEN, make_inputs, make_model
 from tests.families.test_together import loaded_of
 

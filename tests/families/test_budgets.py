@@ -21,7 +21,7 @@ from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.param import parameters_of
 from tests.covering import covered
 from tests.exactness import assert_same

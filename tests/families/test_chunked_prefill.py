@@ -12,8 +12,8 @@ from dycoke_cli.engine import chunked_prefill, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.kernels.attention_interface import NAME as OURS
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.kernels.attention import NAME as OURS
+from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import QUESTION, clip, stock_inputs

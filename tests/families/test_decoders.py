@@ -18,7 +18,7 @@ from dycoke_cli.engine.attach import attach, flat_without_method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.scoring_attention import own_attention_to_keys
 from dycoke_cli.errors import UsageError
-from dycoke_cli.kernels.attention_interface import NAME
+from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered

@@ -16,11 +16,10 @@ from transformers import AutoConfig
 
 from dycoke_cli.models.catalog import published, published_names
 from dycoke_cli.models.families import FAMILIES, Discovered
-from dycoke_cli.models.families.pixels import normalised
-from dycoke_cli.models.prompts.frame_fit import fit_of, fitted
-from dycoke_cli.models.prompts.prompt_frames import ShownFrames
-from dycoke_cli.models.prompts.video_prompt import make_prompt
-from dycoke_cli.models.random_weights import byte_processor
+from dycoke_cli.models.families.layout import normalised
+from dycoke_cli.models.load import byte_processor
+from dycoke_cli.models.prompts.stock_processor import ShownFrames
+from dycoke_cli.models.prompts.stock_prompt import fit_of, fitted, make_prompt
 from tests.families.stock import OPTIONS, PAIRS, one_of_each_kind
 from tests.families.tiny import EVERY_MAKER, MAKERS, kind
 

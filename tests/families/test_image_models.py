@@ -13,12 +13,12 @@ import transformers as tf
 
 from dycoke_cli import Uncompressed, VideoSession
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.discovery import layout_cache
+from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.discovery import layout_search as layout_cache
 from dycoke_cli.models.discovery.layout_search import find_layout
 from dycoke_cli.models.families import Family, remember
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import load_processor
-from dycoke_cli.models.reference import ModelRef
 from tests.covering import covered
 from tests.families.parts import SIDE, TEXT, VISION, number, template, tokenizer
 from tests.families.stock import QUESTION, Masked, clip

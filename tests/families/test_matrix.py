@@ -18,9 +18,9 @@ from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
-from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.unsupported import needed_release
 from tests.covering import covered
 from tests.exactness import assert_same

@@ -19,7 +19,7 @@ from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.selecting import Prompts, select
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.exactness import assert_same
 from tests.families.stock import (
     NONE_ONLY,

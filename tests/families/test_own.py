@@ -16,8 +16,8 @@ from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
+from dycoke_cli.stock.private_api import cache_of
 from tests.covering import covered
 from tests.engine.own_reference import Choices, own_attention
 from tests.exactness import assert_same

@@ -13,7 +13,7 @@ from dycoke_cli import DyCokePlus
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine import chunks
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import clip, stock_inputs

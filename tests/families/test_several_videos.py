@@ -20,7 +20,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.prompt_batch import inject_videos, together
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES, family_of
-from dycoke_cli.models.families.pixels import Grid
+from dycoke_cli.models.families.layout import Grid
 from dycoke_cli.models.load import LoadedModel
 from tests.covering import covered
 from tests.engine.reference import merge

@@ -13,7 +13,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dycoke_cli import DyCoke, StructuredOutput, Uncompressed, VideoSession
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.engine import structured_output
 from dycoke_cli.engine.answer_stream import Receiver
 from dycoke_cli.engine.ask_together import Question, ask_together, ask_without_video

@@ -13,8 +13,7 @@ from jsonschema import validate
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompts.tool_calls import CallFormat, ToolCall
-from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
+from dycoke_cli.models.prompts.tool_calls import CallFormat, ToolCall, ToolTurn, text_message
 from dycoke_cli.server.forced_call import ForcedCall
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of

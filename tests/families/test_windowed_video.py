@@ -28,8 +28,7 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families import FAMILIES as FAMILIES_OF_TABLE
 from dycoke_cli.models.families import Discovered, Family, family_of
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.frame_fit import fitted
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import fitted, make_prompt
 from dycoke_cli.video.frame_windows import FrameWindow
 from dycoke_cli.video.kept_frames import FrameResize, shape_alone
 from tests.covering import covered

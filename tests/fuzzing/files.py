@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer.guarantee import Certainty
+from dycoke_cli.answer.answer import Certainty
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import OutputError
@@ -24,7 +24,7 @@ from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.storage.cache_folder import CacheFiles
-from dycoke_cli.tuning.observations import FILE, Observation, TuneJournal
+from dycoke_cli.tuning.search import FILE, Observation, TuneJournal
 from tests.evaluation.test_answers import write_nothing
 from tests.fuzzing.mutators import bytes_of, json_lines_of, json_of
 from tests.fuzzing.subject import Subject
@@ -155,7 +155,7 @@ _RUNS = (
     "runs/results.py",
     "evaluation/answers.py",
     "evaluation/scoring/verdicts.py",
-    "tuning/observations.py",
+    "tuning/search.py",
 )
 
 SUBJECTS = [

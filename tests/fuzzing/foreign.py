@@ -253,7 +253,7 @@ def _layouts() -> list[bytes]:
 def _with_layouts(content: bytes | None) -> Any:
     import tempfile
 
-    from dycoke_cli.models.discovery import layout_cache
+    from dycoke_cli.models.discovery import layout_search as layout_cache
     from tests.models.discovery import test_layout_cache as made
 
     model: Any = made.Model()

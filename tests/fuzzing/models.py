@@ -71,7 +71,7 @@ def _header(rng: Random, seed: bytes, seeds: Sequence[bytes]) -> bytes:
 
 def _ask(name: str, content: bytes, folder: Path) -> object:
     from dycoke_cli import Uncompressed, VideoSession, load
-    from dycoke_cli.models.prompts.prompt_frames import ShownFrames
+    from dycoke_cli.models.prompts.stock_processor import ShownFrames
 
     sound = _folder()[1]
     for path in sound.iterdir():

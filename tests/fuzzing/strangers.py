@@ -98,8 +98,7 @@ def _calls() -> list[bytes]:
 @cache
 def _server() -> Any:
     """The tools of `dycoke mcp`, whose model would rather say no."""
-    from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.answer.option_scores import Scoring
+    from dycoke_cli.answer.answer import Answer, Scoring
     from dycoke_cli.server.agents import video_tools
     from dycoke_cli.server.agents.mcp_server import make_mcp_server
     from dycoke_cli.server.start import ServiceLimits

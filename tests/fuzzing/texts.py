@@ -163,7 +163,7 @@ def _subtitles(suffix: str, content: bytes, folder: Path) -> object:
 
 
 def _plain(content: bytes, _: Path) -> object:
-    from dycoke_cli.video.subtitle_text import TEXT_CODECS, plain_text
+    from dycoke_cli.video.subtitles import TEXT_CODECS, plain_text
 
     text = content.decode("utf-8", "replace")
     texts = [plain_text(text, codec) for codec in (*TEXT_CODECS, "ass", "mov_text")]
@@ -259,7 +259,7 @@ SUBJECTS = [
         )
     ),
     Subject(
-        "marks in a text", "subtitles", 2000, ("video/subtitle_text.py", "unicode.py"), _MODULES,
+        "marks in a text", "subtitles", 2000, ("video/subtitles.py", "unicode.py"), _MODULES,
         partial(_texts, *MARKED), text_of, _plain,
     ),
     Subject(

@@ -82,7 +82,7 @@ def _webp(frames: int) -> bytes:
 
 def _attempt(suffix: str, content: bytes, folder: Path) -> object:
     from dycoke_cli.video import Sampling, SubtitleSource, read
-    from dycoke_cli.video.probe import probe
+    from dycoke_cli.video.planning import probe
 
     path = folder / f"case{suffix}"
     path.write_bytes(content)
@@ -108,7 +108,7 @@ SUBJECTS = [
         group="video",
         cases=2500,
         parts=("video",),
-        modules=("dycoke_cli.video.decode", "dycoke_cli.video.probe"),
+        modules=("dycoke_cli.video.decode", "dycoke_cli.video.planning"),
         seeds=partial(_seeds, name),
         mutate=bytes_of,
         attempt=partial(_attempt, suffix),

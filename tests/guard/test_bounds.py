@@ -6,6 +6,7 @@ import random
 import pytest
 
 from dycoke_cli.guard.bounds import (
+    calibrated,
     interval,
     last_safe,
     last_safe_on_average,
@@ -13,7 +14,6 @@ from dycoke_cli.guard.bounds import (
     videos_needed,
     videos_needed_on_average,
 )
-from dycoke_cli.guard.calibration import calibrated
 
 
 @pytest.mark.parametrize(("alpha", "videos"), [(0.05, 59), (0.1, 29), (0.01, 300)])

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from dycoke_cli.guard.calibration import Attempt, calibrate, kept, loss
+from dycoke_cli.guard.bounds import Attempt, calibrate, kept, loss
 
 CLIMB = (Attempt(0.4, same=False), Attempt(0.8, same=True))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dycoke_cli.answer.guarantee import Tuned
-from dycoke_cli.guard.calibration import Attempt
+from dycoke_cli.answer.answer import Tuned
+from dycoke_cli.guard.bounds import Attempt
 from dycoke_cli.guard.tuned import SCHEMA, Tuning, fingerprint
 from dycoke_cli.version import __version__
 

@@ -14,8 +14,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.report.changes import Change
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
-from dycoke_cli.inspect.inspection import inspect_question, pictures
-from dycoke_cli.inspect.page import as_uris, page
+from dycoke_cli.inspect.inspection import as_uris, inspect_question, page, pictures
 from dycoke_cli.video import Sampling, read
 from tests import browser as browsers
 from tests.browser import (

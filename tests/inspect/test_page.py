@@ -8,7 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 
-from dycoke_cli.inspect.page import page
+from dycoke_cli.inspect.inspection import page
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!--<script>@SCRIPT@ \u2028 &amp;"
 

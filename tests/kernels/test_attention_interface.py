@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dycoke_cli import DyCoke, FastV
-from dycoke_cli.kernels import attention_interface
-from dycoke_cli.kernels.attention_interface import NAME
+from dycoke_cli.kernels import attention as attention_interface
+from dycoke_cli.kernels.attention import NAME
 from dycoke_cli.kernels.replacing import use_custom_attention
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.exactness import assert_same

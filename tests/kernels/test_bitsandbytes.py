@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.kernels import quantize as quantizing
-from dycoke_cli.models import from_pretrained
+from dycoke_cli.models import load as from_pretrained
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_memory import weight_bytes

@@ -18,8 +18,9 @@ from torch import nn
 
 from dycoke_cli import load
 from dycoke_cli.kernels import choice as kernel_choice
-from dycoke_cli.kernels import processor, replacing, timing
-from dycoke_cli.kernels.attention_interface import (
+from dycoke_cli.kernels import processor, replacing
+from dycoke_cli.kernels import replacing as timing
+from dycoke_cli.kernels.attention import (
     BIDIRECTIONAL,
     CAUSAL,
     DECODE,
@@ -38,13 +39,16 @@ from dycoke_cli.kernels.int8_linear import FbgemmInt8Linear, Int8Linear, int8_ke
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.kernels.processor import Processor
 from dycoke_cli.kernels.replacing import (
+    AttentionShape,
+    LinearShape,
+    Shape,
     eligible,
+    time_kernels,
     to_round,
     use_custom_attention,
     use_int8,
     use_packed,
 )
-from dycoke_cli.kernels.timing import AttentionShape, LinearShape, Shape, time_kernels
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.kernels import onednn_bytes
+from dycoke_cli.kernels import quantize as onednn_bytes
 from dycoke_cli.kernels.int8_linear import onednn_works
-from dycoke_cli.kernels.onednn_bytes import pack, restored, saved
+from dycoke_cli.kernels.quantize import pack, restored, saved
 
 # The second and third aren't multiples of a block.
 SHAPES = [(128, 64), (151, 72), (300, 136)]

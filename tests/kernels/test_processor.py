@@ -6,7 +6,7 @@ import pytest
 
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.kernels import choice, replacing
-from dycoke_cli.kernels.attention_interface import DECODE, NAME, SHAPES, name_of
+from dycoke_cli.kernels.attention import DECODE, NAME, SHAPES, name_of
 from dycoke_cli.kernels.linear import Bfloat16Linear, can_pack
 from dycoke_cli.stock.attention import SDPA
 from dycoke_cli.stock.private_api import attention_implementation

@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import quantize as quantizing
-from dycoke_cli.models import from_pretrained as stored
+from dycoke_cli.models import load as stored
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions

@@ -14,10 +14,9 @@ from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.linear import PackedLinear, can_pack
 from dycoke_cli.models import devices
-from dycoke_cli.models import from_pretrained as stored
 from dycoke_cli.models import load as load_module
-from dycoke_cli.models.from_pretrained import too_big_explained
-from dycoke_cli.models.load import LoadedModel
+from dycoke_cli.models import load as stored
+from dycoke_cli.models.load import LoadedModel, too_big_explained
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import check_device_map
 from tests.natural import Pictures, pan

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, find
 from dycoke_cli.models.load import load
 from dycoke_cli.models.prompts.stock_prompt import count_tokens
-from dycoke_cli.models.reference import find
 from tests import warm
 from tests.families.stock import clip
 

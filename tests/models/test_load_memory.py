@@ -56,7 +56,7 @@ import psutil, torch
 from dycoke_cli.models import load as load_module
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.random_weights import random_model
+from dycoke_cli.models.load import random_model
 from dycoke_cli.models.load_memory import needed_bytes
 options = json.loads(sys.argv[1])
 load_module.load("mini", device="cpu", quantize=options["quantize"])  # libraries

@@ -18,8 +18,8 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.families.family import TYPES
-from dycoke_cli.models.prompts.video_prompt import make_prompt
-from dycoke_cli.models.random_weights import byte_processor
+from dycoke_cli.models.load import byte_processor
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.natural import Pictures
 
 # `total_size` in the index files of the public repositories, by two bytes a number. Those that

@@ -13,8 +13,9 @@ from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import replacing
 from dycoke_cli.kernels.int8_linear import int8_kernels
-from dycoke_cli.models import catalog, random_weights, resolve
-from dycoke_cli.models.random_weights import WEIGHT_STD, random_model
+from dycoke_cli.models import catalog, resolve
+from dycoke_cli.models import load as random_weights
+from dycoke_cli.models.load import WEIGHT_STD, random_model
 from tests.families.stock import clip
 from tests.families.tiny import MAKERS, make
 

@@ -6,8 +6,7 @@ import os
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.reference import find
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, find
 from dycoke_cli.models.resolve import fingerprint
 
 

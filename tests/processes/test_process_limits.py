@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.processes import process_limits
-from dycoke_cli.processes.process_limits import (
+from dycoke_cli.processes import sandbox as process_limits
+from dycoke_cli.processes.sandbox import (
     limit_cpu,
     limit_memory,
     limits_memory,
@@ -58,7 +58,7 @@ def test_time_of_another_process_is_limited() -> None:
 def test_nothing_is_written_any_more(tmp_path: Path) -> None:
     code = (
         "import signal\n"
-        "from dycoke_cli.processes.process_limits import give_up_privileges\n"
+        "from dycoke_cli.processes.sandbox import give_up_privileges\n"
         "give_up_privileges()\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"file = open({str(tmp_path / 'file')!r}, 'wb', buffering=0)\n"
@@ -74,7 +74,7 @@ def test_nothing_is_written_any_more(tmp_path: Path) -> None:
 def test_a_process_that_heeds_nothing_ends_with_its_parent() -> None:
     """As one does that imports a library: it holds the interpreter, and reads no pipe."""
     code = (
-        "import os, time, ctypes; from dycoke_cli.processes.process_limits import end_with\n"
+        "import os, time, ctypes; from dycoke_cli.processes.sandbox import end_with\n"
         "ours = os.getpid()\n"
         "if pid := os.fork(): print(pid, flush=True); time.sleep(1000)\n"
         "end_with(ours); ctypes.PyDLL(None).sleep(1000)\n"

@@ -17,8 +17,8 @@ from dycoke_cli.answer.answer import Answer, Frames, Tokens
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
 from dycoke_cli.loop.plan import Plan
+from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from tests import documents

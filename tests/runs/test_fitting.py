@@ -18,9 +18,9 @@ from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.engine.memory.fit import SECONDS_RESERVE, Budget
 from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs import fit_settings
 from dycoke_cli.runs import fitting as module

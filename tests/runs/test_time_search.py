@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from dycoke_cli.answer.time_range import TimeRange
+from dycoke_cli.answer.answer import TimeRange
 from dycoke_cli.runs.time_search import Part, Probability, TimeSearch
 from dycoke_cli.runs.when import usual_window_s
 

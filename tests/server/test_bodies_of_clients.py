@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.prompts.tool_turns import ToolTurn
+from dycoke_cli.models.prompts.tool_calls import ToolTurn
 from dycoke_cli.server.refused import Refused
 from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import read

@@ -10,8 +10,7 @@ import pytest
 
 from dycoke_cli.shapes.random_scripts import Limits, draw_script
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
-from dycoke_cli.shapes.wording import KINDS, Question
+from dycoke_cli.shapes.script_questions import KINDS, Question, ask, ask_the_unknown
 from tests.shapes.oracle import THING, Oracle
 
 CLIPS = 150

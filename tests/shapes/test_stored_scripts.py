@@ -11,8 +11,7 @@ import pytest
 from dycoke_cli.shapes.random_scripts import DECIMALS, content, draw_script, long_limits, to_json
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import from_json
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import question_to_json
+from dycoke_cli.shapes.script_questions import ask, question_to_json
 
 
 def test_a_script_comes_back_to_the_last_decimal() -> None:

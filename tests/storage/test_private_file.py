@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.storage import cache_folder
-from dycoke_cli.storage.private_file import NotOwnFileError, open_own, read_own
+from dycoke_cli.storage.output_file import NotOwnFileError, open_own, read_own
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and links as POSIX has them")
 

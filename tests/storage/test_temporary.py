@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.storage import temporary
+from dycoke_cli.storage import output_file as temporary
 from dycoke_cli.storage.cache_folder import CacheFiles
-from dycoke_cli.storage.output_file import replace_content, replacing
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import replace_content, replacing, temporary_folder
 
 locks = pytest.mark.skipif(temporary.fcntl is None, reason="no such locks on this system")
 FILE = "replacing(Path(sys.argv[1]))"
@@ -24,7 +23,7 @@ USING = """
 import sys, time
 from pathlib import Path
 from dycoke_cli.storage.output_file import replacing
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 with {} as made:
     (made / "half" if made.is_dir() else made).write_text("half")
     print(flush=True)

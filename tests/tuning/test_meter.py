@@ -20,7 +20,7 @@ from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.tuning import measuring
 from dycoke_cli.tuning.meter import Meter
-from dycoke_cli.tuning.observations import FILE, Observation, TuneJournal
+from dycoke_cli.tuning.search import FILE, Observation, TuneJournal
 from dycoke_cli.tuning.tune_request import Tune
 from tests.tuning.test_search import observed
 

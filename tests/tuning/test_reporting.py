@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Model
-from dycoke_cli.answer.guarantee import Certainty
+from dycoke_cli.answer.answer import Certainty, Model
 from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
-from dycoke_cli.guard.bounds import videos_needed
-from dycoke_cli.guard.calibration import Attempt
-from dycoke_cli.tuning.observations import Observation
+from dycoke_cli.guard.bounds import Attempt, videos_needed
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
-from dycoke_cli.tuning.search import SettingResult
+from dycoke_cli.tuning.search import Observation, SettingResult
 from dycoke_cli.tuning.tune_request import Tune
 from tests.tuning.test_search import observed
 

@@ -3,9 +3,16 @@
 import random
 from dataclasses import replace
 
-from dycoke_cli.answer.guarantee import Certainty
-from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import best_half, choose, guard_base, halve, pareto_front, summarize
+from dycoke_cli.answer.answer import Certainty
+from dycoke_cli.tuning.search import (
+    Observation,
+    best_half,
+    choose,
+    guard_base,
+    halve,
+    pareto_front,
+    summarize,
+)
 
 
 def observed(read, divergence, same=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from tests.video.clips import Recipe, numbers_in, write_pictures, write_yuv
 from tests.video.conftest import MakeClip
 

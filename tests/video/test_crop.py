@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from dycoke_cli.video.track_headers import Crop, TrackHeader, track_headers
 from tests.video.clips import write_pictures
 

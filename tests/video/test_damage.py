@@ -10,7 +10,7 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, plan, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip
 

@@ -11,9 +11,8 @@ import pytest
 
 from dycoke_cli.video import Clip, Sampling, read
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_address import parse_address
-from dycoke_cli.video.live.live_stream import LiveStream
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.live.live_stream import LiveStream, parse_address
+from dycoke_cli.video.planning import probe
 from tests.video.clips import coded_picture, number_in, numbers_in
 from tests.video.live.test_live_stream import next_clip
 

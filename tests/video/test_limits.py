@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.errors import OutOfMemoryError, VideoError
 from dycoke_cli.video import Sampling, limits, plan, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from tests.video.clips import Recipe, numbers_in, write_pictures
 from tests.video.conftest import MakeClip
 

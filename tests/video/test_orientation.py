@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from dycoke_cli.video import Sampling, read
 from dycoke_cli.video.color import Orientation
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from tests.video.clips import write_pictures
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (230, 230, 230)

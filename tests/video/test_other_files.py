@@ -25,7 +25,7 @@ from dycoke_cli.video.file_names import (
     SUFFIXES,
     begins_video,
 )
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from dycoke_cli.video.stdin import spooled
 from tests.video.clips import Recipe, numbers_in
 from tests.video.conftest import MakeClip

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video import Sampling, StreamInfo, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from tests.video.clips import Recipe, number_in, numbers_in, write_pictures
 from tests.video.conftest import MakeClip
 

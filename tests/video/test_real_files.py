@@ -11,7 +11,7 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 
 RealVideo = Callable[[str], Path]
 

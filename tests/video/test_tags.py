@@ -9,7 +9,7 @@ import av
 import pytest
 
 from dycoke_cli.video import Sampling, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from dycoke_cli.video.subtitles import read_subtitles
 from tests.video.clips import CodedClip, Recipe, numbers_in
 from tests.video.conftest import MakeClip

@@ -13,7 +13,7 @@ import pytest
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Decoder, Sampling, read
-from dycoke_cli.video.probe import probe
+from dycoke_cli.video.planning import probe
 from dycoke_cli.video.track_headers import Crop, Grid, track_headers
 from tests.video.test_crop import aperture_of
 

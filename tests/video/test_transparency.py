@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dycoke_cli.video import Sampling, plan, read
-from dycoke_cli.video.transparency import is_opaque, over_white
+from dycoke_cli.video.color import is_opaque, over_white
 from tests.video.clips import write_rgba
 
 SIZE = WIDTH, HEIGHT = 64, 48

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.shapes.random_scripts import draw_script
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import Claim, Question
+from dycoke_cli.shapes.script_questions import Claim, Question, ask
 from training.packing import FALSE, IGNORED, TRUE, Row, in_turns, pack
 
 from .parts import parts

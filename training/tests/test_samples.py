@@ -12,7 +12,7 @@ import pytest
 from dycoke_cli.shapes.random_scripts import split_of
 from dycoke_cli.shapes.recording import Recording, frame_seconds
 from dycoke_cli.shapes.render import render
-from dycoke_cli.shapes.wording import KINDS
+from dycoke_cli.shapes.script_questions import KINDS
 from training.world import samples
 from training.world.samples import (
     DEMO,

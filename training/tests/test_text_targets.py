@@ -9,8 +9,7 @@ import pytest
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import Claim, Question, told
+from dycoke_cli.shapes.script_questions import Claim, Question, ask, told
 from training.batches import Shape
 from training.packing import pack
 from training.text_targets import NAMED, namings, placed, sought

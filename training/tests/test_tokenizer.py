@@ -10,8 +10,7 @@ from transformers import AutoTokenizer
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
-from dycoke_cli.shapes.script_questions import ask, ask_the_unknown
-from dycoke_cli.shapes.wording import WORDINGS, Question
+from dycoke_cli.shapes.script_questions import WORDINGS, Question, ask, ask_the_unknown
 from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
 
 

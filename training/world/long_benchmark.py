@@ -15,8 +15,14 @@ import numpy as np
 from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, FILE, LENGTHS_S, depth_of
 from dycoke_cli.shapes.random_scripts import draw_script, long_limits, to_json
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import OPTIONS, Question, question_to_json, sentence, told
+from dycoke_cli.shapes.script_questions import (
+    OPTIONS,
+    Question,
+    ask,
+    question_to_json,
+    sentence,
+    told,
+)
 
 VIDEOS = {"validation": 40, "test": 80}
 SEED = 20_261_126

@@ -12,9 +12,9 @@ from dycoke_cli.models import mini
 from dycoke_cli.shapes.random_scripts import Limits, draw_script
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import (
+from dycoke_cli.shapes.script_questions import (
     Question,
+    ask,
     deeds_of,
     in_order,
     named,

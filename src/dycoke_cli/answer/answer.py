@@ -1,6 +1,6 @@
 """The answer to a question, as the JSON object of `dycoke ask --json`.
 
-A key of the object is a field here (or in `guarantee`), and nothing else lists it: the schema
+A key of the object is a field here, and nothing else lists it: the schema
 (`dycoke schema answer`), what is read from a server's answer (`--server`) and the answers that
 tests make up follow from these classes. A value that a server may not report is `Unreported`, and
 null where it doesn't.
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from dycoke_cli.answer.answer_trace import Trace
-from dycoke_cli.answer.guarantee import Guarded, Tuned
 from dycoke_cli.answer.json_schema import (
     ABSENT,
     NOT_A_KEY,
@@ -25,11 +24,174 @@ from dycoke_cli.answer.json_schema import (
     Unreported,
     to_dict,
 )
-from dycoke_cli.answer.option_scores import Scoring
-from dycoke_cli.answer.time_range import TimeRange
-from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.errors import DycokeError
 from dycoke_cli.version import __version__
+
+# How the options of a typed question were scored: the key `scoring` of an answer.
+
+
+LEAST_MASS = 0.5
+"""Below it other first tokens are likelier than those of all options together."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the options of a typed question were scored; lists are in the order of the options."""
+
+    texts: Annotated[
+        tuple[str, ...],
+        Doc(
+            "The options as they were scored: as given, or all with a capital first letter. With "
+            "--number the numbers."
+        ),
+    ]
+    log_probabilities: Annotated[
+        tuple[float, ...],
+        Doc(
+            "Of each whole text behind the prompt, in nats: the sum over tokens. With --number "
+            "that a free answer begins with the number."
+        ),
+    ]
+    tokens: Annotated[tuple[Count, ...], Doc("Tokens scored of each.")]
+    per_token: Annotated[
+        bool,
+        Doc(
+            "Whether log-probabilities were divided by the tokens before they became "
+            "probabilities, because options have different numbers of tokens."
+        ),
+    ]
+    ended: Annotated[
+        bool,
+        Doc(
+            "Whether the end of the answer was scored as one more token, because an option begins "
+            "with another one."
+        ),
+    ]
+    prior: Annotated[
+        tuple[float, ...] | None,
+        Doc(
+            "With --calibrate: the log-probabilities behind the prompt without the video, which "
+            "were subtracted; else null."
+        ),
+    ]
+    mass: Annotated[
+        Amount,
+        Doc(
+            "Probability of all options' first tokens together, among all tokens; with --number "
+            "that a free answer begins with one of the numbers. Small: the model would rather "
+            "answer something else.",
+            maximum=1,
+        ),
+    ]
+    likeliest: Annotated[str, Doc("The token that the model would rather begin its answer with.")]
+
+
+# What is promised of an answer, as keys of its JSON object: by `dycoke tune`, and by a guard.
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `dycoke tune` chose a method by."""
+
+    videos: Annotated[Count, Doc("That it was chosen and tested on.")]
+    questions: Count
+    date: Annotated[str, Doc("When, in UTC.")]
+    target: Annotated[float, Doc("Agreement that was asked for.")]
+    agreement: Annotated[
+        float | None,
+        Doc(
+            "Share of answers that are the uncompressed model's, on videos that it wasn't chosen "
+            "by; null where nothing was left to test on. Not accuracy."
+        ),
+    ]
+    interval: Annotated[
+        tuple[float, ...], Doc("Of the agreement, with 95 % confidence; empty where it is null.")
+    ]
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """Certainty of the model in an answer: probabilities of its tokens."""
+
+    least_probability: float  # the smallest probability that a token of it had; of a choice its own
+    # the smallest lead of a token's probability over that of the second; of a choice its margin
+    least_margin: float
+    mean_log_probability: float  # of its tokens, or of the choice
+
+
+@dataclass(frozen=True)
+class GuardStep:
+    """A budget that a guard asked with."""
+
+    method: Annotated[dict[str, Any], Doc("Its name and every parameter.")]
+    visual_kept: Annotated[Count, Doc("Visual tokens at prefill.")]
+    visual_read_per_step: Annotated[
+        float | None, Doc("As that of `tokens`, for its own answer.", minimum=0)
+    ]
+    certainty: Annotated[
+        float | None,
+        Doc(
+            "The smallest probability of the answer's tokens, or the margin of a choice; null of "
+            "all tokens, the last."
+        ),
+    ]
+    seconds: Annotated[Amount, Doc("Prefill and decode.")]
+
+
+@dataclass(frozen=True)
+class GuardBound:
+    """What a guard promises, and by which certainty."""
+
+    alpha: Annotated[float, Doc("Bound on P(answer differs from the uncompressed one).")]
+    on_average: Annotated[
+        bool, Doc("Whether it holds on average only (--guard-mean), or with 95 % confidence.")
+    ]
+    threshold: Annotated[
+        float | None, Doc("Certainty from which an answer is kept; null keeps all tokens.")
+    ]
+    videos: Annotated[Count, Doc("That the threshold rests on.")]
+
+
+@dataclass(frozen=True)
+class Guarded(GuardBound):
+    """With --guard: how the answer was found."""
+
+    path: Annotated[tuple[GuardStep, ...], Doc("The budgets taken, in order; the last answered.")]
+
+
+# Log-probabilities of an answer's tokens.
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token of an answer, and the likeliest ones in its place."""
+
+    text: str  # that it adds to the answer
+    logprob: float  # its log-probability, in nats
+    # text and log-probability of each, the likeliest first
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+# When something is visible in a video: the key `when` of an answer.
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """A part of the video about which the answer is yes, with the probabilities that say so."""
+
+    start: Annotated[Amount, Doc("In seconds from the first frame.")]
+    end: Annotated[Amount, Doc("Likewise.")]
+    inside: Annotated[Amount, Doc("Probability of yes about this part alone.", maximum=1)]
+    outside: Annotated[
+        float | None,
+        Doc(
+            "The same about what is beside it, up to a window's length before and behind: the "
+            "larger one. Null where nothing is beside it.",
+            minimum=0,
+            maximum=1,
+        ),
+    ]
+
 
 SCHEMA = "dycoke.answer/1"
 

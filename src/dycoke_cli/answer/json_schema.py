@@ -1,4 +1,4 @@
-"""JSON objects as frozen dataclasses: the objects, and their JSON Schema. `json_reader` reads them.
+"""JSON objects as frozen dataclasses: their JSON Schema, and how untrusted JSON is read into them.
 
 A field is a key and its type is the schema of the value: `str`, `int`, `float`, `bool`, `None`,
 `Literal`, `tuple[X, ...]`, `dict[str, X]`, dataclasses and unions of these. `Annotated[X, Doc(…)]`
@@ -11,9 +11,13 @@ document (`Part`), so either would replace `from_dict` alone. Importing pydantic
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
+from itertools import accumulate
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -211,3 +215,158 @@ def _members(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) is Annotated:
         return _members(get_args(hint)[0])
     return get_args(hint)
+
+
+# Limits on untrusted JSON, checked before it is parsed.
+#
+# A parsed value takes up to a hundred times its text: 50 MB of `[[],[],…]` become 1.3 GB.
+
+
+# Its end is optional and nothing is tried twice (possessive), so that a string without an end, or
+# one full of escapes, takes linear time.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_OTHERS = bytes(set(range(256)) - _STEPS.keys())
+
+
+class BoundsError(ValueError):
+    """A document exceeds a limit; the message says which, as in "it has more than 9 values"."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits on a JSON document."""
+
+    nbytes: int = 16 * 1024**2  # length as UTF-8
+    values: int = 1_000_000  # number of lists, objects and their members
+    depth: int = 64  # nested lists and objects
+
+    def check_length(self, length: int) -> None:
+        """Check a number of bytes."""
+        if length > self.nbytes:
+            raise BoundsError(f"it is larger than {self.nbytes:,} bytes")
+
+    def check_values(self, count: int) -> None:
+        """Check a number of values."""
+        if count > self.values:
+            raise BoundsError(f"it has more than {self.values:,} values")
+
+    def check(self, content: bytes) -> None:
+        """Check a document that a library is about to parse."""
+        self.check_length(len(content))
+        if count_values(content) <= min(self.values, self.depth):
+            return
+        if b"\0" in content:  # UTF-16 or UTF-32, which the json module takes as well
+            raise BoundsError("it isn't UTF-8")
+        bare = _STRING.sub(b"", content)
+        self.check_values(count_values(bare))
+        steps = bare.translate(None, _OTHERS)
+        if len(steps) > 2 * self.values:
+            raise BoundsError("it has more brackets that close than that open")
+        if max(accumulate(map(_STEPS.__getitem__, steps)), default=0) > self.depth:
+            raise BoundsError(f"it is nested more than {self.depth} deep")
+
+
+def count_values(content: bytes) -> int:
+    """Number of values in JSON without strings, or an upper limit of it in any JSON."""
+    return sum(map(content.count, (b"[", b"{", b",")))
+
+
+def parse(content: bytes, bounds: Bounds | None = None) -> Any:
+    """Parse an untrusted document within limits.
+
+    Args:
+        content: UTF-8.
+        bounds: None for the defaults.
+    """
+    (bounds or Bounds()).check(content)
+    return json.loads(content.decode("utf-8-sig"))
+
+
+# Reads JSON, also untrusted JSON, into dataclasses (see `json_schema` for their types).
+
+
+_MOST = 2**63
+
+
+class MismatchError(ValueError):
+    """A JSON value doesn't have the expected type."""
+
+
+def from_dict(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
+    """Read a JSON value as a type: the inverse of `json_schema.to_dict`.
+
+    Args:
+        hint: the type, such as a dataclass.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Annotated:
+        read = from_dict(arguments[0], value, text)
+        if isinstance(read, (int, float)):
+            for doc in docs_of(hint):
+                if read < doc.keywords.get("minimum", read):
+                    raise MismatchError(f"not of the type {hint}")
+        return read
+    if origin in (Union, UnionType):
+        # The first type that fits, in the order of the annotation.
+        for one in arguments:
+            with suppress(MismatchError):
+                return from_dict(one, value, text)
+    elif origin is Literal:
+        if isinstance(value, str) and value in arguments:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list):
+            kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+            if len(kinds) == len(value):
+                pairs = zip(kinds, value, strict=True)
+                return tuple(from_dict(kind, one, text) for kind, one in pairs)
+    elif origin in (dict, Mapping):
+        if isinstance(value, dict):
+            return {text(name): from_dict(arguments[1], one, text) for name, one in value.items()}
+    elif is_dataclass(hint):
+        return _object_of(hint, value, text)
+    elif hint is float or hint is int:
+        # Bounded, so that sums of untrusted numbers stay finite; a bool is an int in Python only.
+        if isinstance(value, (int, hint)) and type(value) is not bool and abs(value) < _MOST:
+            return value
+    elif hint is Unreported:
+        if value is None:
+            return None
+    elif isinstance(value, hint):
+        return text(value) if isinstance(value, str) else value
+    raise MismatchError(f"not of the type {hint}")
+
+
+def _object_of(kind: Any, value: Any, text: Callable[[str], str]) -> Any:
+    hints = hints_of(kind)
+    if not isinstance(value, dict) or not value.keys() <= hints.keys():
+        raise MismatchError(f"not a {kind.__name__}")
+    given = {name: from_dict(hints[name], one, text) for name, one in value.items()}
+    try:
+        return kind(**given)
+    except (TypeError, ValueError) as error:  # a key is missing, or the class refuses a value
+        raise MismatchError(f"not a {kind.__name__}") from error
+
+
+def reported(kind: type, value: Any, text: Callable[[str], str] = str) -> dict[str, Any]:
+    """Read the figures that a server of any version reports, key by key.
+
+    Returns:
+        The value of each key of the dataclass that a server may report; None if it is missing or
+        has another type. Unknown keys are ignored.
+    """
+    # Key by key, not the object as a whole: an older server lacks a key, a newer one has one more,
+    # and neither may cost the other figures.
+    given = value if isinstance(value, dict) else {}
+    hints = {name: hint for name, hint in keys(kind).items() if not is_remote(hint)}
+    return {name: read_or_none(hint, given.get(name), text) for name, hint in hints.items()}
+
+
+def read_or_none(hint: Any, value: Any, text: Callable[[str], str] = str) -> Any:
+    """Read a JSON value as a type (see `from_dict`); None if it has another type."""
+    with suppress(MismatchError):
+        return from_dict(hint, value, text)
+    return None

@@ -12,7 +12,7 @@ import numpy as np
 from transformers import LogitsProcessor
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.json_bounds import BoundsError
+from dycoke_cli.answer.json_schema import BoundsError
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod, PrefillOnly
 from dycoke_cli.engine.answer_stream import NOBODY, Receiver

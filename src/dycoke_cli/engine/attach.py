@@ -48,8 +48,7 @@ from dycoke_cli.engine.vision_tower.tower_attention import TowerRecorder
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.traits import traits_of
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, attention_implementation, cache_of
 
 
 def attach(

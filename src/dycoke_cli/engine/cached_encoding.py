@@ -10,8 +10,7 @@ from dycoke_cli.engine.encode import Encoded, encode_by_stock, encode_video
 from dycoke_cli.engine.visual_cache import VisualCache, key_of
 from dycoke_cli.errors import OutputError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.stock_prompt import StockPrompt
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt
+from dycoke_cli.models.prompts.stock_prompt import StockPrompt, VideoPrompt
 
 
 def encode_cached(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.models.families.arguments import DEEPSTACK, VISUAL_MASK
+from dycoke_cli.models.families.layout import DEEPSTACK, VISUAL_MASK
 
 
 class DeepStack:

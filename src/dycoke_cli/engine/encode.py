@@ -31,9 +31,8 @@ from dycoke_cli.engine.vision_tower.tower_attention import (
 )
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family
-from dycoke_cli.models.families.arguments import DEEPSTACK
-from dycoke_cli.models.families.pixels import Inputs, is_pixels, normalised, shrunk
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt
+from dycoke_cli.models.families.layout import DEEPSTACK, Inputs, is_pixels, normalised, shrunk
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 
 
 @dataclass(frozen=True)

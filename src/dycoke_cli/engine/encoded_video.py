@@ -24,9 +24,14 @@ from dycoke_cli.engine.windowed_video import WindowedVideo
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns
-from dycoke_cli.models.prompts.prompt_frames import Frames
-from dycoke_cli.models.prompts.stock_prompt import StockPrompt, show
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt, extra_inputs, input_ids
+from dycoke_cli.models.prompts.stock_processor import Frames
+from dycoke_cli.models.prompts.stock_prompt import (
+    StockPrompt,
+    VideoPrompt,
+    extra_inputs,
+    input_ids,
+    show,
+)
 from dycoke_cli.models.traits import ModelTraits
 
 Progress = Callable[[str, int, int], None]

@@ -32,8 +32,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.thread_hook import changed_by_others
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, CACHE_NAMES, cache_of
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.private_api import (
+    CACHE_ARGUMENT,
+    CACHE_NAMES,
+    attention_implementation,
+    cache_of,
+)
 
 # Decoder layers of one structure: a norm before attention and one before the MLP, a gated MLP, and
 # rotary positions by halves of whole heads. Qwen 3 normalizes queries and keys before that.

@@ -18,8 +18,7 @@ from dycoke_cli.engine.shortest_answer import resolved
 from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.processes.isolated import Channel, Isolated, LateError, NonsenseError
 from dycoke_cli.processes.pipe_worker import GoneError
-from dycoke_cli.processes.process_limits import limit_memory
-from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.processes.sandbox import limit_memory, seal
 from dycoke_cli.unicode import display_name
 
 PROCESS = f"{__name__}:serve"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
+from dycoke_cli.answer.answer import TokenLogprob
 from dycoke_cli.answer.answer_trace import Trace
-from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
@@ -26,8 +26,8 @@ from dycoke_cli.engine.token_options import TokenOptions, end_tokens
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.models.families.pixels import is_pixels
-from dycoke_cli.stock.cache_argument import cache_of
+from dycoke_cli.models.families.layout import is_pixels
+from dycoke_cli.stock.private_api import cache_of
 
 
 class Stopwatch:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
-from dycoke_cli.answer.token_logprobs import TokenLogprob
+from dycoke_cli.answer.answer import TokenLogprob
 from dycoke_cli.engine.trace import text_pieces
 
 

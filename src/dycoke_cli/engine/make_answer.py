@@ -30,7 +30,7 @@ from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.prompt_frames import Frames
+from dycoke_cli.models.prompts.stock_processor import Frames
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
 from dycoke_cli.stock.sizes import Sizes
 

@@ -13,8 +13,8 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout, family_of
-from dycoke_cli.models.families.arguments import PER_TOKEN
 from dycoke_cli.models.families.family import TYPES
+from dycoke_cli.models.families.layout import PER_TOKEN
 
 # Arguments with one value per token that `prefill.shorten` makes anew.
 OTHERS = ("position_ids", "attention_mask")

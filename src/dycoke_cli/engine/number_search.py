@@ -24,7 +24,7 @@ from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.prefilled import prefill
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.token_tree import TokenTree
-from dycoke_cli.models.prompts.number_tokens import NumberTokens, number_of
+from dycoke_cli.models.prompts.vocabulary import NumberTokens, number_of
 
 _LEAST = math.log(0.01)  # of the likeliest number
 _AT_ONCE = 32

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessor
 
-from dycoke_cli.answer.guarantee import Certainty
+from dycoke_cli.answer.answer import Certainty
 
 MOST_KEPT = 1024
 """Of each distribution, the likeliest tokens, compared one by one; the rest count as one."""

@@ -22,7 +22,7 @@ from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
-from dycoke_cli.stock.cache_argument import cache_name, cache_of
+from dycoke_cli.stock.private_api import cache_name, cache_of
 
 
 def shorten(

@@ -24,7 +24,7 @@ from dycoke_cli.engine.thread_hook import before_forward
 from dycoke_cli.engine.token_tree import TokenTree
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.devices import input_device
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 Rows = Mapping[tuple[int, ...], torch.Tensor]
 """Log-probabilities `[V]`, float64, on the CPU, of the token behind each node of a tree."""

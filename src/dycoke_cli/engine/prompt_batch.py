@@ -13,8 +13,8 @@ from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.families import Layout
-from dycoke_cli.models.families.arguments import with_video
 from dycoke_cli.models.families.family import TYPES
+from dycoke_cli.models.families.layout import with_video
 
 
 @dataclass(frozen=True)

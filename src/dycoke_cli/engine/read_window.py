@@ -15,8 +15,7 @@ from dycoke_cli.engine.cached_encoding import encode_cached
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt
-from dycoke_cli.models.prompts.window_prompt import window_prompt
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, window_prompt
 from dycoke_cli.video.frame_windows import FrameWindow
 
 

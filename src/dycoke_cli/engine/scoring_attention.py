@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.kernels.attention_interface import causal_mask, computes_sdpa
+from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
 from dycoke_cli.stock.attention import EAGER, Attention, WrappedAttention, Wrapper, own_eager
 from dycoke_cli.stock.private_api import has_stock_forward
 

@@ -21,7 +21,7 @@ from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family, Layout
 from dycoke_cli.models.families.family import TYPES
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt, extra_inputs
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, extra_inputs
 
 
 def short_prompt(

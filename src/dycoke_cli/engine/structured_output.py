@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError
+from dycoke_cli.answer.json_schema import Bounds, BoundsError
 from dycoke_cli.engine.field_types import schema_of_fields
 from dycoke_cli.errors import UsageError
 from dycoke_cli.extras import need

@@ -11,8 +11,7 @@ from transformers.cache_utils import DynamicLayer
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.errors import UsageError
-from dycoke_cli.stock.cache_argument import cache_of
-from dycoke_cli.stock.private_api import attention_implementation
+from dycoke_cli.stock.private_api import attention_implementation, cache_of
 
 _ATTACHED = "isn't supported with a compression method attached"
 # By whether the selection is one of decoding steps.

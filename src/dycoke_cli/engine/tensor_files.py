@@ -21,8 +21,7 @@ from safetensors.torch import save_file
 from dycoke_cli.engine.tensor_hash import add_tensor
 from dycoke_cli.errors import OutputError
 from dycoke_cli.storage.cache_folder import CacheFiles, unwritable
-from dycoke_cli.storage.private_file import is_of_another_user
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import is_of_another_user, temporary_folder
 
 Tensors = dict[str, torch.Tensor]
 T = TypeVar("T")

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.answer import LEAST_MASS, Answer, Scoring
 from dycoke_cli.answer.json_schema import ABSENT
-from dycoke_cli.answer.option_scores import LEAST_MASS, Scoring
 from dycoke_cli.engine.attach import Attachment
 from dycoke_cli.engine.generation import Generated, Stopwatch
 from dycoke_cli.engine.memory.measured import kv_bytes
@@ -23,8 +22,8 @@ from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.chat_text import Turns, text_ids
-from dycoke_cli.models.prompts.number_tokens import LONGEST, NumberTokens, number_tokens
 from dycoke_cli.models.prompts.option_tokens import OptionTokens, option_tokens
+from dycoke_cli.models.prompts.vocabulary import LONGEST, NumberTokens, number_tokens
 
 
 def asked_alone(loaded: LoadedModel) -> bool:

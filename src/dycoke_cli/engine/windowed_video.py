@@ -29,9 +29,8 @@ from dycoke_cli.engine.unfinished_video import ReadSoFar, UnfinishedVideo
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.prompt_frames import Frames
-from dycoke_cli.models.prompts.stock_prompt import show
-from dycoke_cli.models.prompts.video_prompt import VideoPrompt
+from dycoke_cli.models.prompts.stock_processor import Frames
+from dycoke_cli.models.prompts.stock_prompt import VideoPrompt, show
 from dycoke_cli.video.frame_windows import FrameWindow
 
 

@@ -15,8 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import keys, to_dict
+from dycoke_cli.answer.json_schema import from_dict, keys, to_dict
 from dycoke_cli.evaluation.prediction import Prediction, Setup
 from dycoke_cli.runs.journal import Journal, open_journal
 

@@ -99,8 +99,8 @@ class Preset:
         # Imported here, so that `dycoke eval --help` needs neither.
         from dycoke_cli.engine.binding import bind
         from dycoke_cli.engine.memory.flops import expected_flops
+        from dycoke_cli.models.catalog import find
         from dycoke_cli.models.files.on_disk import stored_config
-        from dycoke_cli.models.reference import find
 
         source = find(self.model)
         stored = stored_config(source)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.evaluation.answers import FILE as ANSWERS
 from dycoke_cli.evaluation.answers import Answers

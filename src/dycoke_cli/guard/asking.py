@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dycoke_cli.answer.answer import Answer, Flops, Seconds
-from dycoke_cli.answer.guarantee import Guarded, GuardStep
+from dycoke_cli.answer.answer import Answer, Flops, Guarded, GuardStep, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.generation_options import GenerationOptions

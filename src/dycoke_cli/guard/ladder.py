@@ -8,7 +8,7 @@ from typing import Any
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import identity, restore
 from dycoke_cli.errors import UsageError
-from dycoke_cli.guard.calibration import calibrate
+from dycoke_cli.guard.bounds import calibrate
 from dycoke_cli.guard.tuned import Tuning
 from dycoke_cli.param import key_part
 

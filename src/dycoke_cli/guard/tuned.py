@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.guarantee import Tuned
-from dycoke_cli.answer.json_bounds import Bounds, parse
-from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.answer import Tuned
+from dycoke_cli.answer.json_schema import Bounds, from_dict, parse, to_dict
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import ModelError, OutputError, UsageError
-from dycoke_cli.guard.calibration import Attempt
+from dycoke_cli.guard.bounds import Attempt
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.families import CHECKPOINT_KEY
 from dycoke_cli.models.files.on_disk import config_in, folder_of
-from dycoke_cli.models.files.weight_files import loaded_files
-from dycoke_cli.models.reference import find
+from dycoke_cli.models.files.small_files import loaded_files
 from dycoke_cli.models.settings import settings_file
 from dycoke_cli.storage.output_file import replace_content
 from dycoke_cli.version import __version__

@@ -1,17 +1,23 @@
-"""One question under several methods: which visual tokens each kept, and attended to by token."""
+"""One question under several methods: which tokens each kept and attended to, as data and page."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dycoke_cli.answer.answer import Decode, Flops, Model, Tokens, Version
 from dycoke_cli.answer.answer_trace import Trace
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
 from dycoke_cli.errors import UsageError
+from dycoke_cli.unicode import to_json
 from dycoke_cli.version import __version__
 from dycoke_cli.video.kept_frames import decoded_size
 
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.engine.generation_options import GenerationOptions
     from dycoke_cli.engine.session import VideoSession
+
 
 SCHEMA = "dycoke.inspect/1"
 _DIGITS = 4
@@ -189,3 +196,80 @@ def grid_shape(tokens: int, inputs: Mapping[str, Any], aspect: float) -> tuple[i
     # The grid whose shape is nearest to the frame's, as a ratio: 2:1 is as far from 1:1 as 1:2.
     best = min(rows, key=lambda n: abs(math.log(n * n / tokens / aspect)))
     return best, tokens // best
+
+
+# Self-contained HTML page: the front end of this folder with embedded data.
+#
+# The content security policy allows only its own script and style (by hash) and no requests. Data
+# are one block of JSON, which the script inserts as text, never as markup.
+
+
+PICTURE_PX = 320
+"""The longer side of a frame's picture."""
+_SCRIPTS = ("page.js", "inspection.js", "report.js", "ask.js")
+_QUALITY = 82
+_PLACE = re.compile(r"@(POLICY|STYLE|SCRIPT|DATA)@")
+
+
+def page(data: Mapping[str, Any], served: bool = False) -> str:
+    """Render the page.
+
+    Args:
+        data: `inspection`, a `dycoke.inspect/1` object, and `pictures`, a data URI for each of its
+            frames (see `data_of`); or `report`, a `dycoke.eval/1` object with its changes; or
+            `server`, the values for the form of a server's page.
+    """
+    # `</script>` in a text would end the block; JSON accepts the escapes anywhere in a string.
+    shown = to_json(dict(data)).replace("<", "\\u003c").replace(">", "\\u003e")
+    parts = {"POLICY": policy(served), "STYLE": _style(), "SCRIPT": _script(), "DATA": shown}
+    # One pass, so that a placeholder's name within the data isn't replaced.
+    return _PLACE.sub(lambda place: parts[place[1]], _read("page.html"))
+
+
+def policy(served: bool = False) -> str:
+    """Content security policy of the page.
+
+    Args: see `page`.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src '{_digest(_style())}'",
+            f"script-src '{_digest(_script())}'",
+            *(["connect-src 'self'"] if served else []),
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def data_of(inspection: Inspection, frames: Iterable[Image]) -> dict[str, Any]:
+    """Data of an inspection's page."""
+    return {"inspection": to_dict(inspection), "pictures": as_uris(frames)}
+
+
+def as_uris(pictures: Iterable[Image]) -> list[str]:
+    """Encode images as JPEG data URIs."""
+    uris = []
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.convert("RGB").save(file, "JPEG", quality=_QUALITY)
+        uris.append("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode())
+    return uris
+
+
+def _style() -> str:
+    return _read("page.css")
+
+
+def _script() -> str:
+    return "\n\n".join(map(_read, _SCRIPTS))
+
+
+def _read(name: str) -> str:
+    return files("dycoke_cli.inspect").joinpath(name).read_text("utf-8").strip()
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

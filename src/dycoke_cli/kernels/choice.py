@@ -19,12 +19,10 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
-from dycoke_cli.kernels.attention import REGISTER
-from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE, SHAPES
+from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, REGISTER, SHAPES
 from dycoke_cli.kernels.int8_linear import FBGEMM, RoundedLinear, int8_kernels
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Processor, Times
-from dycoke_cli.kernels.replacing import eligible, may_pack, to_pack, to_round
-from dycoke_cli.kernels.timing import (
+from dycoke_cli.kernels.replacing import (
     CUSTOM,
     MOST_INPUTS,
     MOST_OUTPUTS,
@@ -33,7 +31,11 @@ from dycoke_cli.kernels.timing import (
     AttentionShape,
     LinearShape,
     Shape,
+    eligible,
+    may_pack,
     time_kernels,
+    to_pack,
+    to_round,
 )
 from dycoke_cli.resources import is_overloaded
 from dycoke_cli.stock.sizes import Sizes

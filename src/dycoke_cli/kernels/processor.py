@@ -14,7 +14,7 @@ import torch
 from dycoke_cli.instruction_sets import instructions
 from dycoke_cli.resources import processor_name
 from dycoke_cli.storage.cache_folder import kept, write_whole
-from dycoke_cli.storage.private_file import read_own
+from dycoke_cli.storage.output_file import read_own
 
 STOCK_KERNEL = "stock"
 """Name of the stock kernel, which is timed for every shape."""

@@ -158,7 +158,7 @@ class Video:
 
 
 def _fitted(clip: Clip, loaded: LoadedModel) -> Clip:
-    from dycoke_cli.models.prompts.frame_fit import fitted
+    from dycoke_cli.models.prompts.stock_prompt import fitted
 
     return fitted(clip, loaded.fit)
 

@@ -13,11 +13,11 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
+from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.files.on_disk import dtype_here, stored_config
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.audio_rate import listening
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.resolve import commit_here, identity
 from dycoke_cli.request import Request
 

@@ -15,11 +15,11 @@ from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.context import frames_warning
 from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.loop.plan import Plan, stored_plan
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.models.files.small_files import read_json
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.models.reference import find
 from dycoke_cli.video.file_names import STDIN
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.context import check_context, check_several, room_for_video
-from dycoke_cli.models.catalog import published
+from dycoke_cli.models.catalog import ModelRef, find, published
 from dycoke_cli.models.files.hub import first_download
 from dycoke_cli.models.files.on_disk import StoredConfig, is_here, stored_config
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.request import Request
 

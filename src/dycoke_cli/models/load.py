@@ -1,27 +1,37 @@
-"""Loads a model: `load` returns a `LoadedModel`, the stock model with its processor and family."""
+"""Loads a model, stored or with random weights: `load` returns it with its processor and family."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.kernels.choice import INT8_IS_SLOWER, choose_kernels, unmeasured
-from dycoke_cli.kernels.int8_cache import MIN_CACHED_WEIGHTS, Int8Cache
-from dycoke_cli.kernels.quantize import by_bitsandbytes, tensor_bytes
+from dycoke_cli.kernels.int8_linear import MIN_CACHED_WEIGHTS, Int8Cache
+from dycoke_cli.kernels.quantize import (
+    by_bitsandbytes,
+    import_bitsandbytes,
+    quantization,
+    stored_quantized,
+    tensor_bytes,
+)
 from dycoke_cli.kernels.replacing import (
+    bfloat16_factor,
     packed_bytes,
     use_custom_attention,
     use_int8,
     use_packed,
 )
-from dycoke_cli.kernels.timing import bfloat16_factor
-from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.catalog import Entry, ModelRef, Published, published
 from dycoke_cli.models.devices import (
     bfloat16_warning,
     device_names,
@@ -29,19 +39,264 @@ from dycoke_cli.models.devices import (
     input_device,
     working_devices,
 )
-from dycoke_cli.models.discovery.layout_cache import found_layout
+from dycoke_cli.models.discovery.layout_search import found_layout
 from dycoke_cli.models.families import UNLISTED, Family, domain, method_defaults, remember
+from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.free_memory import free_memory, free_memory_of_all
-from dycoke_cli.models.from_pretrained import from_pretrained
 from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.frame_fit import fit_of
-from dycoke_cli.models.random_weights import MEANINGLESS, with_random_weights
-from dycoke_cli.models.reference import ModelRef
-from dycoke_cli.models.resolve import choose, stored_dtype
+from dycoke_cli.models.prompts.stock_processor import load_processor
+from dycoke_cli.models.prompts.stock_prompt import fit_of
+from dycoke_cli.models.resolve import ResolvedModel, choose, commit_here, stored_dtype
 from dycoke_cli.models.traits import ModelTraits, traits_of
+from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
 from dycoke_cli.video.kept_frames import Fit
+
+# Reads a stored model with stock `from_pretrained`: safetensors only, no remote code.
+
+
+# Parts of the errors of transformers 5.17.0 and 5.23.0 when layers don't fit.
+_QUANTIZED_OFFLOAD = "dispatched on the CPU or the disk"
+_DISK_OFFLOAD = "offloaded to the disk"
+# Settings of a checkpoint's generation_config.json that change how a model runs, not what it
+# generates. They are reset, because a checkpoint could start a compiler or replace the KV cache.
+_RUNTIME_SETTINGS = (
+    "cache_implementation",
+    "cache_config",
+    "compile_config",
+    "continuous_batching_config",
+    "max_time",
+    "output_attentions",
+    "output_hidden_states",
+    "output_logits",
+    "output_scores",
+    "prefill_chunk_size",
+    "use_cache",
+)
+
+
+def from_pretrained(resolved: ResolvedModel, fit: Future[Fit] | None = None) -> tuple[Any, Any]:
+    """Load a stored model to its device, and its processor: safetensors only, no remote code."""
+    source, options = resolved.source, resolved.options
+    file_options: dict[str, Any] = {"trust_remote_code": False}
+    if not source.local:
+        # For a complete model the hub isn't contacted at all, so it loads offline and faster.
+        complete = commit_here(source, resolved.revision) is not None
+        file_options |= {"revision": resolved.revision, "local_files_only": complete}
+    processor = load_processor(source, resolved.revision)
+    if fit is not None:
+        fit.set_result(fit_of(processor, resolved.family, resolved.config))
+    weight_options = device_map_options(
+        options.device_map, options.quantize, resolved.config, resolved.device
+    )
+    if options.quantize is not None and by_bitsandbytes(options.quantize, resolved.device):
+        weight_options["quantization_config"] = quantization(options.quantize, resolved.config)
+    if "quantization_config" in weight_options or stored_quantized(resolved.config):
+        import_bitsandbytes()
+    with explained(source, "its weights"), too_big_explained(source.name, options.quantize):
+        loaded: Any = auto_class(resolved.config).from_pretrained(
+            source.location,
+            config=resolved.config,
+            dtype=resolved.dtype,
+            use_safetensors=True,  # other formats are pickled, and unpickling runs code
+            ignore_mismatched_sizes=True,  # reported by us, with the name of the tensor
+            output_loading_info=True,
+            **weight_options,
+            **file_options,
+        )
+    model, info = loaded
+    _check_complete(source, info)
+    for name in _RUNTIME_SETTINGS:
+        setattr(model.generation_config, name, None)
+    model = model.eval()
+    # With a device map the weights are in place, and accelerate's hooks forbid moving them.
+    if "device_map" not in weight_options:
+        model = model.to(resolved.device)
+    quantized = options.quantize is not None or stored_quantized(resolved.config)
+    if resolved.device.type == "cpu" and not quantized and not has_device_map(model):
+        _fault_in(model)
+    return model, processor
+
+
+def device_map_options(
+    device_map: str | None, quantize: str | None, config: Any, device: torch.device
+) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that place the weights; empty if `load` moves them itself.
+
+    Args:
+        device_map: "auto" or None.
+        quantize: "int8", "int4" or None.
+    """
+    if device_map is not None:
+        return {"device_map": device_map}
+    if stored_quantized(config) or (quantize is not None and by_bitsandbytes(quantize, device)):
+        return {"device_map": {"": str(device)}}  # such weights can't be moved afterwards
+    return {}
+
+
+@contextmanager
+def too_big_explained(name: str, quantize: str | None) -> Iterator[None]:
+    """Convert loader errors about a model that doesn't fit into errors with advice.
+
+    Args:
+        quantize: "int8", "int4" or None.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if _QUANTIZED_OFFLOAD in str(error):
+            raise UsageError(
+                f"{name} doesn't fit the GPUs with --quantize {quantize}, and quantized layers "
+                "can't wait outside them; use "
+                + ("int4 or a smaller model" if quantize == "int8" else "a smaller model")
+            ) from error
+        if _DISK_OFFLOAD in str(error):
+            raise ModelError(
+                f"{name} doesn't fit into the memory of all devices; use --quantize int4 or a "
+                "smaller model"
+            ) from error
+        raise
+
+
+def _fault_in(model: Any) -> None:
+    """Read one number of every page of the weights, which are memory-mapped and not yet read.
+
+    Otherwise the disk reads are part of the first question, and of its measured time.
+    """
+    page = 4096
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.detach().flatten()[:: page // tensor.element_size()].sum()
+
+
+def _check_complete(source: ModelRef, info: dict[str, Any]) -> None:
+    # transformers initialises such weights at random and only warns; the model would run, and
+    # generate nonsense.
+    for what, keys in (
+        ("lacks weights", info["missing_keys"]),
+        ("has weights of a wrong shape", info["mismatched_keys"]),
+    ):
+        if keys:
+            first = min(str(key[0] if isinstance(key, tuple) else key) for key in keys)
+            others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelError(f"{source.name} {what}: {first}{others}; download it again")
+
+
+# `--random-weights`: published configurations with random weights, to measure speed and memory.
+#
+# Nothing is downloaded. The package doesn't contain the vocabularies, so a byte tokenizer replaces
+# the model's: one token per byte makes questions about four times as long. Special tokens have
+# their published ids.
+
+
+MEANINGLESS = "the weights are random, so the answer means nothing; only speed and memory are real"
+
+WEIGHT_STD = 0.02
+"""Standard deviation of the weights: `initializer_range` of most families."""
+
+# Random numbers that are repeated to fill all matrices. The length is prime, so rows of a matrix
+# begin at different places in it and no two rows are equal.
+_BLOCK = 1_000_003
+
+
+def with_random_weights(resolved: ResolvedModel) -> tuple[Any, Any]:
+    """Build a published model with random weights, and a processor for it."""
+    model = random_model(resolved.config, resolved.device, resolved.dtype)
+    vocabulary = resolved.config.get_text_config().vocab_size
+    return model, byte_processor(published(resolved.name), vocabulary)
+
+
+def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Build the stock model of a configuration in place, without memory beyond its weights.
+
+    The weights are the same each time. The model has no end token, so every answer has the
+    requested length.
+    """
+    with torch.device(device), without_initialisation():
+        model = auto_class(config).from_config(config, dtype=dtype)
+    model.tie_weights()  # normally part of the initialisation, which is skipped here
+    _fill(model)
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    return model.eval()
+
+
+def byte_processor(model: Published, vocabulary: int) -> Any:
+    """Build the stock processor of a model, with its published settings and a byte tokenizer."""
+    described = model.processor
+    parts = {name: _part(described[name]) for name in ("image_processor", "video_processor")}
+    return getattr(transformers, described["class"])(
+        **parts,
+        **described["settings"],
+        tokenizer=byte_tokenizer(described["tokenizer"], vocabulary),
+        chat_template="".join(described["chat_template"]),
+    )
+
+
+def byte_tokenizer(described: dict[str, Any], vocabulary: int) -> Any:
+    """Build a stock tokenizer of bytes and special tokens, with a placeholder for each other id."""
+    special: dict[str, int] = described["special"]
+    ids = dict(special)
+    taken = set(special.values())
+    free = (number for number in range(vocabulary) if number not in taken)
+    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        ids[byte] = next(free)
+    ids |= {f"<unused{number}>": number for number in free}
+    core = Tokenizer(models.BPE(vocab=ids, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(special))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=described["pad"],
+        padding_side="left",
+        extra_special_tokens=described["named"],
+    )
+
+
+@torch.no_grad()
+def _fill(model: Any) -> None:
+    """Set matrices to normal numbers, norms to 1 and biases to 0.
+
+    Sampling billions of numbers takes minutes, so one block of them is repeated.
+    """
+    parameters = dict(model.named_parameters())
+    first = next(iter(parameters.values()))
+    generator = torch.Generator().manual_seed(0)
+    block = torch.empty(_BLOCK).normal_(0, WEIGHT_STD, generator=generator).to(first)
+    used = 0
+    for name, parameter in parameters.items():
+        if parameter.dim() == 1 and name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() == 1 and name.endswith("weight"):
+            parameter.fill_(1)
+        else:
+            used = _tile(parameter.view(-1), block, used)
+
+
+def _tile(numbers: torch.Tensor, block: torch.Tensor, used: int) -> int:
+    """Fill `numbers` from the block, which repeats.
+
+    Args:
+        numbers: `[n]`, filled in place.
+        block: `[b]`.
+        used: offset in the block of the first number to use.
+
+    Returns:
+        Offset in the block for the next matrix.
+    """
+    done = 0
+    while done < len(numbers):
+        part = block[used : used + len(numbers) - done]
+        numbers[done : done + len(part)].copy_(part)
+        done += len(part)
+        used = (used + len(part)) % len(block)
+    return used
+
+
+def _part(described: dict[str, Any]) -> Any:
+    settings = {name: value for name, value in described.items() if name != "class"}
+    return getattr(transformers, described["class"])(**settings)
 
 
 @dataclass(frozen=True)
@@ -143,7 +398,7 @@ def load(
     """Load a model by catalog name, folder or hub id.
 
     Args:
-        name: what `--model` takes, or what `reference.find` found by that.
+        name: what `--model` takes, or what `catalog.find` found by that.
         on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
             the first time.
         fit: receives `LoadedModel.fit` before the weights are read; not with random weights.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli import plugins
 from dycoke_cli.errors import ModelError, UsageError
-from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, published
+from dycoke_cli.models.catalog import CATALOG, CONFIGURATIONS, ModelRef, find, published
 from dycoke_cli.models.families import (
     CHECKPOINT_KEY,
     FAMILIES,
@@ -25,15 +25,15 @@ from dycoke_cli.models.families import (
 )
 from dycoke_cli.models.files.fingerprint import folder_fingerprint
 from dycoke_cli.models.files.read_errors import explained
-from dycoke_cli.models.files.small_files import CONFIG, check_small_files
-from dycoke_cli.models.files.weight_files import (
+from dycoke_cli.models.files.small_files import (
+    CONFIG,
     check_references,
+    check_small_files,
     hub_reader,
     missing_parts,
     stored_bytes,
 )
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, weight_dtype
 from dycoke_cli.resources import free_main_memory
@@ -121,7 +121,7 @@ def read_config(source: ModelRef, revision: str | None = None) -> tuple[Any, str
     from transformers import AutoConfig
 
     from dycoke_cli.models.unsupported import check_known
-    from dycoke_cli.stock.model_class import text_part
+    from dycoke_cli.stock.private_api import text_part
     from dycoke_cli.stock.quiet import quiet_libraries
 
     with quiet_libraries(), explained(source, "its config.json"):
@@ -207,7 +207,7 @@ def choose(
 
 def family_in(source: ModelRef, config: Any) -> Family:
     """Family of a model; `UNLISTED` if the table doesn't have it but it takes videos or images."""
-    from dycoke_cli.stock.model_class import shows_videos
+    from dycoke_cli.stock.private_api import shows_videos
 
     if config.model_type not in FAMILIES and shows_videos(config):
         return UNLISTED
@@ -250,7 +250,7 @@ def build_without_weights(source: ModelRef, config: Any, dtype: torch.dtype) -> 
     with faster_imports():  # building it imports the modules of its classes
         import torch
 
-        from dycoke_cli.stock.model_class import auto_class
+        from dycoke_cli.stock.private_api import auto_class
 
         with explained(source, "its config.json"), torch.device("meta"):
             # A copy, because `from_config` writes the dtype into the configuration.

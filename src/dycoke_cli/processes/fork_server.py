@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from dycoke_cli.processes.process_limits import end_with
+from dycoke_cli.processes.sandbox import end_with
 
 PARENT = "DYCOKE_PARENT"
 """Environment variable with the id of the process that started this one."""

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Protocol
 
-from dycoke_cli.answer.json_bounds import parse
+from dycoke_cli.answer.json_schema import parse
 from dycoke_cli.processes.pipe_worker import GoneError
-from dycoke_cli.processes.process_limits import give_up_privileges, limit_cpu, limit_memory
+from dycoke_cli.processes.sandbox import give_up_privileges, limit_cpu, limit_memory
 from dycoke_cli.processes.zygote import (
     KILLED,
     function_of,

@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dycoke_cli.processes.fork_server import PARENT
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ def start_preloading(modules: Sequence[str]) -> None:
 def start_in_lasting_thread(start: Callable[[], T]) -> T:
     """Start a process from a thread that lives as long as this process and blocks Ctrl-C.
 
-    Linux kills a child when the thread that started it exits (`process_limits.end_with`). The child
+    Linux kills a child when the thread that started it exits (`sandbox.end_with`). The child
     inherits the blocked signals: a terminal sends Ctrl-C and hang-ups to every process, and only
     the parent handles them.
     """

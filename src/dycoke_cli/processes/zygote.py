@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 from dycoke_cli.errors import debugging
 from dycoke_cli.processes.pipe_worker import import_path, start_in_lasting_thread
-from dycoke_cli.processes.process_limits import end_with
+from dycoke_cli.processes.sandbox import end_with
 
 # Variables that an interpreter needs to start. All others are withheld: tokens and API keys are
 # among them.

@@ -18,11 +18,10 @@ from dycoke_cli.engine.memory.expected_time import UNFINISHED
 from dycoke_cli.engine.memory.fit import Budget, Setting
 from dycoke_cli.engine.memory.would_fit import smaller_weights
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import Entry
+from dycoke_cli.models.catalog import Entry, find
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens, KeptShape
-from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.runs.fitting import AskedFrames, Fitting
 

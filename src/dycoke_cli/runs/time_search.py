@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from dycoke_cli.answer.time_range import TimeRange
+from dycoke_cli.answer.answer import TimeRange
 
 Probability = Callable[[float, float], float]
 """Probability of yes about the part of a video from a start to an end, in seconds."""

@@ -22,8 +22,7 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import is_video
-from dycoke_cli.video.live.live_address import LiveAddress
-from dycoke_cli.video.live.live_stream import EndedError, LiveStream
+from dycoke_cli.video.live.live_stream import EndedError, LiveAddress, LiveStream
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder

@@ -8,9 +8,8 @@ from dataclasses import fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.answer import Answer, Seconds
+from dycoke_cli.answer.answer import LEAST_MASS, Answer, Seconds
 from dycoke_cli.answer.json_schema import Absent
-from dycoke_cli.answer.option_scores import LEAST_MASS
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, AskerEndedError

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError
+from dycoke_cli.answer.json_schema import Bounds, BoundsError
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, to_json
 

@@ -11,7 +11,7 @@ from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.in_windows import check_windows
-from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message, tools_of
+from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message, tools_of
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation

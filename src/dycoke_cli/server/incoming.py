@@ -20,7 +20,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
-from dycoke_cli.answer.json_bounds import count_values
+from dycoke_cli.answer.json_schema import count_values
 from dycoke_cli.server.admission import Admission
 from dycoke_cli.server.bodies import check_declared, too_long
 from dycoke_cli.server.refused import Refused

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.inspect.page import PICTURE_PX, data_of, page, policy
+from dycoke_cli.inspect.inspection import PICTURE_PX, data_of, page, policy
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import stored_config
-from dycoke_cli.models.reference import find
 from dycoke_cli.request import Request
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.refused import Refused

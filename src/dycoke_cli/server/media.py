@@ -23,7 +23,7 @@ from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.fetching import fetch
 from dycoke_cli.server.incoming import Spooled
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 
 _JPEG = b"\xff\xd8\xff"
 _FILE_URL = "file://"

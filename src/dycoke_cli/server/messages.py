@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dycoke_cli.models.prompts.tool_turns import ToolTurn, text_message
+from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     IMAGE_URL,

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.answer import Answer, TokenLogprob
 from dycoke_cli.answer.json_schema import ABSENT, Absent, to_dict
-from dycoke_cli.answer.token_logprobs import TokenLogprob
 from dycoke_cli.server.parsed_answer import NumberedCall, ParsedAnswer
 from dycoke_cli.unicode import to_json
 

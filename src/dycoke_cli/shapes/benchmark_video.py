@@ -8,8 +8,7 @@ import numpy as np
 
 from dycoke_cli.shapes.random_scripts import to_json
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.shapes.script_questions import ask
-from dycoke_cli.shapes.wording import OPTIONS, Question, question_to_json
+from dycoke_cli.shapes.script_questions import OPTIONS, Question, ask, question_to_json
 
 # Asked about every video; the other kinds take turns.
 ALWAYS = ("description", "order", "letter")

@@ -14,8 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from dycoke_cli.shapes.script import LABELS, NAMES, TEXTURES, TONES, Camera, Event, Scene, Script
-from dycoke_cli.shapes.stage import Stage
+from dycoke_cli.shapes.script import (
+    LABELS,
+    NAMES,
+    TEXTURES,
+    TONES,
+    Camera,
+    Event,
+    Scene,
+    Script,
+    Stage,
+)
 
 SPLITS = {"train": range(0, 88), "validation": range(88, 92), "test": range(92, 96),
           "samples": range(96, 100)}  # fmt: skip

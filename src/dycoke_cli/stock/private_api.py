@@ -16,7 +16,7 @@
 - `torch.ops.mkldnn._nbytes`, `.data_ptr` and `._get_mkldnn_serialized_md`, by which torch.compile
   saves packed weights, and `aoti_torch_create_tensor_from_blob_v2` of its C interface with
   `torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr`, by which it makes tensors of them (in
-  `kernels/onednn_bytes.py`): torch 2.8, 2.15. Without the last two, zeros are packed and
+  `kernels/quantize.py`): torch 2.8, 2.15. Without the last two, zeros are packed and
   overwritten.
 - `torch.ops.quantized.linear_prepack` and `.linear_dynamic` (in `kernels/int8_linear.py`): torch
   2.15, undocumented. `torch.quantize_per_channel`, which makes their tensors, is public but
@@ -34,10 +34,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import transformers
 from torch import nn
+from transformers import AutoModelForImageTextToText, GenerationMixin
 from transformers.initialization import no_init_weights
 
 
@@ -83,3 +87,54 @@ def parsed_events(events: Any) -> list[Any]:
     from transformers.cli.serving.utils import response_events_to_chunks
 
     return list(response_events_to_chunks(events))
+
+
+# Name of the KV cache in the arguments and outputs of a stock forward.
+#
+# It is `cache` from transformers 5.24 on, and `past_key_values` before. Model code may use the old
+# name on any release.
+
+
+CACHE_NAMES = ("cache", "past_key_values")
+"""All names in use, the newer one first."""
+_PARAMETERS = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+
+CACHE_ARGUMENT = next(name for name in CACHE_NAMES if name in _PARAMETERS)
+"""Name in the installed release."""
+
+
+def cache_name(values: Mapping[str, Any]) -> str:
+    """Name of the KV cache in `values`; the installed release's name if it has none."""
+    return next((name for name in CACHE_NAMES if name in values), CACHE_ARGUMENT)
+
+
+def cache_of(values: Mapping[str, Any]) -> Any:
+    """KV cache in keyword arguments of a forward or in a stock output; None if there is none."""
+    return values.get(cache_name(values))
+
+
+# Stock class of a model that takes videos or images and generates text.
+
+
+# Releases before the first family with audio input lack this class.
+_MULTIMODAL = getattr(transformers, "AutoModelForMultimodalLM", AutoModelForImageTextToText)
+
+
+def text_part(config: Any) -> Any:
+    """Configuration of the part of a model that generates text.
+
+    Omni models consist of a "thinker", which generates text, and a "talker" for speech.
+    """
+    return getattr(config, "thinker_config", config)
+
+
+def auto_class(config: Any) -> Any:
+    """The `AutoModel…` class for a configuration."""
+    image_text = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return AutoModelForImageTextToText if image_text else _MULTIMODAL
+
+
+def shows_videos(config: Any) -> bool:
+    """Whether transformers has a model class with video or image input for a configuration."""
+    mappings = ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING", "MODEL_FOR_MULTIMODAL_LM_MAPPING")
+    return any(type(config) in getattr(transformers, name, ()) for name in mappings)

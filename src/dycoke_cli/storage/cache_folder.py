@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.storage.output_file import replace_content
-from dycoke_cli.storage.private_file import is_of_another_user
-from dycoke_cli.storage.temporary import remove_left
+from dycoke_cli.storage.output_file import is_of_another_user, remove_left, replace_content
 
 ENVIRONMENT = "DYCOKE_CACHE"
 """Environment variable that replaces the default folder."""

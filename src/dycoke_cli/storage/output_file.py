@@ -1,16 +1,195 @@
-"""Output files of commands: checked before any work starts, replaced atomically."""
+"""Files that are written: output, replaced atomically, and temporary and private files."""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, OutputError, UsageError
-from dycoke_cli.storage.temporary import temporary_file
 from dycoke_cli.unicode import display_name
+
+# Files that this user alone may have written: no link, of no other user, writable for no other.
+
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+
+
+class NotOwnFileError(OSError):
+    """A file that another user may have written, or that stands for another file."""
+
+
+def is_of_another_user(status: os.stat_result) -> bool:
+    """Whether another user owns a file or folder; False on Windows, which has no owner ids."""
+    return hasattr(os, "geteuid") and status.st_uid != os.geteuid()
+
+
+def read_own(path: Path, most_bytes: int = 2**24) -> str:
+    """The text of a file, where this user alone may have written it."""
+    with open(_opened(path, os.O_RDONLY), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(f"{path} is larger than {most_bytes} bytes")
+        return file.read(most_bytes).decode("utf-8")
+
+
+def open_own(path: Path) -> int:
+    """Open a file for appending; a new one has mode 0600."""
+    return _opened(path, os.O_CREAT | os.O_APPEND | os.O_RDWR)
+
+
+def check_own(path: Path) -> None:
+    """Check that this user alone may have written a file."""
+    os.close(_opened(path, os.O_RDONLY))
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | _NO_LINK | _NO_WAIT, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise NotOwnFileError(f"{path} is a link") from error
+        raise
+    status = os.fstat(descriptor)
+    # A second name of one of the user's other files is a link as well.
+    own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not is_of_another_user(status)
+    if not own or (os.name == "posix" and status.st_mode & 0o022):
+        os.close(descriptor)
+        raise NotOwnFileError(f"{path} isn't yours alone")
+    return descriptor
+
+
+# Temporary files and folders of which a killed process leaves none for long.
+#
+# Each is locked while it is used, and the system releases the lock of a process that ends. What is
+# found unlocked was left by a killed process, and is removed by the next one that makes such a file
+# or folder. Windows and file systems without locks keep what is left.
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_FILE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.part", re.DOTALL)
+_FOLDER = re.compile(r"dycoke-()[0-9a-f]{12}")
+
+
+@contextmanager
+def temporary_folder(place: Path | None = None) -> Iterator[Path]:
+    """A new folder, closed to other users, for the length of the block.
+
+    Args:
+        place: its parent; None for the usual folder of temporary files.
+    """
+    parent = place or Path(tempfile.gettempdir())
+    _remove(parent, _FOLDER, None)
+
+    def make() -> Path:
+        folder = parent / f"dycoke-{secrets.token_hex(6)}"
+        folder.mkdir(0o700)
+        return folder
+
+    with _locked(make) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def temporary_file(beside: Path, mode: int) -> Iterator[Path]:
+    """A new, empty file in the folder of another one, for the length of the block."""
+    _remove(beside.parent, _FILE, beside.name)
+
+    def make() -> Path:
+        file = beside.with_name(f".{beside.name}.{secrets.token_hex(6)}.part")
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        return file
+
+    with _locked(make) as file:
+        try:
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def remove_left(parent: Path) -> None:
+    """Remove all temporary files and folders that killed processes have left in a folder."""
+    _remove(parent, _FILE, None)
+    _remove(parent, _FOLDER, None)
+
+
+@contextmanager
+def _locked(make: Callable[[], Path]) -> Iterator[Path]:
+    """Make a file or folder, and lock it for the length of the block."""
+    while True:
+        path = make()
+        descriptor = None
+        with suppress(FileNotFoundError):
+            descriptor = _lock(path, wait=True)
+        # Between the two steps another process may have found it unlocked, and removed it.
+        if path.exists():
+            break
+        _close(descriptor)
+    try:
+        yield path
+    finally:
+        _close(descriptor)
+
+
+def _remove(folder: Path, names: re.Pattern[str], name: str | None) -> None:
+    with suppress(OSError):  # the folder can't be read
+        # By names alone: a folder of thousands of files is searched each time that one is written.
+        for entry in os.scandir(folder):
+            found = names.fullmatch(entry.name)
+            if found and name in (None, found[1]):
+                with suppress(OSError):  # another process removes it
+                    _remove_unlocked(Path(entry))
+
+
+def _remove_unlocked(path: Path) -> None:
+    if (descriptor := _lock(path, wait=False)) is None:
+        return
+    try:
+        if is_of_another_user(os.fstat(descriptor)):
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    finally:
+        _close(descriptor)
+
+
+def _lock(path: Path, *, wait: bool) -> int | None:
+    """Lock a file or folder.
+
+    Returns:
+        A descriptor that holds the lock until it is closed; None where another process holds it, or
+        there are no locks.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
 
 # A path component is at most 255 bytes on common file systems; a longer text was never a path.
 _MAX_SHOWN = 250

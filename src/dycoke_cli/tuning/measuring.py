@@ -16,7 +16,7 @@ from dycoke_cli.engine.observing import (
 )
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.evaluation.scoring.comparable_text import bare
-from dycoke_cli.tuning.observations import Observation
+from dycoke_cli.tuning.search import Observation
 
 
 class Baseline:

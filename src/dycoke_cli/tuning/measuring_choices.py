@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.guarantee import Certainty
+from dycoke_cli.answer.answer import Answer, Certainty
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
-from dycoke_cli.tuning.observations import Observation
+from dycoke_cli.tuning.search import Observation
 
 _LEAST = 1e-12
 """Probability that an option counts as having at least: the divergence is finite."""

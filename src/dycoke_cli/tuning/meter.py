@@ -12,8 +12,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.tuning.observations import Observation, TuneJournal, key_of
-from dycoke_cli.tuning.search import Measured
+from dycoke_cli.tuning.search import Measured, Observation, TuneJournal, key_of
 from dycoke_cli.tuning.tune_request import Tune
 from dycoke_cli.video import Decoder
 from dycoke_cli.video.kept_frames import known

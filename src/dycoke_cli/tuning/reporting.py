@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
-from dycoke_cli.answer.answer import Model
-from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.answer import Model, Tuned
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
-from dycoke_cli.guard.bounds import interval
-from dycoke_cli.guard.calibration import Attempt, calibrate
-from dycoke_cli.tuning.observations import Observation
-from dycoke_cli.tuning.search import Measured, SettingResult, losses
+from dycoke_cli.guard.bounds import Attempt, calibrate, interval
+from dycoke_cli.tuning.search import Measured, Observation, SettingResult, losses
 from dycoke_cli.tuning.tune_report import GuardPromise, TunedRow, TuneReport
 from dycoke_cli.tuning.tune_request import Tune
 

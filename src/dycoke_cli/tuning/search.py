@@ -1,4 +1,4 @@
-"""Successive halving over settings, and the choice among the remaining ones (pure functions).
+"""Search of a tuning: its grid, its observations, and successive halving over them.
 
 A setting's cost is its retention, mean of prefill and decode. Its quality is the mean divergence
 from the uncompressed answers, which ranks settings with far fewer questions than the number of
@@ -7,13 +7,91 @@ changed answers does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
+from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
+from dycoke_cli.answer.answer import Certainty
+from dycoke_cli.answer.json_schema import from_dict, to_dict
+from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.methods import (
+    Downsample,
+    RandomMerge,
+    UniformFrames,
+    UniformSpatial,
+)
+from dycoke_cli.compression.registry import METHODS, name_of, places
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.errors import UsageError
 from dycoke_cli.guard.bounds import interval
-from dycoke_cli.tuning.observations import Observation
+from dycoke_cli.param import parameters_of
+from dycoke_cli.runs.journal import Journal
+
+if TYPE_CHECKING:
+    from dycoke_cli.models.resolve import ResolvedModel
+
+
+# Observations of a tuning: one question under one setting, and the journal that stores them.
+#
+# The journal has one line per video and setting, so that an interrupted run resumes. Nothing here
+# imports torch.
+
+
+FILE = "observations.jsonl"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Answer to a question under a setting, compared with the uncompressed one."""
+
+    question: str  # text of the question
+    answer: str  # the greedy answer, decoded freely (not forced to the uncompressed one)
+    same: bool  # whether it has the same words as the uncompressed answer
+    divergence: float  # KL(uncompressed, compressed) in nats, mean over uncompressed tokens
+    certainty: Certainty  # of the greedy answer
+    visual: int  # visual tokens before compression
+    read: int  # visual tokens at prefill
+    read_in_decode: float  # visual tokens attended per decoding step (mean over steps and layers)
+    seconds: float  # prefill and decode of the greedy answer
+
+
+class TuneJournal(Journal):
+    """Observations by key; see `key_of`."""
+
+    what = "a journal of dycoke tune"
+    begin = b'{"observed": "'
+
+    def __init__(self, path: Path) -> None:
+        self._observations: dict[str, list[Observation]] = {}
+        super().__init__(path)
+
+    def get(self, key: str) -> list[Observation] | None:
+        """Observations under a key; None if there are none."""
+        return self._observations.get(key)
+
+    def add(self, key: str, observations: Sequence[Observation]) -> None:
+        """Append observations to the file."""
+        line = {"observed": key, "answers": [to_dict(each) for each in observations]}
+        self.write((json.dumps(line) + "\n").encode("ascii"))
+        self._observations[key] = list(observations)
+
+    def take(self, line: bytes) -> None:
+        """Parse a line of the file."""
+        content = json.loads(line)
+        self._observations[content["observed"]] = [
+            from_dict(Observation, each) for each in content["answers"]
+        ]
+
+
+def key_of(about: Mapping[str, Any]) -> str:
+    """Hash of everything that observations depend on."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
 
 Measured = Mapping[str, Sequence[Observation]]
 """Observations of one video, by setting."""
@@ -158,3 +236,86 @@ def guard_base(results: Sequence[SettingResult]) -> SettingResult:
     """Setting with the least expected cost if every changed answer is redone with all tokens."""
     # A share 1 - agreement of the questions costs a full pass (cost 1) on top.
     return min(results, key=lambda one: (one.cost + 1 - one.agreement, one.divergence))
+
+
+# Search space of a tuning: a grid over the parameters of every registered method.
+
+
+BUDGETS = {"retain": (0.1, 0.25, 0.5), "merge_ratio": (0.9, 0.7, 0.5)}
+"""Parameters that say how much is kept, smallest budget first; a guard's ladder varies these."""
+_VARIED: dict[str, tuple[Any, ...]] = {
+    "prune_ratio": (0.9,),
+    "positions": ("kept", "renumbered"),
+    "merge_stage": ("vision",),
+}
+"""Each varied alone, from the default."""
+_CONTROLS = (RandomMerge, UniformFrames, UniformSpatial, Downsample)
+
+
+def grid(model: ResolvedModel) -> list[Method]:
+    """All settings that the model supports, without duplicates, likely ones first.
+
+    Per method: every combination of budget and prune layer; then, at each budget, one other
+    parameter at a time, because the full product would take too long to measure.
+
+    A search with little time compares only the first ones. So defaults at each budget come first,
+    in the order of `dycoke methods`; then the variations; controls are last of both.
+    """
+    settings: dict[str, tuple[tuple[bool, bool], Method]] = {}
+    for kind in METHODS.values():
+        if not places(kind):
+            continue
+        for parameters in _settings(kind, model.layers):
+            method = _supported_method(kind, parameters, model)
+            if method is not None:
+                rank = not parameters.keys() <= BUDGETS.keys(), kind in _CONTROLS
+                settings.setdefault(name_of(method), (rank, method))
+    # A stable sort: within a rank the order stays.
+    return [method for _, method in sorted(settings.values(), key=lambda each: each[0])]
+
+
+def ladder_of(method: Method, among: Mapping[str, Method]) -> list[str]:
+    """The settings that equal a method except for its budget, itself included, smallest first."""
+
+    def without_budget(each: Method) -> dict[str, Any]:
+        return {k: v for k, v in each.parameters().items() if k not in BUDGETS}
+
+    same_but_budget = {
+        name: each
+        for name, each in among.items()
+        if type(each) is type(method) and without_budget(each) == without_budget(method)
+    }
+    # Any clip will do: only the order of the budgets counts.
+    return sorted(same_but_budget, key=lambda name: same_but_budget[name].kept_tokens(64, 196))
+
+
+def _settings(kind: type[Method], layers: int) -> Iterator[dict[str, Any]]:
+    parameters = parameters_of(kind)
+    budgets: list[dict[str, Any]] = next(
+        (
+            [{name: value} for value in values]
+            for name, values in BUDGETS.items()
+            if name in parameters
+        ),
+        [{}],
+    )
+    at_layers: list[dict[str, Any]] = [{}]
+    if "prune_layer" in parameters:
+        places = {3, layers // 3, layers // 2, 3 * layers // 4}
+        at_layers += [{"prune_layer": n} for n in sorted(places) if 1 <= n < layers]
+    for budget, layer in product(budgets, at_layers):
+        yield budget | layer
+    for budget in budgets:
+        for name, values in _VARIED.items():
+            yield from (budget | {name: value} for value in values if name in parameters)
+
+
+def _supported_method(
+    kind: type[Method], parameters: dict[str, Any], model: ResolvedModel
+) -> Method | None:
+    if parameters.get("positions") == "renumbered" and not model.family.counts_tokens:
+        return None
+    try:
+        return bind(kind(**parameters), model.traits).method
+    except UsageError:
+        return None

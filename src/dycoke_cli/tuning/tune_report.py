@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.answer import Model, Version
-from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.answer import Model, Tuned, Version
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.version import __version__
 

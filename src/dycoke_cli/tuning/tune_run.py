@@ -22,11 +22,20 @@ from dycoke_cli.param import key_part
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import faster_imports
-from dycoke_cli.tuning.grid import grid, ladder_of
 from dycoke_cli.tuning.meter import Meter
-from dycoke_cli.tuning.observations import FILE, TuneJournal
 from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
-from dycoke_cli.tuning.search import Measured, choose, guard_base, halve, pareto_front, summarize
+from dycoke_cli.tuning.search import (
+    FILE,
+    Measured,
+    TuneJournal,
+    choose,
+    grid,
+    guard_base,
+    halve,
+    ladder_of,
+    pareto_front,
+    summarize,
+)
 from dycoke_cli.tuning.tune_report import TuneReport
 from dycoke_cli.tuning.tune_request import LEAST_VIDEOS, Tune
 from dycoke_cli.version import __version__

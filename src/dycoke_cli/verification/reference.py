@@ -23,9 +23,14 @@ from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.prompt_batch import Prompt, inject_videos
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
-from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
 from dycoke_cli.models.families.family import TYPES
-from dycoke_cli.models.families.pixels import is_pixels, normalised
+from dycoke_cli.models.families.layout import (
+    DEEPSTACK,
+    PER_TOKEN,
+    VISUAL_MASK,
+    is_pixels,
+    normalised,
+)
 from dycoke_cli.models.prompts.stock_prompt import StockPrompt
 from dycoke_cli.stock.attention import EAGER, SDPA
 from dycoke_cli.stock.private_api import attention_implementation

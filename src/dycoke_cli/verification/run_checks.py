@@ -1,11 +1,12 @@
-"""Run of `dycoke verify`: checks, answers and environment."""
+"""Run of `dycoke verify`: checks of the engine and of methods, answers and environment."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -13,14 +14,27 @@ import transformers
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.methods.dycoke import DyCoke
+from dycoke_cli.compression.promises import check_indices, check_selection
+from dycoke_cli.compression.selection import SelectionInputs
+from dycoke_cli.engine.binding import bind
+from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import DycokeError, UsageError
 from dycoke_cli.models import mini
+from dycoke_cli.models.explaining import explain
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.verification.checks import QUESTIONS, checks
+from dycoke_cli.param import Parameter, parameters_of
+from dycoke_cli.verification.checks import (
+    NEW_TOKENS,
+    QUESTIONS,
+    checks,
+    compare_batch,
+    compare_with_masked,
+)
 from dycoke_cli.verification.verification_report import (
     FAILED,
+    OK,
     Environment,
     LanguageSeconds,
     MethodAnswer,
@@ -31,7 +45,7 @@ from dycoke_cli.verification.verification_report import (
 from dycoke_cli.video import Clip, Sampling, read
 
 CLIP = Path(mini.__file__).parent / "demo.mp4"
-NEW_TOKENS = 64
+RUN_TOKENS = 64
 T = TypeVar("T")
 
 
@@ -85,7 +99,7 @@ def _answers(session: VideoSession) -> Iterator[MethodAnswer]:
         methods["dycoke"] = DyCoke()
     for question in QUESTIONS:
         for name, method in methods.items():
-            yield _row(name, session.ask(question, method, max_new_tokens=NEW_TOKENS))
+            yield _row(name, session.ask(question, method, max_new_tokens=RUN_TOKENS))
 
 
 def _row(method: str, answer: Answer) -> MethodAnswer:
@@ -115,3 +129,161 @@ def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
+
+
+# Checks of a compression method: what it promises, and answers of the bundled model with it.
+
+
+FRAMES = (1, 2, 3, 4, 5, 8, 13)
+PER_FRAME = (1, 4, 10, 16)
+WIDTH = 16
+_MANY = 12  # a value of a parameter that counts something and has no upper bound
+
+
+def method_checks(kind: type[Method], session: VideoSession) -> Iterator[Step]:
+    """Run all checks of a method; a failed one doesn't stop the others.
+
+    Args:
+        session: a clip with a model in float32; no question was answered yet.
+    """
+    settings = [
+        (text, bind(method, session.loaded.traits).method) for text, method in _settings(kind)
+    ]
+    yield _step("keeps what it promises", _selections(settings))
+    yield _step("selects the same again, and leaves its input alone", _repetitions(settings))
+    yield _step("prunes as it promises", _prunings(settings))
+    method = settings[0][1]
+    yield _answered("in one batch: same answers as one by one", session, method)
+    if _has_reference(method):
+        yield _answered("pruned: same answers as the masked reference", session, method)
+
+
+def _settings(kind: type[Method]) -> Iterator[tuple[str, Method]]:
+    """A method with its defaults, and with each parameter at the ends of its range."""
+    yield "defaults", kind()
+    for name, parameter in parameters_of(kind).items():
+        for value in _ends(parameter):
+            try:
+                yield f"{name}={value}", kind(**{name: value})
+            except UsageError:  # another parameter's default excludes it
+                continue
+
+
+def _ends(parameter: Parameter) -> list[Any]:
+    if parameter.kind is bool:
+        return [False, True]
+    if parameter.choices:
+        return [*parameter.choices]
+    spec = parameter.spec
+    if spec.layer:
+        return [spec.least_layer]
+    if parameter.kind not in (int, float):
+        return []
+    step = 1 if parameter.kind is int else 0.01
+    low = spec.at_least if spec.above is None else spec.above + step
+    high = spec.to if spec.below is None else spec.below - step
+    return [parameter.kind(end) for end in (low or 0, _MANY if high is None else high)]
+
+
+def _clips() -> Iterator[tuple[str, SelectionInputs]]:
+    """Synthetic tokens: noise, tokens that are all alike, and noise in bfloat16."""
+    for frames, per_frame in product(FRAMES, PER_FRAME):
+        generator = torch.Generator().manual_seed(frames * per_frame)
+
+        def noise(*shape: int, drawn: torch.Generator = generator) -> torch.Tensor:
+            return torch.randn(*shape, generator=drawn)
+
+        shape = (frames, per_frame)
+        features = noise(*shape, WIDTH)
+        kinds = {
+            "noise": features,
+            "all alike": torch.ones_like(features),
+            "bfloat16": features.bfloat16(),
+        }
+        for name, one in kinds.items():
+            attention = noise(*shape).exp() / per_frame
+            question = noise(3, WIDTH).to(one.dtype)
+            inputs = SelectionInputs(one, attention, noise(*shape, 4), question)
+            yield f"{frames} frames of {per_frame} tokens, {name}", inputs
+
+
+def _selections(settings: list[tuple[str, Method]]) -> Iterator[str]:
+    for (setting, method), (clip, inputs) in product(settings, _clips()):
+        if _selects(method):
+            yield f"{setting}, {clip}"
+            check_selection(method, inputs, method.choose(inputs))
+
+
+def _repetitions(settings: list[tuple[str, Method]]) -> Iterator[str]:
+    for (setting, method), (clip, inputs) in product(settings, _clips()):
+        if _selects(method):
+            yield f"{setting}, {clip}"
+            before = inputs.features.clone()
+            first, again = method.choose(inputs).kept, method.choose(inputs).kept
+            if not torch.equal(first, again):
+                raise DycokeError("two selections from the same tokens differ")
+            if not torch.equal(before, inputs.features):
+                raise DycokeError("the selection changed the features that it was given")
+
+
+def _prunings(settings: list[tuple[str, Method]]) -> Iterator[str]:
+    """Selections inside the language model, and in decoding steps."""
+    generator = torch.Generator().manual_seed(0)
+    for (setting, method), kept in product(settings, (1, 5, 64)):
+        yield f"{setting}, {kept} tokens"
+        attention = torch.rand(kept, generator=generator)
+        chosen = []
+        if (inside := method.inside()) is not None:
+            chosen.append((inside.keep(attention), f"attended_tokens({kept})"))
+        if (pruning := method.pruning()) is not None and pruning.selector is not None:
+            chosen.append((pruning.selector.step(attention), "pruning"))
+        for indices, by in chosen:
+            count = len(indices) if by == "pruning" else method.attended_tokens(kept)
+            if (broken := check_indices(indices, kept, count, by)) is not None:
+                raise DycokeError(f"it returned {broken[0]}; promised: {broken[1]}")
+
+
+def _selects(method: Method) -> bool:
+    """Whether it selects from whole frames: after merging in the vision tower none are left."""
+    return method.merge_frames() is None and method.before_vision() is None
+
+
+def _has_reference(method: Method) -> bool:
+    """Whether stock `generate()` can be masked to what it keeps, for nothing is merged."""
+    pruning = method.pruning()
+    try:
+        chosen = method.choose(SelectionInputs(torch.randn(8, 16, WIDTH)))
+    except Exception:
+        return True  # the comparison fails, and says why
+    return (
+        not method.needs
+        and _selects(method)
+        and method.inside() is None
+        and method.shrink() is None
+        and (pruning is None or pruning.selector is not None)
+        and chosen.features is None
+    )
+
+
+def _step(name: str, cases: Iterator[str]) -> Step:
+    """Run cases up to the first that fails."""
+    tried = []
+    try:
+        for case in cases:
+            tried.append(case)  # first, so that it is named if it fails
+    except Exception as error:
+        return Step(name, FAILED, f"{tried[-1]}: {explain(error)}")
+    return Step(name, OK, f"{len(tried)} cases")
+
+
+def _answered(name: str, session: VideoSession, method: Method) -> Step:
+    """Compare answers of the model."""
+    try:
+        if name.startswith("in one batch"):
+            return compare_batch(session, method)
+        options = GenerationOptions(NEW_TOKENS)
+        bound = bind(method, session.loaded.traits)
+        prompts = [session.prompt(question, (), bound, options)() for question in QUESTIONS]
+        return compare_with_masked(name, session, prompts, method)
+    except Exception as error:
+        return Step(name, FAILED, str(explain(error)))

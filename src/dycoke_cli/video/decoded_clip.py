@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, BinaryIO
 
-from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.answer.json_schema import Count
+from dycoke_cli.answer.json_schema import Count, MismatchError, from_dict
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError, error_of
 from dycoke_cli.processes.isolated import Isolated, LateError, NonsenseError
 from dycoke_cli.processes.pipe_worker import GoneError

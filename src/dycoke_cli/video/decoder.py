@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import VideoError
 from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.processes.pipe_worker import GoneError

@@ -24,9 +24,8 @@ from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.video import limits
 from dycoke_cli.video.decode import Reader
-from dycoke_cli.video.decoding_memory import threads_at_most
 from dycoke_cli.video.sampling import Sampling
-from dycoke_cli.video.source import video_in
+from dycoke_cli.video.source import threads_at_most, video_in
 from dycoke_cli.video.subtitles import ENCODINGS, Subtitles, SubtitleSource
 
 _CHUNK_BYTES = 1024**2

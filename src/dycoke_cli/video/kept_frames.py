@@ -4,7 +4,7 @@ All are kept, or they are handed on in windows, of which no more than a few are 
 
 A vision tower reads a 4K frame at 384 × 384 or so. So each frame is resized as soon as it arrives,
 and the decoded one is dropped. The resize is that of the model's stock processor
-(`models/prompts/frame_fit.py`). It runs in this process and not in the one that decodes, because
+(`models/prompts/stock_prompt.py`). It runs in this process and not in the one that decodes, because
 importing torch there takes ten times as long and as much memory as decoding a clip.
 """
 

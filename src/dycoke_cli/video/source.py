@@ -1,4 +1,4 @@
-"""Decoded frames of the video stream of an open file, each with its exact time.
+"""Decoded frames of an open file, each with its exact time, and the memory that they take.
 
 Damaged packets are counted and skipped.
 """
@@ -10,21 +10,92 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from typing import BinaryIO, cast
 
 import av
 import av.logging
 
 from dycoke_cli.errors import VideoError
+from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
+from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import has_separate_alpha, refused_size
-from dycoke_cli.video.decoding_memory import decoding_bytes, threads_for
 from dycoke_cli.video.open_file import open_file
-from dycoke_cli.video.packet_index import PacketIndex
-from dycoke_cli.video.packet_source import PacketSource
+from dycoke_cli.video.packet_source import LASTING, Clock, PacketIndex, PacketSource, Part
 from dycoke_cli.video.tiles import assembled
 from dycoke_cli.video.track_headers import Grid
+
+# Estimate of the memory for decoding a stream, from its headers only.
+
+
+# Maximum reference frames of a decoder, by the standard of the codec.
+_REFERENCES = {"h264": 17, "hevc": 17, "vvc": 17, "av1": 10, "vp9": 10, "vp8": 4}
+# With transparency, which is decoded by a second decoder.
+_REFERENCES |= {"libvpx-vp9": 2 * _REFERENCES["vp9"], "libvpx": 2 * _REFERENCES["vp8"]}
+_DEFAULT_REFERENCES = 2
+# Decoded frames outside the decoder: the ones before and after a wanted time, and the one that is
+# converted or copied. Huge frames are scaled at once, so there is only the last one.
+_HELD, _HUGE_HELD = 3, 1
+# Factor over the samples of a frame: padding, motion vectors, prediction buffers.
+_OVERHEAD = 1.3
+_TILED = 1
+_UNKNOWN_BITS = 32
+# Frames in RGB: before a wanted time, after it, as an array, and rotated.
+_CONVERTED = 4
+# Bytes per pixel to blend a transparent frame at its full size: in RGBA and in RGB.
+_BLENDED = 4 + 3
+_LARGE_PIXELS = 1_000_000
+_MAX_THREADS = 16
+# Each thread of frame-parallel decoding holds another frame; all of these together are limited.
+_THREAD_BYTES = 256 * 1024**2
+
+
+def threads_for(context: av.VideoCodecContext) -> int:
+    """Number of frames to decode in parallel.
+
+    That pays off for large frames. For small ones it only decodes more frames than needed, and
+    makes it unclear which packet was damaged. For huge ones it needs too much memory.
+    """
+    if context.width * context.height <= _LARGE_PIXELS:
+        return 1
+    affordable = _THREAD_BYTES // _picture_bytes(context)
+    return max(1, min(threads_at_most(), affordable))
+
+
+@cache
+def threads_at_most() -> int:
+    """Maximum number of threads: FFmpeg's own default."""
+    return min(_MAX_THREADS, usable_cpus() + 1)
+
+
+def decoding_bytes(
+    context: av.VideoCodecContext, threads: int, grid_pixels: int | None = None
+) -> int:
+    """Bytes for decoding and conversion to RGB.
+
+    Args:
+        grid_pixels: of the picture that the frames are the tiles of, or None.
+    """
+    references = _REFERENCES.get(context.name, _DEFAULT_REFERENCES)
+    pixels = grid_pixels or context.width * context.height
+    held = _HELD if pixels <= limits.MAX_HELD_PIXELS else _HUGE_HELD
+    # A picture of tiles is held once more while it is put together.
+    tiles = 0 if grid_pixels is None else (_TILED + held) * _picture_bytes(context, grid_pixels)
+    pictures = references + threads + (held if grid_pixels is None else 0)
+    converted = _CONVERTED * 3 * min(pixels, limits.MAX_KEPT_PIXELS)
+    if context.format is not None and has_alpha(context.format):
+        converted += _BLENDED * pixels
+    return pictures * _picture_bytes(context) + tiles + converted
+
+
+def _picture_bytes(context: av.VideoCodecContext, pixels: int | None = None) -> int:
+    # For some codecs the pixel format is known only once a frame is decoded.
+    bits = context.format.padded_bits_per_pixel if context.format else 0
+    pixels = pixels or context.width * context.height
+    return int(pixels * (bits or _UNKNOWN_BITS) / 8 * _OVERHEAD)
+
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -251,3 +322,62 @@ def video_in(
         yield source
     finally:
         source.close()
+
+
+# One pass over the packets of a file that has no index, without decoding them.
+#
+# MPEG-TS, MPEG-PS, Ogg, live Matroska and fragmented MP4 have no index of all their frames. Their
+# declared durations are guesses, and their time stamps may begin again in mid-file.
+
+
+# FFmpeg marks all packets of these as keyframes.
+_WITHOUT_KEYFRAMES = ("h263", "h261")
+
+
+def index_of(source: PacketSource) -> PacketIndex:
+    """Read all packets of an open, described video; afterwards `rewind` the source."""
+    source.rewind()
+    video, base, name = source.stream.index, source.time_base, source.container.format.name
+    clock = Clock(source.container, source.stream, source.interval)
+    index = PacketIndex(clock, base)
+    usual = source.interval / base
+    keyframes: list[tuple[int, int, Part]] = []
+    # Time stamp of the last keyframe, and the number of frames since.
+    anchor: int | None = None
+    since = 0
+    for number, packet in enumerate(source.demux(*source.container.streams)):
+        part = clock.observe(packet, number)
+        if packet.pos is not None:
+            index.last_byte = max(index.last_byte, packet.pos + packet.size)
+        if packet.stream_index != video or (packet.is_discard and part is clock.parts[0]):
+            continue
+        index.frames += 1
+        since += 1
+        ticks = packet.pts
+        # A frame in the middle of a stored packet has no time stamp there. FFmpeg derives one from
+        # the packets before, which it doesn't know after a seek.
+        index.trusts_seeks &= packet.pos is not None
+        # A seek would skip what holds from this packet on.
+        index.trusts_seeks &= not any(packet.has_sidedata(kind) for kind in LASTING)
+        # Matroska's times below 0 are lost. With reordered frames, the first packet with a time may
+        # come before the last one without.
+        if ticks is None and (anchor is None or "matroska" in name):
+            index.untimed += 1
+            continue
+        if ticks is not None and (packet.is_keyframe or anchor is None):
+            anchor, since = ticks, 0
+            if packet.is_keyframe and name not in _WITHOUT_KEYFRAMES:
+                keyframes.append((number, ticks, part))
+        part.add_frame(
+            (anchor or 0) + since * usual if ticks is None else ticks, packet.duration or usual
+        )
+    if anchor is None and index.untimed:  # a raw stream
+        for place in (0, index.untimed - 1):
+            clock.parts[0].add_frame(place * usual, usual)
+        index.untimed = 0
+    clock.settle()
+    # A seek goes by time stamps. It can't find one that exists twice, or none.
+    index.trusts_seeks &= not clock.restarts and not index.untimed
+    for number, ticks, part in keyframes:
+        index.add_keyframe(number, float(ticks * base + part.shift))
+    return index

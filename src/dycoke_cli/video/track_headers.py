@@ -14,7 +14,7 @@ from itertools import islice
 from math import inf
 from typing import BinaryIO
 
-from dycoke_cli.video.file_layout import ANY, EBML, NOWHERE, SEGMENT, Place, Tree, boxes, elements
+from dycoke_cli.video.open_file import ANY, EBML, NOWHERE, SEGMENT, Place, Tree, boxes, elements
 
 _MOST = 10_000
 _EMPTY_EDIT = -1

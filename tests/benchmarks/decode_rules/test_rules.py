@@ -20,7 +20,7 @@ from benchmarks.decode_rules.ask_rules import MAX_NEW_TOKENS, asked_by_all, rule
 from benchmarks.decode_rules.contexts import context
 from benchmarks.decode_rules.rules import NAME, Decode, Rule
 from benchmarks.decode_rules.text_decoder import Decoder, of_model, prompt_of
-from dycoke_cli.stock.cache_argument import CACHE_ARGUMENT, cache_of
+from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 FIRST, COUNT, LENGTH = 3, 40, 50
 

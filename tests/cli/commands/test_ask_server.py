@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dycoke_cli import StructuredOutput
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.runs.remote import remote_client
 from tests import documents
 from tests.cli.harness import CLIP, Outcome, run_here

@@ -74,7 +74,7 @@ def test_what_isolates_a_decoder(
 def test_without_proc_the_memory_of_a_decoder_isnt_limited(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dycoke_cli.processes.process_limits._SIZE", str(tmp_path / "{}"))
+    monkeypatch.setattr("dycoke_cli.processes.sandbox._SIZE", str(tmp_path / "{}"))
     assert run_here("doctor", "--json").object["memory_limited"] is False
     row = next(line for line in run_here("doctor").out.splitlines() if line.startswith("Sandbox"))
     assert row.endswith("its memory isn't limited, as on Linux by /proc")

@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.evaluation.answers import FILE
 from dycoke_cli.evaluation.datasets import DATASETS
-from dycoke_cli.guard.calibration import Attempt
+from dycoke_cli.guard.bounds import Attempt
 from dycoke_cli.guard.tuned import store
 from dycoke_cli.models.settings import ENVIRONMENT
 from dycoke_cli.param import key_part

@@ -11,7 +11,7 @@ from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
 from dycoke_cli.loop import unloaded_model
-from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.catalog import ModelRef
 from tests.cli import fake_engine
 from tests.cli.fake_engine import FakeLoaded, FakeSession
 from tests.cli.harness import CLIP, run_here

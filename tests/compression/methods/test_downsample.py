@@ -16,8 +16,8 @@ from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.families.pixels import shrunk
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.families.layout import shrunk
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.test_together import loaded_of
 from tests.families.tiny import make

@@ -11,7 +11,7 @@ from dycoke_cli.compression.similarity import similarity_to_frame_before
 from dycoke_cli.engine.encode import encode_video
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.shapes.render import render
 from tests.compression.clips import BUDGETS, CLIPS, assert_selected, cosine, given, mean, single
 

@@ -32,18 +32,16 @@ from dycoke_cli.engine.memory.kernel_rates import rates
 from dycoke_cli.errors import UsageError
 from dycoke_cli.kernels import choice, linear, processor
 from dycoke_cli.kernels.choice import attention_shapes, linear_shapes
-from dycoke_cli.kernels.replacing import eligible
-from dycoke_cli.kernels.timing import STREAMED, TINY, LinearShape, Shape
+from dycoke_cli.kernels.replacing import STREAMED, TINY, LinearShape, Shape, eligible
 from dycoke_cli.models import resolve, weight_dtype
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, published
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find, published
 from dycoke_cli.models.families import FAMILIES, UNLISTED
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.prompts.prompt_frames import ShownFrames
-from dycoke_cli.models.prompts.video_prompt import make_prompt
-from dycoke_cli.models.reference import ModelRef, find
+from dycoke_cli.models.prompts.stock_processor import ShownFrames
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.models.resolve import choose
 from tests.families.tiny import make
 

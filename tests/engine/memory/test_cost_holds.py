@@ -24,7 +24,7 @@ from dycoke_cli.engine.memory.expected_bytes import LIBRARIES
 from dycoke_cli.instruction_sets import emulates_bfloat16, instructions
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.prompts.prompt_frames import ShownFrames
+from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
 from tests.cli.harness import ROOT

@@ -10,7 +10,7 @@ import pytest
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.vision_tower.frame_dedup import first_alike, new_runs
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.covering import covered
 from tests.exactness import assert_same
 from tests.families.stock import KINDS, QUESTION, Pictures, at_decoder, clip, stock_inputs

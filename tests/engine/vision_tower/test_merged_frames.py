@@ -26,7 +26,7 @@ from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.compression.methods.test_earlytom import groups_by_loops, merged_by_loops
 from tests.covering import covered

@@ -14,8 +14,8 @@ from dycoke_cli.engine.vision_tower import stacked
 from dycoke_cli.engine.vision_tower.stacked import LAYERS_BEFORE
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import family_of
-from dycoke_cli.models.families.pixels import normalised
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.families.layout import normalised
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.exactness import assert_same

@@ -18,7 +18,7 @@ from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.engine import chunks, encode
 from dycoke_cli.engine.vision_tower import stacked
 from dycoke_cli.models.families import FAMILIES, family_of
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.stock.private_api import attention_implementation
 from tests.covering import covered
 from tests.engine.vision_tower.test_stacked import MERGING, reference_of

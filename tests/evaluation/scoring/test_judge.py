@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli import judge_answers
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.scoring import judge_client
 from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of

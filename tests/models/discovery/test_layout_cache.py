@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.models.discovery import layout_cache
-from dycoke_cli.models.discovery.layout_cache import found_layout
-from dycoke_cli.models.discovery.layout_search import FixedTokens
+from dycoke_cli.models.discovery import layout_search as layout_cache
+from dycoke_cli.models.discovery.layout_search import FixedTokens, found_layout
 from dycoke_cli.models.families import UNLISTED, Discovered, Family
 
 RUNS = replace(

@@ -14,6 +14,7 @@ from transformers import Qwen2Config, Qwen2Model
 from dycoke_cli.models.discovery import layout_search
 from dycoke_cli.models.discovery.layout_search import (
     FixedTokens,
+    Trial,
     UnprovenError,
     _candidates,
     _check_arguments,
@@ -22,8 +23,8 @@ from dycoke_cli.models.discovery.layout_search import (
     _of_rows,
     _prove,
     _temporal_patch_size,
+    noise,
 )
-from dycoke_cli.models.discovery.layout_trial import Trial, noise
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
 
 VIDEO, WIDTH = 7, 4

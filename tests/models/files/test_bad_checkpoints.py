@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from dycoke_cli import extras
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models import unsupported
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, find
 from dycoke_cli.models.load import load
-from dycoke_cli.models.reference import find
 from dycoke_cli.models.resolve import read_config
 from tests.hub import COMMIT
 
@@ -171,7 +170,7 @@ def test_a_repository_with_weights_in_another_format(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A repository is read file by file: that there is none of these is known at the end only.
-    from dycoke_cli.models import reference
+    from dycoke_cli.models import catalog as reference
 
     monkeypatch.setattr(reference, "check_folder", lambda folder: None)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.files.hub_cache import cached_models, removal
-from dycoke_cli.models.files.weight_files import missing_parts
+from dycoke_cli.models.files.hub_client import cached_models, removal
+from dycoke_cli.models.files.small_files import missing_parts
 
 OLD, NEW = "a" * 40, "b" * 40
 

@@ -8,7 +8,7 @@ import httpx2
 import huggingface_hub
 import pytest
 
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError
 from dycoke_cli.limited_http import HttpLimits
 from dycoke_cli.models.files import hub_client

@@ -8,9 +8,9 @@ from filelock import FileLock
 from huggingface_hub import DryRunFileInfo
 
 from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files import hub
 from dycoke_cli.models.files.hub import Plan, check_space, pull
-from dycoke_cli.models.reference import find
 
 
 def file(name, size, here):

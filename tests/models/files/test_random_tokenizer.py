@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dycoke_cli.models.random_weights import byte_tokenizer
+from dycoke_cli.models.load import byte_tokenizer
 
 SPECIAL = {"<pad>": 0, "<s>": 7, "<video>": 500}
 DESCRIBED = {"special": SPECIAL, "named": {"video_token": "<video>"}, "pad": "<pad>"}

@@ -10,9 +10,9 @@ import pytest
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.files import tokenizer_trial
-from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
-from dycoke_cli.storage import private_file
+from dycoke_cli.models.files import on_disk as tokenizer_trial
+from dycoke_cli.models.files.on_disk import check_tokenizer
+from dycoke_cli.storage import output_file as private_file
 
 BUNDLED = BUNDLED_CHECKPOINT / "tokenizer.json"
 

@@ -14,10 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.models.files.weight_files import loaded_files, missing_parts
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, find
+from dycoke_cli.models.files.small_files import loaded_files, missing_parts
 from dycoke_cli.models.load import load
-from dycoke_cli.models.reference import find
 from tests.cli.harness import ROOT, run_process
 from tests.hub import COMMIT, Hub, Repo
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-from dycoke_cli.models.prompts.collapsed_text import CollapsedTokenizer
+from dycoke_cli.models.prompts.stock_processor import CollapsedTokenizer
 
 TOKEN = "<video>"
 

@@ -14,7 +14,7 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.families.stock import clip
 from tests.families.tiny import make
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompts.number_tokens import NumberTokens, number_of
+from dycoke_cli.models.prompts.vocabulary import NumberTokens, number_of
 
 
 @pytest.mark.parametrize(

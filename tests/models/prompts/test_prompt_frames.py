@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from tests.natural import Pictures
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli.models.families.pixels import normalised
+from dycoke_cli.models.families.layout import normalised
 from dycoke_cli.models.load import load
-from dycoke_cli.models.prompts.video_prompt import make_prompt
+from dycoke_cli.models.prompts.stock_prompt import make_prompt
 from dycoke_cli.video.subtitles import Line, Subtitles
 from tests.models.prompts.test_chat_text import HISTORIES, QUESTIONS, conversation, prompt_of
 from tests.natural import Pictures

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 
-from dycoke_cli.answer.json_bounds import Bounds
+from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.limited_http import LimitError
 from dycoke_cli.runs.remote import remote_client

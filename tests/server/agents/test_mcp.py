@@ -19,8 +19,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from PIL import Image
 
-from dycoke_cli.answer.answer import Answer
-from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.answer.answer import Answer, Scoring
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.server.agents.mcp_server import make_mcp_server
 from dycoke_cli.server.agents.video_tools import STAGES, VideoTools, progress_of

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Answer, Subtitles
-from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.answer import Answer, Subtitles, Tuned
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Note, Progress, Seen, Text, Warn
 from dycoke_cli.compression.registry import create, described

@@ -12,8 +12,7 @@ import pytest
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.kept_frames import Fit, FrameResize, known
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.live_address import parse_address
-from dycoke_cli.video.live.live_stream import EndedError, LiveStream
+from dycoke_cli.video.live.live_stream import EndedError, LiveStream, parse_address
 from dycoke_cli.video.sampling import Sampling
 from tests.video.clips import numbers_in
 from tests.video.live.sources import RATE, SECONDS, recorded, rtsp

@@ -172,7 +172,7 @@ def _read_terminal() -> Iterator[str]:
     from prompt_toolkit.output import create_output
 
     from dycoke_cli.storage.cache_folder import kept, make_folder
-    from dycoke_cli.storage.private_file import open_own
+    from dycoke_cli.storage.output_file import open_own
 
     history: History = InMemoryHistory()
     with suppress(OSError):

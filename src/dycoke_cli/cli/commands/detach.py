@@ -13,7 +13,7 @@ import typer
 from dycoke_cli.errors import DycokeError, OutputError, UsageError, error_of
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.private_file import NotOwnFileError, open_own
+from dycoke_cli.storage.output_file import NotOwnFileError, open_own
 from dycoke_cli.unicode import to_json
 
 

@@ -130,7 +130,7 @@ def diagnose() -> Diagnosis:
     from dycoke_cli.instruction_sets import emulates_bfloat16
     from dycoke_cli.kernels.processor import Processor
     from dycoke_cli.models.devices import named_device
-    from dycoke_cli.processes.process_limits import limits_memory
+    from dycoke_cli.processes.sandbox import limits_memory
     from dycoke_cli.video.decoder import sandbox
 
     machine = Processor.here()

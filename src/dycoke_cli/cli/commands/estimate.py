@@ -17,7 +17,7 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.render.units import Quantity, column, count, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.reference import find
+from dycoke_cli.models.catalog import find
 from dycoke_cli.request import Request
 from dycoke_cli.resources import parse_size
 from dycoke_cli.unicode import one_line

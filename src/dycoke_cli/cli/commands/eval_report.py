@@ -126,7 +126,7 @@ def report(
             for sentence in () if quiet else undrawn(combined):
                 render.warning(sentence)
         if html is not None:
-            from dycoke_cli.inspect.page import page
+            from dycoke_cli.inspect.inspection import page
 
             listed = to_dict(replace(combined, changes=combined.changed))
             write_picture(html, page({"report": listed}).encode(), "--html")

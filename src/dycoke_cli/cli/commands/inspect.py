@@ -144,7 +144,7 @@ def _run_inspection(
     video: str, question: str, request: Request, methods: list[Any], view: View
 ) -> _Drawable:
     # From here on torch is imported, which takes seconds.
-    from dycoke_cli.inspect.page import PICTURE_PX
+    from dycoke_cli.inspect.inspection import PICTURE_PX
     from dycoke_cli.runs.converse import asks_of, engine_of, work_on
 
     def inspect(session: VideoSession, _: object) -> _Drawable:
@@ -167,7 +167,7 @@ def page_of_question(session: VideoSession, video: str, question: str, request: 
     Args:
         question: plain text.
     """
-    from dycoke_cli.inspect.page import PICTURE_PX
+    from dycoke_cli.inspect.inspection import PICTURE_PX
 
     methods = [*dict.fromkeys((request.method, Method()))]
     inspection = inspect_question(session, video, question, methods, request.generation)
@@ -175,7 +175,7 @@ def page_of_question(session: VideoSession, video: str, question: str, request: 
 
 
 def _page(drawable: _Drawable) -> str:
-    from dycoke_cli.inspect.page import data_of, page
+    from dycoke_cli.inspect.inspection import data_of, page
 
     return page(data_of(drawable.inspection, drawable.frames))
 

@@ -39,8 +39,7 @@ def check(file: File, quiet: options.Quiet = False) -> None:
     from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.load import load
     from dycoke_cli.stock.quiet import silence_libraries
-    from dycoke_cli.verification.method_checks import method_checks
-    from dycoke_cli.verification.run_checks import clip
+    from dycoke_cli.verification.run_checks import clip, method_checks
     from dycoke_cli.verification.verification_report import OK
 
     silence_libraries()

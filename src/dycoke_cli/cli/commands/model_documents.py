@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Version
-from dycoke_cli.answer.guarantee import Tuned
+from dycoke_cli.answer.answer import Tuned, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc
 from dycoke_cli.guard.tuned import stored as stored_tuning
 from dycoke_cli.models import settings
@@ -17,11 +16,13 @@ from dycoke_cli.models.catalog import (
     CATALOG,
     STATES,
     Entry,
+    ModelRef,
+    find,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
-from dycoke_cli.models.files.hub_cache import CachedModel, cached_models
+from dycoke_cli.models.files.hub_client import CachedModel, cached_models
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here, is_here
-from dycoke_cli.models.files.weight_files import missing_parts
+from dycoke_cli.models.files.small_files import missing_parts
 from dycoke_cli.models.free_memory import (
     BYTES_PER_PARAMETER,
     FreeMemory,
@@ -30,7 +31,6 @@ from dycoke_cli.models.free_memory import (
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import FittedShape, KeptShape
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.models.weight_dtype import StoredWeights, weight_dtype
 from dycoke_cli.version import __version__
 

@@ -20,7 +20,7 @@ from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.commands.model_documents import ListedModel, ModelList
-    from dycoke_cli.models.reference import ModelRef
+    from dycoke_cli.models.catalog import ModelRef
 
 SHOWN = 16
 """Length of the short list: it fits on a terminal of 24 lines, including the legend."""
@@ -184,7 +184,7 @@ def default(
     if name is None:
         output.line(settings.default_model() or settings.BUNDLED)
         return
-    from dycoke_cli.models.reference import find
+    from dycoke_cli.models.catalog import find
 
     source = find(name)
     # Absolute, since the next command may run in another folder.
@@ -247,7 +247,7 @@ def info(
     from dycoke_cli.answer.json_schema import to_dict
     from dycoke_cli.cli.commands.model_documents import one_model
     from dycoke_cli.cli.commands.model_tables import model_table
-    from dycoke_cli.models.reference import find
+    from dycoke_cli.models.catalog import find
 
     document = one_model(find(name))
     if as_json:
@@ -278,7 +278,7 @@ def pull(
     Only files that loading reads are downloaded; an interrupted pull resumes with the file that it
     was at.
     """
-    from dycoke_cli.models.reference import find
+    from dycoke_cli.models.catalog import find
 
     source = find(name)
     if source.local:
@@ -310,13 +310,13 @@ def remove(
         dycoke models rm llava-onevision-0.5b
         dycoke models rm llava-onevision-0.5b --yes
     """
-    from dycoke_cli.models.reference import find
+    from dycoke_cli.models.catalog import find
 
     source = find(name)
     if source.local:
         what = "is part of the package" if source.entry else "is a folder of yours"
         raise ModelError(f"{name} {what}; only downloaded models are removed")
-    from dycoke_cli.models.files.hub_cache import removal
+    from dycoke_cli.models.files.hub_client import removal
 
     planned = removal(source.location)
     freed = size(planned.freed_bytes)

@@ -29,8 +29,8 @@ from dycoke_cli.version import __version__
 from dycoke_cli.video.info import VideoInfo
 
 if TYPE_CHECKING:
+    from dycoke_cli.models.catalog import ModelRef
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-    from dycoke_cli.models.reference import ModelRef
     from dycoke_cli.video import Clip
 
 SCHEMA = "dycoke.probe/1"
@@ -55,8 +55,8 @@ def probe(
     No model is loaded.
     """
     # Imported late: help and completion need the flags alone.
+    from dycoke_cli.models.catalog import find
     from dycoke_cli.models.prompts.audio_rate import listening
-    from dycoke_cli.models.reference import find
     from dycoke_cli.video.decoder import Decoder
 
     with contextlib.ExitStack() as stack:

@@ -209,7 +209,7 @@ def serve(
         from dycoke_cli.server.lifetime import Address, IdlePolicy, make_server, run
         from dycoke_cli.server.local.local_listener import LocalListener
         from dycoke_cli.server.start import ServiceLimits, start_service
-        from dycoke_cli.storage.temporary import remove_left
+        from dycoke_cli.storage.output_file import remove_left
 
         remove_left(Path(tempfile.gettempdir()))  # videos of requests to a server that was killed
         address = Address(host, port, keys)

@@ -129,7 +129,7 @@ def watch(
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
-    from dycoke_cli.video.live.live_address import parse_address
+    from dycoke_cli.video.live.live_stream import parse_address
 
     question = " ".join(words or []) or None
     address = parse_address(source)

@@ -8,9 +8,9 @@ from dycoke_cli.engine.typed_options import OpenNumber, TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.guard.ladder import Guard, guard_of
 from dycoke_cli.guard.tuned import Tuning, stored, tuning_of
+from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import dtype_here, stored_config
 from dycoke_cli.models.free_memory import Target, this_machine
-from dycoke_cli.models.reference import find
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
 

@@ -7,8 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Seconds, Windows
-from dycoke_cli.answer.guarantee import Guarded
+from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Guarded, Seconds, Windows
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size

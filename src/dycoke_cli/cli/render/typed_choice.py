@@ -9,8 +9,7 @@ from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
-    from dycoke_cli.answer.answer import Answer
-    from dycoke_cli.answer.time_range import TimeRange
+    from dycoke_cli.answer.answer import Answer, TimeRange
 
 _MOST_SHOWN = 6
 

@@ -19,7 +19,7 @@ from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.models.prompts.prompt_frames import ShownFrames
+from dycoke_cli.models.prompts.stock_processor import ShownFrames
 
 MOST_FRAMES = 128
 LIMIT_S = 2.0

@@ -25,12 +25,12 @@ from dycoke_cli.engine.memory.cost_model import (
 from dycoke_cli.engine.memory.flops import expected_flops
 from dycoke_cli.engine.memory.would_fit import would_fit, would_fit_in_windows
 from dycoke_cli.errors import ModelError, UsageError
+from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.hub import pull_config
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, stored_config
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.version import __version__
 from dycoke_cli.video.frame_windows import WINDOW
@@ -238,7 +238,7 @@ def clip_tokens(
     of_catalog = None if source.entry is None else source.entry.clip_tokens(frames, height, width)
     if of_catalog is not None:
         return of_catalog
-    from dycoke_cli.models.prompts.prompt_frames import ShownFrames
+    from dycoke_cli.models.prompts.stock_processor import ShownFrames
     from dycoke_cli.models.prompts.stock_prompt import count_tokens
 
     return count_tokens(source, ShownFrames.blank(frames, height, width), revision)

@@ -27,12 +27,12 @@ from dycoke_cli.engine.memory.fit import StageCosts
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
 from dycoke_cli.engine.memory.stage_times import StageTimes, read_stage_times
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.stock.sizes import Sizes
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
@@ -108,7 +108,7 @@ class CostModel:
         self.max_new_tokens, self.target, self._frame_bytes = max_new_tokens, target, frame_bytes
         self._question = question
         self._family = stored.family or UNLISTED
-        # As `frame_fit.fit_of`, which needs the processor.
+        # As `stock_prompt.fit_of`, which needs the processor.
         self._resizes = not self._family.stock_inputs
         dtype = dtype_here(source, stored, loading, target)
         self._emulated = dtype.emulated

@@ -16,7 +16,7 @@ from dycoke_cli.stock.sizes import Sizes, VisionSizes
 if TYPE_CHECKING:
     from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.models.prompts.video_prompt import VideoPrompt
+    from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 
 MARGIN = 1.05
 # What CUDA and its libraries take of a GPU before anything is computed.

@@ -1,7 +1,7 @@
 """The times of a model's parts on this machine's CPU, from those of its kernels.
 
-Linear layers and attention are timed by shape (`kernels/timing.py`), each with the kernel that the
-model would run. A step takes no less than reading its weights, keys and values from memory.
+Linear layers and attention are timed by shape (`kernels/replacing.py`), each with the kernel that
+the model would run. A step takes no less than reading its weights, keys and values from memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from dycoke_cli.engine.memory.expected_time import (
     Rates,
     causal_scores,
 )
-from dycoke_cli.kernels.attention import MAX_QUERIES
-from dycoke_cli.kernels.attention_interface import BIDIRECTIONAL, CAUSAL, DECODE
+from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, MAX_QUERIES
 from dycoke_cli.kernels.choice import (
     Choice,
     attention_shapes,
@@ -32,8 +31,7 @@ from dycoke_cli.kernels.choice import (
 )
 from dycoke_cli.kernels.int8_linear import int8_kernels
 from dycoke_cli.kernels.processor import STOCK_KERNEL, Times
-from dycoke_cli.kernels.replacing import eligible
-from dycoke_cli.kernels.timing import (
+from dycoke_cli.kernels.replacing import (
     ATTENDED,
     CUSTOM,
     PACKED,
@@ -41,6 +39,7 @@ from dycoke_cli.kernels.timing import (
     TINY,
     LinearShape,
     Shape,
+    eligible,
 )
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.resources import is_overloaded

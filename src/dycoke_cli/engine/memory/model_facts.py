@@ -14,18 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.engine.memory.expected_time import BUSY, UNFINISHED, Rates
 from dycoke_cli.errors import ModelError
+from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.load_memory import WeightBytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.reference import ModelRef
 from dycoke_cli.resources import is_overloaded, processor_name, usable_cpus
 from dycoke_cli.stock.sizes import Sizes
 from dycoke_cli.storage.cache_folder import kept, write_whole
-from dycoke_cli.storage.private_file import read_own
+from dycoke_cli.storage.output_file import read_own
 
 _PACKAGE = Path(__file__).parents[2]
 NOT_HERE = "they are predicted for this machine's CPU alone"

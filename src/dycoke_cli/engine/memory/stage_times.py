@@ -11,11 +11,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dycoke_cli.answer.json_reader import from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_schema import from_dict, to_dict
 from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.storage.cache_folder import write_whole
-from dycoke_cli.storage.private_file import read_own
+from dycoke_cli.storage.output_file import read_own
 
 
 @dataclass(frozen=True)

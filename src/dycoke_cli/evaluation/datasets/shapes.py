@@ -23,7 +23,7 @@ from dycoke_cli.evaluation.scoring.descriptions import share_in_order, share_tol
 from dycoke_cli.evaluation.scoring.thinking import answer_of
 from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 
 FILE = Path(__file__).with_name("shapes.jsonl.gz")
 EDITION = "1"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.guarantee import GuardBound
+from dycoke_cli.answer.answer import GuardBound
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.evaluation.prediction import Prediction

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import OutputError
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.unicode import to_json

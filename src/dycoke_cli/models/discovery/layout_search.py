@@ -1,4 +1,4 @@
-"""Discovers the layout of a family outside the table by trials on the loaded model, and proves it.
+"""Discovers the layout of a family outside the table by trials, proves it, and stores it.
 
 A trial runs a few frames of noise through the stock processor and the stock `generate()`. Changing
 one frame shows which rows of the decoder's input depend on it. A rule that divides placeholders
@@ -8,29 +8,163 @@ confirms it: dropping a frame's rows must give the same output as masking them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import DynamicCache, __version__
 from transformers.cache_utils import DynamicLayer
 
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
-from dycoke_cli.models.devices import is_out_of_memory
-from dycoke_cli.models.discovery.layout_trial import (
-    SIZES,
-    Trial,
-    noise,
-    show_encoded,
-    show_noise,
-)
+from dycoke_cli.models.devices import input_device, is_out_of_memory
 from dycoke_cli.models.families import UNLISTED, Discovered, Family, Layout
-from dycoke_cli.models.families.arguments import DEEPSTACK, PER_TOKEN, VISUAL_MASK
-from dycoke_cli.models.families.pixels import is_pixels
-from dycoke_cli.models.prompts.stock_processor import takes_images_only
-from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of
-from dycoke_cli.stock.cache_argument import cache_name
+from dycoke_cli.models.families.layout import (
+    DEEPSTACK,
+    PER_TOKEN,
+    VISUAL_MASK,
+    Inputs,
+    is_pixels,
+    with_video,
+)
+from dycoke_cli.models.prompts.stock_processor import ShownFrames, takes_images_only
+from dycoke_cli.models.prompts.stock_prompt import first_line, placeholder_of, show
+from dycoke_cli.stock.private_api import cache_name
+from dycoke_cli.storage.cache_folder import kept, write_whole
+from dycoke_cli.storage.output_file import read_own
+
+# Trial runs: a stock model generates on frames of noise; its decoder arguments are recorded.
+
+
+SIZES = ((48, 64), (48, 96))
+"""Height and width of the frames, in two aspect ratios."""
+QUESTION = "What is it?"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Arguments of the stock text decoder for one prompt."""
+
+    inputs: Inputs  # output of the stock processor
+    kwargs: dict[str, Any]  # arguments of the text decoder at prefill
+    step: dict[str, Any]  # arguments of the text decoder at the first decoding step
+    frames: int  # number of frames in the prompt
+    by_ids: bool  # whether the model's forward received token ids, which methods need
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """`[S]`, int64."""
+        return self.inputs["input_ids"][0]
+
+    @property
+    def embeds(self) -> torch.Tensor:
+        """`[S, D]`."""
+        return self.kwargs["inputs_embeds"][0]
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Positions `[..., 1, S]`, int64; 0, 1, 2, … where the decoder received none."""
+        positions = self.kwargs.get("position_ids")
+        if positions is None:
+            return torch.arange(len(self.input_ids), device=self.embeds.device)[None]
+        return positions
+
+    def is_as(self, other: Trial) -> bool:
+        """Whether the decoder arguments are identical, bit for bit."""
+        return _same(self.kwargs, other.kwargs) and _same(self.step, other.step)
+
+
+def show_noise(
+    model: Any, processor: Any, family: Family, clip: ShownFrames, question: str = QUESTION
+) -> Trial:
+    """Run a clip through the stock processor and the stock `generate()`."""
+    prompt: Any = show(processor, family, model.config, clip)
+    return _run(model, prompt.stock_inputs(question), len(prompt.pictures))
+
+
+def show_encoded(model: Any, question: Trial, encoded: Trial, token: int) -> Trial:
+    """Run a question again without pixels, on the visual embeddings of another question."""
+    rows = torch.eq(encoded.input_ids, token).to(encoded.embeds.device)
+    places = torch.eq(question.inputs["input_ids"], token)
+    deepstack = encoded.kwargs.get(DEEPSTACK) or ()
+
+    def fill(kwargs: dict[str, Any]) -> dict[str, Any]:
+        return with_video(kwargs, places, encoded.embeds[rows], deepstack)
+
+    inputs = {name: value for name, value in question.inputs.items() if not is_pixels(value)}
+    return _run(model, inputs, question.frames, fill)
+
+
+@torch.inference_mode()
+def _run(
+    model: Any,
+    inputs: Inputs,
+    frames: int,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda kwargs: kwargs,
+) -> Trial:
+    """Generate two tokens and record the decoder arguments of prefill and first decoding step."""
+    device = input_device(model)
+    decoder_calls: list[dict[str, Any]] = []
+    model_calls: list[dict[str, Any]] = []
+
+    def at_decoder(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        decoder_calls.append(kwargs if decoder_calls else change(kwargs))
+        # A copy is passed on: a stock forward may add to its keyword arguments.
+        return args, dict(decoder_calls[-1])
+
+    def at_model(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        model_calls.append(dict(kwargs))
+
+    placed = {
+        name: value.to(device, model.dtype) if is_pixels(value) else value.to(device)
+        for name, value in inputs.items()
+    }
+    hooks = [
+        module.register_forward_pre_hook(hook, with_kwargs=True)
+        for module, hook in ((model.get_decoder(), at_decoder), (model, at_model))
+    ]
+    try:
+        model.generate(
+            **placed,
+            attention_mask=torch.ones_like(placed["input_ids"]),
+            # The second token needs the first decoding step, whose arguments are recorded. A random
+            # model may generate the end token at once; `min_new_tokens` forbids that.
+            max_new_tokens=2,
+            min_new_tokens=2,
+            do_sample=False,
+        )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    by_ids = bool(model_calls) and model_calls[0].get("input_ids") is not None
+    return Trial(inputs, decoder_calls[0], decoder_calls[1], frames, by_ids)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether nested arguments are equal; caches aren't compared, as each run has its own."""
+    if torch.is_tensor(one) or torch.is_tensor(other):
+        return torch.is_tensor(one) and torch.is_tensor(other) and torch.equal(one, other)
+    if isinstance(one, dict):
+        names = (one.keys() | other.keys()) - {cache_name(one)}
+        return all(_same(one.get(name), other.get(name)) for name in names)
+    if isinstance(one, list | tuple):
+        alike = isinstance(other, list | tuple) and len(one) == len(other)
+        return alike and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def noise(frames: int, changed: int | None = None, size: tuple[int, int] = SIZES[0]) -> ShownFrames:
+    """A clip of noise at one frame per second, the same each time; frame `changed` is inverted."""
+    images = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8)
+    if changed is not None:
+        images[changed] = 255 - images[changed]
+    return ShownFrames(images, tuple(map(float, range(frames))))
+
 
 FRAMES = 5
 """Frames of a trial: odd, so that groups of two or four frames leave a visible remainder."""
@@ -327,3 +461,90 @@ def _keeps_every_token(model: Any) -> bool:
     """Whether the cache keeps every token in all layers; sliding windows have another class."""
     cache = DynamicCache(config=model.get_decoder().config)
     return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+# Cache of discovered layouts, as small JSON files in the user's cache folder.
+
+
+# Types in the JSON file. `per_frame` and `rope` aren't plain values and are stored separately.
+_FAMILY_FIELDS: dict[str, type] = {
+    "one_run": bool, "tail": int, "least_frames": int, "keeps_every_token": bool, "only_none": str,
+}  # fmt: skip
+_DISCOVERED_FIELDS: dict[str, type] = {
+    "token_id": int, "vision_inputs": list, "exact_frames": int, "token_types": bool,
+    "as_images": bool, "temporal_patch_size": int, "needs_frame_count": bool,
+}  # fmt: skip
+_FIELDS = _FAMILY_FIELDS | _DISCOVERED_FIELDS
+_LEAST = {
+    "tail": 0, "least_frames": 0, "token_id": 0, "exact_frames": 1, "temporal_patch_size": 1,
+    "per_frame": 1,
+}  # fmt: skip
+"""The least value of each number that isn't None."""
+_MAX_BYTES = 4096
+
+
+def found_layout(model: Any, processor: Any, name: str) -> Family:
+    """The layout of a model outside the table: cached, or discovered at its first load."""
+    file = _file(model, processor)
+    cached = _read(file)
+    if cached is not None:
+        return cached
+    found = find_layout(model, processor, name)
+    with contextlib.suppress(OSError):  # the next run searches again
+        _write(file, found)
+    return found
+
+
+def _file(model: Any, processor: Any) -> Path:
+    """Path of the cached layout, by a hash of all that the layout depends on.
+
+    Weights aren't part of it: a layout follows from code, configuration and processor.
+    """
+    alone = takes_images_only(processor)
+    pixel_processor = processor.image_processor if alone else processor.video_processor
+    parts = (
+        __version__,
+        model.config.to_json_string(),
+        *(type(part).__name__ for part in (model, processor)),
+        pixel_processor.to_json_string(),
+        str(processor.chat_template),
+    )
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return kept("layouts") / f"{digest[:24]}.json"
+
+
+def _read(file: Path) -> Family | None:
+    """The cached family; None if there is none, or the file is damaged or of another version."""
+    try:
+        values = json.loads(read_own(file, _MAX_BYTES))
+        if any(values[name] is not None and values[name] < least for name, least in _LEAST.items()):
+            return None
+        per_frame, grid = values.pop("per_frame"), values.pop("grid")
+        if values.keys() != _FIELDS.keys():
+            return None
+        for name, kind in _FIELDS.items():
+            missing = values[name] is None and name in ("token_id", "exact_frames")
+            # Not isinstance: True is an int, too.
+            if not missing and type(values[name]) is not kind:
+                return None
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not all(isinstance(name, str) for name in values["vision_inputs"]):
+        return None
+    found = {name: values[name] for name in _DISCOVERED_FIELDS}
+    return replace(
+        UNLISTED,
+        **{name: values[name] for name in _FAMILY_FIELDS},
+        per_frame=FixedTokens(per_frame) if type(per_frame) is int else None,
+        rope=("position_ids",) if grid is True else (),
+        discovered=Discovered(**found | {"vision_inputs": tuple(values["vision_inputs"])}),
+    )
+
+
+def _write(file: Path, family: Family) -> None:
+    per_frame = family.per_frame
+    values = {name: getattr(family, name) for name in _FAMILY_FIELDS}
+    values |= {name: getattr(family.discovered, name) for name in _DISCOVERED_FIELDS}
+    values["per_frame"] = per_frame.tokens if isinstance(per_frame, FixedTokens) else None
+    values["grid"] = bool(family.rope)
+    write_whole(file, json.dumps(values, indent=1))

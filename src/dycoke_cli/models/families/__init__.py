@@ -7,9 +7,8 @@ from typing import Any
 
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.families.family import UNLISTED, Discovered, Family
-from dycoke_cli.models.families.layout import Layout
+from dycoke_cli.models.families.layout import Layout, PackedTower, Tower
 from dycoke_cli.models.families.table import FAMILIES
-from dycoke_cli.models.families.tower import PackedTower, Tower
 
 PRUNE_LAYER = 3
 """L, the paper's (section 4.1)."""

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families.layout import (
+    Inputs,
     Layout,
+    PackedTower,
+    Pixels,
+    Stacked,
+    Tower,
     frame_per_run,
     frames_by_grid,
     frames_of_size,
 )
-from dycoke_cli.models.families.pixels import Inputs, Pixels, Stacked
-from dycoke_cli.models.families.tower import PackedTower, Tower
 
 if TYPE_CHECKING:
     import torch

@@ -1,11 +1,11 @@
-"""Layout of a video's visual tokens in a sequence, and the rules that divide them into frames."""
+"""What differs among families: pixels, towers, arguments per token, layouts of visual tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dycoke_cli.errors import UsageError
 
@@ -125,3 +125,276 @@ def _check_one_run(index: torch.Tensor, audio: torch.Tensor | None = None) -> No
     between = 0 if audio is None else int(((audio > first) & (audio < last)).sum())
     if last - first + 1 != len(index) + between:
         raise UsageError("a prompt with more than one video isn't supported yet")
+
+
+# Per-token arguments of a stock text decoder.
+
+
+PER_TOKEN = ("inputs_embeds", "per_layer_inputs", "moe_mm_token_type_ids")
+"""Arguments with one value per token, [B, S, ...].
+
+In this order: embeddings, Gemma's per-layer inputs, ERNIE's token types.
+"""
+
+DEEPSTACK, VISUAL_MASK = "deepstack_visual_embeds", "visual_pos_masks"
+"""Visual embeddings added after the first layers (DeepStack), and the mask of their tokens."""
+
+
+def with_video(
+    kwargs: dict[str, Any],
+    places: torch.Tensor,
+    embeddings: torch.Tensor,
+    deepstack: Sequence[torch.Tensor],
+) -> dict[str, Any]:
+    """Insert the embeddings of an encoded video into decoder arguments.
+
+    Args:
+        kwargs: of the text decoder; `inputs_embeds` [B, S, D] is modified in place.
+        places: `[B, S]`, bool: mask of the video's placeholders.
+        embeddings: `[R, D]`: one per placeholder.
+        deepstack: DeepStack embeddings `[R, D]`, one tensor per layer, if any.
+    """
+    embeds = kwargs["inputs_embeds"]
+    places = places.to(embeds.device)
+    embeds[places] = embeddings.to(embeds)
+    if not deepstack:
+        return kwargs
+    return kwargs | {VISUAL_MASK: places, DEEPSTACK: list(deepstack)}
+
+
+# Pixel formats of stock processors: how a video's pixels are cut into frames and normalised.
+
+
+Inputs = dict[str, "torch.Tensor"]
+
+
+def is_pixels(value: torch.Tensor) -> bool:
+    """Whether an input is normalised encoder input, and not e.g. seconds per frame (1-D)."""
+    return value.is_floating_point() and value.dim() > 1
+
+
+class Pixels(Protocol):
+    """Format of the frames in a processor's output."""
+
+    @property
+    def key(self) -> str:
+        """Name of the input that holds the pixels."""
+
+    def frames(self, inputs: Inputs) -> int:
+        """Number of frames (or of pairs of frames, where the model merges pairs)."""
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """Inputs of frames `start` … `stop` only."""
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Per-channel numbers `[3]`, in a shape that broadcasts against `pixels`."""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Whole frames, stacked along one axis of each input."""
+
+    key: str = "pixel_values_videos"  # name of the input that holds the pixels
+    axis: int = 1  # of the frames
+    extra_inputs: tuple[str, ...] = ()  # other inputs with the same axis
+
+    def frames(self, inputs: Inputs) -> int:
+        """Number of frames."""
+        return inputs[self.key].shape[self.axis]
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """See `Pixels.part`."""
+        return {
+            name: inputs[name].narrow(self.axis, start, stop - start)
+            for name in (self.key, *self.extra_inputs)
+        }
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Pixels.by_channel`; for pixels [..., 3, height, width]."""
+        return numbers[:, None, None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches `[T · h · w, C]`, frame by frame, and `video_grid_thw` [1, 3] = (T, h, w).
+
+    Where the model merges pairs of frames, T counts pairs, and a pair is cut as one frame.
+    """
+
+    key: str = "pixel_values_videos"  # name of the input that holds the pixels
+    whole: tuple[str, ...] = ()  # inputs that every part gets unchanged
+
+    def frames(self, inputs: Inputs) -> int:
+        """Number of frames, or of pairs of frames."""
+        return int(inputs["video_grid_thw"][0, 0])
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """See `Pixels.part`."""
+        import torch
+
+        _, height, width = inputs["video_grid_thw"][0].tolist()
+        patches = inputs[self.key][start * height * width : stop * height * width]
+        grid = torch.tensor([[stop - start, height, width]])
+        return {self.key: patches, "video_grid_thw": grid} | {n: inputs[n] for n in self.whole}
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Pixels.by_channel`; for patches [N, C] whose channels are contiguous."""
+        return numbers.repeat_interleave(pixels.shape[-1] // len(numbers))
+
+
+@dataclass(frozen=True)
+class Patched(Stacked):
+    """Frames of patches `[..., F, patches, C]`, channels last in each patch."""
+
+    axis: int = -3  # of the frames
+    counts: tuple[str, ...] = ()  # inputs `[1]` that hold the number of frames
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """See `Pixels.part`."""
+        import torch
+
+        counts = {name: torch.tensor([stop - start]) for name in self.counts if name in inputs}
+        return super().part(inputs, start, stop) | counts
+
+    def by_channel(self, numbers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Pixels.by_channel`; for patches whose pixels are contiguous (channels last)."""
+        return numbers.repeat(pixels.shape[-1] // len(numbers))
+
+
+@dataclass(frozen=True)
+class Pooled(Patched):
+    """Molmo2: patches, and for each visual token the patches `[F · N, K]` it is pooled from.
+
+    Patches are numbered over all frames; -1 is padding.
+    """
+
+    def part(self, inputs: Inputs, start: int, stop: int) -> Inputs:
+        """See `Pixels.part`."""
+        import torch
+
+        _, height, width = inputs["video_grids"][0].tolist()
+        tokens, patches = height * width, inputs[self.key].shape[-2]
+        # Without the frames before `start`, patch numbers begin again at 0; -1 must stay -1.
+        pooling = inputs["video_token_pooling"][start * tokens : stop * tokens]
+        return super().part(inputs, start, stop) | {
+            "video_token_pooling": torch.where(pooling < 0, pooling, pooling - start * patches),
+            "video_grids": torch.tensor([[stop - start, height, width]]),
+        }
+
+
+def shrunk(pixels: torch.Tensor, share: float) -> torch.Tensor:
+    """Downscale images by area averaging, then upscale them to their original size (bicubic).
+
+    The size stays, so the encoder's token count does, too; only detail is lost.
+
+    Args:
+        pixels: `[..., 3, height, width]`, float, normalised.
+        share: scale of both sides, with a minimum of one pixel.
+    """
+    import torch.nn.functional as F
+
+    size = pixels.shape[-2:]
+    less = [max(1, round(side * share)) for side in size]
+    small = F.interpolate(pixels.float().flatten(0, -4), less, mode="area")
+    return F.interpolate(small, size, mode="bicubic").view(pixels.shape).to(pixels)
+
+
+def normalised(pixels: torch.Tensor, video_processor: Any, layout: Pixels) -> torch.Tensor:
+    """Rescale and normalise pixels as the stock video processor does.
+
+    Pixels stay uint8 until they are encoded: a quarter of the memory of float32.
+
+    Args:
+        pixels: uint8, resized and cropped by the processor; floats are returned unchanged.
+        video_processor: has the mean, standard deviation and scale.
+        layout: pixel format, which has the axis of the channels.
+
+    Returns:
+        float32, of the same shape.
+    """
+    import torch
+
+    if pixels.is_floating_point():
+        return pixels
+    scale = video_processor.rescale_factor if video_processor.do_rescale else 1.0
+    values = pixels.float()
+    if not video_processor.do_normalize:
+        return values * scale
+    # The stock processor folds the scale into mean and std. Scaling first would round differently.
+    mean, std = (
+        layout.by_channel(torch.tensor(numbers, device=pixels.device) * (1.0 / scale), pixels)
+        for numbers in (video_processor.image_mean, video_processor.image_std)
+    )
+    return (values - mean) / std
+
+
+# Structure of vision towers that can encode part of a frame.
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Vision tower with frames along the batch axis, which can encode part of a frame.
+
+    Each patch is one token in all layers, and position embeddings are added before the first one.
+    """
+
+    name: str  # submodule of the tower in `model.model`
+    layers: str  # submodule of its transformer layers in the tower
+    # called with `model.model` and one row per token of the tower's layers, `[1, P, D]`; returns,
+    # for each of the N visual tokens of a frame, the sum or the mean of the rows it is pooled from:
+    # `[1, N, D]`
+    pooled: Callable[[Any, torch.Tensor], torch.Tensor]
+
+    def pooling(self, model: Any, patches: int, device: torch.device) -> torch.Tensor:
+        """Pooling matrix `[N, P]`, float32: weight of each patch in each visual token of a frame.
+
+        Pooling is linear, so applying the model's own to the identity matrix yields its weights,
+        and no family needs them written down.
+        """
+        import torch
+
+        return self.pooled(model.model, torch.eye(patches, device=device)[None])[0]
+
+    def last_used(self, model: Any) -> torch.nn.Module:
+        """Last transformer layer whose output reaches the language model."""
+        return self.transformer_layers(model)[self.depth(model.config) - 1]
+
+    def transformer_layers(self, model: Any) -> Any:
+        """Transformer layers of the tower."""
+        return model.model.get_submodule(self.name).get_submodule(self.layers)
+
+    def depth(self, config: Any) -> int:
+        """Number of transformer layers up to and including `last_used`."""
+        layers = config.vision_config.num_hidden_layers
+        used = getattr(config, "vision_feature_layer", -1)
+        # `vision_feature_layer` indexes the hidden states, of which there is one more than layers:
+        # state 0 is the input of layer 0, state i the output of layer i - 1. So -2 of 12 layers is
+        # state 11, and 11 layers are used.
+        states = [used] if isinstance(used, int) else used
+        return max(state % (layers + 1) for state in states)
+
+
+def in_reading_order(config: Any, rows: int, columns: int) -> torch.Tensor:
+    """Visual tokens `[N]`, int64, of a frame in row-major order."""
+    import torch
+
+    return torch.arange(rows * columns)
+
+
+@dataclass(frozen=True)
+class PackedTower:
+    """Vision tower with the patches of all frames in one sequence, which can encode part of it.
+
+    The patches of a visual token are contiguous, and no other patch contributes to it. Rotary
+    position embeddings and sequence lengths (`cu_seqlens`) are arguments of each layer, so they can
+    be cut together with the patches.
+    """
+
+    name: str  # submodule of the tower in `model.model`
+    layers: str  # submodule of its transformer layers in the tower
+    # submodules, or lists of them, that process layer outputs per patch or per token. Code after
+    # them expects whole frames.
+    outputs: tuple[str, ...]
+    # called with the configuration of the tower and the rows and columns of visual tokens of a
+    # frame; returns `[N]`, int64: the tokens in the order in which layers process them
+    order: Callable[[Any, int, int], torch.Tensor] = in_reading_order

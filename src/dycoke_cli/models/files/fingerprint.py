@@ -13,9 +13,9 @@ import re
 import time
 from pathlib import Path
 
-from dycoke_cli.models.files.weight_files import READ_SUFFIXES
+from dycoke_cli.models.files.small_files import READ_SUFFIXES
 from dycoke_cli.storage.cache_folder import kept, write_whole
-from dycoke_cli.storage.private_file import read_own
+from dycoke_cli.storage.output_file import read_own
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # Some file systems keep times in steps of two seconds: a file that was just written may change

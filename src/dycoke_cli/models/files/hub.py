@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dycoke_cli.errors import ModelError, OutputError
+from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.files.on_disk import check_tokenizer
 from dycoke_cli.models.files.read_errors import explained, hub_folder, unreachable
-from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
-from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
-from dycoke_cli.models.files.weight_files import READ_SUFFIXES
-from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.files.small_files import READ_SUFFIXES, TOKENIZER, check_small_files
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo

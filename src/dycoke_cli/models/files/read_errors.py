@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dycoke_cli.errors import DycokeError, ModelError
+from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.hub_client import check_hub_answers
-from dycoke_cli.models.files.weight_files import missing_parts
-from dycoke_cli.models.reference import ModelRef
+from dycoke_cli.models.files.small_files import missing_parts
 
 # Parts of errors of from_pretrained (5.17.0 and 5.23.0), for folders and repositories.
 _CAUSES = {

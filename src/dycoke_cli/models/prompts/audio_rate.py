@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.families.table import FAMILIES
 from dycoke_cli.models.files.hub import small_files
 from dycoke_cli.models.files.on_disk import folder_of
 from dycoke_cli.models.files.small_files import CONFIG, UnreadableError, read_json
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.reference import ModelRef, find
 from dycoke_cli.video.sampling import Sampling
 
 # Files that may hold the settings of the audio feature extractor.

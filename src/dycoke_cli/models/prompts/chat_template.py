@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.processes.process_limits import memory_limited
+from dycoke_cli.processes.sandbox import memory_limited
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import torch
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.prompts.chat_template import render
-from dycoke_cli.models.prompts.tool_turns import messages_of, tools_of, tools_text
+from dycoke_cli.models.prompts.tool_calls import messages_of, tools_of, tools_text
 
 Turns = Sequence[tuple[str, str]]
 """Pairs of question and answer, oldest first; each may be a `ToolTurn`."""

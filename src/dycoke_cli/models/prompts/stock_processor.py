@@ -1,4 +1,4 @@
-"""Loads and runs the stock processor of a model: tokenizer, chat template, frames to pixels.
+"""Loads and runs the stock processor of a model: text to tokens, frames to resized pixels.
 
 Its files come from third parties: they are checked first, and its memory is limited.
 """
@@ -6,26 +6,36 @@ Its files come from third parties: they are checked first, and its memory is lim
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
-from transformers import AutoProcessor
+from torch.nn.functional import interpolate
+from torch.overrides import TorchFunctionMode
+from transformers import AutoProcessor, BatchEncoding
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
+from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef
 from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Family
 from dycoke_cli.models.files.hub import small_files
+from dycoke_cli.models.files.on_disk import check_tokenizer
 from dycoke_cli.models.files.read_errors import explained
 from dycoke_cli.models.files.small_files import TOKENIZER, check_small_files
-from dycoke_cli.models.files.tokenizer_trial import check_tokenizer
 from dycoke_cli.models.prompts.chat_template import check_template
 from dycoke_cli.models.prompts.chat_text import chat_text
-from dycoke_cli.models.reference import ModelRef
-from dycoke_cli.processes.process_limits import memory_limited
+from dycoke_cli.processes.sandbox import memory_limited
+from dycoke_cli.video.kept_frames import FrameResize
+
+if TYPE_CHECKING:
+    from dycoke_cli.video.clip import Audio
+    from dycoke_cli.video.subtitles import Subtitles
+
 
 _PARTS = ("tokenizer", "video_processor", "chat_template", "apply_chat_template")
 # Memory limit of a processor: enough for 32 frames at the largest size of a published processor.
@@ -135,3 +145,314 @@ def processor_memory_limited(frames_bytes: int) -> Iterator[None]:
             "the model's processor makes more of the frames than this machine should give it; its "
             "processor_config.json is damaged, or use fewer --frames"
         ) from error
+
+
+# Frames that a prompt is made of, and the metadata by which a processor times them.
+
+
+# Processors compute time stamps as frame number / fps. With this nominal rate, a frame number is
+# its time in milliseconds, whatever the spacing of the frames.
+FRAMES_PER_SECOND = 1000
+
+_FRAME_S = 0.04
+
+
+class Frames(Protocol):
+    """Video that a prompt is made of, such as `dycoke_cli.video.Clip`.
+
+    Frames may be resized already, as the processor would: then a `resize` says how.
+    """
+
+    @property
+    def frames(self) -> np.ndarray:
+        """`[F, H, W, 3]`, uint8, RGB."""
+
+    @property
+    def timestamps_s(self) -> tuple[float, ...]:
+        """Presentation time of each frame, seconds."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for the user, as sentences."""
+
+    @property
+    def subtitles(self) -> Subtitles | None:
+        """Subtitles that are part of the prompt."""
+
+    @property
+    def audio(self) -> Audio | None:
+        """Soundtrack, for a model with an audio encoder."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """Length of a video and of the part that its frames are from."""
+
+    duration_s: float  # of the whole video, in seconds
+    part_s: float  # length of the part (`--start`, `--end`), in seconds
+
+    @classmethod
+    def of(cls, clip: Frames) -> Length:
+        """That of the file, where the clip is of one; else up to the end of its last frame.
+
+        Args:
+            clip: frames, at least one, with their times; a `Clip` also knows its file.
+        """
+        times, info = clip.timestamps_s, getattr(clip, "info", None)
+        part = getattr(clip, "part_s", None)
+        known = None if info is None else info.duration_s
+        # Synthetic frames, and files that don't say: the last frame lasts as long as one of a film.
+        duration = times[-1] + _FRAME_S if known is None or known <= times[-1] else known
+        return cls(duration, duration if part is None else max(part[1] - part[0], _FRAME_S))
+
+
+@dataclass(frozen=True)
+class ShownFrames:
+    """Synthetic video for trials of a processor or model."""
+
+    frames: np.ndarray
+    timestamps_s: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
+    subtitles: None = None
+    audio: None = None
+    resize: FrameResize | None = None
+
+    @classmethod
+    def blank(
+        cls, frames: int, height: int, width: int, resize: FrameResize | None = None
+    ) -> ShownFrames:
+        """Black frames of a height and width, one per second; resized, if `resize` is given."""
+        size = (height, width) if resize is None else resize.size
+        times = tuple(map(float, range(frames)))
+        return cls(np.zeros((frames, *size, 3), np.uint8), times, resize=resize)
+
+
+def frames_metadata(
+    size: tuple[int, int], times: Sequence[float], length: Length
+) -> dict[str, Any]:
+    """Video metadata from which processors compute time stamps, durations and rates.
+
+    As in the families' own code, times and `duration` are those of the whole file (SmolVLM's and
+    Qwen3-VL's sampling of a part keeps both), while `total_num_frames` is that of the part:
+    qwen-vl-utils divides by it for the rate of the sampled frames, from which Qwen2.5-VL derives
+    positions.
+
+    Args:
+        times: of each frame, in seconds from the video's first frame.
+    """
+
+    def number(seconds: float) -> int:
+        return round(FRAMES_PER_SECOND * seconds)
+
+    return {
+        "total_num_frames": max(number(length.part_s), 1),
+        "fps": float(FRAMES_PER_SECOND),
+        "duration": number(length.duration_s) / FRAMES_PER_SECOND,
+        "frames_indices": [number(time) for time in times],
+        "height": size[0],
+        "width": size[1],
+    }
+
+
+# The resize inside a stock processor: found without frames, and answered with resized frames.
+#
+# Stock processors compute the size of a frame in many ways, and all resize with
+# `torch.nn.functional.interpolate`. So a processor runs on a stand-in: a tensor of the frames'
+# shape without any data (device "meta"), which has to look like one on the CPU because processors
+# choose the interpolation by that. Its one call of `interpolate` is intercepted. In a first run
+# that call tells the resize; frames are then resized one by one as they are decoded; and in a
+# second run the call returns them. Everything else is computed from the original shape, by the
+# stock code.
+
+
+_ARGUMENTS = inspect.signature(interpolate)
+_DEVICE_OF = torch.Tensor.device.__get__
+
+
+class _FoundError(Exception):
+    """Ends a processor's first run at its resize."""
+
+    def __init__(self, resize: FrameResize) -> None:
+        super().__init__()
+        self.resize = resize
+
+
+class _Intercepted(TorchFunctionMode):
+    """Within the block and its thread, the resize of a stand-in is answered by a function."""
+
+    def __init__(self, answer: Callable[[FrameResize, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func == _DEVICE_OF:
+            return torch.device("cpu")
+        if func is not interpolate:
+            return func(*args, **(kwargs or {}))
+        given = _ARGUMENTS.bind(*args, **(kwargs or {}))
+        given.apply_defaults()
+        called = given.arguments
+        frames = called["input"]
+        if not frames.is_meta:
+            return func(*args, **(kwargs or {}))
+        height, width = called["size"]
+        resize = FrameResize(
+            source=tuple(frames.shape[-2:]),
+            size=(int(height), int(width)),
+            mode=called["mode"],
+            align_corners=called["align_corners"],
+            antialias=bool(called["antialias"]),
+            in_float=frames.is_floating_point(),
+        )
+        return self._answer(resize, frames)
+
+
+class _WithoutData(_Intercepted):
+    """The same where the run goes on: some processors read the size of a frame from an array."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.cpu and args[0].is_meta:
+            return torch.zeros((), dtype=args[0].dtype).expand(args[0].shape)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def found_resize(
+    process: Callable[[torch.Tensor], object], frames: int, height: int, width: int
+) -> FrameResize | None:
+    """The first resize of a processor's run; None if it resizes nothing, or has to see the pixels.
+
+    Args:
+        process: runs the stock processor on frames `[F, 3, H, W]`, uint8.
+        frames: F.
+        height: H.
+        width: W.
+    """
+
+    def found(resize: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
+        if tuple(stand_in.shape) != (frames, 3, height, width):
+            raise ValueError("frames aren't resized one by one, or not first of all")
+        raise _FoundError(resize)
+
+    stand_in = torch.empty(frames, 3, height, width, dtype=torch.uint8, device="meta")
+    try:
+        with _Intercepted(found):
+            process(stand_in)
+    except _FoundError as error:
+        return error.resize
+    # Whatever is wrong with the frames is reported when the processor runs on them.
+    except Exception:
+        return None
+    return None
+
+
+class OtherResizeError(Exception):
+    """A processor resizes frames in another way than they were."""
+
+
+@contextmanager
+def as_video(frames: np.ndarray, resize: FrameResize | None) -> Iterator[torch.Tensor]:
+    """Frames as a stock processor takes them; within the block they count as not resized.
+
+    Args:
+        frames: `[F, h, w, 3]`, uint8.
+        resize: that was applied to them; None if they are as decoded.
+
+    Yields:
+        `[F, 3, H, W]`, uint8, H and W before the resize.
+
+    Raises:
+        OtherResizeError: the processor resizes frames in another way than `resize`.
+    """
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if resize is None:
+        yield video
+        return
+
+    def resized(requested: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
+        if requested != resize:
+            raise OtherResizeError
+        return video.float() if requested.in_float else video
+
+    with _Intercepted(resized):
+        yield torch.empty(len(frames), 3, *resize.source, dtype=torch.uint8, device="meta")
+
+
+@contextmanager
+def without_data(
+    frames: int, size: tuple[int, int], resize: FrameResize | None
+) -> Iterator[torch.Tensor]:
+    """A stand-in of frames; within the block a stock processor makes a prompt of it, and no pixels.
+
+    Args:
+        frames: F.
+        size: H and W, before the resize.
+        resize: of the frames; None for the processor's own.
+
+    Yields:
+        `[F, 3, H, W]`, uint8, without any data. Made from it, pixels have none either.
+    """
+
+    def resized(requested: FrameResize, stand_in: torch.Tensor) -> torch.Tensor:
+        # A processor may resize in two steps, of which one was made.
+        first = resize is not None and requested.source == resize.source
+        height, width = resize.size if resize is not None and first else requested.size
+        return stand_in.new_empty(*stand_in.shape[:-2], height, width)
+
+    with _WithoutData(resized):
+        yield torch.empty(frames, 3, *size, dtype=torch.uint8, device="meta")
+
+
+# Tokenizes a text whose runs of placeholders are very long, in the memory of a short one.
+#
+# The prompt of an hour has hundreds of thousands of placeholders. A tokenizer takes a kilobyte for
+# each: far more than their ids. So a run of them is given to it as one, and its id is repeated. A
+# special token has one id whatever stands beside it, so the ids are those of the whole text.
+
+
+class CollapsedTokenizer:
+    """A stock tokenizer that takes a run of placeholders as one, and returns the ids of all."""
+
+    def __init__(self, tokenizer: Any, token: str) -> None:
+        self._tokenizer, self._token = tokenizer, token
+        self._id = tokenizer.convert_tokens_to_ids(token)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(
+        self, text: str | list[str], *, return_tensors: str | None = None, **options: Any
+    ) -> BatchEncoding:
+        """Token ids of one text, and its mask; see the stock tokenizer."""
+        [whole] = [text] if isinstance(text, str) else text
+        lengths = list[int]()
+
+        def collapse(run: re.Match[str]) -> str:
+            lengths.append(len(run[0]) // len(self._token))
+            return self._token
+
+        # Possessive: to go back, `re` would remember 64 bytes for each placeholder.
+        collapsed = re.sub(f"(?:{re.escape(self._token)})++", collapse, whole)
+        found = self._tokenizer([collapsed], **options)
+        runs, ids = iter(lengths), list[int]()
+        for one in found["input_ids"][0]:
+            ids += [one] * next(runs) if one == self._id else [one]
+        assert next(runs, None) is None, "each run has its id"
+        made = {"input_ids": [ids], "attention_mask": [[1] * len(ids)]}
+        if return_tensors == "pt":
+            return BatchEncoding({name: torch.tensor(rows) for name, rows in made.items()})
+        return BatchEncoding(made)
+
+
+@contextmanager
+def collapsing(processor: Any, token: str) -> Iterator[None]:
+    """Within the block, a stock processor tokenizes runs of a placeholder as one."""
+    tokenizer = processor.tokenizer
+    processor.tokenizer = CollapsedTokenizer(tokenizer, token)
+    try:
+        yield
+    finally:
+        processor.tokenizer = tokenizer

@@ -29,7 +29,7 @@ from dycoke_cli.errors import DycokeError, OutOfMemoryError, OutputError, UsageE
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.models.explaining import DEBUG
 from dycoke_cli.resources import in_words, usable_cpus
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 
 # Small: videos are sent in chunks, and answers are short.
 _OBJECT_STORE_BYTES = 128 * 1024**2

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from dycoke_cli.errors import DycokeError, VideoError
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.open_file import open_file
 

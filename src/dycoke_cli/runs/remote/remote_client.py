@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import openai
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError, parse
+from dycoke_cli.answer.json_schema import Bounds, BoundsError, parse
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.unicode import valid

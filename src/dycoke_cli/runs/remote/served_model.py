@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from dycoke_cli.answer.answer import Answer, Model, Seconds, Subtitles, Tokens, Windows
-from dycoke_cli.answer.json_reader import read_or_none, reported
-from dycoke_cli.answer.json_schema import ABSENT, Count
+from dycoke_cli.answer.json_schema import ABSENT, Count, read_or_none, reported
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.generation_options import GenerationOptions

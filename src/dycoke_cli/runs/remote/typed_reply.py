@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dycoke_cli.answer.json_reader import read_or_none
-from dycoke_cli.answer.json_schema import ABSENT, Amount
-from dycoke_cli.answer.option_scores import Scoring
+from dycoke_cli.answer.answer import Scoring
+from dycoke_cli.answer.json_schema import ABSENT, Amount, read_or_none
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.structured_output import StructuredOutput
 from dycoke_cli.engine.typed_options import MOST_OPTIONS, OpenNumber, TypedOptions

@@ -21,7 +21,7 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from dycoke_cli.answer.json_bounds import Bounds, BoundsError
+from dycoke_cli.answer.json_schema import Bounds, BoundsError
 
 # A schema may have 1 MiB and 64 levels.
 _BOUNDS = Bounds(nbytes=(1 << 20) + (1 << 16), values=20_000, depth=80)

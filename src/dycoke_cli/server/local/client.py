@@ -12,9 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.json_bounds import Bounds, parse
-from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.json_schema import Bounds, MismatchError, from_dict, parse, to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Seen
 from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, OutputError, error_of
@@ -33,7 +31,7 @@ from dycoke_cli.server.local.wire import (
     line_of,
     setup_of,
 )
-from dycoke_cli.storage.temporary import temporary_folder
+from dycoke_cli.storage.output_file import temporary_folder
 from dycoke_cli.video.stdin import spool
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI, Response
 from fastapi import Request as HttpRequest
 
-from dycoke_cli.answer.json_reader import from_dict
+from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.ask import Event, Failed
 from dycoke_cli.compression.registry import described
 from dycoke_cli.errors import DycokeError

@@ -12,7 +12,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from dycoke_cli.storage.private_file import is_of_another_user
+from dycoke_cli.storage.output_file import is_of_another_user
 
 ENVIRONMENT = "DYCOKE_RUNTIME"
 """Environment variable with the folder of the socket, in place of the default."""

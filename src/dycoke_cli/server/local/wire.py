@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.answer.answer import Answer, Subtitles
-from dycoke_cli.answer.guarantee import Tuned
-from dycoke_cli.answer.json_reader import MismatchError, from_dict
-from dycoke_cli.answer.json_schema import to_dict
+from dycoke_cli.answer.answer import Answer, Subtitles, Tuned
+from dycoke_cli.answer.json_schema import MismatchError, from_dict, to_dict
 from dycoke_cli.ask import (
     Answered,
     Ask,

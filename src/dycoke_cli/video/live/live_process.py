@@ -1,4 +1,4 @@
-"""Main loop of the process that decodes a live source: sends the frames of its windows.
+"""The process that decodes a live source: its frames, once each, and the windows that it sends.
 
 It reads a pipe, and is sealed before the first byte. FFmpeg itself connects to an RTSP address:
 that process is sealed once the stream is open. A capture device needs system calls that the
@@ -8,26 +8,144 @@ sandbox forbids; its process isn't sealed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from io import FileIO
+from itertools import chain
 from math import inf
 from typing import Any, cast
 
+import av
 import numpy as np
 
+from dycoke_cli.errors import VideoError
 from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
+from dycoke_cli.video import limits
 from dycoke_cli.video.clip import Plan
 from dycoke_cli.video.color import Geometry, to_rgb
+from dycoke_cli.video.containers import open_descriptor, tag_options
 from dycoke_cli.video.decode import Seeker, nearest_frames
 from dycoke_cli.video.decoder_process import continues, errors_sent, prepare
-from dycoke_cli.video.live.live_source import LiveSource, Opening
-from dycoke_cli.video.probe import describe
+from dycoke_cli.video.planning import describe
 from dycoke_cli.video.sampling import Sampling, Window, exact, wanted_times, window
+from dycoke_cli.video.source import Picture, VideoSource
 from dycoke_cli.video.viewing import Remarks, viewable
+
+# Video stream of a source without an end: its frames are decoded once, as they come.
+
+
+# Steps back of time stamps up to this are left alone: some cameras have such jitter.
+_JITTER_S = 1
+_UNREADABLE = (
+    "can't be read while it comes: record MPEG-TS (`ffmpeg -i SOURCE -c copy recording.ts`), "
+    "Matroska or fragmented MP4; `dycoke ask --every` reads a finished file"
+)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of FFmpeg says, without the address, which may have a password in it."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How FFmpeg opens a source itself, in place of reading a pipe."""
+
+    address: str  # URL, or path of a device
+    format: str  # FFmpeg's name of the format
+    options: dict[str, str]  # of FFmpeg
+
+
+class LiveSource(VideoSource):
+    """Open live video stream.
+
+    Args:
+        stream: index of the stream; None for the best.
+
+    Attributes:
+        position: position of the last packet in the pipe, in bytes; 0 where it isn't known.
+    """
+
+    # With a frame a thread, the decoder would hold back the newest frames.
+    _delays_frames = False
+
+    def __init__(
+        self,
+        source: FileIO | Opening,
+        stream: int | None,
+        name: str,
+        raw_rate: float | None = None,
+        *,
+        on_packet: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source, self._on_packet = source, on_packet
+        self.position = 0
+        self._decoded: Iterator[Picture] = iter(())
+        super().__init__(cast("Any", source), stream, name, raw_rate)
+        self.seekable = False
+
+    def _begin(self) -> None:
+        source, pixels = self._source, limits.MAX_PICTURE_PIXELS
+        try:
+            if isinstance(source, FileIO):
+                self.container = open_descriptor(source.fileno(), pixels)
+                return
+            options = {**source.options, "max_pixels": str(pixels)}
+            self.container = cast(
+                "av.container.InputContainer",
+                av.open(source.address, format=source.format, options=options, **tag_options()),
+            )
+        except MemoryError:
+            raise
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if isinstance(source, FileIO):
+                raise VideoError(f"{self.name} {_UNREADABLE}") from error
+            raise VideoError(
+                f"{self.name} can't be opened ({reason_of(error)}): check its name, and that it is "
+                "on"
+            ) from error
+
+    def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+        """See `VideoSource`."""
+        for packet in super().demux(*streams):
+            self.position = max(self.position, packet.pos or 0)
+            self._on_packet()
+            yield packet
+
+    def first_picture(self) -> Picture:
+        """See `VideoSource`; `pictures` begins with this frame as well."""
+        self._decoded = super().pictures()
+        first = next(self._decoded, None)
+        if first is None or self._last is None:
+            raise VideoError(f"{self.name} {_UNREADABLE}")
+        self.origin, self._last = self._last, Fraction(0)
+        first = replace(first, time_s=Fraction(0))
+        self._decoded = chain((first,), self._decoded)
+        return first
+
+    @property
+    def ending(self) -> str | None:
+        """Why the packets ended before their time; None where they didn't, or nobody here knows."""
+        if self.failure is not None:
+            return reason_of(self.failure)
+        # FFmpeg takes a connection that is closed for the end; a camera declares none.
+        is_cut = isinstance(self._source, Opening) and self.container.duration is None
+        return "the connection was closed" if is_cut else None
+
+    def pictures(self) -> Iterator[Picture]:
+        """Decoded frames, each once. Where time stamps begin again, the clock goes on."""
+        last, shift = Fraction(0), Fraction(0)
+        for picture in self._decoded:
+            time = picture.time_s + shift
+            if time < last - _JITTER_S:
+                shift += last + self.interval - time
+                time = last + self.interval
+            last = max(last, time)
+            yield replace(picture, time_s=time)
+
 
 ALIVE_EVERY_S = 1.0
 

@@ -1,4 +1,4 @@
-"""Windows of a live source: the newest that is complete, in the memory of three.
+"""A live source, from its address to the newest complete window, in the memory of three.
 
 A thread receives frames from the decoder process. One window is being filled, one waits, one is
 asked about. A complete window replaces one that still waits, which is counted as dropped. What was
@@ -7,35 +7,196 @@ in a file when the watch began isn't dropped: until that is read, the decoder pr
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
+import re
+import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from email.message import Message
 from threading import Condition, Thread
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Literal, Self
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from dycoke_cli.answer.json_reader import MismatchError
-from dycoke_cli.answer.json_schema import Count
-from dycoke_cli.errors import VideoError
+from dycoke_cli.answer.json_schema import Count, MismatchError
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.processes.isolated import Isolated, LateError
-from dycoke_cli.processes.process_limits import limit_cpu
+from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import OpenClip, parse_warnings, parsed
 from dycoke_cli.video.decoder import PREPARE
 from dycoke_cli.video.frame_windows import ClosedError
 from dycoke_cli.video.kept_frames import Fit, FrameResize, KeptFrames, Windows, shape_alone
 from dycoke_cli.video.limits import Limits
-from dycoke_cli.video.live.feeder import Feeder
-from dycoke_cli.video.live.live_address import LiveAddress
+from dycoke_cli.video.open_file import open_file
 from dycoke_cli.video.sampling import Sampling
+
+# What `dycoke watch` can watch, by how it is named; imports no PyAV.
+
+
+Kind = Literal["file", "folder", "device", "http", "rtsp"]
+_KINDS: dict[str, Kind] = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # two letters: C:/ is a drive
+
+
+@dataclass(frozen=True)
+class LiveAddress:
+    """A file, a folder, a capture device or a stream."""
+
+    given: str  # path or URL
+    kind: Kind  # of what it names; "file" also where nothing is there
+    name: str  # for the user: without user and password, escaped for a terminal
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether a connection is made."""
+        return self.kind in ("http", "rtsp")
+
+
+def parse_address(given: str) -> LiveAddress:
+    """Tell what a path or a URL names."""
+    if (match := _SCHEME.match(given)) is None:
+        return LiveAddress(given, _kind_of_path(given), display_name(given))
+    kind = _KINDS.get(match[1].lower())
+    if kind is None:
+        raise UsageError(
+            f"{match[1]}:// can't be watched: name a file, a folder, a device such as /dev/video0, "
+            "or an address with rtsp://, http:// or https://"
+        )
+    try:
+        parts = urlsplit(given)
+        host, secret = parts.hostname, parts.username or parts.password
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    except ValueError:
+        host, secret, shown = None, None, None
+    if not host or shown is None:
+        raise UsageError("the address of the stream isn't valid: check its spelling")
+    if secret and kind == "http":
+        raise UsageError("an http address with a user or a password can't be watched: use rtsp://")
+    return LiveAddress(given, kind, display_name(urlunsplit(shown)))
+
+
+def _kind_of_path(path: str) -> Kind:
+    with suppress(OSError, ValueError):  # what isn't there is reported when it is opened
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            return "folder"
+        if stat.S_ISCHR(mode):
+            return "device"
+    return "file"
+
+
+# Bytes of a growing file or an HTTP response, copied into a pipe that the decoder process reads.
+#
+# So that process needs neither the file system nor the network, and can be sealed before it has
+# read a byte. Only the address that was named is contacted: redirects aren't followed.
+
+
+_CHUNK_BYTES = 64 * 1024
+_LOOK_S = 0.1
+
+
+class Feeder:
+    """A pipe, and the thread that fills it.
+
+    Args:
+        timeout_s: after so many seconds without a byte, the pipe is closed.
+
+    Attributes:
+        reader: end of the pipe that is read; the caller closes it.
+        failure: why the source ended before its time; None if it didn't. Set before the pipe ends.
+        note: sentence about a file that doesn't grow any more, or None; likewise.
+    """
+
+    def __init__(self, address: LiveAddress, timeout_s: float) -> None:
+        self._address, self._timeout_s = address, timeout_s
+        self.failure: VideoError | None = None
+        self.note: str | None = None
+        reader, self._writer = os.pipe()
+        self.reader = open(reader, "rb", buffering=0)  # noqa: SIM115 (the caller closes it)
+        Thread(target=self._feed, name="feeder", daemon=True).start()
+
+    def _feed(self) -> None:
+        chunks = self._growing() if self._address.kind == "file" else self._response()
+        with suppress(BrokenPipeError), open(self._writer, "wb", buffering=0) as pipe:
+            try:
+                for chunk in chunks:
+                    left = memoryview(chunk)
+                    while left:
+                        left = left[pipe.write(left) :]
+            except VideoError as error:
+                self.failure = error
+
+    def _growing(self) -> Iterator[bytes]:
+        """Bytes of a file, until it hasn't grown for some time."""
+        path, name = self._address.given, self._address.name
+        deadline = time.monotonic() + self._timeout_s
+        # A recorder may have created it a moment ago.
+        with suppress(OSError, ValueError):
+            while os.path.getsize(path) == 0 and time.monotonic() < deadline:
+                time.sleep(_LOOK_S)
+        with open_file(path, name) as file:
+            while (chunk := file.read(_CHUNK_BYTES)) or time.monotonic() < deadline:
+                if chunk:
+                    yield chunk
+                    deadline = time.monotonic() + self._timeout_s
+                else:
+                    time.sleep(_LOOK_S)
+        self.note = f"{name} hasn't grown for {self._timeout_s:g} s (--timeout)"
+
+    def _response(self) -> Iterator[bytes]:
+        """Bytes of an HTTP response."""
+        name = self._address.name
+        stalled = VideoError(f"{name} has sent nothing for {self._timeout_s:g} s (--timeout)")
+        try:
+            with self._opened() as response:
+                while chunk := response.read1(_CHUNK_BYTES):
+                    yield chunk
+                if response.length:  # bytes that were announced
+                    raise http.client.IncompleteRead(b"", response.length)
+        except TimeoutError as error:
+            raise stalled from error
+        except HTTPError as error:
+            raise VideoError(f"{name} {_refusal(error)}") from error
+        except URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise stalled from error
+            reason = display_name(str(error.reason))
+            raise VideoError(f"{name} can't be reached ({reason}): check the address") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise VideoError(f"{name} broke off: its answers end here") from error
+
+    def _opened(self) -> Any:
+        headers = {"User-Agent": "dycoke", "Accept": "video/*,*/*;q=0.5"}
+        request = Request(self._address.given, headers=headers)
+        return build_opener(_NoRedirects).open(request, timeout=self._timeout_s)
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> None:
+        return None
+
+
+def _refusal(error: HTTPError) -> str:
+    if (location := error.headers.get("Location")) is not None:
+        return f"redirects to {display_name(location)}: watch that address"
+    return f"answers with the status {error.code}: check the address"
+
 
 PROCESS = "dycoke_cli.video.live.live_process:serve"
 _GRACE_S = 10.0  # that the feeder has to report a stall itself
 _UNLIMITED_S = 1e6  # each message has its own limit
-_LOOK_S = 0.2
+_WINDOW_LOOK_S = 0.2
 _OPENINGS: dict[str, dict[str, Any]] = {
     "rtsp": {
         "format": "rtsp",
@@ -154,7 +315,7 @@ class LiveStream:
                 if is_stopped():
                     raise ClosedError
                 on_progress(self._clip.frames_so_far, len(self._clip.plan.times_s))
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(_WINDOW_LOOK_S)
             if self._waiting is None:
                 assert self._failure is not None
                 raise self._failure
