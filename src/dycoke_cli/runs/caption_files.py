@@ -23,8 +23,7 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.output_file import replace_content, short_name, unwritable
-from dycoke_cli.storage.private_file import open_own
+from dycoke_cli.storage.output_file import open_own, replace_content, short_name, unwritable
 from dycoke_cli.unicode import display_name, is_valid
 
 FORMATS = ("txt", "jsonl", "json", "csv")
