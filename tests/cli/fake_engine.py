@@ -282,7 +282,7 @@ def modules() -> dict[str, types.ModuleType]:
         _module("engine.together", is_asked_alone=lambda session, methods, options: True),
         _module("guard.asking", ask_guarded=None),
         _module("models.load", load=load),
-        _module("models.prompts.frame_fit", fitted=lambda clip, fit: clip),
+        _module("models.prompts.stock_prompt", fitted=lambda clip, fit: clip),
     )
     return {module.__name__: module for module in made}
 
