@@ -23,7 +23,14 @@ from dycoke_cli.errors import OutputError, UsageError
 from dycoke_cli.runs.journal import locked
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.storage.cache_folder import kept, make_folder
-from dycoke_cli.storage.output_file import open_own, replace_content, short_name, unwritable
+from dycoke_cli.storage.output_file import (
+    beside,
+    check_writable,
+    open_own,
+    replace_content,
+    short_name,
+    unwritable,
+)
 from dycoke_cli.unicode import display_name, is_valid
 
 FORMATS = ("txt", "jsonl", "json", "csv")
@@ -55,11 +62,7 @@ class TextFiles:
 
     def path(self, video: Footage) -> Path:
         """Of the file of a video."""
-        if self.folder is None:
-            return Path(video.path).with_suffix(".txt")
-        # A list may name videos outside of its folder.
-        inside = [part for part in Path(video.place).parts if part not in ("..", os.sep)]
-        return self.folder.joinpath(*inside).with_suffix(".txt")
+        return beside(video.path, video.place, ".txt", self.folder)
 
     def place(self, video: Footage) -> tuple[str, str]:
         """See `CaptionFiles`."""
@@ -90,12 +93,7 @@ class TextFiles:
     def check(self, videos: Iterable[Footage]) -> None:
         """Check that the files can be written."""
         for folder in dict.fromkeys(self.path(video).parent for video in videos):
-            there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-            if not (there.is_dir() and os.access(there, os.W_OK)):
-                raise OutputError(
-                    f"the folder {short_name(there)} can't be written; --out-dir FOLDER puts the "
-                    "captions elsewhere"
-                )
+            check_writable(folder, "--out-dir FOLDER puts the captions elsewhere")
 
 
 class OneFile:

@@ -28,6 +28,7 @@ class Counts:
     earlier: list[str] = field(default_factory=list)  # reasons of the first few of those failures
     # videos whose answers have warnings, of this run or an earlier one
     warned: dict[str, None] = field(default_factory=dict)
+    keys: dict[str, None] = field(default_factory=dict)  # of all questions, in their order
 
     @property
     def videos_done(self) -> int:

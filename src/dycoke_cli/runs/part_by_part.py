@@ -10,12 +10,12 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from dycoke_cli.ask import Ask, Seen
-from dycoke_cli.errors import DycokeError, UsageError
+from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.reading import usual_decoders
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.video.sampling import Sampling, exact
+from dycoke_cli.video.sampling import exact
 
 if TYPE_CHECKING:
     from dycoke_cli.video.decoder import Decoder
@@ -108,18 +108,10 @@ def groups_by_part(
 
 
 def _info(ask: Ask) -> VideoInfo | None:
-    """What is known of a question's video; None where it can't be opened."""
-    from dycoke_cli.video.decoder import Decoder
+    from dycoke_cli.video.decoder import info_of
 
     [video] = ask.videos
-    try:
-        with (
-            Decoder(ask.request.limits) as decoder,
-            decoder.open(video.source, Sampling(frames=1), shown_as=video.shown_as) as opened,
-        ):
-            return opened.plan.info
-    except DycokeError:
-        return None
+    return info_of(video.source, ask.request.sampling, ask.request.limits, video.shown_as)
 
 
 def part_of(ask: Ask, start_s: float, end_s: float) -> Ask:

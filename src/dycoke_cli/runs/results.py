@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,11 +144,15 @@ class ResultsFile(Journal):
             self._dtypes.add((str(model.get("name")), str(model.get("dtype"))))
 
 
-def check_place(path: Path) -> None:
-    """Refuse a path at which no results file can be created."""
+def check_place(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Refuse a path at which no results file can be created.
+
+    Args:
+        suffixes: that are possible there, for the error.
+    """
     why = "leave out --out, and the lines go to stdout"
     check_output_file(path, "--out", why, folder=OutputError)
-    check_suffix(path, SUFFIXES, "--out")
+    check_suffix(path, suffixes, "--out")
 
 
 def open_results(

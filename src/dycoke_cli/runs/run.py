@@ -180,6 +180,7 @@ class _Progress:
                 late = error
             for ask in map(self._plan.settled, group):
                 assert ask.key is not None
+                counts.keys[ask.key] = None
                 state = self._results.state(ask.key)
                 if self._results.warned(ask.key):
                     counts.warned[ask.videos[0].name] = None

@@ -225,6 +225,31 @@ def check_output_file(
         )
 
 
+def beside(path: str, place: str, suffix: str, folder: Path | None) -> Path:
+    """The file that belongs to a video: with its name and a suffix, beside it or in a folder.
+
+    Args:
+        place: path of the video in the folders that were searched, which `folder` has as well.
+        folder: None for that of the video.
+    """
+    if folder is None:
+        return Path(path).with_suffix(suffix)
+    # A list may name videos outside of its folder.
+    inside = [part for part in Path(place).parts if part not in ("..", os.sep)]
+    return folder.joinpath(*inside).with_suffix(suffix)
+
+
+def check_writable(folder: Path, advice: str) -> None:
+    """Check that a folder can be written, or made.
+
+    Args:
+        advice: what else to do.
+    """
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise OutputError(f"the folder {short_name(there)} can't be written; {advice}")
+
+
 def check_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
     """Check that the name of a file says one of the formats that are written.
 

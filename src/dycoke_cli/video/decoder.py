@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from dycoke_cli.answer.json_schema import from_dict
-from dycoke_cli.errors import VideoError
+from dycoke_cli.errors import DycokeError, VideoError
 from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
@@ -26,6 +26,7 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.video.clip import Clip, Plan
 from dycoke_cli.video.decoded_clip import LateVideoError, OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
+from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.kept_frames import Fit
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import FileIdentity, open_file
@@ -55,6 +56,27 @@ def sandbox() -> tuple[Mechanism, ...]:
         raise VideoError("the process that reads videos can't be started here") from error
     finally:
         process.stop()
+
+
+def info_of(
+    video: Source | Rendered, sampling: Sampling, limits: Limits, shown_as: str | None = None
+) -> VideoInfo | None:
+    """What is known of a video without reading it; None where it can't be opened.
+
+    Args:
+        sampling: has its stream, and the rate of raw ones and of pictures.
+    """
+    one = Sampling(
+        frames=1,
+        stream=sampling.stream,
+        input_fps=sampling.input_fps,
+        picture_fps=sampling.picture_fps,
+    )
+    try:
+        with Decoder(limits) as decoder, decoder.open(video, one, shown_as=shown_as) as opened:
+            return opened.plan.info
+    except DycokeError:
+        return None
 
 
 class Decoder:

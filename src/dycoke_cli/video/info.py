@@ -51,6 +51,9 @@ class VideoInfo:
     duration_s: float | None
     # time of the first frame in the file's own clock; all other times count from there
     start_s: float
+    # by which the first frame comes after the start of the file, from which players count
+    lead_s: float
+    timecode: str | None  # SMPTE time code of the first frame, None where the file has none
     pixel_format: str  # FFmpeg's name of the stored pixel format
     bit_depth: int  # bits of a stored component
     full_range: bool  # whether stored values run from 0 to 255 rather than from 16 to 235

@@ -79,6 +79,8 @@ def describe(source: VideoSource) -> tuple[VideoInfo, Geometry]:
         frame_count=stream.frames or None,
         duration_s=_declared_duration(source),
         start_s=float(source.origin),
+        lead_s=_lead_s(source),
+        timecode=_timecode(source),
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         full_range=is_full_range(frame),
@@ -101,6 +103,22 @@ def _varies(stream: av.VideoStream) -> bool | None:
     gaps = [later - earlier for earlier, later in pairwise(times)]
     # Rounding to ticks changes a gap by up to two, and a constant-rate camera has some jitter.
     return max(gaps) - min(gaps) > max(2, 0.05 * sum(gaps) / len(gaps))
+
+
+def _lead_s(source: VideoSource) -> float:
+    """Seconds from the start of the file, which may be that of its audio, to the first frame."""
+    start = source.container.start_time
+    return 0.0 if start is None else max(0.0, float(source.origin - Fraction(start, av.time_base)))
+
+
+def _timecode(source: VideoSource) -> str | None:
+    """The time code that the stream, the file, or a stream for time codes is tagged with."""
+    of_codes = (one for one in source.container.streams if one.type == "data")
+    tagged: Any
+    for tagged in (source.stream, source.container, *of_codes):
+        if code := tagged.metadata.get("timecode"):
+            return code
+    return None
 
 
 def _declared_duration(source: VideoSource) -> float | None:

@@ -44,6 +44,8 @@ class Rendered:
             frame_count=1,
             duration_s=None,
             start_s=0.0,
+            lead_s=0.0,
+            timecode=None,
             pixel_format="rgb24",
             bit_depth=8,
             full_range=True,

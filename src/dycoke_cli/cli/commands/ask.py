@@ -7,7 +7,8 @@ import glob
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,12 +27,25 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.video.file_names import STDIN, is_video
 
 if TYPE_CHECKING:
+    from dycoke_cli.ask import Footage
     from dycoke_cli.loop.asker import Asker
+    from dycoke_cli.video.pictures import Source
 
 BUNDLED_NOTE = (
     "Using the bundled demo model, which only understands synthetic clips of moving shapes. "
     "For real videos: `dycoke models default llava-onevision-0.5b`, or --model."
 )
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Also write the times of --when or --every: .srt, .vtt, .edl, .markers.csv, .ffmeta "
+        "or .chapters.txt; the suffix alone is a file beside the video.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
 BRIEF = (
     f"{request_flags.BRIEF} --temperature --choices --yes-no --score --every --when "
     "--follow-up --compare --stats --json"
@@ -47,6 +61,7 @@ def ask(
     model: request_flags.Model,
     sampling: request_flags.Frames,
     parts: PartFlags,
+    out: Out = None,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,
@@ -119,6 +134,19 @@ def ask(
         check_memory(memory, estimate)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
+        times, timed = None, None
+        if out is not None:
+            from dycoke_cli.runs.time_files import FORMATS, TimeFiles
+            from dycoke_cli.storage.output_file import check_suffix
+
+            times = TimeFiles.at(out, None)
+            if times is None:
+                check_suffix(out, [*FORMATS], "--out")
+            elif parts.given is None:
+                raise times.needs()
+            else:
+                timed = _footage(files[0])
+                times.check([timed], request.sampling, request.limits)
         if bound is not None:
             check_alone(
                 {
@@ -203,9 +231,24 @@ def ask(
                 )
             asker = stack.enter_context(found)
             if parts.given is not None:
+                if times is None or timed is None:
+                    parts.converse(asker, asks, presenter)
+                    return
+                from dycoke_cli.runs.time_files import said
+
+                lines: list[dict[str, Any]] = []
+                presenter.on_answer = lambda answer: lines.append(said(answer.to_dict()))
                 parts.converse(asker, asks, presenter)
+                presenter.note(times.write([timed], lines, request.sampling, request.limits))
                 return
             converse(asker, asks, presenter, follow_up=follow_up)
+
+
+def _footage(source: Source) -> Footage:
+    """The one video whose times are written."""
+    from dycoke_cli.ask import Footage
+
+    return Footage(source, source if isinstance(source, str) else source[0])
 
 
 def _check(videos: Sequence[str], questions: Sequence[str]) -> str:

@@ -76,9 +76,20 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="File for the answers: JSON Lines (.jsonl or .ndjson), or a table (.csv). The same "
-        "command resumes: questions that the file answers aren't asked again. Default: stdout.",
+        help="File for the answers: JSON Lines (.jsonl or .ndjson), or a table (.csv); or for "
+        "their times: .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt. The suffix alone "
+        "is a file for each clip. The same command resumes. Default: stdout.",
         show_default=False,
+    ),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="Folder for the files of --out .srt and the like, in place of the clips' folders.",
+        show_default=False,
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Fields = Annotated[
@@ -112,6 +123,7 @@ def batch(
     more: options.Questions = None,
     questions_file: QuestionsFile = None,
     out: Out = None,
+    out_dir: OutDir = None,
     model: request_flags.Model,
     sampling: request_flags.Frames,
     parts: PartFlags,
@@ -156,9 +168,10 @@ def batch(
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
-    from dycoke_cli.runs.results import Results, ResultsFile, check_place
+    from dycoke_cli.runs.results import SUFFIXES, Results, ResultsFile, check_place
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
+    from dycoke_cli.runs.time_files import FORMATS, TimeFiles, said_in
 
     engine.check()
     server.check(context)
@@ -178,6 +191,12 @@ def batch(
     remote = server.chosen(context, request.method, budget)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
+    times = None if out is None else TimeFiles.at(out, out_dir)
+    if times is not None:
+        times.make_folder()
+        out = times.journal
+    elif out_dir is not None:
+        raise UsageError("--out-dir is for times beside each clip: add --out .srt, or leave it out")
     is_table = out is not None and out.suffix.lower() == ".csv"
     if out is not None and not is_table and (as_csv or fields is not None):
         raise UsageError(
@@ -192,7 +211,7 @@ def batch(
             f"{quoted(str(out))}`"
         )
     if out is not None:
-        check_place(out)
+        check_place(out, (*SUFFIXES, *FORMATS))
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
     check_subtitles(videos, subtitles)
@@ -215,6 +234,10 @@ def batch(
         return
     of_parts = parts.every is not None and not parts.when
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
+    if times is not None:
+        if not (of_parts or parts.when):
+            raise times.needs()
+        times.check(videos, request.sampling, request.limits, resumes=True)
     lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
@@ -255,6 +278,9 @@ def batch(
                 done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
                 view.finished(done, out)
+                if times is not None:
+                    found = said_in(file.path, done.keys)
+                    view.note(times.write(videos, found, request.sampling, request.limits))
                 raise typer.Exit(1 if done.standing else 0)
         plan, backend = backend_of(
             request,
@@ -291,6 +317,9 @@ def batch(
             view.interrupted(out)
             raise
         view.finished(counts, out)
+        if times is not None and out is not None:
+            found = said_in(out, counts.keys)
+            view.note(times.write(videos, found, request.sampling, request.limits))
     if counts.standing:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from dycoke_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from dycoke_cli.runs.results_table import Field
+    from dycoke_cli.runs.time_files import TimeFiles
 
 Lines = Annotated[
     Path,
@@ -26,8 +27,19 @@ Lines = Annotated[
 Table = Annotated[
     Path,
     typer.Argument(
-        metavar="TABLE",
-        help="New file that ends in .csv or .parquet (needs the package pyarrow).",
+        metavar="FILE",
+        help="New file: a table (.csv, or .parquet, which needs the package pyarrow), or times "
+        "(.srt, .vtt, .edl, .markers.csv, .ffmeta, .chapters.txt). The suffix alone is a file for "
+        "each clip.",
+        show_default=False,
+    ),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="Folder for the files of FILE .srt and the like, in place of the clips' folders.",
         show_default=False,
     ),
 ]
@@ -43,30 +55,46 @@ Fields = Annotated[
 
 
 def convert(
-    lines: Lines, table: Table, fields: Fields = None, quiet: options.Quiet = False
+    lines: Lines,
+    table: Table,
+    fields: Fields = None,
+    out_dir: OutDir = None,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Convert answers to a table: CSV or Parquet.
+    """Convert answers to a table, or their times to subtitles, markers or chapters.
 
     Examples:
         dycoke convert answers.jsonl answers.csv
         dycoke convert answers.jsonl answers.parquet --fields id,answer,seconds.total
-        dycoke convert answers.csv answers.parquet
+        dycoke convert answers.jsonl dogs.edl
 
     ANSWERS is what `dycoke batch` and `dycoke ask --json` write. From a CSV table, `dycoke batch`
-    resumes: with the same --fields and --out TABLE.
+    resumes: with the same --fields and --out FILE.
     """
     # Imported late: help and completion need the flags alone.
     from dycoke_cli.cli.commands.batch_lines import parse_fields, schema_of_key
     from dycoke_cli.extras import need
     from dycoke_cli.runs.converting import read_answers, write_csv, write_parquet
+    from dycoke_cli.runs.time_files import FORMATS, TimeFiles
     from dycoke_cli.storage.output_file import check_output_file, check_suffix, unwritable
     from dycoke_cli.unicode import display_name
 
-    check_suffix(table, (".csv", ".parquet"), "TABLE")
+    times = TimeFiles.at(table, out_dir, "FILE")
+    if times is not None:
+        if fields is not None:
+            raise UsageError(f"--fields are columns of a table: leave them out, or {table.suffix}")
+        answers, _ = read_answers(lines, schema_of_key)
+        sentence = _write_times(times, answers)
+        if not quiet:
+            render.note(sentence)
+        return
+    if out_dir is not None:
+        raise UsageError("--out-dir is for times beside each clip: give .srt, or leave it out")
+    check_suffix(table, (".csv", ".parquet", *FORMATS), "FILE")
     name, suffix = display_name(table), table.suffix.lower()
     if suffix == ".parquet":
         need("pyarrow", "eval", f"{name}, a Parquet file,")
-    check_output_file(table, "TABLE", "name a file", folder=OutputError)
+    check_output_file(table, "FILE", "name a file", folder=OutputError)
     if table.exists():
         # It may be a table that a run resumes from, with answers that ANSWERS doesn't have.
         raise OutputError(f"{name} exists, and stays as it is; name another file, or delete it")
@@ -81,6 +109,22 @@ def convert(
         raise OutputError(unwritable(table, error, "file")) from error
     if not quiet:
         render.note(f"{len(answers)} answer{'s' if len(answers) != 1 else ''} in {name}")
+
+
+def _write_times(times: TimeFiles, answers: Sequence[dict[str, Any]]) -> str:
+    """Write the times of answers, by the names of their videos; says how many there are."""
+    from dycoke_cli.ask import Footage
+    from dycoke_cli.runs.time_files import said
+    from dycoke_cli.video.limits import Limits
+    from dycoke_cli.video.sampling import Sampling
+
+    found = [said(line) for line in answers]
+    if not any({"when", "start"} & {*line} for line in found):
+        raise times.needs()
+    names = dict.fromkeys(str(line["video"]) for line in found if "video" in line)
+    videos = [Footage(name, name, name) for name in names]
+    times.check(videos, Sampling(), Limits())
+    return times.write(videos, found, Sampling(), Limits())
 
 
 def _columns(lines: Sequence[dict[str, Any]]) -> list[Field]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from dycoke_cli.cli.render import console
 from dycoke_cli.cli.render.progress import Progress
 from dycoke_cli.runs.listener import Counts, Listener
 from dycoke_cli.video.sampling import format_part
 
+if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
+
 
 class View(Listener):
-    """Shows the current stage, notes and warnings."""
+    """Shows the current stage, notes and warnings.
+
+    Attributes:
+        on_answer: gets each answer of a conversation.
+    """
 
     def __init__(self, quiet: bool, note: str | None = None, hidden: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.on_answer: Callable[[Answer], None] = lambda answer: None
         self._quiet = quiet
         self._note = note
         self._last_failure = ""

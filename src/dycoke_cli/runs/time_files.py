@@ -1,0 +1,477 @@
+"""Times of answers as files that editors and players read: subtitles, markers and chapters.
+
+Times of answers count from a video's first frame. Players count from the start of the file, which
+`VideoInfo.lead_s` is the difference to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dycoke_cli.ask import Footage
+from dycoke_cli.errors import OutputError, UsageError
+from dycoke_cli.runs.results_table import Field, header, row
+from dycoke_cli.storage.cache_folder import kept, make_folder
+from dycoke_cli.storage.output_file import (
+    beside,
+    check_folder_name,
+    check_output_file,
+    check_writable,
+    replace_content,
+    short_name,
+    unwritable,
+)
+from dycoke_cli.unicode import display_name, one_line, shown, to_json, valid
+from dycoke_cli.video.decoder import info_of
+from dycoke_cli.video.info import VideoInfo
+from dycoke_cli.video.limits import Limits
+from dycoke_cli.video.sampling import Sampling, exact, format_time
+from dycoke_cli.video.timecode import Timecode
+
+# What a site needs of a list of chapters (YouTube): the first at 0:00, each this long or longer.
+_SHORTEST_CHAPTER_S = 10
+# Where the timelines of editors begin by default.
+_TIMELINE_STARTS = "01:00:00:00"
+_COLUMNS: list[Field] = [
+    *(("video",), ("start",), ("end",), ("timecode", "start"), ("timecode", "end")),
+    *(("question",), ("answer",)),
+]
+_KEYS = ("video", "question", "answer", "choice", "parsed", "when", "start", "end")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A time range of a video, and what is said of it."""
+
+    start_s: float  # from the first frame
+    end_s: float
+    text: str  # the answer; of a question for yes or no the question
+    question: str
+    answer: str
+
+
+def said(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What `markers_of` needs of an answer's JSON object; of a failure or a refusal no times."""
+    if "error" in line or line.get("finish_reason") == "refused":
+        return {}
+    found = {key: line[key] for key in _KEYS if line.get(key) is not None}
+    found["options"] = [*(line.get("probabilities") or ())]
+    return found
+
+
+def said_in(journal: Path, keys: Mapping[str, None]) -> list[dict[str, Any]]:
+    """What the results of a batch say about some questions, in the order of their keys."""
+    found: dict[str, dict[str, Any]] = {}
+    with journal.open("rb") as file:
+        for line in map(json.loads, file):
+            if line["key"] in keys:  # of two lines the later one counts
+                found[line["key"]] = said(line)
+    return [found[key] for key in keys if key in found]
+
+
+def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
+    """The markers of one video, by their starts.
+
+    The ranges of `--when`; of parts those whose answer is yes, where yes and no are the options,
+    else all. Neighbours of one answer are one marker. An answer about a whole video has none.
+
+    Args:
+        lines: of `said`.
+    """
+    lines = [*lines]
+    several = len({line.get("question") for line in lines}) > 1
+    found: list[Marker] = []
+    for line in lines:
+        question = str(line.get("question", ""))
+        answer = str(line.get("answer", line.get("choice", to_json(line.get("parsed", "")))))
+        if "when" in line:
+            ranges = [(each["start"], each["end"]) for each in line["when"]]
+            found += (Marker(start, end, question, question, "yes") for start, end in ranges)
+        elif "start" in line and "end" in line:
+            text = f"{question} {answer}" if several else answer
+            if {option.casefold() for option in line["options"]} == {"yes", "no"}:
+                if answer.casefold() != "yes":
+                    continue
+                text = question
+            found.append(Marker(line["start"], line["end"], text, question, answer))
+    found = [marker for marker in found if marker.text.strip()]  # a model may say nothing
+    joined: list[Marker] = []
+    last: dict[tuple[str, str], int] = {}
+    for marker in sorted(found, key=lambda marker: marker.start_s):
+        place = last.get((marker.question, marker.text))
+        if place is not None and joined[place].end_s >= marker.start_s:
+            end_s = max(joined[place].end_s, marker.end_s)
+            joined[place] = replace(joined[place], end_s=end_s)
+            continue
+        last[marker.question, marker.text] = len(joined)
+        joined.append(marker)
+    return joined
+
+
+@dataclass(frozen=True)
+class MarkedVideo:
+    """A video with its markers."""
+
+    name: str
+    markers: Sequence[Marker]
+    info: VideoInfo | None  # None where it can't be opened
+
+    @property
+    def timecode(self) -> Timecode:
+        """How its frames are counted."""
+        assert self.info is not None
+        return Timecode.of(self.info.fps, self.info.timecode)
+
+    def played_s(self) -> list[tuple[float, float, str]]:
+        """Start, end and text of the markers, as players count the seconds."""
+        lead_s = 0.0 if self.info is None else self.info.lead_s
+        return [(one.start_s + lead_s, one.end_s + lead_s, one.text) for one in self.markers]
+
+
+def srt(videos: Sequence[MarkedVideo]) -> str:
+    """SubRip subtitles of one video."""
+    cues = []
+    for number, (start_s, end_s, text) in enumerate(_only(videos).played_s(), 1):
+        times = f"{_clock(start_s, ',')} --> {_clock(end_s, ',')}"
+        cues.append(f"{number}\n{times}\n{_cue(text)}\n")
+    return "\n".join(cues)
+
+
+def vtt(videos: Sequence[MarkedVideo]) -> str:
+    """WebVTT subtitles of one video (W3C, WebVTT: The Web Video Text Tracks Format)."""
+    cues = ["WEBVTT\n"]
+    for start_s, end_s, text in _only(videos).played_s():
+        times = f"{_clock(start_s, '.')} --> {_clock(end_s, '.')}"
+        cues.append(f"{times}\n{html.escape(_cue(text), quote=False)}\n")
+    return "\n".join(cues)
+
+
+def edl(videos: Sequence[MarkedVideo]) -> str:
+    """A list of edits (CMX 3600) with the marker comments of DaVinci Resolve.
+
+    Source times count from the time code of each file. Record times are those of a timeline that
+    begins at 01:00:00:00 and has the videos one behind the other.
+
+    Raises:
+        UsageError: the videos' frames are counted differently, or one can't be opened.
+    """
+    counts = {one.timecode for one in videos if one.info is not None}
+    if unopened := next((one.name for one in videos if one.info is None), None):
+        raise UsageError(
+            f"{display_name(unopened)} can't be opened, and an EDL needs its frame rate: run the "
+            "command in the folder that its name is relative to, or write .markers.csv"
+        )
+    if len(counts) > 1:
+        raise _different(videos)
+    [count] = counts or {Timecode(exact(25))}
+    lines = [
+        f"TITLE: {one_line(' '.join(Path(one.name).stem for one in videos[:1]))[:70] or 'dycoke'}",
+        f"FCM: {'DROP FRAME' if count.drop else 'NON-DROP FRAME'}",
+        "",
+    ]
+    record = count.frame_of(_TIMELINE_STARTS)
+    number = 0
+    for video in videos:
+        assert video.info is not None
+        source = count.frame_of(video.info.timecode)
+        last = 0
+        for marker in video.markers:
+            start = count.frame_at(marker.start_s)
+            end = max(start + 1, count.frame_at(marker.end_s))
+            number, last = number + 1, max(last, end)
+            times = (count.text(base + at) for base in (source, record) for at in (start, end))
+            name = one_line(marker.text).replace("|", "/")
+            lines += [
+                f"{number:03}  AX       V     C        {' '.join(times)}",
+                f" |C:ResolveColorBlue |M:{name} |D:{end - start}",
+                f"* FROM CLIP NAME: {one_line(Path(video.name).name)}",
+                "",
+            ]
+        record += max(last, count.frame_at(video.info.duration_s or 0.0))
+    return "\n".join(lines)
+
+
+def markers_csv(videos: Sequence[MarkedVideo]) -> str:
+    """A table: seconds from the first frame, and time codes where the file can be opened."""
+    lines = [header(_COLUMNS)]
+    for video in videos:
+        for marker in video.markers:
+            line: dict[str, Any] = {"video": video.name, "question": marker.question}
+            line |= {"start": marker.start_s, "end": marker.end_s, "answer": marker.answer}
+            if video.info is not None:
+                count = video.timecode
+                first = count.frame_of(video.info.timecode)
+                line["timecode"] = {
+                    "start": count.text(first + count.frame_at(marker.start_s)),
+                    "end": count.text(first + count.frame_at(marker.end_s)),
+                }
+            lines.append(row(line, _COLUMNS, one_line=True))
+    return "".join(lines)
+
+
+def ffmeta(videos: Sequence[MarkedVideo]) -> str:
+    """Chapters of one video in FFmpeg's metadata format."""
+    lines = [";FFMETADATA1"]
+    for start_s, end_s, text in _only(videos).played_s():
+        # At the end of a line FFmpeg takes an escaped backslash for an escaped line end.
+        title = re.sub(r"([=;#\\])", r"\\\1", one_line(text)) + " " * text.endswith("\\")
+        lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={_ms(start_s)}", f"END={_ms(end_s)}"]
+        lines.append(f"title={title}")
+    return "\n".join(lines) + "\n"
+
+
+def chapters(videos: Sequence[MarkedVideo]) -> str:
+    """Chapters of one video, a line each, as sites read them from a description.
+
+    What begins sooner than 10 s after the chapter before is left out. The first is at 0:00: what
+    begins in the first 10 s, or else the name of the video.
+    """
+    video = _only(videos)
+    found: list[tuple[int, str]] = []
+    for start_s, _, text in video.played_s():
+        if not found:
+            first = int(start_s) < _SHORTEST_CHAPTER_S
+            found = [(0, text if first else Path(video.name).stem)]
+            if first:
+                continue
+        if int(start_s) - found[-1][0] >= _SHORTEST_CHAPTER_S:
+            found.append((int(start_s), text))
+    return "".join(f"{format_time(start_s)} {one_line(text)}\n" for start_s, text in found)
+
+
+FORMATS: dict[str, Callable[[Sequence[MarkedVideo]], str]] = {
+    ".srt": srt,
+    ".vtt": vtt,
+    ".edl": edl,
+    ".markers.csv": markers_csv,
+    ".ffmeta": ffmeta,
+    ".chapters.txt": chapters,
+}
+"""Writers by the suffix of a file."""
+LISTS = (".edl", ".markers.csv")
+"""Suffixes of files that may be about several videos."""
+
+
+@dataclass(frozen=True)
+class TimeFiles:
+    """Where times are written.
+
+    Args:
+        out: a file, or a suffix alone, which stands for a file for each video, beside it.
+        suffix: of `FORMATS`.
+        folder: has the files in place of the videos' folders, with the same subfolders.
+        flag: that names `out`, for errors.
+    """
+
+    out: Path
+    suffix: str
+    folder: Path | None = None
+    flag: str = "--out"
+
+    @classmethod
+    def at(cls, out: Path, folder: Path | None, flag: str = "--out") -> TimeFiles | None:
+        """Where a path says; None if its suffix is of no such format. Args: as of the class."""
+        name = out.name.lower()
+        found = next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
+        files = None if found is None else cls(out, found, folder, flag)
+        if folder is not None:
+            if files is None or not files.of_each:
+                example = found or ".srt"
+                raise UsageError(
+                    f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
+                )
+            check_folder_name(folder, "--out-dir")
+        return files
+
+    @property
+    def of_each(self) -> bool:
+        """Whether each video has a file."""
+        return self.out.name.lower() == self.suffix
+
+    @property
+    def journal(self) -> Path:
+        """The file of results that a batch resumes from, and makes these files of."""
+        if self.of_each:
+            return (self.folder or self.out.parent) / "answers.jsonl"
+        return self.out.with_name(self.out.name[: -len(self.suffix)] + ".jsonl")
+
+    def make_folder(self) -> None:
+        """Make the folder of `--out-dir`, which has the journal."""
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(unwritable(self.folder, error, "--out-dir")) from error
+
+    def needs(self) -> UsageError:
+        """Why answers about whole videos can't be written."""
+        return UsageError(
+            f"{self.flag} {short_name(self.out)} is for times: add --when, or --every 30s"
+        )
+
+    def path(self, video: Footage) -> Path:
+        """The file of a video."""
+        if not self.of_each:
+            return self.out
+        path = video.source if isinstance(video.source, str) else video.name
+        return beside(path, video.place, self.suffix, self.folder)
+
+    def check(
+        self,
+        videos: Sequence[Footage],
+        sampling: Sampling,
+        limits: Limits,
+        *,
+        resumes: bool = False,
+    ) -> None:
+        """Check that the files can be written, before anything is asked.
+
+        Args:
+            sampling: has the stream of the videos, and the rate of raw ones.
+            resumes: whether files that were written before, and not changed since, are replaced.
+        """
+        paths: dict[Path, Footage] = {}
+        for video in videos:
+            other = paths.setdefault(self.path(video), video)
+            if self.of_each and other is not video:
+                raise UsageError(
+                    f"{display_name(other.name)} and {display_name(video.name)} have one file, "
+                    f"{short_name(self.path(video))}: rename one of them"
+                )
+        if not self.of_each and self.suffix not in LISTS and len(videos) > 1:
+            raise UsageError(
+                f"{self.flag} {short_name(self.out)} is about one clip, and there are "
+                f"{len(videos):,}: {self.flag} {self.suffix} writes a file for each; "
+                f"{' and '.join(LISTS)} have all in one"
+            )
+        for path in paths:
+            if self.of_each:
+                check_writable(path.parent, "--out-dir FOLDER writes elsewhere")
+            else:
+                check_output_file(path, self.flag, "name a file", folder=OutputError)
+            if path.exists() and not (resumes and _is_as_written(path)):
+                changed = resumes and _hashes(path).exists()
+                why = "was changed since it was written" if changed else "exists"
+                raise OutputError(
+                    f"{short_name(path)} {why}, and stays as it is; name another file, or delete it"
+                )
+        if self.suffix == ".edl" and not self.of_each and len(videos) > 1:
+            infos = [info_of(video.source, sampling, limits, video.shown_as) for video in videos]
+            marked = [
+                MarkedVideo(video.name, (), info)
+                for video, info in zip(videos, infos, strict=True)
+                if info is not None  # its questions fail
+            ]
+            if len({one.timecode for one in marked}) > 1:
+                raise _different(marked)
+
+    def write(
+        self,
+        videos: Sequence[Footage],
+        lines: Iterable[Mapping[str, Any]],
+        sampling: Sampling,
+        limits: Limits,
+    ) -> str:
+        """Write what was found; a file without a marker isn't written, or is removed.
+
+        Args:
+            lines: of `said`, about these videos. The others: as of `check`.
+
+        Returns:
+            How many there are, as a sentence.
+        """
+        by_name: dict[str, list[Mapping[str, Any]]] = {}
+        for line in lines:
+            by_name.setdefault(str(line.get("video", "")), []).append(line)
+        found: dict[Path, list[MarkedVideo]] = {}
+        total = 0
+        for video in videos:
+            marked = found.setdefault(self.path(video), [])
+            if markers := markers_of(by_name.get(valid(video.name), ())):
+                info = info_of(video.source, sampling, limits, video.shown_as)
+                marked.append(MarkedVideo(video.name, markers, info))
+                total += len(markers)
+        texts = {path: FORMATS[self.suffix](marked) for path, marked in found.items() if marked}
+        for path in found:
+            try:
+                if path in texts:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _note_written(path, texts[path].encode())
+                    replace_content(path, texts[path].encode())
+                elif _is_as_written(path):
+                    path.unlink()
+            except OSError as error:
+                raise OutputError(unwritable(path, error, self.flag)) from error
+        if not texts:
+            return "Nothing was found: no times are written"
+        one, *more = texts
+        where = f"{len(texts):,} files" if more else short_name(one)
+        return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
+
+
+def _only(videos: Sequence[MarkedVideo]) -> MarkedVideo:
+    [video] = videos
+    return video
+
+
+def _different(videos: Sequence[MarkedVideo]) -> UsageError:
+    one = videos[0]
+    other = next(each for each in videos if each.timecode != one.timecode)
+    rates = (
+        f"{float(each.timecode.rate):.5g} frames per second"
+        + (" with drop-frame time code" if each.timecode.drop else "")
+        for each in (one, other)
+    )
+    first, second = (
+        f"{display_name(each.name)} has {rate}"
+        for each, rate in zip((one, other), rates, strict=True)
+    )
+    return UsageError(f"an EDL has one frame rate; {first}, {second}: .edl writes one for each")
+
+
+def _ms(seconds: float) -> int:
+    return round(exact(seconds) * 1000)
+
+
+def _clock(seconds: float, point: str) -> str:
+    whole, ms = divmod(_ms(seconds), 1000)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{ms:03}"
+
+
+def _cue(text: str) -> str:
+    """Text of a subtitle, which an empty line or an arrow would end."""
+    lines = [line.strip() for line in shown(text).replace("-->", "→").splitlines()]
+    return "\n".join(filter(None, lines))
+
+
+# Hashes of the files that were written, in the cache folder: what was changed since isn't replaced.
+
+
+def _hashes(path: Path) -> Path:
+    return kept("times") / hashlib.sha256(bytes(path.absolute())).hexdigest()[:32]
+
+
+def _note_written(path: Path, content: bytes) -> None:
+    # Where the folder can't be written, the file counts as changed later, and is kept.
+    with suppress(OSError):
+        make_folder(_hashes(path).parent)
+        earlier = _hashes(path).read_bytes() if _hashes(path).exists() else b""
+        # The last one counts until the file is replaced.
+        hashes = [*earlier.split()[-1:], hashlib.sha256(content).hexdigest().encode()]
+        replace_content(_hashes(path), b"\n".join(hashes), 0o600)
+
+
+def _is_as_written(path: Path) -> bool:
+    try:
+        hashes = _hashes(path).read_text("ascii").split()
+        return hashlib.sha256(path.read_bytes()).hexdigest() in hashes
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -1,0 +1,191 @@
+"""`--out` of ask and batch, and convert: times of answers as files for editors and players."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dycoke_cli.runs import local
+from dycoke_cli.runs.time_files import FORMATS, LISTS
+from tests.cli.fake_engine import FakeSession
+from tests.cli.harness import CLIP, run_here
+from tests.runs.pretended import Pretended
+
+# The clip is 4 s long and has 12 frames per second.
+SRT = """1
+00:00:00,000 --> 00:00:04,000
+a red circle moves right
+"""
+
+
+def test_ask_writes_the_times_beside_the_video(fake: list[FakeSession], tmp_path: Path) -> None:
+    clip = shutil.copy(CLIP, tmp_path / "clip.mp4")
+    flags = ("--every", "1.5s", "--frames", "2")
+    run = run_here("ask", clip, "What?", *flags, "--out", ".srt")
+    assert run.code == 0
+    assert run.err.splitlines()[-1] == f"1 time range in {tmp_path / 'clip.srt'}"
+    assert (tmp_path / "clip.srt").read_text() == SRT
+    assert len(run.out.splitlines()) == 3  # the answers are still shown
+    again = run_here("ask", clip, "What?", *flags, "--out", ".srt")
+    assert (again.code, len(fake)) == (6, 3)
+    assert "clip.srt exists, and stays as it is" in again.err
+    assert run_here("ask", clip, "What?", *flags, "--out", tmp_path / "x.VTT", "--json").code == 0
+    assert (tmp_path / "x.VTT").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:04.000\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--out", "x.srt"], "--out x.srt is for times: add --when, or --every 30s"),
+        (["--every", "1s", "--out", "x.csv"], "name a file that ends in .srt, .vtt, .edl, .mark"),
+        (["--every", "1s", "--out", "no/x.srt"], "there is no folder no"),
+    ],
+)
+def test_ask_refuses_before_the_model_loads(
+    fake: list[FakeSession], flags: list[str], sentence: str
+) -> None:
+    run = run_here("ask", CLIP, "What?", *flags)
+    assert run.code in (2, 6)
+    assert sentence in run.err
+    assert fake == []
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended()
+    monkeypatch.setattr(local, "answers", pretended)
+    return pretended
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("1.mp4", "sub/2.mp4", "bad.mp4"):
+        shutil.copy(CLIP, folder / name)
+    return folder
+
+
+def batch(clips: Path, *flags: str | Path) -> tuple[int, str]:
+    where = ("--model", "mini", "--device", "cpu")
+    run = run_here("batch", clips, "What?", "-q", "Why?", "--every", "2s", *where, *flags)
+    return run.code, run.err
+
+
+def test_batch_resumes_and_has_the_times_of_all(clips: Path, engine: Pretended) -> None:
+    out = clips.parent / "times.edl"
+    code, err = batch(clips, "--out", out)
+    assert code == 1  # bad.mp4 can't be read
+    assert err.splitlines()[-2:] == [
+        f"Results: {out.with_suffix('.jsonl')}",
+        f"4 time ranges in {out}",
+    ]
+    whole, journal = out.read_text(), out.with_suffix(".jsonl")
+    assert [line for line in whole.splitlines() if line[:3].isdigit()] == [
+        "001  AX       V     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:04:00",
+        "002  AX       V     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:04:00",
+        "003  AX       V     C        00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00",
+        "004  AX       V     C        00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00",
+    ]
+    assert "|M:Why? Why? indeed |D:48" in whole
+    content, asked = journal.read_bytes(), len(engine.asked)
+    assert batch(clips, "--out", out)[1].startswith("8 of 12 done already")
+    assert len(engine.asked) == asked
+    # Killed at any moment: nothing is lost, and nothing is there twice.
+    for cut in range(0, len(content), len(content) // 9):
+        journal.write_bytes(content[:cut])
+        if cut % 2:
+            out.unlink()
+        assert batch(clips, "--out", out)[0] == 1
+        assert out.read_text() == whole
+        assert sorted(journal.read_bytes().splitlines()) == sorted(content.splitlines())
+    out.write_text(whole.replace("What", "That"))
+    asked = len(engine.asked)
+    code, err = batch(clips, "--out", out)
+    assert code == 6
+    assert "times.edl was changed since it was written" in err
+    assert len(engine.asked) == asked
+
+
+def test_batch_has_a_file_for_each_clip(clips: Path, engine: Pretended) -> None:
+    folder = clips.parent / "made" / "here"
+    assert batch(clips, "--out", ".vtt", "--out-dir", folder)[0] == 1
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert found == ["1.vtt", "answers.jsonl", "sub/2.vtt"]
+    # The clip's own subtitles aren't replaced, and nothing is asked.
+    (clips / "1.srt").write_text("mine")
+    asked = len(engine.asked)
+    code, err = batch(clips, "--out", ".srt")
+    assert code == 6
+    assert "1.srt exists, and stays as it is" in err
+    assert ((clips / "1.srt").read_text(), len(engine.asked)) == ("mine", asked)
+
+
+def test_convert_writes_what_batch_does(clips: Path, engine: Pretended) -> None:
+    lines = clips.parent / "lines.jsonl"
+    batch(clips, "--out", lines)
+    for suffix in FORMATS:
+        of_batch, of_convert = clips.parent / "of_batch", clips.parent / "of_convert"
+        if suffix in LISTS:
+            of_batch, of_convert = (
+                path.with_name(path.name + suffix) for path in (of_batch, of_convert)
+            )
+            batch(clips, "--out", of_batch)
+            run = run_here("convert", lines, of_convert)
+            assert of_batch.read_text() == of_convert.read_text()
+        else:
+            batch(clips, "--out", suffix, "--out-dir", of_batch / suffix.replace(".", "-"))
+            run = run_here("convert", lines, suffix)
+            made = (of_batch / suffix.replace(".", "-") / "sub" / "2").with_suffix(suffix)
+            assert made.read_text() == (clips / "sub" / "2").with_suffix(suffix).read_text()
+        assert run.code == 0
+        assert run.err.startswith("4 time ranges in ")
+        again = run_here("convert", lines, of_convert if suffix in LISTS else suffix)
+        assert again.code == 6
+
+
+def test_a_suffix_is_refused_alike(clips: Path, engine: Pretended) -> None:
+    lines = clips.parent / "lines.jsonl"
+    batch(clips, "--out", lines)
+    asked = len(engine.asked)
+    for name in ("x.xlsx", "x.txt", "x", "x.srt", "x.chapters.txt"):
+        path = clips.parent / name
+        code, err = batch(clips, "--out", path)
+        run = run_here("convert", lines, path)
+        assert (code, run.code) == (2, 2), name
+        assert not path.exists()
+        if name in ("x.srt", "x.chapters.txt"):
+            suffix = name[1:]
+            assert f"is about one clip, and there are 3: --out {suffix} writes a file for" in err
+            assert f"FILE {suffix} writes a file for each" in run.err
+        else:
+            assert ".edl, .markers.csv, .ffmeta or .chapters.txt" in err
+            assert ".edl, .markers.csv, .ffmeta or .chapters.txt" in run.err
+    assert len(engine.asked) == asked
+
+
+def test_answers_about_whole_videos_have_no_times(clips: Path, engine: Pretended) -> None:
+    lines = clips.parent / "lines.jsonl"
+    run_here("batch", clips, "What?", "--model", "mini", "--out", lines)
+    run = run_here("convert", lines, clips.parent / "x.edl")
+    assert (run.code, run.err.count("is for times")) == (2, 1)
+    asked = len(engine.asked)
+    run = run_here("batch", clips, "What?", "--model", "mini", "--out", clips.parent / "x.edl")
+    assert (run.code, run.err.count("is for times")) == (2, 1)
+    assert len(engine.asked) == asked
+
+
+def test_clips_of_one_name_have_one_file(clips: Path, engine: Pretended) -> None:
+    shutil.copy(CLIP, clips / "1.mkv")
+    code, err = batch(clips, "--out", ".srt")
+    assert code == 2
+    assert "have one file" in err
+
+
+def test_out_dir_is_for_a_file_for_each_clip(clips: Path, engine: Pretended) -> None:
+    for out in (["--out", "x.edl"], ["--out", "x.jsonl"], []):
+        code, err = batch(clips, *out, "--out-dir", "folder")
+        assert (code, err.count("--out-dir is for")) == (2, 1)
+        assert not Path("folder").exists()
