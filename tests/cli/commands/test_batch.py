@@ -102,14 +102,16 @@ def test_a_clip_with_warnings_is_named_at_the_end_and_in_the_table(
 
 
 @pytest.mark.parametrize(
-    "name", ["a.xlsx", "a.srt", "a.txt", "a.json", "a.csv.gz", "a", "results/", ".jsonl"]
+    "name", ["a.xlsx", "a.txt", "a.json", "a.csv.gz", "a", "results/", ".jsonl"]
 )
 def test_a_suffix_that_is_not_written_is_refused_before_anything_is_read(
     tmp_path: Path, name: str
 ) -> None:
     run = batch(tmp_path / "no such folder", "What?", "--out", f"{tmp_path}/{name}")
     assert (run.code, run.out) == (2, "")
-    assert run.err.endswith("name a file that ends in .jsonl, .ndjson or .csv\n")
+    assert run.err.endswith(
+        ".jsonl, .ndjson, .csv, .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt\n"
+    )
     assert [*tmp_path.iterdir()] == []
 
 

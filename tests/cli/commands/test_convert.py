@@ -204,7 +204,11 @@ def test_what_is_refused(answers: Path, tmp_path: Path, monkeypatch: pytest.Monk
     table.write_text("mine")
     new = tmp_path / "new.csv"
     for words, code, sentence in (
-        ((answers, tmp_path / "a.xlsx"), 2, "name a file that ends in .csv or .parquet"),
+        (
+            (answers, tmp_path / "a.xlsx"),
+            2,
+            "name a file that ends in .csv, .parquet, .srt, .vtt, .edl",
+        ),
         ((answers, table), 6, "there.csv exists, and stays as it is"),
         ((foreign, new), 2, "f.jsonl, line 1: that isn't an answer of dycoke"),
         ((empty, new), 2, "e.jsonl has no answers yet"),

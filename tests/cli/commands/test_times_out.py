@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from dycoke_cli.runs import local
 from dycoke_cli.runs.time_files import FORMATS, LISTS
+from dycoke_cli.video import Sampling, read
 from tests.cli.fake_engine import FakeSession
-from tests.cli.harness import CLIP, run_here
+from tests.cli.harness import CLIP, ROOT, run_here
+from tests.pages import commands
 from tests.runs.pretended import Pretended
 
+MINI = ("--model", "mini", "--device", "cpu")
 # The clip is 4 s long and has 12 frames per second.
 SRT = """1
 00:00:00,000 --> 00:00:04,000
@@ -189,3 +197,36 @@ def test_out_dir_is_for_a_file_for_each_clip(clips: Path, engine: Pretended) -> 
         code, err = batch(clips, *out, "--out-dir", "folder")
         assert (code, err.count("--out-dir is for")) == (2, 1)
         assert not Path("folder").exists()
+
+
+PAGE = (ROOT / "docs" / "times.md").read_text("utf-8")
+TIMES, FFMPEG = (
+    [*commands(block)]
+    for block in re.findall(r"^(```sh (?:times|ffmpeg)\n.*?^```)", PAGE, re.MULTILINE | re.DOTALL)
+)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample_videos").symlink_to(ROOT / "sample_videos")
+    for words in TIMES:
+        run = run_here(*words[1:], "--quiet", *([] if words[1] == "convert" else MINI))
+        assert run.code == 0, words
+    assert "|M:Is there a purple cross? |D:" in (tmp_path / "cross.edl").read_text()
+    [row] = csv.DictReader((tmp_path / "crosses.markers.csv").open(encoding="utf-8"))
+    assert (row["video"], row["start"], row["end"]) == ("sample_videos/vanish.mp4", "4.0", "8.0")
+    assert [path.name for path in (tmp_path / "subtitles").glob("*.srt")] == ["vanish.srt"]
+    if (ffmpeg := shutil.which("ffmpeg")) is None:
+        pytest.skip("there is no ffmpeg here, so that its two commands weren't run")
+    for words in FFMPEG:
+        subprocess.run([ffmpeg, "-loglevel", "error", *words[1:]], check=True)
+    with av.open("chapters.mp4") as made, av.open("sample_videos/vanish.mp4") as before:
+        found = made.chapters()
+        assert (found[0]["start"], found[-1]["end"]) == (0, 8000)
+        packets = [[bytes(packet) for packet in one.demux(video=0)] for one in (made, before)]
+        assert packets[0] == packets[1]
+    at_5_s = Sampling(frames=1, start_s=5.0, end_s=5.2)
+    burnt, plain = (read(name, at_5_s).frames for name in ("burnt.mp4", "sample_videos/vanish.mp4"))
+    # Letters are white; nothing else changes as much.
+    assert np.abs(burnt.astype(int) - plain.astype(int)).max() > 100
