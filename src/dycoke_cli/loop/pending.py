@@ -172,7 +172,7 @@ class Pending:
         video: what it is about; None without a video.
         methods: bound to the model: that of the question, or those of its guard.
         is_cancelled: whether nobody waits for the answer.
-        has_ended: whether the last event was sent.
+        has_ended: whether the last event was sent and received.
         has_text: whether a part of the answer was sent.
         since_s: when it was asked.
     """
@@ -193,6 +193,7 @@ class Pending:
         self.video: Video | None = None
         self.methods: Sequence[BoundMethod] = ()
         self.is_cancelled = self.has_ended = self.has_text = False
+        self._is_ending = False
         self.since_s = time.monotonic()
         self._owner = owner
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -201,14 +202,18 @@ class Pending:
 
     def send(self, event: Event) -> None:
         """Send an event to whoever asked."""
-        if self.is_cancelled or self.has_ended:
+        if self.is_cancelled or self._is_ending:
             return
         self.has_text = self.has_text or isinstance(event, Text)
-        self.has_ended = isinstance(event, (Answered, Failed, Done))
-        if self._receive is None:
-            self._events.put(event)
-        else:
-            self._receive(self, event)
+        self._is_ending = isinstance(event, (Answered, Failed, Done))
+        try:
+            if self._receive is None:
+                self._events.put(event)
+            else:
+                self._receive(self, event)
+        finally:
+            # Not before: whoever waits for the end may be in another thread, and goes on at once.
+            self.has_ended = self._is_ending
 
     def fail(self, error: BaseException) -> None:
         """Send the error in place of an answer."""

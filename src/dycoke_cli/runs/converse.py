@@ -154,7 +154,10 @@ class _Shown:
             self._error = event.error
         elif isinstance(event, Answered):
             self._answer = event.answer
-            self._listener.finish(event.answer)
+            try:
+                self._listener.finish(event.answer)
+            except BaseException as error:
+                self._error = error  # this may be a thread of requests, where nobody sees it
         else:
             self._listener.take(event)
 

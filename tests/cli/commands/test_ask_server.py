@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from PIL import Image
 from dycoke_cli import StructuredOutput
 from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.runs.remote import remote_client
-from tests import documents
-from tests.cli.harness import CLIP, Outcome, run_here
+from tests import documents, warm
+from tests.cli.harness import CLIP, REAL, Outcome, run_here
 from tests.forms import NEEDS_LIBRARY
 from tests.runs.remote.endpoint import Endpoint, Reply, said, serving
 
@@ -431,3 +432,14 @@ def test_what_is_not_of_the_form_is_an_error(text: str, reason: str, sentence: s
         run = ask(endpoint, "What?", "--fields", "a:str", "--json")
     assert run.code == 2
     assert sentence in run.object["error"]["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_is_an_error(flags: tuple[str, ...]) -> None:
+    """A thread of requests shows the answer: what went wrong there was lost, with exit code 0."""
+    with serving() as endpoint, Path("/dev/full").open("w") as full:
+        command = [*REAL, "ask", str(CLIP), "What?", "--frames", "4", "--server", endpoint.url]
+        done = warm.run([*command, *flags], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 6
+    assert b"standard output can't be written" in done.stderr
