@@ -1,6 +1,7 @@
 """HTTP clients for untrusted servers, with limits on the time and content of each response.
 
-A class for every client of the project: servers (`--server`), the judge, and the model hub. It is
+A class for every client of the project: servers (`--server`), the judge, the model hub, and
+webhooks. It is
 made from the class of the client library (httpx or httpx2, whichever the installed release uses),
 so proxies and certificates of the environment are honoured.
 """
@@ -45,7 +46,7 @@ def limited(client: Any, limits: HttpLimits) -> Any:
     Args:
         client: `Client` of httpx or httpx2, or a subclass.
     """
-    library: Any = import_module(client.build_request.__module__.partition(".")[0])
+    library: Any = _library(client)
 
     class Body(library.SyncByteStream):
         """Body of a response, which counts what it hands out."""
@@ -122,6 +123,17 @@ def limited(client: Any, limits: HttpLimits) -> Any:
             response.stream = Body(response.stream)
 
     return Limited
+
+
+def http_library() -> Any:
+    """httpx or httpx2, whichever the installed hub client uses."""
+    from huggingface_hub import get_session
+
+    return _library(type(get_session()))
+
+
+def _library(client: Any) -> Any:
+    return import_module(client.build_request.__module__.partition(".")[0])
 
 
 def _check(check: Callable[[Any], None], value: Any) -> None:

@@ -1,8 +1,8 @@
 """Questions about a video while it comes (`dycoke watch`), in the memory of a few windows.
 
-Windows of a stream or a growing file are parts of one video; the clips of a folder are videos, each
-asked about part by part. Always the newest is asked about: what comes meanwhile is dropped, but for
-the newest of it.
+Windows of a stream or a growing file are parts of one video, of which always the newest is asked
+about: what comes meanwhile is dropped, but for the newest of it. The clips of a folder are videos,
+each asked about part by part. All are asked about, in the order in which they were complete.
 """
 
 from __future__ import annotations
@@ -11,41 +11,84 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.ask import Ask
-from dycoke_cli.errors import VideoError
+from dycoke_cli.engine.typed_options import TypedOptions
+from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.loop.asker import Asker
 from dycoke_cli.runs.converse import footage
 from dycoke_cli.runs.listener import Listener
-from dycoke_cli.runs.part_by_part import Parts, ask_part, converse_by_part
+from dycoke_cli.runs.part_by_part import Parts, ask_part, comparable, converse_by_part
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video.file_names import is_video
 from dycoke_cli.video.live.live_stream import EndedError, LiveAddress, LiveStream
 
 if TYPE_CHECKING:
+    from dycoke_cli.answer.answer import Answer
     from dycoke_cli.video.decoder import Decoder
 
 LOOK_S = 1.0
 """Seconds between two looks into a folder; a clip is complete where its size stays the same."""
 
 
-class _Tally:
-    """What was asked about, and what was dropped."""
+@dataclass(frozen=True)
+class Condition:
+    """Which answers are wanted (`--only`): an option, or at least a probability of it."""
 
-    def __init__(self, what: str, advice: str, listener: Listener) -> None:
-        self._what, self._advice, self._listener = what, advice, listener
-        self.asked = self._dropped = 0
+    option: str  # as the question has it
+    at_least: float | None = None
 
-    def drop(self, dropped: int) -> None:
-        """Count what was dropped in all."""
-        if dropped and not self._dropped:
-            self._listener.note(
-                f"Asking takes longer than a {self._what} lasts: the newest {self._what} is asked "
-                f"about, and others are dropped; {self._advice}"
+    @classmethod
+    def parse(cls, text: str, typed: object) -> Condition:
+        """Condition from "OPTION" or "OPTION:P".
+
+        Args:
+            typed: the options of the questions, if they have any.
+        """
+        if not isinstance(typed, TypedOptions):
+            raise UsageError("--only is for options: add --yes-no, --choices or --score")
+        options = {comparable(option): option for option in typed.texts}
+        if (option := options.get(comparable(text))) is not None:
+            return cls(option)
+        name, _, number = text.rpartition(":")
+        if (option := options.get(comparable(name))) is None:
+            raise UsageError(f"--only {text!r} is none of the options: {', '.join(typed.texts)}")
+        try:
+            at_least = float(number)
+        except ValueError:
+            at_least = 0.0
+        if not 0 < at_least <= 1:  # false for NaN, too
+            raise UsageError(
+                f"--only {text}: the probability must be above 0 and at most 1, as in {option}:0.8"
             )
-        self._dropped = dropped
+        return cls(option, at_least)
+
+    def holds(self, answer: Answer) -> bool:
+        """Whether an answer is wanted; one that was refused has no options."""
+        if isinstance(answer.probabilities, Absent):
+            return False
+        if self.at_least is None:
+            return answer.choice == self.option
+        return answer.probabilities[self.option] >= self.at_least
+
+
+class _Tally:
+    """What was asked about, and what wasn't."""
+
+    def __init__(self, what: str, left: str, listener: Listener) -> None:
+        self._what, self._left, self._listener = what, left, listener
+        self.asked = self._others = 0
+        self._is_said = False
+
+    def leave(self, others: int, sentence: str) -> None:
+        """Count what isn't asked about; the first time, a sentence says so."""
+        if others and not self._is_said:
+            self._is_said = True
+            self._listener.note(sentence)
+        self._others = others
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -55,8 +98,8 @@ class _Tally:
         finally:
             if self.asked:
                 count = f"{self.asked} {self._what}{'s' * (self.asked != 1)}"
-                lost = f", {self._dropped} dropped" if self._dropped else ""
-                self._listener.note(f"Asked about {count}{lost}")
+                others = f", {self._others} {self._left}" if self._others else ""
+                self._listener.note(f"Asked about {count}{others}")
 
 
 def watch_stream(
@@ -78,7 +121,7 @@ def watch_stream(
     request = replace(request, sampling=sampling)
     asks = [replace(ask, request=request, stamped=True) for ask in asks]
     stream = LiveStream(address, sampling, request.limits, timeout_s)
-    tally = _Tally("window", "a longer --every or fewer --frames help", listener)
+    tally = _Tally("window", "dropped", listener)
     found = False
     with tally.told(), stream:
         while not found:
@@ -89,7 +132,11 @@ def watch_stream(
                 listener.note(str(ended) or f"{address.name} has ended")
                 return
             tally.asked += 1
-            tally.drop(stream.dropped)
+            tally.leave(
+                stream.dropped,
+                "Asking takes longer than a window lasts: the newest window is asked about, and "
+                "others are dropped; a longer --every or fewer --frames help",
+            )
 
 
 def watch_folder(
@@ -107,24 +154,24 @@ def watch_folder(
     Args:
         timeout_s: seconds without a new clip after which the watch ends; None for no end.
     """
-    tally = _Tally("clip", f"`dycoke batch {folder} …` asks about all", listener)
-    found, dropped = False, 0
+    tally = _Tally("clip", "not asked about", listener)
+    found = False
     with tally.told():
-        done = {*_clips(folder)}
-        before = dict[str, int]()
+        arrivals = _Arrivals(folder)
         since_s = time.monotonic()
         while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):
-            sizes = _clips(folder)
-            done.intersection_update(sizes)
-            complete = [n for n, size in sizes.items() if n not in done and before.get(n) == size]
-            before = {name: size for name, size in sizes.items() if name not in done}
-            if not complete:
+            arrivals.look()
+            if not arrivals.waiting:
+                listener.stage("clip")
                 time.sleep(LOOK_S)
                 continue
-            done.update(complete)
-            dropped += len(complete) - 1
-            tally.drop(dropped)
-            clip = os.path.join(folder, complete[-1])
+            name = arrivals.waiting[0]
+            tally.leave(
+                len(arrivals.waiting) - 1,
+                "Clips wait: all are asked about, in the order in which they came; a longer "
+                "--every or fewer --frames make answers faster",
+            )
+            clip = os.path.join(folder, name)
             listener.begin_video(clip)
             try:
                 about = [replace(ask, videos=(footage(clip, ask.request),)) for ask in asks]
@@ -132,11 +179,45 @@ def watch_folder(
                 tally.asked += 1
             except VideoError as error:
                 listener.failed(str(error))
+                arrivals.retry_if_grown(name)
+            del arrivals.waiting[0]
             since_s = time.monotonic()
         if not found:
             listener.note(
                 f"{display_name(folder)} has had no new clip for {timeout_s:g} s (--timeout)"
             )
+
+
+class _Arrivals:
+    """Clips that come into a folder.
+
+    Attributes:
+        waiting: names of those that are complete, in the order in which they were.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.waiting: list[str] = []
+        self._folder = folder
+        self._sizes = _clips(folder)
+        self._looked_s = time.monotonic()
+        # Clips that were there, or are complete; of one that couldn't be read its size.
+        self._done = dict[str, int | None].fromkeys(self._sizes)
+
+    def look(self) -> None:
+        """Find clips whose size is that of the last look; some time after it."""
+        if time.monotonic() - self._looked_s < LOOK_S:
+            return
+        before, self._sizes = self._sizes, _clips(self._folder)
+        self._looked_s = time.monotonic()
+        self._done = {name: size for name, size in self._done.items() if name in self._sizes}
+        for name, size in self._sizes.items():
+            if before.get(name) == size and self._done.get(name, -1) not in (None, size):
+                self._done[name] = None
+                self.waiting.append(name)
+
+    def retry_if_grown(self, name: str) -> None:
+        """Take a clip for a new one if its size changes: whoever writes it had paused."""
+        self._done[name] = self._sizes.get(name)
 
 
 def _clips(folder: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from typing import Any
 import av
 import pytest
 
-from dycoke_cli.runs import watching
+from dycoke_cli.answer.answer import Answer, Scoring
+from dycoke_cli.runs import watching, webhook
 from dycoke_cli.video.live.live_stream import LiveStream
 from tests import warm
 from tests.cli.fake_engine import FakeSession
 from tests.cli.harness import CLIP, FAKE, ROOT, Outcome, run_here
-from tests.documents import valid
+from tests.documents import example, valid
+from tests.runs.receiver import Receiver
 from tests.video.live.sources import Served, growing, recorded, rtsp, up_to
 
 WINDOWS = ("--every", "3s", "--frames", "3")
@@ -223,17 +227,35 @@ def test_clips_of_a_folder(
     assert f"{folder} has had no new clip for 2 s (--timeout)\nAsked about 1 clip\n" in run.err
 
 
-def test_of_several_clips_the_newest(
+def test_clips_wait_and_are_asked_about_in_order(
     fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([{}, {"a.mp4": 1, "b.mp4": 1, "c.mp4": 1}])
-    last = {"a.mp4": 1, "b.mp4": 1, "c.mp4": 1}
-    monkeypatch.setattr(watching, "_clips", lambda folder: next(looks, last))
-    monkeypatch.setattr(watching, "LOOK_S", 0.01)
-    shutil.copy(CLIP, tmp_path / "c.mp4")
-    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "0.3")
-    assert run.out == "0:00-0:04  a red circle moves right\n"
-    assert "Asked about 1 clip, 2 dropped\n" in run.err
+    """Those that are complete first come first, whatever their names."""
+    names = iter([["c.mp4", "b.mp4"], ["a.mp4"], [], []])
+
+    def come(number: int) -> None:
+        for name in next(names):
+            shutil.copy(CLIP, tmp_path / name)
+        time.sleep(0.1)
+
+    after_looks(monkeypatch, {1: lambda: come(0)})
+    during_asks(monkeypatch, come)
+    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "0.5", "--json")
+    assert [Path(one["video"]).name for one in run.objects] == ["c.mp4", "b.mp4", "a.mp4"]
+    assert run.err.count("Clips wait: all are asked about") == 1
+    assert "Asked about 3 clips\n" in run.err
+
+
+def test_a_clip_whose_writer_paused_is_asked_about_once_it_is_whole(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, clip = CLIP.read_bytes(), tmp_path / "clip.mp4"
+    fill = {1: lambda: clip.write_bytes(content[:1000]), 6: lambda: clip.write_bytes(content)}
+    after_looks(monkeypatch, fill)
+    run = run_here("watch", tmp_path, "What?", "--every", "9", "--timeout", "1", "--json")
+    failure, answer = run.objects
+    assert failure["error"]["code"] == "video_unreadable"
+    assert answer["video"] == str(clip)
 
 
 def test_until_ends_the_watch(
@@ -259,6 +281,114 @@ def test_changes_alone(
     else:
         assert run.out.splitlines() == ["0:00-0:03  no", "0:06-0:09  yes"]
     assert "Asked about 4 windows\n" in run.err
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, yes: list[float]) -> None:
+    """Answers of --yes-no with these probabilities of yes, one after the other."""
+    ask, each = FakeSession.ask, iter(yes)
+
+    def answered(*given: Any, **more: Any) -> Answer:
+        p = next(each)
+        choice = "yes" if p > 0.5 else "no"
+        monkeypatch.setenv("FAKE_ANSWER", choice)
+        return replace(
+            ask(*given, **more),
+            choice=choice,
+            probabilities={"yes": p, "no": 1 - p},
+            margin=abs(2 * p - 1),
+            scoring=example(Scoring),
+        )
+
+    monkeypatch.setattr(FakeSession, "ask", answered)
+
+
+@pytest.mark.parametrize(
+    ("flags", "starts"),
+    [
+        (("--only", "yes"), [0, 3, 9]),
+        (("--only", "No"), [6]),
+        (("--only", "yes:0.8"), [3, 9]),
+        (("--only", "no:0.3"), [0, 6]),
+        # Of a probability, too, it is the condition that changes.
+        (("--only", "yes", "--changes"), [0, 9]),
+        (("--only", "yes:0.8", "--changes"), [3, 9]),
+    ],
+)
+def test_only_what_was_asked_for_is_printed_and_sent(
+    fake: list[FakeSession],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    starts: list[int],
+) -> None:
+    recording = recorded(tmp_path)
+    run = ("watch", recording, "Is it?", *WINDOWS, "--timeout", "0.3", "--yes-no", *flags)
+    typed(monkeypatch, 2 * [0.6, 0.9, 0.1, 0.95])
+    text = run_here(*run)
+    assert [line[:4] for line in text.out.splitlines()] == [f"0:{s:02}" for s in starts]
+    assert "Asked about 4 windows\n" in text.err
+    with Receiver() as receiver:
+        lines = run_here(*run, "--json", "--webhook", receiver.url, "--allow-network")
+    assert [one["start"] for one in lines.objects] == starts
+    assert [body for _, body in receiver.taken] == lines.objects
+    assert "webhook" not in lines.err
+
+
+def test_a_webhook_that_hangs_delays_no_answer(
+    fake: list[FakeSession], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(webhook, "_END_S", 0.1)
+    with Receiver(lambda headers: (end.wait(30), 500)[1], "/secret?token=secret") as receiver:
+        begun = time.monotonic()
+        flags = (*WINDOWS, "--timeout", "0.3", "--webhook", receiver.url, *LIVE)
+        run = run_here("watch", recorded(tmp_path), "What?", *flags)
+        assert time.monotonic() - begun < webhook.LIMITS.seconds / 2
+        end.set()
+    assert (run.code, len(run.objects), len(receiver.headers)) == (0, 4, 1)
+    assert "4 answers not sent yet" in run.err
+    assert "secret" not in run.err
+
+
+@pytest.mark.slow
+def test_a_killed_watch_loses_no_answer(fake: list[FakeSession], tmp_path: Path) -> None:
+    """The receiver is down at first; then it kills the watch before it says that it took one."""
+    recording = recorded(tmp_path)
+    with Receiver() as receiver:
+        words = ("watch", recording, "What?", *WINDOWS, "--webhook", receiver.url, *LIVE)
+
+        def killed(lines: int) -> list[dict[str, Any]]:
+            arguments = [*FAKE, *map(str, words), "--timeout", "100"]
+            process = warm.Popen(
+                arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}
+            )
+            assert process.stdout is not None
+            if lines:
+                printed = [process.stdout.readline() for _ in range(lines)]
+                process.kill()
+            else:
+                receiver.status = lambda headers: (process.kill(), 200)[1]
+                receiver.start()
+                printed = process.stdout.readlines()
+            process.wait()
+            process.stdout.close()
+            return [json.loads(line) for line in printed if line.endswith(b"\n")]
+
+        receiver.stop()
+        printed = killed(3)
+        printed += killed(0)
+        [lost] = receiver.taken  # nobody heard that it was taken
+        receiver.status = 200
+        run = run_here(*words, "--timeout", "0.3")
+    printed += run.objects
+    sent = receiver.taken[1:]
+    assert sent[0] == lost
+    assert len({*receiver.ids}) == len(sent)
+    # What was printed is what was sent, in order; an answer may have been killed in between.
+    bodies = [body for _, body in sent]
+    assert [body for body in bodies if body in printed] == printed
+    assert len(bodies) - len(printed) <= 2
+    assert [*tmp_path.glob("cache/webhooks/*/*.json")] == []
 
 
 def test_what_the_page_tells_to_type_works(
@@ -291,6 +421,15 @@ WRONG = [
     ([CLIP, "--every", "0"], 2, "--every must be longer than 0 s"),
     ([CLIP, "--timeout", "0"], 2, "--timeout must be longer than 0 s"),
     ([CLIP, "--until", "maybe", "--yes-no"], 2, "--until 'maybe' is none of the options"),
+    ([CLIP, "--only", "yes"], 2, "--only is for options: add --yes-no, --choices or --score"),
+    ([CLIP, "--only", "yes", "--number"], 2, "--only is for options"),
+    ([CLIP, "--only", "maybe", "--yes-no"], 2, "--only 'maybe' is none of the options: yes, no"),
+    ([CLIP, "--only", "yes:2", "--yes-no"], 2, "must be above 0 and at most 1, as in yes:0.8"),
+    ([CLIP, "--only", "yes:nan", "--yes-no"], 2, "must be above 0 and at most 1"),
+    ([CLIP, "--webhook", "http://h/secret"], 2, "--webhook needs the network: add --allow-network"),
+    ([CLIP, "--webhook", "ftp://h/secret", "--allow-network"], 2, "--webhook takes an address"),
+    ([CLIP, "--webhook", "http://h:x/secret", "--allow-network"], 2, "--webhook takes an address"),
+    ([CLIP, "--webhook", "http://me:secret@h", "--allow-network"], 2, "no user and no password"),
     ([__file__, "--timeout", "0.5"], 3, "can't be read while it comes: record MPEG-TS"),
     # Its index comes last.
     (

@@ -19,18 +19,24 @@ from dycoke_cli.cli.flags.param_flags import speaking_of_flags
 from dycoke_cli.cli.flags.part_flags import PartFlags, duration_s
 from dycoke_cli.cli.flags.spread import FromParams, spread
 from dycoke_cli.cli.flags.typed_flags import TypedFlags
+from dycoke_cli.cli.render.view import View
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.video.file_names import STDIN
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
+    from dycoke_cli.request import Request
+    from dycoke_cli.runs.watching import Condition
+    from dycoke_cli.runs.webhook import Webhook, WebhookAddress
 
 BRIEF = """
-    --question --every --until --changes --timeout --allow-network --model --frames --fps --device
-    --quantize --method --retain --max-new-tokens --choices --yes-no --score --json --quiet
+    --question --every --until --changes --only --webhook --timeout --allow-network --model --frames
+    --fps --device --quantize --method --retain --max-new-tokens --choices --yes-no --score --json
+    --quiet
 """
 _SOURCE = "Source"
+_WEBHOOK = "Webhook"
 _TIMEOUT_S = 30.0
 
 Sampled = Annotated[
@@ -73,6 +79,28 @@ class WatchFlags:
     changes: Annotated[
         bool, typer.Option("--changes", help="Print an answer only if it changes.")
     ] = False
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="ANSWER[:P]",
+            help="Print and send this answer alone: yes, a choice, or any whose probability is P "
+            "or more, as in yes:0.8. With --changes once, until another answer came.",
+            show_default=False,
+        ),
+    ] = None
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook",
+            metavar="URL",
+            help="POST each answer that is printed, as the object of --json. What isn't taken is "
+            "kept on disk and sent again, also by the next watch. Needs --allow-network. "
+            "DYCOKE_WEBHOOK_AUTHORIZATION has the header Authorization, if any.",
+            show_default=False,
+            rich_help_panel=_WEBHOOK,
+        ),
+    ] = None
     timeout: Annotated[
         str | None,
         typer.Option(
@@ -87,10 +115,21 @@ class WatchFlags:
         bool,
         typer.Option(
             "--allow-network",
-            help="Connect to the address of a stream, and to no other.",
+            help="Connect to the addresses of the stream and of --webhook, and to no other.",
             rich_help_panel=_SOURCE,
         ),
     ] = False
+
+    @property
+    def webhook_address(self) -> WebhookAddress | None:
+        """Address of --webhook; None where it isn't given."""
+        if self.webhook is None:
+            return None
+        if not self.allow_network:
+            raise UsageError("--webhook needs the network: add --allow-network")
+        from dycoke_cli.runs.webhook import parse_webhook
+
+        return parse_webhook(self.webhook)
 
     @property
     def timeout_s(self) -> float | None:
@@ -125,7 +164,8 @@ def watch(
         dycoke watch clips/ "What happens?" --json
 
     One line per window, with its start and end. Where asking takes longer than a window lasts, the
-    newest one is asked about, and others are dropped and counted. Ctrl-C ends the watch.
+    newest one is asked about, and others are dropped and counted; clips of a folder are all asked
+    about. Ctrl-C ends the watch.
     """
     # Imported late, as below: help and completion need the flags alone.
     from dycoke_cli.answer.answer import SCHEMA
@@ -146,6 +186,8 @@ def watch(
     parts = PartFlags(every=watching.every, until=watching.until)
     request = method.applied(request_flags.request(model, loading, sampling, generation, limits))
     request = typed.applied(request, fields)
+    wanted = _Wanted(watching, request)
+    webhook = watching.webhook_address
     questions = question_input.collect(question, more, source)
     parts.check(request, (source,), questions)
     timeout_s = watching.timeout_s
@@ -155,11 +197,15 @@ def watch(
         if as_json:
             stack.enter_context(output.failures_as_json(SCHEMA, waiting))
         presenter = stack.enter_context(
-            _Lines(waiting, quiet, note, watching.changes)
+            _Lines(waiting, quiet, note, wanted)
             if as_json
-            else _Text(len(questions), quiet, note, watching.changes)
+            else _Text(len(questions), quiet, note, wanted)
         )
         presenter.stage("start")
+        if webhook is not None:
+            from dycoke_cli.runs.webhook import Webhook
+
+            wanted.webhook = stack.enter_context(Webhook(webhook, presenter.note))
         from dycoke_cli.runs.converse import asks_of, engine_of
         from dycoke_cli.runs.part_by_part import Parts
         from dycoke_cli.runs.watching import watch_folder, watch_stream
@@ -178,45 +224,84 @@ def watch(
                 watch_stream(engine, asks, windows, address, seconds, presenter)
 
 
-class _Changes:
-    """Tells answers that differ from the one before to the same question, as `--until` compares."""
+class _Wanted:
+    """Which answers are printed and sent: those that `--only` names, of `--changes` the first.
 
-    def __init__(self) -> None:
-        self._last: dict[str, str] = {}
+    Attributes:
+        webhook: where they are sent.
+    """
 
-    def has(self, answer: Answer) -> bool:
-        """Whether the answer is a change; it is the one before from now on."""
+    def __init__(self, flags: WatchFlags, request: Request) -> None:
+        self.webhook: Webhook | None = None
+        self._changes, self._last = flags.changes, dict[str, object]()
+        self._warned: set[str] = set()
+        self._only: Condition | None = None
+        if flags.only is not None:
+            from dycoke_cli.runs.watching import Condition
+
+            self._only = Condition.parse(flags.only, request.generation.typed)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether every answer is wanted."""
+        return self._only is None and not self._changes
+
+    def take(self, answer: Answer) -> bool:
+        """Send an answer, if it is wanted; it is the last one from now on."""
         from dycoke_cli.runs.part_by_part import comparable
 
-        text = comparable(answer.answer)
-        changed = self._last.get(answer.question) != text
-        self._last[answer.question] = text
-        return changed
+        holds = self._only is None or self._only.holds(answer)
+        state = comparable(answer.answer) if self._only is None else holds
+        is_change = self._last.get(answer.question) != state
+        self._last[answer.question] = state
+        is_wanted = holds and (is_change or not self._changes)
+        if is_wanted and self.webhook is not None:
+            self.webhook.add(answer.to_dict())
+        return is_wanted
+
+    def news(self, answer: Answer) -> list[str]:
+        """Warnings of an answer that isn't printed; each once."""
+        new = [each for each in answer.warnings if each not in self._warned]
+        self._warned.update(new)
+        return new
+
+    def tell(self) -> None:
+        """Show what is to be said about the webhook."""
+        if self.webhook is not None:
+            self.webhook.tell()
 
 
 class _Text(AsText):
-    """A line per answer; with `changes` once it is known to be one."""
+    """A line per answer; once it is known to be wanted."""
 
-    def __init__(self, questions: int, quiet: bool, note: str | None, changes: bool) -> None:
+    def __init__(self, questions: int, quiet: bool, note: str | None, wanted: _Wanted) -> None:
         super().__init__(questions, quiet, note)
-        self._changes = _Changes() if changes else None
+        self._wanted = wanted
 
     @property
     def on_text(self) -> Callable[[str], None] | None:
         """See `AsText`."""
-        return super().on_text if self._changes is None else None
+        return super().on_text if self._wanted.is_any else None
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """See `AsText`."""
+        self._wanted.tell()
+        super().stage(stage, done, total)
 
     def begin(self, question: str) -> None:
         """See `AsText`."""
-        if self._changes is None:
+        if self._wanted.is_any:
             super().begin(question)
 
     def finish(self, answer: Answer) -> None:
         """See `AsText`."""
-        if self._changes is not None:
-            if not self._changes.has(answer):
-                self.stop()
-                return
+        is_wanted = self._wanted.take(answer)
+        if not is_wanted:
+            self.stop()
+            for sentence in self._wanted.news(answer):
+                self.warning(sentence)
+            return
+        if not self._wanted.is_any:
             super().begin(answer.question)
             self._add(answer.answer)
         super().finish(answer)
@@ -226,10 +311,15 @@ class _Lines(AsJson):
     """An object per answer; what is outstanding are the questions about the next window."""
 
     def __init__(
-        self, waiting: list[dict[str, Any]], quiet: bool, note: str | None, changes: bool
+        self, waiting: list[dict[str, Any]], quiet: bool, note: str | None, wanted: _Wanted
     ) -> None:
         super().__init__(waiting, quiet, note)
-        self._changes = _Changes() if changes else None
+        self._wanted = wanted
+
+    def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """See `AsJson`."""
+        self._wanted.tell()
+        super().stage(stage, done, total)
 
     def begin_video(self, name: str) -> None:
         """See `Listener`."""
@@ -237,10 +327,12 @@ class _Lines(AsJson):
 
     def finish(self, answer: Answer) -> None:
         """Write the object, where it is wanted."""
-        if self._changes is None or self._changes.has(answer):
+        if self._wanted.take(answer):
             super().finish(answer)
         else:
             self.stop()
+            for sentence in self._wanted.news(answer):
+                View.warning(self, sentence)
             del self._waiting[0]
         if not self._waiting:
             self._waiting[:] = self._each

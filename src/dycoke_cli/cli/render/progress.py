@@ -20,6 +20,7 @@ LINE_EVERY_S = 30.0
 _LABELS = {
     "start": "Starting",
     "check": "Checking video {done}/{total}",
+    "clip": "Waiting for the next clip",
     "video": "Decoding frame {done}/{total}",
     "load": "Loading the model",
     "build": "Building the model with random weights, which takes minutes for billions of them",
