@@ -180,6 +180,20 @@ def test_the_queue_is_for_this_user_alone_and_names_no_secret(receiver: Receiver
     assert "secret" not in f"{path} {sender.notes}"
 
 
+def test_the_order_stays_if_the_clock_is_set_back(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.stop()
+    clock = iter([5, 3, 1])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    with Sender(receiver.url) as sender:
+        sender.add_numbers(0, 1, 2)
+    receiver.start()
+    with Sender(receiver.url):
+        until_taken(receiver, 3)
+    assert numbers(receiver) == [0, 1, 2]
+
+
 def test_what_a_power_failure_left_doesnt_stop_the_queue(receiver: Receiver) -> None:
     receiver.stop()
     with Sender(receiver.url) as sender:
