@@ -42,7 +42,11 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                length = int(self.headers["Content-Length"])
+                content = self.rfile.read(length)
+                if len(content) < length:  # the sender was killed
+                    return
+                body = json.loads(content)
                 receiver.headers.append(self.headers)
                 status = receiver.status
                 status = status if isinstance(status, int) else status(self.headers)

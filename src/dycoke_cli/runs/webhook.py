@@ -125,15 +125,15 @@ class Webhook:
 
     def add(self, document: dict[str, Any]) -> None:
         """Put an answer's JSON object into the queue; returns at once."""
-        queued = self._queued()
+        queued, text = self._queued(), to_json(document)
         # Names are ordered as answers are, also if the clock was set back.
-        now = max([time.time_ns(), *(_number(path) + 1 for path in queued[-1:])])
+        now = max([time.time_ns(), *(_number(name) + 1 for name in [*queued][-1:])])
         path = self._files.path(f"{now:020d}-{secrets.token_hex(16)}")
         try:
-            write_whole(path, to_json(document))
+            write_whole(path, text)
         except OSError as error:
             raise OutputError(unwritable(self._files.folder, error)) from error
-        self._trim([*queued, path])
+        self._trim({**queued, path.name: len(text)})
         self._added.set()
 
     def tell(self) -> None:
@@ -141,21 +141,24 @@ class Webhook:
         while self._notes:
             self._on_note(self._notes.pop(0))
 
-    def _queued(self) -> list[Path]:
-        """Files of the queue, the oldest first."""
-        return sorted(self._files.folder.glob(f"*{_SUFFIX}"))
+    def _queued(self) -> dict[str, int]:
+        """Names of the files of the queue, the oldest first, and their sizes."""
+        sizes = dict[str, int]()
+        # `dycoke cache clear` may delete the folder.
+        with suppress(FileNotFoundError), os.scandir(self._files.folder) as entries:
+            for one in entries:
+                with suppress(FileNotFoundError):  # sent meanwhile
+                    if one.name.endswith(_SUFFIX):
+                        sizes[one.name] = one.stat().st_size
+        return dict(sorted(sizes.items()))
 
-    def _trim(self, queued: list[Path]) -> None:
+    def _trim(self, sizes: dict[str, int]) -> None:
         """Drop the oldest answers until the limits hold; the newest stays."""
-        sizes = dict[Path, int]()
-        for path in queued:
-            with suppress(FileNotFoundError):  # sent meanwhile
-                sizes[path] = path.stat().st_size
         total, before = sum(sizes.values()), self._dropped
         while len(sizes) > 1 and (len(sizes) > MOST_EVENTS or total > MOST_BYTES):
             oldest = next(iter(sizes))
             total -= sizes.pop(oldest)
-            oldest.unlink(missing_ok=True)
+            (self._files.folder / oldest).unlink(missing_ok=True)
             self._dropped += 1
         if self._dropped and not before:
             self._on_note(
@@ -184,7 +187,7 @@ class Webhook:
         """Send the answers of the queue in order, up to one that isn't taken."""
         try:
             with self._lock.acquire(timeout=0):
-                for path in self._queued():
+                for path in map(self._files.folder.joinpath, self._queued()):
                     with suppress(FileNotFoundError):  # dropped meanwhile
                         failure = self._send(path)
                         if failure is not None:
@@ -210,7 +213,7 @@ class Webhook:
             "Content-Type": "application/json",
             "User-Agent": f"dycoke/{__version__}",
             "Webhook-Id": path.stem.partition("-")[2],
-            "Webhook-Timestamp": str(_number(path) // 10**9),
+            "Webhook-Timestamp": str(_number(path.name) // 10**9),
         }
         if self._address.authorization is not None:
             headers["Authorization"] = self._address.authorization
@@ -238,9 +241,9 @@ def pause(event: Event, seconds: float) -> None:
     event.wait(seconds)
 
 
-def _number(path: Path) -> int:
+def _number(name: str) -> int:
     """When an answer was added, in nanoseconds since 1970."""
-    return int(path.stem.partition("-")[0])
+    return int(name.partition("-")[0])
 
 
 def _answers(count: int) -> str:
