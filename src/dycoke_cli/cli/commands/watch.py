@@ -85,7 +85,7 @@ class WatchFlags:
             "--only",
             metavar="ANSWER[:P]",
             help="Print and send this answer alone: yes, a choice, or any whose probability is P "
-            "or more, as in yes:0.8. With --changes once, until another answer came.",
+            "or more, as in yes:0.8. With --changes only the first of several in a row.",
             show_default=False,
         ),
     ] = None
