@@ -12,9 +12,8 @@ from dycoke_cli.server.refused import Refused
 
 def status(key: str = "", needs_key: bool = True, **headers: str) -> int:
     try:
-        check(
-            [(name, value.encode()) for name, value in headers.items()], read_keys(key), needs_key
-        )
+        given = [(name, value.encode()) for name, value in headers.items()]
+        check(given, read_keys(key), needs_key=needs_key)
     except Refused as reason:
         return reason.status
     return 200

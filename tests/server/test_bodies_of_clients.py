@@ -1,18 +1,26 @@
-"""Bodies that Open WebUI and lmms-eval send: accepted as they mean it, or refused by a key's name.
+"""Bodies that clients send: accepted as they mean it, or refused by a key's name.
 
 Their shapes are from the public sources of 2026: Open WebUI's `routers/openai.py` (both protocols)
 and `utils/payload.py`; lmms-eval's `models/chat/openai.py`, `models/chat/async_openai.py`,
-`models/simple/openai.py` and `protocol.py`.
+`models/simple/openai.py` and `protocol.py`. `FORMS` are forms of cameras' programs, of captioners
+and of other clients, which all ask one question about the same pictures.
 """
 
 from __future__ import annotations
 
+import base64
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dycoke_cli.models.prompts.tool_calls import ToolTurn
+from dycoke_cli.server.media import Media, opened_pictures
+from dycoke_cli.server.media_options import FrameTimes
 from dycoke_cli.server.refused import Refused
+from tests.server.pretended import ample
 from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import read
 
@@ -144,12 +152,13 @@ def test_the_frames_of_lmms_eval_are_one_video(parts: list[dict[str, Any]]) -> N
     assert (request.generation.max_new_tokens, request.generation.temperature) == (1024, 0)
 
 
-def test_frames_with_their_times_are_one_video_each() -> None:
+def test_frames_with_their_times_are_one_video() -> None:
     """What its client for Qwen3-VL sends: a text with the time before each frame."""
     parts = [part for second in "123" for part in (text(f"<{second}.0 seconds>"), picture())]
     request = read(**lmms_eval(*parts, text("Which?")))
-    assert [len(video.pictures) for video in request.videos] == [1, 1, 1]
-    assert request.question.endswith("<3.0 seconds>\nWhich?")
+    [video] = request.videos
+    assert (len(video.pictures), video.times_s) == (3, (1, 2, 3))
+    assert request.question == "Which?"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +189,7 @@ def test_frames_with_their_times_are_one_video_each() -> None:
                     {"role": "tool", "name": "get_time", "content": [text("Noon.")]},
                 ]
             },
-            "messages[2].name",
+            "messages[2].tool_call_id",
         ),
     ],
     ids=str,
@@ -191,3 +200,160 @@ def test_what_changes_the_meaning_is_refused_by_its_name(
     with pytest.raises(Refused) as caught:
         read(**body)
     assert (caught.value.status, caught.value.parameter) == (400, parameter)
+
+
+JPEGS = [b"\xff\xd8\xff" + bytes([number]) * 59 + b"\xfb\xef" for number in range(3)]
+ASKED = "What does it do?"
+IGNORED = {
+    "store": True,
+    "keep_alive": "5m",
+    "verbosity": "low",
+    "cache_prompt": True,
+    "user": "garage",
+}
+
+
+def shown(content: bytes, kind: str = "image/jpeg", **more: Any) -> dict[str, Any]:
+    """A part with a picture."""
+    url = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return {"type": "image_url", "image_url": {"url": url, **more}}
+
+
+def written(change: Callable[[str], str]) -> Callable[[list[bytes]], dict[str, Any]]:
+    """The body with pictures whose base64 a client writes in its own way."""
+
+    def body(jpegs: list[bytes]) -> dict[str, Any]:
+        contents = [change(base64.b64encode(jpeg).decode()) for jpeg in jpegs]
+        urls = [f"data:image/jpeg;base64,{content}" for content in contents]
+        parts = [{"type": "image_url", "image_url": url} for url in urls]
+        return {"messages": [user(*parts, text(ASKED))]}
+
+    return body
+
+
+def labelled(*form: str) -> Callable[[list[bytes]], dict[str, Any]]:
+    """The body with a label before each picture."""
+
+    def body(jpegs: list[bytes]) -> dict[str, Any]:
+        parts = []
+        for number, jpeg in enumerate(jpegs):
+            label = form[number % len(form)].format(number=number, next=number + 1)
+            parts += [text(label), shown(jpeg)]
+        return {"messages": [user(*parts, text(ASKED))]}
+
+    return body
+
+
+def asked(**more: Any) -> Callable[[list[bytes]], dict[str, Any]]:
+    """The body with these keys beside the question and the pictures behind it."""
+    return lambda jpegs: {"messages": [user(text(ASKED), *map(shown, jpegs))], **more}
+
+
+FORMS: dict[str, Callable[[list[bytes]], dict[str, Any]]] = {
+    "pictures behind the question": asked(model="mini"),
+    "with a detail": lambda jpegs: {
+        "messages": [user(text(ASKED), *(shown(jpeg, detail="low") for jpeg in jpegs))]
+    },
+    "labels": labelled("Image {next}:"),
+    "labels with a count": labelled("Frame {next} of 3"),
+    "labels of a camera": labelled("garage_door (frame {next}):"),
+    "times": labelled("<{number}.0 seconds>"),
+    "clocks": labelled("00:0{number}"),
+    "numbers and times": labelled("Frame {next} ({number}.0s):"),
+    "blank texts": labelled("\n"),
+    "a message each": lambda jpegs: {
+        "messages": [*(user(shown(jpeg)) for jpeg in jpegs), {"role": "user", "content": ASKED}]
+    },
+    "a labelled message each": lambda jpegs: {
+        "messages": [
+            *(user(text(f"Image {n}:"), shown(jpeg)) for n, jpeg in enumerate(jpegs)),
+            user(text(ASKED)),
+        ]
+    },
+    "url as a text": written(str),
+    "no padding": written(lambda content: content.rstrip("=")),
+    "line ends": written(lambda content: "\r\n".join(textwrap.wrap(content, 19))),
+    "alphabet of urls": written(lambda content: content.replace("+", "-").replace("/", "_")),
+    **{
+        f"type {kind!r}": lambda jpegs, kind=kind: {
+            "messages": [user(*(shown(jpeg, kind) for jpeg in jpegs), text(ASKED))]
+        }
+        for kind in ("", "application/octet-stream", "image/jpeg;name=a.jpg", "IMAGE/JPEG")
+    },
+    "no thinking": asked(chat_template_kwargs={"enable_thinking": False}, think=False),
+    "no reasoning": asked(reasoning_effort="none", extra_body=None, temperature=0.0, seed=-1),
+    "audio": asked(mm_processor_kwargs={"use_audio_in_video": True, "fps": 1}),
+    "a tag": asked(model="Mini:latest"),
+    "keys without effect": asked(**IGNORED),
+    "a name": lambda jpegs: {
+        "messages": [{**user(text(ASKED), *map(shown, jpegs)), "name": "garage"}]
+    },
+}
+"""Bodies of clients about pictures, all of which mean the same, by what is special about each."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_clients_are_the_same_question(form: str) -> None:
+    request = read(**FORMS[form](JPEGS))
+    assert (request.question, request.history) == (ASKED, ())
+    [video] = request.videos
+    with opened_pictures(video.pictures, Media(), ample()) as file:
+        assert [Path(path).read_bytes() for path in file.path] == JPEGS
+    assert video.times_s in ((), (0, 1, 2))
+    assert request.times == FrameTimes()
+
+
+def test_keys_without_effect_are_listed() -> None:
+    body = FORMS["keys without effect"](JPEGS)
+    body["messages"][0]["name"] = "garage"
+    body["messages"][0]["content"][1]["image_url"]["detail"] = "low"
+    listed = {*IGNORED, "messages[].name", "messages[].content[].image_url.detail"}
+    assert {*read(**body).ignored} == listed
+
+
+def test_texts_that_are_no_labels_divide_pictures() -> None:
+    for between in (
+        "Then?",
+        "Is it 3?",
+        "and after 5 minutes of rain the garden was like this",
+        "b",
+    ):
+        parts = [text(between), shown(JPEGS[0]), text(between), shown(JPEGS[1])]
+        request = read(messages=[user(*parts, text(ASKED))])
+        assert len(request.videos) == 2
+        assert request.question == "\n".join([between, between, ASKED])
+
+
+def test_labels_of_two_cameras_are_two_videos() -> None:
+    labels = ("garage frame 1:", "garage frame 2:", "garden frame 1:")
+    parts = [part for label, jpeg in zip(labels, JPEGS, strict=True)
+             for part in (text(label), shown(jpeg))]  # fmt: skip
+    request = read(messages=[user(*parts, text(ASKED))])
+    assert [len(video.pictures) for video in request.videos] == [2, 1]
+
+
+def test_pictures_as_pictures() -> None:
+    """Each for itself, and labels are texts of the question."""
+    body = labelled("Image {next}:")(JPEGS)
+    request = read(**body, media_io_kwargs={"image": {"as_frames": False}})
+    assert [len(video.pictures) for video in request.videos] == [1, 1, 1]
+    assert request.question == "\n".join(["Image 1:", "Image 2:", "Image 3:", ASKED])
+
+
+@pytest.mark.parametrize(
+    ("labels", "times_s"),
+    [
+        (("<0.5 seconds>", "<2 seconds>", "<10.25 seconds>"), (0.5, 2, 10.25)),
+        (("1 second", "2 seconds", "3 seconds"), (1, 2, 3)),
+        (("t=250ms", "t=500ms", "t=750ms"), (0.25, 0.5, 0.75)),
+        (("1:05", "59:59.5", "1:00:00"), (65, 3599.5, 3600)),
+        (("Frame 1 (0:05):", "Frame 2 (0:07):", "Frame 3 (0:09):"), (5, 7, 9)),
+        (("0:09", "0:07", "0:05"), ()),  # not ascending
+        (("Image 1:", "Image 2:", "Image 3:"), ()),
+    ],
+    ids=str,
+)
+def test_times_of_labels(labels: tuple[str, ...], times_s: tuple[float, ...]) -> None:
+    request = read(**labelled(*labels)(JPEGS))
+    [video] = request.videos
+    assert (video.times_s, request.question) == (times_s, ASKED)

@@ -94,6 +94,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
         root,
         f"{root}-other/x",
         "/etc/passwd",
+        "elsewhere/x.mp4",
         "/dev/zero",
         "/proc/self/environ",
         f"{root}/\0",
@@ -101,7 +102,7 @@ def test_files_below_the_folder_for_media(tmp_path: Path) -> None:
         "",
     ):
         assert str(refusal(f"file://{path}", media)) == missing, path
-    for url in ("file:etc/passwd", "file://elsewhere/x.mp4", "file:/etc/passwd", "file://[/x"):
+    for url in ("file:etc/passwd", "file:/etc/passwd", "file://[/x"):
         assert refusal(url, media).status == 400
 
 

@@ -96,9 +96,9 @@ def test_the_openai_client(server: Running) -> None:
             assert ask(spelling).usage.dycoke["method"]["name"] == "evs"
         for extra, keys, name in (
             ({"best_of": 5}, {}, "best_of"),
-            ({"mm_processor_kwargs": {"fps": 1}}, {}, "mm_processor_kwargs.fps"),
+            ({"mm_processor_kwargs": {"size": 1}}, {}, "mm_processor_kwargs.size"),
             ({}, {"reasoning_effort": "low"}, "reasoning_effort"),
-            ({}, {"verbosity": "low", "stream": True}, "verbosity"),
+            ({}, {"modalities": ["audio"], "stream": True}, "modalities"),
         ):
             with pytest.raises(openai.BadRequestError, match=name) as caught:
                 ask(extra, **keys)
@@ -500,7 +500,7 @@ def raw(server: Running, sent: bytes) -> bytes:
 def test_the_one_model(server: Running) -> None:
     with server.client() as client:
         assert client.models.retrieve("mini").id == "mini"
-        with pytest.raises(openai.NotFoundError, match="the model mini alone"):
+        with pytest.raises(openai.NotFoundError, match="has mini alone"):
             client.models.retrieve("org/other")
 
 

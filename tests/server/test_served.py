@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 
 
 @contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[tuple[str, warm.Popen]]:
+def serving(
+    folder: Path, port: int = 0, flags: Sequence[str] = ()
+) -> Iterator[tuple[str, warm.Popen]]:
     """A server, and its process, which is killed at the end."""
     process = warm.Popen(
-        [sys.executable, "-m", "dycoke_cli", "serve", "--port", str(port), "--model", "mini"],
+        [
+            *(sys.executable, "-m", "dycoke_cli"),
+            *("serve", "--port", str(port), "--model", "mini", *flags),
+        ],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         env={

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from dycoke_cli.errors import UsageError
 from dycoke_cli.server.local.wire import PREFIX
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.unicode import to_json
+from dycoke_cli.unicode import display_name, to_json
 
 KEY = "DYCOKE_API_KEY"
 """The environment variable with the keys, one a line: they are taken from nowhere else."""
@@ -41,12 +42,18 @@ class Access:
     # of which a request must bring one; without any, only hosts of this machine may be named
     keys: tuple[str, ...]
     count: Callable[[int], None]  # called with the status of every reply
+    origins: frozenset[str] = frozenset()  # of web pages that may ask
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """One request, as of ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+
+        headers = named(scope["headers"])
+        origin = dict(headers).get("origin", b"")
+        allows = [] if origin.decode("latin-1") not in self.origins else _allows(origin)
+        is_preflight = bool(allows) and scope["method"] == "OPTIONS"
 
         async def counted(message: _Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,10 +62,10 @@ class Access:
                     *message.get("headers", []),
                     (b"x-content-type-options", b"nosniff"),
                     (b"cache-control", b"no-store"),
+                    *allows,
                 ]
             await send(message)
 
-        headers = named(scope["headers"])
         local = _is_local(scope)
         try:
             # The local routes are on the unix socket only, and it has no others: a path decides.
@@ -69,9 +76,15 @@ class Access:
                 owner = None
             else:
                 check_framing(headers)
-                owner = check(headers, self.keys, needs_key=scope["path"] not in (HEALTH, PAGE))
+                # A browser sends no key with the request by which it asks whether it may.
+                needs_key = not is_preflight and scope["path"] not in (HEALTH, PAGE)
+                owner = check(headers, self.keys, self.origins, needs_key)
         except Refused as reason:
             await reply(counted, reason)
+            return
+        if is_preflight:
+            await counted({"type": "http.response.start", "status": 204})
+            await counted({"type": "http.response.body"})
             return
         scope["state"]["owner"] = owner
         # At the end of the server, when the connection is closed already: nothing is to be logged.
@@ -89,12 +102,16 @@ def check_framing(headers: list[tuple[str, bytes]]) -> None:
 
 
 def check(
-    headers: list[tuple[str, bytes]], keys: tuple[str, ...], needs_key: bool = True
+    headers: list[tuple[str, bytes]],
+    keys: tuple[str, ...],
+    origins: Collection[str] = (),
+    needs_key: bool = True,
 ) -> int | None:
     """Check who asks.
 
     Args:
         keys: of which it must bring one, if there are any.
+        origins: of web pages that may ask without a key, beside those of this machine.
         needs_key: whether one must be known to ask for that at all.
 
     Returns:
@@ -103,6 +120,8 @@ def check(
     given = {name: value.decode("latin-1") for name, value in headers}
     if not keys:
         for name in ("host", "origin"):
+            if name == "origin" and given.get(name) in origins:
+                continue
             if name in given and _host(given[name]) not in LOOPBACK:
                 raise Refused(403, f"without a key ({KEY}) only this machine may ask", "forbidden")
         if "host" not in given:
@@ -114,6 +133,28 @@ def check(
             401, "the API key is missing or wrong", "unauthorized", {"WWW-Authenticate": "Bearer"}
         )
     return owner
+
+
+def _allows(origin: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers by which a browser lets the pages of an origin ask, and read the replies."""
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-methods", b"GET, POST"),
+        # All but this one are in the asterisk.
+        (b"access-control-allow-headers", b"Authorization, *"),
+        (b"vary", b"Origin"),
+    ]
+
+
+def read_origins(given: Iterable[str]) -> frozenset[str]:
+    """Origins of web pages, as `Origin` headers have them."""
+    found = {one.rstrip("/").lower() for one in given}
+    for origin in found:
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s*]+", origin) is None:
+            raise UsageError(
+                f"--cors takes an origin, such as https://chat.example, not {display_name(origin)}"
+            )
+    return frozenset(found)
 
 
 def read_keys(given: str) -> tuple[str, ...]:

@@ -31,10 +31,12 @@ from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
+from dycoke_cli.server.request_keys import TEMPLATE
 from dycoke_cli.server.responses.response_store import HeldResponse
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.server.responses.responses_reply import ResponsesReply
 from dycoke_cli.server.service import Service
+from dycoke_cli.unicode import display_name
 
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | InspectionResult | BaseException
@@ -215,7 +217,27 @@ def _seeded(ask: Ask, seed: int) -> Ask:
     return replace(ask, request=replace(ask.request, generation=generation))
 
 
-def with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
+def for_model(service: Service, request: ChatRequest) -> ChatRequest:
+    """A request as the model that is served takes it."""
+    return _with_tools_of(service, _with_template_of(service, request))
+
+
+def _with_template_of(service: Service, request: ChatRequest) -> ChatRequest:
+    """A request whose variables of the chat template have no effect, as the template has none."""
+    for name in request.template:
+        if name in service.template_names:
+            path = f"{TEMPLATE}.{display_name(name)[:100]}"
+            raise Refused(
+                400,
+                f"{path} isn't supported: the chat template of {service.defaults.model} has it, "
+                "and is rendered with its own default; leave it out",
+                parameter=path,
+            )
+    ignored = (f"{TEMPLATE}.{display_name(name)[:100]}" for name in request.template)
+    return replace(request, ignored=(*request.ignored, *ignored))
+
+
+def _with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
     """A request whose answer calls tools as the model writes calls."""
     model, calls, strict = service.defaults.model, service.calls, request.offer.strict
     if request.has_tool_turns and calls is None:
@@ -252,7 +274,7 @@ class Chatting(Answering):
         request = parse(body, service.defaults, service.most_frames)
         if request.against is not None:
             raise Refused(400, "dycoke.against is for POST /inspect")
-        return with_tools_of(service, request)
+        return for_model(service, request)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""
@@ -333,7 +355,7 @@ class Responding(Answering):
             return service.responses.find((owner, response))
 
         request = parse_responses(body, service.defaults, service.most_frames, find)
-        return replace(request, chat=with_tools_of(service, request.chat))
+        return replace(request, chat=for_model(service, request.chat))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""

@@ -23,6 +23,10 @@ def check_declared(http: Request, most: int) -> None:
     """Check the type and length of a body, as far as its header tells."""
     if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "the body must be JSON (Content-Type: application/json)")
+    coding = http.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        shown = display_name(coding)[:100]
+        raise Refused(415, f"the body must not be compressed (Content-Encoding: {shown})")
     length = http.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > most):
         raise too_long(most)

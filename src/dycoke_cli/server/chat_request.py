@@ -15,7 +15,7 @@ from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message, tools_o
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation
-from dycoke_cli.server.media_options import FrameTimes, read_media
+from dycoke_cli.server.media_options import FrameTimes, as_frames, read_media
 from dycoke_cli.server.messages import Turns, VideoPart, chat_messages, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
@@ -23,11 +23,15 @@ from dycoke_cli.server.request_keys import (
     DYCOKE,
     MM_PROCESSOR,
     STREAM_OPTIONS,
+    TEMPLATE,
     flag_of,
+    ignoring,
+    object_of,
     options_of,
     text_of,
 )
 from dycoke_cli.server.tools import Offer, offered
+from dycoke_cli.unicode import display_name
 from dycoke_cli.video.sampling import Sampling
 
 _LONGEST_METHOD = 1000
@@ -52,6 +56,8 @@ class ChatRequest:
     answers: int = 1  # how many are generated, one behind the other
     max_tokens: int | None = None  # see `compression.pool.TokenBudget`
     offer: Offer = field(default_factory=Offer)  # what the answer may call, or has to
+    template: Mapping[str, Any] = field(default_factory=dict)  # variables of the chat template
+    ignored: tuple[str, ...] = field(default=(), compare=False)  # paths of keys without effect
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -67,9 +73,15 @@ class ChatRequest:
 
 def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
     """Read a body."""
-    given = BODY.object(parse_json(body), "")
+    with ignoring() as ignored:
+        request = _parse(BODY.object(parse_json(body), ""), defaults, most_frames)
+    return replace(request, ignored=tuple(ignored))
+
+
+def _parse(given: Mapping[str, Any], defaults: Request, most_frames: int) -> ChatRequest:
     check_model(given, defaults)
-    videos, turns = turns_of(chat_messages(given.get("messages")))
+    messages = chat_messages(given.get("messages"))
+    videos, turns = turns_of(messages, as_frames=as_frames(given))
     question, history = last_question(turns)
     offer = offered(given)
     question = with_tools(question, offer)
@@ -92,16 +104,33 @@ def parse(body: bytes, defaults: Request, most_frames: int) -> ChatRequest:
         answers=answers(given, options),
         max_tokens=most,
         offer=offer,
+        template=variables(given),
     )
 
 
 def check_model(given: Mapping[str, Any], defaults: Request) -> None:
     """Refuse another model than the one that is served."""
     model = given.get("model")
-    if model is not None and model != defaults.model:
+    if model is not None and not is_model(model, defaults):
         raise Refused(
-            404, f"this server has the model {defaults.model} alone (/v1/models)", "model_not_found"
+            404,
+            f"there is no model {display_name(str(model))[:100]}; this server has {defaults.model} "
+            "alone (/v1/models)",
+            "model_not_found",
+            parameter="model",
         )
+
+
+def is_model(name: Any, defaults: Request) -> bool:
+    """Whether it is the model that is served, in any case, and with any tag (`mini:latest`)."""
+    served = defaults.model.casefold()
+    return isinstance(name, str) and served in (name.casefold(), name.rpartition(":")[0].casefold())
+
+
+def variables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body sets of the variables of the chat template."""
+    found = given.get(TEMPLATE)
+    return {} if found is None else object_of(found, TEMPLATE)
 
 
 def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -138,7 +167,7 @@ def frames_of(
     """Which frames of a request's videos are read, and the times of pictures; see `read_media`."""
     frames = [video.is_frames for video in videos]
     return read_media(
-        given.get("media_io_kwargs"),
+        given,
         default,
         most,
         jpegs=bool(frames) and all(frames),

@@ -19,6 +19,7 @@ CHAT_LIMITS = ("max_tokens", "max_completion_tokens")
 """Keys of /v1/chat/completions that limit an answer; the latter wins."""
 _DRAWN = ("top_p", "top_k", "min_p")
 _ALL = -1  # of vLLM's top_k
+_NEW_SEED = -1
 
 
 def generation(
@@ -34,10 +35,13 @@ def generation(
     if len({*map(repr, named.values())}) > 1:
         raise Refused(400, f"{' and '.join(named)} differ: send one of them", parameter=limits[0])
     name, most = [*named.items()][-1] if named else ("max_new_tokens", None)
+    seed = given.get("seed")
+    if type(seed) is int and seed == _NEW_SEED:
+        default, seed = replace(default, seed=None), None
     changed: dict[str, Any] = {
         "max_new_tokens": most,
         "temperature": given.get("temperature"),
-        "seed": given.get("seed"),
+        "seed": seed,
         **answer_format(given, options_of(given, STRUCTURED), options_of(given, DYCOKE)),
     }
     try:

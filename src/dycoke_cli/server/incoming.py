@@ -28,7 +28,7 @@ from dycoke_cli.server.refused import Refused
 _SMALL = 4096
 """Characters of a video that stays in the JSON text."""
 _MEDIA_KEYS = frozenset((b"url", b"video_url", b"image_url", b"data"))
-_DATA_URL = b"data:"
+_BASE64_URL = re.compile(r"data:([^;,]*)[^\0]*?;base64,", re.IGNORECASE)
 # All of a string's content that is whole: up to its end, or to an escape that is cut off.
 _CONTENT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _COLON = re.compile(rb"\s*:\s*")
@@ -63,6 +63,16 @@ class Body:
 
     json: bytes  # its JSON text, in which a name stands for each video
     media: Mapping[str, Spooled]  # the videos, by these names
+
+
+def data_url(url: str) -> tuple[str, int]:
+    """Type of a base64 `data:` URL (RFC 2397), in lower case, and where its content begins.
+
+    The type is empty where the URL has none; the place is 0 where it isn't such a URL. Parameters
+    of the type may have commas, as browsers write `codecs=vp8,opus`.
+    """
+    match = _BASE64_URL.match(url)
+    return ("", 0) if match is None else (match[1].strip().lower(), match.end())
 
 
 @asynccontextmanager
@@ -168,11 +178,10 @@ class BodyScanner:
     def _begin_media(self, start: bytes) -> None:
         """Write a long string to a file if it is a video; else it is text as any other."""
         self._start = None
-        is_url = start[: len(_DATA_URL)].lower() == _DATA_URL
-        if not (is_url or self._key == b"data"):
+        head = data_url(start.decode("latin-1"))[1]
+        if not (head or self._key == b"data"):
             self._keep(start)
             return
-        head = start.find(b",") + 1 if is_url else 0
         self._name = secrets.token_hex(16)  # none that a client could have put there
         self._keep(start[:head] + self._name.encode())
         if self._file is None:

@@ -37,6 +37,7 @@ class Address:
     host: str  # a name or an address of this machine
     port: int  # 0 for any that is free
     keys: tuple[str, ...] = ()  # of which requests must bring one, if there are any
+    origins: frozenset[str] = frozenset()  # of web pages that may ask
 
     def __post_init__(self) -> None:
         if not self.keys and self.host not in LOOPBACK:
@@ -89,6 +90,7 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
             app,
             address.keys,
             lambda status: service.metrics.add("requests_total", status=str(status)),
+            address.origins,
         ),
         http=cast("type[asyncio.Protocol]", protocol),
         ws="none",

@@ -21,11 +21,15 @@ from urllib.parse import unquote, urlsplit
 
 from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.fetching import fetch
-from dycoke_cli.server.incoming import Spooled
+from dycoke_cli.server.incoming import Spooled, data_url
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.storage.output_file import temporary_folder
 
+JPEGS = "video/jpeg"
+"""Type of a `data:` URL with a list of JPEGs."""
 _JPEG = b"\xff\xd8\xff"
+_ALPHABET = bytes.maketrans(b"-_", b"+/")  # of base64 in URLs
+_LINE_ENDS = b"\r\n"
 _FILE_URL = "file://"
 _PIECE_BYTES = 1024**2
 _MOST_PICTURES = 20_000
@@ -119,13 +123,15 @@ def _below(url: str, roots: Sequence[Path]) -> MediaFile:
         parts = urlsplit(url)
     except ValueError as error:
         raise Refused(400, "the url of the video isn't one") from error
-    if not url[: len(_FILE_URL)].lower() == _FILE_URL or parts.netloc not in ("", "localhost"):
-        raise Refused(400, "a file's url is file:// and its whole path")
+    if not url[: len(_FILE_URL)].lower() == _FILE_URL:
+        raise Refused(400, "a file's url is file:// and its path")
+    # As in vLLM, a path without a leading slash begins in the folder where the server was started.
+    path = parts.path if parts.netloc == "localhost" else parts.netloc + parts.path
     # The same error for files outside and missing files: nobody learns what other folders have.
     missing = Refused(404, "there is no such file below the folder for media", "video_unreadable")
     try:
         # Resolved before the check, so that neither `..` nor a link leads outside.
-        real = Path(unquote(parts.path, errors="surrogateescape")).resolve(strict=True)
+        real = Path(unquote(path, errors="surrogateescape")).resolve(strict=True)
         inside = any(map(real.is_relative_to, (r.resolve() for r in roots))) and real.is_file()
         status = real.stat()
     except (OSError, ValueError, RuntimeError) as error:
@@ -144,15 +150,15 @@ def _write_inline(
     Returns:
         Its digest; and of how many JPEGs it consists, where it is such a list.
     """
-    head, comma, data = url.partition(",")
-    kind, _, encoding = head[len("data:") :].partition(";")
-    if not comma or encoding.lower() != "base64":
+    kind, start = data_url(url)
+    data = url[start:]
+    if not start:
         raise Refused(
             400, "a data: url must be data:video/mp4;base64,… (or of another video or picture type)"
         )
     pieces = _pieces(received[data]) if data in received else [data.encode("utf-8", "replace")]
     writer = _Base64Writer(file, allowance)
-    if kind.lower() != "video/jpeg":
+    if kind != JPEGS:
         for piece in pieces:
             writer.add(piece)
         writer.end()
@@ -185,7 +191,7 @@ class _Base64Writer:
 
     def add(self, text: bytes) -> None:
         """Decode the next piece; its last characters are left, as they may be padded."""
-        text = self._rest + text
+        text = self._rest + text.translate(_ALPHABET, _LINE_ENDS)
         whole = max(0, len(text) - 1) // 4 * 4
         if b"=" in text[:whole]:
             raise _not_base64()
@@ -193,8 +199,8 @@ class _Base64Writer:
         self._rest = text[whole:]
 
     def end(self) -> bytes:
-        """Decode what is left; gives the first bytes of all since the last end."""
-        self._decode(self._rest)
+        """Decode what is left, padded or not; gives the first bytes of all since the last end."""
+        self._decode(self._rest + b"=" * (-len(self._rest) % 4))
         if not self._begin:
             raise Refused(400, "the video is empty")
         begin, self._rest, self._begin = self._begin, b"", b""

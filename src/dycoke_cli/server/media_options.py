@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.server.refused import Refused
-from dycoke_cli.server.request_keys import MEDIA_IO, VIDEO_IO
+from dycoke_cli.server.request_keys import (
+    IMAGE_IO,
+    MEDIA_IO,
+    MM_PROCESSOR,
+    VIDEO_IO,
+    flag_of,
+    ignore,
+    options_of,
+)
 from dycoke_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -19,6 +27,8 @@ _ALL_FRAMES = -1  # of vLLM's num_frames
 _LARGEST = 2**53
 _LATEST_S = 1e9
 _PATH = "media_io_kwargs.video"
+_AUDIO = "use_audio_in_video"
+_AUDIO_PATH = f"{MM_PROCESSOR.name}.{_AUDIO}"
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,11 @@ class FrameTimes:
     indices: tuple[int, ...] | None = None
     total_frames: int | None = None  # of that video; None for one more than the last index
     duration_s: float | None = None  # of that video; None for its frames at that rate
+
+    @classmethod
+    def of(cls, times_s: Sequence[float]) -> FrameTimes:
+        """Times in seconds, to the millisecond."""
+        return cls(1000.0, tuple(round(time_s * 1000) for time_s in times_s))
 
     def applied(self, clip: Clip, numbers: Sequence[int], count: int) -> Clip:
         """Give the JPEGs that were read their times, and the metadata of the whole video.
@@ -59,19 +74,34 @@ class FrameTimes:
         return replace(clip, timestamps_s=times_s, info=info)
 
 
+def as_frames(given: Mapping[str, Any]) -> bool:
+    """Whether pictures that belong together are the frames of one video.
+
+    Args:
+        given: the body.
+    """
+    image = options_of(given, MEDIA_IO).get("image")
+    options = {} if image is None else IMAGE_IO.object(image, IMAGE_IO.name)
+    path = f"{IMAGE_IO.name}.as_frames"
+    return options.get("as_frames") is None or flag_of(options, "as_frames", path)
+
+
 def read_media(
-    given: Any, default: Sampling, most: int, jpegs: bool, files: bool
+    given: Mapping[str, Any], default: Sampling, most: int, jpegs: bool, files: bool
 ) -> tuple[Sampling, FrameTimes]:
     """Which frames are read, and the times of JPEGs.
 
     Args:
-        given: `media_io_kwargs`, or None.
+        given: the body.
     """
-    video: dict[str, Any] = {}
-    if given is not None:
-        kinds = MEDIA_IO.object(given, "media_io_kwargs")
-        if kinds.get("video") is not None:
-            video = VIDEO_IO.object(kinds["video"], _PATH)
+    found = options_of(given, MEDIA_IO).get("video")
+    video = {} if found is None else VIDEO_IO.object(found, _PATH)
+    processor = options_of(given, MM_PROCESSOR)
+    for name in ("num_frames", "fps"):
+        same = processor.get(name)
+        if same is not None and video.setdefault(name, same) != same:
+            raise _refused(name, f"and mm_processor_kwargs.{name} differ: send one of them")
+    default = _listening(processor, default)
     for name in ("frames_indices", "total_num_frames", "duration"):
         if files and video.get(name) is not None:
             raise _refused(
@@ -84,6 +114,20 @@ def read_media(
     if fps is not None and fps < 1 / _LATEST_S:
         raise _refused("fps", "is so low that the second frame would be years after the first")
     return _sampling(frames, fps, default, most, jpegs), _times(video, fps)
+
+
+def _listening(processor: Mapping[str, Any], default: Sampling) -> Sampling:
+    """With the audio of videos or without it, as a request says."""
+    if processor.get(_AUDIO) is None:
+        return default
+    if not flag_of(processor, _AUDIO, _AUDIO_PATH):
+        return replace(default, audio_rate=None)
+    if default.audio is False:
+        sentence = f"{_AUDIO_PATH} must be false: this server reads no audio"
+        raise Refused(400, sentence, parameter=_AUDIO_PATH)
+    if default.audio_rate is None:  # the model takes none
+        ignore(_AUDIO_PATH)
+    return default
 
 
 def _sampling(

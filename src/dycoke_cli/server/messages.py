@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message
+from dycoke_cli.server.incoming import data_url
+from dycoke_cli.server.media import JPEGS
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
     IMAGE_URL,
@@ -26,8 +31,12 @@ Turns = list[tuple[str, str]]
 
 _MOST_MESSAGES = 1000
 _MOST_VIDEOS = 16
-_JPEGS = "data:video/jpeg;"
-_PICTURE = "data:image/"
+_OCTETS = ("", "application/octet-stream")  # types of a `data:` URL that say nothing
+_LONGEST_LABEL, _MOST_WORDS = 80, 6  # of a picture
+_WORD = re.compile(r"[^\W\d_]+")
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d\d(?:\.\d+)?)(?![\d:])")
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|s|sec|secs|seconds?)\b", re.IGNORECASE)
+_NUMBER = re.compile(r"\d[\d.:]*(?:\s?(?:of|/)\s?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,12 @@ class VideoPart:
     uuid: str | None = None  # a handle of the client's choice for the encoded video
     # urls of the pictures that are its frames; empty of all other videos
     pictures: tuple[str, ...] = ()
+    times_s: tuple[float, ...] = ()  # of each picture, by its label; empty where they have none
 
     @property
     def is_frames(self) -> bool:
         """Whether it is pictures or a list of JPEGs, which have no time of their own."""
-        return bool(self.pictures) or (
-            self.url is not None and self.url[: len(_JPEGS)].lower() == _JPEGS
-        )
+        return bool(self.pictures) or (self.url is not None and data_url(self.url)[0] == JPEGS)
 
     @property
     def is_sent(self) -> bool:
@@ -64,12 +72,18 @@ def chat_messages(given: Any) -> Iterable[tuple[str, Parts]]:
 
 
 def turns_of(
-    messages: Iterable[tuple[str, Parts]], held: Sequence[tuple[str, str]] = ()
+    messages: Iterable[tuple[str, Parts]],
+    held: Sequence[tuple[str, str]] = (),
+    *,
+    as_frames: bool = True,
 ) -> tuple[tuple[VideoPart, ...], Turns]:
     """The videos; and the questions with their answers, the last of which has none yet.
 
     No template of a video model is sure to have a place for a system message: it is put before the
     next question, or where it stands within one.
+
+    Args:
+        as_frames: whether pictures that belong together are the frames of one video.
     """
     messages = [*messages]
     if not 1 <= len(messages) <= _MOST_MESSAGES:
@@ -78,8 +92,9 @@ def turns_of(
     turns: Turns = [*held]
     before, between = "", "\n"
     open_turn = False
-    for role, parts in messages:
-        shown = [part for part in merged(parts) if isinstance(part, VideoPart)]
+    for role, given in _in_a_row(messages):
+        parts = _clips(given) if as_frames and role == "user" else given
+        shown = [part for part in parts if isinstance(part, VideoPart)]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
         turn = next((part for part in parts if isinstance(part, ToolTurn)), None)
         if shown and role != "user":
@@ -122,27 +137,77 @@ def _with_result(turns: Turns, result: ToolTurn, *, open_turn: bool) -> Turns:
     return [*turns, (result, "")]
 
 
-def merged(parts: Parts) -> list[VideoPart | str]:
-    """The parts of a message, with consecutive pictures as the frames of one video."""
-    found: list[VideoPart | str] = []
-    for part in parts:
-        last = found[-1] if found else None
-        if (
-            isinstance(part, VideoPart)
-            and isinstance(last, VideoPart)
-            and part.pictures
-            and last.pictures
-        ):
-            found[-1] = replace(last, pictures=(*last.pictures, *part.pictures))
+def _in_a_row(messages: Iterable[tuple[str, Parts]]) -> Iterator[tuple[str, Parts]]:
+    """The messages, with those of the user that follow each other as one."""
+    for role, group in groupby(messages, key=itemgetter(0)):
+        if role == "user":
+            yield role, [part for _, parts in group for part in parts]
         else:
-            found.append(part)
+            yield from group
+
+
+def _clips(parts: Parts) -> Parts:
+    """The parts of a question, with pictures that belong together as the frames of one video.
+
+    Consecutive pictures belong together, and so do those with labels that differ in their numbers
+    alone (`Image 1:`, `<0.5 seconds>`). Labels aren't part of the question.
+    """
+    found: list[VideoPart | str] = []
+    form = ""  # of the labels of the last video
+    for part in parts:
+        if not isinstance(part, VideoPart) or not part.pictures:
+            found += [part] if isinstance(part, VideoPart) or part.strip() else []
+            continue
+        label = str(found.pop()) if found and _is_label(found[-1]) else ""
+        one = replace(part, times_s=_time_of(label))
+        earlier = found[-1] if found else None
+        together = not label or _form(label) == form
+        if isinstance(earlier, VideoPart) and earlier.pictures and together:
+            found[-1] = _followed(earlier, one)
+        else:
+            found.append(one)
+            form = _form(label)
     return found
+
+
+def _is_label(part: VideoPart | str) -> bool:
+    """Whether it labels the picture behind it: a number or a time with a few words, no sentence."""
+    if not isinstance(part, str) or len(part) > _LONGEST_LABEL or not _NUMBER.search(part):
+        return False
+    text, words = part.strip(), len(_WORD.findall(_form(part)))
+    ends = text.endswith((":", ">", "]", ")"))
+    return words <= (_MOST_WORDS if ends else 1) and not {*"?!\n"} & {*text}
+
+
+def _form(label: str) -> str:
+    """A label without its numbers and times."""
+    for numbers in (_CLOCK, _SECONDS, _NUMBER):
+        label = numbers.sub("0", label)
+    return label
+
+
+def _time_of(label: str) -> tuple[float, ...]:
+    """The time in seconds of a label; empty of one without a time."""
+    if clock := _CLOCK.search(label):
+        hours, minutes, seconds = clock.groups(default="0")
+        return (int(hours) * 3600 + int(minutes) * 60 + float(seconds),)
+    if found := _SECONDS.search(label):
+        return (float(found[1]) / (1000 if found[2].lower() == "ms" else 1),)
+    return ()
+
+
+def _followed(earlier: VideoPart, part: VideoPart) -> VideoPart:
+    """Pictures with one more; they have times only if each has one, in ascending order."""
+    pictures, times_s = (*earlier.pictures, *part.pictures), (*earlier.times_s, *part.times_s)
+    timed = len(times_s) == len(pictures) and [*times_s] == sorted(times_s)
+    return replace(earlier, pictures=pictures, times_s=times_s if timed else ())
 
 
 def picture(given: Any, path: str) -> VideoPart:
     """A picture, as a video of one frame."""
     url = text_of(given, path)
-    if url[:5].lower() == "data:" and url[: len(_PICTURE)].lower() != _PICTURE:
+    kind = data_url(url)[0]
+    if not kind.startswith("image/") and kind not in _OCTETS:
         raise Refused(400, f"{path} must be a picture (data:image/jpeg;base64,…)", parameter=path)
     return VideoPart(None, pictures=(url,))
 
@@ -161,8 +226,7 @@ def part_of(given: Any, path: str) -> VideoPart | str:
     if kind == "text":
         return text_of(part.get("text"), f"{path}.text")
     if kind == "image_url":
-        keys = IMAGE_URL.object(part.get(kind), f"{path}.{kind}")
-        return picture(keys.get("url"), f"{path}.{kind}.url")
+        return picture(*_given_url(part.get(kind), f"{path}.{kind}", IMAGE_URL))
     read = _url if kind == "video_url" else _input_video
     return VideoPart(read(part.get(kind), f"{path}.{kind}"), _uuid(part))
 
@@ -197,9 +261,15 @@ def _content(given: Any, path: str) -> list[VideoPart | str]:
 
 def _url(given: Any, path: str, keys: Keys = VIDEO_URL) -> str | None:
     """Of `"video_url": "…"` or `{"url": "…"}`; null beside a uuid."""
-    if isinstance(given, Mapping):
-        given, path = keys.object(given, path).get("url"), f"{path}.url"
-    return None if given is None else text_of(given, path)
+    url, path = _given_url(given, path, keys)
+    return None if url is None else text_of(url, path)
+
+
+def _given_url(given: Any, path: str, keys: Keys) -> tuple[Any, str]:
+    """The value that is to be a URL, of an object or in place of one; and its path."""
+    if not isinstance(given, Mapping):
+        return given, path
+    return keys.object(given, path).get("url"), f"{path}.url"
 
 
 def _input_video(given: Any, path: str) -> str | None:

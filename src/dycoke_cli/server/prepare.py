@@ -79,6 +79,7 @@ def prepare(
         defaults = defaults.with_method(request.method)
     asked = replace(
         defaults,
+        cautions=(*defaults.cautions, *_cautions(request)),
         sampling=request.sampling,
         generation=request.generation,
         max_tokens=request.max_tokens,
@@ -91,6 +92,12 @@ def prepare(
         if part.uuid is not None:
             handles.name((owner, part.uuid), digest)
     return ask
+
+
+def _cautions(request: ChatRequest) -> list[str]:
+    """A warning about keys that have no effect."""
+    keys = request.ignored
+    return [f"these keys of the request have no effect: {', '.join(keys)}"] if keys else []
 
 
 def _opened(
@@ -136,7 +143,10 @@ class _Timed:
 def _footage(
     part: VideoPart, file: MediaFile | None, request: ChatRequest, content: Hashable, pixels: int
 ) -> Footage:
-    identity = (content, request.times)
+    times = request.times
+    if part.times_s and times == FrameTimes():
+        times = FrameTimes.of(part.times_s)
+    identity = (content, times)
     if file is None:
         return Footage("", "", identity=identity)
     one = Footage(file.path, file.shown, shown_as=file.shown, identity=identity, pixels=pixels)
@@ -152,6 +162,6 @@ def _footage(
     return replace(
         one,
         sampling=chosen,
-        edit=_Timed(request.times, file.frames),
+        edit=_Timed(times, file.frames),
         count=file.frames if is_list else count,
     )

@@ -139,14 +139,14 @@ def event(document: dict[str, Any], name: str | None = None) -> bytes:
     return f"{head}data: {to_json(document)}\n\n".encode()
 
 
-def models(name: str, created: int) -> dict[str, Any]:
-    """The list with the one model that is served."""
-    return {"object": "list", "data": [model(name, created)]}
+def model(name: str, created: int, context: int | None) -> dict[str, Any]:
+    """The model that is served.
 
-
-def model(name: str, created: int) -> dict[str, Any]:
-    """The model that is served."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "dycoke"}
+    Args:
+        context: tokens of its context; None where it isn't known.
+    """
+    about = {"created": created, "owned_by": "dycoke", "max_model_len": context}
+    return {"id": name, "object": "model", **about}
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:

@@ -7,14 +7,38 @@ A key that isn't listed is refused rather than ignored. The names are those of O
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, is_valid
 
+TEMPLATE = "chat_template_kwargs"
+"""Key of the variables of a model's chat template."""
 _SHOWN = 100
+_IGNORED: ContextVar[list[str]] = ContextVar("ignored")
+
+
+@contextmanager
+def ignoring() -> Iterator[list[str]]:
+    """List the keys of a request that are ignored, for the length of a block; without numbers."""
+    found: list[str] = []
+    token = _IGNORED.set(found)
+    try:
+        yield found
+    finally:
+        _IGNORED.reset(token)
+
+
+def ignore(path: str) -> None:
+    """Note that a key has no effect."""
+    path, found = re.sub(r"\[\d+\]", "[]", path), _IGNORED.get([])
+    if path not in found:
+        found.append(path)
 
 
 @dataclass(frozen=True)
@@ -26,7 +50,8 @@ class Keys:
     # keys that are accepted with one of these values, or with null. With them the answer is the one
     # that the request gets without the key.
     neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    # keys that are accepted with any value, because none changes an answer
+    # keys that are accepted with any value, because none changes an answer; they are listed in
+    # the warnings of the reply
     unused: frozenset[str] = frozenset()
     advice: str = "leave it out"  # what to do about a refused key, `{key}`
 
@@ -34,9 +59,11 @@ class Keys:
         """An object that has no other keys."""
         found = object_of(given, path or "the body")
         for key, value in found.items():
-            if key in self.read or key in self.unused:
+            if key in self.read or (value is None and key in self.unused):
                 continue
-            if key not in self.neutral or not _is_neutral(value, self.neutral[key]):
+            if key in self.unused:
+                ignore(f"{path}.{key}" if path else key)
+            elif key not in self.neutral or not _is_neutral(value, self.neutral[key]):
                 raise self.refused(key, path)
         return found
 
@@ -65,16 +92,16 @@ BODY = Keys(
             "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "n",
             "logprobs", "top_logprobs", "media_io_kwargs", "mm_processor_kwargs", "dycoke",
             "structured_outputs", "guided_choice", "response_format", "tools", "tool_choice",
-            "parallel_tool_calls",
+            "parallel_tool_calls", TEMPLATE,
         )
     ),
     neutral={
         # OpenAI
         "presence_penalty": _ZERO, "frequency_penalty": _ZERO, "logit_bias": ({},),
         "functions": _EMPTY, "function_call": ("none",), "audio": _NONE,
-        "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": _NONE,
-        "verbosity": ("medium",), "web_search_options": _NONE, "moderation": _NONE,
-        "service_tier": ("auto", "default"), "store": _OFF,
+        "modalities": (["text"],), "prediction": _NONE, "reasoning_effort": ("none",),
+        "web_search_options": _NONE, "moderation": _NONE,
+        "service_tier": ("auto", "default"), "extra_body": ({},),
         # vLLM: sampling
         "best_of": _ONE, "use_beam_search": _OFF, "length_penalty": _ONE, "stop_token_ids": _EMPTY,
         "include_stop_str_in_output": _OFF, "ignore_eos": _OFF, "min_tokens": _ZERO,
@@ -85,7 +112,6 @@ BODY = Keys(
         # vLLM: the prompt
         "echo": _OFF, "add_generation_prompt": _ON, "continue_final_message": _OFF,
         "add_special_tokens": _OFF, "documents": _EMPTY, "chat_template": _NONE,
-        "chat_template_kwargs": ({},),
         # vLLM: the form of the answer
         "guided_json": _NONE, "guided_regex": _NONE, "guided_grammar": _NONE,
         "guided_decoding_backend": _NONE, "guided_whitespace_pattern": _NONE,
@@ -98,11 +124,14 @@ BODY = Keys(
         # llama.cpp
         "grammar": ("",), "json_schema": _NONE, "repeat_penalty": _ONE, "typical_p": _ONE,
         "mirostat": _ZERO, "dry_multiplier": _ZERO, "xtc_probability": _ZERO,
+        # Ollama
+        "think": _OFF,
     },
     unused=frozenset(
         (
             "user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
-            "prompt_cache_retention", "session_id", "cache_prompt",
+            "prompt_cache_retention", "session_id", "cache_prompt", "store", "verbosity",
+            "keep_alive",
         )
     ),
 )  # fmt: skip
@@ -134,11 +163,12 @@ JSON_SCHEMA = Keys(
 )
 MM_PROCESSOR = Keys(
     "mm_processor_kwargs",
-    frozenset(("dycoke",)),
+    frozenset(("dycoke", "num_frames", "fps", "use_audio_in_video")),
     {"do_sample_frames": _OFF},
     advice="media_io_kwargs.video has num_frames and fps",
 )
-MEDIA_IO = Keys("media_io_kwargs", frozenset(("video",)), {"image": ({},), "audio": ({},)})
+MEDIA_IO = Keys("media_io_kwargs", frozenset(("video", "image")), {"audio": ({},)})
+IMAGE_IO = Keys("media_io_kwargs.image", frozenset(("as_frames",)))
 VIDEO_IO = Keys(
     "media_io_kwargs.video",
     frozenset(("num_frames", "fps", "frames_indices", "total_num_frames", "duration")),
@@ -146,17 +176,18 @@ VIDEO_IO = Keys(
 )
 
 _MESSAGE = frozenset(("role", "content"))
-_QUESTION = Keys("message (user, system, developer)", _MESSAGE, {"name": _NONE})
+_NAME = frozenset(("name",))
+_QUESTION = Keys("message (user, system, developer)", _MESSAGE, unused=_NAME)
 _ANSWER = Keys(
     "message (assistant)",
     _MESSAGE | {"tool_calls"},
     {
-        "name": _NONE, "refusal": _NONE, "annotations": _EMPTY, "audio": _NONE,
-        "function_call": _NONE, "reasoning": ("",),
-        "reasoning_content": ("",),
+        "refusal": _NONE, "annotations": _EMPTY, "audio": _NONE, "function_call": _NONE,
+        "reasoning": ("",), "reasoning_content": ("",),
     },
+    _NAME,
 )  # fmt: skip
-_RESULT = Keys("message (tool)", _MESSAGE | {"tool_call_id"}, {"name": _NONE})
+_RESULT = Keys("message (tool)", _MESSAGE | {"tool_call_id"}, unused=_NAME)
 MESSAGES = {
     "user": _QUESTION,
     "system": _QUESTION,
@@ -208,7 +239,7 @@ RESPONSES = Keys(
     neutral={
         "background": _OFF, "conversation": _NONE, "context_management": _NONE,
         "max_tool_calls": _NONE, "moderation": _NONE,
-        "prompt": _NONE, "reasoning": ({},), "service_tier": ("auto", "default"),
+        "prompt": _NONE, "reasoning": ({}, {"effort": "none"}), "service_tier": ("auto", "default"),
         "truncation": ("disabled",),
     },
     unused=frozenset(
@@ -219,7 +250,7 @@ RESPONSES = Keys(
     ),
 )  # fmt: skip
 """The whole body of a request to /v1/responses."""
-TEXT = Keys("text", frozenset(("format",)), {"verbosity": ("medium",)})
+TEXT = Keys("text", frozenset(("format",)), unused=frozenset(("verbosity",)))
 TEXT_FORMAT = Keys(
     "text.format",
     frozenset(("type", "schema")),
@@ -268,7 +299,7 @@ ALL_OF_RESPONSES = (
 """The keys of the objects that only requests to /v1/responses have."""
 ALL = (
     BODY, STREAM_OPTIONS, DYCOKE, STRUCTURED, RESPONSE_FORMAT, JSON_SCHEMA, MM_PROCESSOR, MEDIA_IO,
-    VIDEO_IO,
+    VIDEO_IO, IMAGE_IO,
     TOOL, FUNCTION, TOOL_CHOICE, TOOL_CHOICE_FUNCTION, _QUESTION, _ANSWER, CALL, CALLED, _RESULT,
     *PARTS.values(), VIDEO_URL, INPUT_VIDEO, IMAGE_URL,
 )  # fmt: skip
@@ -309,9 +340,9 @@ def options_of(given: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     return {} if found is None else keys.object(found, keys.name)
 
 
-def flag_of(given: Mapping[str, Any], key: str) -> bool:
+def flag_of(given: Mapping[str, Any], key: str, path: str | None = None) -> bool:
     """A flag of an object; null is false."""
-    value = given.get(key)
+    value, path = given.get(key), path or key
     if value is not None and not isinstance(value, bool):
-        raise Refused(400, f"{key} must be true or false", parameter=key)
+        raise Refused(400, f"{path} must be true or false", parameter=path)
     return bool(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from http import HTTPStatus
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -16,12 +17,15 @@ from starlette.requests import ClientDisconnect
 from dycoke_cli.server.access import HEALTH, PAGE
 from dycoke_cli.server.answering import Answering, Chatting, Inspecting, Responding
 from dycoke_cli.server.bodies import json_reply
+from dycoke_cli.server.chat_request import check_model
 from dycoke_cli.server.incoming import received
 from dycoke_cli.server.inspecting import HEADERS, shown_page
 from dycoke_cli.server.refused import Refused, refused
-from dycoke_cli.server.replies import model, models
+from dycoke_cli.server.replies import model
 from dycoke_cli.server.service import Service
+from dycoke_cli.unicode import display_name
 
+_READ = ["GET", "HEAD"]
 _READERS = 2
 _SCANNERS = 1  # they hold the interpreter's lock, which the event loop needs, too
 _PARSERS = 2  # a schema may take one half a second, without the lock
@@ -74,24 +78,26 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
     async def show(http: Request) -> Response:
         return await answered(http, Inspecting)
 
-    @app.get(PAGE)
+    @app.api_route(PAGE, methods=_READ)
     async def front_page() -> Response:
         return HTMLResponse(html, headers=HEADERS)
 
-    @app.get("/v1/models")
+    served = model(service.defaults.model, service.started, service.context)
+
+    @app.api_route("/v1/models", methods=_READ)
+    @app.api_route("/v1/models/", methods=_READ)
     async def list_models() -> dict[str, Any]:
-        return models(service.defaults.model, service.started)
+        return {"object": "list", "data": [served]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.api_route("/v1/models/{name:path}", methods=_READ)
     async def one_model(name: str) -> Response:
-        if name == service.defaults.model:
-            return json_reply(model(name, service.started))
-        reason = Refused(
-            404, f"this server has the model {service.defaults.model} alone", "model_not_found"
-        )
-        return json_reply(reason.document, reason.status)
+        try:
+            check_model({"model": name}, service.defaults)
+        except Refused as reason:
+            return json_reply(reason.document, reason.status)
+        return json_reply(served)
 
-    @app.get(HEALTH)
+    @app.api_route(HEALTH, methods=_READ)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -102,8 +108,12 @@ def make_app(service: Service, needs_key: bool) -> FastAPI:
         )
 
     @app.exception_handler(HTTPException)
-    async def no_route(_: Request, error: HTTPException) -> Response:
-        reason = Refused(error.status_code, str(error.detail).lower(), "not_found")
+    async def no_route(http: Request, error: HTTPException) -> Response:
+        sentence = str(error.detail).lower()
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            path = display_name(http.url.path)[:100]
+            sentence = f"there is no {path}; the base URL of this server is {http.base_url}v1"
+        reason = Refused(error.status_code, sentence, "not_found")
         return json_reply(reason.document, reason.status)
 
     @app.exception_handler(ClientDisconnect)

@@ -42,6 +42,8 @@ class Service:
     # conversations that clients may go on from
     responses: ResponseStore = field(default_factory=ResponseStore)
     calls: CallFormat | None = None  # how the model calls tools; None where it can't
+    # variables of its chat template, and all other names in there
+    template_names: frozenset[str] = frozenset()
     underway: Underway = field(default_factory=Underway)  # requests that end with the server
     # how its model was loaded: with the dtype that was chosen; None: as `defaults` say
     loading: LoadOptions | None = None

@@ -46,6 +46,7 @@ def start_service(
     with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.prompts.audio_rate import listening
+        from dycoke_cli.models.prompts.chat_template import names_in
         from dycoke_cli.models.prompts.tool_calls import CallFormat
         from dycoke_cli.server.admission import Admission
         from dycoke_cli.server.incoming import BodyLimits
@@ -84,5 +85,6 @@ def start_service(
         bodies=BodyLimits(limits.body_mib * _MIB),
         context=loaded.context_length,
         loading=options,
+        template_names=names_in(loaded.processor.chat_template),
         calls=CallFormat.of(loaded.processor, loaded.model),
     )

@@ -172,7 +172,6 @@ def test_the_output_of_a_reply_goes_back_as_it_came(client: openai.OpenAI) -> No
     ("given", "more", "name"),
     [
         ("What?", {"background": True}, "background"),
-        ("What?", {"text": {"verbosity": "low"}}, "text.verbosity"),
         ("What?", {"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ("What?", {"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
         ("What?", {"text": {"format": {"type": "text", "json_schema": {}}}}, "json_schema"),

@@ -75,6 +75,16 @@ AllowHttp = Annotated[
         rich_help_panel=_SERVER,
     ),
 ]
+Cors = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ORIGIN",
+        help="Web pages of this origin (https://chat.example) may send requests, beside those of "
+        "this machine; repeatable.",
+        show_default=False,
+        rich_help_panel=_SERVER,
+    ),
+]
 Idle = Annotated[
     float | None,
     typer.Option(
@@ -137,6 +147,7 @@ def serve(
     port: Port = 8000,
     media_root: MediaRoot = None,
     allow_http: AllowHttp = False,
+    cors: Cors = None,
     idle: Idle = None,
     queue: Queue = 64,
     frame_limit: FrameLimit = 256,
@@ -174,7 +185,7 @@ def serve(
     need("fastapi", "serve", "dycoke serve")
     need("uvicorn", "serve", "dycoke serve")
     from dycoke_cli.loop.in_windows import check_windows
-    from dycoke_cli.server.access import KEY, read_keys
+    from dycoke_cli.server.access import KEY, read_keys, read_origins
     from dycoke_cli.server.media import Media
 
     if media_root is not None and not media_root.is_dir():
@@ -191,6 +202,7 @@ def serve(
     note = BUNDLED_NOTE if model.named is None else None
     # From the environment only: a flag would be visible in the list of processes.
     keys = read_keys(os.environ.get(KEY, ""))
+    origins = read_origins(cors or ())
     roots = () if media_root is None else (media_root,)
     media = Media(roots, allow_http, most_bytes=body_limit * _MIB)
 
@@ -212,7 +224,7 @@ def serve(
         from dycoke_cli.storage.output_file import remove_left
 
         remove_left(Path(tempfile.gettempdir()))  # videos of requests to a server that was killed
-        address = Address(host, port, keys)
+        address = Address(host, port, keys, origins)
         # Bound before the model is loaded: a port in use is an error at once, not after minutes.
         with address.bind() as listening, suppress(KeyboardInterrupt):
             unloaded = unloaded_model(request, view.warning)

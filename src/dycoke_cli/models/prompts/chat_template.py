@@ -60,6 +60,16 @@ def check_template(processor: Any) -> None:
             raise _unusable(f"it has {value}, which no real one has")
 
 
+def names_in(template: Any) -> frozenset[str]:
+    """All names in the chat template of a processor, its variables among them."""
+    from jinja2 import Environment
+
+    if isinstance(template, dict):
+        template = template.get("default")
+    tokens = Environment().lex(template or "")
+    return frozenset(value for _, kind, value in tokens if kind == "name")
+
+
 def render(
     processor: Any,
     conversation: Sequence[Any],

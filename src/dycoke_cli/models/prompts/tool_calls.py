@@ -11,7 +11,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Self
 
-from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.chat_template import names_in, render
 from dycoke_cli.stock.private_api import parsed_events, response_template
 
 # Turns of a conversation with tools; importing this imports neither torch nor transformers.
@@ -128,7 +128,7 @@ class CallFormat:
     @classmethod
     def of(cls, processor: Any, model: Any) -> CallFormat | None:
         """None if its chat template takes no tools, or its calls can't be parsed."""
-        if not _takes_tools(processor.chat_template):
+        if "tools" not in names_in(processor.chat_template):
             return None
         template = response_template(processor, model)
         # Special tokens are removed from an answer's text.
@@ -192,13 +192,3 @@ def _joined(found: Iterable[str | ToolCall]) -> Iterator[str | ToolCall]:
             yield "".join(map(str, group))
         else:
             yield from group
-
-
-def _takes_tools(chat_template: Any) -> bool:
-    """Whether a chat template has the variable `tools`."""
-    from jinja2 import Environment
-
-    if isinstance(chat_template, dict):
-        chat_template = chat_template.get("default")
-    tokens = Environment().lex(chat_template or "")
-    return any(kind == "name" and value == "tools" for _, kind, value in tokens)

@@ -23,6 +23,7 @@ from dycoke_cli.server.chat_request import (
     with_tools,
 )
 from dycoke_cli.server.generation_request import generation
+from dycoke_cli.server.media_options import as_frames
 from dycoke_cli.server.messages import Parts, Turns, VideoPart, part_of, picture, turns_of
 from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
@@ -35,6 +36,7 @@ from dycoke_cli.server.request_keys import (
     RESPONSES,
     RESPONSES_STREAM,
     flag_of,
+    ignoring,
     list_of,
     object_of,
     options_of,
@@ -76,7 +78,9 @@ class ResponsesRequest:
                 said = calling(calls, parsed.text, "tool_calls")
         return HeldResponse(
             turns=(*earlier, (question, said)),
-            videos=tuple(VideoPart(None, part.uuid) for part in self.chat.videos),
+            videos=tuple(
+                VideoPart(None, part.uuid, times_s=part.times_s) for part in self.chat.videos
+            ),
             sampling=self.chat.sampling,
             times=self.chat.times,
             max_tokens=self.chat.max_tokens,
@@ -94,11 +98,22 @@ def parse_responses(
     Args:
         find: gives an earlier response by its id, or None.
     """
-    given = RESPONSES.object(parse_json(body), "")
+    with ignoring() as ignored:
+        request = _parse(RESPONSES.object(parse_json(body), ""), defaults, most_frames, find)
+    return replace(request, chat=replace(request.chat, ignored=tuple(ignored)))
+
+
+def _parse(
+    given: Mapping[str, Any],
+    defaults: Request,
+    most_frames: int,
+    find: Callable[[str], HeldResponse | None],
+) -> ResponsesRequest:
     check_model(given, defaults)
     earlier = _earlier(given, find)
     before = () if earlier is None else earlier.turns
-    videos, turns = turns_of(_messages(given.get("input")), before)
+    messages = _messages(given.get("input"))
+    videos, turns = turns_of(messages, before, as_frames=as_frames(given))
     if earlier is not None:
         videos = (*earlier.videos, *videos)
     question, history = last_question(_instructed(turns, given))
