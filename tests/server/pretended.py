@@ -101,9 +101,10 @@ def served(
     key: str = "",
     idle_s: float | None = None,
     connections: ConnectionLimits | None = None,
+    origins: frozenset[str] = frozenset(),
 ) -> Iterator[int]:
     """Within the block a server runs; gives its port. Commands find it, too."""
-    address = Address("127.0.0.1", 0, read_keys(key))
+    address = Address("127.0.0.1", 0, read_keys(key), origins)
     local = LocalListener()
     server = make_server(service, address, connections or ConnectionLimits())
 
@@ -153,6 +154,7 @@ def running(
     key: str = "",
     idle_s: float | None = None,
     connections: ConnectionLimits | None = None,
+    origins: frozenset[str] = frozenset(),
     **more: Any,
 ) -> Iterator[Running]:
     pretended, metrics = Pretended(), Metrics()
@@ -164,7 +166,7 @@ def running(
     )
     with tempfile.TemporaryDirectory() as folder:  # short, as paths of sockets must be
         monkeypatch.setenv(ENVIRONMENT, f"{folder}/run")
-        with served(service, key, idle_s, connections) as port:
+        with served(service, key, idle_s, connections, origins) as port:
             try:
                 yield Running(port, pretended, service)
             finally:

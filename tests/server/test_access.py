@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dycoke_cli.errors import OutputError, UsageError
-from dycoke_cli.server.access import check, read_keys
+from dycoke_cli.server.access import check, read_keys, read_origins
 from dycoke_cli.server.lifetime import Address
 from dycoke_cli.server.refused import Refused
+from tests.server.pretended import body_of, running
 
 
 def status(key: str = "", needs_key: bool = True, **headers: str) -> int:
@@ -36,6 +37,36 @@ def test_no_host_and_another_origin() -> None:
     assert status() == 400
     assert status(host="localhost", origin="https://evil.example") == 403
     assert status(host="localhost", origin="null") == 403
+
+
+@pytest.mark.parametrize("key", ["", "secret"])
+def test_a_page_of_an_origin_that_may_ask(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """A browser asks first, without the key, and reads what has the header; others get none."""
+    brought = {"Authorization": f"Bearer {key}"} if key else {}
+    asks = {"Access-Control-Request-Method": "POST"}
+    page, allowed = "https://chat.example", "access-control-allow-origin"
+    with running(monkeypatch, key=key, origins=read_origins([f"{page}/"])) as server:
+
+        def sent(method: str, origin: str, **headers: str) -> tuple[int, str | None, str | None]:
+            body = body_of("What?") if method == "POST" else None
+            path = "/v1/chat/completions"
+            status, found, _ = server.request(method, path, body, Origin=origin, **headers)
+            return status, found.get(allowed), found.get("access-control-allow-headers")
+
+        assert sent("OPTIONS", page, **asks) == (204, page, "Authorization, *")
+        assert sent("POST", page, **brought)[:2] == (200, page)
+        assert sent("POST", page, Authorization="Bearer no")[1] == page
+        other = sent("POST", "https://evil.example", **brought)
+        assert other[:2] == ((200 if key else 403), None)
+        assert sent("OPTIONS", "https://evil.example", **asks)[1] is None
+        host = sent("POST", page, Host="evil.example", **brought)
+        assert host[0] == (200 if key else 403)
+
+
+@pytest.mark.parametrize("given", ["*", "null", "chat.example", "https://a.example/x", "https://"])
+def test_what_is_no_origin(given: str) -> None:
+    with pytest.raises(UsageError, match="--cors takes an origin"):
+        read_origins([given])
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_what_changes_the_meaning_is_refused_by_its_name(
 
 
 JPEGS = [b"\xff\xd8\xff" + bytes([number]) * 59 + b"\xfb\xef" for number in range(3)]
-ASKED = "What does it do?"
+ASKED = "What does the blue star do?"
 IGNORED = {
     "store": True,
     "keep_alive": "5m",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import logging
 import socket
@@ -21,6 +22,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.server.incoming import BodyLimits
+from dycoke_cli.server.refused import refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
@@ -129,6 +131,55 @@ def test_models_health_and_what_is_not_there(server: Running) -> None:
         assert got == status, path
         assert json.loads(body)["error"]["message"]
         assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_addresses_that_clients_try_first(server: Running) -> None:
+    """Probes with HEAD, a slash behind the list of models, and a base URL without /v1."""
+    for path in ("/", "/health", "/v1/models", "/v1/models/", "/v1/models/mini"):
+        length = len(server.request("GET", path)[2])
+        status, headers, body = server.request("HEAD", path)
+        assert (status, body, int(headers["content-length"])) == (200, b"", length), path
+    listed = json.loads(server.request("GET", "/v1/models/")[2])
+    assert listed == json.loads(server.request("GET", "/v1/models")[2])
+    assert listed["data"][0].keys() == {"id", "object", "created", "owned_by", "max_model_len"}
+    assert json.loads(server.request("GET", "/v1/models/Mini:latest")[2]) == listed["data"][0]
+    base = f"the base URL of this server is http://127.0.0.1:{server.port}/v1"
+    for path in ("/chat/completions", "/v1/v1/chat/completions", "/api/chat"):
+        status, _, body = server.request("POST", path, body_of("What?"))
+        assert (status, base in json.loads(body)["error"]["message"]) == (404, True), path
+
+
+def test_a_compressed_body(server: Running) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    status, _, body = server.request("POST", CHAT, gzip.compress(body_of("What?")), **headers)
+    assert status == 415
+    assert "must not be compressed" in json.loads(body)["error"]["message"]
+    headers = {"Content-Encoding": "identity"}
+    assert server.request("POST", CHAT, body_of("What?"), **headers)[0] == 200
+
+
+def test_keys_without_effect_are_a_warning(server: Running) -> None:
+    """Also those that the chat template of this model doesn't have."""
+    more = {"keep_alive": "5m", "chat_template_kwargs": {"enable_thinking": False}}
+    _, reply = server.ask("What?", **more)
+    [warning] = reply["usage"]["dycoke"]["warnings"]
+    assert warning.endswith("no effect: keep_alive, chat_template_kwargs.enable_thinking")
+    body = json.dumps({"input": "What?", "text": {"verbosity": "low"}}).encode()
+    reply = json.loads(server.request("POST", "/v1/responses", body)[2])
+    assert "text.verbosity" in reply["usage"]["dycoke"]["warnings"][0]
+    object.__setattr__(server.service, "template_names", frozenset({"enable_thinking"}))
+    status, reply = server.ask("What?", **more)
+    assert (status, reply["error"]["param"]) == (400, "chat_template_kwargs.enable_thinking")
+
+
+def test_errors_name_keys_and_no_commands() -> None:
+    def said(sentence: str) -> str:
+        return str(refused(UsageError(sentence)))
+
+    assert said("it takes 9; --frames 8 or fewer fit") == "it takes 9; num_frames 8 or fewer fit"
+    assert said("max_new_tokens is low") == "max_tokens is low"
+    assert said("one video at a time; `dycoke batch` asks about each") == "one video at a time"
+    assert said("mini can't; choose another --model") == "mini can't"
 
 
 def test_the_page_lets_nothing_run_but_its_own(server: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -24,6 +25,17 @@ _STATUS: dict[type[DycokeError], int] = {
     OutOfMemoryError: 503,
 }
 _LONGEST = 2000
+_FLAG = re.compile(r"--[a-z][a-z-]*")
+_KEYS = {
+    "--frames": "num_frames",
+    "--max-frames": "num_frames",
+    "--fps": "fps",
+    "--method": "dycoke.method",
+    "--max-tokens": "dycoke.max_tokens",
+    "--max-new-tokens": "max_tokens",
+}
+"""Keys of a request in place of flags of the commands."""
+_COMMAND = "`dycoke "
 
 
 class Refused(Exception):
@@ -71,10 +83,17 @@ def refused(error: BaseException) -> Refused:
         logging.getLogger(__name__).error("a request failed: %s", reason)
         return Refused(503, "the server has no room for the video; come back later", "no_room")
     if (status := _STATUS.get(type(reason))) is not None:
-        sentence = str(reason).replace("max_new_tokens", "max_tokens")  # as OpenAI calls it
-        return Refused(status, sentence, reason.code)
+        return Refused(status, _in_keys(str(reason)), reason.code)
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Refused(500, "something went wrong; the server's log has it", "failed")
+
+
+def _in_keys(sentence: str) -> str:
+    """A sentence with keys of a request, and without advice about a command."""
+    sentence = sentence.replace("max_new_tokens", "max_tokens")  # as OpenAI calls it
+    first, *advice = _FLAG.sub(lambda flag: _KEYS.get(flag[0], flag[0]), sentence).split("; ")
+    kept = [one for one in advice if _COMMAND not in one and not _FLAG.search(one)]
+    return "; ".join([first, *kept])
 
 
 def gone() -> Refused:
