@@ -13,6 +13,7 @@ from jsonschema import validate
 
 from dycoke_cli import DyCoke, VideoSession
 from dycoke_cli.errors import UsageError
+from dycoke_cli.models.prompts.chat_template import QuestionWithVariables
 from dycoke_cli.models.prompts.tool_calls import CallFormat, ToolCall, ToolTurn, text_message
 from dycoke_cli.server.forced_call import ForcedCall
 from tests.families.stock import clip
@@ -165,3 +166,25 @@ def test_a_forced_call_of_a_random_model_fits_its_schema(with_tools: Any, named:
         ]
         validate(json.loads(call.arguments), schema)
     assert names == ({"look"} if named else {"look", "zoom"})
+
+
+def test_a_variable_of_the_template_changes_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the stock template has it, and not as an equal question without the variable."""
+    loaded = loaded_of(FAMILY)
+    template = TEMPLATE + "{% if enable_thinking is false %}<think>\n\n</think>{% endif %}"
+    monkeypatch.setattr(loaded.processor, "chat_template", template)
+    session = VideoSession(loaded, clip(4))
+    user = {"role": "user", "content": [VIDEO, {"type": "text", "text": "What?"}]}
+    prompts = []
+    for variables in ({}, {"enable_thinking": False}, {"enable_thinking": True}):
+        found = session.video.input_ids(QuestionWithVariables("What?", variables))
+        text = loaded.processor.apply_chat_template(
+            [user], add_generation_prompt=True, tokenize=False, **variables
+        )
+        shown, expanded = session.video.shown, session.video.expanded
+        text = text.replace(shown, expanded)
+        stock = loaded.processor.tokenizer(text, return_tensors="pt")["input_ids"]
+        assert torch.equal(found, stock)
+        prompts.append(found.shape[1])
+    assert prompts[0] == prompts[2] < prompts[1]
+    assert session.video.input_ids("What?").shape[1] == prompts[0]

@@ -21,12 +21,23 @@ from pydantic import BaseModel
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import UnloadedModel
+from dycoke_cli.models.prompts.chat_template import variables_of
+from dycoke_cli.server.answering import for_model
 from dycoke_cli.server.incoming import BodyLimits
-from dycoke_cli.server.refused import refused
+from dycoke_cli.server.refused import Refused, refused
 from dycoke_cli.server.replies import usage
 from tests.documents import example
 from tests.forms import NEEDS_LIBRARY
-from tests.server.pretended import BODY_LIMIT, PATIENCE_S, VIDEO, Running, body_of, running
+from tests.server.pretended import (
+    BODY_LIMIT,
+    PATIENCE_S,
+    VIDEO,
+    Running,
+    body_of,
+    make_service,
+    running,
+)
+from tests.server.test_chat_request import read
 
 CHAT = "/v1/chat/completions"
 
@@ -167,9 +178,37 @@ def test_keys_without_effect_are_a_warning(server: Running) -> None:
     body = json.dumps({"input": "What?", "text": {"verbosity": "low"}}).encode()
     reply = json.loads(server.request("POST", "/v1/responses", body)[2])
     assert "text.verbosity" in reply["usage"]["dycoke"]["warnings"][0]
-    object.__setattr__(server.service, "template_names", frozenset({"enable_thinking"}))
-    status, reply = server.ask("What?", **more)
-    assert (status, reply["error"]["param"]) == (400, "chat_template_kwargs.enable_thinking")
+
+
+THINKS = "chat_template_kwargs.enable_thinking"
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"chat_template_kwargs": {"enable_thinking": True}}, {"enable_thinking": True}),
+        ({"chat_template_kwargs": {"enable_thinking": False}, "think": False},
+         {"enable_thinking": False}),
+        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
+        ({"chat_template_kwargs": {"other": 1}}, {}),
+        ({"chat_template_kwargs": {"enable_thinking": "no"}}, THINKS),
+        ({"chat_template_kwargs": {"enable_thinking": True}, "think": False}, "think"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_variables_of_a_template_that_has_them(more: dict[str, Any], found: Any) -> None:
+    """Only thinking may be set; what a template has is never ignored."""
+    service = make_service(
+        Mock(), Mock(), template_names=frozenset({"messages", "enable_thinking"})
+    )
+    request = read([{"role": "user", "content": "What?"}], **more)
+    if isinstance(found, str):
+        with pytest.raises(Refused) as caught:
+            for_model(service, request)
+        assert (caught.value.status, caught.value.parameter) == (400, found)
+    else:
+        assert variables_of(for_model(service, request).question) == found
 
 
 def test_errors_name_keys_and_no_commands() -> None:

@@ -17,6 +17,7 @@ from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Done, Event, Failed, Text
 from dycoke_cli.engine.generation_options import LARGEST_SEED
 from dycoke_cli.loop.pending import Pending, Work
+from dycoke_cli.models.prompts.chat_template import QuestionWithVariables
 from dycoke_cli.server.chat_request import ChatRequest, parse
 from dycoke_cli.server.forced_call import ForcedCallParser
 from dycoke_cli.server.incoming import Spooled
@@ -31,12 +32,11 @@ from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
 from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
-from dycoke_cli.server.request_keys import TEMPLATE
+from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses.response_store import HeldResponse
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
 from dycoke_cli.server.responses.responses_reply import ResponsesReply
 from dycoke_cli.server.service import Service
-from dycoke_cli.unicode import display_name
 
 _POLL_S = 1.0
 _Found = str | TextDelta | Answer | InspectionResult | BaseException
@@ -223,18 +223,25 @@ def for_model(service: Service, request: ChatRequest) -> ChatRequest:
 
 
 def _with_template_of(service: Service, request: ChatRequest) -> ChatRequest:
-    """A request whose variables of the chat template have no effect, as the template has none."""
-    for name in request.template:
-        if name in service.template_names:
-            path = f"{TEMPLATE}.{display_name(name)[:100]}"
+    """A request with variables of the chat template; those that it doesn't have are ignored."""
+    ignored = [*request.ignored]
+    variables: dict[str, bool] = {}
+    for path, name, value in request.template:
+        if name not in service.template_names:
+            ignored.append(path)
+            continue
+        if name != THINKING or not isinstance(value, bool) or request.has_tool_turns:
             raise Refused(
                 400,
-                f"{path} isn't supported: the chat template of {service.defaults.model} has it, "
-                "and is rendered with its own default; leave it out",
+                f"{path} isn't supported: of the variables of the model's chat template, a request "
+                f"without tools may set {THINKING}, to true or false; leave it out",
                 parameter=path,
             )
-    ignored = (f"{TEMPLATE}.{display_name(name)[:100]}" for name in request.template)
-    return replace(request, ignored=(*request.ignored, *ignored))
+        if variables.setdefault(name, value) is not value:
+            raise Refused(400, f"{path} and another key differ: send one of them", parameter=path)
+    if variables:
+        request = replace(request, question=QuestionWithVariables(request.question, variables))
+    return replace(request, ignored=tuple(ignored))
 
 
 def _with_tools_of(service: Service, request: ChatRequest) -> ChatRequest:
@@ -321,7 +328,8 @@ class Inspecting(Answering):
     def read(cls, body: bytes, service: Service, owner: Hashable) -> ChatRequest:
         """See `Answering.read`."""
         most = min(service.most_frames, MOST_FRAMES)
-        return checked(parse(body, replace(service.defaults, max_tokens=None), most))
+        request = parse(body, replace(service.defaults, max_tokens=None), most)
+        return for_model(service, checked(request))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Answering.chunks`."""

@@ -22,8 +22,10 @@ from dycoke_cli.server.request_keys import (
     BODY,
     DYCOKE,
     MM_PROCESSOR,
+    NO_THINKING,
     STREAM_OPTIONS,
     TEMPLATE,
+    THINKING,
     flag_of,
     ignoring,
     object_of,
@@ -56,7 +58,8 @@ class ChatRequest:
     answers: int = 1  # how many are generated, one behind the other
     max_tokens: int | None = None  # see `compression.pool.TokenBudget`
     offer: Offer = field(default_factory=Offer)  # what the answer may call, or has to
-    template: Mapping[str, Any] = field(default_factory=dict)  # variables of the chat template
+    # variables of the chat template: path of the key that sets it, name and value
+    template: tuple[tuple[str, str, Any], ...] = ()
     ignored: tuple[str, ...] = field(default=(), compare=False)  # paths of keys without effect
 
     @property
@@ -127,10 +130,12 @@ def is_model(name: Any, defaults: Request) -> bool:
     return isinstance(name, str) and served in (name.casefold(), name.rpartition(":")[0].casefold())
 
 
-def variables(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a body sets of the variables of the chat template."""
-    found = given.get(TEMPLATE)
-    return {} if found is None else object_of(found, TEMPLATE)
+def variables(given: Mapping[str, Any]) -> tuple[tuple[str, str, Any], ...]:
+    """What a body sets of the variables of the chat template; see `ChatRequest.template`."""
+    values = {} if given.get(TEMPLATE) is None else object_of(given[TEMPLATE], TEMPLATE)
+    found = ((f"{TEMPLATE}.{display_name(name)[:100]}", name, values[name]) for name in values)
+    off = ((key, THINKING, False) for key in NO_THINKING if given.get(key) is not None)
+    return (*found, *off)
 
 
 def last_question(turns: Turns) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -17,6 +17,10 @@ from typing import Any
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.unicode import display_name, is_valid
 
+THINKING = "enable_thinking"
+"""Variable of chat templates that decides whether the model thinks before it answers."""
+NO_THINKING = ("reasoning_effort", "think")
+"""Keys whose only value turns thinking off."""
 TEMPLATE = "chat_template_kwargs"
 """Key of the variables of a model's chat template."""
 _SHOWN = 100

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
-from typing import Any, TypeVar
+from types import FrameType, MappingProxyType
+from typing import Any, Self, TypeVar
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.processes.sandbox import memory_limited
@@ -27,7 +27,27 @@ _MAX_TEXT = 1 << 18
 _POWER, _TIMES = "**", "*"
 _FILTERS = ("round", "striptags", "urlize", "wordwrap", "xmlattr")
 _MAX_DIGITS = 4  # of a literal factor; real templates multiply by such small numbers only
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _FILE = "<template>"  # file name that Jinja gives to the code of a template from a string
+
+
+class QuestionWithVariables(str):
+    """Question whose prompt is rendered with variables of the chat template."""
+
+    __slots__ = ("variables",)
+
+    variables: Mapping[str, Any]
+
+    def __new__(cls, question: str, variables: Mapping[str, Any]) -> Self:
+        """The same text, with variables."""
+        made = super().__new__(cls, question)
+        made.variables = variables
+        return made
+
+
+def variables_of(question: str) -> Mapping[str, Any]:
+    """Variables of the chat template that a question sets."""
+    return question.variables if isinstance(question, QuestionWithVariables) else {}
 
 
 class _TooLongError(Exception):
@@ -76,9 +96,10 @@ def render(
     *,
     answered: bool = False,
     tools: Sequence[Mapping[str, Any]] = (),
+    variables: Mapping[str, Any] = _NONE,
 ) -> str:
     """Render a conversation with the stock template, up to where the answer begins."""
-    more = {"tools": [*tools]} if tools else {}
+    more = {**variables, **({"tools": [*tools]} if tools else {})}
     try:
         with memory_limited(_MAX_BYTES):
             return _counted(

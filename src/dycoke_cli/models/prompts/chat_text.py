@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.chat_template import render, variables_of
 from dycoke_cli.models.prompts.tool_calls import messages_of, tools_of, tools_text
 
 Turns = Sequence[tuple[str, str]]
@@ -25,7 +25,8 @@ def chat_text(
 ) -> str:
     """Conversation rendered by the stock chat template."""
     conversation = conversation_of(question, history, videos, subtitles)
-    return render(processor, conversation, tools=tools_of(question))
+    variables = variables_of(question)
+    return render(processor, conversation, tools=tools_of(question), variables=variables)
 
 
 def conversation_of(

@@ -20,7 +20,7 @@ from dycoke_cli.models.devices import is_out_of_memory
 from dycoke_cli.models.families import Discovered, Family
 from dycoke_cli.models.families.layout import Inputs
 from dycoke_cli.models.files.read_errors import explained
-from dycoke_cli.models.prompts.chat_template import render
+from dycoke_cli.models.prompts.chat_template import render, variables_of
 from dycoke_cli.models.prompts.chat_text import (
     Turns,
     chat_text,
@@ -256,7 +256,8 @@ class StockPrompt(VideoPrompt):
             question: plain text.
         """
         check_plain(self.processor, question, history, self.subtitles)
-        key = (question, tools_text(question), *history)
+        variables = variables_of(question)
+        key = (question, tools_text(question), tuple(variables.items()), *history)
         if key not in self._latest:
             self._latest.clear()
             conversation = conversation_of(question, history, 1, self.subtitles)
@@ -266,7 +267,7 @@ class StockPrompt(VideoPrompt):
             # Any other needs an audio placeholder, between the video and the question.
             if self.audio is not None and not _interleaves_audio(self.processor):
                 conversation[0]["content"].insert(-1, {"type": "audio"})
-            text = _text(self.processor, conversation, tools_of(question))
+            text = _text(self.processor, conversation, tools_of(question), variables)
             self._latest[key] = self._processed(text)
         return dict(self._latest[key])
 
@@ -473,11 +474,14 @@ def first_line(error: BaseException) -> str:
 
 
 def _text(
-    processor: Any, conversation: Sequence[dict[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    processor: Any,
+    conversation: Sequence[dict[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
     """Render the conversation with the chat template; join its texts if the model has none."""
     if takes_videos(processor) or takes_images_only(processor):
-        return render(processor, conversation, tools=tools)
+        return render(processor, conversation, tools=tools, variables=variables or {})
     parts = (part for turn in conversation for part in turn["content"])
     return "\n".join(part["text"] for part in parts if part["type"] == "text")
 
