@@ -324,6 +324,15 @@ def test_texts_that_are_no_labels_divide_pictures() -> None:
         assert request.question == "\n".join([between, between, ASKED])
 
 
+def test_a_question_that_looks_like_a_label() -> None:
+    """It is about several pictures, or there is no other text."""
+    question = text("Describe these 3 frames:")
+    for parts in (map(shown, JPEGS), [shown(JPEGS[0])], [*map(shown, JPEGS), text("Be brief.")]):
+        request = read(messages=[user(question, *parts)])
+        assert request.question.startswith("Describe these 3 frames:")
+        assert len(request.videos) == 1
+
+
 def test_labels_of_two_cameras_are_two_videos() -> None:
     labels = ("garage frame 1:", "garage frame 2:", "garden frame 1:")
     parts = [part for label, jpeg in zip(labels, JPEGS, strict=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeGuard
 
 from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message
 from dycoke_cli.server.incoming import data_url
@@ -150,24 +150,37 @@ def _clips(parts: Parts) -> Parts:
     """The parts of a question, with pictures that belong together as the frames of one video.
 
     Consecutive pictures belong together, and so do those with labels that differ in their numbers
-    alone (`Image 1:`, `<0.5 seconds>`). Labels aren't part of the question.
+    alone (`Image 1:`, `<0.5 seconds>`). Labels aren't part of the question, unless it has no other
+    text.
     """
+    parts = [part for part in parts if isinstance(part, VideoPart) or part.strip()]
+    found = _joined(parts, labels=True)
+    return found if any(isinstance(part, str) for part in found) else _joined(parts, labels=False)
+
+
+def _joined(parts: Parts, *, labels: bool) -> Parts:
     found: list[VideoPart | str] = []
     form = ""  # of the labels of the last video
-    for part in parts:
-        if not isinstance(part, VideoPart) or not part.pictures:
-            found += [part] if isinstance(part, VideoPart) or part.strip() else []
+    for part, following in zip_longest(parts, parts[1:]):
+        if not _is_picture(part):
+            found.append(part)
             continue
-        label = str(found.pop()) if found and _is_label(found[-1]) else ""
+        # A text before several pictures is about all of them: "Describe these 3 frames:".
+        labelled = labels and found and not _is_picture(following)
+        label = str(found.pop()) if labelled and _is_label(found[-1]) else ""
         one = replace(part, times_s=_time_of(label))
         earlier = found[-1] if found else None
         together = not label or _form(label) == form
-        if isinstance(earlier, VideoPart) and earlier.pictures and together:
+        if _is_picture(earlier) and together:
             found[-1] = _followed(earlier, one)
         else:
             found.append(one)
             form = _form(label)
     return found
+
+
+def _is_picture(part: VideoPart | str | None) -> TypeGuard[VideoPart]:
+    return isinstance(part, VideoPart) and bool(part.pictures)
 
 
 def _is_label(part: VideoPart | str) -> bool:
