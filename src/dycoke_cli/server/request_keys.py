@@ -52,7 +52,7 @@ class Keys:
     name: str  # of the object in docs/serve.md; empty for the whole body
     read: frozenset[str]  # keys that have an effect
     # keys that are accepted with one of these values, or with null. With them the answer is the one
-    # that the request gets without the key.
+    # that the request gets without the key, unless the model thinks (`NO_THINKING`).
     neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     # keys that are accepted with any value, because none changes an answer; they are listed in
     # the warnings of the reply

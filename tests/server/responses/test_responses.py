@@ -268,3 +268,9 @@ def test_the_form_of_text() -> None:
     assert found == StructuredOutput("json", '{"type": "object"}')
     with pytest.raises(Refused, match=r"text\.format or structured_outputs\.regex, not both"):
         read("?", text={"format": {"type": "json_object"}}, structured_outputs={"regex": "a"})
+
+
+def test_no_effort_turns_thinking_off() -> None:
+    request = read("What?", reasoning={"effort": "none"})
+    assert request.chat.template == (("reasoning.effort", "enable_thinking", False),)
+    assert read("What?", reasoning={}).chat.template == read("What?").chat.template == ()

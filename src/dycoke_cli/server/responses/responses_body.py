@@ -35,6 +35,7 @@ from dycoke_cli.server.request_keys import (
     OUTPUT_TEXT,
     RESPONSES,
     RESPONSES_STREAM,
+    THINKING,
     flag_of,
     ignoring,
     list_of,
@@ -139,6 +140,8 @@ def _parse(
         times=times,
         max_tokens=most,
         offer=offer,
+        # The only effort that is accepted is none.
+        template=(("reasoning.effort", THINKING, False),) if given.get("reasoning") else (),
     )
     options_of(given, RESPONSES_STREAM)
     store = given.get("store") is None or flag_of(given, "store")
