@@ -9,6 +9,7 @@ and of other clients, which all ask one question about the same pictures.
 from __future__ import annotations
 
 import base64
+import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from dycoke_cli.models.prompts.tool_calls import ToolTurn
 from dycoke_cli.server.media import Media, opened_pictures
 from dycoke_cli.server.media_options import FrameTimes
 from dycoke_cli.server.refused import Refused
+from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample
 from tests.server.responses.test_responses import read as read_responses
 from tests.server.test_chat_request import read
@@ -309,6 +311,24 @@ def test_keys_without_effect_are_listed() -> None:
     body["messages"][0]["content"][1]["image_url"]["detail"] = "low"
     listed = {*IGNORED, "messages[].name", "messages[].content[].image_url.detail"}
     assert {*read(**body).ignored} == listed
+
+
+@NEEDS_LIBRARY
+def test_a_review_of_a_camera() -> None:
+    """Its schema has bounds; the name that the protocol wants of a schema isn't listed."""
+    limits = {"type": "array", "items": {"type": "string"}, "minItems": 3, "maxItems": 8}
+    schema = {
+        "type": "object",
+        "properties": {"seen": limits, "level": {"type": "integer", "minimum": 0, "maximum": 2}},
+        "required": ["seen", "level"],
+        "additionalProperties": False,
+    }
+    form = {"name": "review", "strict": True, "schema": schema}
+    body = asked(response_format={"type": "json_schema", "json_schema": form})(JPEGS)
+    request = read(**body)
+    assert request.generation.structured is not None
+    assert json.loads(request.generation.structured.definition) == schema
+    assert request.ignored == ()
 
 
 def test_texts_that_are_no_labels_divide_pictures() -> None:

@@ -57,17 +57,17 @@ class Keys:
     # keys that are accepted with any value, because none changes an answer; they are listed in
     # the warnings of the reply
     unused: frozenset[str] = frozenset()
+    listed: bool = True  # whether they are; not where a protocol needs them, or a reply had them
     advice: str = "leave it out"  # what to do about a refused key, `{key}`
 
     def object(self, given: Any, path: str) -> dict[str, Any]:
         """An object that has no other keys."""
         found = object_of(given, path or "the body")
         for key, value in found.items():
-            if key in self.read or (value is None and key in self.unused):
-                continue
             if key in self.unused:
-                ignore(f"{path}.{key}" if path else key)
-            elif key not in self.neutral or not _is_neutral(value, self.neutral[key]):
+                if self.listed and value is not None:
+                    ignore(f"{path}.{key}" if path else key)
+            elif key not in self.read and not _is_neutral(value, self.neutral.get(key)):
                 raise self.refused(key, path)
         return found
 
@@ -78,7 +78,9 @@ class Keys:
         return Refused(400, f"{whole} isn't supported; {advice}", parameter=whole)
 
 
-def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
+def _is_neutral(value: Any, neutral: tuple[Any, ...] | None) -> bool:
+    if neutral is None:
+        return False
     # In Python, True is 1: {"n": true} isn't {"n": 1}.
     return value is None or any(
         isinstance(value, bool) is isinstance(one, bool) and value == one for one in neutral
@@ -164,6 +166,7 @@ JSON_SCHEMA = Keys(
     frozenset(("schema",)),
     # Every answer is held to the schema, so that strict changes nothing.
     unused=frozenset(("name", "description", "strict")),
+    listed=False,
 )
 MM_PROCESSOR = Keys(
     "mm_processor_kwargs",
@@ -205,7 +208,11 @@ FUNCTION = Keys("tools.function", frozenset(("name", "description", "parameters"
 TOOL_CHOICE = Keys("tool_choice", frozenset(("type", "function")))
 TOOL_CHOICE_FUNCTION = Keys("tool_choice.function", frozenset(("name",)))
 CALL = Keys(
-    "tool_calls", frozenset(("function", "id")), {"type": ("function",)}, frozenset(("index",))
+    "tool_calls",
+    frozenset(("function", "id")),
+    {"type": ("function",)},
+    frozenset(("index",)),
+    listed=False,
 )
 CALLED = Keys("tool_calls.function", frozenset(("name", "arguments")))
 
@@ -259,20 +266,23 @@ TEXT_FORMAT = Keys(
     "text.format",
     frozenset(("type", "schema")),
     unused=frozenset(("name", "description", "strict")),
+    listed=False,
 )
 RESPONSES_STREAM = Keys("stream_options", frozenset(), {"include_obfuscation": _OFF})
 _ITEM = frozenset(("type", "role", "content"))
 _ASKED = Keys("input (user, system, developer)", _ITEM, {"status": ("completed",), "id": _NONE})
-_SAID = Keys("input (assistant)", _ITEM, unused=frozenset(("id", "status", "phase")))
+_SAID = Keys("input (assistant)", _ITEM, unused=frozenset(("id", "status", "phase")), listed=False)
 _CALLED = Keys(
     "input function_call",
     frozenset(("type", "call_id", "name", "arguments")),
     unused=frozenset(("id", "status")),
+    listed=False,
 )
 _RETURNED = Keys(
     "input function_call_output",
     frozenset(("type", "call_id", "output")),
     unused=frozenset(("id", "status")),
+    listed=False,
 )
 CALL_ITEMS = {"function_call": _CALLED, "function_call_output": _RETURNED}
 """Keys of an item of `input` that isn't a message, by its type."""
@@ -288,6 +298,7 @@ OUTPUT_TEXT = Keys(
     "part output_text",
     frozenset(("type", "text")),
     unused=frozenset(("annotations", "logprobs", "parsed")),
+    listed=False,
 )
 INPUT_IMAGE = Keys(
     "part input_image",
