@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.runs import time_files
-from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_of, said
+from dycoke_cli.runs.time_files import MarkedVideo, Marker, markers_of, timed_fields
 from dycoke_cli.video.info import VideoInfo
 from tests.documents import example
 from tests.properties import QUICK
@@ -217,7 +217,9 @@ def test_chapters_are_as_sites_want_them(markers: list[Marker]) -> None:
 def part(
     start: float, end: float, answer: str, question: str = "What?", **more: Any
 ) -> dict[str, Any]:
-    return said({"start": start, "end": end, "answer": answer, "question": question, **more})
+    return timed_fields(
+        {"start": start, "end": end, "answer": answer, "question": question, **more}
+    )
 
 
 YES_NO = {"probabilities": {"yes": 0.9, "no": 0.1}}
@@ -239,16 +241,20 @@ def test_what_becomes_a_marker() -> None:
     assert spans(markers_of(choice)) == [(0, 5, "no")]
     two = [part(0, 5, "a", "Who?"), part(0, 5, "b", "Where?"), part(5, 9, "a", "Who?")]
     assert spans(markers_of(two)) == [(0, 9, "Who? a"), (0, 5, "Where? b")]
-    ranges = said({"question": "A dog?", "answer": "found", "when": [{"start": 3, "end": 4.5}]})
+    ranges = timed_fields(
+        {"question": "A dog?", "answer": "found", "when": [{"start": 3, "end": 4.5}]}
+    )
     assert spans(markers_of([ranges])) == [(3, 4.5, "A dog?")]
 
 
 def test_what_has_no_time_has_no_marker() -> None:
-    assert markers_of([said({"question": "What?", "answer": "a dog"})]) == []
+    assert markers_of([timed_fields({"question": "What?", "answer": "a dog"})]) == []
     assert (
-        markers_of([said({"question": "What?", "error": {"code": "x"}, "start": 0, "end": 1})])
+        markers_of(
+            [timed_fields({"question": "What?", "error": {"code": "x"}, "start": 0, "end": 1})]
+        )
         == []
     )
     refused = {"question": "What?", "answer": "", "finish_reason": "refused", "start": 0, "end": 1}
-    assert markers_of([said(refused)]) == []
+    assert markers_of([timed_fields(refused)]) == []
     assert markers_of([part(0, 1, " \n")]) == []

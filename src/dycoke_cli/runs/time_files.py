@@ -58,7 +58,7 @@ class Marker:
     answer: str
 
 
-def said(line: Mapping[str, Any]) -> dict[str, Any]:
+def timed_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     """What `markers_of` needs of an answer's JSON object; of a failure or a refusal no times."""
     if "error" in line or line.get("finish_reason") == "refused":
         return {}
@@ -67,13 +67,13 @@ def said(line: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def said_in(journal: Path, keys: Mapping[str, None]) -> list[dict[str, Any]]:
+def timed_lines(journal: Path, keys: Mapping[str, None]) -> list[dict[str, Any]]:
     """What the results of a batch say about some questions, in the order of their keys."""
     found: dict[str, dict[str, Any]] = {}
     with journal.open("rb") as file:
         for line in map(json.loads, file):
             if line["key"] in keys:  # of two lines the later one counts
-                found[line["key"]] = said(line)
+                found[line["key"]] = timed_fields(line)
     return [found[key] for key in keys if key in found]
 
 
@@ -84,7 +84,7 @@ def markers_of(lines: Iterable[Mapping[str, Any]]) -> list[Marker]:
     else all. Neighbours of one answer are one marker. An answer about a whole video has none.
 
     Args:
-        lines: of `said`.
+        lines: of `timed_fields`.
     """
     lines = [*lines]
     several = len({line.get("question") for line in lines}) > 1
@@ -130,7 +130,7 @@ class MarkedVideo:
         assert self.info is not None
         return Timecode.of(self.info.fps, self.info.timecode)
 
-    def played_s(self) -> list[tuple[float, float, str]]:
+    def player_times(self) -> list[tuple[float, float, str]]:
         """Start, end and text of the markers, as players count the seconds."""
         lead_s = 0.0 if self.info is None else self.info.lead_s
         return [(one.start_s + lead_s, one.end_s + lead_s, one.text) for one in self.markers]
@@ -139,7 +139,7 @@ class MarkedVideo:
 def srt(videos: Sequence[MarkedVideo]) -> str:
     """SubRip subtitles of one video."""
     cues = []
-    for number, (start_s, end_s, text) in enumerate(_only(videos).played_s(), 1):
+    for number, (start_s, end_s, text) in enumerate(_single(videos).player_times(), 1):
         times = f"{_clock(start_s, ',')} --> {_clock(end_s, ',')}"
         cues.append(f"{number}\n{times}\n{_cue(text)}\n")
     return "\n".join(cues)
@@ -148,7 +148,7 @@ def srt(videos: Sequence[MarkedVideo]) -> str:
 def vtt(videos: Sequence[MarkedVideo]) -> str:
     """WebVTT subtitles of one video (W3C, WebVTT: The Web Video Text Tracks Format)."""
     cues = ["WEBVTT\n"]
-    for start_s, end_s, text in _only(videos).played_s():
+    for start_s, end_s, text in _single(videos).player_times():
         times = f"{_clock(start_s, '.')} --> {_clock(end_s, '.')}"
         cues.append(f"{times}\n{html.escape(_cue(text), quote=False)}\n")
     return "\n".join(cues)
@@ -220,7 +220,7 @@ def markers_csv(videos: Sequence[MarkedVideo]) -> str:
 def ffmeta(videos: Sequence[MarkedVideo]) -> str:
     """Chapters of one video in FFmpeg's metadata format."""
     lines = [";FFMETADATA1"]
-    for start_s, end_s, text in _only(videos).played_s():
+    for start_s, end_s, text in _single(videos).player_times():
         # At the end of a line FFmpeg takes an escaped backslash for an escaped line end.
         title = re.sub(r"([=;#\\])", r"\\\1", one_line(text)) + " " * text.endswith("\\")
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={_ms(start_s)}", f"END={_ms(end_s)}"]
@@ -234,9 +234,9 @@ def chapters(videos: Sequence[MarkedVideo]) -> str:
     What begins sooner than 10 s after the chapter before is left out. The first is at 0:00: what
     begins in the first 10 s, or else the name of the video.
     """
-    video = _only(videos)
+    video = _single(videos)
     found: list[tuple[int, str]] = []
-    for start_s, _, text in video.played_s():
+    for start_s, _, text in video.player_times():
         if not found:
             first = int(start_s) < _SHORTEST_CHAPTER_S
             found = [(0, text if first else Path(video.name).stem)]
@@ -283,7 +283,7 @@ class TimeFiles:
         found = next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
         files = None if found is None else cls(out, found, folder, flag)
         if folder is not None:
-            if files is None or not files.of_each:
+            if files is None or not files.per_video:
                 example = found or ".srt"
                 raise UsageError(
                     f"--out-dir is for a file for each clip, as in {flag} {example}: leave it out"
@@ -292,14 +292,14 @@ class TimeFiles:
         return files
 
     @property
-    def of_each(self) -> bool:
+    def per_video(self) -> bool:
         """Whether each video has a file."""
         return self.out.name.lower() == self.suffix
 
     @property
     def journal(self) -> Path:
         """The file of results that a batch resumes from, and makes these files of."""
-        if self.of_each:
+        if self.per_video:
             return (self.folder or self.out.parent) / "answers.jsonl"
         return self.out.with_name(self.out.name[: -len(self.suffix)] + ".jsonl")
 
@@ -311,7 +311,7 @@ class TimeFiles:
             except OSError as error:
                 raise OutputError(unwritable(self.folder, error, "--out-dir")) from error
 
-    def needs(self) -> UsageError:
+    def refusal(self) -> UsageError:
         """Why answers about whole videos can't be written."""
         return UsageError(
             f"{self.flag} {short_name(self.out)} is for times: add --when, or --every 30s"
@@ -319,7 +319,7 @@ class TimeFiles:
 
     def path(self, video: Footage) -> Path:
         """The file of a video."""
-        if not self.of_each:
+        if not self.per_video:
             return self.out
         path = video.source if isinstance(video.source, str) else video.name
         return beside(path, video.place, self.suffix, self.folder)
@@ -341,29 +341,29 @@ class TimeFiles:
         paths: dict[Path, Footage] = {}
         for video in videos:
             other = paths.setdefault(self.path(video), video)
-            if self.of_each and other is not video:
+            if self.per_video and other is not video:
                 raise UsageError(
                     f"{display_name(other.name)} and {display_name(video.name)} have one file, "
                     f"{short_name(self.path(video))}: rename one of them"
                 )
-        if not self.of_each and self.suffix not in LISTS and len(videos) > 1:
+        if not self.per_video and self.suffix not in LISTS and len(videos) > 1:
             raise UsageError(
                 f"{self.flag} {short_name(self.out)} is about one clip, and there are "
                 f"{len(videos):,}: {self.flag} {self.suffix} writes a file for each; "
                 f"{' and '.join(LISTS)} have all in one"
             )
         for path in paths:
-            if self.of_each:
+            if self.per_video:
                 check_writable(path.parent, "--out-dir FOLDER writes elsewhere")
             else:
                 check_output_file(path, self.flag, "name a file", folder=OutputError)
-            if path.exists() and not (resumes and _is_as_written(path)):
+            if path.exists() and not (resumes and _is_unchanged(path)):
                 changed = resumes and _hashes(path).exists()
                 why = "was changed since it was written" if changed else "exists"
                 raise OutputError(
                     f"{short_name(path)} {why}, and stays as it is; name another file, or delete it"
                 )
-        if self.suffix == ".edl" and not self.of_each and len(videos) > 1:
+        if self.suffix == ".edl" and not self.per_video and len(videos) > 1:
             infos = [info_of(video.source, sampling, limits, video.shown_as) for video in videos]
             marked = [
                 MarkedVideo(video.name, (), info)
@@ -383,7 +383,7 @@ class TimeFiles:
         """Write what was found; a file without a marker isn't written, or is removed.
 
         Args:
-            lines: of `said`, about these videos. The others: as of `check`.
+            lines: of `timed_fields`, about these videos. The others: as of `check`.
 
         Returns:
             How many there are, as a sentence.
@@ -406,7 +406,7 @@ class TimeFiles:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     _note_written(path, texts[path].encode())
                     replace_content(path, texts[path].encode())
-                elif _is_as_written(path):
+                elif _is_unchanged(path):
                     path.unlink()
             except OSError as error:
                 raise OutputError(unwritable(path, error, self.flag)) from error
@@ -417,7 +417,7 @@ class TimeFiles:
         return f"{total:,} time range{'s' if total != 1 else ''} in {where}"
 
 
-def _only(videos: Sequence[MarkedVideo]) -> MarkedVideo:
+def _single(videos: Sequence[MarkedVideo]) -> MarkedVideo:
     [video] = videos
     return video
 
@@ -469,7 +469,7 @@ def _note_written(path: Path, content: bytes) -> None:
         replace_content(_hashes(path), b"\n".join(hashes), 0o600)
 
 
-def _is_as_written(path: Path) -> bool:
+def _is_unchanged(path: Path) -> bool:
     try:
         hashes = _hashes(path).read_text("ascii").split()
         return hashlib.sha256(path.read_bytes()).hexdigest() in hashes

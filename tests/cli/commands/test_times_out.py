@@ -193,10 +193,13 @@ def test_clips_of_one_name_have_one_file(clips: Path, engine: Pretended) -> None
 
 
 def test_out_dir_is_for_a_file_for_each_clip(clips: Path, engine: Pretended) -> None:
+    folder = clips.parent / "folder"
+    assert batch(clips / "none", "--out", ".srt", "--out-dir", folder)[0] != 0
+    assert not folder.exists()
     for out in (["--out", "x.edl"], ["--out", "x.jsonl"], []):
-        code, err = batch(clips, *out, "--out-dir", "folder")
+        code, err = batch(clips, *out, "--out-dir", folder)
         assert (code, err.count("--out-dir is for")) == (2, 1)
-        assert not Path("folder").exists()
+        assert not folder.exists()
 
 
 PAGE = (ROOT / "docs" / "times.md").read_text("utf-8")

@@ -143,7 +143,7 @@ def ask(
             if times is None:
                 check_suffix(out, [*FORMATS], "--out")
             elif parts.given is None:
-                raise times.needs()
+                raise times.refusal()
             else:
                 timed = _footage(files[0])
                 times.check([timed], request.sampling, request.limits)
@@ -234,10 +234,10 @@ def ask(
                 if times is None or timed is None:
                     parts.converse(asker, asks, presenter)
                     return
-                from dycoke_cli.runs.time_files import said
+                from dycoke_cli.runs.time_files import timed_fields
 
                 lines: list[dict[str, Any]] = []
-                presenter.on_answer = lambda answer: lines.append(said(answer.to_dict()))
+                presenter.on_answer = lambda answer: lines.append(timed_fields(answer.to_dict()))
                 parts.converse(asker, asks, presenter)
                 presenter.note(times.write([timed], lines, request.sampling, request.limits))
                 return

@@ -171,7 +171,7 @@ def batch(
     from dycoke_cli.runs.results import SUFFIXES, Results, ResultsFile, check_place
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
-    from dycoke_cli.runs.time_files import FORMATS, TimeFiles, said_in
+    from dycoke_cli.runs.time_files import FORMATS, TimeFiles, timed_lines
 
     engine.check()
     server.check(context)
@@ -193,7 +193,6 @@ def batch(
         raise UsageError("--retry-failed needs --out, which says what failed")
     times = None if out is None else TimeFiles.at(out, out_dir)
     if times is not None:
-        times.make_folder()
         out = times.journal
     elif out_dir is not None:
         raise UsageError("--out-dir is for times beside each clip: add --out .srt, or leave it out")
@@ -210,7 +209,7 @@ def batch(
             f"{display_name(str(lines_file))}, and then `dycoke convert {quoted(str(lines_file))} "
             f"{quoted(str(out))}`"
         )
-    if out is not None:
+    if out is not None and out_dir is None:  # a folder is made once all else is checked
         check_place(out, (*SUFFIXES, *FORMATS))
     inputs = collect(words or [], more, questions_file, request)
     videos = [*dict.fromkeys(group[0].videos[0] for group in inputs.groups)]
@@ -236,8 +235,9 @@ def batch(
     of_parts = of_parts or any(group[0].part_s is not None for group in inputs.groups)
     if times is not None:
         if not (of_parts or parts.when):
-            raise times.needs()
+            raise times.refusal()
         times.check(videos, request.sampling, request.limits, resumes=True)
+        times.make_folder()
     lines = Lines(fields, as_csv or is_table, request.generation, parts=of_parts)
     with ExitStack() as stack:
         view = stack.enter_context(BatchView(quiet))
@@ -279,7 +279,7 @@ def batch(
             ):
                 view.finished(done, out)
                 if times is not None:
-                    found = said_in(file.path, done.keys)
+                    found = timed_lines(file.path, done.keys)
                     view.note(times.write(videos, found, request.sampling, request.limits))
                 raise typer.Exit(1 if done.standing else 0)
         plan, backend = backend_of(
@@ -318,7 +318,7 @@ def batch(
             raise
         view.finished(counts, out)
         if times is not None and out is not None:
-            found = said_in(out, counts.keys)
+            found = timed_lines(out, counts.keys)
             view.note(times.write(videos, found, request.sampling, request.limits))
     if counts.standing:
         raise typer.Exit(1)

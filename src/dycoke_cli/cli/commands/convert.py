@@ -114,13 +114,13 @@ def convert(
 def _write_times(times: TimeFiles, answers: Sequence[dict[str, Any]]) -> str:
     """Write the times of answers, by the names of their videos; says how many there are."""
     from dycoke_cli.ask import Footage
-    from dycoke_cli.runs.time_files import said
+    from dycoke_cli.runs.time_files import timed_fields
     from dycoke_cli.video.limits import Limits
     from dycoke_cli.video.sampling import Sampling
 
-    found = [said(line) for line in answers]
+    found = [timed_fields(line) for line in answers]
     if not any({"when", "start"} & {*line} for line in found):
-        raise times.needs()
+        raise times.refusal()
     names = dict.fromkeys(str(line["video"]) for line in found if "video" in line)
     videos = [Footage(name, name, name) for name in names]
     times.check(videos, Sampling(), Limits())
