@@ -155,6 +155,14 @@ def test_another_library_reads_the_edl(
         assert comment == f"|C:ResolveColorBlue |M:{name} |D:{frames}"
 
 
+@pytest.mark.parametrize("text", ["C:\\ \n", "a = b; #1 \\"])
+def test_what_ffmpeg_takes_for_signs_is_escaped(text: str) -> None:
+    content = time_files.ffmeta([marked([Marker(0.0, 2.0, text, "What?", text)] * 2)])
+    with av.open(io.BytesIO(content.encode()), format="ffmetadata") as container:
+        titles = [one["metadata"]["title"].rstrip(" ") for one in container.chapters()]
+    assert titles == [text.strip()] * 2
+
+
 def test_an_edl_has_videos_one_behind_the_other() -> None:
     first = marked([Marker(1.0, 2.0, "a", "a", "yes")], duration_s=10.0)
     second = marked([Marker(0.5, 3.0, "b", "b", "yes")], timecode="10:00:00:00")

@@ -221,8 +221,9 @@ def ffmeta(videos: Sequence[MarkedVideo]) -> str:
     """Chapters of one video in FFmpeg's metadata format."""
     lines = [";FFMETADATA1"]
     for start_s, end_s, text in _single(videos).player_times():
+        title = re.sub(r"([=;#\\])", r"\\\1", one_line(text))
         # At the end of a line FFmpeg takes an escaped backslash for an escaped line end.
-        title = re.sub(r"([=;#\\])", r"\\\1", one_line(text)) + " " * text.endswith("\\")
+        title += " " * title.endswith("\\")
         lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={_ms(start_s)}", f"END={_ms(end_s)}"]
         lines.append(f"title={title}")
     return "\n".join(lines) + "\n"

@@ -76,9 +76,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="File for the answers: JSON Lines (.jsonl or .ndjson), or a table (.csv); or for "
-        "their times: .srt, .vtt, .edl, .markers.csv, .ffmeta or .chapters.txt. The suffix alone "
-        "is a file for each clip. The same command resumes. Default: stdout.",
+        help="File for the answers (.jsonl, .ndjson, .csv) or times (.srt, .edl, …). The suffix "
+        "alone is a file for each clip (docs/times.md). The same command resumes. Default: stdout.",
         show_default=False,
     ),
 ]

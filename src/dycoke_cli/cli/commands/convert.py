@@ -61,7 +61,7 @@ def convert(
     out_dir: OutDir = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert answers to a table, or their times to subtitles, markers or chapters.
+    """Convert answers to a table, or times to subtitles, markers or chapters.
 
     Examples:
         dycoke convert answers.jsonl answers.csv
