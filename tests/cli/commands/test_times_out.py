@@ -68,7 +68,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Pretended:
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> Path:
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where answers are kept without --out-dir
     folder = tmp_path / "clips"
     (folder / "sub").mkdir(parents=True)
     for name in ("1.mp4", "sub/2.mp4", "bad.mp4"):
