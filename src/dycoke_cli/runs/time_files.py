@@ -278,11 +278,11 @@ class TimeFiles:
     flag: str = "--out"
 
     @classmethod
-    def at(cls, out: Path, folder: Path | None, flag: str = "--out") -> TimeFiles | None:
+    def at(cls, out: Path | None, folder: Path | None, flag: str = "--out") -> TimeFiles | None:
         """Where a path says; None if its suffix is of no such format. Args: as of the class."""
-        name = out.name.lower()
+        name = "" if out is None else out.name.lower()
         found = next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
-        files = None if found is None else cls(out, found, folder, flag)
+        files = None if out is None or found is None else cls(out, found, folder, flag)
         if folder is not None:
             if files is None or not files.per_video:
                 example = found or ".srt"
@@ -365,12 +365,11 @@ class TimeFiles:
                     f"{short_name(path)} {why}, and stays as it is; name another file, or delete it"
                 )
         if self.suffix == ".edl" and not self.per_video and len(videos) > 1:
-            infos = [info_of(video.source, sampling, limits, video.shown_as) for video in videos]
-            marked = [
-                MarkedVideo(video.name, (), info)
-                for video, info in zip(videos, infos, strict=True)
-                if info is not None  # its questions fail
-            ]
+            marked = []
+            for video in videos:
+                info = info_of(video.source, sampling, limits, video.shown_as)
+                if info is not None:  # else its questions fail
+                    marked.append(MarkedVideo(video.name, (), info))
             if len({one.timecode for one in marked}) > 1:
                 raise _different(marked)
 

@@ -134,7 +134,8 @@ def ask(
         check_memory(memory, estimate)
         whole = {"estimate": estimate, "compare": compare}
         parts.check(request, files, asked, **whole, follow_up=follow_up)
-        times, timed = None, None
+        times = None
+        timed: list[Footage] = []
         if out is not None:
             from dycoke_cli.runs.time_files import FORMATS, TimeFiles
             from dycoke_cli.storage.output_file import check_suffix
@@ -145,8 +146,8 @@ def ask(
             elif parts.given is None:
                 raise times.refusal()
             else:
-                timed = _footage(files[0])
-                times.check([timed], request.sampling, request.limits)
+                timed = [_footage(files[0])]
+                times.check(timed, request.sampling, request.limits)
         if bound is not None:
             check_alone(
                 {
@@ -231,15 +232,14 @@ def ask(
                 )
             asker = stack.enter_context(found)
             if parts.given is not None:
-                if times is None or timed is None:
-                    parts.converse(asker, asks, presenter)
-                    return
-                from dycoke_cli.runs.time_files import timed_fields
-
                 lines: list[dict[str, Any]] = []
-                presenter.on_answer = lambda answer: lines.append(timed_fields(answer.to_dict()))
+                if times is not None:
+                    from dycoke_cli.runs.time_files import timed_fields
+
+                    presenter.on_answer = lambda one: lines.append(timed_fields(one.to_dict()))
                 parts.converse(asker, asks, presenter)
-                presenter.note(times.write([timed], lines, request.sampling, request.limits))
+                if times is not None:
+                    presenter.note(times.write(timed, lines, request.sampling, request.limits))
                 return
             converse(asker, asks, presenter, follow_up=follow_up)
 

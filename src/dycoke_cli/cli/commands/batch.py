@@ -190,11 +190,9 @@ def batch(
     remote = server.chosen(context, request.method, budget)
     if out is None and retry_failed:
         raise UsageError("--retry-failed needs --out, which says what failed")
-    times = None if out is None else TimeFiles.at(out, out_dir)
+    times = TimeFiles.at(out, out_dir)
     if times is not None:
         out = times.journal
-    elif out_dir is not None:
-        raise UsageError("--out-dir is for times beside each clip: add --out .srt, or leave it out")
     is_table = out is not None and out.suffix.lower() == ".csv"
     if out is not None and not is_table and (as_csv or fields is not None):
         raise UsageError(

@@ -88,8 +88,6 @@ def convert(
         if not quiet:
             render.note(sentence)
         return
-    if out_dir is not None:
-        raise UsageError("--out-dir is for times beside each clip: give .srt, or leave it out")
     check_suffix(table, (".csv", ".parquet", *FORMATS), "FILE")
     name, suffix = display_name(table), table.suffix.lower()
     if suffix == ".parquet":
