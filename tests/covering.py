@@ -1,12 +1,14 @@
-"""Products of test parameters: `make test-all` runs all cases, `make test` a part that covers them.
+"""Cases of tests: `make test-all` runs all of them, `make test` at most eight of a function.
 
-`make test` runs at least one case with each value (`together=1`), or with each pair of values
-(`together=2`). The other cases are marked `extended`. The product of a test's `parametrize`s needs
-no call: of more than `MOST` cases, `make test` runs those with each value once (`tests.limits`).
+Which eight is drawn by the names of the cases (`thin_out`, which `tests.limits` calls), so that
+functions over the same families or methods get different ones. A product for which `make test`
+needs fewer says so with `covered`: at least one case with each value (`together=1`), or with each
+pair of values (`together=2`). The other cases are marked `extended`.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Container, Hashable, Iterable, Mapping
 from itertools import combinations
@@ -18,6 +20,7 @@ Case = tuple[Hashable, ...]
 EXTENDED = (pytest.mark.extended, pytest.mark.slow)
 """The marks of what only `make test-all` runs."""
 MOST = 8
+"""Cases of a function that `make test` runs."""
 
 
 def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
@@ -32,15 +35,17 @@ def covered(cases: Iterable[Case], together: int, first: Container[Any] | None =
 
 
 def thin_out(items: Iterable[pytest.Item]) -> None:
-    """Mark the cases of large products that aren't needed for each value to occur once."""
-    products: defaultdict[str, dict[Case, pytest.Item]] = defaultdict(dict)
-    for item in items:
+    """Mark all but `MOST` cases of each function; values that no case had yet are drawn first."""
+    functions: defaultdict[str, dict[Case, pytest.Item]] = defaultdict(dict)
+    for item in sorted(items, key=lambda item: zlib.crc32(item.nodeid.encode())):
         if (called := getattr(item, "callspec", None)) and not item.get_closest_marker("extended"):
             case = _case(called.params, [*item.iter_markers("parametrize")])
-            products[item.nodeid.partition("[")[0]][case] = item
-    for cases in products.values():
-        if len(cases) > MOST and len(next(iter(cases))) > 1:
-            for case in cases.keys() - {*covering(cases, together=1)}:
+            functions[item.nodeid.partition("[")[0]][case] = item
+    for cases in functions.values():
+        if len(cases) > MOST:
+            drawn = covering(cases, together=1)
+            drawn += [case for case in cases if case not in drawn]
+            for case in drawn[MOST:]:
                 for mark in EXTENDED:
                     cases[case].add_marker(mark)
 

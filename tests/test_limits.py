@@ -105,12 +105,12 @@ def test_each_extended_test_is_in_one_part(pytester: pytest.Pytester, monkeypatc
     assert len(seen) == len({*seen}) == 20
 
 
-PRODUCTS = """
+CASES = """
 import pytest
 
 @pytest.mark.parametrize("n", range(3))
 @pytest.mark.parametrize(("name", "on"), [("a", True), ("a", False), ("b", True), ("c", True)])
-def test_large(name, on, n): pass
+def test_product(name, on, n): pass
 
 @pytest.fixture(params=range(5))
 def each(request): return request.param
@@ -120,29 +120,31 @@ def test_with_a_fixture(each, n): pass
 
 @pytest.mark.parametrize("n", range(2))
 @pytest.mark.parametrize("m", range(4))
-def test_small(m, n): pass
+def test_eight(m, n): pass
 
 @pytest.mark.parametrize("n", range(12))
 def test_listed(n): pass
 """
 
 
-def test_of_a_large_product_each_value_is_run_once(
+def test_of_a_function_eight_cases_are_run_that_have_many_values(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeini("[pytest]\nmarkers =\n    slow\n    extended")
-    pytester.makepyfile(PRODUCTS)
+    pytester.makepyfile(CASES)
     arguments = ("-p", "tests.limits", "-m", "not extended", "-v", "-p", "no:cacheprovider")
     passed = [line for line in pytester.runpytest(*arguments).outlines if "PASSED" in line]
     names = [line.split()[0].partition("::")[2] for line in passed]
-    large = [name for name in names if "large" in name]
-    assert len(large) == 4
-    assert {name.rpartition("-")[2] for name in large} == {"0]", "1]", "2]"}
-    assert len({name.rpartition("-")[0] for name in large}) == 4
-    assert sum("fixture" in name for name in names) == 5
-    assert sum("small" in name for name in names) == 8
-    assert sum("listed" in name for name in names) == 12
+    product = [name for name in names if "product" in name]
+    assert len(product) == 8
+    assert {name.rpartition("-")[2] for name in product} == {"0]", "1]", "2]"}
+    assert len({name.rpartition("-")[0] for name in product}) == 4
+    fixture = [name for name in names if "fixture" in name]
+    assert len(fixture) == 8
+    assert len({name.partition("-")[0] for name in fixture}) == 5
+    for kind in ("eight", "listed"):
+        assert sum(kind in name for name in names) == 8
     pytester.runpytest("-p", "tests.limits", "-p", "no:cacheprovider").assert_outcomes(passed=42)
 
 
