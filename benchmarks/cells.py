@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
+R = TypeVar("R")
 Row = Mapping[str, Any]
 """Of a report of `dycoke eval`."""
 Document = Mapping[str, Any]
 """One table's figures of one model, as `method_figures.document_of` gives them."""
+
+
+def table_lines(columns: Mapping[str, Callable[[R], str]], rows: Iterable[R]) -> list[str]:
+    """The lines of a table, by heading what makes the cell of a row."""
+    cells = ([cell(row) for cell in columns.values()] for row in rows)
+    return [*head(*columns), *(line(*each) for each in cells)]
 
 
 def head(*headings: str) -> list[str]:

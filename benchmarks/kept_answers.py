@@ -1,53 +1,34 @@
-"""Command line of measurements whose answers are kept in docs/data, with a table per kept file."""
+"""Measurements whose answers are kept in docs/data, with a table per kept file."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import lzma
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks.kept_tables import DATA, keep
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean
 
-_SUFFIX = ".jsonl.xz"
-
-
-def run(
-    parser: argparse.ArgumentParser,
-    kind: str,
-    table: Callable[[bytes], str],
-    ask: Callable[[argparse.Namespace], bytes],
-    given: Sequence[str] | None,
-) -> None:
-    """Ask a model, or make the tables of the kept answers, as the flags say.
-
-    Args:
-        given: the arguments; None for those of the process.
-    """
-    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
-    parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
-    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
-    arguments = parser.parse_args(given)
-    if arguments.report:
-        for file in sorted(DATA.glob(f"{kind}-*{_SUFFIX}")):
-            text = table(lzma.decompress(file.read_bytes()))
-            print(text)
-            if arguments.write:
-                keep(text, file.name.removesuffix(_SUFFIX))
-        return
-    if arguments.model is None:
-        parser.error("--model PATH is the model; or --report")
-    answers = ask(arguments)
-    if arguments.keep:
-        (DATA / f"{arguments.keep}{_SUFFIX}").write_bytes(lzma.compress(answers, preset=9))
-    print(table(answers))
+SUFFIX = ".jsonl.xz"
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a GGUF file, or of a folder's weights, one after the other."""
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    found = hashlib.sha256()
-    for file in files:
-        found.update(file.read_bytes())
-    return found.hexdigest()
+def report(kind: str, table: Callable[[bytes], str]) -> None:
+    """The command line of a kind whose answers aren't measured anew."""
+    parser = argparse.ArgumentParser(description=f"the tables of docs/data/{kind}-*{SUFFIX}")
+    parser.add_argument("--write", action="store_true", help="into docs/data/tables")
+    write_tables(kind, table, parser.parse_args().write)
+
+
+def write_tables(kind: str, table: Callable[[bytes], str], write: bool) -> None:
+    """Print the tables of the kept answers of a kind, and keep them if `write`."""
+    for file in sorted(DATA.glob(f"{kind}-*{SUFFIX}")):
+        text = table(lzma.decompress(file.read_bytes()))
+        print(text)
+        if write:
+            keep(text, file.name.removesuffix(SUFFIX))
+
+
+def shown(values: Sequence[float], digits: int, clusters: Sequence[str] = ()) -> str:
+    """A mean ± its standard error over clusters; by default each value is one."""
+    mean, error = clustered_mean(values, clusters or [*map(str, range(len(values)))])
+    return "–" if mean is None else f"{mean:.{digits}f} ± {error or 0:.{digits}f}".replace("-", "−")

@@ -45,12 +45,8 @@ ROWS = {
 """Arguments of `_START` by row; a first start finds no int8 weights, a later one those of it."""
 
 
-def write_checkpoint(folder: Path, tower_layers: int | None = None) -> None:
-    """A folder that `from_pretrained` reads: the published configuration in bfloat16.
-
-    Args:
-        tower_layers: of the vision tower; None for all.
-    """
+def write_checkpoint(folder: Path) -> None:
+    """A folder that `from_pretrained` reads: the published configuration in bfloat16."""
     import torch
 
     from dycoke_cli.models.catalog import published
@@ -60,7 +56,6 @@ def write_checkpoint(folder: Path, tower_layers: int | None = None) -> None:
 
     options = LoadOptions(device="cpu", dtype="bfloat16", random_weights=True)
     config: Any = choose(MODEL, options).config
-    config.vision_config.num_hidden_layers = tower_layers or config.vision_config.num_hidden_layers
     random_model(config, torch.device("cpu"), torch.bfloat16).save_pretrained(folder)
     words = config.get_text_config().vocab_size
     byte_processor(published(MODEL), words).save_pretrained(folder)

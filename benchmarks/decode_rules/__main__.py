@@ -10,6 +10,8 @@ needs the packages gguf and accelerate.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import lzma
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +26,8 @@ from benchmarks.decode_rules.load_decoder import load_decoder
 from benchmarks.decode_rules.table import table
 from benchmarks.decode_rules.text_decoder import prompt_of
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.kept_answers import digest, run
+from benchmarks.kept_answers import SUFFIX, write_tables
+from benchmarks.kept_tables import DATA
 from benchmarks.page import machine
 from dycoke_cli.version import running_commit
 
@@ -44,7 +47,7 @@ def ask(path: Path, run: str, contexts: int, out: Path) -> Path:
     if not done:
         append_line(
             file,
-            {"model": path.name, "sha256": digest(path), "layers": decoder.layers}
+            {"model": path.name, "sha256": _digest(path), "layers": decoder.layers}
             | {"windows": sorted(decoder.windows), "commit": running_commit()}
             | {"machine": machine(), "sentences": SENTENCES[run]},
         )
@@ -77,13 +80,28 @@ def main(given: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--contexts", type=int, default=200, help="how many (200)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of answers ({OUT})")
-    run(
-        parser,
-        "decode-rules",
-        table,
-        lambda of: ask(of.model, of.run, of.contexts, of.out).read_bytes(),
-        given,
-    )
+    parser.add_argument("--keep", metavar="NAME", help="keep the answers in docs/data as NAME")
+    parser.add_argument("--report", action="store_true", help="make the tables of docs/data")
+    parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
+    of = parser.parse_args(given)
+    if of.report:
+        write_tables("decode-rules", table, of.write)
+        return
+    if of.model is None:
+        parser.error("--model PATH is the model; or --report")
+    answers = ask(of.model, of.run, of.contexts, of.out).read_bytes()
+    if of.keep:
+        (DATA / f"{of.keep}{SUFFIX}").write_bytes(lzma.compress(answers, preset=9))
+    print(table(answers))
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a GGUF file, or of a folder's weights, one after the other."""
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 if __name__ == "__main__":

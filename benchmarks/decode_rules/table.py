@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
+from benchmarks.cells import line, table_lines
 from benchmarks.decode_rules.ask_rules import PAPERS_LAYER, RuleAnswer
 from benchmarks.decode_rules.figures import (
     Estimate,
+    RuleFigures,
     figures,
     grouped,
     same_next_token,
@@ -31,28 +33,34 @@ def table(answers: bytes) -> str:
     header, *contexts = map(json.loads, answers.splitlines())
     by_rule = grouped([[*map(_answer, one["rows"])] for one in contexts])
     whole, *rest = figures(by_rule, header["layers"], header.get("windows", ()))
-    made = [
-        "| P | rule | first pruned layer | retention at decode | same first token, % "
-        "| same next token, % | more than DyCoke's at L = 3 | divergence, nats per token "
-        "| fact in a sentence, % | difference from the full cache |",
-        "| --- " * 10 + "|",
-        f"| – | full cache | – | 100 % | 100 | 100 | | 0 | {_percent(whole.facts_found)} | |",
-    ]
-    for row in rest:
-        rule = row.rule
-        # The paper's rule and layer, at the same P.
-        paper = Rule("dycoke", PAPERS_LAYER, rule.prune_ratio)
-        more = ""
-        if paper in by_rule and rule != paper:
-            same, papers = (same_next_token(by_rule[one]) for one in (rule, paper))
-            more = _percent(Estimate.of_difference(same, papers), "+")
-        assert row.difference is not None
-        made.append(
-            f"| {rule.prune_ratio} | {_NAMES[rule.kind]} | {rule.layer} "
-            f"| {100 * row.retention_at_decode:.0f} % | 100 "
-            f"| {_percent(row.same_next_token)} | {more} | {_shown(row.divergence, 3)} "
-            f"| {_percent(row.facts_found)} | {_percent(row.difference, '+')} |"
-        )
+    papers = {  # the rule and layer of the paper, by P
+        ratio: same_next_token(by_rule[rule])
+        for ratio in {one.prune_ratio for one in by_rule}
+        if (rule := Rule("dycoke", PAPERS_LAYER, ratio)) in by_rule
+    }
+
+    def more(row: RuleFigures) -> str:
+        rule, ratio = row.rule, row.rule.prune_ratio
+        if ratio not in papers or rule == Rule("dycoke", PAPERS_LAYER, ratio):
+            return ""
+        same = same_next_token(by_rule[rule])
+        return _percent(Estimate.of_difference(same, papers[ratio]), "+")
+
+    columns: dict[str, Callable[[RuleFigures], str]] = {
+        "P": lambda row: str(row.rule.prune_ratio),
+        "rule": lambda row: _NAMES[row.rule.kind],
+        "first pruned layer": lambda row: str(row.rule.layer),
+        "retention at decode": lambda row: f"{100 * row.retention_at_decode:.0f} %",
+        "same first token, %": lambda row: "100",
+        "same next token, %": lambda row: _percent(row.same_next_token),
+        "more than DyCoke's at L = 3": more,
+        "divergence, nats per token": lambda row: _shown(row.divergence, 3),
+        "fact in a sentence, %": lambda row: _percent(row.facts_found),
+        "difference from the full cache": lambda row: _percent(row.difference, "+"),
+    }
+    full = ("–", "full cache", "–", "100 %", "100", "100", "", "0", _percent(whole.facts_found), "")
+    head, rule_below, *made = table_lines(columns, rest)
+    made = [head, rule_below, line(*full), *made]
     tokens = fmean(one["prunable"] for one in contexts)
     made += [
         "",
@@ -77,12 +85,8 @@ def _layers(header: dict[str, Any]) -> str:
     return f"{header['layers']} layers{sliding}"
 
 
-def mean(values: Sequence[float], digits: int, plus: str = "") -> str:
-    """The mean of independent values and its standard error, with a sign if `plus` is one."""
-    return _shown(Estimate.of(values), digits, plus)
-
-
-def _percent(one: Estimate, plus: str = "") -> str:
+def _percent(one: Estimate | None, plus: str = "") -> str:
+    assert one is not None  # only the full cache has no difference
     scaled = None if one.standard_error is None else 100 * one.standard_error
     return _shown(Estimate(100 * one.mean, scaled), 1, plus)
 

@@ -1,0 +1,120 @@
+"""The tables of what methods keep of the features of a published vision tower.
+
+`python -m benchmarks.real_features` prints the tables of the answers in docs/data, `--write` puts
+them into docs/data/tables. The answers were measured by the command of this name at commit
+8e867062. Of a clip, `neighbours` has the similarities of its tokens; of a row, each clip has the
+tokens kept per frame, the error of dropped tokens, and whether each question of a probe was right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.cells import table_lines
+from benchmarks.kept_answers import report, shown
+
+Line = Mapping[str, Any]
+
+_KINDS = {
+    "filmed": "{} films",
+    "pan": "{} photographs, panned over",
+    "zoom": "{} photographs, zoomed into",
+    "drawn": "{} drawn clips of `shapes`, features of the bundled model",
+}
+_SIMILARITIES = {
+    "beside each other": "beside",
+    "same place, next frame": "later",
+    "best place, frame before": "best",
+    "any two": "any",
+}
+_PROBES = {"which clip, %": "which", "order, %": "order", "what changed, %": "changed"}
+
+
+def table(answers: bytes) -> str:
+    """How alike neighbours are, and what each method keeps at each budget, as Markdown."""
+    header, *lines = map(json.loads, answers.splitlines())
+    of_kind = {
+        kind: [line["neighbours"] for line in lines if line.get("kind") == kind] for kind in _KINDS
+    }
+    found = [(kind, each) for kind, each in of_kind.items() if each]
+    rows = (one for one in lines if "row" in one)
+    by_budget = sorted(rows, key=lambda one: -(one["retain"] or 1))  # also those added later
+    return "\n".join(
+        [
+            *table_lines(_alike(), found),
+            "",
+            *table_lines(_of_methods(header), by_budget),
+            "",
+            _below(header),
+        ]
+    )
+
+
+def _alike() -> dict[str, Callable[[tuple[str, Sequence[Line]]], str]]:
+    """The columns of a kind of clips and the similarities of each."""
+    columns: dict[str, Callable[[tuple[str, Sequence[Line]]], str]] = {
+        "clips": lambda row: _KINDS[row[0]].format(len(row[1]))
+    }
+    for heading, name in _SIMILARITIES.items():
+        columns[heading] = lambda row, name=name: shown([one[name] for one in row[1]], 2)
+    columns["same place above 0.9, %"] = lambda row: shown([100 * x["static"] for x in row[1]], 0)
+    return columns
+
+
+def _of_methods(header: Line) -> dict[str, Callable[[Line], str]]:
+    """The columns of a row of the measurement."""
+    clips = header["clips"]
+
+    def counts(line: Line) -> list[int]:
+        return [count for one in line["clips"] for count in one["per_frame"]]
+
+    def kept(line: Line) -> str:
+        every = counts(line)
+        return f"{100 * sum(every) / (len(every) * header['tokens_per_frame']):.1f}"
+
+    def over_clips(line: Line, name: str, digits: int, scale: int = 1) -> str:
+        """The mean with its error over films and photographs, which may have two clips."""
+        values, sources = [], []
+        for clip, one in zip(clips, line["clips"], strict=True):
+            each = one[name] if isinstance(one[name], list) else [one[name]]
+            values += [scale * value for value in each]
+            sources += [clip["source"]] * len(each)
+        return shown(values, digits, sources)
+
+    def error(line: Line, name: str) -> str:
+        return "0" if line["row"] == "none" else over_clips(line, name, 3)
+
+    def error_of_films(line: Line) -> str:
+        pairs = zip(clips, line["clips"], strict=True)
+        films = [one["error"] for clip, one in pairs if clip["kind"] == "filmed"]
+        return "0" if line["row"] == "none" else shown(films, 3)
+
+    return {
+        "budget": lambda line: f"{100 * line['retain']:.0f} %" if line["retain"] else "–",
+        "method": lambda line: f"`{line['row']}`",
+        "kept, %": kept,
+        "tokens of a frame, least to most": lambda x: f"{min(counts(x))} to {max(counts(x))}",
+        "error of dropped tokens": lambda line: error(line, "error"),
+        "of films alone": error_of_films,
+        "worst twentieth": lambda line: error(line, "worst"),
+    } | {
+        heading: lambda line, probe=probe: over_clips(line, probe, 1, 100)
+        for heading, probe in _PROBES.items()
+    }
+
+
+def _below(header: Line) -> str:
+    clips = header["clips"]
+    sources, films = {one["source"] for one in clips}, [c for c in clips if c["kind"] == "filmed"]
+    return (
+        f"{len(clips)} clips of {header['frames']} frames of {header['tokens_per_frame']} tokens: "
+        f"{len(films)} films, and {len(sources) - len(films)} photographs twice each. ± is one "
+        f"standard error over the {len(sources)} films and photographs. `{header['model']}` "
+        f"(SHA-256 {header['sha256'][:12]}…). {header['machine']}, commit {header['commit']}."
+    )
+
+
+if __name__ == "__main__":
+    report("real-features", table)
