@@ -81,6 +81,8 @@ class Ask:
             is yes, 0 for the usual length; None asks the question once.
         part_s: start and end in seconds that the answer is labelled with; None for no label.
         stamped: whether the label is what was read, which may be shorter.
+        measured: whether its answer is compared with others: all frames are shown at once, and
+            nothing that was prefilled for another question is reused.
     """
 
     question: str
@@ -94,6 +96,7 @@ class Ask:
     when_s: float | None = None
     part_s: tuple[float | None, float | None] | None = None
     stamped: bool = False
+    measured: bool = False
 
     @property
     def read(self) -> Hashable:
@@ -187,6 +190,7 @@ class Seen:
     part_s: tuple[float, float] | None = None
     # parts of a live source that were skipped before this one; None of another source
     dropped: int | None = None
+    prepared_s: float = 0.0  # seconds from the frames to the vision encoder's input
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,28 @@
-"""The order of the runs, and what one run counts, on an engine that pretends, by its own clock."""
+"""The order of the runs, and what one run counts, on an asker that pretends."""
 
 from __future__ import annotations
 
 from dataclasses import astuple
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.bench.timed_runs import TimedAnswer, Timer, interleave, measure_all
+from dycoke_cli.compression.base import Method
+from dycoke_cli.engine import session as session_module
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
-from dycoke_cli.models.families import FAMILIES
-from dycoke_cli.models.traits import ModelTraits
+from dycoke_cli.loop.unloaded_model import UnloadedModel
+from dycoke_cli.models.load_options import LoadOptions
+from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
-from tests.bench.made_up import PretendedEngine, measured, rows_of
+from tests.bench.made_up import PretendedAsker, measured, rows_of
 from tests.documents import example
+from tests.loop.pretended import Asking
 
+REQUEST = Request("mini", LoadOptions(), Sampling(), Method(), GenerationOptions())
 QUESTIONS = ("Who?", "Where?")
 
 
@@ -67,75 +72,100 @@ def test_the_warm_up_is_not_counted() -> None:
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> PretendedEngine:
-    pretended = PretendedEngine()
-    pretended.put_in_place(monkeypatch)
-    return pretended
+def asker() -> PretendedAsker:
+    return PretendedAsker()
 
 
-def timer(engine: PretendedEngine) -> Timer:
-    family = FAMILIES["llava_onevision"]
-    loaded: Any = SimpleNamespace(traits=ModelTraits("llava_onevision", family, {}, 10))
-    return Timer(
-        loaded, engine.read, QUESTIONS, Sampling(), GenerationOptions(), clock=engine.clock
-    )
+def timer(asker: Any) -> Timer:
+    return Timer(asker, QUESTIONS, REQUEST)
 
 
-def test_each_question_counts_as_if_it_had_been_asked_alone(engine: PretendedEngine) -> None:
+def test_each_question_counts_as_if_it_had_been_asked_alone(asker: PretendedAsker) -> None:
     [none] = rows_of("none")
     # decode 1, preprocess 0.5, vision 4, prefill 2, TTFT, decode 0.75 of three tokens, in all
     alone = (1.0, 0.5, 4.0, 2.0, 7.5, 0.75, 0.25, 8.25)
-    assert [astuple(each.seconds) for each in timer(engine).run(none, "v")] == [alone, alone]
-    # What really passed: the video was read and encoded once.
-    assert engine.clock.now == 100 + 1 + 0.5 + 4 + 2 * 2.75
+    assert [astuple(each.seconds) for each in timer(asker).run(none, "v")] == [alone, alone]
 
 
-def test_every_run_begins_with_the_file(engine: PretendedEngine) -> None:
-    watch = timer(engine)
-    for row in rows_of("none,dycoke"):
-        for _ in range(2):
-            watch.run(row, "v")
-    one = lambda method: [  # noqa: E731
-        ("read", "v", 32),
-        ("ask", "v", method, "Who?", 4.0),
-        ("ask", "v", method, "Where?", 0.0),
-    ]
-    assert engine.events == 2 * one("none") + 2 * one("dycoke")
+def test_every_run_begins_with_the_file_and_reuses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the real engine, whose model and videos pretend: one batch per question, in order."""
+    asking = Asking(tmp_path, monkeypatch)
+    opened: list[bool] = []
+    session = asking.pretended._session
+
+    def opening(loaded: Any, clip: Any, **options: Any) -> Any:
+        opened.append(options["reuse"])
+        return session(loaded, clip, **options)
+
+    monkeypatch.setattr(session_module, "VideoSession", opening)
+    video = tmp_path / "v.mp4"
+    video.touch()
+    with asking.engine(keep=0) as engine:
+        watch = timer(engine)
+        for row in rows_of("none,dycoke"):
+            for _ in range(2):
+                answers = watch.run(row, str(video))
+                assert [one.answer.method["name"] for one in answers] == [row.spec.text] * 2
+    assert asking.pretended.paths == [str(video)] * 4
+    assert opened == [False] * 4
+    assert asking.pretended.batches == [[question] for question in QUESTIONS] * 4
 
 
-def test_controls_see_a_frame_or_nothing(engine: PretendedEngine) -> None:
+def test_controls_see_a_frame_or_nothing(asker: PretendedAsker) -> None:
     blind, frame = rows_of("no-video,one-frame")
-    assert astuple(timer(engine).run(blind, "v")[0].seconds) == (
+    assert astuple(timer(asker).run(blind, "v")[0].seconds) == (
         0.0, 0.0, 0.0, 2.0, 2.0, 0.75, 0.25, 2.75,
     )  # fmt: skip
-    timer(engine).run(frame, "v")
-    assert engine.events[:3] == [("blind", "Who?"), ("blind", "Where?"), ("read", "v", 1)]
+    timer(asker).run(frame, "v")
+    seen = [(ask.question, ask.blind, ask.request.sampling.frames) for ask in asker.asked[1:3]]
+    assert seen == [("Where?", True, 32), ("Who?", False, 1)]
 
 
-def test_a_single_token_has_no_time_per_token(engine: PretendedEngine) -> None:
-    engine.generated = 1
+def test_a_single_token_has_no_time_per_token(asker: PretendedAsker) -> None:
+    asker.generated = 1
     [none] = rows_of("none")
-    assert timer(engine).run(none, "v")[0].seconds.decode_per_token is None
+    assert timer(asker).run(none, "v")[0].seconds.decode_per_token is None
 
 
 def test_a_question_that_the_model_was_not_asked_is_refused(
-    engine: PretendedEngine, monkeypatch: pytest.MonkeyPatch
+    asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(question: str, vision: float) -> Answer:
+    def refused(question: str, **_: float) -> Answer:
         warnings = ("the model wasn't asked: it only knows shapes",)
         return example(Answer, question=question, finish_reason="refused", warnings=warnings)
 
-    monkeypatch.setattr(engine, "answered", refused)
+    monkeypatch.setattr(asker, "answered", refused)
     for each in rows_of("none,no-video"):
         with pytest.raises(UsageError, match=r"^'Who\?': the model wasn't asked: it only knows"):
-            timer(engine).run(each, "v")
+            timer(asker).run(each, "v")
 
 
-def test_errors_name_their_row(engine: PretendedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(question: str, vision: float) -> Answer:
+def test_errors_name_their_row(asker: PretendedAsker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(question: str, **_: float) -> Answer:
         raise OutOfMemoryError("memory ran out; use fewer --frames")
 
-    monkeypatch.setattr(engine, "answered", fail)
+    monkeypatch.setattr(asker, "answered", fail)
     [_, evs] = rows_of("none,evs:retain=0.5")
     with pytest.raises(OutOfMemoryError, match=r"^--methods evs:retain=0\.5: memory ran out"):
-        timer(engine).run(evs, "v")
+        timer(asker).run(evs, "v")
+
+
+def test_a_video_that_doesnt_fit_the_context_isnt_read_in_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows would be of different frames."""
+
+    def too_long(*_: Any) -> None:
+        raise UsageError("longer than the context; use --frames 9 or fewer")
+
+    asking = Asking(tmp_path, monkeypatch)
+    monkeypatch.setattr(UnloadedModel, "check_plan", too_long)
+    video = tmp_path / "v.mp4"
+    video.touch()
+    with (
+        asking.engine(keep=0) as engine,
+        pytest.raises(UsageError, match=r"^--methods none: longer"),
+    ):
+        timer(engine).run(rows_of("none")[0], str(video))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.ask import Ask, Done, Failed
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine import binding, session
 from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.journal import open_journal
@@ -63,8 +63,6 @@ class World:
             path = folder / f"{name}.mp4"
             path.write_text("one" if name == "copy" else name)
             self.videos.append(str(path))
-        monkeypatch.setattr(session, "VideoSession", lambda loaded, clip: Shown(clip))
-        monkeypatch.setattr(binding, "bind", lambda method, traits: method)
         monkeypatch.setattr(measuring, "Baseline", self.baseline)
 
     def baseline(
@@ -85,10 +83,15 @@ class World:
         return SimpleNamespace(observations=observations, compare=compare)
 
     @staticmethod
-    def read(video: str, sampling: Any, fit: Any) -> str:
-        if "broken" in video:
-            raise VideoError(f"{video} isn't a video")
-        return Path(video).stem
+    def submit(ask: Ask, *, on_event: Any, work: Any, **_: Any) -> list[Any]:
+        """As an engine whose videos are their names; those of the baseline, in no windows."""
+        assert (ask.request.method.name, ask.compare) == ("none", True)
+        [video] = ask.videos
+        if "broken" in video.name:
+            on_event(None, Failed(VideoError(f"{video.name} isn't a video")))
+        else:
+            on_event(None, Done(work(Shown(Path(video.path).stem), None)))
+        return [SimpleNamespace(wait=lambda: None)]
 
     @staticmethod
     def digest(video: str) -> str:
@@ -99,12 +102,14 @@ class World:
     @contextmanager
     def meter(self, minutes: float) -> Iterator[Meter]:
         found: Any = SimpleNamespace(identity={"name": "mini"})
-        decoder: Any = SimpleNamespace(read=self.read, digest=self.digest)
+        decoder: Any = SimpleNamespace(digest=self.digest)
         tuning = Tune((*self.videos, "nowhere.mp4"), self.questions, None, BUNDLED, minutes=minutes)
-        loaded: Any = SimpleNamespace(fit=None, traits=None)
+        engine: Any = SimpleNamespace(
+            submit=self.submit, bound=lambda method: method, free=lambda: False
+        )
         with open_journal(TuneJournal, self.folder / FILE) as journal:
             yield Meter(
-                tuning, found, loaded, SETTINGS, journal, decoder, self.told, lambda: self.now
+                tuning, found, engine, SETTINGS, journal, decoder, self.told, lambda: self.now
             )
 
 

@@ -16,6 +16,7 @@ from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
 from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
@@ -25,7 +26,6 @@ from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
 from dycoke_cli.video import Decoder
-from dycoke_cli.video.kept_frames import known
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
@@ -51,11 +51,12 @@ class Benchmark:
         base = [spec for spec in self.specs if spec.is_baseline] or parse_specs("none")
         return [*base, *(spec for spec in self.specs if not spec.is_baseline)]
 
-    def check_videos(self, decoder: Decoder) -> None:
+    def check_videos(self) -> None:
         """Check that the videos can be read."""
-        for video in self.videos:
-            with decoder.open(video, self.request.sampling, fitted=True):
-                pass
+        with Decoder(self.request.limits) as decoder:
+            for video in self.videos:
+                with decoder.open(video, self.request.sampling, fitted=True):
+                    pass
 
     def check_model(self, listener: Listener) -> bool:
         """Check the model without importing torch; return whether it is already downloaded."""
@@ -69,21 +70,16 @@ class Benchmark:
 
 def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     """Measure all configurations on all videos and questions."""
-    with Decoder(benchmark.request.limits) as decoder:
-        return _run(benchmark, listener, decoder)
-
-
-def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchReport:
     request = benchmark.request
     sampling = listening(request.sampling, request.model, request.loading)
-    request = replace(request, sampling=sampling)
-    benchmark = replace(benchmark, request=request)
-    # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
-    benchmark.check_videos(decoder)
     generation = request.generation
     if generation.temperature > 0 and generation.seed is None:
         # With another seed in each run, answers would change by sampling alone.
         generation = replace(generation, seed=0)
+    request = replace(request, sampling=sampling, generation=generation)
+    benchmark = replace(benchmark, request=request)
+    # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
+    benchmark.check_videos()
     warnings = _Warnings(request, listener)
     local = benchmark.check_model(listener)
     # Imported late: they import torch and transformers.
@@ -96,16 +92,14 @@ def _run(benchmark: Benchmark, listener: Listener, decoder: Decoder) -> BenchRep
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
         warnings.add(sentence)
-    loaded = load(request.model, on_stage=listener.stage, **asdict(chosen.options))
-    read = partial(decoder.read, fit=known(loaded.fit))
-    timer = Timer(loaded, read, benchmark.questions, sampling, generation, warnings.add)
-    with _frozen_garbage():
+    loaded = load(chosen, on_stage=listener.stage)
+    with Engine(request, loaded=loaded) as engine, _frozen_garbage():
         results = measure_all(
             rows,
             benchmark.videos,
             benchmark.questions,
             benchmark.runs,
-            timer.run,
+            Timer(engine, benchmark.questions, request, warnings.add).run,
             partial(listener.stage, "answers"),
         )
     for sentence in _answer_warnings(rows, results):

@@ -7,22 +7,21 @@ prompt. The questions of a run share the encoded video.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeVar
 
-from dycoke_cli.answer.answer import Answer
+from dycoke_cli.answer.answer import Answer, Seconds
+from dycoke_cli.ask import Answered, Ask, Footage, Seen, Warn
 from dycoke_cli.bench.bench_report import Stages
-from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow
+from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.pending import Client
+from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling
-
-if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
-    from dycoke_cli.video import Clip
 
 T = TypeVar("T")
 
@@ -87,88 +86,54 @@ def measure_all(
 
 
 class Timer:
-    """Timed runs on a local model.
+    """Timed runs on an engine.
 
     Args:
-        clock: returns seconds.
+        request: how the questions are asked; each row has its own method and frames.
+        warn: receives warnings.
     """
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        read: Callable[[str, Sampling], Clip],
+        asker: Asker,
         questions: Sequence[str],
-        sampling: Sampling,
-        generation: GenerationOptions,
+        request: Request,
         warn: Callable[[str], None] = lambda sentence: None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._loaded = loaded
-        self._read = read
-        self._questions = questions
-        self._sampling = sampling
-        self._options = generation
-        self._warn = warn
-        self._clock = clock
+        self._asker, self._questions = asker, questions
+        self._request, self._warn = request, warn
 
     def run(self, row: MethodRow, video: str) -> list[TimedAnswer]:
         """Decode a video, and answer all questions about it."""
         # Else the garbage of the previous run would be collected during this one.
         gc.collect()
-        sampling = row.spec.sampled(self._sampling)
-        if sampling is None:
-            return self._without_video(row.spec.text)
-        from dycoke_cli.engine.binding import bind
-        from dycoke_cli.engine.session import VideoSession
-
-        method = bind(row.method, self._loaded.traits)
-        started = self._clock()
-        # The frames are decoded in each run, although they are the same: decoding is a stage.
-        clip = self._read(video, sampling)
-        read_at = self._clock()
-        session = VideoSession(self._loaded, clip, reuse=False)
-        ready_at = self._clock()
-        if warning := session.memory_warning(max(self._questions, key=len), method):
-            self._warn(warning)
+        sampling = row.spec.sampled(self._request.sampling)
+        request = replace(self._request.with_method(row.method), sampling=sampling or Sampling())
+        shown, blind = (Footage(video, video),), sampling is None
+        asks = [Ask(one, request, shown, blind=blind, measured=True) for one in self._questions]
         with name_row_in_errors(row.spec.text):
-            answers = [
-                session.ask(question, method, **asdict(self._options))
-                for question in self._questions
-            ]
-        # The session encodes the video for the first question only; asked alone, each question
-        # would wait for the encoder.
-        vision = _check_answered(answers[0]).seconds.vision
-        return [
-            count_shared_stages(
-                _check_answered(answer), read_at - started, ready_at - read_at, vision
-            )
-            for answer in answers
-        ]
-
-    def _without_video(self, name: str) -> list[TimedAnswer]:
-        from dycoke_cli.engine.ask_together import ask_without_video
-
-        with name_row_in_errors(name):
-            answers = [
-                ask_without_video(self._loaded, question, options=self._options)
-                for question in self._questions
-            ]
-        return [count_shared_stages(_check_answered(answer), 0.0, 0.0, 0.0) for answer in answers]
+            pendings = self._asker.submit(*asks, client=Client(batch_size=1), streams=False)
+            prepared_s, answers = 0.0, list[Answer]()
+            for event in chain.from_iterable(pending.events() for pending in pendings):
+                if isinstance(event, Warn):
+                    self._warn(event.text)
+                elif isinstance(event, Seen):
+                    prepared_s = event.prepared_s
+                elif isinstance(event, Answered):
+                    answers.append(event.answer)
+        first = _check_answered(answers[0]).seconds
+        return [count_shared_stages(_check_answered(one), first, prepared_s) for one in answers]
 
 
-def count_shared_stages(
-    answer: Answer, video_decode: float, preprocess: float, vision: float
-) -> TimedAnswer:
+def count_shared_stages(answer: Answer, first: Seconds, preprocess: float) -> TimedAnswer:
     """Count the stages that questions of a run share in full for one answer.
 
     Args:
-        answer: its seconds include vision if it was the first of the run, and no video decode.
-        video_decode: seconds of the run.
+        first: seconds of the first answer of the run, for which the video was read and encoded.
         preprocess: seconds of the run.
-        vision: seconds of the run.
     """
-    seconds = answer.seconds
-    before = video_decode + preprocess + vision - seconds.vision
+    seconds, video_decode, vision = answer.seconds, first.video_decode, first.vision
+    before = video_decode - seconds.video_decode + preprocess + vision - seconds.vision
     steps = answer.tokens.generated - 1
     return TimedAnswer(
         answer,

@@ -482,7 +482,8 @@ class Engine(Asker):
             UsageError: the video can't be asked about.
         """
         unloaded, ask = self._unloaded, reading.ask
-        new, whole = ask.request.generation.max_new_tokens, reading.decoded or ask.compare
+        new = ask.request.generation.max_new_tokens
+        whole = reading.decoded or ask.compare or ask.measured
 
         def check_whole(plan: Any) -> None:
             if unloaded is not None:
@@ -559,6 +560,8 @@ class Engine(Asker):
 
     def keeps(self, video: Video) -> bool:
         """Whether what is computed of a video is kept for another question."""
+        if video.reading.ask.measured:
+            return False
         return (self._keep > 0 and video.is_kept) or len(video.asked) > 1
 
     def cache_for(self, video: Video) -> VisualCache | None:

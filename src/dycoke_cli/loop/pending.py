@@ -71,6 +71,7 @@ class Video:
         asked: those questions.
         is_kept: whether a later question about them is likely.
         session: what the model made of the videos; None until it has.
+        prepared_s: seconds that this took, unless they were read in windows.
     """
 
     def __init__(self, key: Hashable, reading: Reading, client: Client) -> None:
@@ -78,6 +79,7 @@ class Video:
         self.is_kept = not client.bulk
         self.asked: list[Pending] = []
         self.session: VideoSession | None = None
+        self.prepared_s = 0.0
 
     def close(self) -> None:
         """Free what is in memory of the videos; circles of references keep it no longer."""
@@ -91,9 +93,10 @@ class Video:
 
     def open(self, loaded: LoadedModel, cache: VisualCache | None, *, reuse: bool) -> None:
         """Make the inputs of the model of frames that were read."""
-        reading = self.reading
+        reading, began = self.reading, time.perf_counter()
         clip, *others = [_fitted(clip, loaded) for clip in reading.clips]
         self._open(loaded, cache, reuse, clip=clip, others=others)
+        self.prepared_s = time.perf_counter() - began
         self.send(self.seen)
 
     def open_in_windows(
@@ -154,7 +157,7 @@ class Video:
         clips = self.reading.clips
         times = tuple(tuple(clip.timestamps_s) for clip in clips)
         infos = tuple(clip.info for clip in clips)
-        return Seen(infos, times, clips[0].part_s, clips[0].dropped)
+        return Seen(infos, times, clips[0].part_s, clips[0].dropped, self.prepared_s)
 
 
 def _fitted(clip: Clip, loaded: LoadedModel) -> Clip:

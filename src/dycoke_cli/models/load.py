@@ -389,7 +389,7 @@ class LoadedModel:
 
 
 def load(
-    name: str | ModelRef,
+    name: str | ModelRef | ResolvedModel,
     *,
     on_stage: Callable[[str, int, int], None] | None = None,
     fit: Future[Fit] | None = None,
@@ -398,7 +398,8 @@ def load(
     """Load a model by catalog name, folder or hub id.
 
     Args:
-        name: what `--model` takes, or what `catalog.find` found by that.
+        name: what `--model` takes, or what `catalog.find` found by that; or a model that was
+            resolved with its options already.
         on_stage: called with ("pack", layers done, layers in total) while weights are quantized for
             the first time.
         fit: receives `LoadedModel.fit` before the weights are read; not with random weights.
@@ -410,8 +411,8 @@ def load(
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    options = LoadOptions(**given)
-    resolved = choose(name, options)
+    resolved = name if isinstance(name, ResolvedModel) else choose(name, LoadOptions(**given))
+    options = resolved.options
     source, family = resolved.source, resolved.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(
         options.quantize, resolved.device

@@ -9,16 +9,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from dycoke_cli.answer.answer import Answer
+from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.base import Method
 from dycoke_cli.errors import UsageError, VideoError
+from dycoke_cli.loop.engine import Engine
+from dycoke_cli.runs.converse import work_on
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.tuning.search import Measured, Observation, TuneJournal, key_of
 from dycoke_cli.tuning.tune_request import Tune
 from dycoke_cli.video import Decoder
-from dycoke_cli.video.kept_frames import known
 
 if TYPE_CHECKING:
-    from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.engine.session import VideoSession
     from dycoke_cli.models.resolve import ResolvedModel
 
 BASELINE = Method.name
@@ -39,7 +41,7 @@ class Meter:
         self,
         tuning: Tune,
         resolved: ResolvedModel,
-        loaded: LoadedModel,
+        engine: Engine,
         settings: Mapping[str, Method],
         journal: TuneJournal,
         decoder: Decoder,
@@ -49,7 +51,7 @@ class Meter:
         self.left_out: list[str] = []
         self.baseline: dict[str, list[Observation]] = {}
         self.cut = False
-        self._tuning, self._loaded, self._settings = tuning, loaded, settings
+        self._tuning, self._engine, self._settings = tuning, engine, settings
         self._journal, self._listener, self._clock = journal, listener, clock
         self._decoder, self._model = decoder, resolved.identity
         self._started = clock()
@@ -102,18 +104,30 @@ class Meter:
         latest: float,
     ) -> None:
         """Fill in the missing observations until the time is up."""
-        from dycoke_cli.engine.binding import bind
-        from dycoke_cli.engine.session import VideoSession
+        self._listener.stage(f"tune: {self._left()}", 0, len(keys))
+
+        def measure(session: VideoSession, _: object) -> None:
+            self._measure_on(session, keys, observed, until, latest)
+
+        request = self._tuning.request.with_method(Method())
+        shown = (Footage(video, video),)
+        ask = Ask(self._tuning.all_questions[0], request, shown, compare=True)
+        work_on(self._engine, ask, measure, Listener())
+        self._engine.free()
+
+    def _measure_on(
+        self,
+        session: VideoSession,
+        keys: Mapping[str, str],
+        observed: dict[str, list[Observation]],
+        until: float,
+        latest: float,
+    ) -> None:
         from dycoke_cli.tuning.measuring import Baseline
         from dycoke_cli.tuning.measuring_choices import BaselineChoices
 
-        self._listener.stage(f"tune: {self._left()}", 0, len(keys))
-        sampling, fit = self._tuning.request.sampling, known(self._loaded.fit)
-        clip = self._decoder.read(video, sampling, fit=fit)
-        session = VideoSession(self._loaded, clip)
         settings = [name for name in keys if name != BASELINE]
-        traits = self._loaded.traits
-        session.expect(bind(self._settings[name], traits) for name in settings)
+        session.expect([self._engine.bound(self._settings[name]) for name in settings])
         questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.evaluation.method_row import method_on
 from dycoke_cli.guard.tuned import SCHEMA as STORED_SCHEMA
 from dycoke_cli.guard.tuned import Tuning, fingerprint
+from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.unloaded_model import unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
@@ -67,12 +69,12 @@ def tune(
     listener.stage("load" if local else "fetch")
     resolved = resolve(tuning.request.model, tuning.request.loading)
     settings = _settings(tuning, resolved)
-    with (
-        open_journal(TuneJournal, tuning.folder / FILE) as journal,
-        Decoder(tuning.request.limits) as decoder,
-    ):
-        loaded = load(tuning.request.model, on_stage=listener.stage, **asdict(resolved.options))
-        meter = Meter(tuning, resolved, loaded, settings, journal, decoder, listener, clock)
+    with ExitStack() as stack:
+        journal = stack.enter_context(open_journal(TuneJournal, tuning.folder / FILE))
+        decoder = stack.enter_context(Decoder(tuning.request.limits))
+        loaded = load(resolved, on_stage=listener.stage)
+        engine = stack.enter_context(Engine(tuning.request, loaded=loaded, keep=1))
+        meter = Meter(tuning, resolved, engine, settings, journal, decoder, listener, clock)
         search = _search(tuning, settings, meter)
         about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
