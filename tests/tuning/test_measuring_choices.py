@@ -13,7 +13,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.typed_options import TypedOptions
-from dycoke_cli.tuning.measuring_choices import BaselineChoices, divergence
+from dycoke_cli.tuning.measuring import BaselineChoices, divergence
 from tests.documents import example
 
 SHARES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -106,25 +107,23 @@ class Meter:
         """Fill in the missing observations until the time is up."""
         self._listener.stage(f"tune: {self._left()}", 0, len(keys))
 
-        def measure(session: VideoSession, _: object) -> None:
-            self._measure_on(session, keys, observed, until, latest)
-
         request = self._tuning.request.with_method(Method())
         shown = (Footage(video, video),)
         ask = Ask(self._tuning.all_questions[0], request, shown, compare=True)
-        work_on(self._engine, ask, measure, Listener())
+        work = partial(self._measure_on, keys, observed, until, latest)
+        work_on(self._engine, ask, work, Listener())
         self._engine.free()
 
     def _measure_on(
         self,
-        session: VideoSession,
         keys: Mapping[str, str],
         observed: dict[str, list[Observation]],
         until: float,
         latest: float,
+        session: VideoSession,
+        _: object,
     ) -> None:
-        from dycoke_cli.tuning.measuring import Baseline
-        from dycoke_cli.tuning.measuring_choices import BaselineChoices
+        from dycoke_cli.tuning.measuring import Baseline, BaselineChoices
 
         settings = [name for name in keys if name != BASELINE]
         session.expect([self._engine.bound(self._settings[name]) for name in settings])
