@@ -11,8 +11,7 @@ import torch
 
 from dycoke_cli import Selection, SelectionInputs
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.promises import is_foreign
+from dycoke_cli.compression.bound import BoundMethod, is_foreign
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import DycokeError
 

@@ -17,6 +17,9 @@ The others are for methods that also work elsewhere, and each has a default that
 | `renumbers` | has a parameter for positions: `Budgeted` has it |
 | `has_effect` | has a switch that needs more than being on |
 | `so_far` | compares each window of a long video with those before it |
+| `adds_bias`, `attention_bias` | gives tokens that stand for others more attention |
+| `finish` | merges what `choose` has dropped |
+| `merging` | has a name for its selection in reports |
 
 A parameter that is None where its default is the model's has a value by the time that the engine
 calls any of these: it calls them through a `BoundMethod` (`compression/bound.py`).
@@ -249,6 +252,26 @@ class Method:
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions, or keep the positions they had."""
         return False
+
+    def finish(self, inputs: SelectionInputs, selection: Selection) -> Selection:
+        """The selection that `choose` made, with dropped tokens merged where that is asked for."""
+        return selection
+
+    def adds_bias(self) -> bool:
+        """Whether `attention_bias` may add anything, whatever the selection is."""
+        return False
+
+    def attention_bias(self, selection: Selection) -> torch.Tensor | None:
+        """What is added to the attention logits of each token kept, in every layer.
+
+        Returns:
+            `[M]`, float64, on the CPU; None where nothing is.
+        """
+        return None
+
+    def merging(self) -> str | None:
+        """The name of the selection in reports; None where it has none, or keeps all."""
+        return None
 
     def inside(self) -> LayerPruning | None:
         """The selection inside the language model; None where all layers have the same tokens."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from dycoke_cli import plugins
 from dycoke_cli.compression.base import (
     BeforeVision,
     FrameMerging,
@@ -18,13 +19,14 @@ from dycoke_cli.compression.base import (
     Method,
     Pruning,
 )
-from dycoke_cli.compression.promises import check_selection, is_foreign
 from dycoke_cli.compression.selection import Need, Selection, SelectionInputs
-from dycoke_cli.compression.selection_hooks import SelectionHooks, hooks_of
+from dycoke_cli.errors import DycokeError
 from dycoke_cli.param import check_layer, parameters_of
 
 if TYPE_CHECKING:
     import torch
+
+_HOME = __name__.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,11 @@ class BoundMethod:
     @cached_property
     def adds_bias(self) -> bool:
         """Whether `attention_bias` may add anything, whatever the selection is."""
-        return self._hooks.adds_bias()
+        return self.method.adds_bias()
 
     @cached_property
     def _is_foreign(self) -> bool:
         return is_foreign(self.method)
-
-    @cached_property
-    def _hooks(self) -> SelectionHooks:
-        return hooks_of(self.method)
 
     def pruning(self) -> Pruning | None:
         """Decode pruning of one sequence, with a selector of its own; or None."""
@@ -127,7 +125,7 @@ class BoundMethod:
         selection = self.method.choose(inputs)
         if self._is_foreign:
             check_selection(self.method, inputs, selection)
-        return self._hooks.finish(inputs, selection)
+        return self.method.finish(inputs, selection)
 
     def so_far(
         self, features: torch.Tensor, before: tuple[torch.Tensor, ...]
@@ -137,7 +135,7 @@ class BoundMethod:
 
     def attention_bias(self, selection: Selection) -> torch.Tensor | None:
         """What is added to attention logits: `[M]`, float64, on the CPU; None where nothing is."""
-        return self._hooks.attention_bias(selection)
+        return self.method.attention_bias(selection)
 
     def kept_tokens(self, frames: int, per_frame: int) -> int:
         """How many tokens `select` keeps; known before anything is encoded."""
@@ -192,3 +190,88 @@ def settle(
         if spec.switch is None or getattr(settled, spec.switch):  # off, it means nothing
             check_layer(name, layer, layers, model, spec.least_layer)
     return BoundMethod(settled)
+
+
+# What a method of a plug-in promises of its selection, checked as it is made. Tests check bundled
+# methods; nothing is checked of these while they run.
+
+
+def is_foreign(method: Method) -> bool:
+    """Whether a class outside this package defines how a method selects, or how many it keeps."""
+    return any(
+        not next(kind for kind in type(method).__mro__ if name in vars(kind)).__module__.startswith(
+            f"{_HOME}."
+        )
+        for name in ("select", "choose", "kept_tokens")
+    )
+
+
+def check_selection(method: Method, inputs: SelectionInputs, selection: Any) -> None:
+    """Check a selection against what `Selection` and `kept_tokens` promise of it."""
+    broken = _broken(method, inputs, selection)
+    if broken is not None:
+        came, promised = broken
+        code = plugins.version("method", method.name)
+        origin = "" if code is None else f" ({code.rpartition(' ')[0]})"
+        raise DycokeError(f"the method {method.name}{origin} returned {came}; promised: {promised}")
+
+
+def check_indices(
+    indices: Any, tokens: int, count: int, by: str, *, ascending: bool = True
+) -> tuple[str, str] | None:
+    """What indices are, and what was promised of them; None where the promise is kept.
+
+    Args:
+        indices: `[M]`, int64, each once, or any object.
+    """
+    import torch
+
+    if not torch.is_tensor(indices) or indices.dtype != torch.int64 or indices.ndim != 1:
+        return _kind(indices), "indices [M], int64"
+    if not len(indices):
+        return (f"{0} indices", f"{count}, by {by}") if count else None
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= tokens:
+        return f"the index {low if low < 0 else high}", f"indices from 0 to {tokens - 1}"
+    ordered = indices if ascending else indices.sort().values
+    behind = (ordered[1:] <= ordered[:-1]).nonzero()
+    if len(behind):
+        at = int(behind[0])
+        pair = ordered[at : at + 2].tolist()
+        return f"the index {pair[1]} behind {pair[0]}", "ascending indices, each once"
+    if len(indices) != count:
+        return f"{len(indices)} indices", f"{count}, by {by}"
+    return None
+
+
+def _broken(method: Method, inputs: SelectionInputs, selection: Any) -> tuple[str, str] | None:
+    import torch
+
+    frames, per_frame, width = inputs.features.shape
+    if not isinstance(selection, Selection):
+        return f"{_kind(selection)} from choose", "a Selection"
+    count, call = method.kept_tokens(frames, per_frame), f"kept_tokens({frames}, {per_frame})"
+    if type(count) is not int:
+        return f"{count!r} from {call}", "an int"
+    tokens = frames * per_frame
+    features, into = selection.features, selection.into
+    # Merged tokens may be read in another order, for each has features of its own.
+    broken = check_indices(selection.kept, tokens, count, call, ascending=features is None)
+    if broken is not None:
+        return broken
+    if features is not None:
+        if not torch.is_tensor(features) or features.shape != (count, width):
+            return f"features that are {_kind(features)}", f"features [{count}, {width}]"
+        lost = int((~features.isfinite()).any(-1).sum())
+        if lost:
+            return f"NaN or infinite features for {lost} of {count} tokens", "finite features"
+    if into is not None and (not torch.is_tensor(into) or into.shape != (tokens,)):
+        return f"`into` that is {_kind(into)}", f"`into` [{tokens}], int64"
+    return None
+
+
+def _kind(value: Any) -> str:
+    """A value in words: the dtype and shape of a tensor, the type of anything else."""
+    if not hasattr(value, "shape"):
+        return f"a {type(value).__name__}"
+    return f"a {type(value).__name__} {[*value.shape]} of {value.dtype}"

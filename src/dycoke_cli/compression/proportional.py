@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dycoke_cli.compression.budget import Budgeted
 from dycoke_cli.compression.selection import Selection
-from dycoke_cli.compression.selection_hooks import SelectionHooks
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -22,7 +21,7 @@ PROPORTIONAL = Param(
 
 
 @dataclass(frozen=True)
-class MergingTokens(SelectionHooks, Budgeted):
+class MergingTokens(Budgeted):
     """Methods with a budget that can merge the tokens they drop.
 
     The language model attends to a token that others were merged into as to any other one: what

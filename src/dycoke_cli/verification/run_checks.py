@@ -13,8 +13,8 @@ import transformers
 
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.compression.base import Method
+from dycoke_cli.compression.bound import check_indices, check_selection
 from dycoke_cli.compression.methods.dycoke import DyCoke
-from dycoke_cli.compression.promises import check_indices, check_selection
 from dycoke_cli.compression.selection import SelectionInputs
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -12,7 +12,6 @@ from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
 from dycoke_cli.compression.registry import restore, symbols
-from dycoke_cli.compression.selection_hooks import hooks_of
 from dycoke_cli.unicode import one_line
 
 
@@ -120,7 +119,7 @@ def _rows(answer: Answer, waited_s: float | None, warm_up_s: float) -> list[tupl
 def _tokens(answer: Answer) -> str:
     visual, kept = answer.tokens.visual, answer.tokens.visual_kept
     frames = counted(answer.frames.count, "frame")
-    merging = hooks_of(restore(answer.method)).merging()
+    merging = restore(answer.method).merging()
     how = f"after {merging}" if merging else "at prefill"
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 

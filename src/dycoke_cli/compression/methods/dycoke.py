@@ -26,7 +26,6 @@ from dycoke_cli.compression.kv_pruning import (
 )
 from dycoke_cli.compression.merging_early import MERGE_STAGE, MergeStage
 from dycoke_cli.compression.selection import Selection, SelectionInputs
-from dycoke_cli.compression.selection_hooks import SelectionHooks
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import Param
 
@@ -42,7 +41,7 @@ FIRST_STAGE = frozenset(("merge_ratio", "window", "merge_stage", "positions"))
 
 
 @dataclass(frozen=True)
-class DyCoke(SelectionHooks, Method):
+class DyCoke(Method):
     """DyCoke (arXiv 2411.15024, CVPR 2025): training-free, two stages that work alone as well.
 
     Stage 1 drops visual tokens before the language model, stage 2 evicts visual tokens from the
