@@ -9,7 +9,7 @@ import torch
 
 from dycoke_cli import DyCoke, FastV, Uncompressed, VideoSession
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
+from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.errors import DycokeError, ModelError, OutOfMemoryError, VideoError
 from dycoke_cli.models.devices import is_out_of_memory
 from tests.families.stock import QUESTION, clip
@@ -33,7 +33,7 @@ def test_what_allocators_raise_is_known(error):
     assert is_out_of_memory(error)
     with (
         pytest.raises(OutOfMemoryError) as found,
-        memory_faults(Stage(), BoundMethod(METHOD), model("cpu")),
+        memory_faults(RunningStage(), BoundMethod(METHOD), model("cpu")),
     ):
         raise error
     assert found.value.__cause__ is error
@@ -44,7 +44,7 @@ def test_other_errors_pass_as_they_are():
     assert not is_out_of_memory(error)
     with (
         pytest.raises(RuntimeError, match="shapes differ"),
-        memory_faults(Stage(), BoundMethod(METHOD), model("cpu")),
+        memory_faults(RunningStage(), BoundMethod(METHOD), model("cpu")),
     ):
         raise error
 
@@ -75,7 +75,7 @@ def model(device, dtype=torch.bfloat16):
     ],
 )  # fmt: skip
 def test_the_flags_that_help(stage, method, machine, ways):
-    at = Stage()
+    at = RunningStage()
     at.name = stage
     with pytest.raises(OutOfMemoryError) as found, memory_faults(at, BoundMethod(method), machine):
         raise MemoryError

@@ -7,9 +7,9 @@ from dycoke_cli import DyCoke
 from dycoke_cli.compression.base import Pruning
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.engine.call import ShortenedSequence
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.stock.private_api import cache_of
 from tests.engine.tiny import SHAPES, make_inputs, make_model
 

@@ -9,7 +9,8 @@ import torch
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.selecting import Prompts, kept_of_each, select
+from dycoke_cli.engine.model_inputs import Prompts
+from dycoke_cli.engine.selecting import EncodedVideos, kept_of_each
 from dycoke_cli.models.families import Layout
 
 
@@ -47,11 +48,11 @@ class Chosen:
 
 def selected(first: Selection, second: Selection) -> Selection:
     method: Any = Chosen(first, second)
-    videos = [[Encoded(torch.zeros(4, 1)), Encoded(torch.zeros(6, 1))]]
-    [found] = select(method, PROMPTS, videos)
+    videos = EncodedVideos(None, [[Encoded(torch.zeros(4, 1)), Encoded(torch.zeros(6, 1))]])
+    [found] = videos.select(method, PROMPTS)
     assert method.seen == [[1, 2, 3, 4], [6, 7, 8, 9, 10, 11]]
     # The same for the next question.
-    assert select(method, PROMPTS, videos)[0].kept.tolist() == found.kept.tolist()
+    assert videos.select(method, PROMPTS)[0].kept.tolist() == found.kept.tolist()
     assert len(method.seen) == 2
     return found
 

@@ -18,7 +18,10 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.engine import attach, chunks
 from dycoke_cli.engine.ask_together import Question, ask_together
+from dycoke_cli.engine.deepstack import DeepStack
 from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.engine.stage import Prefill
+from dycoke_cli.engine.token_pruning import TokenPruning
 from dycoke_cli.engine.typed_options import TypedOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import FAMILIES
@@ -125,10 +128,10 @@ class Shortened:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stock = attach.shorten
 
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            self.arguments, self.call = stock(*args, **kwargs)
+        def noted(prefill: Prefill) -> None:
+            stock(prefill)
+            self.arguments, self.call = prefill.kwargs, prefill.call
             self.embeds = self.arguments["inputs_embeds"][0].clone()
-            return self.arguments, self.call
 
         monkeypatch.setattr(attach, "shorten", noted)
 
@@ -158,9 +161,10 @@ class Shortened:
         if sequence.bias is not None:
             mask[:, sequence.visual] += sequence.bias.double()
         pruned = mask.clone()
-        pruning = self.call.token_pruning
+        parts = {type(part): part for part in self.call.layer_inputs}
+        pruning: Any = parts.get(TokenPruning)
         if pruning is not None:
-            dropped = [i for i in range(prompt) if i not in set(pruning.tokens.tolist())]
+            dropped = [i for i in range(prompt) if i not in set(self.call.left.tolist())]
             pruned[:, dropped] = -math.inf
             pruned[dropped, dropped] = 0.0  # a number for each, which nothing attends to
         hooks = []
@@ -172,11 +176,12 @@ class Shortened:
 
             hooks.append(layer.register_forward_pre_hook(give, with_kwargs=True))
         stacked: dict[str, Any] = {}
-        if self.call.deepstack is not None:
-            places = torch.nn.functional.pad(self.call.deepstack._places, (0, len(ids)))
+        deepstack: Any = parts.get(DeepStack)
+        if deepstack is not None:
+            places = torch.nn.functional.pad(deepstack._places, (0, len(ids)))
             stacked = {
                 "visual_pos_masks": places,
-                "deepstack_visual_embeds": self.call.deepstack._stacked,
+                "deepstack_visual_embeds": deepstack._stacked,
             }
         try:
             hidden = decoder(

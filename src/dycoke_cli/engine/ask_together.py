@@ -20,7 +20,7 @@ from dycoke_cli.engine.attach import Attachment, attach, flat_without_method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.chunked_prefill import PrefixCache, chunked_prefill
 from dycoke_cli.engine.encoded_video import EncodedVideo
-from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
+from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
 from dycoke_cli.engine.generation import (
     Generated,
     Stopwatch,
@@ -119,7 +119,7 @@ def ask_together(
         others = iter(ask_together(rest, method, options, watching) if rest else ())
         return [next(others) if answer is None else answer for answer in refused]
     peak = PeakMemory(loaded.working_devices, loaded.working_weights_bytes)
-    stage, tokenizer = Stage(), loaded.processor.tokenizer
+    stage, tokenizer = RunningStage(), loaded.processor.tokenizer
     # A prefix is of one video: the prompts of a batch needn't begin with the same tokens.
     prefix = questions[0].session.prefix_for(method) if len(questions) == 1 else None
 
@@ -131,7 +131,7 @@ def ask_together(
         seconds = [item.session.encode(watch, method) for item in questions]
         batch = together([make() for make in prompts], tokenizer.pad_token_id or 0)
         report("prefill", 0, 1)
-        whole = None if batch.shortened is None else batch.shortened.length
+        whole = None if batch.preselection is None else batch.preselection.length
         windows = questions[0].session.windows_of(batch)
         answers: dict[int, Answer] = {}
         scored: dict[int, tuple[Scores, OptionScores | None]] = {}
@@ -320,8 +320,8 @@ def _applied(
         # A trace is recorded by an attachment, and options are read by one: that of the baseline
         # keeps all tokens.
         reads_options = options.typed is not None and not family.only_none
-        shortened = batch.shortened
-        if method.name != "none" or options.trace is not None or reads_options or shortened:
+        preselection = batch.preselection
+        if method.name != "none" or options.trace is not None or reads_options or preselection:
             attachment = attach(
                 model,
                 method,
@@ -330,7 +330,7 @@ def _applied(
                 videos=batch.videos if family.encoded_once else (),
                 flat=fast,
                 frames=session.video.frames if family.needs_frame_count else None,
-                shortened=shortened,
+                preselection=preselection,
             )
             yield stack.enter_context(attachment)
             return

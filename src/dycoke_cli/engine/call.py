@@ -5,16 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from dycoke_cli.compression.base import Selector
-from dycoke_cli.engine.deepstack import DeepStack
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.token_pruning import TokenPruning
-from dycoke_cli.engine.token_tree import TokenTree
-from dycoke_cli.engine.trace import DecodeStats, Recorder
+from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.errors import UsageError
 
 # The keyword argument of the text decoder that carries a `Call`. Stock layers hand on arguments
@@ -69,6 +67,91 @@ class ShortenedSequence:
         return active
 
 
+class Step:
+    """What a forward behind the prompts reads: one token of each sequence."""
+
+    @property
+    def count(self) -> int:
+        """T, how many tokens it reads of each."""
+        return 1
+
+    def positions(self, upcoming: torch.Tensor) -> torch.Tensor:
+        """Positions `[..., B, T]`, from those of the tokens to come, `[..., B, 1]`."""
+        return upcoming
+
+    def behind(self, upcoming: torch.Tensor) -> torch.Tensor:
+        """Positions `[..., B, 1]` of the tokens to come behind the forward."""
+        return upcoming + 1
+
+    def mask(self, keep: torch.Tensor | None, key: torch.Tensor) -> torch.Tensor | None:
+        """Which keys each of the T tokens attends to, `[B or 1, 1, T, K]`, bool; None for all.
+
+        Args:
+            keep: `[B, K]`, bool: false in the padding; None without padding.
+            key: `[B, H, K, D]`: of the prompt, and of what was read behind it.
+        """
+        return None
+
+
+class Records:
+    """Records what the first sequence of a call attends to; this one records nothing."""
+
+    def begin_step(self) -> None:
+        """A decoding step begins."""
+
+    def attend(
+        self,
+        call: Call,
+        layer_idx: int,
+        keys: int,
+        attention: Callable[[torch.Tensor | None], torch.Tensor],
+    ) -> None:
+        """Record what the last query attends to in a layer, where that is wanted.
+
+        Args:
+            layer_idx: the layer.
+            keys: K, how many its cache handed out.
+            attention: computes `[K]`, float32: to all of them, from what is added to their logits,
+                `[K]` or None.
+        """
+
+    def select(self, active: torch.Tensor, reselections: int = 0) -> None:
+        """Record a selection.
+
+        Args:
+            active: `[A]`, int64, ascending: those of the tokens that were read that are active.
+            reselections: reselections so far, the first selection not counted.
+        """
+
+    def select_in_layer(self, call: Call, layer_idx: int) -> None:
+        """Record what a layer selected for itself in this step."""
+
+
+class LayerInputs(Protocol):
+    """Changes what decoder layers get during the prefill of a call."""
+
+    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
+        """The arguments of a decoder layer."""
+
+    def of_chunk(self, start: int, stop: int) -> LayerInputs:
+        """The same while the tokens `start` … `stop` - 1 are prefilled alone."""
+
+
+class LayerSelection(Protocol):
+    """A selection that later layers get of an earlier one's attention."""
+
+    @property
+    def scoring_layer(self) -> int:
+        """The layer whose attention it is made from: the last that attends to every token."""
+
+    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+        """Make it; the layers behind follow.
+
+        Args:
+            attention: for each sequence `[V]`, float32: of its last query to its visual tokens.
+        """
+
+
 @dataclass
 class Call:
     """The state of a call."""
@@ -79,17 +162,16 @@ class Call:
     keep: torch.Tensor | None
     # the KV cache; None where the stock cache is used. It isn't kept alive: when the call is over,
     # its memory is free at once.
-    cache: weakref.ref[KVStore] | None
-    # whose attention the selection of a decoding step is made from, or None
-    layer: int | None = None
-    token_pruning: TokenPruning | None = None  # the selection during prefill, or None
-    # what is added behind the first layers during prefill, or None
-    deepstack: DeepStack | None = None
+    cache: weakref.ref[KVStore] | None = None
+    layer_inputs: list[LayerInputs] = field(default_factory=list)  # during prefill, in this order
+    selection: LayerSelection | None = None  # of this forward, or None
+    step_selection: LayerSelection | None = None  # of each decoding step, or None
     in_prefill: bool = True  # whether no decoding step was made yet
-    flat: bool = True  # whether decoding steps may be made by `flat_decode`
-    # what is read behind the prompt in one forward, in place of a token per step; or None
-    tree: TokenTree | None = None
-    recorder: Recorder | None = None  # records what the first sequence attends to, or None
+    flat: bool = False  # whether decoding steps may be made by `flat_decode`
+    step: Step = field(default_factory=Step)  # what the next forward reads
+    records: Records = field(default_factory=Records)
+    # `[R']`, int64: the tokens that layers behind an in-LLM selection read; None before one
+    left: torch.Tensor | None = None
     _selected: bool = field(default=False, init=False)
 
     @property
@@ -98,29 +180,18 @@ class Call:
         return None if self.cache is None else self.cache()
 
     def begin_step(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of the text decoder for one decoding step on the shortened sequences."""
+        """The arguments of the text decoder for a forward behind the shortened sequences."""
         self.in_prefill = self._selected = False
+        self.selection = self.step_selection
         # generate() counts on from the uncompressed prompt. Here a step has the position behind the
-        # last one that was read, and no mask: `KVStore` makes one for each layer, where any is
-        # needed, for layers before and behind the prune layer hold different numbers of keys.
-        positions = self.next_positions
-        if self.tree is not None:
-            positions = positions + self.tree.depths.to(positions.device)
-        else:  # all of a tree is behind the same token
-            self.next_positions = self.next_positions + 1
-        step = kwargs | {"attention_mask": None, "position_ids": positions}
-        for sequence in self.sequences:
-            # Counted here, not by layer: every layer selects as many.
-            if sequence.selected is not None:
-                sequence.stats.step_by_layer(sequence.selected)
-        if self.recorder is not None:
-            self.recorder.begin_step()
-        if self.store is not None:
-            self.store.begin_step()
-            return step | {CALL_ARGUMENT: self}
-        if self.keep is not None:  # the new token is no padding
-            self.keep = torch.nn.functional.pad(self.keep, (0, 1), value=True)
-        return step | {"attention_mask": self.keep}
+        # last one that was read.
+        positions = self.step.positions(self.next_positions)
+        self.next_positions = self.step.behind(self.next_positions)
+        return kwargs | {"position_ids": positions}
+
+    def read_next(self, step: Step) -> None:
+        """Let the next forward read something else than a token of each sequence."""
+        self.step, self.flat = step, False
 
     def repeated(self, times: int) -> Call:
         """The state of steps on a stock cache whose only sequence was repeated."""
@@ -130,24 +201,9 @@ class Call:
 
     def of_chunk(self, start: int, stop: int) -> Call:
         """The state of layers while the tokens `start` … `stop` - 1 are prefilled alone."""
-        # Shallow: sequences, statistics and the recorder stay the same objects, for all chunks.
-        deepstack = self.deepstack and self.deepstack.of_chunk(start, stop)
-        return replace(self, deepstack=deepstack)
-
-    def before_layer(
-        self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a decoder layer during prefill."""
-        pruning = self.token_pruning
-        if self.deepstack is not None:
-            # The prune layer itself still gets all tokens, and drops them on its way in; from the
-            # next one on hidden states are shorter than what DeepStack adds.
-            behind = pruning is not None and number > pruning.layer
-            tokens = pruning.tokens if pruning is not None and behind else None
-            args = (self.deepstack.add(args[0], number, tokens), *args[1:])
-        if pruning is not None and number >= pruning.layer:
-            return pruning.pruned(args, kwargs, number)
-        return args, kwargs
+        # Shallow: sequences, statistics and records stay the same objects, for all chunks.
+        layer_inputs = [one.of_chunk(start, stop) for one in self.layer_inputs]
+        return replace(self, layer_inputs=layer_inputs)
 
     def bias_of(self, layer_idx: int, keys: int) -> torch.Tensor | None:
         """What is added to the attention logits of the keys that a layer attends to.
@@ -156,44 +212,12 @@ class Call:
         """
         return None if self.store is None else self.store.bias(layer_idx, keys)
 
-    def record(
-        self,
-        layer_idx: int,
-        keys: int,
-        attention: Callable[[torch.Tensor | None], torch.Tensor],
-    ) -> None:
-        """Record what the first sequence's last query attends to in a layer, where that is wanted.
-
-        Args:
-            layer_idx: the layer.
-            keys: K, how many its cache handed out.
-            attention: computes `[K]`, float32: to all of them, from what is added to their logits,
-                `[K]` or None.
-        """
-        if self.recorder is not None and layer_idx == self.recorder.layer:
-            sequence = self.sequences[0]
-            places = sequence.visual
-            # Before the first step every layer has its entries in reading order.
-            if self.store is not None and not self.in_prefill:
-                places = self.store.visual_places(layer_idx, places)
-            self.recorder.attend(attention(sequence.bias_at(places, keys)), places)
-
-    def record_selected(self, layer_idx: int) -> None:
-        """Record what a layer selected for itself in this step, where that is wanted."""
-        if self.recorder is not None and self.store is not None:
-            selected = self.store.selected(layer_idx)
-            if selected is not None:
-                self.recorder.select_in_layer(selected)
-
     def scores_at(self, layer_idx: int) -> bool:
         """Whether this forward's selection is made from the attention of this layer."""
-        # The layer before the first pruned one: the last that attends to every token.
-        if self.in_prefill:
-            return self.token_pruning is not None and layer_idx == self.token_pruning.layer - 1
-        return layer_idx == self.layer
+        return self.selection is not None and layer_idx == self.selection.scoring_layer
 
     def select(self, attention: list[torch.Tensor]) -> None:
-        """Make the selection of this forward; the layers behind follow it.
+        """Make the selection of this forward.
 
         Args:
             attention: for each sequence `[R - padding]`, float32: of its last query to all its
@@ -208,25 +232,10 @@ class Call:
                 "no tokens; use a method without such a selection, such as --method evs"
             )
         self._selected = True
+        assert self.selection is not None
         # Attention has no padding, `visual` counts it.
         to_visual = [
             weights[sequence.visual.to(weights.device) - sequence.padding]
             for sequence, weights in zip(self.sequences, attention, strict=True)
         ]
-        if self.in_prefill:
-            assert self.token_pruning is not None
-            # Of one sequence alone: `check_prefill` refuses a batch.
-            kept = self.token_pruning.select(to_visual[0])
-            self.sequences[0].stats.visual_after_pruning = len(kept)
-            if self.recorder is not None:
-                self.recorder.select(kept)
-            return
-        assert self.store is not None
-        active = [
-            None if sequence.selector is None else sequence.select(weights)
-            for sequence, weights in zip(self.sequences, to_visual, strict=True)
-        ]
-        if self.recorder is not None and active[0] is not None:
-            self.recorder.select(active[0], self.sequences[0].stats.choices_renewed)
-        # The layers make the swaps as they run: those behind this one, in this very step.
-        self.store.arrange(active)
+        self.selection.select(self, to_visual)

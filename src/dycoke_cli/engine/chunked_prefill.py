@@ -24,6 +24,7 @@ from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_of_chunk
+from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.engine.tensor_hash import tensor_hash
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
@@ -78,18 +79,31 @@ class PrefixCache:
             self._stored.popitem(last=False)
 
 
-class ChunkedPrefill:
+class ChunkedPrefill(Stage):
     """Prefills prompts in chunks.
 
     Attributes:
         running: whether a chunk is being prefilled; hooks before the decoder leave it as it is.
+
+    Args:
         prefix: of the video that the prompts are about: what is in it isn't computed again; None
             to prefill each prompt as a whole.
     """
 
     def __init__(self, prefix: PrefixCache | None = None) -> None:
         self.running = False
-        self.prefix = prefix
+        self._prefix = prefix
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Prefill all chunks but the last; the decoder's own forward gets that one.
+
+        So its output has only that chunk's positions, which will do where the last logits are
+        wanted.
+        """
+        last_only = prefill.inputs.last_logits_only or self._prefix is not None
+        if last_only and not prefill.is_positional:
+            visual = length_up_to(prefill.call.sequences[0].visual)
+            prefill.kwargs = self.up_to_last(prefill.decoder, prefill.kwargs, visual)
 
     def up_to_last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
         """Prefill a prompt up to its last chunk; return the arguments for that one.
@@ -100,7 +114,7 @@ class ChunkedPrefill:
         length = kwargs["inputs_embeds"].shape[1]
         # Prompts of a batch have their videos at different places, behind different padding.
         alone = len(kwargs["inputs_embeds"]) == 1
-        prefix = self.prefix if alone and visual > 0 else None
+        prefix = self._prefix if alone and visual > 0 else None
         long = chunk_length(length, has_own_attention(decoder)) < length
         if not can_be_chunked(decoder, kwargs) or not (prefix or long):
             return kwargs

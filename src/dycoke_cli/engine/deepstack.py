@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.engine.call import Call
+from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.models.families.layout import DEEPSTACK, VISUAL_MASK
 
 
@@ -25,52 +28,63 @@ class DeepStack:
         self._places, self._stacked = places, stacked
 
     def of_chunk(self, start: int, stop: int) -> DeepStack:
-        """What is added to the tokens `start` … `stop` - 1, prefilled alone."""
+        """See `LayerInputs.of_chunk`."""
         places, stacked = _cut(self._places, self._stacked, start, stop)
         return DeepStack(places, stacked)
 
-    def add(self, hidden: torch.Tensor, layer: int, tokens: torch.Tensor | None) -> torch.Tensor:
-        """The input `[B, R, D]` of a layer, with what is added behind the layer before it.
+    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
+        """The input of a layer, with what is added behind the layer before it."""
+        (hidden, *rest), kwargs = arguments
+        return (self._added(hidden, number, call.left), *rest), kwargs
 
-        Args:
-            hidden: what the layer before put out.
-            layer: number of the layer, 1 or more.
-            tokens: `[R']`, int64: which of the R tokens in-LLM token pruning has kept, if any.
-        """
+    def _added(self, hidden: torch.Tensor, layer: int, left: torch.Tensor | None) -> torch.Tensor:
+        """Hidden states `[B, R, D]` or, behind in-LLM token pruning, of the tokens `left`."""
         if layer > len(self._stacked):
             return hidden
         places, values = self._places, self._stacked[layer - 1]
-        # Behind in-LLM pruning hidden states are of R' tokens: dropped visual tokens have no place
-        # there, and their values are left out.
-        if tokens is not None:
-            values = values[torch.isin(places[0].nonzero().flatten(), tokens.to(places.device))]
-            places = places[:, tokens.to(places.device)]
+        # The prune layer itself still gets all tokens, and drops them on its way in. Behind it
+        # dropped visual tokens have no place, and their values are left out.
+        if left is not None and hidden.shape[1] < places.shape[1]:
+            values = values[torch.isin(places[0].nonzero().flatten(), left.to(places.device))]
+            places = places[:, left.to(places.device)]
         hidden = hidden.clone()
         hidden[places.to(hidden.device)] += values.to(hidden)
         return hidden
 
 
-def without_deepstack(
-    kwargs: dict[str, Any], at: torch.Tensor, visual: list[torch.Tensor]
-) -> tuple[dict[str, Any], DeepStack | None]:
-    """The arguments of the text decoder without DeepStack, and DeepStack for shortened sequences.
+class AddedByLayer(Stage):
+    """Takes DeepStack out of the arguments of the text decoder, and adds it before its layers."""
 
-    Args:
-        kwargs: of the text decoder, for S tokens.
-        at: `[B, R]`, int64: which tokens are read.
-        visual: for each sequence `[V]`, int64: which of the R are visual.
-    """
-    stacked, mask = kwargs.get(DEEPSTACK), kwargs.get(VISUAL_MASK)
-    if stacked is None or mask is None:
-        return kwargs, None
-    # `stacked` has a row for each visual token of the S, not for each token: its number among them.
-    number = _numbers(mask).to(at.device)
-    places = torch.zeros(at.shape, dtype=torch.bool, device=at.device)
-    for sequence, index in enumerate(visual):
-        places[sequence, index.to(at.device)] = True
-    which = number.gather(1, at)[places]
-    deepstack = DeepStack(places, [values[which.to(values.device)] for values in stacked])
-    return kwargs | {DEEPSTACK: None, VISUAL_MASK: None}, deepstack
+    def __init__(self, model: Any) -> None:
+        vision = getattr(model.config, "vision_config", None)
+        self._stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
+    def layers(self) -> range:
+        """It is added to the output of the first layers: that is the input of layers 1, 2, …"""
+        return range(1, self._stacked + 1)
+
+    def before_prefill(self, prefill: Prefill) -> None:
+        """Take it out."""
+        if _is_in(prefill.given):
+            prefill.kwargs |= {DEEPSTACK: None, VISUAL_MASK: None}
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Keep that of the tokens that are read."""
+        if not _is_in(prefill.given):
+            return
+        stacked, at = prefill.given[DEEPSTACK], prefill.at
+        # `stacked` has a row for each visual token of the S, not for each token: its number there.
+        number = _numbers(prefill.given[VISUAL_MASK]).to(at.device)
+        places = torch.zeros(at.shape, dtype=torch.bool, device=at.device)
+        for row, sequence in enumerate(prefill.call.sequences):
+            places[row, sequence.visual.to(at.device)] = True
+        which = number.gather(1, at)[places]
+        deepstack = DeepStack(places, [values[which.to(values.device)] for values in stacked])
+        prefill.call.layer_inputs.append(deepstack)
+
+
+def _is_in(kwargs: dict[str, Any]) -> bool:
+    return kwargs.get(DEEPSTACK) is not None and kwargs.get(VISUAL_MASK) is not None
 
 
 def deepstack_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
@@ -79,10 +93,9 @@ def deepstack_of_chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[st
     Returns:
         None for both where no token is visual; nothing where the call has none.
     """
-    stacked, mask = kwargs.get(DEEPSTACK), kwargs.get(VISUAL_MASK)
-    if stacked is None or mask is None:
+    if not _is_in(kwargs):
         return {}
-    places, values = _cut(mask, stacked, start, stop)
+    places, values = _cut(kwargs[VISUAL_MASK], kwargs[DEEPSTACK], start, stop)
     if not places.any():
         return {VISUAL_MASK: None, DEEPSTACK: None}
     return {VISUAL_MASK: places, DEEPSTACK: values}

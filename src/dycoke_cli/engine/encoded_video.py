@@ -221,9 +221,9 @@ class EncodedVideo:
 
     def windows_of(self, batch: Batch) -> Windows | Absent:
         """What an answer reports of the windows that the video was read in."""
-        if self.windowed is None or batch.shortened is None:
+        if self.windowed is None or batch.preselection is None:
             return ABSENT
-        return self.windowed.reported(batch.shortened)
+        return self.windowed.reported(batch.preselection)
 
     def finish(self) -> None:
         """Note that all questions were answered: an interrupted run needn't go on any more."""

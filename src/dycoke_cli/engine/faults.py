@@ -65,7 +65,7 @@ def faults_of(loaded: LoadedModel) -> Iterator[None]:
         ) from error
 
 
-class Stage:
+class RunningStage:
     """The current stage of an answer: "vision", "prefill" or "decode"."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Stage:
 
 
 @contextmanager
-def memory_faults(stage: Stage, method: BoundMethod, model: Any) -> Iterator[None]:
+def memory_faults(stage: RunningStage, method: BoundMethod, model: Any) -> Iterator[None]:
     """Turn what allocators raise into a sentence with the flags that help."""
     try:
         yield

@@ -31,6 +31,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.private_api import (
     CACHE_ARGUMENT,
@@ -224,6 +225,14 @@ class FlatDecoder:
             # Text alone: the same number in time, height and width.
             positions = positions.expand(3, *positions.shape)
         return hidden, rotary(hidden, positions)
+
+
+class FlatSteps(Stage):
+    """Lets the decoding steps of a call be flat."""
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Until something else than a token is read."""
+        prefill.call.flat = True
 
 
 def flat_or_stock(decoder: Any) -> Callable[..., Any]:

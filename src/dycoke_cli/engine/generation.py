@@ -16,6 +16,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 from dycoke_cli.answer.answer import TokenLogprob
 from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer, Receiver
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.grammar_mask import FormedAnswer, GrammarMask
 from dycoke_cli.engine.logprobs import LogprobRecorder
@@ -23,7 +24,6 @@ from dycoke_cli.engine.memory.measured import kv_bytes
 from dycoke_cli.engine.prompt_batch import Batch
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.engine.token_options import TokenOptions, end_tokens
-from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families.layout import is_pixels

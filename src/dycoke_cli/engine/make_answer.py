@@ -23,12 +23,12 @@ from dycoke_cli.compression.base import LayerPruning, Pruning
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import frames_warning, positions_warning
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.generation import Generated
 from dycoke_cli.engine.memory.flops import paper_flops
 from dycoke_cli.engine.memory.measured import read_per_token
 from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.trace import DecodeStats
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import Frames
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words

@@ -85,6 +85,22 @@ class ModelInputs:
         return layouts
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts before the text decoder."""
+
+    embeddings: torch.Tensor  # `[B, S, D]`
+    # where the visual tokens of each are, for each of its videos
+    layouts: Sequence[Sequence[Layout]]
+    stays: torch.Tensor  # `[B, S]`, bool: false in the padding
+    tail: int  # rows between the last visual token and the text behind the video
+
+    @property
+    def joined(self) -> list[Layout | None]:
+        """Where all visual tokens of each are; None for one without a video."""
+        return [Layout.join(layouts) for layouts in self.layouts]
+
+
 def _videos(kwargs: dict[str, Any]) -> int | None:
     """How many videos a prompt shows: encoded by `generate()` before (5.18 on), or as grids."""
     encoded = (kwargs.get("mm_encoder_outputs") or {}).get("video")

@@ -2,171 +2,64 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
-from dycoke_cli.engine.deepstack import without_deepstack
-from dycoke_cli.engine.kv_cache import KVStore
-from dycoke_cli.engine.kv_cache.indexed import IndexedStore
+from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.model_inputs import arguments_at
-from dycoke_cli.engine.selecting import Prompts
-from dycoke_cli.engine.supported import other_caches
-from dycoke_cli.engine.token_pruning import TokenPruning
-from dycoke_cli.engine.trace import DecodeStats
+from dycoke_cli.engine.selecting import kept_of_each
+from dycoke_cli.engine.stage import Prefill
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
-from dycoke_cli.stock.private_api import cache_name, cache_of
 
 
-def shorten(
-    kwargs: dict[str, Any],
-    prompts: Prompts,
-    selections: Sequence[Selection],
-    method: BoundMethod,
-    config: Any,
-    *,
-    make_mask: Callable[[dict[str, Any], torch.Tensor], Any] | None = None,
-) -> tuple[dict[str, Any], Call]:
+def shorten(prefill: Prefill) -> None:
     """Drop what the method doesn't keep from everything that has one value per token.
 
-    Args:
-        kwargs: of the text decoder: `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None,
-            and what else `model_inputs.PER_TOKEN` names.
-        prompts: the same S tokens of each sequence, as `selections` were made from.
-        selections: of the method, for each sequence; features of theirs take the place of those
-            of the tokens kept.
-        method: what else it asks for.
-        config: of the text decoder.
-        make_mask: makes the decoder's attention mask from its other arguments and the tokens
-            `[B, R]` that are read; None where the decoder makes its own from the padding.
-
-    Returns:
-        The arguments of the shortened prefill, and what its decoding steps need. Sequences that
-        end up shorter than the longest are padded left. A `KVStore` takes the place of the cache,
-        unless there are layers that don't keep every token: to those a shortened prompt is just
-        a shorter one.
+    Of S tokens of each prompt R are read. Sequences that end up shorter than the longest are padded
+    left. Features of a selection take the place of those of the tokens kept. `prefill.kwargs` has
+    `inputs_embeds` [B, S, D], `position_ids` [..., B, S] or None, and what else
+    `model_inputs.PER_TOKEN` names.
     """
-    embeds = kwargs["inputs_embeds"]
-    uncompressed = embeds.shape[1]
-    stays, layouts = prompts.stays, prompts.joined
+    kwargs, prompts, method = prefill.kwargs, prefill.prompts, prefill.method
+    stays, layouts, device = prompts.stays, prompts.joined, prompts.embeddings.device
     # Indices are made on the CPU: their lengths decide shapes, and each would wait for the device.
-    kept = [selection.kept.cpu() for selection in selections]
+    kept = prefill.kept = [selection.kept.cpu() for selection in prefill.selections]
     read = [tokens_to_read(stays[i], layout, kept[i]) for i, layout in enumerate(layouts)]
     # Each prompt loses as many tokens as its own selection drops, so that the shortest gets the
     # most padding in front. There it repeats token 0, which `keep` masks.
     length = max(len(tokens) for tokens, _ in read)
     paddings = [length - len(tokens) for tokens, _ in read]
-    at = torch.stack(
-        [torch.nn.functional.pad(t, (p, 0)) for (t, _), p in zip(read, paddings, strict=True)]
-    )
+    padded = [torch.nn.functional.pad(t, (p, 0)) for (t, _), p in zip(read, paddings, strict=True)]
+    at = prefill.at = torch.stack(padded).to(device)
     keep = None
     if any(paddings):
-        keep = torch.arange(length) >= torch.tensor(paddings)[:, None]
-        keep = keep.to(embeds.device)
-    positions, upcoming = _positions(kwargs, stays, at.to(embeds.device), keep, method)
-
+        keep = (torch.arange(length) >= torch.tensor(paddings)[:, None]).to(device)
+    positions, upcoming = _positions(kwargs, stays, at, keep, method)
     sequences = [
-        _sequence(padding, visual, layout, chosen, method)
-        for padding, (_, visual), layout, chosen in zip(paddings, read, layouts, kept, strict=True)
+        _sequence(padding, visual, of_videos, chosen, method)
+        for padding, (_, visual), of_videos, chosen in zip(
+            paddings, read, prompts.layouts, kept, strict=True
+        )
     ]
     # Not the count of tokens that may stand in front of time, height and width.
     largest = upcoming.reshape(-1, len(sequences))[-3:].amax(0).tolist()  # one copy from the device
     for sequence, position in zip(sequences, largest, strict=True):
         sequence.stats.next_position = position
-    visual = [s.visual for s in sequences]
-    kwargs, deepstack = without_deepstack(kwargs, at.to(embeds.device), visual)
-    pruning = method.decode_pruning
-    # Sequences with too few visual tokens aren't pruned. If none is, every layer stores its entries
-    # in reading order, as without pruning.
-    if not any(s.is_pruned for s in sequences):
-        pruning = None
-    bias = _bias(method, selections, sequences, length, embeds)
-    store = None
-    if not other_caches(config):
-        sizes = {
-            "layers": config.num_hidden_layers,
-            "paddings": paddings,
-            "visual": visual,
-            "length": length,
-            "uncompressed_length": uncompressed,
-            "first_pruned": pruning.layer if pruning else None,
-            "dp_cache": pruning.dp_cache if pruning else "device",
-            "bias": bias,
-        }
-        if pruning is None or pruning.own is None:
-            store = KVStore(**sizes)
-        else:
-            counts = [len(s.visual) if s.selected is None else s.selected for s in sequences]
-            store = IndexedStore(selector=pruning.own, counts=counts, **sizes)
-    call = Call(
-        sequences=sequences,
-        next_positions=upcoming,
-        keep=keep,
-        cache=None if store is None else weakref.ref(store),
-        layer=pruning.layer - 1 if pruning and pruning.selector else None,
-        token_pruning=(
-            None if method.inside is None else TokenPruning(method.inside, visual[0], length)
-        ),
-        deepstack=deepstack,
-    )
+    prefill.call = Call(sequences, next_positions=upcoming, keep=keep)
     gathered = arguments_at(kwargs, at)
     embeddings = gathered["inputs_embeds"]
-    for number, (places, selection) in enumerate(zip(visual, selections, strict=True)):
+    for number, (sequence, selection) in enumerate(zip(sequences, prefill.selections, strict=True)):
         if selection.features is not None:
+            places = sequence.visual.to(embeddings.device)
             # Not into `embeddings[number]`, which autograd doesn't let anyone write to.
-            embeddings[number, places.to(embeddings.device)] = selection.features.to(embeddings)
-    shortened = (
-        kwargs
-        | gathered
-        | {
-            "position_ids": positions,
-            "attention_mask": keep,
-            CALL_ARGUMENT: call,
-        }
-    )
-    # generate() made an empty cache, which is replaced. A bare forward may come without one; the
-    # call is found again by its cache, so it gets one.
-    if store is not None:
-        shortened[cache_name(kwargs)] = store
-    elif cache_of(kwargs) is None:
-        shortened[cache_name(kwargs)] = DynamicCache(config=config)
-    if make_mask is not None:
-        shortened["attention_mask"] = make_mask(shortened, at.to(embeds.device))
-    return shortened, call
-
-
-def _bias(
-    method: BoundMethod,
-    selections: Sequence[Selection],
-    sequences: Sequence[ShortenedSequence],
-    length: int,
-    like: torch.Tensor,
-) -> torch.Tensor | None:
-    """What is added to the attention logits of the tokens `[B, R]` that are read; None for nothing.
-
-    Each sequence gets what is added to its visual tokens.
-
-    Args:
-        like: prompts, `[B, S, D]`: on their device, and no narrower than they are.
-    """
-    of_each = [method.attention_bias(selection) for selection in selections]
-    if all(added is None for added in of_each):
-        return None
-    # In float32 at least, in which key indexes score; elsewhere it is rounded where it is added.
-    wide = torch.promote_types(like.dtype, torch.float32)
-    bias = torch.zeros(len(sequences), length, dtype=wide, device=like.device)
-    for number, (sequence, added) in enumerate(zip(sequences, of_each, strict=True)):
-        if added is not None:
-            sequence.bias = added.to(bias)
-            bias[number, sequence.visual.to(bias.device)] = sequence.bias
-    return bias
+            embeddings[number, places] = selection.features.to(embeddings)
+    own = {"position_ids": positions, "attention_mask": keep, CALL_ARGUMENT: prefill.call}
+    prefill.kwargs = {**kwargs, **gathered, **own}
 
 
 def tokens_to_read(
@@ -227,7 +120,7 @@ def _positions(
 def _sequence(
     padding: int,
     visual: torch.Tensor,
-    layout: Layout | None,
+    layouts: Sequence[Layout],
     kept: torch.Tensor,
     method: BoundMethod,
 ) -> ShortenedSequence:
@@ -238,7 +131,11 @@ def _sequence(
     return ShortenedSequence(
         padding=padding,
         visual=visual + padding,  # counted with the padding, as the cache's slots are
-        stats=DecodeStats(visual=0 if layout is None else len(layout.index), visual_kept=len(kept)),
+        stats=DecodeStats(
+            visual=sum(len(layout.index) for layout in layouts),
+            visual_kept=len(kept),
+            kept_by_video=kept_of_each(kept, layouts),
+        ),
         selector=pruning.selector if pruning else None,
         selected=method.attended_tokens(len(kept)) if pruning and pruning.own else None,
     )

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.thread_hook import Arguments, before_forward
 from dycoke_cli.models.families import Layout
@@ -18,8 +17,8 @@ from dycoke_cli.models.families.layout import with_video
 
 
 @dataclass(frozen=True)
-class Shortened:
-    """What a short prompt doesn't tell of the whole one."""
+class Preselection:
+    """What was selected of a video before its prompt was made."""
 
     layout: Layout  # of its M visual tokens: `index` is their place in the short prompt
     kept: torch.Tensor  # `[M]`, int64: which of the video's tokens they are
@@ -30,11 +29,6 @@ class Shortened:
     visual: int  # V, visual tokens of the whole prompt
     length: int  # S, tokens of the whole prompt
     cap: int  # visual tokens that it may have at most
-
-    @property
-    def selection(self) -> Selection:
-        """Of the visual tokens that the short prompt has: all."""
-        return Selection(torch.arange(len(self.kept)), counts=self.counts)
 
 
 @dataclass(frozen=True)
@@ -48,8 +42,8 @@ class Prompt:
     # their embeddings, in their order; none where `extra_inputs` has pixels, which `generate()`
     # encodes
     videos: tuple[Encoded, ...]
-    # what it doesn't tell of the whole prompt, where its video was selected from before; else None
-    shortened: Shortened | None = None
+    # where its video was selected from before; else None
+    preselection: Preselection | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Batch:
     placeholders: torch.Tensor  # `[B, S]`, bool
     videos: list[tuple[Encoded, ...]]  # those of each prompt that shows any
     # of the only prompt, where its video was selected from before; else None
-    shortened: Shortened | None = None
+    preselection: Preselection | None = None
 
 
 def without_video(input_ids: torch.Tensor) -> Batch:
@@ -98,7 +92,7 @@ def together(prompts: Sequence[Prompt], pad: int) -> Batch:
         extra_inputs=extra_inputs,
         placeholders=padded([p.placeholders for p in prompts], 0),
         videos=[p.videos for p in prompts],
-        shortened=prompts[0].shortened,
+        preselection=prompts[0].preselection,
     )
 
 

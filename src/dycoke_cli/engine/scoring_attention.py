@@ -95,7 +95,7 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
         )
         # A partial: attention is computed only if the recorder wants this layer's.
         recorded = partial(weights, query[:1, :, -1:], key[:1])
-        call.record(module.layer_idx, key.shape[2], recorded)
+        call.records.attend(call, module.layer_idx, key.shape[2], recorded)
         attend = stock
         if call.store is not None and not call.in_prefill:
             # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
@@ -103,13 +103,14 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
             key, value, attention_mask = call.store.attended(
                 module.layer_idx, query, key, value, kwargs["scaling"]
             )
-            if call.tree is not None:
-                attention_mask = call.tree.mask(attention_mask, key)
+            several = call.step.mask(attention_mask, key)
+            if several is not None:
+                attention_mask = several
                 # FlashAttention takes no mask of a tree, and FlexAttention would compile one.
                 attend = stock if is_sdpa else own_eager
             elif attention_mask is not None and "flash" not in name:
                 attention_mask = attention_mask[:, None, None]
-            call.record_selected(module.layer_idx)
+            call.records.select_in_layer(call, module.layer_idx)
         # Behind `attended`: what is added belongs to the keys that the layer attends to.
         bias = call.bias_of(module.layer_idx, key.shape[2])
         if bias is not None or attend is own_eager or name == EAGER:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -17,7 +19,14 @@ from dycoke_cli.compression.selection import (
     into_itself,
 )
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.vision_tower.tower_attention import TowerAttention, split_by_video
+from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
+from dycoke_cli.engine.stage import Videos
+from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
+from dycoke_cli.engine.vision_tower.tower_attention import (
+    TowerAttention,
+    TowerRecorder,
+    split_by_video,
+)
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.families import Layout
 
@@ -25,50 +34,89 @@ _NOTHING = Selection(torch.arange(0))
 """Of a prompt without a video."""
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """A batch of prompts before the text decoder."""
+class EncodedVideos(Videos):
+    """Videos that were encoded before: each is selected from alone, once for all questions.
 
-    embeddings: torch.Tensor  # `[B, S, D]`
-    # where the visual tokens of each are, for each of its videos
-    layouts: Sequence[Sequence[Layout]]
-    stays: torch.Tensor  # `[B, S]`, bool: false in the padding
-    tail: int  # rows between the last visual token and the text behind the video
+    Args:
+        config: of the model.
+        videos: of each sequence of the batch.
+        frames: of the first video, where that can't be told from the inputs.
+    """
 
-    @property
-    def joined(self) -> list[Layout | None]:
-        """Where all visual tokens of each are; None for one without a video."""
-        return [Layout.join(layouts) for layouts in self.layouts]
+    def __init__(
+        self, config: Any, videos: Sequence[Sequence[Encoded]], frames: int | None = None
+    ) -> None:
+        self._config, self._videos, self._frames = config, videos, frames
 
+    def find(self, inputs: ModelInputs | None, kwargs: dict[str, Any]) -> list[list[Layout]]:
+        """See `Videos.find`."""
+        if inputs is None:
+            return []
+        placeholders = [[len(video.embeddings) for video in shown] for shown in self._videos]
+        return inputs.layouts(self._config, kwargs, placeholders, self._frames)
 
-@torch.no_grad()
-def select(
-    method: BoundMethod,
-    prompts: Prompts,
-    videos: Sequence[Sequence[Encoded]] = (),
-    recorded: TowerAttention | None = None,
-    merged: MergedFrames | None = None,
-) -> list[Selection]:
-    """A method's selection for each prompt of a batch."""
-    if videos:
+    @torch.no_grad()
+    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+        """See `Videos.select`."""
         return [
-            _of_prompt(method, prompts, i, layouts, videos[i] if layouts else ())
+            _of_prompt(method, prompts, i, layouts, self._videos[i] if layouts else ())
             for i, layouts in enumerate(prompts.layouts)
         ]
-    # generate() encodes all videos of a batch in one pass of the vision tower. What the tower
-    # attended to can be split by frames; what it merged can't, for a window may span two videos.
-    if method.merge_frames is not None and sum(map(len, prompts.layouts)) > 1:
-        raise UsageError(
-            f"the method {method.name} takes one video at a time in generate(), whose vision "
-            "encoder has the frames of all together; VideoSession takes several"
-        )
-    towers = _recorded_towers(method, prompts.layouts, recorded)
-    return [
-        _NOTHING
-        if layout is None
-        else method.select(_inputs(method, prompts, i, layout, tower, merged=merged))
-        for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
-    ]
+
+
+class VideosInGenerate(Videos):
+    """Videos that `generate()` encodes, all of a batch in one pass of the vision tower.
+
+    Args:
+        frames: of the first video, where that can't be told from the inputs.
+    """
+
+    def __init__(self, model: Any, method: BoundMethod, frames: int | None) -> None:
+        self._config, self._frames = model.config, frames
+        merging = method.merge_frames
+        self._tower = TowerRecorder(model) if "attention" in method.needs else None
+        self._merging = None if merging is None else FramesInTower(model, merging)
+        self._recorded: TowerAttention | None = None
+        self._merged: MergedFrames | None = None
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Record and merge in the tower.
+
+        It runs before the decoder within one forward of the model, so what it records and merges
+        is there when the prompts are found.
+        """
+        with self._tower or nullcontext(), self._merging or nullcontext():
+            yield
+
+    def find(self, inputs: ModelInputs | None, kwargs: dict[str, Any]) -> list[list[Layout]]:
+        """See `Videos.find`."""
+        # Taken: what the tower recorded of this prompt must not count for the next one.
+        self._recorded = None if self._tower is None else self._tower.take()
+        self._merged = None
+        if self._merging is not None:
+            self._recorded, self._merged = self._merging.take(self._recorded)
+        if inputs is None:
+            return []
+        return inputs.layouts(self._config, kwargs, frames=self._frames)
+
+    @torch.no_grad()
+    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+        """See `Videos.select`."""
+        # What the tower attended to can be split by frames; what it merged can't, for a window may
+        # span two videos.
+        if method.merge_frames is not None and sum(map(len, prompts.layouts)) > 1:
+            raise UsageError(
+                f"the method {method.name} takes one video at a time in generate(), whose vision "
+                "encoder has the frames of all together; VideoSession takes several"
+            )
+        towers = _recorded_towers(method, prompts.layouts, self._recorded)
+        return [
+            _NOTHING
+            if layout is None
+            else method.select(_inputs(method, prompts, i, layout, tower, merged=self._merged))
+            for i, (layout, tower) in enumerate(zip(prompts.joined, towers, strict=True))
+        ]
 
 
 def kept_of_each(kept: torch.Tensor, layouts: Sequence[Layout]) -> tuple[int, ...]:

@@ -2,8 +2,8 @@
 
 A prompt with a placeholder for each token of an hour would take gigabytes of embeddings, to drop
 nearly all of them. So the token ids of the whole prompt are made, and the positions that the model
-gives them, but embeddings only of the tokens that are read. `attach` shortens other prompts to the
-same arguments of the text decoder.
+gives them, but embeddings only of the tokens that are read. Other prompts are shortened to the same
+arguments of the text decoder (`prefill.shorten`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from typing import Any
 
 import torch
 
+from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import PooledTokens
+from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded, at_decoder
+from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
 from dycoke_cli.engine.prefill import tokens_to_read
-from dycoke_cli.engine.prompt_batch import Prompt, Shortened
+from dycoke_cli.engine.prompt_batch import Preselection, Prompt
+from dycoke_cli.engine.stage import Prefill, Videos
 from dycoke_cli.engine.thread_hook import after_forward, before_forward
 from dycoke_cli.models.devices import input_device
 from dycoke_cli.models.families import Family, Layout
@@ -44,7 +48,7 @@ def short_prompt(
         ids: `[1, S]`, int64: the whole prompt.
         tokens: that are read.
         tail: what stands behind the last frame.
-        cap: see `Shortened`.
+        cap: see `Preselection`.
         contiguous: whether positions close the gaps; they must count tokens then.
     """
     config = model.config
@@ -61,7 +65,7 @@ def short_prompt(
     )
     at, places = tokens_to_read(torch.ones_like(ids[0], dtype=torch.bool), layout, tokens.kept)
     counted = torch.arange(len(at)) if contiguous else at
-    shortened = Shortened(
+    preselection = Preselection(
         layout=Layout(places, layout.frame[tokens.kept], layout.position[tokens.kept]),
         kept=tokens.kept,
         counts=tokens.counts,
@@ -73,7 +77,7 @@ def short_prompt(
     # Positions are known, and what they are made from describes the whole prompt.
     kinds = {} if family.rope or types is None else {TYPES: types[:, at]}
     placeholders = family.placeholders(config, ids, inputs)[:, at]
-    return Prompt(ids[:, at], kinds, placeholders, (_with_tail(tokens, tail),), shortened)
+    return Prompt(ids[:, at], kinds, placeholders, (_with_tail(tokens, tail),), preselection)
 
 
 @torch.inference_mode()
@@ -109,3 +113,29 @@ def _with_tail(tokens: PooledTokens, tail: Encoded) -> Encoded:
         torch.cat([tokens.features, tail.embeddings]),
         tuple(torch.cat(layer) for layer in stacked),
     )
+
+
+class VideoInWindows(Videos):
+    """A video that was selected from before: its prompt has the kept tokens alone."""
+
+    def __init__(self, preselection: Preselection) -> None:
+        self._preselection = preselection
+
+    def find(self, inputs: ModelInputs | None, kwargs: dict[str, Any]) -> list[list[Layout]]:
+        """See `Videos.find`."""
+        return [[self._preselection.layout]]
+
+    def before_prefill(self, prefill: Prefill) -> None:
+        """Give the tokens the positions that they have in the whole prompt."""
+        device = prefill.prompts.embeddings.device
+        prefill.kwargs["position_ids"] = self._preselection.positions.to(device)
+
+    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+        """See `Videos.select`: all that are left."""
+        kept = torch.arange(len(self._preselection.kept))
+        return [Selection(kept, counts=self._preselection.counts)]
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Report which tokens of the video are kept, and of how many."""
+        prefill.kept = [self._preselection.kept]
+        prefill.call.sequences[0].stats.visual = self._preselection.visual

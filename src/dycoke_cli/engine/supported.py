@@ -85,11 +85,6 @@ def other_caches(config: Any) -> list[str]:
     return sorted(named) or ["sliding_attention"]
 
 
-def makes_own_masks(model: Any) -> bool:
-    """Whether a model makes masks that aren't just causal: frames see each other in them."""
-    return "create_masks_for_generate" in vars(type(model))
-
-
 def check_cache(cache: Any) -> None:
     """Check the cache of a forward that doesn't go on with a prompt of this attachment."""
     if isinstance(cache, KVStore):
@@ -131,13 +126,13 @@ def check_prefill(kwargs: dict[str, Any], method: BoundMethod, decoder: Any) -> 
         raise UsageError(f"output_attentions {_ATTACHED}")
 
 
-def check_decode_step(kwargs: dict[str, Any], batch: int) -> None:
-    """Check the arguments of a forward on shortened sequences."""
+def check_decode_step(kwargs: dict[str, Any], batch: int, tokens: int) -> None:
+    """Check the arguments of a forward that reads more tokens of each shortened sequence."""
     embeds = kwargs.get("inputs_embeds")
     new = embeds if embeds is not None else kwargs["input_ids"]
     if new.shape[0] != batch:
         raise UsageError(f"{new.shape[0]} sequences on a cache of {batch} {_ATTACHED}")
-    if new.shape[1] != 1:
+    if new.shape[1] != tokens:
         raise UsageError(
             "several tokens behind a shortened prompt (a second turn, prefill_chunk_size, "
             f"assisted generation or prompt lookup) {_ATTACHED}"

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import LayerPruning
+from dycoke_cli.engine.call import Call
+from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.thread_hook import Arguments
 
 
 class TokenPruning:
     """Takes a method's selection during prefill, and drops the others from later layers.
-
-    Attributes:
-        layer: the first that goes on with fewer tokens.
-        tokens: `[R']`, int64: which tokens of the sequence those are; all, before the selection.
 
     Args:
         visual: `[V]`, int64: where the visual tokens of the sequence are.
@@ -25,35 +24,41 @@ class TokenPruning:
         self._keep, self._merge = pruning.keep, pruning.merge
         self._visual, self._length = visual, length
         self._kept = torch.arange(len(visual))
-        self.tokens = torch.arange(length)
+        self._tokens = torch.arange(length)
 
-    def select(self, attention: torch.Tensor) -> torch.Tensor:
-        """Make the selection; return the visual tokens `[A]`, int64, ascending, that it keeps.
+    @property
+    def scoring_layer(self) -> int:
+        """See `LayerSelection`."""
+        return self.layer - 1
 
-        Args:
-            attention: `[V]`, float32: of the prompt's last token to each visual token, in the
-                layer before `layer`.
-        """
-        kept = self._keep(attention)
+    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+        """See `LayerSelection.select`; of the prompt's last token."""
+        # Of one sequence alone: `check_prefill` refuses a batch.
+        kept = self._kept = self._keep(attention[0])
         visual = self._visual.to(kept.device)
-        stays = torch.ones(len(self.tokens), dtype=torch.bool, device=kept.device)
+        stays = torch.ones(self._length, dtype=torch.bool, device=kept.device)
         stays[visual] = False
         stays[visual[kept]] = True
-        self.tokens, self._kept = stays.nonzero().flatten(), kept
-        return kept
+        self._tokens = call.left = stays.nonzero().flatten()
+        call.sequences[0].stats.visual_after_pruning = len(kept)
+        call.records.select(kept)
 
-    def pruned(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], layer: int
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def of_chunk(self, start: int, stop: int) -> TokenPruning:
+        """See `LayerInputs.of_chunk`: the whole prompt is one."""
+        return self
+
+    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
         """The arguments of a decoder layer, of the kept tokens alone.
 
         Args:
-            args: hidden states `[1, S, D]`; behind the first pruned layer they are short already.
-            kwargs: of the layer, of the whole sequence: `position_embeddings` (each `[..., S, D]`)
+            arguments: hidden states `[1, S, D]`; behind the first pruned layer they are short
+                already. By name, of the whole sequence: `position_embeddings` (each `[..., S, D]`)
                 and, in some families, more with one number per token, `[..., S]`.
         """
-        hidden, *rest = args
-        if layer == self.layer:
+        if number < self.layer:
+            return arguments
+        (hidden, *rest), kwargs = arguments
+        if number == self.layer:
             hidden = self._gather(self._merged(hidden), 1)
         # Whatever has one number per token, found by its last size: families name it differently.
         pruned: dict[str, Any] = {
@@ -77,4 +82,26 @@ class TokenPruning:
 
     def _gather(self, tensor: torch.Tensor, dimension: int) -> torch.Tensor:
         # Of a model spread over several devices, the selection may come from another one.
-        return tensor.index_select(dimension, self.tokens.to(tensor.device))
+        return tensor.index_select(dimension, self._tokens.to(tensor.device))
+
+
+class InLLMPruning(Stage):
+    """Sets it up for a prompt.
+
+    Args:
+        layers: how many the text decoder has.
+    """
+
+    def __init__(self, pruning: LayerPruning, layers: int) -> None:
+        self._pruning, self._layers = pruning, layers
+
+    def layers(self) -> range:
+        """The first that goes on with fewer tokens, and all behind it."""
+        return range(self._pruning.layer, self._layers)
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Let the call select and prune."""
+        call = prefill.call
+        pruning = TokenPruning(self._pruning, call.sequences[0].visual, prefill.at.shape[1])
+        call.selection = pruning
+        call.layer_inputs.append(pruning)

@@ -8,9 +8,11 @@ from functools import cached_property
 
 import torch
 
+from dycoke_cli.engine.call import Step
+
 
 @dataclass(frozen=True)
-class TokenTree:
+class TokenTree(Step):
     """Token sequences behind a prompt, their common beginnings merged."""
 
     # the distinct beginnings of the sequences, each behind its own beginnings; a node stands for
@@ -34,6 +36,11 @@ class TokenTree:
         return self.nodes[self.cached :]
 
     @property
+    def count(self) -> int:
+        """T."""
+        return len(self.unread)
+
+    @property
     def tokens(self) -> torch.Tensor:
         """`[T]`, int64."""
         return torch.tensor([node[-1] for node in self.unread], dtype=torch.int64)
@@ -43,16 +50,16 @@ class TokenTree:
         """`[T]`, int64: how far behind the prompt each is, from 0."""
         return torch.tensor([len(node) - 1 for node in self.unread], dtype=torch.int64)
 
+    def positions(self, upcoming: torch.Tensor) -> torch.Tensor:
+        """See `Step.positions`: by depth."""
+        return upcoming + self.depths.to(upcoming.device)
+
+    def behind(self, upcoming: torch.Tensor) -> torch.Tensor:
+        """See `Step.behind`: all of a tree is behind the same token."""
+        return upcoming
+
     def mask(self, keep: torch.Tensor | None, key: torch.Tensor) -> torch.Tensor:
-        """Which keys each token attends to: the prompt's, and those of its own beginning.
-
-        Args:
-            keep: `[B, K]`, bool: false in the padding; None without padding.
-            key: `[B, H, K, D]`: of the prompt, and of the tree's tokens behind it.
-
-        Returns:
-            `[B or 1, 1, T, K]`, bool.
-        """
+        """See `Step.mask`: each attends to the prompt's keys, and those of its own beginning."""
         prompt = key.shape[2] - len(self.nodes)
         sees = torch.nn.functional.pad(self._own, (prompt, 0), value=True)
         sees = sees.to(key.device)[None, None]

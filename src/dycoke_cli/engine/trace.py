@@ -1,104 +1,22 @@
-"""Statistics of the decoding steps of a sequence, and on request a trace of each token.
+"""Trace of a generation: for each token the attention to the visual tokens, and their selection.
 
-A trace has the attention to each visual token, and which were active, evicted and recalled.
+Of the first sequence: the attention of one layer to each of its visual tokens, and which of them
+were active, evicted and recalled.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from dycoke_cli.answer.answer_trace import Trace, TraceStep
 from dycoke_cli.compression.bound import BoundMethod
+from dycoke_cli.engine.call import Call, Records
+from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.errors import UsageError
-
-
-@dataclass
-class DecodeStats:
-    """Counts over the decoding steps of one sequence, step by step."""
-
-    visual: int = 0  # visual tokens before the method's selection
-    visual_kept: int = 0  # visual tokens that the language model read
-    kept_by_video: tuple[int, ...] = ()  # the same of each video of the prompt
-    # visual tokens that in-LLM token pruning kept, or None without any
-    visual_after_pruning: int | None = None
-    # of the first generated token behind the prompt; the largest, where it has several
-    next_position: int = 0
-    # visual tokens that each step attended to from the prune layer on
-    active: list[int] = field(default_factory=list)
-    evicted: list[int] = field(default_factory=list)  # tokens that left the active set at each step
-    recalled: list[int] = field(default_factory=list)  # tokens that came back into it at each step
-    # reselections by then (the first selection isn't counted)
-    reselections: list[int] = field(default_factory=list)
-    _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def visual_last(self) -> int:
-        """Visual tokens that the last layer read of the prompt."""
-        return self.visual_kept if self.visual_after_pruning is None else self.visual_after_pruning
-
-    @property
-    def mean_active(self) -> float:
-        """Visual tokens that the last layer attended to, on average over steps."""
-        return sum(self.active) / len(self.active) if self.active else self.visual_last
-
-    @property
-    def choices_renewed(self) -> int:
-        """Reselections: selections after the first."""
-        return self.reselections[-1] if self.reselections else 0
-
-    @property
-    def tokens_evicted(self) -> int:
-        """Tokens that left the active set, summed over steps."""
-        return sum(self.evicted)
-
-    @property
-    def tokens_recalled(self) -> int:
-        """Tokens recalled into it, summed over steps."""
-        return sum(self.recalled)
-
-    def step(self, active: torch.Tensor, reselections: int) -> None:
-        """Count one step.
-
-        Args:
-            active: `[A]`, int64, ascending: the tokens that the step attends to; the same object
-                as at the step before where the selection stayed.
-            reselections: reselections so far, the first selection not counted.
-        """
-        self.active.append(len(active))
-        self.reselections.append(reselections)
-        left, back = 0, 0
-        # By identity: comparing values would wait for the device at every step.
-        if active is not self._before:
-            everything = torch.arange(self.visual_kept, device=active.device)
-            before = everything if self._before is None else self._before
-            stayed = int(torch.isin(active, before).sum())
-            left, back = len(before) - stayed, len(active) - stayed
-        self.evicted.append(left)
-        self.recalled.append(back)
-        self._before = active
-
-    def step_by_layer(self, active: int) -> None:
-        """Count one step at which each layer selected so many tokens for itself.
-
-        Nothing is moved for that: no token is evicted, and none recalled.
-        """
-        self.reselections.append(len(self.active))
-        self.active.append(active)
-        self.evicted.append(0)
-        self.recalled.append(0)
-
-    def until(self, steps: int) -> DecodeStats:
-        """The counts of the first steps alone: a batch goes on until its longest answer ends."""
-        return replace(
-            self,
-            active=self.active[:steps],
-            evicted=self.evicted[:steps],
-            recalled=self.recalled[:steps],
-            reselections=self.reselections[:steps],
-        )
 
 
 @dataclass
@@ -112,7 +30,7 @@ class _Record:
     by_layer: list[torch.Tensor] = field(default_factory=list)
 
 
-class Recorder:
+class Recorder(Records):
     """Records what each forward of one sequence attends to, to be evaluated at the end.
 
     Attributes:
@@ -136,29 +54,35 @@ class Recorder:
         last = self._records[-1]
         self._records.append(_Record(last.active, last.reselections))
 
-    def attend(self, attention: torch.Tensor, places: torch.Tensor) -> None:
-        """Note the attention of the forward's last query.
-
-        Args:
-            attention: `[K]`, float32, to all keys; of a chunk of the prompt before its last one
-                perhaps not yet to all visual tokens, which counts for nothing.
-            places: `[V]`, int64: where the visual tokens are among them.
-        """
-        if int(places.max()) < len(attention):
-            self._records[-1].attention = attention[places.to(attention.device)]
+    def attend(
+        self,
+        call: Call,
+        layer_idx: int,
+        keys: int,
+        attention: Callable[[torch.Tensor | None], torch.Tensor],
+    ) -> None:
+        """See `Records.attend`."""
+        if layer_idx != self.layer:
+            return
+        sequence = call.sequences[0]
+        places = sequence.visual
+        # Before the first step every layer has its entries in reading order.
+        if call.store is not None and not call.in_prefill:
+            places = call.store.visual_places(layer_idx, places)
+        found = attention(sequence.bias_at(places, keys))
+        # Of a chunk of the prompt before its last one perhaps not yet to all visual tokens.
+        if int(places.max()) < len(found):
+            self._records[-1].attention = found[places.to(found.device)]
 
     def select(self, active: torch.Tensor, reselections: int = 0) -> None:
-        """Note a selection.
-
-        Args:
-            active: `[A]`, int64, ascending: those of the tokens that were read that are active.
-            reselections: reselections so far, the first selection not counted.
-        """
+        """See `Records.select`."""
         self._records[-1].active, self._records[-1].reselections = active, reselections
 
-    def select_in_layer(self, selected: torch.Tensor) -> None:
-        """Note what a layer selected for itself, `[n]`, int64, in any order."""
-        self._records[-1].by_layer.append(selected)
+    def select_in_layer(self, call: Call, layer_idx: int) -> None:
+        """See `Records.select_in_layer`."""
+        selected = None if call.store is None else call.store.selected(layer_idx)
+        if selected is not None:
+            self._records[-1].by_layer.append(selected)
 
     @property
     def active(self) -> tuple[torch.Tensor, ...]:
@@ -198,6 +122,38 @@ class Recorder:
 
     def _tokens(self, which: torch.Tensor) -> tuple[int, ...]:
         return tuple(self.kept[which].sort().values.tolist())
+
+
+class Tracing(Stage):
+    """The stage that records.
+
+    Attributes:
+        recorder: of the newest call; None before the first.
+
+    Args:
+        layer: whose attention is recorded; see `traced_layer`.
+    """
+
+    def __init__(self, layer: int) -> None:
+        self._layer = layer
+        self.recorder: Recorder | None = None
+
+    def before_prefill(self, prefill: Prefill) -> None:
+        """Check that there is one video."""
+        layouts = prefill.prompts.layouts
+        if len(layouts) > 1 or len(layouts[0]) > 1:
+            raise UsageError("a trace is of one question about one video, not of several")
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Let the call record."""
+        merged_into = prefill.selections[0].into
+        self.recorder = Recorder(self._layer, prefill.kept[0], merged_into)
+        prefill.call.records = self.recorder
+
+    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Begin the record of a token."""
+        call.records.begin_step()
+        return kwargs
 
 
 def traced_layer(config: Any, default: int, *methods: BoundMethod) -> int:

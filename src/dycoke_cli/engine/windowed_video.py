@@ -21,8 +21,8 @@ from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.context import room_for_video
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.faults import Stage, faults_of, memory_faults
-from dycoke_cli.engine.prompt_batch import Prompt, Shortened
+from dycoke_cli.engine.faults import RunningStage, faults_of, memory_faults
+from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.read_window import ReadWindow, read_window
 from dycoke_cli.engine.short_prompt import short_prompt
 from dycoke_cli.engine.unfinished_video import ReadSoFar, UnfinishedVideo
@@ -98,10 +98,10 @@ class WindowedVideo:
         if self.unfinished is not None:
             self.unfinished.remove()
 
-    def reported(self, shortened: Shortened) -> ReportedWindows:
+    def reported(self, preselection: Preselection) -> ReportedWindows:
         """As an answer reports it."""
         positions: Literal["kept", "renumbered"] = "renumbered" if self.contiguous else "kept"
-        return ReportedWindows(self.count, self.size, self.kept, shortened.cap, positions)
+        return ReportedWindows(self.count, self.size, self.kept, preselection.cap, positions)
 
 
 def read_windows(
@@ -133,7 +133,7 @@ def read_windows(
             "once; use fewer --frames, without --max-tokens"
         )
     began, encoding = time.perf_counter(), 0.0
-    with faults_of(loaded), memory_faults(Stage(), method, loaded.model):
+    with faults_of(loaded), memory_faults(RunningStage(), method, loaded.model):
         whole = show(loaded.processor, loaded.family, loaded.model.config, planned)
         per_frame = whole.tokens_per_frame
         # Any question is longer, so that no video is read for which there is no room.

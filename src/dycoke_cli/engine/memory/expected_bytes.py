@@ -116,7 +116,8 @@ def expected_bytes(
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-    from dycoke_cli.engine.supported import makes_own_masks, other_caches
+    from dycoke_cli.engine.own_masks import makes_own_masks
+    from dycoke_cli.engine.supported import other_caches
     from dycoke_cli.models.devices import input_device
 
     model = loaded.model

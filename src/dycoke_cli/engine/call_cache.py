@@ -1,0 +1,121 @@
+"""KV cache of shortened prompts, and KV pruning in decode.
+
+A `KVStore` takes the place of the call's empty cache, unless there are layers that don't keep every
+token: to those a shortened prompt is just a shorter one, in the stock cache. In the store a
+decoding step attends to a selection of the visual tokens, which each pruned layer makes for itself,
+or which is made from the attention of the layer before the first pruned one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.kv_cache import KVStore
+from dycoke_cli.engine.kv_cache.indexed import IndexedStore
+from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.stock.private_api import cache_name, cache_of
+
+
+class InStore(Stage):
+    """The cache of a call is a `KVStore`, which makes the masks of its layers."""
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """Put the store in the place of the cache."""
+        call, pruning = prefill.call, prefill.method.decode_pruning
+        # Sequences with too few visual tokens aren't pruned. If none is, every layer stores its
+        # entries in reading order, as without pruning.
+        if not any(sequence.is_pruned for sequence in call.sequences):
+            pruning = None
+        visual = [sequence.visual for sequence in call.sequences]
+        sizes = {
+            "layers": prefill.decoder.config.num_hidden_layers,
+            "paddings": [sequence.padding for sequence in call.sequences],
+            "visual": visual,
+            "length": prefill.at.shape[1],
+            "uncompressed_length": prefill.prompts.stays.shape[1],
+            "first_pruned": pruning.layer if pruning else None,
+            "dp_cache": pruning.dp_cache if pruning else "device",
+            "bias": _bias(prefill),
+        }
+        if pruning is None or pruning.own is None:
+            store = KVStore(**sizes)
+        else:
+            counts = [len(s.visual) if s.selected is None else s.selected for s in call.sequences]
+            store = IndexedStore(selector=pruning.own, counts=counts, **sizes)
+        if pruning and pruning.selector:
+            call.step_selection = _StepSelection(scoring_layer=pruning.layer - 1)
+        call.cache = weakref.ref(store)
+        prefill.kwargs[cache_name(prefill.kwargs)] = store
+
+    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Begin a step of the store."""
+        for sequence in call.sequences:
+            # Counted here, not by layer: every layer selects as many.
+            if sequence.selected is not None:
+                sequence.stats.step_by_layer(sequence.selected)
+        assert call.store is not None, "it was found by its cache"
+        call.store.begin_step()
+        # No mask: the store makes one for each layer, where any is needed, for layers before and
+        # behind the prune layer hold different numbers of keys.
+        return kwargs | {"attention_mask": None, CALL_ARGUMENT: call}
+
+
+class InStockCache(Stage):
+    """The cache of a call is the stock one."""
+
+    def after_selection(self, prefill: Prefill) -> None:
+        """See that there is one: the call is found again by it."""
+        # generate() made one. A bare forward may come without.
+        if cache_of(prefill.kwargs) is None:
+            made = DynamicCache(config=prefill.decoder.config)
+            prefill.kwargs[cache_name(prefill.kwargs)] = made
+
+    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The mask is that of the shortened prompts."""
+        if call.keep is not None:  # the new token is no padding
+            call.keep = torch.nn.functional.pad(call.keep, (0, 1), value=True)
+        return kwargs | {"attention_mask": call.keep}
+
+
+@dataclass(frozen=True)
+class _StepSelection:
+    """The selection of a decoding step; the layers behind follow it."""
+
+    scoring_layer: int
+
+    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+        """See `LayerSelection.select`."""
+        assert call.store is not None
+        active = [
+            None if sequence.selector is None else sequence.select(weights)
+            for sequence, weights in zip(call.sequences, attention, strict=True)
+        ]
+        if active[0] is not None:
+            call.records.select(active[0], call.sequences[0].stats.choices_renewed)
+        # The layers make the swaps as they run: those behind this one, in this very step.
+        call.store.arrange(active)
+
+
+def _bias(prefill: Prefill) -> torch.Tensor | None:
+    """What is added to the attention logits of the tokens `[B, R]` that are read; None for nothing.
+
+    Each sequence gets what is added to its visual tokens.
+    """
+    of_each = [prefill.method.attention_bias(selection) for selection in prefill.selections]
+    if all(added is None for added in of_each):
+        return None
+    embeddings = prefill.prompts.embeddings
+    # In float32 at least, in which key indexes score; elsewhere it is rounded where it is added.
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    bias = torch.zeros(prefill.at.shape, dtype=wide, device=embeddings.device)
+    for number, (sequence, added) in enumerate(zip(prefill.call.sequences, of_each, strict=True)):
+        if added is not None:
+            sequence.bias = added.to(bias)
+            bias[number, sequence.visual.to(bias.device)] = sequence.bias
+    return bias

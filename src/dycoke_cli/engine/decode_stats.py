@@ -1,0 +1,93 @@
+"""Counts of the selections in the decoding steps of a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+
+@dataclass
+class DecodeStats:
+    """Counts over the decoding steps of one sequence, step by step."""
+
+    visual: int = 0  # visual tokens before the method's selection
+    visual_kept: int = 0  # visual tokens that the language model read
+    kept_by_video: tuple[int, ...] = ()  # the same of each video of the prompt
+    # visual tokens that in-LLM token pruning kept, or None without any
+    visual_after_pruning: int | None = None
+    # of the first generated token behind the prompt; the largest, where it has several
+    next_position: int = 0
+    # visual tokens that each step attended to from the prune layer on
+    active: list[int] = field(default_factory=list)
+    evicted: list[int] = field(default_factory=list)  # tokens that left the active set at each step
+    recalled: list[int] = field(default_factory=list)  # tokens that came back into it at each step
+    # reselections by then (the first selection isn't counted)
+    reselections: list[int] = field(default_factory=list)
+    _before: torch.Tensor | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def visual_last(self) -> int:
+        """Visual tokens that the last layer read of the prompt."""
+        return self.visual_kept if self.visual_after_pruning is None else self.visual_after_pruning
+
+    @property
+    def mean_active(self) -> float:
+        """Visual tokens that the last layer attended to, on average over steps."""
+        return sum(self.active) / len(self.active) if self.active else self.visual_last
+
+    @property
+    def choices_renewed(self) -> int:
+        """Reselections: selections after the first."""
+        return self.reselections[-1] if self.reselections else 0
+
+    @property
+    def tokens_evicted(self) -> int:
+        """Tokens that left the active set, summed over steps."""
+        return sum(self.evicted)
+
+    @property
+    def tokens_recalled(self) -> int:
+        """Tokens recalled into it, summed over steps."""
+        return sum(self.recalled)
+
+    def step(self, active: torch.Tensor, reselections: int) -> None:
+        """Count one step.
+
+        Args:
+            active: `[A]`, int64, ascending: the tokens that the step attends to; the same object
+                as at the step before where the selection stayed.
+            reselections: reselections so far, the first selection not counted.
+        """
+        self.active.append(len(active))
+        self.reselections.append(reselections)
+        left, back = 0, 0
+        # By identity: comparing values would wait for the device at every step.
+        if active is not self._before:
+            everything = torch.arange(self.visual_kept, device=active.device)
+            before = everything if self._before is None else self._before
+            stayed = int(torch.isin(active, before).sum())
+            left, back = len(before) - stayed, len(active) - stayed
+        self.evicted.append(left)
+        self.recalled.append(back)
+        self._before = active
+
+    def step_by_layer(self, active: int) -> None:
+        """Count one step at which each layer selected so many tokens for itself.
+
+        Nothing is moved for that: no token is evicted, and none recalled.
+        """
+        self.reselections.append(len(self.active))
+        self.active.append(active)
+        self.evicted.append(0)
+        self.recalled.append(0)
+
+    def until(self, steps: int) -> DecodeStats:
+        """The counts of the first steps alone: a batch goes on until its longest answer ends."""
+        return replace(
+            self,
+            active=self.active[:steps],
+            evicted=self.evicted[:steps],
+            recalled=self.recalled[:steps],
+            reselections=self.reselections[:steps],
+        )
