@@ -136,12 +136,15 @@ def test_the_videos_error_comes_first_whichever_was_faster(
     assert done["model"].is_set() == (first == "model" or "video" not in broken)
 
 
+advance = Engine.advance
+
+
 def when_read(engine: Engine) -> None:
     """Begin nothing before all videos are read."""
     for pending in [*engine._waiting]:
         assert pending.video is not None
         assert pending.video.reading._ended.wait(PATIENCE_S)
-    engine.step(0.1)
+    advance(engine)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals stop no process on Windows")

@@ -126,7 +126,7 @@ def test_a_batch_has_a_limit_and_a_function_has_its_turn(asking: Asking) -> None
         thread = threading.Thread(
             target=lambda: engine.call(lambda _: called.append(len(asking.pretended.batches)))
         )
-        engine.step(1.0)
+        engine.advance()
         # Another thread drives the engine: the function is called as soon as a batch ends.
         engine.start()
         thread.start()
@@ -150,7 +150,7 @@ def test_a_run_of_many_starves_nobody(asking: Asking) -> None:
     with asking.engine() as engine:
         pendings = engine.submit(*many, client=run)
         asking.wait_until_read(pendings)
-        engine.step(1.0)
+        engine.advance()
         pendings += engine.submit(asking.ask("one"))
         asking.finish(engine, pendings)
     assert [len(batch) for batch in asking.pretended.batches] == [8, 8, 1, 8] or [
@@ -164,7 +164,7 @@ def test_a_run_waits_for_a_whole_batch_while_videos_come(asking: Asking) -> None
     with asking.engine() as engine:
         first = engine.submit(*(asking.ask(f"{n}") for n in range(3)), client=run)
         asking.wait_until_read(first)
-        engine.step(0.01)
+        engine.advance()
         assert not asking.pretended.batches
         rest = engine.submit(*(asking.ask(f"{n}") for n in range(3, 10)), client=run)
         run.is_over = True

@@ -58,10 +58,21 @@ class EncodedVideos(Videos):
     @torch.no_grad()
     def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
         """See `Videos.select`."""
-        return [
-            _of_prompt(method, prompts, i, layouts, self._videos[i] if layouts else ())
-            for i, layouts in enumerate(prompts.layouts)
-        ]
+        found = []
+        for number, layouts in enumerate(prompts.layouts):
+            of_videos = []
+            for layout, video in zip(layouts, self._videos[number] if layouts else (), strict=True):
+                selection = video.selections.get(method)
+                if selection is None:
+                    encoded = video.tower, video.kept, video.merged
+                    selection = method.select(_inputs(method, prompts, number, layout, *encoded))
+                    # Without the question the selection follows from the video alone: the next
+                    # question about it, and other sequences of this batch, take the same one.
+                    if "question" not in method.needs:
+                        video.selections[method] = selection
+                of_videos.append(selection)
+            found.append(_joined(of_videos, layouts, prompts.embeddings[number]))
+        return found
 
 
 class VideosInGenerate(Videos):
@@ -131,26 +142,12 @@ def kept_of_each(kept: torch.Tensor, layouts: Sequence[Layout]) -> tuple[int, ..
     return tuple(video.bincount(minlength=len(layouts)).tolist())
 
 
-def _of_prompt(
-    method: BoundMethod,
-    prompts: Prompts,
-    number: int,
-    layouts: Sequence[Layout],
-    videos: Sequence[Encoded],
-) -> Selection:
-    """Select from each video alone; indices count on from one video to the next."""
-    each = []
-    for layout, video in zip(layouts, videos, strict=True):
-        selection = video.selections.get(method)
-        if selection is None:
-            selection = method.select(
-                _inputs(method, prompts, number, layout, video.tower, video.kept, video.merged)
-            )
-            # Without the question the selection follows from the video alone: the next question
-            # about it, and other sequences of this batch, take the same one.
-            if "question" not in method.needs:
-                video.selections[method] = selection
-        each.append(selection)
+def _joined(each: Sequence[Selection], layouts: Sequence[Layout], rows: torch.Tensor) -> Selection:
+    """The selections of a prompt's videos as one; indices count on from one to the next.
+
+    Args:
+        rows: `[S, D]`: embeddings of the prompt.
+    """
     if len(each) < 2:
         return each[0] if each else _NOTHING
     starts = accumulate((len(layout.index) for layout in layouts[:-1]), initial=0)
@@ -159,7 +156,6 @@ def _of_prompt(
         return Selection(kept)
     # One video has merged tokens, so the result has features for all: of a video without any they
     # are the embeddings that its tokens have in the prompt.
-    rows = prompts.embeddings[number]
     features = [
         rows[layout.index[one.kept.to(layout.index.device)].to(rows.device)]
         if one.features is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -68,38 +69,39 @@ def answer_batch(engine: Host, batch: Sequence[Pending]) -> None:
     began = time.monotonic()
     for pending in batch:
         engine.count("observe", "wait_seconds", began - pending.since_s)
-    _answer(engine, batch)
+    parts = deque([batch])
+    while parts:
+        part = [one for one in parts.popleft() if not one.is_cancelled]
+        try:
+            if part:
+                _ask(engine, part)
+        except CancelledError:
+            pass
+        except Exception as error:
+            parts.extendleft(reversed(_again(engine, part, error)))
     for _ in batch:
         engine.count("observe", "answer_seconds", (time.monotonic() - began) / len(batch))
 
 
-def _answer(engine: Host, batch: Sequence[Pending]) -> None:
-    batch = [one for one in batch if not one.is_cancelled]
-    if not batch:
-        return
-    try:
-        _ask(engine, batch)
-    except CancelledError:
-        return
-    except Exception as error:
-        left = [one for one in batch if not one.has_ended]
+def _again(engine: Host, batch: Sequence[Pending], error: Exception) -> list[Sequence[Pending]]:
+    """The questions of a failed batch that are asked again, as batches; the others fail."""
+    left = [one for one in batch if not one.has_ended]
+    for pending in left:
+        if pending.has_text:  # it would be shown twice
+            pending.fail(error)
+    left = [one for one in left if not one.has_ended]
+    # Encoded videos that nobody asks about may have the memory that is missing.
+    freed = isinstance(error, OutOfMemoryError) and engine.free()
+    if len(batch) == 1 and not freed:
         for pending in left:
-            if pending.has_text:  # it would be shown twice
-                pending.fail(error)
-        left = [one for one in left if not one.has_ended]
-        # Encoded videos that nobody asks about may have the memory that is missing.
-        freed = isinstance(error, OutOfMemoryError) and engine.free()
-        if len(batch) == 1 and not freed:
-            for pending in left:
-                pending.fail(error)
-            return
-        # One question may have failed the whole batch, or the memory is too small for it: each half
-        # is tried alone, so that only the question that fails has no answer.
-        half = (len(left) + 1) // 2
-        if isinstance(error, OutOfMemoryError) and len(batch) > 1:
-            engine.halve(len(batch) // 2)
-        for part in (left[:half], left[half:]):
-            _answer(engine, part)
+            pending.fail(error)
+        return []
+    # One question may have failed the whole batch, or the memory is too small for it: each half
+    # is tried alone, so that only the question that fails has no answer.
+    half = (len(left) + 1) // 2
+    if isinstance(error, OutOfMemoryError) and len(batch) > 1:
+        engine.halve(len(batch) // 2)
+    return [left[:half], left[half:]]
 
 
 def _ask(engine: Host, batch: Sequence[Pending]) -> None:

@@ -275,17 +275,12 @@ class Engine(Asker):
         self._thread.start()
 
     def advance(self) -> None:
-        """See `Asker.advance`."""
-        if self._thread is None:
-            self.step(_POLL_S)
-        else:
-            with self._changed:
-                self._changed.wait(_POLL_S)
-
-    def step(self, timeout_s: float) -> None:
-        """Answer one batch, if there is one within that time."""
+        """See `Asker.advance`: answers one batch, if there is one within a moment."""
         with self._changed:
-            if not self._changed.wait_for(self._has_work, timeout_s):
+            if self._thread not in (None, threading.current_thread()):
+                self._changed.wait(_POLL_S)
+                return
+            if not self._changed.wait_for(self._has_work, _POLL_S):
                 return
             call = self._calls.popleft() if self._calls else None
         if call is not None:
@@ -297,7 +292,7 @@ class Engine(Asker):
         with self._changed:
             batch = self._current = self._take()
             if not batch:
-                self._changed.wait(min(timeout_s, _POLL_S))
+                self._changed.wait(_POLL_S)
                 return
         try:
             from dycoke_cli.loop.answering import answer_batch
@@ -389,7 +384,7 @@ class Engine(Asker):
     def _run(self) -> None:
         while not self._closing:
             try:
-                self.step(_POLL_S)
+                self.advance()
             except Exception as error:  # else whoever waits would wait for ever
                 self._fail_waiting(error)
 

@@ -92,7 +92,8 @@ def converse(
             decoders=decoders,
         )
         decoders = ()
-        answer = shown.answer_of(pending)
+        pending.wait()
+        answer = shown.answer()
         answers.append(answer)
         loaded = asker.loaded
         if first and advice is None and loaded is not None:
@@ -161,9 +162,8 @@ class _Shown:
         else:
             self._listener.take(event)
 
-    def answer_of(self, pending: Pending) -> Answer:
-        """The answer, once it is there."""
-        pending.wait()
+    def answer(self) -> Answer:
+        """The answer, once all events were taken."""
         if self._error is not None:
             raise self._error
         assert self._answer is not None, "it has ended"
