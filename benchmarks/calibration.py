@@ -6,16 +6,16 @@ questions of `shapes`, both ways under each method. This file at commit 4a3dca73
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.kept_tables import keep
+from benchmarks.cells import table_lines
+from benchmarks.kept_tables import report
 from benchmarks.page import ROOT
 from benchmarks.tune_tables import MODELS
 from dycoke_cli.evaluation.dataset import Item, Split
@@ -67,6 +67,16 @@ class Kept:
         return found
 
 
+class Row(NamedTuple):
+    """What the table says of a method."""
+
+    spec: str
+    of: ProbabilityRow
+    choices: Mapping[str, Prediction]
+    error: float
+    difference: str
+
+
 def kept(path: Path = KEPT) -> Kept:
     """The answers of a file."""
     with lzma.open(path, "rt") as file:
@@ -85,22 +95,28 @@ def kept(path: Path = KEPT) -> Kept:
 def table(answers: Kept) -> str:
     """Markdown table of all methods."""
     items = answers.items
-    lines = [
-        "| method | kept at prefill | letters, % | by probability, % | agree, % "
-        "| mean probability, % | ECE, points | ECE − none | mass, % |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for spec in METHODS:
-        row, choices = answers.row(spec, items), answers.choices[spec]
-        shares = [(c.visual_kept or 0) / (c.visual or 1) for c in choices.values()]
-        error, difference = _resampled(answers, spec, items)
-        lines.append(
-            f"| `{spec}` | {100 * sum(shares) / len(shares):.0f} % "
-            f"| {_points(row.generated_accuracy)} ± {_points(row.generated_error)} "
-            f"| {_points(row.accuracy)} ± {_points(row.standard_error)} | {_points(row.agree)} "
-            f"| {_points(row.confidence)} | {_points(row.calibration_error)} ± {_points(error)} "
-            f"| {difference} | {_points(row.mass)} |"
+
+    def kept_share(row: Row) -> str:
+        shares = [(c.visual_kept or 0) / (c.visual or 1) for c in row.choices.values()]
+        return f"{100 * sum(shares) / len(shares):.0f} %"
+
+    columns: dict[str, Callable[[Row], str]] = {
+        "method": lambda row: f"`{row.spec}`",
+        "kept at prefill": kept_share,
+        "letters, %": lambda row: _points(row.of.generated_accuracy, row.of.generated_error),
+        "by probability, %": lambda row: _points(row.of.accuracy, row.of.standard_error),
+        "agree, %": lambda row: _points(row.of.agree),
+        "mean probability, %": lambda row: _points(row.of.confidence),
+        "ECE, points": lambda row: _points(row.of.calibration_error, row.error),
+        "ECE − none": lambda row: row.difference,
+        "mass, %": lambda row: _points(row.of.mass),
+    }
+    rows = (
+        Row(
+            spec, answers.row(spec, items), answers.choices[spec], *_resampled(answers, spec, items)
         )
+        for spec in METHODS
+    )
     videos, header = len({item.video for item in items}), answers.header
     notes = (
         f"{len(items)} multiple-choice questions about {videos} {header['split']} videos of "
@@ -108,11 +124,12 @@ def table(answers: Kept) -> str:
         f"±: one standard error; of the ECE by {_RESAMPLED} resamples of the videos, of its "
         f"difference in pairs. Commit {', '.join(header['commits'])}, {header['machine']}."
     )
-    return "\n".join([*lines, "", notes])
+    return "\n".join([*table_lines(columns, rows), "", notes])
 
 
-def _points(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
+def _points(share: float | None, error: float | None = None) -> str:
+    shown = "–" if share is None else f"{100 * share:.1f}"
+    return shown if error is None else f"{shown} ± {100 * error:.1f}"
 
 
 def _resampled(answers: Kept, spec: str, items: Sequence[Item]) -> tuple[float, str]:
@@ -142,16 +159,5 @@ def _deviation(values: Sequence[float]) -> float:
     return (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
 
 
-def main() -> None:
-    """Make the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
-    arguments = parser.parse_args()
-    made = table(kept())
-    print(made)
-    if arguments.write:
-        keep(made, NAME)
-
-
 if __name__ == "__main__":
-    main()
+    report(__doc__, lambda: {NAME: table(kept())})

@@ -7,7 +7,6 @@ table of the kept answers; this file at commit 4a3dca73 asked the questions.
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
 from collections import defaultdict
@@ -18,7 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.kept_tables import keep
+from benchmarks.cells import head, line, percent
+from benchmarks.kept_tables import report
 from benchmarks.raw_answers import DATA
 from benchmarks.tune_tables import (
     GUARDED,
@@ -85,10 +85,10 @@ def read_kept(path: Path = KEPT) -> tuple[Mapping[str, Any], Mapping[str, Mappin
             next(file)
             words = [line for line in map(json.loads, file) if line["row"] in GUARDED]
         for by, every in (("words", words), ("options", lines)):
-            for line in every:
-                if line["item"] in of_split:
-                    asked = _asked(items[line["item"]], by, line)
-                    found[by][split][items[line["item"]].video][line["row"]].append(asked)
+            for one in every:
+                if one["item"] in of_split:
+                    asked = _asked(items[one["item"]], by, one)
+                    found[by][split][items[one["item"]].video][one["row"]].append(asked)
     return header, found
 
 
@@ -105,11 +105,9 @@ def _asked(item: Item, by: str, line: Mapping[str, Any]) -> Asked:
 def table(path: Path = KEPT) -> str:
     """Markdown table: each signal under each guard, promised 5 %."""
     header, found = read_kept(path)
-    lines = [
-        "| guard | signal | changed at the smallest budget | AUROC | changed under the guard "
-        "| held on the rest | held on test videos | tokens read |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = head("guard", "signal", "changed at the smallest budget", "AUROC",
+                 "changed under the guard", "held on the rest", "held on test videos",
+                 "tokens read")  # fmt: skip
     for ladder, rows in LADDERS.items():
         for by, (_, title) in SIGNALS.items():
             videos, test = found[by]["validation"], found[by]["test"]
@@ -122,10 +120,12 @@ def table(path: Path = KEPT) -> str:
                 if one.alpha == ALPHA and not one.on_average
             ]
             area = f"{auroc(same, other):.3f}" if same and other else "–"
+            shares = (got.held, got.held_on_test or 0, got.tokens)
             lines.append(
-                f"| `{ladder}` | {title} | {len(other)} of {len(each)} | {area} "
-                f"| {100 * got.changed:.1f} % | {100 * got.held:.0f} % "
-                f"| {100 * (got.held_on_test or 0):.0f} % | {100 * got.tokens:.0f} % |"
+                line(
+                    *(f"`{ladder}`", title, f"{len(other)} of {len(each)}", area),
+                    *(f"{100 * got.changed:.1f} %", *map(percent, shares)),
+                )
             )
     videos, test = found["options"]["validation"], found["options"]["test"]
     counts = [fmean(len(rows["none"]) for rows in part.values()) for part in (videos, test)]
@@ -141,16 +141,5 @@ def table(path: Path = KEPT) -> str:
     return "\n".join([*lines, "", notes])
 
 
-def main() -> None:
-    """Make the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
-    arguments = parser.parse_args()
-    made = table()
-    print(made)
-    if arguments.write:
-        keep(made, NAME)
-
-
 if __name__ == "__main__":
-    main()
+    report(__doc__, lambda: {NAME: table()})

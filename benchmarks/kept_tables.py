@@ -6,10 +6,11 @@ table makes it an extract: headings name the columns, and the first cell (`by 2`
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -48,6 +49,17 @@ def keep(measured: str, name: str, tables: Path = TABLES) -> None:
         text = page.read_text(encoding="utf-8")
         if (renewed := with_extracts(text, tables)) != text:
             page.write_text(renewed, encoding="utf-8")
+
+
+def report(about: str | None, tables: Callable[[], Mapping[str, str]]) -> None:
+    """The command line of tables by name: it prints them, and keeps them with `--write`."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
+    write = parser.parse_args().write
+    for name, text in tables().items():
+        print(f"{name}\n\n{text}\n")
+        if write:
+            keep(text, name)
 
 
 def name_here(name: str) -> str:

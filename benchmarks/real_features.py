@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.cells import table_lines
-from benchmarks.kept_answers import report, shown
+from benchmarks.kept_answers import shown, tables_of
+from benchmarks.kept_tables import report
 
 Line = Mapping[str, Any]
 
@@ -117,4 +118,4 @@ def _below(header: Line) -> str:
 
 
 if __name__ == "__main__":
-    report("real-features", table)
+    report(__doc__, lambda: tables_of("real-features", table))

@@ -1,65 +1,206 @@
-"""What is left of a needle, and what is answered, in videos of 2 to 60 minutes at equal tokens.
+"""Tables of what is kept of needles and answered in long videos, made of the lines in docs/data.
 
-`python -m benchmarks.shapes_long` reads the videos of `shapes-long` (test split) at one frame per
-second, keeps 512 tokens of each by several rules, and writes which of the needle's tokens are kept
-and what is answered into docs/data. Its flags are those of `long_answers`.
+`python -m benchmarks.shapes_long` prints them, `--write` puts them into docs/data/tables. The
+answers about videos of 2 to 60 minutes at 512 tokens were measured by the command of this name, and
+those in windows of 16, 32 and 64 frames by `benchmarks.window_sizes`, at commit afec0c02.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import lzma
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.long_answers import Measurement, answers, run
-from benchmarks.shapes_long_rules import ASKED, RULES, SAMPLED, TOKENS, Chosen, shows_card
-from benchmarks.shapes_long_tables import tables
-from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.selection import Selection
-from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.generation import Stopwatch
-from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.session import VideoSession
+from benchmarks.cells import head, line, points
+from benchmarks.kept_tables import DATA, report
 from dycoke_cli.evaluation.dataset import Item
-from dycoke_cli.evaluation.datasets.shapes_long import FPS, ShapesLong
-from dycoke_cli.models.load import LoadedModel
-from dycoke_cli.video import Sampling, read
+from dycoke_cli.evaluation.datasets.shapes_long import DEPTHS, ShapesLong, depth_of
+from dycoke_cli.evaluation.scoring.statistics import clustered_mean
+from dycoke_cli.video.frame_windows import WINDOW
+
+SUFFIX = ".jsonl.xz"
+AT_LEAST = (1, 4)
+"""Of recall: so many of the tokens that show the card are kept."""
 
 
-def measured(
-    loaded: LoadedModel, dataset: ShapesLong, items: Sequence[Item]
-) -> Iterator[dict[str, Any]]:
-    """The lines of a video: of each rule what is kept of the card, of each row the answers."""
-    video = items[0].video
-    script, rendered = dataset.script(video), dataset.file(video)
-    whole = VideoSession(loaded, read(rendered, Sampling(fps=FPS)))
-    frames, per_frame = whole.video.frames, whole.video.tokens_per_frame
-    features = _features(whole, items[0].question)
-    card, shown = shows_card(script, frames, round(per_frame**0.5)), TOKENS // per_frame
-    chosen = {name: rule(features, TOKENS) for name, rule in RULES.items()}
-    for name, selection in chosen.items():
-        kept = int(card.flatten()[selection.kept].sum())
-        yield {"rule": name, "card": kept, "of": int(card.sum())}
-    for row, (rule, positions) in ASKED.items():
-        session, method = whole, Chosen(rule=rule, selection=chosen[rule], positions=positions)
-        if rule in SAMPLED:
-            start = script.seconds - shown / FPS if rule == "recent" else None
-            session = VideoSession(loaded, read(rendered, Sampling(frames=shown, start_s=start)))
-        yield from answers(row, session, items, Method() if rule in SAMPLED else method)
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model."""
+
+    header: Mapping[str, Any]  # of the file
+    # by rule and video: how many tokens are kept that show the card
+    card: Mapping[str, Mapping[str, int]]
+    right: Mapping[str, Mapping[str, bool]]  # by row and question: whether the answer is correct
+    # likewise the visual tokens that the language model read
+    tokens: Mapping[str, Mapping[str, int]]
+    items: Sequence[Item]  # the questions, in the benchmark's order
+    base: str  # the row that all others are compared with
+
+    @property
+    def videos(self) -> list[str]:
+        """The videos, in the benchmark's order."""
+        return list(dict.fromkeys(item.video for item in self.items))
 
 
-def _features(session: VideoSession, question: str) -> torch.Tensor:
-    """The visual tokens of a video, as the session encodes it once: [F, N, D]."""
-    some = Chosen(rule="first", selection=Selection(torch.arange(TOKENS)))
-    first = bind(some, session.loaded.traits)
-    session.encode(Stopwatch(session.loaded.input_device), first)
-    (encoded,) = session.prompt(question, (), first, GenerationOptions())().videos
-    frames, per_frame = session.video.frames, session.video.tokens_per_frame
-    return encoded.embeddings[: frames * per_frame].view(frames, per_frame, -1)
+def read_measured(file: Path, base: str = "uniform") -> Measured:
+    """What a file has; all its rows are compared with one."""
+    with lzma.open(file, "rt", encoding="utf-8") as lines:
+        header, *rest = map(json.loads, lines)
+    card: dict[str, dict[str, int]] = {}
+    right: dict[str, dict[str, bool]] = {}
+    tokens: dict[str, dict[str, int]] = {}
+    for one in rest:
+        if "item" in one:
+            right.setdefault(one["row"], {})[one["item"]] = one["right"]
+            tokens.setdefault(one["row"], {})[one["item"]] = one["tokens"]
+        else:
+            card.setdefault(one["rule"], {})[one["video"]] = one["card"]
+    every = ShapesLong().items(header["split"])
+    return Measured(header, card, right, tokens, [i for i in every if i.id in right[base]], base)
 
 
-MEASUREMENT = Measurement("long", measured, tables)
+def tables(data: Path) -> dict[str, str]:
+    """The tables of every model that was measured, by the name of the kept ones."""
+    made = {}
+    for file in sorted(data.glob(f"window-sizes-*{SUFFIX}")):
+        one = read_measured(file, f"{WINDOW} frames")
+        name = f"window-sizes-{one.header['name']}"
+        made[name] = "\n".join([*answers_by_length(one), "", footer(one)])
+    for file in sorted(data.glob(f"long-*{SUFFIX}")):
+        one = read_measured(file)
+        lines = [
+            "Correct answers in percent, by length.\n",
+            *answers_by_length(one),
+            "\nCorrect answers in percent, by kind of question.\n",
+            *answers_by_kind(one),
+            "\nQuestions about the needle (what, where, before or after what), by its depth.\n",
+            *answers_by_depth(one),
+            "\nShare of the needles (cards of 3 to 8 s) of which at least one token is kept, and "
+            "at least four, in percent.\n",
+            *recall_by_length(one),
+            "\nAt least one, by depth (tenth of the video) and by camera.\n",
+            *recall_by_depth(one),
+            f"\n{footer(one)}",
+        ]
+        made[f"long-{one.header['name']}"] = "\n".join(lines)
+    return made
+
+
+def recall_by_length(one: Measured) -> list[str]:
+    """Rows by rule, columns by length and number of tokens."""
+    groups = _by(one.videos, _minutes)
+    columns = [(f"{group}, {least}+", group, least) for group in groups for least in AT_LEAST]
+    made = head("rule", *(name for name, *_ in columns))
+    for row, kept in one.card.items():
+        cells = [
+            _share([float(kept[video] >= least) for video in groups[group]])
+            for _, group, least in columns
+        ]
+        made.append(line(row, *cells))
+    return made
+
+
+def recall_by_depth(one: Measured) -> list[str]:
+    """Rows by rule, columns by depth and camera."""
+    groups = _by(one.videos, _depth) | _by(one.videos, _camera)
+    made = head("rule", *groups)
+    for row, kept in one.card.items():
+        cells = [_share([float(kept[video] > 0) for video in of]) for of in groups.values()]
+        made.append(line(row, *cells))
+    return made
+
+
+def answers_by_length(one: Measured) -> list[str]:
+    """Rows by rule: tokens read, correct answers by length and in all, difference from the base."""
+    groups = _by(one.items, lambda item: _minutes(item.video))
+    made = head("rule", "tokens", *groups, "all", f"difference from {one.base}")
+    for row in one.right:
+        tokens = sum(one.tokens[row].values()) / len(one.tokens[row])
+        cells = [_correct(one, row, items) for items in [*groups.values(), one.items]]
+        gap = "" if row == one.base else _points(*_paired(one, row, one.items))
+        made.append(line(row, f"{tokens:.0f}", *cells, gap))
+    return made
+
+
+def answers_by_kind(one: Measured) -> list[str]:
+    """Rows by rule, columns by kind of question."""
+    return _answers(one, _by(one.items, lambda item: item.kind))
+
+
+def answers_by_depth(one: Measured) -> list[str]:
+    """Rows by rule, columns by depth; questions about the needle alone."""
+    about = [item for item in one.items if item.kind.startswith("needle")]
+    return _answers(one, _by(about, lambda item: _depth(item.video)))
+
+
+def _answers(one: Measured, groups: Mapping[str, Sequence[Item]]) -> list[str]:
+    made = head("rule", *groups)
+    for row in one.right:
+        made.append(line(row, *(_correct(one, row, items) for items in groups.values())))
+    return made
+
+
+def footer(one: Measured) -> str:
+    """What was measured, and where."""
+    header, lengths = one.header, _by(one.videos, _minutes)
+    of_each = ", ".join(f"{len(videos)} of {name}" for name, videos in lengths.items())
+    return (
+        f"± is one standard error, clustered by video. {len(one.videos)} videos ({of_each}), "
+        f"{len(one.items)} questions each row, test split of `shapes-long`, edition "
+        f"{header['edition']}; budget {header['budget']} visual tokens, 16 tokens per frame, "
+        "float32. No row reads all tokens of the video. "
+        f"{header['machine']}, commit {header['commit']}."
+    )
+
+
+def _by(ones: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
+    """Groups by a key, in the order of their names as numbers."""
+    groups: dict[str, list[Any]] = {}
+    for one in ones:
+        groups.setdefault(key(one), []).append(one)
+    return dict(sorted(groups.items(), key=lambda group: (len(group[0]), group[0])))
+
+
+def _minutes(video: str) -> str:
+    return f"{ShapesLong().script(video).seconds / 60:.0f} min"
+
+
+def _depth(video: str) -> str:
+    depth = depth_of(ShapesLong().script(video))
+    assert depth is not None, "each has a card"
+    return f"{depth + 1}/{DEPTHS}"
+
+
+def _camera(video: str) -> str:
+    return ShapesLong().script(video).label
+
+
+def _correct(one: Measured, row: str, items: Sequence[Item]) -> str:
+    values = [float(one.right[row][item.id]) for item in items]
+    return _share(values, [item.video for item in items])
+
+
+def _share(values: Sequence[float], videos: Sequence[str] | None = None) -> str:
+    """A mean in percent with its error; each value is a video's own unless they are named."""
+    mean, error = clustered_mean(values, videos or [str(i) for i in range(len(values))])
+    if mean is None:
+        return ""
+    return f"{100 * mean:.0f}" + ("" if error is None else f" ± {100 * error:.0f}")
+
+
+def _paired(one: Measured, row: str, items: Sequence[Item]) -> tuple[float, float]:
+    """The mean difference of a row from the base, and its error."""
+    gaps = [float(one.right[row][i.id]) - float(one.right[one.base][i.id]) for i in items]
+    mean, error = clustered_mean(gaps, [item.video for item in items])
+    return mean or 0.0, error or 0.0
+
+
+def _points(gap: float, error: float) -> str:
+    return f"{points(gap)} ± {100 * error:.1f}"
+
 
 if __name__ == "__main__":
-    run(MEASUREMENT, __doc__)
+    report(__doc__, lambda: tables(DATA))

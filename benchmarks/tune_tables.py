@@ -1,23 +1,23 @@
 """Tables of tuning and guards, from kept answers alone: random draws of the videos asked.
 
-`python -m benchmarks.tune_tables --write` keeps those of a model as CSV; benchmarks/tune.py at
+`python -m benchmarks.tune_tables --write` keeps those of both models as CSV; benchmarks/tune.py at
 commit 4a3dca73 asked the questions.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.cells import head, line, table_lines
 from benchmarks.comparison_tables import LAYERS
-from benchmarks.kept_tables import keep
+from benchmarks.kept_tables import report
 from benchmarks.raw_answers import DATA, SUFFIX, read_answers
 from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Split
@@ -76,10 +76,10 @@ def read(path: Path) -> Videos:
         return found
     with lzma.open(path, "rt", encoding="utf-8") as lines:
         items = {item.id: item for item in dataset.items(json.loads(next(lines))["split"])}
-        for line in map(json.loads, lines):
-            item = items[line.pop("item")]
-            video, row = line.pop("video"), line.pop("row")
-            observation = from_dict(Observation, line | {"question": item.question})
+        for one in map(json.loads, lines):
+            item = items[one.pop("item")]
+            video, row = one.pop("video"), one.pop("row")
+            observation = from_dict(Observation, one | {"question": item.question})
             right = dataset.score(item, observation.answer).right
             found[video][row].append(Asked(observation, right))
     return found
@@ -114,30 +114,23 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
     ]
     costs = {row: summarize(row, every).cost for row in settings} | {BASELINE: 1.0}
     best = min((row for row in costs if accuracy[row] >= full - NEAR), key=lambda row: costs[row])
-    lines = [
-        "| videos | target | within 2 points | accuracy − full, points | tokens read | more than "
-        f"the best fixed | baseline chosen | L = 3 of {LAYERS} chosen |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for size in SIZES:
-        if size > len(tuned):
-            continue
-        for target in TARGETS:
-            rng = random.Random(size)
-            chosen = [
-                _choice(rng.sample(sorted(tuned), size), tuned, settings, target)
-                for _ in range(TUNE_DRAWS)
-            ]
-            near = fmean(accuracy[row] >= full - NEAR for row in chosen)
-            moved = 100 * fmean(accuracy[row] - full for row in chosen)
-            read_ = 100 * fmean(costs[row] for row in chosen)
-            lines.append(
-                f"| {size} | {100 * target:g} % | {100 * near:.0f} % "
-                f"| {_signed(moved, 1)} | {read_:.0f} % "
-                f"| {_signed(read_ - 100 * costs[best], 0)} points | "
-                f"{100 * fmean(row == BASELINE for row in chosen):.0f} % | "
-                f"{100 * fmean('prune_layer=3' in row for row in chosen):.0f} % |"
-            )
+    columns: dict[str, Callable[[tuple[int, float, Sequence[str]]], str]] = {
+        "videos": lambda row: str(row[0]),
+        "target": lambda row: f"{100 * row[1]:g} %",
+        "within 2 points": lambda row: _whole(fmean(accuracy[x] >= full - NEAR for x in row[2])),
+        "accuracy − full, points": lambda row: _signed(
+            100 * fmean(accuracy[x] - full for x in row[2]), 1
+        ),
+        "tokens read": lambda row: _whole(fmean(costs[x] for x in row[2])),
+        "more than the best fixed": lambda row: (
+            f"{_signed(100 * fmean(costs[x] for x in row[2]) - 100 * costs[best], 0)} points"
+        ),
+        "baseline chosen": lambda row: _whole(fmean(x == BASELINE for x in row[2])),
+        f"L = 3 of {LAYERS} chosen": lambda row: _whole(
+            fmean("prune_layer=3" in x for x in row[2])
+        ),
+    }
+    lines = table_lines(columns, _chosen(tuned, settings))
     lines += [
         "",
         f"{TUNE_DRAWS} draws a row from {len(tuned)} validation videos, {len(settings)} settings "
@@ -153,6 +146,20 @@ def _tune(videos: Videos, test: Videos, whole: Path) -> str:
             f"is {_signed(100 * moved, 1)} points from the full model."
         )
     return "\n".join(lines)
+
+
+def _chosen(tuned: Videos, settings: Sequence[str]) -> Iterator[tuple[int, float, Sequence[str]]]:
+    """By number of videos and target: the choices of random draws."""
+    for size in (size for size in SIZES if size <= len(tuned)):
+        for target in TARGETS:
+            rng = random.Random(size)
+            draws = (rng.sample(sorted(tuned), size) for _ in range(TUNE_DRAWS))
+            yield size, target, [_choice(draw, tuned, settings, target) for draw in draws]
+
+
+def _whole(share: float) -> str:
+    """A share in whole percent."""
+    return f"{100 * share:.0f} %"
 
 
 def _right(videos: Videos, row: str) -> float:
@@ -277,22 +284,25 @@ def _guard_table(videos: Videos, test: Videos, guards: Sequence[Guarded]) -> str
     fixed = sorted(
         ((_tokens(videos, row), _changed(videos, row), row) for row in _common(videos)),
     )
-    lines = [
-        "| ladder | bound | promise | videos | threshold found | held on the rest | held on test "
-        "videos | changed on the rest | tokens, all prefills | accuracy | fixed budget that "
-        "changes no more |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in guards:
+
+    def cheapest(one: Guarded) -> str:
         tokens, _, row = next(each for each in fixed if each[1] <= one.changed)
-        tested = "" if one.held_on_test is None else f"{100 * one.held_on_test:.0f} %"
-        lines.append(
-            f"| `{one.ladder}` | {100 * one.alpha:g} % "
-            f"| {'on average' if one.on_average else '95 %'} | {one.size} "
-            f"| {100 * one.promised:.0f} % | {100 * one.held:.0f} % | {tested} "
-            f"| {100 * one.changed:.1f} % | {100 * one.tokens:.0f} % | {100 * one.right:.1f} % "
-            f"| `{row}`, {100 * tokens:.0f} % |"
-        )
+        return f"`{row}`, {_whole(tokens)}"
+
+    columns: dict[str, Callable[[Guarded], str]] = {
+        "ladder": lambda one: f"`{one.ladder}`",
+        "bound": lambda one: f"{100 * one.alpha:g} %",
+        "promise": lambda one: "on average" if one.on_average else "95 %",
+        "videos": lambda one: str(one.size),
+        "threshold found": lambda one: _whole(one.promised),
+        "held on the rest": lambda one: _whole(one.held),
+        "held on test videos": lambda x: "" if x.held_on_test is None else _whole(x.held_on_test),
+        "changed on the rest": lambda one: f"{100 * one.changed:.1f} %",
+        "tokens, all prefills": lambda one: _whole(one.tokens),
+        "accuracy": lambda one: f"{100 * one.right:.1f} %",
+        "fixed budget that changes no more": cheapest,
+    }
+    lines = table_lines(columns, guards)
     lines += [
         "",
         f"{GUARD_DRAWS} draws a row from {len(videos)} validation videos, checked on those not "
@@ -311,22 +321,21 @@ def _common(videos: Videos) -> list[str]:
 
 
 def _fixed_table(videos: Videos) -> str:
-    lines = ["| setting | tokens at prefill | changed | accuracy |", "| --- | --- | --- | --- |"]
-    for row in sorted(_common(videos), key=lambda row: _tokens(videos, row)):
-        lines.append(
-            f"| `{row}` | {100 * _tokens(videos, row):.0f} % "
-            f"| {100 * _changed(videos, row):.1f} % | {100 * _right(videos, row):.1f} % |"
-        )
+    columns: dict[str, Callable[[str], str]] = {
+        "setting": lambda row: f"`{row}`",
+        "tokens at prefill": lambda row: _whole(_tokens(videos, row)),
+        "changed": lambda row: f"{100 * _changed(videos, row):.1f} %",
+        "accuracy": lambda row: f"{100 * _right(videos, row):.1f} %",
+    }
+    rows = sorted(_common(videos), key=lambda row: _tokens(videos, row))
+    lines = table_lines(columns, rows)
     return "\n".join([*lines, "", MODELS])
 
 
 def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
     """How well certainties tell changed answers from others."""
     rows = [row for ladder in ladders.values() for row in ladder]
-    lines = [
-        f"| signal | {' | '.join(f'`{row}`' for row in rows)} |",
-        "| --- |" + " --- |" * len(rows),
-    ]
+    lines = head("signal", *(f"`{row}`" for row in rows))
     for signal, title in SIGNALS.items():
         cells = []
         for row in rows:
@@ -334,12 +343,12 @@ def signals(videos: Videos, ladders: Mapping[str, Sequence[str]]) -> str:
             same = [getattr(one.certainty, signal) for one in asked if one.same]
             other = [getattr(one.certainty, signal) for one in asked if not one.same]
             cells.append(f"{auroc(same, other):.3f}" if same and other else "")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        lines.append(line(title, *cells))
     changed: list[str] = []
     for row in rows:
         asked_ = [one.observation.same for each in videos.values() for one in each[row]]
         changed.append(f"{100 * (1 - fmean(asked_)):.1f} %")
-    return "\n".join([*lines, f"| changed answers | {' | '.join(changed)} |"])
+    return "\n".join([*lines, line("changed answers", *changed)])
 
 
 def auroc(high: Sequence[float], low: Sequence[float]) -> float:
@@ -347,17 +356,5 @@ def auroc(high: Sequence[float], low: Sequence[float]) -> float:
     return fmean((a > b) + (a == b) / 2 for a in high for b in low)
 
 
-def main() -> None:
-    """Make the tables of all models whose answers are kept."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--name", default="shipped", help="of the model (shipped, control)")
-    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
-    arguments = parser.parse_args()
-    for name, text in tables(DATA, arguments.name, LADDERS).items():
-        print(f"{name}\n\n{text}\n")
-        if arguments.write:
-            keep(text, name)
-
-
 if __name__ == "__main__":
-    main()
+    report(__doc__, lambda: tables(DATA, "shipped", LADDERS) | tables(DATA, "control", LADDERS))

@@ -6,12 +6,12 @@ a Markdown table; `--write` also puts it into docs/data/tables.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.kept_tables import keep
+from benchmarks.cells import head, line
+from benchmarks.kept_tables import report
 from dycoke_cli.runs.time_search import Part, TimeSearch
 from dycoke_cli.runs.when import usual_window_s
 
@@ -78,10 +78,8 @@ def is_found(search: TimeSearch, model: Faultless) -> bool:
 
 def table() -> str:
     """A row for each kind of video."""
-    lines = [
-        "| events | visible: found | questions | to be seen whole: found | questions |",
-        "|---|---|---|---|---|",
-    ]
+    counts = ("visible: found", "questions", "to be seen whole: found", "questions")
+    lines = head("events", *counts)
     for title in ROWS:
         cells = [title]
         for whole in (False, True):
@@ -92,7 +90,7 @@ def table() -> str:
                 found += is_found(search, model)
                 asked += model.asked
             cells += [f"{100 * found / VIDEOS:.0f} %", f"{asked / VIDEOS:.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(line(*cells))
     return "\n".join(
         [
             *lines,
@@ -103,16 +101,5 @@ def table() -> str:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="also into docs/data/tables")
-    arguments = parser.parse_args()
-    measured = table()
-    print(measured)
-    if arguments.write:
-        keep(measured, NAME)
-
-
 if __name__ == "__main__":
-    main()
+    report(__doc__, lambda: {NAME: table()})

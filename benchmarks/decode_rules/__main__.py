@@ -26,8 +26,8 @@ from benchmarks.decode_rules.load_decoder import load_decoder
 from benchmarks.decode_rules.table import table
 from benchmarks.decode_rules.text_decoder import prompt_of
 from benchmarks.json_lines import append_line, read_lines
-from benchmarks.kept_answers import SUFFIX, write_tables
-from benchmarks.kept_tables import DATA
+from benchmarks.kept_answers import SUFFIX, tables_of
+from benchmarks.kept_tables import DATA, keep
 from benchmarks.page import machine
 from dycoke_cli.version import running_commit
 
@@ -85,7 +85,10 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="with --report: into docs/data/tables")
     of = parser.parse_args(given)
     if of.report:
-        write_tables("decode-rules", table, of.write)
+        for name, text in tables_of("decode-rules", table).items():
+            print(text)
+            if of.write:
+                keep(text, name)
         return
     if of.model is None:
         parser.error("--model PATH is the model; or --report")

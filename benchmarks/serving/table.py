@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.cells import table_lines
 from benchmarks.serving.load import percentile
 
 BASELINE = "none"
@@ -26,6 +27,10 @@ class Cell:
     ttft_s: float  # median of the requests
     ttft_p95_s: float  # 95th percentile of them
     selection_s: float  # what the method takes to select the tokens of one video, by itself
+
+    def requests_per_second(self) -> str:
+        """The median, with the slowest and the fastest run."""
+        return f"{self.requests_s:.2f} ({self.slowest_s:.2f} to {self.fastest_s:.2f})"
 
 
 def cells(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Cell]:
@@ -54,20 +59,20 @@ def _cell(runs: list[Mapping[str, Any]]) -> Cell:
 def table(rows: list[Mapping[str, Any]]) -> str:
     """The table of one model."""
     found = cells(rows)
-    lines = [
-        "| at once | method | prompt tokens | requests/s (slowest to fastest run) | of `none` "
-        "| tokens/s | TTFT, s | its 95th percentile | selection, ms |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (at_once, spec), cell in found.items():
-        share = cell.requests_s / found[at_once, BASELINE].requests_s
-        apart = f"{cell.slowest_s:.2f} to {cell.fastest_s:.2f}"
-        lines.append(
-            f"| {at_once} | `{spec}` | {cell.prompt_tokens} | {cell.requests_s:.2f} ({apart}) "
-            f"| {share:.2f} | {cell.tokens_s:.1f} | {cell.ttft_s:.2f} | {cell.ttft_p95_s:.2f} "
-            f"| {cell.selection_s * 1000:.1f} |"
-        )
-    return "\n".join(lines)
+    columns: dict[str, Callable[[tuple[int, str]], str]] = {
+        "at once": lambda key: str(key[0]),
+        "method": lambda key: f"`{key[1]}`",
+        "prompt tokens": lambda key: str(found[key].prompt_tokens),
+        "requests/s (slowest to fastest run)": lambda key: found[key].requests_per_second(),
+        "of `none`": lambda key: (
+            f"{found[key].requests_s / found[key[0], BASELINE].requests_s:.2f}"
+        ),
+        "tokens/s": lambda key: f"{found[key].tokens_s:.1f}",
+        "TTFT, s": lambda key: f"{found[key].ttft_s:.2f}",
+        "its 95th percentile": lambda key: f"{found[key].ttft_p95_s:.2f}",
+        "selection, ms": lambda key: f"{found[key].selection_s * 1000:.1f}",
+    }
+    return "\n".join(table_lines(columns, found))
 
 
 def circumstances(rows: list[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks.cells import head, line
 from benchmarks.speed.measured import Measured
 
 Rounds = Mapping[str, Sequence[Measured]]
@@ -60,7 +61,7 @@ def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
         stages = [stage for stage in stages if stage != PEAK]
     units = {stage: STAGES[stage][0] for stage in stages}
     heads = [f"{stage}, {unit}" if unit else stage for stage, unit in units.items()]
-    lines = ["| " + " | ".join([title, *heads]) + " |", "|---" * (len(heads) + 1) + "|"]
+    lines = head(title, *heads)
     first = next(iter(rounds.values()))
     for name, measured in rounds.items():
         cells = [
@@ -68,7 +69,7 @@ def table(title: str, rounds: Rounds, stages: Sequence[str]) -> str:
             for stage in stages
             for _, figure in [STAGES[stage]]
         ]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+        lines.append(line(name, *cells))
     return "\n".join(lines)
 
 
