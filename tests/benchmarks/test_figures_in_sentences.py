@@ -13,7 +13,7 @@ from benchmarks.kept_tables import kept_files, read_table
 from benchmarks.page import ROOT
 from benchmarks.raw_answers import DATA
 from dycoke_cli.engine.memory.fit import HALVED_FRAMES
-from dycoke_cli.runs.fit_settings import METHODS, RESOLUTIONS
+from dycoke_cli.runs.fitting import METHODS, RESOLUTIONS
 
 Table = Sequence[Sequence[str]]
 

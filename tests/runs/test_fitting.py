@@ -14,18 +14,15 @@ from dycoke_cli.compression.methods.evs import EVS
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.memory import cost_model, kernel_rates
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, estimate_cost
-from dycoke_cli.engine.memory.expected_time import Rates
+from dycoke_cli.engine.memory.expected_time import Rates, StageTimes, write_stage_times
 from dycoke_cli.engine.memory.fit import SECONDS_RESERVE, Budget
-from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
-from dycoke_cli.runs import fit_settings
 from dycoke_cli.runs import fitting as module
-from dycoke_cli.runs.fit_settings import fitting
-from dycoke_cli.runs.fitting import AskedFrames, Fitting
+from dycoke_cli.runs.fitting import AskedFrames, Fitting, fitting
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.video import Sampling
 
@@ -42,7 +39,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is timed, and no other package is asked for."""
     monkeypatch.setenv("DYCOKE_CACHE", str(tmp_path))
     monkeypatch.setattr(kernel_rates, "MEASURING_S", -1.0)
-    monkeypatch.setattr(fit_settings, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
 
 
 @pytest.fixture
@@ -131,7 +128,7 @@ def test_by_rate_the_most_frames_are_chosen() -> None:
 
 
 def test_no_package_for_four_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit_settings, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
     given = planned("llava-onevision-7b", Budget(18 * GB), loading=LoadOptions("cpu"))
     assert {one.quantize for one in given.models} == {None, "int8"}
     given = planned("llava-onevision-7b", Budget(18 * GB), loading=LoadOptions("cuda"))
@@ -228,8 +225,11 @@ def test_measured_stages_correct_the_seconds() -> None:
     of_all, corrected = given.costs(plus, 8), again.costs(plus, 8)
     assert of_all is not None
     assert corrected is not None
-    assert of_all.prefill_s is not None
-    assert corrected.prefill_s == pytest.approx(2 * of_all.prefill_s + 0.05)  # of 128 tokens
+    assert of_all.stages is not None
+    assert corrected.stages is not None
+    assert corrected.stages.prefill == pytest.approx(
+        2 * of_all.stages.prefill + 0.05
+    )  # of 128 tokens
     assert again.choice().frames < before
     assert again.report(again.choice()).measured
 
@@ -267,4 +267,4 @@ def test_tokens_that_are_not_known_beforehand() -> None:
 
 
 def test_the_kv_cache_is_never_pruned() -> None:
-    assert not any(method.parameters().get("kv_prune") for method, _ in fit_settings.METHODS)
+    assert not any(method.parameters().get("kv_prune") for method, _ in module.METHODS)

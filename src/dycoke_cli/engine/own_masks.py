@@ -10,12 +10,18 @@ from typing import Any
 
 from dycoke_cli.engine.model_inputs import take
 from dycoke_cli.engine.stage import Prefill, Stage
+from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.stock.private_api import CACHE_ARGUMENT, cache_of
 
 
 def makes_own_masks(model: Any) -> bool:
     """Whether a model makes masks that aren't just causal."""
     return "create_masks_for_generate" in vars(type(model))
+
+
+def prefills_whole(model: Any) -> bool:
+    """Whether a model reads each prompt in one piece, whatever the method (`can_be_chunked`)."""
+    return makes_own_masks(model) or bool(other_caches(model.get_decoder().config))
 
 
 class OwnMasks(Stage):

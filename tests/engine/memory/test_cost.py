@@ -25,7 +25,7 @@ from dycoke_cli.compression.methods.fastv import FastV
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.engine.memory import cost_model, kernel_rates, model_facts
 from dycoke_cli.engine.memory.cost import Cost, clip_tokens, config_of, estimate_cost
-from dycoke_cli.engine.memory.cost_model import EstimatedContext
+from dycoke_cli.engine.memory.cost_model import CostModel, EstimatedContext
 from dycoke_cli.engine.memory.expected_time import Rates
 from dycoke_cli.engine.memory.flops import expected_flops, prefill_flops
 from dycoke_cli.engine.memory.kernel_rates import rates
@@ -36,6 +36,7 @@ from dycoke_cli.kernels.replacing import STREAMED, TINY, LinearShape, Shape, eli
 from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, ModelRef, find, published
 from dycoke_cli.models.families import FAMILIES, UNLISTED
+from dycoke_cli.models.files.on_disk import StoredConfig
 from dycoke_cli.models.free_memory import Target
 from dycoke_cli.models.load_memory import without_weights
 from dycoke_cli.models.load_options import LoadOptions
@@ -500,3 +501,17 @@ def test_a_family_outside_the_table_keeps_decoded_frames(monkeypatch: pytest.Mon
     assert [one for one in found.warnings if "kept at the size of the video" in one]
     less = estimate_cost(model, CLIP, method, options, 128, HERE, frame_bytes=of_4k // 2)
     assert found.bytes.peak - less.bytes.peak >= 32 * of_4k // 2
+
+
+@pytest.mark.parametrize(("family", "pieces"), [("llava_onevision", 7), ("qwen3_5", 1)])
+def test_a_model_that_isnt_prefilled_in_chunks_is_estimated_so(
+    family: str, pieces: int, tmp_path: Path
+) -> None:
+    """Its MLPs have the whole prompt at a time; of 6,272 tokens others have a seventh."""
+    config, _ = make(family)
+    config = config.config
+    stored, source = StoredConfig(config.to_dict()), ModelRef("tiny", str(tmp_path), None, True)
+    loading = LoadOptions("cpu", "float32")
+    model = CostModel(source, stored, BASELINE, loading, 128, HERE, 0)
+    length = CLIP.visual + model.text(CLIP)
+    assert math.ceil(length / model.work(BASELINE, CLIP, CLIP.visual).chunk_len) == pieces

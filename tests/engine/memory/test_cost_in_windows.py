@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.compression.registry import create
-from dycoke_cli.engine.memory.cost_in_windows import in_windows
+from dycoke_cli.engine.memory.cost_model import CostModel
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.video.frame_windows import WINDOW
 
@@ -29,7 +29,9 @@ def test_a_last_window_that_is_shorter_keeps_less(
         sizes=SimpleNamespace(context=100_000), text=lambda clip: 20, max_new_tokens=8
     )
     encoded = math.ceil(frames / merged)
-    video = in_windows(model, method, ClipTokens(encoded, PER_FRAME), frames, max_tokens=10**6)
+    video = CostModel.in_windows(
+        model, method, ClipTokens(encoded, PER_FRAME), frames, max_tokens=10**6
+    )
     parts = [min(WINDOW, frames - start) for start in range(0, frames, WINDOW)]
     kept = [method.kept_tokens(math.ceil(part / merged), PER_FRAME) for part in parts]
     assert (video.count, video.kept) == (len(parts), sum(kept))

@@ -9,13 +9,15 @@ import pytest
 
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
+from dycoke_cli.engine import chunks
 from dycoke_cli.engine.memory.expected_bytes import (
     CUDA_CONTEXT,
     ExpectedBytes,
     Work,
     expected_bytes,
-    patches_together,
 )
+from dycoke_cli.engine.own_masks import prefills_whole
+from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes, VisionSizes
 from tests.families.stock import QUESTION, clip, one_of_each_kind
 from tests.families.test_together import loaded_of
@@ -88,6 +90,12 @@ def test_what_deepstack_adds_is_as_many_rows_again():
     assert four.vision - one.vision == 3 * 6272 * 3584 * 2
 
 
+def patches_together(method, vision, frames, per_frame, *, on_cpu):
+    sizes, clip = replace(LLAVA_7B, vision=vision), ClipTokens(frames, per_frame)
+    more = {"spare": 0, "own_attention": False, "whole": False}
+    return Work.of(method, sizes, clip, clip.visual, 21, on_cpu=on_cpu, **more).patches
+
+
 def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together():
     siglip = SimpleNamespace(patch_size=14, image_size=384)
     one = (384 // 14) ** 2
@@ -113,6 +121,29 @@ def test_methods_that_look_at_several_frames_in_the_tower_encode_them_together()
     for qwen in (SimpleNamespace(patch_size=14, spatial_merge_size=2, image_size=336),
                  SimpleNamespace(patch_size=14)):  # fmt: skip
         assert patches_together(bound, VisionSizes.of(qwen), 64, 900, on_cpu=True) == 4 * 900 * 4
+
+
+@pytest.mark.parametrize(
+    ("family", "whole"),
+    [("llava_onevision", False), ("molmo2", True), ("qwen3_5", True)],  # frames that see each
+)  # other in a mask of its own, and layers that don't keep every token
+def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
+    monkeypatch.setattr(chunks, "LONGEST_WHOLE", 32)
+    monkeypatch.setattr(chunks, "CHUNK", 16)
+    loaded, lengths = loaded_of(family), []
+    session, decoder = VideoSession(loaded, clip(16), reuse=False), loaded.model.get_decoder()
+    hook = decoder.layers[0].register_forward_pre_hook(
+        lambda _, args, given: lengths.append((args or [given["hidden_states"]])[0].shape[1]),
+        with_kwargs=True,
+    )
+    answer = session.ask(QUESTION, Uncompressed(), max_new_tokens=1)
+    hook.remove()
+    tokens, sizes = session.video.tokens, Sizes.of(loaded.model.config)
+    more = {"spare": 0, "on_cpu": True, "own_attention": False}
+    more["whole"] = prefills_whole(loaded.model)
+    work = Work.of(BASELINE, sizes, tokens, tokens.visual, answer.tokens.text, **more)
+    assert max(lengths) == work.chunk_len
+    assert (work.chunk_len > 16) == whole == prefills_whole(loaded.model)
 
 
 def test_it_needs_no_torch():

@@ -15,6 +15,7 @@ from dycoke_cli.engine.memory.fit import (
     Budget,
     Choice,
     Costs,
+    EstimatedSeconds,
     Setting,
     StageCosts,
     cheapest,
@@ -41,9 +42,9 @@ def made_up(drawn: random.Random) -> tuple[list[Setting], int, Costs]:
         n = settings.index(setting)
         if frames < least[n]:
             return None
-        times = (early[n] * frames, late[n] * frames**1.5, 0.5) if timed[n] else ()
+        stages = EstimatedSeconds(early[n] * frames, late[n] * frames**1.5, 0.5)
         taken = int(GB * (weights[n] + share[n] * frames / 8))
-        return StageCosts(taken, *times, in_context=share[n] * frames <= context)
+        return StageCosts(taken, stages if timed[n] else None, share[n] * frames <= context)
 
     return settings, drawn.randint(1, 40), costs
 
@@ -84,7 +85,8 @@ def test_no_combination_that_holds_loses_less(seed: int) -> None:
 
 
 def of(bytes_: float, seconds: float | None) -> StageCosts:
-    return StageCosts(int(bytes_ * GB), *(() if seconds is None else (seconds, 0.0, 0.0)))
+    stages = None if seconds is None else EstimatedSeconds(seconds, 0.0, 0.0)
+    return StageCosts(int(bytes_ * GB), stages)
 
 
 @pytest.mark.parametrize(

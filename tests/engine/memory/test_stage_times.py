@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dycoke_cli.engine.memory.expected_time import Rates
-from dycoke_cli.engine.memory.stage_times import (
+from dycoke_cli.engine.memory.expected_time import (
+    Rates,
     StageTimes,
     read_stage_times,
     write_stage_times,

@@ -35,8 +35,7 @@ def fitting_of(
         memory: memory of the device, as `--memory` takes it; None for the free memory.
         questions: of which the longest counts; none where they aren't known.
     """
-    from dycoke_cli.runs.fit_settings import fitting
-    from dycoke_cli.runs.fitting import AskedFrames
+    from dycoke_cli.runs.fitting import AskedFrames, fitting
 
     if request.guard is not None:
         raise UsageError("--fit plans one answer, and --guard may ask again; leave one of them out")

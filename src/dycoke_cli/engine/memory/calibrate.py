@@ -16,7 +16,7 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.methods.dycoke_plus import DyCokePlus
 from dycoke_cli.engine.memory.cost_model import CostModel
-from dycoke_cli.engine.memory.stage_times import StageTimes, write_stage_times
+from dycoke_cli.engine.memory.expected_time import StageTimes, write_stage_times
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
@@ -44,7 +44,8 @@ def calibrate(loaded: LoadedModel, answer: CostModel, height: int, width: int) -
         session = _session(loaded, frames, height, width)
         costs = answer.costs(BASELINE, session.video.tokens)
         assert costs is not None, "the baseline works with any number of frames"
-        predicted_s = (costs.vision_s or 0.0) + (costs.prefill_s or 0.0)
+        stages = costs.stages
+        predicted_s = 0.0 if stages is None else (stages.vision or 0.0) + stages.prefill
         if (costs.in_context and predicted_s <= LIMIT_S) or frames == 1:
             break
         frames //= 2

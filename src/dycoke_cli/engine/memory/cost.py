@@ -16,14 +16,15 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.registry import described
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.memory.cost_in_windows import ReadInWindows, in_windows, peak_in_windows
 from dycoke_cli.engine.memory.cost_model import (
     CostModel,
     EstimatedContext,
-    EstimatedSeconds,
+    ReadInWindows,
+    would_fit,
+    would_fit_in_windows,
 )
+from dycoke_cli.engine.memory.fit import EstimatedSeconds
 from dycoke_cli.engine.memory.flops import expected_flops
-from dycoke_cli.engine.memory.would_fit import would_fit, would_fit_in_windows
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.models.catalog import ModelRef
 from dycoke_cli.models.files.hub import pull_config
@@ -157,9 +158,9 @@ def estimate_cost(
         kept = method.kept_tokens(clip.frames, clip.per_frame)
         peak = answer.peak(method, clip, kept)
     else:
-        video_in_windows = in_windows(answer, method, clip, frames, max_tokens)
+        video_in_windows = answer.in_windows(method, clip, frames, max_tokens)
         kept, held = video_in_windows.read, video_in_windows.clip
-        peak = peak_in_windows(answer, method, video_in_windows)
+        peak = answer.peak_in_windows(method, video_in_windows)
     compressed = answer.memory(method, held, kept)
     plain = answer.memory(BASELINE, clip, clip.visual)
     flops, whole = (

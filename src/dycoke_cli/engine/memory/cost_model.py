@@ -1,18 +1,18 @@
-"""What an answer of a model takes, by method, clip and weights; no weights are loaded."""
+"""What an answer of a model takes, and with which flags it would fit; no weights are loaded."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from dycoke_cli.answer.json_schema import Amount, Count, Doc
+from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.chunks import chunk_length
-from dycoke_cli.engine.context import frames_warning, positions_warning
+from dycoke_cli.compression.pool import HELD, PART
+from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_bytes import (
     BITSANDBYTES,
     CUDA_CONTEXT,
@@ -20,20 +20,21 @@ from dycoke_cli.engine.memory.expected_bytes import (
     TOKENIZER_ENTRY,
     ExpectedBytes,
     Work,
-    patches_together,
     with_margin,
 )
-from dycoke_cli.engine.memory.fit import StageCosts
+from dycoke_cli.engine.memory.expected_time import StageTimes, read_stage_times
+from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, choose
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
-from dycoke_cli.engine.memory.stage_times import StageTimes, read_stage_times
 from dycoke_cli.errors import UsageError
-from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.catalog import CATALOG, ModelRef
 from dycoke_cli.models.families import UNLISTED
 from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
-from dycoke_cli.models.free_memory import Target
+from dycoke_cli.models.free_memory import HEADROOM, Target
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.stock.sizes import Sizes
+from dycoke_cli.video.frame_windows import WINDOW
+from dycoke_cli.video.kept_frames import WINDOWS_HELD
 
 NO_VISION = "how long the vision tower takes depends on the video, or its sizes aren't known"
 _KEPT_WHOLE = (
@@ -66,22 +67,18 @@ class EstimatedContext:
 
 
 @dataclass(frozen=True)
-class EstimatedSeconds:
-    """Time on this machine, from measured kernels."""
+class ReadInWindows:
+    """A video that is read in windows, and the pool of what they keep."""
 
-    vision: Annotated[float | None, Doc("Null where it isn't known.", minimum=0)]
-    prefill: Amount
-    decode: Annotated[Amount, Doc("Of max_new_tokens.")]
-
-    @property
-    def answering(self) -> float:
-        """Of prefill and decode."""
-        return self.prefill + self.decode
+    count: int  # windows
+    clip: ClipTokens  # the tokens of one window, with the text of the whole prompt
+    kept: int  # visual tokens that all windows keep
+    cap: int  # visual tokens that are read at most
 
     @property
-    def total(self) -> float | None:
-        """Of all stages, where all are known."""
-        return None if self.vision is None else self.vision + self.answering
+    def read(self) -> int:
+        """Visual tokens that the language model reads."""
+        return min(self.kept, self.cap)
 
 
 class CostModel:
@@ -161,20 +158,16 @@ class CostModel:
     def work(self, method: BoundMethod, clip: ClipTokens, kept: int) -> Work:
         """Sizes of a prompt that has so many visual tokens left."""
         on_cpu = self.target.device == "cpu"
-        text = self.text(clip)
-        length = kept + text
-        whole = method.inside is not None
-        return Work(
-            visual=clip.visual,
-            kept=kept,
-            text=text,
-            chunk_len=length
-            if whole
-            else chunk_length(length, on_cpu and self.loading.kernels == "fast"),
+        return Work.of(
+            method,
+            self.sizes,
+            clip,
+            kept,
+            self.text(clip),
             spare=self.max_new_tokens,
-            patches=patches_together(
-                method, self.sizes.vision, clip.frames, clip.per_frame, on_cpu=on_cpu
-            ),
+            on_cpu=on_cpu,
+            own_attention=on_cpu and self.loading.kernels == "fast",
+            whole=self.facts.prefills_whole,
         )
 
     def memory(self, method: BoundMethod, clip: ClipTokens, kept: int) -> ExpectedBytes:
@@ -198,17 +191,44 @@ class CostModel:
         working = max(frames, needed.working + pixels)
         return max(weights.loading, weights.loaded + working) + frames + process
 
+    def in_windows(
+        self, method: BoundMethod, clip: ClipTokens, frames: int, max_tokens: int
+    ) -> ReadInWindows:
+        """How a video is read in windows.
+
+        Args:
+            max_tokens: visual tokens that are read at most, if the context has room for them.
+        """
+        length = self.sizes.context
+        room = max_tokens if length is None else length - self.text(clip) - self.max_new_tokens
+        count = math.ceil(frames / WINDOW)
+        encoded = min(clip.frames, WINDOW * clip.frames // frames)
+        last = clip.frames - (count - 1) * encoded
+        kept = (count - 1) * method.kept_tokens(encoded, clip.per_frame)
+        kept += method.kept_tokens(last, clip.per_frame)
+        cap = max(1, min(max_tokens, room))
+        return ReadInWindows(count, replace(clip, frames=encoded), kept, cap)
+
+    def peak_in_windows(self, method: BoundMethod, video: ReadInWindows) -> int:
+        """Bytes at the worst moment of loading or answering."""
+        vision, window = self.sizes.vision, video.clip
+        pool = min(video.kept, HELD * video.cap) * self.sizes.hidden * self.facts.dtype_bytes
+        waiting = window.frames * vision.patches_of_frame(window.per_frame) * vision.patch
+        on_cpu = self.target.device == "cpu"
+        more = (WINDOWS_HELD - 1) * waiting if on_cpu and video.count > 1 else 0
+        # As it is thinned: similarities of a part, and two copies of them while they are made.
+        part = min(video.kept, HELD * video.cap, PART)
+        thinning = 3 * 4 * part**2 if video.kept > video.cap else 0
+        return self.peak(method, window, video.read) + (1 + vision.stacked) * pool + thinning + more
+
     def fits(self, peak: int) -> str | None:
         """Where so much fits, with a margin."""
         return self.target.fits(peak + self.reserve(peak))
 
     def reserve(self, peak: int) -> int:
         """Bytes that have to be free beside a peak: a margin, and what the device takes itself."""
-        return with_margin(peak, self._of_device) - peak
-
-    @property
-    def _of_device(self) -> int:
-        return CUDA_CONTEXT if self.target.device == "cuda" else 0
+        of_device = CUDA_CONTEXT if self.target.device == "cuda" else 0
+        return with_margin(peak, of_device) - peak
 
     def context(self, clip: ClipTokens, kept: int) -> EstimatedContext:
         """What the language model reads, and whether it fits."""
@@ -271,12 +291,10 @@ class CostModel:
 
     def stage_costs(self, method: BoundMethod, clip: ClipTokens, kept: int) -> StageCosts:
         """The same of an answer that reads so many visual tokens."""
-        peak, seconds = self.peak(method, clip, kept), self.seconds(method, clip, kept)
+        peak = self.peak(method, clip, kept)
         return StageCosts(
             bytes=peak + self.reserve(peak),
-            vision_s=None if seconds is None else seconds.vision,
-            prefill_s=None if seconds is None else seconds.prefill,
-            decode_s=None if seconds is None else seconds.decode,
+            stages=self.seconds(method, clip, kept),
             in_context=self.context(clip, kept).fits,
         )
 
@@ -285,3 +303,88 @@ class CostModel:
         if seconds is None:
             return self.facts.untimed
         return NO_VISION if seconds.vision is None else None
+
+
+# Flags with each of which an answer would fit the device's memory and the model's context.
+
+
+_LOSS = {"bfloat16": 0.0, "int8": 0.1, "int4": 1.5}
+"""Points of accuracy lost by smaller weights.
+
+int8 measured none (docs/speed.md). int4 wasn't measured here: the value only has to be above that
+of int8, since the error of its layers is seven times as large, and below that of half the frames.
+"""
+
+
+def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ...]:
+    """Flags with each of which an answer would fit.
+
+    Where no single one is enough, those that lose least together, by `choose`.
+    """
+    budget, method = Budget(answer.target.most), answer.method
+
+    def of_tokens(kept: int, shown: int) -> bool:
+        return budget.holds(answer.stage_costs(method, clip.of_frames(shown), kept))
+
+    def costs(setting: Setting, shown: int) -> StageCosts | None:
+        encoded = max(1, shown * clip.frames // frames)
+        return models[setting.loading].costs(method, clip.of_frames(encoded))
+
+    ways = ways_to_fit(clip, frames, method, of_tokens)
+    smaller = smaller_weights(answer)
+    models = {one: answer.loaded_as(one) for one in smaller}
+    settings = [Setting(method.method, one, loss) for one, loss in smaller.items()]
+    in_context = answer.context(clip, method.kept_tokens(clip.frames, clip.per_frame)).fits
+    if in_context:  # else they alone don't help
+        whole = (one for one in settings if (found := costs(one, frames)) and budget.holds(found))
+        ways += [_flag(one.loading) for one in whole][:1]
+    if not ways and (choice := choose(settings, frames, costs, budget)) is not None:
+        ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
+    return (*ways, *(smaller_model(answer) if in_context else ()))
+
+
+def would_fit_in_windows(answer: CostModel, video: ReadInWindows) -> tuple[str, ...]:
+    """The same of a video that is read in windows: its frames hardly matter."""
+    if not answer.context(video.clip, video.read).fits:
+        return ()
+    smaller = ((one, answer.loaded_as(one)) for one in smaller_weights(answer))
+    ways = [
+        _flag(one)
+        for one, model in smaller
+        if model.fits(model.peak_in_windows(answer.method, video)) in ("gpu", "ram")
+    ]
+    return (*ways[:1], *smaller_model(answer))
+
+
+def smaller_weights(answer: CostModel) -> dict[LoadOptions, float]:
+    """Options that make weights smaller, the least first, with the points that they lose."""
+    loading = answer.loading
+    stored_quantized = answer.stored.values.get("quantization_config") is not None
+    if loading.quantize is not None or stored_quantized or answer.target.device == "mps":
+        return {}
+    smaller: dict[LoadOptions, float] = {}
+    if answer.facts.dtype_bytes == 4:
+        smaller[replace(loading, dtype="bfloat16")] = _LOSS["bfloat16"]
+    names: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
+    return smaller | {replace(loading, quantize=name): _LOSS[name] for name in names}
+
+
+def smaller_model(answer: CostModel) -> list[str]:
+    """The flag of the family's largest smaller model that fits the device; or none."""
+    entry = answer.source.entry
+    smaller = [
+        other
+        for other in CATALOG.values()
+        if entry is not None
+        and other.family == entry.family
+        and (other.parameters or 0) < (entry.parameters or 0)
+        and other.repo is not None
+        and answer.target.fits(int(HEADROOM * 2 * (other.parameters or 0))) in ("gpu", "ram")
+    ]
+    largest = max(smaller, key=lambda other: other.parameters or 0, default=None)
+    return [f"--model {largest.name}"] if largest else []
+
+
+def _flag(loading: LoadOptions) -> str:
+    """The flag of options that `smaller_weights` returns."""
+    return f"--quantize {loading.quantize}" if loading.quantize else f"--dtype {loading.dtype}"

@@ -6,16 +6,17 @@ ignores (norms, masks, rotary tables, fragmentation) is what `MARGIN` is for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.resources import in_words
-from dycoke_cli.stock.sizes import Sizes, VisionSizes
+from dycoke_cli.stock.sizes import Sizes
 
 if TYPE_CHECKING:
     from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.models.load import LoadedModel
+    from dycoke_cli.models.prompts.frame_tokens import ClipTokens
     from dycoke_cli.models.prompts.stock_prompt import VideoPrompt
 
 MARGIN = 1.05
@@ -48,6 +49,36 @@ class Work:
     chunk_len: int  # tokens of the prompt that go through a layer together
     spare: int  # entries that the KV cache has in store for generated tokens
     patches: int  # that go through the vision tower together
+
+    @classmethod
+    def of(
+        cls,
+        method: BoundMethod,
+        sizes: Sizes,
+        clip: ClipTokens,
+        kept: int,
+        text: int,
+        *,
+        spare: int,
+        on_cpu: bool,
+        own_attention: bool,
+        whole: bool,
+    ) -> Work:
+        """Those of a clip that has so many visual tokens left.
+
+        Args:
+            own_attention: whether attention is computed in `kernels/`.
+            whole: whether the model reads each prompt in one piece, whatever the method.
+        """
+        length, merging = kept + text, method.in_tower
+        chunked = method.inside is None and not whole
+        patches = chunk_numbers(on_cpu) // sizes.vision.patch
+        if merging is not None:
+            # A window isn't split: its frames are compared with each other inside the tower.
+            window = min(clip.frames, merging.window)
+            patches = max(patches, window * sizes.vision.patches_of_frame(clip.per_frame))
+        chunk_len = chunk_length(length, own_attention) if chunked else length
+        return cls(clip.visual, kept, text, chunk_len, spare, patches)
 
 
 @dataclass(frozen=True)
@@ -116,41 +147,25 @@ def expected_bytes(
     """
     from dycoke_cli.engine.chunked_prefill import has_own_attention
     from dycoke_cli.engine.kv_cache.layer import SPARE_ENTRIES
-    from dycoke_cli.engine.own_masks import makes_own_masks
-    from dycoke_cli.engine.supported import other_caches
+    from dycoke_cli.engine.own_masks import prefills_whole
     from dycoke_cli.models.devices import input_device
 
-    model = loaded.model
-    decoder = model.get_decoder()
-    read = method.kept_tokens(video.frames, video.tokens_per_frame) if pooled is None else pooled
-    whole = (
-        method.inside is not None or makes_own_masks(model) or bool(other_caches(decoder.config))
-    )
+    model, clip = loaded.model, video.tokens
     sizes = Sizes.of(model.config)
-    on_cpu = input_device(model).type == "cpu"
-    work = Work(
-        visual=video.visual if pooled is None else pooled,
-        kept=read,
-        text=text,
-        chunk_len=read + text if whole else chunk_length(read + text, has_own_attention(decoder)),
+    work = Work.of(
+        method,
+        sizes,
+        clip,
+        method.kept_tokens(clip.frames, clip.per_frame) if pooled is None else pooled,
+        text,
         spare=SPARE_ENTRIES,
-        patches=patches_together(
-            method, sizes.vision, video.frames, video.tokens_per_frame, on_cpu=on_cpu
-        ),
+        on_cpu=input_device(model).type == "cpu",
+        own_attention=has_own_attention(model.get_decoder()),
+        whole=prefills_whole(model),
     )
+    if pooled is not None:
+        work = replace(work, visual=pooled)
     return ExpectedBytes.of(sizes, work, loaded.weights_bytes, model.dtype.itemsize)
-
-
-def patches_together(
-    method: BoundMethod, vision: VisionSizes, frames: int, per_frame: int, *, on_cpu: bool
-) -> int:
-    """Patches that go through a vision tower together."""
-    usual = chunk_numbers(on_cpu) // vision.patch
-    # A window isn't split: its frames are compared with each other inside the tower.
-    merging = method.in_tower
-    if merging is None:
-        return usual
-    return max(usual, min(frames, merging.window) * vision.patches_of_frame(per_frame))
 
 
 def memory_warning(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.json_schema import Count, Doc
+from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.models.load_options import LoadOptions
 
@@ -51,21 +51,36 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class EstimatedSeconds:
+    """Time on this machine, from measured kernels."""
+
+    vision: Annotated[float | None, Doc("Null where it isn't known.", minimum=0)]
+    prefill: Amount
+    decode: Annotated[Amount, Doc("Of max_new_tokens.")]
+
+    @property
+    def answering(self) -> float:
+        """Of prefill and decode."""
+        return self.prefill + self.decode
+
+    @property
+    def total(self) -> float | None:
+        """Of all stages, where all are known."""
+        return None if self.vision is None else self.vision + self.answering
+
+
+@dataclass(frozen=True)
 class StageCosts:
     """What an answer takes."""
 
     bytes: int  # memory at the peak, with the reserve
-    vision_s: float | None = None  # seconds of the vision tower; None if unknown
-    prefill_s: float | None = None  # seconds of the prefill; None if unknown
-    decode_s: float | None = None  # seconds of all decoding steps; None if unknown
+    stages: EstimatedSeconds | None = None  # their times; None if unknown
     in_context: bool = True  # whether prompt and answer fit into the model's context
 
     @property
     def seconds(self) -> float | None:
         """Of all stages; None if one isn't known."""
-        if self.vision_s is None or self.prefill_s is None or self.decode_s is None:
-            return None
-        return self.vision_s + self.prefill_s + self.decode_s
+        return None if self.stages is None else self.stages.total
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class ModelFacts:
     weights: WeightBytes  # that they take
     rates: Rates | None  # of its parts on this machine's CPU; None where they aren't known
     untimed: str | None  # a sentence that says why they aren't
+    prefills_whole: bool  # whether it reads each prompt in one piece
 
 
 def model_facts(
@@ -64,7 +65,7 @@ def model_facts(
 
 
 def stage_times_file(stored: StoredConfig, loading: LoadOptions) -> Path:
-    """Where the times of a model's stages on this machine's CPU are kept (`stage_times.py`).
+    """Where the times of a model's stages on this machine's CPU are kept (`expected_time.py`).
 
     Args:
         loading: with the dtype that is loaded.
@@ -103,6 +104,7 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     import torch
 
     from dycoke_cli.engine.memory.kernel_rates import rates
+    from dycoke_cli.engine.own_masks import prefills_whole
     from dycoke_cli.kernels.quantize import stored_quantized
     from dycoke_cli.models.load_memory import weight_bytes, without_weights
     from dycoke_cli.models.resolve import ResolvedModel, family_in, stored_dtype
@@ -124,12 +126,16 @@ def _made(source: ModelRef, stored: StoredConfig, loading: LoadOptions, device: 
     weights = weight_bytes(resolved, model)
     if weights is None:
         raise ModelError(f"nothing tells how large the weights of {source.name} are")
+    known, why = (None, timed) if isinstance(timed, str) else (timed, None)
+    whole = prefills_whole(model)
     return ModelFacts(
         Sizes.of(config),
         name,
         dtype.itemsize,
         weights,
-        *((None, timed) if isinstance(timed, str) else (timed, None)),
+        known,
+        why,
+        whole,
     )
 
 
