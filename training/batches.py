@@ -8,6 +8,7 @@ model learns is what it is asked later, one question at a time.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
@@ -140,9 +141,14 @@ class Batch:
 
 
 def make_batch(
-    seed: list[int], shape: Shape, split: str, codec: Codec, video_processor: Any
+    seed: list[int],
+    shape: Shape,
+    split: str,
+    codec: Codec,
+    video_processor: Any,
+    ask: Callable[[Script, np.random.Generator], list[Question]] = ask,
 ) -> Batch:
-    """The batch of a seed; the same seed gives the same batch."""
+    """The batch of a seed; the same seed, and the same way to ask, gives the same batch."""
     rng = np.random.default_rng(seed)
     rows, clips, known, heads = [], [], [], []
     side, grid = round(shape.side * float(rng.choice(shape.scales))), grid_of(shape.side)

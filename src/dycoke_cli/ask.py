@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.answer.answer import SCHEMA, Answer, Error, Failure
+from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import ABSENT, Count, to_dict
 from dycoke_cli.request import Request
 from dycoke_cli.unicode import valid
@@ -75,6 +76,7 @@ class Ask:
         history: earlier questions with their answers, which the model reads first.
         blind: the videos are named in the answer, and not read.
         compare: whether it is also asked without compression.
+        check: makes the text of the answer whose sentences are asked back; None asks about none.
         key: of its answer in a journal; None outside of one.
         id: of the question in a journal, as the user gave it.
         when_s: length in seconds of the windows by which the times are searched at which the answer
@@ -91,6 +93,7 @@ class Ask:
     history: Sequence[tuple[str, str]] = ()
     blind: bool = False
     compare: bool = False
+    check: CaptionStyle | None = None
     key: str | None = None
     id: str | None = None
     when_s: float | None = None

@@ -19,9 +19,11 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.errors import OutOfMemoryError
 from dycoke_cli.guard.asking import ask_guarded
+from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.pending import FORGOTTEN, CancelledError, Pending
 
 if TYPE_CHECKING:
+    from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.compression.base import Method
     from dycoke_cli.compression.bound import BoundMethod
     from dycoke_cli.engine.visual_cache import VisualCache
@@ -150,11 +152,13 @@ def _ask(engine: Host, batch: Sequence[Pending]) -> None:
     # Refused questions never reached the model, so that they have no part in the batch's time.
     measured = [answer for answer in answers if not answer.refused]
     seconds, together = (_seconds_of_each(measured), len(measured)) if measured else (0.0, 1)
-    for pending, answer in zip(batch, answers, strict=True):
+    for pending, own, answer in zip(batch, sessions, answers, strict=True):
         if pending.has_ended:
             continue
         if ask.compare:
             answer = _compared(pending, session, answer)
+        if pending.ask.check is not None:
+            answer = _checked(pending, own, answer, pending.ask.check)
         if answer.refused:
             _finish(engine, pending, answer)
         else:
@@ -197,8 +201,9 @@ def _is_encoded_for(engine: Host, pending: Pending) -> bool:
 def _question(engine: Host, session: VideoSession, pending: Pending) -> Question:
     """A question for `ask_together`, whose answer is sent as soon as it ends."""
     ask = pending.ask
-    # A run and a comparison take the answers of the whole batch, with their share of its time.
-    waits = pending.client.bulk or ask.compare
+    # A run, a comparison and a check take the answers of the whole batch, with their share of its
+    # time.
+    waits = pending.client.bulk or ask.compare or ask.check is not None
     return Question(
         session,
         ask.question,
@@ -246,6 +251,22 @@ def _compared(pending: Pending, session: VideoSession, answer: Answer) -> Answer
     generation = replace(ask.request.generation, seed=answer.seed)
     [plain] = ask_together([Question(session, ask.question, ask.history)], BASELINE, generation)
     return replace(answer, compared_to=plain)
+
+
+def _checked(
+    pending: Pending, session: VideoSession, answer: Answer, style: CaptionStyle
+) -> Answer:
+    """An answer with the probabilities of its sentences, of which each is asked about alone.
+
+    So only the first one prefills the video: the others read what it kept.
+    """
+
+    def ask(question: str, options: GenerationOptions) -> Answer:
+        [found] = ask_together([Question(session, question)], pending.methods[0], options)
+        return found
+
+    pending.send(Progress("sentences"))
+    return checked(answer, style, ask)
 
 
 def _warn_of_memory(pending: Pending, session: VideoSession) -> None:

@@ -80,6 +80,7 @@ class Plan:
             # Subtitles inside the video's container are part of the video's own digest.
             **({} if ask.when_s is None else {"when": ask.when_s}),
             **({"compare": True} if ask.compare else {}),
+            **({} if ask.check is None else {"check": ask.check.identity}),
             **({} if video.subtitles is None else {"subtitles": video.subtitles.digest}),
             **ask.request.key_parts(),
         }

@@ -35,6 +35,8 @@ from dycoke_cli.unicode import display_name, is_valid
 
 FORMATS = ("txt", "jsonl", "json", "csv")
 """Kinds of files of captions; of the first one there is a file for each clip."""
+SENTENCES = "sentences"
+"""Key of the sentences of a caption with their probabilities, where they were checked."""
 KEYS = ("video_path", "caption")
 """Keys of the path and of the caption, where a file has all captions."""
 # A file of all captions is written again if that takes a twentieth of the time since, or less.
@@ -50,8 +52,12 @@ class CaptionFiles(Protocol):
     def current(self, video: Footage) -> str | None:
         """The caption of a video that is there; None if there is none."""
 
-    def write(self, video: Footage, caption: str) -> None:
-        """Write the caption of a video, in place of the one that is there."""
+    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
+        """Write the caption of a video, in place of the one that is there.
+
+        Args:
+            more: what is known of it, by keys other than the two of the file.
+        """
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class TextFiles:
                 "--out-dir FOLDER"
             ) from error
 
-    def write(self, video: Footage, caption: str) -> None:
-        """See `CaptionFiles`."""
+    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
+        """See `CaptionFiles`; a text file has the caption alone."""
         path = self.path(video)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,11 +159,12 @@ class OneFile:
         row = self._rows.get(self.place(video)[1])
         return None if row is None else row[self._keys[1]] or None
 
-    def write(self, video: Footage, caption: str) -> None:
+    def write(self, video: Footage, caption: str, more: Mapping[str, Any] = {}) -> None:
         """See `CaptionFiles`; what comes quickly is written together."""
         place = self.place(video)[1]
-        row = self._rows.get(place) or {self._keys[0]: self._name(place)}
-        self._rows[place] = {**row, self._keys[1]: caption}
+        row = {**(self._rows.get(place) or {self._keys[0]: self._name(place)})}
+        row.pop(SENTENCES, None)  # those of another caption
+        self._rows[place] = {**row, self._keys[1]: caption, **more}
         self._unsaved = True
         if time.monotonic() - self._saved_at >= _SHARE * self._saved_s:
             self.save()
@@ -205,11 +212,16 @@ class OneFile:
             columns = dict.fromkeys(key for row in rows for key in row)
             writer = csv.DictWriter(file, [*columns], lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
             return file.getvalue()
         if suffix == ".json":
             return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell of a table: sentences as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 class WrittenCaptions:
@@ -309,7 +321,8 @@ class CaptionResults:
             return
         (video,), caption = self._asks[outcome.line["id"]].videos, outcome.line["answer"]
         self._notes.note(video, caption, outcome.key + self._made)
-        self._files.write(video, caption)
+        sentences = outcome.line.get(SENTENCES)
+        self._files.write(video, caption, {} if sentences is None else {SENTENCES: sentences})
         self.written.append((caption, video.name))
 
 

@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.answer import LEAST_MASS, Answer, Seconds
-from dycoke_cli.answer.json_schema import Absent
+from dycoke_cli.answer.answer import Answer, Seconds
 from dycoke_cli.ask import Answered, Ask, Failed, Seen
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.asker import Asker, AskerEndedError
+from dycoke_cli.loop.checking import probability_of_yes
 from dycoke_cli.runs.converse import converse
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.part_by_part import check_count
@@ -123,9 +123,9 @@ def find_when(
 
     def yes(start: float, end: float) -> float:
         if (start, end) == (search.begin_s, search.end_s):
-            return probability_of_yes(whole)
+            return probability_of_yes(whole) or 0.0
         answers.append(ask(asked, (start, end)))
-        return probability_of_yes(answers[-1])
+        return probability_of_yes(answers[-1]) or 0.0
 
     ranges = search.ranges(yes)
     shown = ", ".join(format_part(one.start, one.end) for one in ranges)
@@ -144,13 +144,6 @@ def as_question(text: str) -> str:
     if text.endswith("?"):
         return text
     return f'Does this happen in the video: "{text.removesuffix(".")}"? Answer yes or no.'
-
-
-def probability_of_yes(answer: Answer) -> float:
-    """Probability of yes in a typed answer; 0 where the model would rather say neither."""
-    assert not isinstance(answer.probabilities, Absent)
-    assert not isinstance(answer.scoring, Absent)
-    return answer.probabilities["yes"] if answer.scoring.mass >= LEAST_MASS else 0.0
 
 
 def usual_window_s(length_s: float) -> float:

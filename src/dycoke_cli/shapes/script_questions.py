@@ -401,7 +401,7 @@ class Asker:
                 answer = f"Yes, there is {article(full)}."
                 asked = self._made("existence", "existence", answer, a=article(full))
             found.append(self._follow(asked, "it does", sentence(self._deeds(k))))
-            for wording, answer in self._places(k):
+            for wording, answer in self.places(k):
                 if wording != "now":
                     found.append(self._follow(asked, f"it {wording}s", answer))
         return found
@@ -472,7 +472,7 @@ class Asker:
         if self._alone_in_colour(k) and len(self.colours[k]) == 1:
             noun = f"{thing.colour} {self.rng.choice(NOUNS)}"
             found.append(self._made("shape", "shape", first, n=noun))
-        for wording, answer in self._places(k):
+        for wording, answer in self.places(k):
             name = self._name(k)
             found.append(
                 self._made("position", wording, answer, (Claim(f"the {name}", True),), n=name)
@@ -487,7 +487,7 @@ class Asker:
         found.append(self._made("action", "action", deeds, (Claim(f"the {name}", True),), n=name))
         nicknames = [name for name, index in self.script.names if index == k]
         if nicknames:
-            told = [*self._places(k), *self._ways(k), ("action", deeds), ("action", deeds)]
+            told = [*self.places(k), *self._ways(k), ("action", deeds), ("action", deeds)]
             for wording, answer in told:
                 if self.rng.random() < 0.5:
                     found.append(self._by_subtitles(nicknames[0], wording, answer))
@@ -502,7 +502,7 @@ class Asker:
     def _deeds(self, k: int) -> str:
         return f"the {named(self.script, k)} {deeds_of(self.script, k)}"
 
-    def _places(self, k: int) -> list[tuple[str, str]]:
+    def places(self, k: int) -> list[tuple[str, str]]:
         """(wording, answer) of where a thing is, or where it starts and ends."""
         thing, full = self.script.things[k], named(self.script, k)
         mine = [e for e in self.script.events if e.thing == k]

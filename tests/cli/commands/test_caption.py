@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dycoke_cli.answer.answer import CheckedSentence
+from dycoke_cli.answer.caption import CaptionStyle, sentences, without
 from dycoke_cli.ask import Answered, Ask
-from dycoke_cli.cli.commands.caption_text import PROMPTS, CaptionStyle
+from dycoke_cli.cli.commands.caption_text import PROMPTS
 from dycoke_cli.runs import local
 from dycoke_cli.runs.outcome import Outcome as Line
 from tests import warm
@@ -38,6 +42,7 @@ class Writer(Pretended):
     """Says of a video what `said` has for its name, or something of its own."""
 
     said: dict[str, str]
+    probable: dict[str, float | None]
 
     def _outcome(self, ask: Ask) -> Line:
         found = super()._outcome(ask)
@@ -46,13 +51,17 @@ class Writer(Pretended):
             return found
         text = self.said.get(Path(video.path).name, f"The video shows {Path(video.path).stem}.")
         answer = replace(pretended_answer(ask.question), answer=text)
+        if ask.check is not None:
+            pieces = sentences(ask.check.text(text))
+            checked = (CheckedSentence(one, self.probable.get(one.strip(), 0.9)) for one in pieces)
+            answer = replace(answer, sentences=tuple(checked))
         return Line.of(ask, Answered(ask.named(answer)))
 
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch: pytest.MonkeyPatch) -> Writer:
     writer = Writer()
-    writer.said = {}
+    writer.said, writer.probable = {}, {}
     monkeypatch.setattr(local, "answers", writer)
     return writer
 
@@ -368,32 +377,104 @@ SAID = {
 }
 
 
+def test_sentences_are_checked_and_left_out(clips: Path, engine: Writer) -> None:
+    engine.said = {
+        "1.mp4": "The video shows a dog. It barks. A cat flies.",
+        "2.mp4": "A cat flies.",
+    }
+    engine.probable = {"A cat flies.": 0.04, "It barks.": None}
+    out = clips / "captions.jsonl"
+    videos = [clips / name for name in ("1.mp4", "2.mp4")]
+    run = caption(*videos, "--out", out, "--drop-below", "0.5", "--trigger", "ohwx")
+    # Nothing is left of the second one, which is tried again next time.
+    assert run.code == 1
+    [row] = map(json.loads, out.read_text().splitlines())
+    assert row["caption"] == "ohwx, A dog. It barks."
+    assert row["sentences"] == [
+        {"text": "A dog. ", "probability": 0.9},
+        {"text": "It barks. ", "probability": None},
+        {"text": "A cat flies.", "probability": 0.04},
+    ]
+    lines = run.err.splitlines()
+    assert [line.partition(": ")[2] for line in lines if "1.mp4: " in line] == [
+        "90 % A dog.", "? % It barks.", "4 % A cat flies. (left out)",
+    ]  # fmt: skip
+    assert any("no sentence has a probability of 0.5; lower --drop-below" in line for line in lines)
+    assert "2 sentences left out" in lines[-1]
+    assert "1 sentence unchecked (the model says neither yes nor no)" in lines[-1]
+    # Another bound makes other captions; without a check nothing is said of sentences.
+    assert caption(*videos, "--out", out, "--overwrite", "--check").code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["caption"] for row in rows] == ["A dog. It barks. A cat flies.", "A cat flies."]
+    assert caption(*videos, "--out", out, "--overwrite").code == 0
+    assert all("sentences" not in json.loads(line) for line in out.read_text().splitlines())
+
+
+def made(style: CaptionStyle, said: str, *, is_cut: bool = False) -> str:
+    return style.caption(style.text(said, is_cut=is_cut))
+
+
 @pytest.mark.parametrize("said", SAID)
 def test_what_is_around_a_caption_is_stripped(said: str) -> None:
-    found = CaptionStyle().caption(said)
+    found = made(CaptionStyle(), said)
     assert found == SAID[said]
-    assert CaptionStyle().caption(found) == found
+    assert made(CaptionStyle(), found) == found
     assert (
-        CaptionStyle(raw=True).caption(said).split()
+        made(CaptionStyle(raw=True), said).split()
         == "".join(c for c in said if c.isprintable() or c in "\n\u200d").split()
     )
 
 
 def test_words_around_a_caption() -> None:
     style = CaptionStyle(trigger="ohwx", prefix="a film of ", suffix=", 8 mm", max_words=4)
-    assert style.caption("a dog. It runs along.") == "ohwx, a film of a dog., 8 mm"
-    assert CaptionStyle(max_words=3).caption("A dog, a, cat") == "A dog, a"
-    assert CaptionStyle(max_words=9).caption("A dog. A cat") == "A dog. A cat"
+    assert made(style, "a dog. It runs along.") == "ohwx, a film of a dog., 8 mm"
+    assert made(CaptionStyle(max_words=3), "A dog, a, cat") == "A dog, a"
+    assert made(CaptionStyle(max_words=9), "A dog. A cat") == "A dog. A cat"
     trigger = CaptionStyle(trigger="ohwx")
-    once = trigger.caption("A dog.")
-    assert (once, trigger.caption(once)) == ("ohwx, A dog.", "ohwx, A dog.")
-    assert trigger.caption("Ohwx runs.") == "Ohwx runs."
-    assert trigger.caption("ohwxs run.") == "ohwx, ohwxs run."
-    assert trigger.caption("") == ""
+    once = made(trigger, "A dog.")
+    assert (once, made(trigger, once)) == ("ohwx, A dog.", "ohwx, A dog.")
+    assert made(trigger, "Ohwx runs.") == "Ohwx runs."
+    assert made(trigger, "ohwxs run.") == "ohwx, ohwxs run."
+    assert made(trigger, "") == ""
     # An answer that its limit of tokens cut ends with a sentence.
-    assert CaptionStyle().caption("A dog runs. It sto", is_cut=True) == "A dog runs."
-    assert CaptionStyle().caption("A dog ru", is_cut=True) == "A dog ru"
-    assert CaptionStyle(multiline=True).caption("A\r\n  dog\n\nruns") == "A\ndog\n\nruns"
+    assert made(CaptionStyle(), "A dog runs. It sto", is_cut=True) == "A dog runs."
+    assert made(CaptionStyle(), "A dog ru", is_cut=True) == "A dog ru"
+    assert made(CaptionStyle(multiline=True), "A\r\n  dog\n\nruns") == "A\ndog\n\nruns"
+
+
+SENTENCES = {
+    "A man walks. He waves at Dr. Smith, e.g. twice.": [
+        "A man walks. ",
+        "He waves at Dr. Smith, e.g. twice.",
+    ],
+    "It is 3.5 m tall! Really? Yes...": ["It is 3.5 m tall! ", "Really? ", "Yes..."],
+    "J. Smith runs... then he sits.": ["J. Smith runs... then he sits."],
+    "He says “Stop.” She stops.": ["He says “Stop.” ", "She stops."],
+    "dog, green grass, running": ["dog, ", "green grass, ", "running"],
+    "A dog, a cat, and a bird play.": ["A dog, a cat, and a bird play."],
+    "A dog and a cat": ["A dog and a cat"],
+    "一只狗在跑。猫在睡。": ["一只狗在跑。", "猫在睡。"],
+    "One\nTwo. Three": ["One\n", "Two. ", "Three"],
+}
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_sentences_of_a_text(text: str) -> None:
+    found = sentences(text)
+    assert found == SENTENCES[text]
+    assert without(found, ()) == text
+    assert without(found, range(len(found))) == ""
+
+
+def test_a_sentence_or_an_item_is_left_out() -> None:
+    assert without(sentences("A dog runs. It barks. It sits."), {1}) == "A dog runs. It sits."
+    assert without(sentences("A dog runs. It barks."), {1}) == "A dog runs."
+    assert without(sentences("dog, grass, running"), {2}) == "dog, grass"
+
+
+@given(st.text(st.sampled_from('ab.!? \n,A。"”'), max_size=40))
+def test_sentences_joined_are_the_text(text: str) -> None:
+    assert "".join(sentences(text)) == text
 
 
 # Readers that follow the rules of trainers' loaders.

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.datasets import class_of, rule_of
 from dycoke_cli.evaluation.scoring.choices import chosen, lettered, score_choice
-from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 TRICKY = Path(__file__).parent / "tricky"
 BENCHMARKS = sorted(path.stem for path in TRICKY.iterdir())

@@ -176,8 +176,37 @@ class Style:
     ] = False
 
 
+@dataclass(frozen=True)
+class Checking:
+    """Flags of the check of a caption's sentences."""
+
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Ask the model whether each sentence is true, and print the probability.",
+        ),
+    ] = False
+    drop_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Check, and leave out sentences below P (0.5 = 50 %).",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether sentences are checked."""
+        return self.check or self.drop_below is not None
+
+
 BRIEF = """
-    --prompt --trigger --max-words --format --out --out-dir --overwrite --dry-run --model --quiet
+    --prompt --trigger --max-words --check --drop-below --format --out --out-dir --overwrite
+    --dry-run --model --quiet
 """
 
 
@@ -187,6 +216,7 @@ def caption(
     places: Places,
     prompt: Prompt = "short",
     style: Style,
+    checking: Checking,
     where: Where,
     overwrite: Overwrite = False,
     overwrite_edited: OverwriteEdited = False,
@@ -218,14 +248,10 @@ def caption(
     What has a caption is skipped, so the same command resumes. Exit code 1: some failed.
     """
     # Imported late: PyAV, NumPy and rich's bars are slow to import.
+    from dycoke_cli.answer.caption import CaptionStyle
     from dycoke_cli.ask import Ask
     from dycoke_cli.cli.commands.batch_input import videos_at
-    from dycoke_cli.cli.commands.caption_text import (
-        PROMPTS,
-        Captioned,
-        CaptionStyle,
-        question_about,
-    )
+    from dycoke_cli.cli.commands.caption_text import PROMPTS, Captioned, question_about
     from dycoke_cli.cli.render.caption_view import CaptionView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.runs.caption_files import CaptionResults, WrittenCaptions
@@ -242,6 +268,7 @@ def caption(
     if not prompt.strip():
         raise UsageError(f"--prompt is empty: name one of {', '.join(PROMPTS)}, or write a text")
     style_of = CaptionStyle(**vars(style))
+    check, drop_below = (style_of if checking.wanted else None), checking.drop_below or 0.0
     videos = videos_at(places, stills=True).videos
     check_subtitles(videos, subtitles)
     with ExitStack() as stack:
@@ -271,8 +298,10 @@ def caption(
         asks: dict[str, Ask] = {}
         for video in wanted:
             id_ = os.fsencode(video.place).hex()
-            asks[id_] = Ask(question_about(video, prompt), request, (video,), id=id_)
-        results = CaptionResults(files, notes, asks, style_of.identity)
+            question = question_about(video, prompt)
+            asks[id_] = Ask(question, request, (video,), id=id_, check=check)
+        made = f"{style_of.identity}{drop_below or ''}"
+        results = CaptionResults(files, notes, asks, made)
         failed = 0
         try:
             if asks:
@@ -287,7 +316,7 @@ def caption(
                     [(ask,) for ask in asks.values()],
                     plan,
                     results,
-                    Captioned(backend, style_of, asks),
+                    Captioned(backend, style_of, asks, view, drop_below),
                     view,
                     fail_fast=fail_fast,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dycoke_cli.cli.render.batch_view import BatchView
 from dycoke_cli.cli.render.units import count, counted
@@ -11,6 +11,29 @@ from dycoke_cli.unicode import display_name, one_line
 
 class CaptionView(BatchView):
     """View of a run that writes captions."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._left_out = self._unanswered = 0
+
+    def checked(
+        self,
+        name: str,
+        sentences: Sequence[str],
+        probabilities: Sequence[float | None],
+        left_out: Collection[int],
+    ) -> None:
+        """Show the sentences of a caption with the probabilities that they are true.
+
+        Args:
+            left_out: places of those that aren't in the caption.
+        """
+        for i, (sentence, probability) in enumerate(zip(sentences, probabilities, strict=True)):
+            share = "?" if probability is None else f"{100 * probability:.0f}"
+            end = " (left out)" if i in left_out else ""
+            self.note(f"{display_name(name)}: {share} % {one_line(sentence.strip())}{end}")
+            self._unanswered += probability is None
+        self._left_out += len(left_out)
 
     def dry(self, number: int, prompt: str) -> None:
         """Say what a run would do."""
@@ -44,6 +67,13 @@ class CaptionView(BatchView):
         parts += [f"{count(skipped)} skipped (there is a caption)"] if skipped else []
         parts += [f"{count(edited)} edited and kept (--overwrite-edited)"] if edited else []
         parts += [f"{count(failed)} failed"] if failed else []
+        if self._left_out:
+            parts.append(f"{counted(self._left_out, 'sentence')} left out")
+        if self._unanswered:
+            parts.append(
+                f"{counted(self._unanswered, 'sentence')} unchecked (the model says neither yes "
+                "nor no)"
+            )
         lengths = sorted((len(text.split()), name) for text, name in written)
         if lengths:
             (short, briefest), (long, longest) = lengths[0], lengths[-1]

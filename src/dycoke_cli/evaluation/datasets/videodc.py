@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.annotations import ROW_FILES, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset, without_suffix
 from dycoke_cli.evaluation.scoring.descriptions import rouge_l
-from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 _FIELDS = ("video_name", "question", "answer")
 _STEMS = ("test", "test-*", "video*caption*", "video_dc*", "videodc*")

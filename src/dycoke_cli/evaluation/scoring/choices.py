@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item, Score
 from dycoke_cli.evaluation.scoring.comparable_text import UNSPACED, comparable
-from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Characters of an answer that are read: its beginning and its conclusion. And around a letter.

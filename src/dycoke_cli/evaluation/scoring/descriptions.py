@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.dataset import Item, Score
 from dycoke_cli.evaluation.scoring.comparable_text import bare, split_words
-from dycoke_cli.evaluation.scoring.thinking import answer_of
 
 LINK = re.compile(r"\b(?:first|then|finally)\b\s*|[.,]", re.IGNORECASE)
 

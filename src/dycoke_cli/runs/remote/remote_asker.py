@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from dycoke_cli.answer.answer import Answer
 from dycoke_cli.ask import Answered, Ask, Failed, Progress, Seen, Text
 from dycoke_cli.compression.base import Method
-from dycoke_cli.errors import ModelError
+from dycoke_cli.engine.generation_options import GenerationOptions
+from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.loop.asker import Asker
+from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
 from dycoke_cli.loop.plan import Plan
@@ -169,6 +171,16 @@ class RemoteAsker(Asker):
         # Streamed even if only the whole is shown: it tells when the first token came.
         streamed = None if pending.client.bulk else on_text
         answer = model.ask(ask.question, ask.history, video, method, request.generation, streamed)
+        if ask.check is not None:
+            pending.send(Progress("sentences"))
+
+            def again(question: str, options: GenerationOptions) -> Answer:
+                return model.ask(question, (), video, method, options, _ignore)
+
+            try:
+                answer = checked(answer, ask.check, again)
+            except UsageError as error:  # nor does it answer another sentence so
+                raise ModelError(f"--check: {error}") from error
         if not ask.compare:
             return answer
         pending.send(Progress("comparison"))

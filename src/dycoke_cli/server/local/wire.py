@@ -23,6 +23,7 @@ from typing import Any
 
 from dycoke_cli import plugins
 from dycoke_cli.answer.answer import Answer, Subtitles, Tuned
+from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import MismatchError, from_dict, to_dict
 from dycoke_cli.ask import (
     Answered,
@@ -125,6 +126,7 @@ class _Asked:
     videos: tuple[_Shown, ...]
     history: tuple[tuple[str, str], ...]
     compare: bool
+    check: CaptionStyle | None
     key: str | None
     id: str | None
     part_s: tuple[float | None, float | None] | None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dycoke_cli.evaluation.scoring.thinking import answer_of
+from dycoke_cli.answer.thinking import answer_of
 from tests.properties import QUICK
 
 FLAGS = re.IGNORECASE | re.DOTALL
