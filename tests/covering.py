@@ -1,9 +1,10 @@
 """Cases of tests: `make test-all` runs all of them, `make test` at most eight of a function.
 
-Which eight is drawn by the names of the cases (`thin_out`, which `tests.limits` calls), so that
-functions over the same families or methods get different ones. A product for which `make test`
-needs fewer says so with `covered`: at least one case with each value (`together=1`), or with each
-pair of values (`together=2`). The other cases are marked `extended`.
+Where each case runs a model or a method, it runs at most four. They are drawn by the names of the
+cases (`thin_out`, which `tests.limits` calls), so that functions over the same families or methods
+get different ones. A product for which `make test` needs fewer says so with `covered`: at least one
+case with each value (`together=1`), or with each pair of values (`together=2`). The other cases are
+marked `extended`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ EXTENDED = (pytest.mark.extended, pytest.mark.slow)
 """The marks of what only `make test-all` runs."""
 MOST = 8
 """Cases of a function that `make test` runs."""
+COSTLY = tuple(
+    f"tests/{folder}/"
+    for folder in ("compression", "engine", "families", "kernels", "server/local", "verification")
+)
+MOST_COSTLY = 4
+"""The same where each case runs a model or a method."""
 
 
 def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
@@ -41,11 +48,12 @@ def thin_out(items: Iterable[pytest.Item]) -> None:
         if (called := getattr(item, "callspec", None)) and not item.get_closest_marker("extended"):
             case = _case(called.params, [*item.iter_markers("parametrize")])
             functions[item.nodeid.partition("[")[0]][case] = item
-    for cases in functions.values():
-        if len(cases) > MOST:
+    for name, cases in functions.items():
+        most = MOST_COSTLY if name.startswith(COSTLY) else MOST
+        if len(cases) > most:
             drawn = covering(cases, together=1)
             drawn += [case for case in cases if case not in drawn]
-            for case in drawn[MOST:]:
+            for case in drawn[most:]:
                 for mark in EXTENDED:
                     cases[case].add_marker(mark)
 

@@ -4,7 +4,8 @@
     python -m tests.ratchet --write           lower the numbers of the table to today's
     python -m tests.ratchet --raise "REASON"  raise those that are exceeded, and say why
 
-With --no-ask no question is asked, which takes half a minute of a processor.
+With --no-ask the source alone is measured: no question is asked and no test collected, which takes
+a minute of a processor.
 A line of the table is a name, the most that may be, and the reason of the last change. Where two
 branches change one line, git keeps both (.gitattributes), and the larger number counts.
 """
@@ -27,7 +28,7 @@ from tests.imports import PACKAGE, SRC, import_graph, nodes
 
 TABLE = Path(__file__).with_suffix(".txt")
 # Rounded up to these, so that not every mend of a line needs a reason.
-STEPS = {"lines": 100, "statements": 10}
+STEPS = {"tests.lines": 500, "lines": 100, "statements": 10, "cases": 50}
 SHORT = 3  # lines of a function's body
 
 # Who calls these drives the model itself. Checks and measurements of `cli/` and `verification/`
@@ -35,6 +36,11 @@ SHORT = 3  # lines of a function's body
 DRIVING = {"VideoSession", "ReadAhead", "ask_together"}
 DRIVEN = ("cli", "engine", "verification")
 SCHEDULING = ("runs/", "server/local/")
+
+BESIDE = ("tests", "benchmarks")
+"""Folders beside the source whose lines are counted."""
+NOT_OF_SOURCE = ("ask.", "tests.cases")
+"""How the names of numbers begin that are measured on their own."""
 
 Numbers = dict[str, int]
 
@@ -64,6 +70,8 @@ BARS = (
     Bar("files, lines, statements", ("files", "whole.lines", "statements"), (270, 66000, 32000)),
     Bar("dataclasses, modules with one importer", ("dataclasses", "one_importer"), (300, 60)),
     Bar("functions of three lines or fewer", ("whole.short_functions",), ()),
+    Bar("lines of tests, of benchmarks", ("tests.lines", "benchmarks.lines"), (62000, 8000)),
+    Bar("cases of make test", ("tests.cases",), (6000,)),
 )
 
 
@@ -97,7 +105,24 @@ def of_source(src: Path = SRC) -> Numbers:
         package, *below = module.split(".")[1:]
         if importers[module] == 1:
             found[f"{package if below else PACKAGE}.one_importer"] += 1
+    for folder in BESIDE:
+        for path in (src.parent / folder).rglob("*.py"):
+            found[f"{folder}.lines"] += path.read_text(encoding="utf-8").count("\n")
     return {name: _rounded_up(name, number) for name, number in found.items() if number}
+
+
+def of_cases(number: int) -> Numbers:
+    """The number of the cases that `make test` runs."""
+    return {"tests.cases": _rounded_up("tests.cases", number)}
+
+
+def of_collection() -> Numbers:
+    """The same, of tests that are collected in a process of their own."""
+    command = ("-m", "pytest", "--collect-only", "-q", "-p", "tests.limits", "-m", "not extended")
+    done = subprocess.run(
+        [sys.executable, *command], cwd=SRC.parent, capture_output=True, text=True, check=True
+    )
+    return of_cases(sum("::" in line for line in done.stdout.splitlines()))
 
 
 def of_one_ask() -> Numbers:
@@ -160,7 +185,7 @@ def write(numbers: Mapping[str, int], reason: str | None) -> None:
         rows = {
             name: row._replace(most=min(row.most, numbers.get(name, row.most)))
             for name, row in rows.items()
-            if name in numbers or name.startswith("ask.")  # which may not be measured
+            if name in numbers or name.startswith(NOT_OF_SOURCE)
         }
     else:
         rows |= {name: Row(number, reason) for name, number in exceeded(numbers).items()}
@@ -211,7 +236,7 @@ def main() -> None:
     parser.add_argument("--raise", dest="reason", help="raise those that are exceeded, and why")
     parser.add_argument("--no-ask", action="store_true", help="measure the source alone")
     given = parser.parse_args()
-    numbers = of_source() | ({} if given.no_ask else of_one_ask())
+    numbers = of_source() | ({} if given.no_ask else of_one_ask() | of_collection())
     if given.write:
         write(numbers, None)
     if given.reason is not None:

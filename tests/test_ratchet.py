@@ -35,6 +35,8 @@ def src(tmp_path: Path) -> Path:
         path = tmp_path / "src" / "dycoke_cli" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_one.py").write_text("def test_one() -> None:\n    pass\n\n")
     return tmp_path / "src"
 
 
@@ -64,6 +66,7 @@ def test_counts_of_a_small_package(src: Path, monkeypatch: pytest.MonkeyPatch) -
         "whole.scheduling_files": 2,
         "whole.scheduling_lines": 6,
         "whole.short_functions": 1,
+        "tests.lines": 3,
     }
 
 
@@ -94,6 +97,15 @@ def test_every_bar_is_of_the_table() -> None:
     lines = [*ratchet.overview(most)]
     assert len(lines) == 1 + len(ratchet.BARS)
     assert not [line for line in lines if " 0 " in line.replace(",", " ")]
+
+
+def test_make_test_has_no_more_cases(request: pytest.FixtureRequest) -> None:
+    config = request.config
+    given = {Path(config.invocation_params.dir, one).resolve() for one in config.args}
+    every = {config.rootpath / one for one in config.getini("testpaths")}
+    if given != every or config.option.markexpr != "not extended":
+        pytest.skip("these aren't the tests of make test")
+    ratchet.check(ratchet.of_cases(len(request.session.items)))
 
 
 @pytest.mark.extended

@@ -71,6 +71,8 @@ def test_ask_continues_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert encoded_videos().listed() == []
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.usefixtures("interrupted")
 def test_so_does_a_batch_and_a_chat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [path] = encoded_videos().listed()

@@ -94,8 +94,8 @@ def test_without_a_budget_what_fits_the_context_is_read() -> None:
 
 
 def test_each_part_that_does_not_fit_the_context_is_read_in_windows() -> None:
-    """Not only the first: 250 frames of 16 tokens don't, the last 100 do."""
-    run = run_here(*WHOLE, "--every", "25s", "--method", "none")
+    """Not only the first: 150 frames of 16 tokens don't, the last 60 do."""
+    run = run_here(*WHOLE, "--fps", "6", "--every", "25s", "--method", "none")
     assert run.code == 0, run.err
     assert ["windows" in document for document in run.objects] == [True, True, False]
 
@@ -149,6 +149,8 @@ def test_an_answer_as_long_as_the_context_is_refused_before_decoding(
     assert message.endswith("use --max-new-tokens 1024 or lower")
 
 
+@pytest.mark.extended
+@pytest.mark.slow
 def test_several_questions_and_a_conversation() -> None:
     """The second prompt is longer, and still fits."""
     run = run_here(*WHOLE, "-q", "How many objects are there?", "--follow-up")

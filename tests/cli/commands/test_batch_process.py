@@ -181,6 +181,7 @@ def test_a_terminal_sees_how_far_it_is(clips: Path) -> None:
     assert seen.replace(b"\r", b"").rstrip().endswith(b"20 of 20 questions answered\x1b[0m")
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_whole_way(tmp_path: Path) -> None:
     """With the bundled model, on real and broken files, from the shell."""

@@ -210,6 +210,7 @@ TIMES, FFMPEG = (
 )
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
