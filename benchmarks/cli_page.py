@@ -18,7 +18,7 @@ from benchmarks.page import ROOT, put
 from dycoke_cli import errors
 from dycoke_cli.cli.app import app
 from dycoke_cli.cli.failure import Interrupted
-from dycoke_cli.cli.page import Page, Panel, Row
+from dycoke_cli.cli.page import HelpRow, Page, Panel
 from dycoke_cli.cli.pages import page_of
 from dycoke_cli.errors import DycokeError
 
@@ -53,7 +53,7 @@ def _name(page: Page) -> str:
     return page.usage.split(" [")[0].split(" COMMAND")[0]
 
 
-def _section(page: Page, first: Mapping[Row, str]) -> str:
+def _section(page: Page, first: Mapping[HelpRow, str]) -> str:
     """A command. What an earlier one has in the same words is named, and told there."""
     name = _name(page)
     blocks = [f"### {name}", page.summary, f"```console\n$ {page.usage}\n```"]

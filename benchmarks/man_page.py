@@ -15,7 +15,7 @@ from typer.completion import get_completion_script
 from benchmarks.cli_page import exit_codes
 from benchmarks.page import ROOT
 from dycoke_cli.cli.app import app
-from dycoke_cli.cli.page import Row
+from dycoke_cli.cli.page import HelpRow
 from dycoke_cli.cli.pages import page_of
 from dycoke_cli.version import __version__
 
@@ -38,7 +38,7 @@ def manual() -> str:
     """The manual page, in roff: all commands; `dycoke COMMAND --help` has the flags of each."""
     root: Any = typer.main.get_command(app)
     page = page_of(root, root.make_context("dycoke", []))
-    commands = [Row(f"dycoke {name}", one.help) for name, one in root.commands.items()]
+    commands = [HelpRow(f"dycoke {name}", one.help) for name, one in root.commands.items()]
     lines = [
         f'.TH DYCOKE 1 "" "dycoke {__version__}" "User Commands"',
         ".SH NAME",
@@ -51,16 +51,16 @@ def manual() -> str:
         ".SH EXAMPLES",
         *(f".PP\n.EX\n{_roff(example)}\n.EE" for example in page.examples),
         ".SH EXIT STATUS",
-        *(_entry(Row(str(code), meaning)) for code, meaning in exit_codes()),
+        *(_entry(HelpRow(str(code), meaning)) for code, meaning in exit_codes()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _panel(title: str, rows: tuple[Row, ...]) -> list[str]:
+def _panel(title: str, rows: tuple[HelpRow, ...]) -> list[str]:
     return [f".SH {title.upper()}", *map(_entry, rows)]
 
 
-def _entry(row: Row) -> str:
+def _entry(row: HelpRow) -> str:
     return f".TP\n.B {_roff(row.name)}\n{_roff(row.help)}"
 
 

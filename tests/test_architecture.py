@@ -178,6 +178,21 @@ def test_nothing_imports_what_transformers_imports_where_it_needs_it(whole: Grap
             assert not tops & {"torchvision", "scipy", "sympy", "pandas", "sklearn"}, module
 
 
+# The documentation imports both: a question of a benchmark, and an answer that a judge reads.
+NAMED_TWICE = {"Item": ["evaluation/dataset.py", "evaluation/scoring/judge.py"]}
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    """A reader who meets it needs no import to know which is meant."""
+    files: dict[str, list[str]] = {}
+    for path in sorted((SRC / PACKAGE).rglob("*.py")):
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef):
+                files.setdefault(node.name, []).append(path.relative_to(SRC / PACKAGE).as_posix())
+    assert len(files) > 500
+    assert {name: homes for name, homes in files.items() if len(homes) > 1} == NAMED_TWICE
+
+
 # The defaults that a model has, and keys of `dycoke.models/1` and `dycoke.probe/1`.
 PARAMETERS_NAMED = {
     ("models.families", "prune_layer"),

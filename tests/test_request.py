@@ -17,7 +17,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
-from dycoke_cli.loop.plan import Plan, plan_of
+from dycoke_cli.loop.plan import RunPlan, plan_of
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.param import Param, parameters_of
@@ -30,7 +30,7 @@ from tests.runs.pretended import outcome_of
 REQUEST = Request("mini", LoadOptions(), Sampling(), create("none"), GenerationOptions())
 VIDEO = Footage("clips/a.mp4", "clips/a.mp4", "a.mp4", "0" * 64)
 ASK = Ask("What?", REQUEST, (VIDEO,))
-PLAN = Plan(
+PLAN = RunPlan(
     REQUEST,
     REQUEST.method,
     {"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
@@ -97,7 +97,7 @@ def eval_id(request: Request) -> str:
 
 
 def batch_key(request: Request) -> str:
-    return Plan(request, request.method, {}).key(replace(ASK, request=request))
+    return RunPlan(request, request.method, {}).key(replace(ASK, request=request))
 
 
 @pytest.mark.parametrize("of", [batch_key, eval_id])

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dycoke_cli.shapes.random_scripts import Limits, draw_script, long_limits
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script, long_limits
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import Question, ask, ask_the_unknown, told
+from dycoke_cli.shapes.script_questions import ScriptQuestion, ask, ask_the_unknown, told
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
@@ -41,7 +41,7 @@ class Shape:
 
     videos: int  # how many clips (B)
     frames: int  # frames a clip (F)
-    limits: Limits = field(default_factory=Limits)  # what the scripts may hold
+    limits: ScriptLimits = field(default_factory=ScriptLimits)  # what the scripts may hold
     text: int = 256  # tokens of questions and answers behind each video (T); may be 0
     vision_only: bool = False  # only the vision tower is trained
     # 0, or the number of evenly spread frames of which only `frames` are shown, the first among
@@ -131,7 +131,7 @@ class Batch:
     # [B, V] int64, of the V visual tokens of a video that was thinned, which of those left each one
     # is part of (`thinning.py`); [B, 0] where all are left
     slots: Tensor
-    questions: list[list[Question]]  # the questions of each row, in order
+    questions: list[list[ScriptQuestion]]  # the questions of each row, in order
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -146,7 +146,7 @@ def make_batch(
     split: str,
     codec: Codec,
     video_processor: Any,
-    ask: Callable[[Script, np.random.Generator], list[Question]] = ask,
+    ask: Callable[[Script, np.random.Generator], list[ScriptQuestion]] = ask,
 ) -> Batch:
     """The batch of a seed; the same seed, and the same way to ask, gives the same batch."""
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dycoke_cli.evaluation.datasets.shapes_long import LENGTHS_S
-from dycoke_cli.shapes.random_scripts import Limits
+from dycoke_cli.shapes.random_scripts import ScriptLimits
 from training.architectures import ARCHITECTURES, BUNDLED, SIDE
 from training.batches import Shape
 
@@ -23,19 +23,21 @@ VISION_ONLY = Shape(
     frames=1,
     text=0,
     vision_only=True,
-    limits=Limits((1, 1), shortest=0.5),
+    limits=ScriptLimits((1, 1), shortest=0.5),
     out_of_domain=0.04,
 )
-NO_QUESTIONS_8 = Shape(videos=28, frames=8, text=0, limits=Limits((1, 2), 2, shortest=IN_8))
-NO_QUESTIONS_16 = Shape(videos=14, frames=16, text=0, limits=Limits((1, 4), 2, shortest=IN_16))
+NO_QUESTIONS_8 = Shape(videos=28, frames=8, text=0, limits=ScriptLimits((1, 2), 2, shortest=IN_8))
+NO_QUESTIONS_16 = Shape(
+    videos=14, frames=16, text=0, limits=ScriptLimits((1, 4), 2, shortest=IN_16)
+)
 NO_QUESTIONS_32 = Shape(videos=8, frames=32, text=0)
 # Single frames are for names and places: many pictures, few questions.
 SINGLE_FRAME = Shape(
-    videos=40, frames=1, text=144, limits=Limits(NO_EVENTS, 1), out_of_domain=0.03,
+    videos=40, frames=1, text=144, limits=ScriptLimits(NO_EVENTS, 1), out_of_domain=0.03,
     first=("position", "letter"),
 )  # fmt: skip
-FRAMES_8 = Shape(videos=14, frames=8, text=256, limits=Limits((1, 2), 2, shortest=IN_8))
-FRAMES_16 = Shape(videos=8, frames=16, text=320, limits=Limits((1, 4), 2, shortest=IN_16))
+FRAMES_8 = Shape(videos=14, frames=8, text=256, limits=ScriptLimits((1, 2), 2, shortest=IN_8))
+FRAMES_16 = Shape(videos=8, frames=16, text=320, limits=ScriptLimits((1, 4), 2, shortest=IN_16))
 # What takes several events to answer is asked first, so that it is asked twice where there is room.
 HARD = ("order", "letter", "description", "follow-up", "action")
 FRAMES_32 = Shape(videos=5, frames=32, text=416, first=HARD)
@@ -45,10 +47,15 @@ FRAMES_22_OF_32 = Shape(videos=6, frames=22, text=352, grid=32, first=HARD)
 # Long videos: more frames, and what is left of an hour, at its own positions or in line.
 AFTER_NEEDLES = ("needle", *HARD)
 FRAMES_64 = Shape(
-    videos=6, frames=64, text=416, limits=Limits(shortest=2.6 / 64), first=HARD, token_dropout=1.0
+    videos=6,
+    frames=64,
+    text=416,
+    limits=ScriptLimits(shortest=2.6 / 64),
+    first=HARD,
+    token_dropout=1.0,
 )
 FRAMES_112 = Shape(
-    videos=4, frames=112, text=416, limits=Limits(shortest=2.6 / 112), first=HARD,
+    videos=4, frames=112, text=416, limits=ScriptLimits(shortest=2.6 / 112), first=HARD,
     token_dropout=0.5,
 )  # fmt: skip
 FAR_FRAMES = Shape(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dycoke_cli.shapes.script_questions import KINDS, Question
+from dycoke_cli.shapes.script_questions import KINDS, ScriptQuestion
 from training.text_targets import NOT_CHOSEN, UNNAMED, chosen, namings, placed, sought
 from training.tokenizer import Codec
 
@@ -44,10 +44,10 @@ class Row:
     """The packed questions of one clip: T tokens with their padding, and the questions in order."""
 
     tokens: list[Token] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+    questions: list[ScriptQuestion] = field(default_factory=list)
 
 
-def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) -> Row:
+def pack(questions: list[ScriptQuestion], room: int, codec: Codec, events: list[str]) -> Row:
     """As many of the questions as fit into `room` tokens, in the order given.
 
     `events` are the clip's, in order, as clauses.
@@ -65,7 +65,7 @@ def pack(questions: list[Question], room: int, codec: Codec, events: list[str]) 
     return row
 
 
-def _tokens(question: Question, codec: Codec, events: list[str]) -> list[Token]:
+def _tokens(question: ScriptQuestion, codec: Codec, events: list[str]) -> list[Token]:
     """A question with its answer."""
     asked = codec.question(question.text, question.earlier)
     answer = codec.answer(question.answer)
@@ -93,11 +93,11 @@ def _tokens(question: Question, codec: Codec, events: list[str]) -> list[Token]:
 
 
 def in_turns(
-    questions: list[Question], first: tuple[str, ...], rng: np.random.Generator
-) -> list[Question]:
+    questions: list[ScriptQuestion], first: tuple[str, ...], rng: np.random.Generator
+) -> list[ScriptQuestion]:
     """One question of each kind after the other, so that all kinds get their share."""
     by_kind = {kind: [q for q in questions if q.kind == kind] for kind in KINDS}
-    order: list[Question] = []
+    order: list[ScriptQuestion] = []
     while any(by_kind.values()):
         kinds = [KINDS[int(i)] for i in rng.permutation(len(KINDS))]
         kinds.sort(key=lambda kind: kind not in first)
@@ -105,7 +105,7 @@ def in_turns(
     return order
 
 
-def _spans(question: Question, codec: Codec) -> list[tuple[int, int, bool]]:
+def _spans(question: ScriptQuestion, codec: Codec) -> list[tuple[int, int, bool]]:
     """First and last token of each claim in the question's tokens, and whether it is true.
 
     In the order of the claims. They are looked for from the last one back, as whole words: what an

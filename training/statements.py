@@ -19,7 +19,7 @@ from torch import nn
 from dycoke_cli.answer.caption import checking_question
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import Question
+from dycoke_cli.shapes.script_questions import ScriptQuestion
 from training.architectures import BUNDLED
 from training.batches import make_batch
 from training.checkpoints import start_from, write_checkpoint
@@ -81,10 +81,10 @@ def export_statements(adapter: Path, out: Path) -> int:
     return write_checkpoint(model, out)
 
 
-def asked(script: Script, rng: np.random.Generator) -> list[Question]:
+def asked(script: Script, rng: np.random.Generator) -> list[ScriptQuestion]:
     """Sentences about a clip, each asked about; as many are true as false."""
     return [
-        Question("existence", checking_question(one.text), "Yes." if one.true else "No.")
+        ScriptQuestion("existence", checking_question(one.text), "Yes." if one.true else "No.")
         for one in statements(script, rng)
     ]
 

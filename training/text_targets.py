@@ -13,7 +13,7 @@ import re
 from itertools import accumulate, pairwise
 
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import OPTIONS, Question
+from dycoke_cli.shapes.script_questions import OPTIONS, ScriptQuestion
 from training.tokenizer import WORD, Codec
 
 # Name, colour and shape of the thing; 0 for none.
@@ -31,7 +31,7 @@ ONE_EVENT = ("order", "letter", "follow-up", "direction")
 OPENING = ("First", "then", "finally")
 
 
-def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int]:
+def placed(question: ScriptQuestion, events: list[str], codec: Codec) -> dict[int, int]:
     """Where an event is named to its end: token of the question -> number of the event.
 
     Args:
@@ -47,7 +47,7 @@ def placed(question: Question, events: list[str], codec: Codec) -> dict[int, int
     return found
 
 
-def sought(question: Question, events: list[str], codec: Codec) -> list[int]:
+def sought(question: ScriptQuestion, events: list[str], codec: Codec) -> list[int]:
     """For each token of the answer the number of the event that it tells; 0 where it tells none.
 
     The same where the answer tells one event. A description tells all, clause by clause.
@@ -64,7 +64,7 @@ def sought(question: Question, events: list[str], codec: Codec) -> list[int]:
     return [_told(question, events)] * len(codec.answer(question.answer))
 
 
-def _told(question: Question, events: list[str]) -> int:
+def _told(question: ScriptQuestion, events: list[str]) -> int:
     if question.kind not in ONE_EVENT:
         return 0
     right = [c.text for c in question.claims if c.true] if question.kind == "letter" else []
@@ -77,7 +77,7 @@ def _once(events: list[str]) -> list[tuple[int, str]]:
     return [(i + 1, event) for i, event in enumerate(lowered) if lowered.count(event) == 1]
 
 
-def namings(question: Question, codec: Codec) -> dict[int, tuple[int, ...]]:
+def namings(question: ScriptQuestion, codec: Codec) -> dict[int, tuple[int, ...]]:
     """Where a name's thing is settled: token of the question -> (name, colour, shape), see NAMED.
 
     That is the last word of the sentence that names the thing, the name wherever it is used behind
@@ -108,7 +108,7 @@ def namings(question: Question, codec: Codec) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def chosen(question: Question, ends: list[int]) -> dict[int, tuple[int, ...]]:
+def chosen(question: ScriptQuestion, ends: list[int]) -> dict[int, tuple[int, ...]]:
     """Token of the question -> the letter of the option that ends there, see CHOSEN.
 
     Args:

@@ -48,7 +48,7 @@ def limited(client: Any, limits: HttpLimits) -> Any:
     """
     library: Any = _library(client)
 
-    class Body(library.SyncByteStream):
+    class ResponseBody(library.SyncByteStream):
         """Body of a response, which counts what it hands out."""
 
         is_file = is_events = False
@@ -120,7 +120,7 @@ def limited(client: Any, limits: HttpLimits) -> Any:
             encoding = response.headers.get("content-encoding", "identity").strip().lower()
             if encoding not in ("", "identity") and response.request.method != "HEAD":
                 raise LimitError(f"it has the encoding {encoding[:40]!r}, which wasn't asked for")
-            response.stream = Body(response.stream)
+            response.stream = ResponseBody(response.stream)
 
     return Limited
 

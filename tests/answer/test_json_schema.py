@@ -12,7 +12,7 @@ from dycoke_cli.answer.json_schema import (
     NOT_A_KEY,
     Absent,
     Doc,
-    Part,
+    SchemaVariant,
     Unreported,
     schema_of,
     to_dict,
@@ -73,7 +73,7 @@ OUTER = {
 
 
 def test_schema_of_a_dataclass() -> None:
-    assert schema_of("test/1", "A test.", {"outer": Part(Outer)}) == {
+    assert schema_of("test/1", "A test.", {"outer": SchemaVariant(Outer)}) == {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "test/1",
         "title": "test/1",
@@ -84,7 +84,7 @@ def test_schema_of_a_dataclass() -> None:
 
 
 def test_a_part_needs_more_or_has_less() -> None:
-    part = Part(Outer, needs=("id",), without=("again",))
+    part = SchemaVariant(Outer, needs=("id",), without=("again",))
     schema = schema_of("test/1", "", {"outer": part})["$defs"]["outer"]
     assert schema["required"] == [*OUTER["required"], "id"]  # type: ignore[misc]
     assert "again" not in schema["properties"]
@@ -97,7 +97,7 @@ def test_a_type_that_has_no_schema_is_refused() -> None:
         when: complex
 
     with pytest.raises(KeyError):
-        schema_of("test/1", "", {"odd": Part(Odd)})
+        schema_of("test/1", "", {"odd": SchemaVariant(Odd)})
 
 
 def test_object_of_a_dataclass() -> None:
@@ -171,8 +171,8 @@ REMOTE = {
 
 def test_a_part_of_a_server_has_its_own_keys_and_null_for_what_may_not_be_reported() -> None:
     parts = {
-        "local": Part(Measured, values={"kind": {"const": "a"}}),
-        "remote": Part(Measured, remote=True),
+        "local": SchemaVariant(Measured, values={"kind": {"const": "a"}}),
+        "remote": SchemaVariant(Measured, remote=True),
     }
     local, remote = schema_of("test/1", "", parts)["$defs"].values()
     assert local["properties"] == {

@@ -22,9 +22,9 @@ from dycoke_cli.answer.answer import (
     Bytes,
     Decode,
     Flops,
-    Frames,
-    Model,
     OneVideo,
+    ReportedFrames,
+    ReportedModel,
     Seconds,
     Tokens,
 )
@@ -183,14 +183,14 @@ class FakeSession:
             answer=text,
             finish_reason="length" if cut else "stop",
             seed=seed,
-            model=example(Model, name=self.loaded.name, dtype="bfloat16", device="cpu"),
+            model=example(ReportedModel, name=self.loaded.name, dtype="bfloat16", device="cpu"),
             method={"name": method.name, **method.parameters()},
-            frames=Frames(frames, tuple(t for one in self.clips for t in one.timestamps_s)),
+            frames=ReportedFrames(frames, tuple(t for one in self.clips for t in one.timestamps_s)),
             videos=ABSENT
             if len(each) == 1
             else tuple(
                 OneVideo(
-                    frames=Frames(count, tuple(one.timestamps_s)),
+                    frames=ReportedFrames(count, tuple(one.timestamps_s)),
                     visual=count * FRAMES_TOKENS,
                     visual_kept=method.kept_tokens(count, FRAMES_TOKENS),
                 )

@@ -198,11 +198,11 @@ def test_a_download_is_told_before_the_video_is_decoded(
     from huggingface_hub import DryRunFileInfo
 
     from dycoke_cli.loop import unloaded_model
-    from dycoke_cli.models.files.hub import Plan
+    from dycoke_cli.models.files.hub import DownloadPlan
 
     source = find("llava-onevision-0.5b")
     weights = DryRunFileInfo("c0ffee", 1_800_000_000, "model.safetensors", "", False, True)
-    planned = Plan(source, None, "c0ffee", (weights,), CLIP)
+    planned = DownloadPlan(source, None, "c0ffee", (weights,), CLIP)
     monkeypatch.setattr(unloaded_model, "is_here", lambda source: False)
     monkeypatch.setattr(unloaded_model, "first_download", lambda source: planned)
     run = run_here("ask", CLIP, "What?", "--model", "llava-onevision-0.5b")

@@ -177,7 +177,7 @@ def test_the_line_on_the_terminal_is_the_videos_and_then_the_models(
 ) -> None:
     stages: list[str] = []
     monkeypatch.setattr(
-        render.Progress, "update", lambda self, stage, done, total: stages.append(stage)
+        render.ProgressLine, "update", lambda self, stage, done, total: stages.append(stage)
     )
 
     def load(name: str, *, fit: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dycoke_cli.answer.answer import Answer, Scoring
-from dycoke_cli.answer.json_schema import Part, schema_of
+from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli.commands.batch_lines import Lines
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.engine.generation_options import GenerationOptions
@@ -122,7 +122,7 @@ def test_other_options_are_other_questions(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_document_is_as_its_schema_says() -> None:
     valid(answered().to_dict(), "answer", "answer")
-    schema = schema_of("dycoke.answer/1", "", {"answer": Part(Answer)})["$defs"]["answer"]
+    schema = schema_of("dycoke.answer/1", "", {"answer": SchemaVariant(Answer)})["$defs"]["answer"]
     assert schema["dependentRequired"]["choice"] == ["probabilities", "margin", "scoring"]
 
 

@@ -16,8 +16,8 @@ from dycoke_cli import (
     VideoSession,
     load,
 )
-from dycoke_cli.answer.answer import Frames
-from dycoke_cli.answer.answer import Subtitles as SubtitlesRead
+from dycoke_cli.answer.answer import ReportedFrames
+from dycoke_cli.answer.answer import ReportedSubtitles as SubtitlesRead
 from dycoke_cli.answer.json_schema import ABSENT
 from dycoke_cli.engine.memory.measured import weights_read
 from dycoke_cli.errors import UsageError
@@ -118,7 +118,7 @@ def test_figures_add_up(session, loaded):
     assert answer.bytes.weights == loaded.weights_bytes
     read = answer.bytes.read_per_token - answer.bytes.kv_active
     assert read == weights_read(loaded.model) < loaded.weights_bytes
-    assert answer.frames == Frames(12, tuple(i / 4 for i in range(12)))
+    assert answer.frames == ReportedFrames(12, tuple(i / 4 for i in range(12)))
     assert answer.flops.prefill + answer.flops.decode < answer.flops.uncompressed
     later = fresh.ask(QUESTION, DyCoke(prune_layer=2), max_new_tokens=2)
     assert later.seconds.video_decode == later.seconds.vision == 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
-from dycoke_cli.answer.answer import Answer, Frames, Tokens
+from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
 from dycoke_cli.ask import Ask
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs.outcome import Outcome
@@ -35,7 +35,7 @@ class Prepared(Pretended):
             question=ask.question,
             answer=_answers().get((video.place, ask.question), wrong) if knows else wrong,
             method={"name": method.name, **method.parameters()},
-            frames=Frames(frames, tuple(map(float, range(frames)))),
+            frames=ReportedFrames(frames, tuple(map(float, range(frames)))),
             tokens=example(
                 Tokens,
                 visual=frames * PER_FRAME,

@@ -28,12 +28,12 @@ from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 from dycoke_cli.evaluation.report.scored_row import ScoredRow
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose
 from dycoke_cli.runs import local
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.video import Sampling
 from tests import warm
 from tests.evaluation.prepared import Prepared
@@ -68,7 +68,7 @@ class Heard(Listener):
     def warning(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
-    def progress(self, counts: Counts) -> None:
+    def progress(self, counts: RunCounts) -> None:
         now = counts.done, counts.questions
         if self.counts[-1:] != [now]:
             self.counts.append(now)
@@ -352,7 +352,7 @@ def test_what_fails_in_a_worker_is_told_here(tmp_path: Path) -> None:
 def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     wrong = replace(CPU.loading, device="cuda:99")
     request = replace(CPU, loading=wrong)
-    plan = Plan(request, request.method, {}, workers=2)
+    plan = RunPlan(request, request.method, {}, workers=2)
     ask = plan.settled(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
     with pytest.raises(DycokeError) as error:
         list(local.answers([[ask]], plan, Heard()))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import Row, read_rows
+from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.datasets import open_dataset
 from tests.evaluation import miniatures
 from tests.evaluation.miniatures import items_of, open_made
@@ -66,7 +66,7 @@ def test_annotations_that_are_not_right(
 @pytest.mark.parametrize("cell", ["-" * 50_000, "{[]}", "~" * 3000, "[" * 5000, "[" + "1" * 5000])
 def test_cells_that_no_list_is_in(cell: str) -> None:
     with pytest.raises(UsageError, match=r"row 1: options '.*' isn't a list"):
-        Row("a.csv, row 1", {"options": cell}).texts("options")
+        AnnotationRow("a.csv, row 1", {"options": cell}).texts("options")
 
 
 @pytest.mark.parametrize("letter", ["E", "", "AB", "a"])

@@ -29,7 +29,7 @@ from dycoke_cli.kernels.attention import (
     name_of,
 )
 from dycoke_cli.kernels.choice import (
-    Choice,
+    KernelChoice,
     attention_shapes,
     choose_kernels,
     measured,
@@ -378,6 +378,6 @@ def test_each_layer_gets_its_kernel() -> None:
     given = model()
     layers = to_round(given)
     kinds = cycle(int8_kernels().values())
-    choice = Choice(frozenset(), [], dict(zip(layers, kinds)))  # noqa: B905
+    choice = KernelChoice(frozenset(), [], dict(zip(layers, kinds)))  # noqa: B905
     use_int8(given, choice.int8)
     assert all(type(given.get_submodule(name)) is kind for name, kind in choice.int8.items())

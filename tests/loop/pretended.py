@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from transformers import Qwen2Config
 
-from dycoke_cli.answer.answer import Answer, Frames, Model, Tokens
+from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel, Tokens
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.compression.method_specs import parse_spec
@@ -39,7 +39,7 @@ from dycoke_cli.models.traits import ModelTraits
 from dycoke_cli.processes.isolated import GoneError
 from dycoke_cli.request import Request
 from dycoke_cli.server.media import FRAMES_PER_SECOND
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.info import VideoInfo
 from dycoke_cli.video.sampling import Sampling
 from tests.documents import example
@@ -189,9 +189,11 @@ class Pretended:
             question=question,
             answer=f"{question} ",
             finish_reason="stop",
-            model=example(Model, name="mini"),
+            model=example(ReportedModel, name="mini"),
             method={"name": method.name, **method.parameters()},
-            frames=Frames(max(1, count), tuple(t for clip in clips for t in clip.timestamps_s)),
+            frames=ReportedFrames(
+                max(1, count), tuple(t for clip in clips for t in clip.timestamps_s)
+            ),
             tokens=example(Tokens, visual=16 * count, visual_kept=4 * count, text=5, generated=3),
             warnings=(),
         )
@@ -306,4 +308,4 @@ class _Decoder:
             part_s = sampling.part_s(DURATION_S)
             return Clip(np.zeros(shape, np.uint8), times, info, (), part_s=part_s)
 
-        yield SimpleNamespace(plan=Plan(times, edge, edge, info, (), 1), read=read)
+        yield SimpleNamespace(plan=FramePlan(times, edge, edge, info, (), 1), read=read)

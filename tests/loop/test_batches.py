@@ -22,7 +22,7 @@ from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
 from dycoke_cli.loop import answering
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
@@ -46,7 +46,7 @@ def loaded() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def plan() -> RunPlan:
     plan = plan_with(
         loading=EXACT,
         sampling=Sampling(frames=4),
@@ -56,7 +56,7 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def alone(loaded: LoadedModel, plan: Plan) -> Callable[[str, str], str]:
+def alone(loaded: LoadedModel, plan: RunPlan) -> Callable[[str, str], str]:
     """The answer to a question about a clip that nothing else is asked with."""
 
     def ask(name: str, question: str) -> str:
@@ -67,7 +67,7 @@ def alone(loaded: LoadedModel, plan: Plan) -> Callable[[str, str], str]:
     return ask
 
 
-def answer_all(loaded: LoadedModel, plan: Plan, groups: Sequence[Group]) -> list[Outcome]:
+def answer_all(loaded: LoadedModel, plan: RunPlan, groups: Sequence[Group]) -> list[Outcome]:
     groups = [[plan.settled(ask) for ask in group] for group in groups]
     with Engine(plan.request, loaded=loaded, batch_size=plan.batch_size) as engine:
         outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
@@ -90,7 +90,7 @@ def is_large(group: Group) -> bool:
 
 @pytest.mark.slow
 def test_answers_are_those_that_each_question_gets_alone(
-    loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
+    loaded: LoadedModel, plan: RunPlan, alone: Callable[[str, str], str]
 ) -> None:
     groups = groups_in(CLIPS, *QUESTIONS[:2], plan=plan)[::2]
     answers = said(answer_all(loaded, plan, groups))
@@ -103,7 +103,7 @@ def test_answers_are_those_that_each_question_gets_alone(
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_video_is_encoded_once_and_shapes_stay_together(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
@@ -131,7 +131,7 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 
 
 def test_methods_of_a_job_are_known_before_its_video_is_encoded(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[Any] = []
     encode = cached_encoding.encode_video
@@ -151,7 +151,7 @@ def test_methods_of_a_job_are_known_before_its_video_is_encoded(
 @pytest.mark.extended
 @pytest.mark.slow
 def test_what_spoils_a_batch_costs_itself(
-    loaded: LoadedModel, plan: Plan, alone: Callable[[str, str], str]
+    loaded: LoadedModel, plan: RunPlan, alone: Callable[[str, str], str]
 ) -> None:
     special = loaded.processor.tokenizer.all_special_tokens[0]
     small = [group for group in groups_in(CLIPS, QUESTIONS[0], plan=plan) if not is_large(group)]
@@ -170,7 +170,7 @@ def test_what_spoils_a_batch_costs_itself(
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
 def test_where_memory_does_not_do_for_all_it_does_for_some(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch, fits: int
+    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch, fits: int
 ) -> None:
     real, sizes = answering.ask_together, []
 
@@ -198,7 +198,7 @@ def test_where_memory_does_not_do_for_all_it_does_for_some(
 )
 def test_how_many_go_together_by_the_memory_that_is_free(
     loaded: LoadedModel,
-    plan: Plan,
+    plan: RunPlan,
     monkeypatch: pytest.MonkeyPatch,
     free: int | None,
     together: int,
@@ -208,7 +208,7 @@ def test_how_many_go_together_by_the_memory_that_is_free(
 
 
 def test_draws_and_choices_inside_are_made_one_by_one(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = GenerationOptions(max_new_tokens=3, temperature=1.0, seed=5)
     assert _largest(loaded, plan_with(plan, generation=options), monkeypatch) == 1
@@ -220,7 +220,7 @@ def test_draws_and_choices_inside_are_made_one_by_one(
 
 
 def test_a_penalty_of_the_question_or_of_the_checkpoint_is_asked_alone(
-    loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would see the padding of a batch."""
     penalty = GenerationOptions(max_new_tokens=3, tokens=TokenOptions(repetition_penalty=1.1))
@@ -231,7 +231,7 @@ def test_a_penalty_of_the_question_or_of_the_checkpoint_is_asked_alone(
     assert _largest(loaded, plan_with(plan, generation=none), monkeypatch) == 4
 
 
-def _largest(loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> int:
+def _largest(loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> int:
     """The largest batch of twelve questions about videos of one shape."""
     sizes: list[int] = []
 
@@ -249,7 +249,7 @@ def _largest(loaded: LoadedModel, plan: Plan, monkeypatch: pytest.MonkeyPatch) -
     return max(sizes)
 
 
-def test_plan_can_be_sent_to_another_process(plan: Plan) -> None:
+def test_plan_can_be_sent_to_another_process(plan: RunPlan) -> None:
     [ask], *_ = groups_in(CLIPS, plan=plan)
     other = pickle.loads(pickle.dumps(plan))
     assert other == plan
@@ -257,7 +257,7 @@ def test_plan_can_be_sent_to_another_process(plan: Plan) -> None:
 
 
 def test_local_answers_everything_and_loads_once(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: Callable[[str, str], str]
 ) -> None:
     for name in ("move.mp4", "turn.mp4", "web.webm"):
         shutil.copy(CLIPS / name, tmp_path)
@@ -274,12 +274,14 @@ def test_local_answers_everything_and_loads_once(
         assert answer == ("" if name == "torn.mp4" else alone(name, question))
 
 
-def test_without_questions_nothing_is_loaded(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_questions_nothing_is_loaded(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(loading, "load")
     assert list(local.answers([], plan, Listener())) == []
 
 
-def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: Plan) -> None:
+def test_a_method_that_the_model_cannot_have_is_refused_before_anything_runs(plan: RunPlan) -> None:
     wrong = plan_with(plan, method=replace(plan.request.method, prune_layer=99))
     with pytest.raises(UsageError, match="prune_layer must be from 1"):
         list(local.answers(settled_in(CLIPS, plan=wrong), wrong, Listener()))

@@ -10,11 +10,11 @@ from typing import Any
 from dycoke_cli.ask import Ask
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.discovery import find
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.video import Sampling
 
 CLIPS = Path(__file__).parents[2] / "sample_videos"
@@ -25,7 +25,7 @@ REQUEST = Request(
     sampling=Sampling(frames=2),
     generation=GenerationOptions(max_new_tokens=4),
 )
-PLAN = Plan(
+PLAN = RunPlan(
     REQUEST,
     REQUEST.method,
     {"name": "mini", "revision": None, "weights": "sha256:0", "dtype": "float32"},
@@ -33,19 +33,19 @@ PLAN = Plan(
 Group = list[Ask]
 
 
-def plan_with(plan: Plan = PLAN, **changes: Any) -> Plan:
+def plan_with(plan: RunPlan = PLAN, **changes: Any) -> RunPlan:
     """A plan with other fields of its request."""
     request = replace(plan.request, **changes)
     return replace(plan, request=request, given=request.method)
 
 
-def groups_in(where: Path | str, *texts: str, plan: Plan = PLAN) -> list[Group]:
+def groups_in(where: Path | str, *texts: str, plan: RunPlan = PLAN) -> list[Group]:
     """The same questions about all videos of a folder, by the request of a plan."""
     videos = find(str(where)).videos
     return [[Ask(text, plan.request, (video,)) for text in texts or ("What?",)] for video in videos]
 
 
-def settled_in(where: Path | str, *texts: str, plan: Plan = PLAN) -> list[Group]:
+def settled_in(where: Path | str, *texts: str, plan: RunPlan = PLAN) -> list[Group]:
     """The same with their keys, as a backend gets them."""
     groups = groups_in(where, *texts, plan=plan)
     return [[plan.settled(ask) for ask in group] for group in groups]
@@ -56,10 +56,10 @@ class Heard(Listener):
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         super().__init__()
-        self.counts: Counts | None = None
+        self.counts: RunCounts | None = None
         self._interrupt_at = interrupt_at
 
-    def progress(self, counts: Counts) -> None:
+    def progress(self, counts: RunCounts) -> None:
         self.counts = replace(counts)
         if self._interrupt_at is not None and counts.answered == self._interrupt_at:
             self._interrupt_at = None

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dycoke_cli.answer.answer import Answer, Frames, Tokens
+from dycoke_cli.answer.answer import Answer, ReportedFrames, Tokens
 from dycoke_cli.ask import Answered, Ask, Failed
 from dycoke_cli.errors import VideoError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.catalog import ModelRef, find
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.listener import Listener
@@ -47,7 +47,7 @@ class Pretended:
         self._together, self._pause_s = together, pause_s
 
     def __call__(
-        self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+        self, groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
     ) -> Iterator[Outcome]:
         listener.stage("load")
         listener.ready = True
@@ -75,7 +75,7 @@ def pretended_answer(text: str) -> Answer:
         question=text,
         answer=f"{text} indeed",
         method={"name": "none"},
-        frames=Frames(2, (0.0, 1.0)),
+        frames=ReportedFrames(2, (0.0, 1.0)),
         tokens=documents.example(Tokens, visual=32, generated=3),
     )
 

@@ -12,7 +12,7 @@ from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.request import Request
 from dycoke_cli.runs.outcome import Outcome
@@ -36,7 +36,7 @@ REQUEST = Request(
     sampling=Sampling(),
     generation=GenerationOptions(max_new_tokens=8),
 )
-PLAN = Plan(REQUEST, REQUEST.method, {"name": "pretended"})
+PLAN = RunPlan(REQUEST, REQUEST.method, {"name": "pretended"})
 DEADLY = "deadly"
 SECONDS = 0.3
 
@@ -52,7 +52,7 @@ def groups_named(folder: Path, *names: str) -> list[list[Ask]]:
     ]
 
 
-def pretend(plan: Plan, threads: int) -> AnswerSlice:
+def pretend(plan: RunPlan, threads: int) -> AnswerSlice:
     """Takes a while for each video, and dies of those named so; a diary tells of it."""
 
     def answer(groups: Sequence[Sequence[Ask]]) -> list[Outcome]:
@@ -70,7 +70,7 @@ def pretend(plan: Plan, threads: int) -> AnswerSlice:
     return answer
 
 
-def cannot_load(plan: Plan, threads: int) -> AnswerSlice:
+def cannot_load(plan: RunPlan, threads: int) -> AnswerSlice:
     """There is no such model on the workers' machines."""
     raise ModelError("this machine hasn't got the model")
 

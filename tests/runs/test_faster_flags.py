@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoConfig
 
 from benchmarks.kept_tables import read_table
-from dycoke_cli.answer.answer import Answer, Model, Seconds
+from dycoke_cli.answer.answer import Answer, ReportedModel, Seconds
 from dycoke_cli.compression.registry import create
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.kernels import processor
@@ -29,7 +29,9 @@ from tests.documents import example
 SECONDS = Seconds(
     load=5.0, video_decode=1.0, vision=70.0, prefill=20.0, first_token=91.0, decode=9.0, total=100.0
 )
-SLOW = example(Answer, model=example(Model, device="cpu", dtype="bfloat16"), seconds=SECONDS)
+SLOW = example(
+    Answer, model=example(ReportedModel, device="cpu", dtype="bfloat16"), seconds=SECONDS
+)
 REQUEST = Request(
     "llava-onevision-0.5b", LoadOptions(), Sampling(), create("dycoke"), GenerationOptions()
 )

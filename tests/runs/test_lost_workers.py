@@ -14,7 +14,7 @@ import pytest
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs import pool
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -33,7 +33,7 @@ def die_once(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def serve(connection: Connection, plan: Plan, threads: int) -> None:
+def serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     """A worker that answers two videos at a time, and dies of those named so."""
     folder = Path(os.environ["DIARY"])
     if plan.workers == WORKERS:
@@ -55,7 +55,7 @@ def serve(connection: Connection, plan: Plan, threads: int) -> None:
     connection.send(None)
 
 
-def answered(group: Sequence[Ask], plan: Plan) -> list[Outcome]:
+def answered(group: Sequence[Ask], plan: RunPlan) -> list[Outcome]:
     path = Path(group[0].videos[0].path)
     if path.name.startswith("once"):
         die_once(path)

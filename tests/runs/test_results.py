@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Model
+from dycoke_cli.answer.answer import ReportedModel
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Ask, Footage
 from dycoke_cli.errors import OutputError, VideoError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
@@ -61,10 +61,10 @@ def test_what_is_there_is_known_again(path: Path, outcomes: list[Outcome]) -> No
 
 
 def test_answers_in_another_dtype_are_noticed(path: Path, outcomes: list[Outcome]) -> None:
-    model = Model(name="mini", revision=None, dtype="bfloat16", device="cpu")
+    model = ReportedModel(name="mini", revision=None, dtype="bfloat16", device="cpu")
     outcomes[0] = replace(outcomes[0], line=outcomes[0].line | {"model": to_dict(model)})
 
-    def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> Plan:
+    def plan(in_dtype: str, model: str = "mini", quantize: Any = None) -> RunPlan:
         plan = plan_with(loading=LoadOptions(quantize=quantize))
         return replace(plan, identity={"name": model, "dtype": in_dtype})
 

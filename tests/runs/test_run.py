@@ -15,8 +15,8 @@ import pytest
 from dycoke_cli.compression.methods.dycoke import DyCoke
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError
-from dycoke_cli.loop.plan import Plan
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.results import open_results
 from dycoke_cli.runs.run import run
@@ -39,11 +39,11 @@ def out(tmp_path: Path) -> Path:
 def once(
     out: Path,
     groups: list[Group],
-    plan: Plan = PLAN,
+    plan: RunPlan = PLAN,
     engine: Any = None,
     listener: Listener | None = None,
     **options: bool,
-) -> tuple[Counts, list[tuple[str, str]]]:
+) -> tuple[RunCounts, list[tuple[str, str]]]:
     """Run; what was counted, and what the engine was asked."""
     engine = engine or Pretended()
     with open_results(out) as results:
@@ -177,7 +177,7 @@ def test_an_interrupt_finishes_what_is_under_way(clips: Path, out: Path, togethe
 
 
 def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
-    def stubborn(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def stubborn(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
         listener.ready = True
         signal.raise_signal(signal.SIGINT)
         assert listener.stopping
@@ -190,7 +190,7 @@ def test_a_second_interrupt_waits_for_nothing(clips: Path, out: Path) -> None:
 
 
 def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, out: Path) -> None:
-    def loading(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def loading(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
         listener.stage("load")
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it waited")
@@ -201,7 +201,7 @@ def test_while_the_model_is_loading_there_is_nothing_to_wait_for(clips: Path, ou
 
 
 def test_what_keeps_the_engine_from_answering_is_raised(clips: Path, out: Path) -> None:
-    def broken(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def broken(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
         yield from Pretended()([next(iter(groups))], plan, listener)
         raise ModelError("it is gone")
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from dycoke_cli.answer.answer import Answer, Subtitles
+from dycoke_cli.answer.answer import Answer, ReportedSubtitles
 from dycoke_cli.ask import Answered, Failed
 from dycoke_cli.errors import VideoError
 from dycoke_cli.runs import worker as worker_module
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.ray.attempts import Attempts
 from dycoke_cli.runs.ray.transfer import Sender
-from dycoke_cli.runs.worker import RayWorker, Reply, Slice, Task
+from dycoke_cli.runs.worker import RayWorker, Slice, WorkerReply, WorkerSettings
 from dycoke_cli.video import SubtitleSource
 from tests.documents import example
 from tests.runs.pretending import PLAN, cannot_load, groups_named, pretend
@@ -42,9 +42,9 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.runs.pretending.SECONDS", 0)
 
 
-def sent(worker: RayWorker, groups: dict[int, Any], folder: Path) -> Reply:
+def sent(worker: RayWorker, groups: dict[int, Any], folder: Path) -> WorkerReply:
     row = {"slice": pickle.dumps(Slice(groups, str(folder)))}
-    reply: Reply = pickle.loads(worker(row)["reply"])
+    reply: WorkerReply = pickle.loads(worker(row)["reply"])
     return reply
 
 
@@ -62,7 +62,7 @@ def refuse(plan: Any, threads: int) -> Callable[[Any], Any]:
 
 
 def test_answers_all_and_says_which(tmp_path: Path) -> None:
-    worker = RayWorker(Task(PLAN, 3, pretend, Actor(Attempts())))
+    worker = RayWorker(WorkerSettings(PLAN, 3, pretend, Actor(Attempts())))
     groups = dict(zip((4, 7), groups_named(tmp_path, "a.mp4", "b.mp4"), strict=True))
     reply = sent(worker, groups, tmp_path)
     assert reply.videos == (4, 7)
@@ -72,7 +72,7 @@ def test_answers_all_and_says_which(tmp_path: Path) -> None:
 
 def test_third_death_is_the_last_attempt(tmp_path: Path) -> None:
     attempts = Attempts()
-    worker = RayWorker(Task(PLAN, 1, pretend, Actor(attempts)))
+    worker = RayWorker(WorkerSettings(PLAN, 1, pretend, Actor(attempts)))
     groups = dict(enumerate(groups_named(tmp_path, "a.mp4", "b.mp4")))
     attempts.begin([0, 1])  # a worker died of both, and then
     attempts.begin_alone(1)  # two died of one
@@ -90,21 +90,21 @@ def test_an_actor_that_is_gone_is_told_as_the_clusters_failure(
         raise ActorDiedError
 
     monkeypatch.setattr(worker_module.ray, "get", gone)
-    worker = RayWorker(Task(PLAN, 1, pretend, Actor(Attempts())))
+    worker = RayWorker(WorkerSettings(PLAN, 1, pretend, Actor(Attempts())))
     reply = sent(worker, dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert str(reply.failure).startswith("the Ray cluster broke down (ActorDiedError: ")
     assert str(reply.failure).endswith("; run it again")
 
 
 def test_worker_of_another_version_is_refused(tmp_path: Path) -> None:
-    task = replace(Task(PLAN, 1, pretend, Actor(Attempts())), version="0.0.1")
+    task = replace(WorkerSettings(PLAN, 1, pretend, Actor(Attempts())), version="0.0.1")
     reply = sent(RayWorker(task), dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert "install one version on all machines" in str(reply.failure)
     assert not reply.outcomes
 
 
 def test_model_that_cant_be_loaded_is_a_failure_not_an_outcome(tmp_path: Path) -> None:
-    worker = RayWorker(Task(PLAN, 1, cannot_load, Actor(Attempts())))
+    worker = RayWorker(WorkerSettings(PLAN, 1, cannot_load, Actor(Attempts())))
     reply = sent(worker, dict(enumerate(groups_named(tmp_path, "a.mp4"))), tmp_path)
     assert str(reply.failure) == "this machine hasn't got the model"
 
@@ -114,7 +114,7 @@ def test_videos_are_called_what_they_were_given_as(ship: bool, tmp_path: Path) -
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "a.mp4").write_bytes(b"x")
     sender = Actor(Sender([str(tmp_path / "here" / "a.mp4")])) if ship else None
-    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
+    worker = RayWorker(WorkerSettings(PLAN, 1, refuse, Actor(Attempts()), sender))
     # A path that means something in the folder of the run alone.
     (group,) = groups_named(Path("here"), "a.mp4")
     reply = sent(worker, {0: group}, tmp_path)
@@ -132,7 +132,7 @@ def spell(plan: Any, threads: int) -> Callable[[Any], Any]:
                 answer = example(
                     Answer,
                     answer=Path(path).read_text(),
-                    subtitles=Subtitles(path, 1),
+                    subtitles=ReportedSubtitles(path, 1),
                     warnings=(f"{path} ends",),
                 )
                 outcomes.append(Outcome.of(ask, Answered(ask.named(answer))))
@@ -146,7 +146,7 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "a.srt").write_text("what was said")
     sender = Actor(Sender([str(tmp_path / "a.mp4"), str(tmp_path / "a.srt")])) if ship else None
-    worker = RayWorker(Task(PLAN, 1, spell, Actor(Attempts()), sender))
+    worker = RayWorker(WorkerSettings(PLAN, 1, spell, Actor(Attempts()), sender))
     (group,) = groups_named(Path("."), "a.mp4")
     video = replace(group[0].videos[0], subtitles=SubtitleSource("a.srt"))
     group = [replace(ask, videos=(video,)) for ask in group]
@@ -159,7 +159,7 @@ def test_subtitles_go_with_their_video(ship: bool, tmp_path: Path) -> None:
 def test_video_that_cant_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(b"x")
     sender = Actor(Sender([str(tmp_path / name) for name in ("a.mp4", "b.mp4")]))
-    worker = RayWorker(Task(PLAN, 1, refuse, Actor(Attempts()), sender))
+    worker = RayWorker(WorkerSettings(PLAN, 1, refuse, Actor(Attempts()), sender))
     groups = dict(enumerate(groups_named(Path("."), "a.mp4", "b.mp4")))
     said = [o.line["error"]["message"] for o in sent(worker, groups, tmp_path).outcomes]
     assert said[0] == "a.mp4 doesn't exist: check the spelling and the folder"

@@ -19,7 +19,7 @@ import pytest
 
 from dycoke_cli.models.prompts.tool_calls import ToolTurn
 from dycoke_cli.server.media import Media, opened_pictures
-from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.refused import Refused
 from tests.forms import NEEDS_LIBRARY
 from tests.server.pretended import ample
@@ -302,7 +302,7 @@ def test_forms_of_clients_are_the_same_question(form: str) -> None:
     with opened_pictures(video.pictures, Media(), ample()) as file:
         assert [Path(path).read_bytes() for path in file.path] == JPEGS
     assert video.times_s in ((), (0, 1, 2))
-    assert request.times == FrameTimes()
+    assert request.times == JpegTimes()
 
 
 def test_keys_without_effect_are_listed() -> None:

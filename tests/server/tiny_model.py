@@ -15,7 +15,7 @@ from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.server.metrics import Metrics
 from dycoke_cli.server.service import Service
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.info import VideoInfo
 from tests.documents import example
 from tests.families.stock import clip
@@ -37,7 +37,7 @@ class _Decoder:
         """The frames."""
         shown = clip(4)
         info = example(VideoInfo, path="a.mp4", duration_s=1.0, fps=4.0)
-        plan = Plan(shown.timestamps_s, 32, 24, info, (), 1)
+        plan = FramePlan(shown.timestamps_s, 32, 24, info, (), 1)
         read = Clip(shown.frames, shown.timestamps_s, info, ())
         yield SimpleNamespace(plan=plan, read=lambda *_: read)
 

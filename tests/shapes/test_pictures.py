@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
-from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, SHAPES, Event, Script
 from tests.shapes.pixels import centre, mask, one_thing
@@ -127,7 +127,7 @@ def test_events_look_like_what_they_are(deed: str) -> None:
 def test_every_thing_is_where_its_answer_says() -> None:
     checked = Counter()
     for i in range(30):
-        script = filmed_plainly(draw_script([i, 45], "train", Limits((0, 0), 1)))
+        script = filmed_plainly(draw_script([i, 45], "train", ScriptLimits((0, 0), 1)))
         frame = render(script, np.array([0.5]), SIZE)[0]
         for thing in script.things:
             if [t.colour for t in script.things].count(thing.colour) == 1:

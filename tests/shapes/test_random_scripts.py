@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dycoke_cli.shapes.motion import track
-from dycoke_cli.shapes.random_scripts import SPLITS, Limits, content, draw_script, split_of
+from dycoke_cli.shapes.random_scripts import SPLITS, ScriptLimits, content, draw_script, split_of
 from dycoke_cli.shapes.recording import Recording, frame_seconds
 from dycoke_cli.shapes.script import DEEDS, GLYPHS, LABELS, Script
 from dycoke_cli.video.sampling import Sampling, wanted_times, window
@@ -151,7 +151,7 @@ def test_a_seed_always_gives_the_same_script() -> None:
 
 
 def test_limits_hold() -> None:
-    limits = Limits((1, 2), 1, (0.0, 1.0), ("static",), 0.34)
+    limits = ScriptLimits((1, 2), 1, (0.0, 1.0), ("static",), 0.34)
     for i in range(40):
         script = draw_script(i, "train", limits)
         assert len(script.events) in (1, 2)
@@ -159,7 +159,7 @@ def test_limits_hold() -> None:
         assert script.label == "static"
         assert min(e.finish - e.begin for e in script.events) >= 0.34
         assert sum(t.cell is not None for t in script.things) == 2
-    empty = draw_script(1, "train", Limits((0, 0), 1))
+    empty = draw_script(1, "train", ScriptLimits((0, 0), 1))
     assert not empty.events
     assert empty.things
 

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import KINDS, Question, ask, ask_the_unknown
+from dycoke_cli.shapes.script_questions import KINDS, ScriptQuestion, ask, ask_the_unknown
 from tests.shapes.oracle import THING, Oracle
 
 CLIPS = 150
@@ -18,7 +18,7 @@ CLAUSE = r"(?:after|before) [^?,]*"
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[tuple[Script, Oracle, Question]]:
+def asked() -> list[tuple[Script, Oracle, ScriptQuestion]]:
     found = []
     for i in range(CLIPS):
         script = draw_script([i, 21], "train")
@@ -97,7 +97,7 @@ def test_elsewhere_every_question_has_the_one_answer() -> None:
 def test_a_clip_without_events_is_asked_about_what_is_there() -> None:
     kinds: set[str] = set()
     for i in range(20):
-        script = draw_script([i, 21], "train", Limits((0, 0), 1))
+        script = draw_script([i, 21], "train", ScriptLimits((0, 0), 1))
         oracle = Oracle(script)
         for q in ask(script, np.random.default_rng(i)):
             assert oracle.answer(q.text) == q.answer

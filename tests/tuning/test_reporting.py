@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Certainty, Model
+from dycoke_cli.answer.answer import Certainty, ReportedModel
 from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.guard.bounds import Attempt, videos_needed
@@ -16,7 +16,7 @@ from dycoke_cli.tuning.search import Observation, SettingResult
 from dycoke_cli.tuning.tune_request import Tune
 from tests.tuning.test_search import observed
 
-MODEL = Model("mini", None, "float32", "cpu")
+MODEL = ReportedModel("mini", None, "float32", "cpu")
 TUNE = Tune(("a", "b", "c", "d"), ("?",), None, BUNDLED)
 LUCKY, LARGER = "evs:retain=0.1", "evs:retain=0.5"
 

@@ -19,7 +19,7 @@ from dycoke_cli.verification import checks as checking
 from dycoke_cli.verification.checks import TOLERANCE, checks, compare
 from dycoke_cli.verification.reference import Run
 from dycoke_cli.verification.run_checks import verify
-from dycoke_cli.verification.verification_report import Step
+from dycoke_cli.verification.verification_report import CheckResult
 from tests.exactness import EPS, HANDED_OUT
 from tests.families.stock import MERGING_ONLY, NONE_ONLY, clip, one_of_each_kind
 from tests.families.test_unlisted import FOUND, found, newest
@@ -63,7 +63,7 @@ def test_so_do_those_whose_layout_is_found(family, monkeypatch) -> None:
     check_steps(steps, found(family)[2], family in NO_MASK)
 
 
-def check_steps(steps: list[Step], layout: Family, merges_only: bool) -> None:
+def check_steps(steps: list[CheckResult], layout: Family, merges_only: bool) -> None:
     """Each check passed, the shortened ones at all positions that there are, the default first."""
     shortened = 2 if layout.counts_tokens else 1
     assert [step.verdict for step in steps] == ["ok"] * (3 + shortened)

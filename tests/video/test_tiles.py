@@ -14,7 +14,7 @@ import pytest
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import Decoder, Sampling, read
 from dycoke_cli.video.planning import probe
-from dycoke_cli.video.track_headers import Crop, Grid, track_headers
+from dycoke_cli.video.track_headers import Crop, TileGrid, track_headers
 from tests.video.test_crop import aperture_of
 
 TILE, WIDTH, HEIGHT = 64, 150, 100  # three columns and two rows, of which the last are cut
@@ -127,7 +127,7 @@ def test_the_tiles_are_one_picture(tmp_path: Path) -> None:
     path = written(tmp_path / "photo.heic")
     with path.open("rb") as file:
         [header] = track_headers(file)
-    assert header.grid == Grid((WIDTH, HEIGHT), 3, tuple(range(1, 7)))
+    assert header.grid == TileGrid((WIDTH, HEIGHT), 3, tuple(range(1, 7)))
     clip = read(path)
     assert clip.frames.shape == (1, HEIGHT, WIDTH, 3)
     np.testing.assert_allclose(clip.frames[0].astype(int), PHOTO, atol=6)

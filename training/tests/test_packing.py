@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from dycoke_cli.shapes.random_scripts import draw_script
-from dycoke_cli.shapes.script_questions import Claim, Question, ask
+from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask
 from training.packing import FALSE, IGNORED, TRUE, Row, in_turns, pack
 
 from .parts import parts
 
 
-def asked(seed: int) -> list[Question]:
+def asked(seed: int) -> list[ScriptQuestion]:
     return ask(draw_script([seed, 6], "train"), np.random.default_rng(seed))
 
 
@@ -29,11 +29,11 @@ def test_a_row_by_hand() -> None:
     codec, _, _ = parts()
     earlier = (("What colour is the star?", "It is a red star."),)
     questions = [
-        Question("existence", "Is there a red circle?", "Yes, there is a red circle.",
+        ScriptQuestion("existence", "Is there a red circle?", "Yes, there is a red circle.",
                  (Claim("a red circle", True),)),
-        Question("existence", "Is there a blue star?", "No, there is no blue star.",
+        ScriptQuestion("existence", "Is there a blue star?", "No, there is no blue star.",
                  (Claim("a blue star", False),)),
-        Question("follow-up", "What does it do?", "The red star spins.", (), earlier),
+        ScriptQuestion("follow-up", "What does it do?", "The red star spins.", (), earlier),
     ]  # fmt: skip
     row = pack(questions, 80, codec, [])
     text = words(of(row, "text"))
@@ -62,8 +62,8 @@ def test_a_row_by_hand() -> None:
 
 def test_what_does_not_fit_is_left_out_and_the_next_is_tried() -> None:
     codec, _, _ = parts()
-    long = Question("action", "What does the red circle do?" * 4, "The red circle spins.")
-    short = Question("action", "What does it do?", "The red circle spins.")
+    long = ScriptQuestion("action", "What does the red circle do?" * 4, "The red circle spins.")
+    short = ScriptQuestion("action", "What does it do?", "The red circle spins.")
     row = pack([short, long, short], 32, codec, [])
     assert row.questions == [short, short]
     assert pack([], 0, codec, []).tokens == []

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.script_questions import ask
 from training import checkpoints
 from training.architectures import ARCHITECTURES, BUNDLED, smollm2
@@ -31,7 +31,9 @@ from .parts import batch_of, parts
 from .stand_in import STAND_IN, TRUE, language, llama, tokenizer
 
 MOST_BYTES = 30_000_000
-STILL = Shape(videos=2, frames=1, text=96, side=64, limits=Limits((0, 0), 1), out_of_domain=0.0)
+STILL = Shape(
+    videos=2, frames=1, text=96, side=64, limits=ScriptLimits((0, 0), 1), out_of_domain=0.0
+)
 RECIPE = replace(
     Recipe(),
     steps=2,

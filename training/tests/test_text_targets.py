@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import Claim, Question, ask, told
+from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask, told
 from training.batches import Shape
 from training.packing import pack
 from training.text_targets import NAMED, namings, placed, sought
@@ -24,12 +24,12 @@ EVENTS = [STAR, "the blue cross moves up", STAR, "the letter B is shown"]
 def test_events_are_found_where_their_last_word_stands() -> None:
     codec = parts()[0]
     text = "What happens after the blue cross moves up?"
-    question = Question("order", text, "The red star spins.", (Claim(EVENTS[1], True),))
+    question = ScriptQuestion("order", text, "The red star spins.", (Claim(EVENTS[1], True),))
     # what happens after the blue cross moves up ?
     assert placed(question, EVENTS, codec) == {7: 2}
     # The star spins twice: that is no one event.
     assert not any(sought(question, EVENTS, codec))
-    before = Question("order", "What happens before that?", "The blue cross moves up.")
+    before = ScriptQuestion("order", "What happens before that?", "The blue cross moves up.")
     assert placed(before, EVENTS, codec) == {}
     # The blue cross moves up . and the end
     assert sought(before, EVENTS, codec) == [2] * 7
@@ -39,7 +39,7 @@ def test_options_are_events_too_and_the_right_one_is_sought() -> None:
     codec = parts()[0]
     text = "What happens last?\nA. The blue cross moves up.\nB. The letter B is shown.\nC. No."
     claims = (Claim("The blue cross moves up", False), Claim("The letter B is shown", True))
-    question = Question("letter", text, "B", claims)
+    question = ScriptQuestion("letter", text, "B", claims)
     found = placed(question, EVENTS, codec)
     words = parts()[1].tokenizer.convert_ids_to_tokens(codec.question(text))
     assert {words[i]: number for i, number in found.items()} == {"up": 2, "shown": 4}
@@ -49,7 +49,7 @@ def test_options_are_events_too_and_the_right_one_is_sought() -> None:
 def test_earlier_turns_are_counted_with() -> None:
     codec = parts()[0]
     turn = ("What happens first?", "The letter B is shown.")
-    question = Question("follow-up", "And then?", "The blue cross moves up.", (), (turn,))
+    question = ScriptQuestion("follow-up", "And then?", "The blue cross moves up.", (), (turn,))
     ids = codec.question(question.text, question.earlier)
     words = parts()[1].tokenizer.convert_ids_to_tokens(ids)
     ((place, number),) = placed(question, EVENTS, codec).items()
@@ -59,7 +59,7 @@ def test_earlier_turns_are_counted_with() -> None:
 
 def test_a_description_tells_event_after_event() -> None:
     def told_at(answer: str, events: list[str]) -> list[int]:
-        return sought(Question("description", "What happens?", answer), events, parts()[0])
+        return sought(ScriptQuestion("description", "What happens?", answer), events, parts()[0])
 
     told_all = "First the red star spins, then the blue cross moves up, finally the red star spins."
     # First the red star spins , | then the blue cross moves up , | finally the red star spins .
@@ -99,7 +99,7 @@ def test_names_by_hand() -> None:
     text = (
         "Subtitles: I call the red star Ben. Look, Dan is the blue circle.\nWhere does Ben start?"
     )
-    found = namings(Question("subtitles", text, "The red star starts at the top."), codec)
+    found = namings(ScriptQuestion("subtitles", text, "The red star starts at the top."), codec)
     # subtitles : i call the red star ben . look , dan is the blue circle . where does ben start ?
     ben, dan = facts("Ben", "red", "star"), facts("Dan", "blue", "circle")
     # start ? <|im_end|> <|im_start|> assistant
@@ -108,7 +108,9 @@ def test_names_by_hand() -> None:
 
 def test_other_questions_settle_nothing() -> None:
     codec, *_ = parts()
-    assert namings(Question("position", "Where is the red star?", "In the middle."), codec) == {}
+    assert (
+        namings(ScriptQuestion("position", "Where is the red star?", "In the middle."), codec) == {}
+    )
 
 
 def test_each_name_in_a_batch_is_settled_and_fits_what_the_row_says() -> None:
@@ -143,7 +145,7 @@ TEXT = "What does the card show?\nA. R.\nB. F.\nC. M.\nD. E.\nAnswer with the op
 def test_each_option_by_hand() -> None:
     codec = parts()[0]
     claims = tuple(Claim(glyph, glyph == "M") for glyph in "RFME")
-    row = pack([Question("letter", TEXT, "C", claims)], 60, codec, [])
+    row = pack([ScriptQuestion("letter", TEXT, "C", claims)], 60, codec, [])
     # what does the card show ? a . r . b . f . c . m . d . e .
     # Behind "assistant" the letter and the end token: each would weigh 0.7 in another answer.
     assert row.tokens[-1].weight == 0
@@ -154,7 +156,7 @@ def test_each_option_by_hand() -> None:
 
 def test_a_claim_outside_of_options_has_no_letter() -> None:
     claims = (Claim("a red circle", True),)
-    question = Question("existence", "Is there a red circle?", "Yes, there is.", claims)
+    question = ScriptQuestion("existence", "Is there a red circle?", "Yes, there is.", claims)
     row = pack([question], 30, parts()[0], [])
     assert not any(any(facts) for facts in of(row, "chosen"))
 

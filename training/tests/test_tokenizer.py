@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES
-from dycoke_cli.shapes.script_questions import WORDINGS, Question, ask, ask_the_unknown
+from dycoke_cli.shapes.script_questions import WORDINGS, ScriptQuestion, ask, ask_the_unknown
 from training.tokenizer import CLOSE, SPECIAL, UNKNOWN, Codec, build_tokenizer
 
 
@@ -20,7 +20,7 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def questions() -> list[Question]:
+def questions() -> list[ScriptQuestion]:
     found = []
     for i in range(60):
         script = draw_script([i, 2], "train")

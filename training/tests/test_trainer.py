@@ -10,7 +10,7 @@ import torch
 
 from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
-from dycoke_cli.shapes.random_scripts import Limits
+from dycoke_cli.shapes.random_scripts import ScriptLimits
 from training import curriculum as recipes
 from training.auxiliary_losses import PROBES, SEEING, verdict_loss
 from training.batches import Batch, Shape
@@ -23,7 +23,7 @@ from training.trainer import Progress, Trainer, log_line
 from .parts import batch_of
 
 TINY = Shape(videos=2, frames=2, text=64)
-STILL = Shape(videos=3, frames=1, text=64, limits=Limits((0, 0), 1))
+STILL = Shape(videos=3, frames=1, text=64, limits=ScriptLimits((0, 0), 1))
 EYES = Shape(videos=3, frames=1, text=0, vision_only=True)
 STAGES = (Stage("a", ((EYES, 1.0),), 1.1, 0.5), Stage("b", ((TINY, 0.5), (STILL, 0.5)), 1.1, 1))
 RECIPE = replace(Recipe(), steps=6, curriculum=STAGES, warmup=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import COLOURS, GLYPHS, SHAPES, TONES, Event
 from tests.shapes.pixels import mask, one_thing
@@ -191,7 +191,7 @@ def test_the_event_before_the_last_by_hand() -> None:
 def test_what_was_earlier_is_what_was_last_without_the_newest_event() -> None:
     """Whatever is over at the end: the events but one tell the same as their last one."""
     for i in range(20):
-        script = draw_script([i, 66], "train", Limits((2, 6)))
+        script = draw_script([i, 66], "train", ScriptLimits((2, 6)))
         end = np.array([1.0])
         one_less = replace(script, events=script.events[:-1])
         earlier, last = earlier_facts(script, end), known_facts(one_less, end)[..., 5:10]

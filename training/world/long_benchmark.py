@@ -17,7 +17,7 @@ from dycoke_cli.shapes.random_scripts import draw_script, long_limits, to_json
 from dycoke_cli.shapes.script import Script, from_json
 from dycoke_cli.shapes.script_questions import (
     OPTIONS,
-    Question,
+    ScriptQuestion,
     ask,
     question_to_json,
     sentence,
@@ -53,16 +53,16 @@ def draw(index: int, number: int, split: str) -> Script:
             return script
 
 
-def choose(script: Script, number: int, rng: np.random.Generator) -> list[Question]:
+def choose(script: Script, number: int, rng: np.random.Generator) -> list[ScriptQuestion]:
     """One question of each kind: three about the needle, the others about all that happens."""
     (card,) = (told(script, event) for event in script.events if event.deed == "show")
     letter = OPTIONS[number % len(OPTIONS)]
-    found: dict[str, Question] = {}
+    found: dict[str, ScriptQuestion] = {}
     while len(found) < len(KINDS):
         for question in ask(script, rng):
             kind = _kind(question, card)
             if kind in KINDS and (kind != "letter" or question.answer == letter):
-                found.setdefault(kind, Question(kind, question.text, question.answer))
+                found.setdefault(kind, ScriptQuestion(kind, question.text, question.answer))
     return [found[kind] for kind in KINDS]
 
 
@@ -71,7 +71,7 @@ KINDS = (
 )  # fmt: skip
 
 
-def _kind(question: Question, card: str) -> str:
+def _kind(question: ScriptQuestion, card: str) -> str:
     """The question's kind, as this benchmark has them."""
     if question.kind == "needle":
         return "needle" if question.answer == sentence(card) else ""

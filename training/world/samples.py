@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from dycoke_cli.models import mini
-from dycoke_cli.shapes.random_scripts import Limits, draw_script
+from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script
 from dycoke_cli.shapes.recording import Recording, write_clip
 from dycoke_cli.shapes.script import Script
 from dycoke_cli.shapes.script_questions import (
-    Question,
+    ScriptQuestion,
     ask,
     deeds_of,
     in_order,
@@ -78,7 +78,7 @@ DEMO_WANTED = Wanted("demo.mp4", ("turn", "move", "show"), 4, 12, seed=1)
 
 def sample_script(wanted: Wanted) -> Script:
     """The first script of the samples' split, from the seed on, that shows what is wanted."""
-    limits = Limits((wanted.events, wanted.events), wanted.scenes, labels=(wanted.label,))
+    limits = ScriptLimits((wanted.events, wanted.events), wanted.scenes, labels=(wanted.label,))
     number = wanted.seed
     # Each clip tries seeds of its own, whatever becomes of the others.
     while not wanted.fits(script := draw_script([*wanted.file.encode(), number], SPLIT, limits)):
@@ -87,17 +87,17 @@ def sample_script(wanted: Wanted) -> Script:
     return replace(script, seconds=float(wanted.seconds), camera=camera)
 
 
-def sample_questions(script: Script) -> list[Question]:
+def sample_questions(script: Script) -> list[ScriptQuestion]:
     """What every object does, what happens, and one question of each other kind."""
     kept = [
-        Question(
+        ScriptQuestion(
             "action",
             f"What does the {named(script, k)} do?",
             sentence(f"the {named(script, k)} {deeds_of(script, k)}"),
         )
         for k in range(len(script.things))
     ]
-    kept.append(Question("description", "What happens in the video?", describe(script)))
+    kept.append(ScriptQuestion("description", "What happens in the video?", describe(script)))
     seen = {question.kind for question in kept}
     for question in ask(script, np.random.default_rng(script.seed)):
         if question.kind not in seen:

@@ -12,7 +12,7 @@ from dycoke_cli.shapes.script_questions import (
     NUMBERS,
     PLACES,
     PREDICATES,
-    Asker,
+    QuestionMaker,
     article,
     capital,
     named,
@@ -63,7 +63,7 @@ def _pairs(script: Script, rng: np.random.Generator) -> list[tuple[str, str, str
         other = " ".join(near[int(rng.integers(len(near)))])
         true = f"There is {article(named(script, index))}."
         pairs.append(("thing", true, f"There is {article(other)}."))
-    asker = Asker(script, rng)
+    asker = QuestionMaker(script, rng)
     for index in range(len(script.things)):
         for _, true in asker.places(index):
             place = next(one for one in PLACES.values() if true.endswith(f" {one}."))

@@ -20,7 +20,7 @@ from dycoke_cli.answer.json_schema import (
     Amount,
     Count,
     Doc,
-    Part,
+    SchemaVariant,
     Unreported,
     to_dict,
 )
@@ -271,7 +271,7 @@ _REFUSED: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Model:
+class ReportedModel:
     """The model that answered."""
 
     name: str
@@ -282,7 +282,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Frames:
+class ReportedFrames:
     """The frames that the model was given."""
 
     count: Annotated[int, Doc(minimum=1)]
@@ -296,13 +296,13 @@ class OneVideo:
     """One of several videos that were shown together."""
 
     video: Annotated[str | Absent, Doc("As given.")] = ABSENT
-    frames: Frames
+    frames: ReportedFrames
     visual: Annotated[Count, Doc("Its visual tokens before any are dropped.")]
     visual_kept: Annotated[Count, Doc("Those left before the language model.")]
 
 
 @dataclass(frozen=True)
-class Audio:
+class ReportedAudio:
     """The audio in the prompt, whose tokens count as text."""
 
     seconds: Annotated[Amount, Doc("Its length.")]
@@ -310,7 +310,7 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Subtitles:
+class ReportedSubtitles:
     """The subtitles in the prompt: the lines that are shown at a sampled frame."""
 
     source: Annotated[str, Doc("A file, or the stream of the video's container.")]
@@ -318,7 +318,7 @@ class Subtitles:
 
 
 @dataclass(frozen=True)
-class Windows:
+class ReportedWindows:
     """The windows that a video was read in, one by one, and the pool of the tokens they kept."""
 
     count: Annotated[Count, Doc("Windows.")]
@@ -514,7 +514,7 @@ class Answer:
         Doc("length: cut by --max-new-tokens; refused: not put to the model, see `warnings`."),
     ]
     seed: Annotated[int | None, Doc("Sampling seed; null for greedy decoding.", minimum=0)]
-    model: Model
+    model: ReportedModel
     method: Annotated[
         dict[str, Any] | Unreported,
         Doc(
@@ -524,18 +524,22 @@ class Answer:
         ),
     ]
     frames: Annotated[
-        Frames, Doc("Of several videos: all, one video behind the other, each with its own times.")
+        ReportedFrames,
+        Doc("Of several videos: all, one video behind the other, each with its own times."),
     ]
     videos: Annotated[
         tuple[OneVideo, ...] | Absent, Doc("Of a question about several videos: each.")
     ] = ABSENT
-    subtitles: Annotated[Subtitles | Absent, Doc("With --subtitles, where the video has any.")] = (
+    subtitles: Annotated[
+        ReportedSubtitles | Absent, Doc("With --subtitles, where the video has any.")
+    ] = ABSENT
+    audio: Annotated[
+        ReportedAudio | Absent,
+        Doc("Where the model takes audio, the video has any, and not --no-audio."),
+    ] = ABSENT
+    windows: Annotated[ReportedWindows | Absent, Doc("Where the video was read in windows.")] = (
         ABSENT
     )
-    audio: Annotated[
-        Audio | Absent, Doc("Where the model takes audio, the video has any, and not --no-audio.")
-    ] = ABSENT
-    windows: Annotated[Windows | Absent, Doc("Where the video was read in windows.")] = ABSENT
     tokens: Tokens | Unreported
     decode: Decode | Unreported
     flops: Annotated[Flops | Unreported, Doc("Of the language model, by the paper's formula.")]
@@ -611,21 +615,23 @@ class Failure:
     digest: Digest = ABSENT
 
 
-def failure_part(*about: str, needs: tuple[str, ...] = ()) -> Part:
+def failure_part(*about: str, needs: tuple[str, ...] = ()) -> SchemaVariant:
     """What there is in place of a result, with these keys of what it was about."""
-    return Part(Failure, needs=needs, without=[name for name in _CONTEXT_KEYS if name not in about])
+    return SchemaVariant(
+        Failure, needs=needs, without=[name for name in _CONTEXT_KEYS if name not in about]
+    )
 
 
-def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, Part]:
+def _answers(needs: tuple[str, ...], without: tuple[str, ...] = ()) -> Mapping[str, SchemaVariant]:
     """Variants of an answer: from a local model, a refusal, from a server."""
     return {
-        "answer": Part(Answer, needs, without, values=_ANSWERED),
-        "refusal": Part(Answer, needs, without, values=_REFUSED),
-        "remote": Part(Answer, needs, without, values=_ANSWERED, remote=True),
+        "answer": SchemaVariant(Answer, needs, without, values=_ANSWERED),
+        "refusal": SchemaVariant(Answer, needs, without, values=_REFUSED),
+        "remote": SchemaVariant(Answer, needs, without, values=_ANSWERED, remote=True),
     }
 
 
-def answer_parts() -> Mapping[str, Part]:
+def answer_parts() -> Mapping[str, SchemaVariant]:
     """Variants of a `dycoke.answer/1` object."""
     return {
         **_answers(needs=("video",)),
@@ -633,7 +639,7 @@ def answer_parts() -> Mapping[str, Part]:
     }
 
 
-def batch_parts() -> Mapping[str, Part]:
+def batch_parts() -> Mapping[str, SchemaVariant]:
     """Variants of a line of `dycoke batch`."""
     needs = ("video", "question", *_BATCH_KEYS)
     return {

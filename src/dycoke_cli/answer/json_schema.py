@@ -5,7 +5,8 @@ A field is a key and its type is the schema of the value: `str`, `int`, `float`,
 adds what a type can't say.
 
 Own code rather than msgspec or pydantic: neither makes schemas that depend on the part of a
-document (`Part`), so either would replace `from_dict` alone. Importing pydantic also takes 0.1 s.
+document (`SchemaVariant`), so either would replace `from_dict` alone. Importing pydantic also takes
+0.1 s.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ Amount = Annotated[float, Doc(minimum=0)]
 
 
 @dataclass(frozen=True)
-class Part:
+class SchemaVariant:
     """One of the objects that a document may be."""
 
     type: type  # a dataclass
@@ -103,7 +104,7 @@ def to_dict(value: Any) -> Any:
     return [to_dict(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def schema_of(name: str, description: str, parts: Mapping[str, Part]) -> dict[str, Any]:
+def schema_of(name: str, description: str, parts: Mapping[str, SchemaVariant]) -> dict[str, Any]:
     """The JSON Schema of a document that is one of several objects.
 
     Args:
@@ -135,7 +136,7 @@ def hints_of(cls: Any) -> Mapping[str, Any]:
     return {name: hints[name] for name in cls.__dataclass_fields__}
 
 
-def _object(part: Part, named: Mapping[type, str]) -> dict[str, Any]:
+def _object(part: SchemaVariant, named: Mapping[type, str]) -> dict[str, Any]:
     hints = {
         name: hint
         for name, hint in keys(part.type).items()
@@ -179,7 +180,7 @@ def _schema(hint: Any, named: Mapping[type, str], remote: bool) -> dict[str, Any
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_dataclass(hint):
         key = named.get(hint)  # type: ignore[arg-type]
-        part = Part(hint, remote=remote)  # type: ignore[arg-type]
+        part = SchemaVariant(hint, remote=remote)  # type: ignore[arg-type]
         return {"$ref": f"#/$defs/{key}"} if key else _object(part, named)
     if hint is Any:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Model, Version
+from dycoke_cli.answer.answer import ReportedModel, Version
 from dycoke_cli.answer.json_schema import Amount, Count, Doc
 from dycoke_cli.bench import SCHEMA
 from dycoke_cli.version import __version__
@@ -111,7 +111,7 @@ class BenchReport:
     schema: str = SCHEMA
     version: Version = __version__
     commit: Annotated[str | None, Doc("Of this program, where it is known.")]
-    model: Model
+    model: ReportedModel
     environment: Environment
     seconds_load: Annotated[Amount, Doc("Loading the model, once.")]
     runs: Annotated[int, Doc("Counted runs; the warm-up before them isn't.", minimum=1)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class HelpRow:
     """Entry of a panel: name of a flag, argument or command, and its help."""
 
     name: str
@@ -18,7 +18,7 @@ class Panel:
     """Titled group of rows."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[HelpRow, ...]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from dycoke_cli.cli.page import Page, Panel, Row
+from dycoke_cli.cli.page import HelpRow, Page, Panel
 
 EXAMPLES = "Examples:\n"
 _COMMON = "Options"
@@ -109,7 +109,7 @@ class Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page."""
         commands = [
-            Row(name, _paragraphs(command)[0])
+            HelpRow(name, _paragraphs(command)[0])
             for name in self.list_commands(ctx)
             if (command := self.get_command(ctx, name)) is not None and not command.hidden
         ]
@@ -148,10 +148,10 @@ def page_of(
     arguments = [one for one in parameters if isinstance(one, TyperArgument)]
     options = [one for one in parameters if isinstance(one, TyperOption) and not one.hidden]
     shown = options if brief is None else [one for one in options if {*one.opts} & {*brief}]
-    panels: dict[str, list[Row]] = {_COMMON: []}
+    panels: dict[str, list[HelpRow]] = {_COMMON: []}
     for option in shown:
         row = _option(option)
-        row = row if brief is None else Row(row.name, _shortened(row.help))
+        row = row if brief is None else HelpRow(row.name, _shortened(row.help))
         panels.setdefault(option.rich_help_panel or _COMMON, []).append(row)
     return Page(
         usage=" ".join(
@@ -166,7 +166,7 @@ def page_of(
         examples=tuple(line for text in examples for line in text.splitlines()[1:]),
         details=tuple(text for text in paragraphs[1:] if text not in examples),
         panels=(
-            Panel("Arguments", tuple(Row(_named(one), one.help or "") for one in arguments)),
+            Panel("Arguments", tuple(HelpRow(_named(one), one.help or "") for one in arguments)),
             *(Panel(title, tuple(rows)) for title, rows in panels.items()),
         ),
         more=""
@@ -202,7 +202,7 @@ def _usage(argument: TyperArgument) -> str:
     return _named(argument) if argument.required else f"[{_named(argument)}]"
 
 
-def _option(option: TyperOption) -> Row:
+def _option(option: TyperOption) -> HelpRow:
     on = ", ".join(sorted(option.opts, key=len))
     names = " / ".join([on, *option.secondary_opts])
     if option.metavar and not option.is_flag:
@@ -210,4 +210,4 @@ def _option(option: TyperOption) -> Row:
     sentences = [option.help or ""]
     if option.show_default and option.default:
         sentences.append(f"Default: {option.default}.")
-    return Row(names, " ".join(sentences))
+    return HelpRow(names, " ".join(sentences))

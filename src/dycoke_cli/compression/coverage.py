@@ -105,7 +105,7 @@ def most_covering(
     # Each step reads a few rows of one matrix, and is known before the next: work for a CPU.
     lengths = [len(matrix) for matrix in alike]
     each = [None] * len(alike) if weights is None else weights.cpu().double().split(lengths)
-    windows = [_Window(matrix.cpu(), of) for matrix, of in zip(alike, each, strict=True)]
+    windows = [_SelectingWindow(matrix.cpu(), of) for matrix, of in zip(alike, each, strict=True)]
     firsts = torch.tensor([0, *lengths]).cumsum(0).tolist()
     # The best token of a window changes only when one of that window is selected. So each selection
     # updates one window, and compares one number of each of the others.
@@ -118,7 +118,7 @@ def most_covering(
     return torch.tensor(chosen, dtype=torch.int64)
 
 
-class _Window:
+class _SelectingWindow:
     """The tokens of one window while some of them are selected.
 
     Attributes:

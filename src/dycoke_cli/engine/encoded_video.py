@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.answer.answer import Windows
+from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.cached_encoding import encode_cached, encoded_for
@@ -219,7 +219,7 @@ class EncodedVideo:
         one = expected_bytes(self.loaded, self.video, method, text, self._pooled)
         return max(1, int(_SHARE * free) // one.working)
 
-    def windows_of(self, batch: Batch) -> Windows | Absent:
+    def windows_of(self, batch: Batch) -> ReportedWindows | Absent:
         """What an answer reports of the windows that the video was read in."""
         if self.windowed is None or batch.preselection is None:
             return ABSENT

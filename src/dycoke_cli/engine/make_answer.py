@@ -7,17 +7,17 @@ from typing import Any
 
 from dycoke_cli.answer.answer import (
     Answer,
-    Audio,
     Bytes,
     Decode,
-    Model,
     OneVideo,
+    ReportedAudio,
+    ReportedModel,
+    ReportedSubtitles,
+    ReportedWindows,
     Seconds,
-    Subtitles,
     Tokens,
-    Windows,
 )
-from dycoke_cli.answer.answer import Frames as ReadFrames
+from dycoke_cli.answer.answer import ReportedFrames as ReadFrames
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.base import LayerPruning, Pruning
 from dycoke_cli.compression.bound import BoundMethod
@@ -51,7 +51,7 @@ def make_answer(
     peak: tuple[int | None, int | None],
     session_warnings: Sequence[str] = (),
     reused: int = 0,
-    windows: Windows | Absent = ABSENT,
+    windows: ReportedWindows | Absent = ABSENT,
 ) -> Answer:
     """Make the answer object from what the stages measured.
 
@@ -107,7 +107,7 @@ def make_answer(
         frames=_frames(*clips),
         videos=_videos(clips, visual, stats.kept_by_video),
         subtitles=_subtitles(clip),
-        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        audio=ABSENT if clip.audio is None else ReportedAudio(clip.audio.seconds, clip.audio.rate),
         windows=windows,
         tokens=Tokens(
             reused=reused,
@@ -175,8 +175,8 @@ def refusal(loaded: LoadedModel, question: str, method: BoundMethod, clip: Frame
     )
 
 
-def _model(loaded: LoadedModel) -> Model:
-    return Model(loaded.name, loaded.revision, loaded.dtype, loaded.device)
+def _model(loaded: LoadedModel) -> ReportedModel:
+    return ReportedModel(loaded.name, loaded.revision, loaded.dtype, loaded.device)
 
 
 def _frames(*clips: Frames) -> ReadFrames:
@@ -193,11 +193,11 @@ def _videos(
     return tuple(OneVideo(frames=_frames(clip), visual=v, visual_kept=k) for clip, v, k in each)
 
 
-def _subtitles(clip: Frames) -> Subtitles | Absent:
+def _subtitles(clip: Frames) -> ReportedSubtitles | Absent:
     subtitles = clip.subtitles
     if subtitles is None:
         return ABSENT
-    return Subtitles(subtitles.source, len(subtitles.lines))
+    return ReportedSubtitles(subtitles.source, len(subtitles.lines))
 
 
 def _unknown_subtitles(loaded: LoadedModel, text: str) -> list[str]:

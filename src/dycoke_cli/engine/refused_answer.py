@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dycoke_cli.answer.answer import Answer, Frames, Model, Subtitles
+from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel, ReportedSubtitles
 from dycoke_cli.answer.json_schema import ABSENT, Absent
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import described
@@ -14,11 +14,11 @@ def refused_answer(
     question: str,
     domain: str,
     unknown: Sequence[str],
-    model: Model,
+    model: ReportedModel,
     method: BoundMethod,
-    frames: Frames,
+    frames: ReportedFrames,
     warnings: Sequence[str],
-    subtitles: Subtitles | Absent = ABSENT,
+    subtitles: ReportedSubtitles | Absent = ABSENT,
 ) -> Answer:
     """Make the answer in place of the model's, which isn't asked."""
     reason = f"it only knows {domain}, and its vocabulary lacks: {', '.join(unknown)}"

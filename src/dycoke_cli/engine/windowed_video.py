@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from dycoke_cli.answer.answer import Windows as ReportedWindows
+from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import Pool, PooledTokens
 from dycoke_cli.compression.registry import described

@@ -28,7 +28,7 @@ _LONGEST_S = 1e9  # thirty years
 
 
 @dataclass(frozen=True)
-class Row:
+class AnnotationRow:
     """Row of an annotation file, with typed access to its fields."""
 
     where: str  # file and row, for errors
@@ -94,7 +94,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[AnnotationRow]:
     """Read the rows of an annotation file."""
     if path.suffix == ".parquet":
         records: Iterable[Any] = _parquet(path)
@@ -109,7 +109,10 @@ def read_rows(path: Path) -> list[Row]:
         ]
     else:
         records = read_json(path, list)
-    rows = [Row(f"{path.name}, row {number}", fields) for number, fields in enumerate(records, 1)]
+    rows = [
+        AnnotationRow(f"{path.name}, row {number}", fields)
+        for number, fields in enumerate(records, 1)
+    ]
     if not rows:
         raise UsageError(f"{path.name} has no rows: was its download interrupted?")
     for row in rows:
@@ -132,7 +135,9 @@ def read_json(path: Path, kind: type) -> Any:
     return content
 
 
-def check_fields(rows: Iterable[Row], needed: Collection[str], known: Collection[str]) -> list[str]:
+def check_fields(
+    rows: Iterable[AnnotationRow], needed: Collection[str], known: Collection[str]
+) -> list[str]:
     """Check that all rows have the fields of a benchmark."""
     unknown: dict[str, None] = {}
     for row in rows:

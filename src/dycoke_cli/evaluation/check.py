@@ -40,7 +40,7 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class DatasetCheck:
     """What `dycoke eval NAME --check` found."""
 
     schema: str = SCHEMA
@@ -87,7 +87,7 @@ def check(
     limit_videos: int | None,
     limits: Limits,
     on_progress: Callable[[int, int], None],
-) -> Checked:
+) -> DatasetCheck:
     """Read all annotations, and the first and last frame of every video."""
     items = items_of(dataset, split, limit_videos)
     sampling = Sampling(frames=_FRAMES)
@@ -102,7 +102,7 @@ def check(
         for done, of_part in enumerate(threads.map(faults_of, parts), 1):
             faults |= dict.fromkeys(of_part)
             on_progress(done, len(parts))
-    return Checked(
+    return DatasetCheck(
         benchmark=dataset.name,
         split=split,
         questions=len(items),

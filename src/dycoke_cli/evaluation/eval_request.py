@@ -12,7 +12,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.dataset import OWN_RULE, Dataset, Split
 from dycoke_cli.evaluation.datasets import rule_of
-from dycoke_cli.evaluation.scoring.judge_client import Client
+from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
 from dycoke_cli.evaluation.shard import Shard
 from dycoke_cli.guard.ladder import Guard
 from dycoke_cli.models.load_options import LoadOptions
@@ -47,7 +47,7 @@ class Evaluation:
     # model on a server, in place of one that `engine` loads
     served: ServedModel | None = field(default=None, compare=False)
     # endpoint that grades open answers; None for no judge
-    judge: Client | None = field(default=None, compare=False)
+    judge: JudgeClient | None = field(default=None, compare=False)
     rule: str = OWN_RULE  # scoring rule, see `datasets.rule_of`
     # name of the preset that the settings come from, see `presets`; empty for none
     preset: str = ""

@@ -28,7 +28,7 @@ from dycoke_cli.evaluation.run_record import RunRecord, read_record, record_of, 
 from dycoke_cli.evaluation.scoring.judging import ask_judge
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.evaluation.scoring.verdicts import read_verdicts
-from dycoke_cli.loop.plan import Plan, common_dtype, plan_of
+from dycoke_cli.loop.plan import RunPlan, common_dtype, plan_of
 from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
@@ -151,7 +151,7 @@ def _repairs(journal: Answers) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _EvaluationPlan(Plan):
+class _EvaluationPlan(RunPlan):
     """Plan whose keys are those of the journal: setup and item."""
 
     def key(self, ask: Ask) -> str:
@@ -229,7 +229,7 @@ def _ask_missing(
     )
     engine, dataset = evaluation.engine or local.answers, evaluation.dataset
 
-    def answer(groups: Iterable[Group], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+    def answer(groups: Iterable[Group], plan: RunPlan, listener: Listener) -> Iterator[Outcome]:
         # Lazily: the clips of `shapes` are rendered when they are next.
         return engine((_with_file(group, dataset) for group in groups), plan, listener)
 
@@ -292,7 +292,7 @@ def _with_file(group: Group, dataset: Dataset) -> Group:
 
 def _plan(
     evaluation: Evaluation, chosen: ResolvedModel | ServedModel, missing: int, groups: int
-) -> Plan:
+) -> RunPlan:
     if isinstance(chosen, ServedModel):
         return _EvaluationPlan(**vars(chosen.plan(evaluation.request)))
     workers = 1

@@ -17,7 +17,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import ROW_FILES, Row, check_fields
+from dycoke_cli.evaluation.annotations import ROW_FILES, AnnotationRow, check_fields
 from dycoke_cli.evaluation.dataset import About, Dataset, Item, Rule, Score, Split
 from dycoke_cli.evaluation.scoring.statistics import grouped
 from dycoke_cli.runs.file_walk import walk
@@ -223,8 +223,8 @@ class FolderDataset(Dataset, ABC):
         return path
 
     def checked(
-        self, rows: list[Row], needed: Sequence[str], known: Sequence[str] = ()
-    ) -> list[Row]:
+        self, rows: list[AnnotationRow], needed: Sequence[str], known: Sequence[str] = ()
+    ) -> list[AnnotationRow]:
         """Check the fields of rows, and keep unknown ones for `notes`.
 
         Raises:

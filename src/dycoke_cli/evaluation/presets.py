@@ -23,7 +23,7 @@ SQUARE = 384
 
 
 @dataclass(frozen=True)
-class Task:
+class PublishedSettings:
     """Published settings of a benchmark."""
 
     max_new_tokens: int  # limit of an answer's length
@@ -66,7 +66,7 @@ class Preset:
     frames: int  # frames per video
     dtype: str  # weight dtype
     generated: int  # tokens generated, by which FLOPs are compared
-    tasks: Mapping[str, Task]  # the benchmarks, by name
+    tasks: Mapping[str, PublishedSettings]  # the benchmarks, by name
     # conditions that differ in every case: (name, here, published)
     always: tuple[tuple[str, str, str], ...]
     rows: tuple[PublishedRow, ...]  # rows of the table, the baseline first
@@ -76,7 +76,7 @@ class Preset:
         """The rows in the syntax of `--methods`."""
         return ",".join(row.spec for row in self.rows)
 
-    def for_benchmark(self, benchmark: str) -> Task:
+    def for_benchmark(self, benchmark: str) -> PublishedSettings:
         """Settings of a benchmark."""
         if benchmark not in self.tasks:
             raise UsageError(
@@ -167,7 +167,7 @@ def _preset(one: dict[str, Any], shared: dict[str, Any], rows: dict[str, Any]) -
         frames=shared["frames"],
         dtype=shared["dtype"],
         generated=shared["generated"],
-        tasks={name: Task(**shared["tasks"][name]) for name in one["measured_on"]},
+        tasks={name: PublishedSettings(**shared["tasks"][name]) for name in one["measured_on"]},
         always=tuple((c["name"], c["here"], c["published"]) for c in shared["always"]),
         rows=tuple(_row(rows[name], rows) for name in one["rows"]),
     )

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dycoke_cli.answer.answer import Decode, Flops, Model, Tokens, Version
+from dycoke_cli.answer.answer import Decode, Flops, ReportedModel, Tokens, Version
 from dycoke_cli.answer.answer_trace import Trace
 from dycoke_cli.answer.json_schema import Amount, Count, Doc, to_dict
 from dycoke_cli.errors import UsageError
@@ -72,7 +72,7 @@ class Inspection:
     version: Version = __version__
     video: Annotated[str, Doc("As given.")]
     question: Annotated[str, Doc("The question.")]
-    model: Model
+    model: ReportedModel
     grid: TokenGrid
     methods: tuple[Inspected, ...]
 

@@ -59,7 +59,7 @@ INT8_IS_SLOWER = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class KernelChoice:
     """Selected kernels of a model."""
 
     attention: frozenset[str]  # attention shapes that run on custom kernels
@@ -70,7 +70,7 @@ class Choice:
     int8_is_slower: bool = False
 
 
-def unmeasured(model: Any, quantized: bool) -> Choice:
+def unmeasured(model: Any, quantized: bool) -> KernelChoice:
     """Default kernels, without measurement.
 
     With AMX (Intel, Sapphire Rapids and later) stock SDPA is 1.4 to 2 times as fast as custom
@@ -85,7 +85,7 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
     amx = "amx_bf16" in has
     emulated = model.dtype == torch.bfloat16 and emulates_bfloat16(has)
     kind = next(iter(int8_kernels().values()))
-    return Choice(
+    return KernelChoice(
         attention=frozenset() if amx else frozenset([DECODE] if emulated else SHAPES),
         packed=to_pack(model),
         int8=dict.fromkeys(to_round(model), kind) if quantized else {},
@@ -93,7 +93,7 @@ def unmeasured(model: Any, quantized: bool) -> Choice:
     )
 
 
-def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Choice:
+def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> KernelChoice:
     """Select the kernels of a model, and time those that aren't timed yet.
 
     Cache files that can't be read or written are ignored.
@@ -134,7 +134,7 @@ def choose_kernels(model: Any, quantized: bool, *, measuring: bool = True) -> Ch
     int8_names = [*int8_kernels()]
     int8_fastest = {name: fastest(_with_start(totals[name]), int8_names) for name in default.int8}
     timed = [totals[name] for name, kernel in int8_fastest.items() if kernel is not None]
-    return Choice(
+    return KernelChoice(
         attention=frozenset(custom),
         packed=[
             name
@@ -244,7 +244,7 @@ def _with_start(times: Mapping[str, float]) -> dict[str, float]:
     return {k: t * (_FBGEMM_LEAD if k == FBGEMM else 1) for k, t in times.items()}
 
 
-def _default_kernel(name: str, default: Choice) -> str:
+def _default_kernel(name: str, default: KernelChoice) -> str:
     return PACKED if name in default.packed else STOCK_KERNEL
 
 

@@ -134,7 +134,7 @@ class Asker(ABC):
             ModelError: the model can't be loaded.
             UsageError: it doesn't support the method.
         """
-        run = _Run(self, groups, on_note)
+        run = _ManyAsks(self, groups, on_note)
         try:
             self.begin_run()
             on_load()
@@ -150,7 +150,7 @@ class Asker(ABC):
             run.stop()
 
 
-class _Run:
+class _ManyAsks:
     """Many questions of one client, drawn as there is room.
 
     Attributes:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from dycoke_cli.engine.windowed_video import WindowedVideo
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.request import Request
-    from dycoke_cli.video.clip import Plan
+    from dycoke_cli.video.clip import FramePlan
 
 
 def windows_for(
     request: Request,
-    plans: Sequence[Plan],
-    check_whole: Callable[[Plan], None],
+    plans: Sequence[FramePlan],
+    check_whole: Callable[[FramePlan], None],
     *,
     whole: bool,
 ) -> WindowQueue | None:
@@ -88,7 +88,7 @@ def windowed_methods() -> list[str]:
 def encode_in_windows(
     loaded: LoadedModel,
     method: BoundMethod,
-    plan: Plan,
+    plan: FramePlan,
     windows: WindowQueue,
     request: Request,
     cache: VisualCache | None,

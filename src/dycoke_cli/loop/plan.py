@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """How the questions of a run are answered. It can be sent to another process."""
 
     request: Request  # with the defaults of the model
@@ -88,13 +88,13 @@ class Plan:
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-def plan_of(request: Request, model: ResolvedModel, **more: Any) -> Plan:
+def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
     """The plan of a request."""
     # Workers load the dtype that was chosen here, wherever they run: it is part of every key.
     return _plan(request, model.traits, model.source, model.options, model.identity, **more)
 
 
-def stored_plan(request: Request) -> Plan | None:
+def stored_plan(request: Request) -> RunPlan | None:
     """The same by the model's stored configuration, without torch; None if uncertain."""
     loading, source = request.loading, find(request.model)
     stored = None if loading.random_weights or loading.revision else stored_config(source)
@@ -118,7 +118,7 @@ def _plan(
     loading: LoadOptions,
     about: dict[str, Any],
     **more: Any,
-) -> Plan:
+) -> RunPlan:
     settled = replace(
         request, sampling=listening(request.sampling, source, request.loading), loading=loading
     )
@@ -127,9 +127,9 @@ def _plan(
     if traits.listed:
         known = traits if request.max_tokens is None else traits.before_windows
         settled = replace(settled, method=bind(request.method, known).method)
-    return Plan(settled, request.method, about, **more)
+    return RunPlan(settled, request.method, about, **more)
 
 
-def common_dtype(plan: Plan) -> str:
+def common_dtype(plan: RunPlan) -> str:
     """Sentence about the dtype of a run on several machines, whose processors may differ."""
     return f"all workers load the weights in {plan.identity['dtype']}; --dtype sets another"

@@ -23,7 +23,7 @@ from dycoke_cli.video.frame_windows import ClosedError, WindowQueue
 from dycoke_cli.video.limits import Limits, check_size
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip, Plan
+    from dycoke_cli.video.clip import Clip, FramePlan
     from dycoke_cli.video.kept_frames import Fit
 
 MAX_ATTEMPTS = 3
@@ -70,7 +70,7 @@ class Reading:
         self.ask, self.decoded, self.urgent = ask, decoded, urgent
         self.send: Callable[[Event], None] = lambda event: None
         self.decoders: list[Decoder] = [*decoders]
-        self.plans: list[Plan] = []
+        self.plans: list[FramePlan] = []
         self.windows: WindowQueue | None = None
         self.clips: tuple[Clip, ...] = ()
         self.warnings: tuple[str, ...] = ()
@@ -352,7 +352,7 @@ class Readers:
         return not others or others + needed <= _decoding_budget()
 
 
-def _check_pixels(video: Footage, plan: Plan) -> None:
+def _check_pixels(video: Footage, plan: FramePlan) -> None:
     """Refuse a video whose frames have too many pixels; how many it has, only its plan tells."""
     if video.pixels is not None and video.count is None:
         size = plan.info.width, plan.info.height

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.answer import Answer, Frames, Model
+from dycoke_cli.answer.answer import Answer, ReportedFrames, ReportedModel
 from dycoke_cli.ask import Ask, Refuse
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.context import frames_warning
 from dycoke_cli.engine.refused_answer import refused_answer
-from dycoke_cli.loop.plan import Plan, stored_plan
+from dycoke_cli.loop.plan import RunPlan, stored_plan
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files.on_disk import stored_config
 from dycoke_cli.models.files.small_files import read_json
@@ -81,7 +81,7 @@ def refusals(asks: Sequence[Ask]) -> Refuse | None:
 
 
 def _answer(
-    plan: Plan, domain: str, clip: Clip, question: str, unknown: list[str], method: BoundMethod
+    plan: RunPlan, domain: str, clip: Clip, question: str, unknown: list[str], method: BoundMethod
 ) -> Answer:
     about, times = plan.identity, clip.timestamps_s
     sparse = frames_warning(times)
@@ -89,8 +89,8 @@ def _answer(
         question,
         domain,
         unknown,
-        Model(about["name"], about["revision"], about["dtype"], "cpu"),
+        ReportedModel(about["name"], about["revision"], about["dtype"], "cpu"),
         method,
-        Frames(len(times), tuple(times)),
+        ReportedFrames(len(times), tuple(times)),
         [*clip.warnings, *([sparse] if sparse else ())],
     )

@@ -21,7 +21,7 @@ from dycoke_cli.request import Request
 
 if TYPE_CHECKING:
     from dycoke_cli.models.prompts.frame_tokens import ClipTokens
-    from dycoke_cli.video import Plan
+    from dycoke_cli.video import FramePlan
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class UnloadedModel:
             check_several(request.model, self.traits.family, self.stored.domain)
         self.bound(request.method, self.traits)
 
-    def check_plan(self, plan: Plan, method: Method | BoundMethod, max_new_tokens: int) -> None:
+    def check_plan(
+        self, plan: FramePlan, method: Method | BoundMethod, max_new_tokens: int
+    ) -> None:
         """Refuse frames that can't fit into the model's context, before they are decoded.
 
         Only what is certain without the model counts: the visual tokens of its catalog entry.
@@ -67,7 +69,7 @@ class UnloadedModel:
             bound = self.bound(method, self.traits)
             check_context(context, clip, count, bound, clip.text, max_new_tokens)
 
-    def check_room(self, plan: Plan, max_new_tokens: int) -> None:
+    def check_room(self, plan: FramePlan, max_new_tokens: int) -> None:
         """Refuse windows of a video for which an answer leaves no room, before they are decoded.
 
         Args: as of `check_plan`.
@@ -77,7 +79,7 @@ class UnloadedModel:
             context, _, clip = known
             room_for_video(context, clip.text, max_new_tokens)
 
-    def _tokens_of(self, plan: Plan) -> tuple[int, int, ClipTokens] | None:
+    def _tokens_of(self, plan: FramePlan) -> tuple[int, int, ClipTokens] | None:
         """The context, the frames of a plan and their tokens; None where they aren't known."""
         entry = self.source.entry if isinstance(self.source, ModelRef) else None
         context = self.stored and self.stored.text.get("max_position_embeddings")

@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedConfig:
     """Published configuration of a model."""
 
     name: str  # short name: family, version, size
@@ -77,7 +77,7 @@ def published_names() -> list[str]:
     return sorted(path.stem for path in CONFIGURATIONS.glob("*.json"))
 
 
-def published(name: str) -> Published:
+def published(name: str) -> PublishedConfig:
     """Read the published configuration of a model."""
     if name not in published_names():
         raise UsageError(
@@ -86,7 +86,7 @@ def published(name: str) -> Published:
         )
     model = _json(CONFIGURATIONS / f"{name}.json")
     processor = _json(CONFIGURATIONS / "processors" / f"{model['processor']}.json")
-    return Published(name, model["repo"], model["source"], model["config"], processor)
+    return PublishedConfig(name, model["repo"], model["source"], model["config"], processor)
 
 
 def _read_catalog() -> dict[str, Entry]:

@@ -31,7 +31,7 @@ from dycoke_cli.kernels.replacing import (
     use_int8,
     use_packed,
 )
-from dycoke_cli.models.catalog import Entry, ModelRef, Published, published
+from dycoke_cli.models.catalog import Entry, ModelRef, PublishedConfig, published
 from dycoke_cli.models.devices import (
     bfloat16_warning,
     device_names,
@@ -221,7 +221,7 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
-def byte_processor(model: Published, vocabulary: int) -> Any:
+def byte_processor(model: PublishedConfig, vocabulary: int) -> Any:
     """Build the stock processor of a model, with its published settings and a byte tokenizer."""
     described = model.processor
     parts = {name: _part(described[name]) for name in ("image_processor", "video_processor")}

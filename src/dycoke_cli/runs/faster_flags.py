@@ -24,15 +24,17 @@ _EARLY, _INT8 = "--merge-stage vision", "--quantize int8"
 
 
 @dataclass(frozen=True)
-class Published:
+class ReferenceTimes:
     """Seconds that an answer about 32 frames took elsewhere (docs/speed.md)."""
 
     machine: str  # where
     taken: Mapping[tuple[str, ...], float]  # by the flags beside `--method dycoke`
 
 
-AVX2 = Published("2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3})
-AVX512 = Published(
+AVX2 = ReferenceTimes(
+    "2 cores of AMD EPYC (avx2)", {(): 176, (_EARLY,): 102, (_EARLY, _INT8): 65.3}
+)
+AVX512 = ReferenceTimes(
     "2 cores of AMD EPYC (avx512_bf16)", {(): 73.6, (_EARLY,): 41.0, (_EARLY, _INT8): 38.4}
 )
 

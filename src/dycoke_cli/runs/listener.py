@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Counts:
+class RunCounts:
     """Progress of a run, in videos and questions."""
 
     videos: int  # all videos
@@ -67,7 +67,7 @@ class Listener:
     def stage(self, stage: str, done: int = 0, total: int = 0) -> None:
         """Progress of a stage such as "load"; a total of 0 is unknown."""
 
-    def progress(self, counts: Counts) -> None:
+    def progress(self, counts: RunCounts) -> None:
         """Progress of a run of many questions."""
 
     def warning(self, sentence: str) -> None:

@@ -7,14 +7,16 @@ from itertools import chain
 
 from dycoke_cli.ask import Ask
 from dycoke_cli.loop.asker import Asker
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
 from dycoke_cli.runs.pool import answers_of_workers
 from dycoke_cli.runs.when import answers_of
 
 
-def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> Iterator[Outcome]:
+def answers(
+    groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
+) -> Iterator[Outcome]:
     """Answer all questions."""
     # A run without open questions doesn't load the model.
     groups = iter(groups)
@@ -31,7 +33,7 @@ def answers(groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener) -> 
 
 
 def outcomes_of(
-    asker: Asker, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+    asker: Asker, groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
 ) -> Iterator[Outcome]:
     """Have all questions answered. Arguments and errors are those of `answers`."""
     for ask, event in answers_of(asker, groups, listener):

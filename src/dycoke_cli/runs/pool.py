@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from dycoke_cli import plugins
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import DycokeError, OutOfMemoryError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.processes.pipe_worker import (
     HUNG_UP,
     GoneError,
@@ -54,7 +54,7 @@ def _preloaded() -> tuple[str, ...]:
 
 
 def answers_of_workers(
-    groups: Iterable[Group], plan: Plan, listener: Listener
+    groups: Iterable[Group], plan: RunPlan, listener: Listener
 ) -> Iterator[Outcome]:
     """Answer all questions in `plan.workers` processes."""
     lost: list[tuple[Ask, GoneError]] = []
@@ -89,7 +89,7 @@ class _Pool:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         listener: Listener,
         lost: list[tuple[Ask, GoneError]],
         ahead: int = _AHEAD,
@@ -216,7 +216,7 @@ class _Drawn:
             self._ended.set()
 
 
-def _serve(connection: Connection, plan: Plan, threads: int) -> None:
+def _serve(connection: Connection, plan: RunPlan, threads: int) -> None:
     # Imported here: the process that hands the questions out doesn't need the engine.
     import torch
 

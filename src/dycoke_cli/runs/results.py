@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from dycoke_cli.answer.answer import SCHEMA
 from dycoke_cli.errors import OutputError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models.load_options import DTYPES
 from dycoke_cli.runs.journal import Journal, open_journal
 from dycoke_cli.runs.outcome import Outcome, reason
@@ -78,7 +78,7 @@ class ResultsFile(Journal):
         """Whether the line of a question has warnings."""
         return key in self._warned
 
-    def other_dtype(self, plan: Plan) -> str | None:
+    def other_dtype(self, plan: RunPlan) -> str | None:
         """Weight dtype of the answers of a plan's model, if none is in the dtype of the plan."""
         dtypes = {dtype for name, dtype in self._dtypes if name == plan.identity["name"]}
         others = [] if plan.identity["dtype"] in dtypes else sorted(dtypes & {*DTYPES})

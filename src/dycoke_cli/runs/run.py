@@ -15,8 +15,8 @@ from typing import Any, Self
 
 from dycoke_cli.ask import Ask, Failed
 from dycoke_cli.errors import UsageError, VideoError
-from dycoke_cli.loop.plan import Plan
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.loop.plan import RunPlan
+from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.runs.outcome import Outcome, reason
 from dycoke_cli.runs.results import Results, ResultsFile
 from dycoke_cli.video.decoded_clip import LateVideoError
@@ -28,13 +28,13 @@ _NAMED = 3
 
 Group = Sequence[Ask]
 """Questions about one video, or a part of it."""
-Backend = Callable[[Iterable[Group], Plan, Listener], Iterator[Outcome]]
+Backend = Callable[[Iterable[Group], RunPlan, Listener], Iterator[Outcome]]
 """Answers all questions of all groups, in any order, with exactly one outcome for each."""
 
 
 def run(
     groups: Sequence[Group],
-    plan: Plan,
+    plan: RunPlan,
     results: Results,
     backend: Backend,
     listener: Listener,
@@ -42,7 +42,7 @@ def run(
     retry_failed: bool = False,
     fail_fast: bool = False,
     answered_before: int = 0,
-) -> Counts:
+) -> RunCounts:
     """Answer the questions that have no result yet."""
     progress = _Progress(groups, plan, results, retry_failed, answered_before)
     counts = progress.counts
@@ -63,8 +63,8 @@ def run(
 
 
 def finished(
-    groups: Sequence[Group], plan: Plan, results: ResultsFile, *, retry_failed: bool = False
-) -> Counts | None:
+    groups: Sequence[Group], plan: RunPlan, results: ResultsFile, *, retry_failed: bool = False
+) -> RunCounts | None:
     """Counts of a run whose questions all have a result, or failed and aren't retried; else None.
 
     Args: as of `run`.
@@ -132,13 +132,13 @@ class _Progress:
     def __init__(
         self,
         groups: Sequence[Group],
-        plan: Plan,
+        plan: RunPlan,
         results: Results,
         retry_failed: bool,
         answered_before: int,
     ) -> None:
         questions = answered_before + sum(map(len, groups))
-        self.counts = Counts(len(groups), questions, skipped=answered_before)
+        self.counts = RunCounts(len(groups), questions, skipped=answered_before)
         self._groups, self._plan, self._results = groups, plan, results
         self._retry_failed = retry_failed
         self.unread = deque[Outcome]()

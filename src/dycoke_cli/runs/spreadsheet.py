@@ -29,7 +29,7 @@ class NotCsvError(ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """A row of a table."""
 
     line: int  # number of its first line in the file, from 1
@@ -74,7 +74,7 @@ def separator_of(text: str, known: Collection[str]) -> str:
     return max(_SEPARATORS, key=columns)
 
 
-def rows(text: str, separator: str) -> Iterator[Row]:
+def rows(text: str, separator: str) -> Iterator[SheetRow]:
     """The rows of a table that have any text, in the file's order."""
     begins = 1
     if (named := _SEPARATOR_LINE.match(text)) is not None:
@@ -85,6 +85,6 @@ def rows(text: str, separator: str) -> Iterator[Row]:
         for cells in reader:
             line, begins = begins, before + reader.line_num + 1
             if any(cell.strip() for cell in cells):
-                yield Row(line, cells)
+                yield SheetRow(line, cells)
     except csv.Error as error:
         raise NotCsvError(str(error), before + reader.line_num) from error

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 
 from dycoke_cli.ask import Ask, Failed, Footage
 from dycoke_cli.errors import DycokeError, ModelError, VideoError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.loop.reading import MAX_ATTEMPTS
 from dycoke_cli.models.explaining import explain
 from dycoke_cli.runs.listener import Listener
@@ -30,15 +30,15 @@ from dycoke_cli.unicode import display_name
 from dycoke_cli.version import __version__
 
 AnswerSlice = Callable[[Sequence[Group]], list[Outcome]]
-MakeAnswerSlice = Callable[[Plan, int], AnswerSlice]
+MakeAnswerSlice = Callable[[RunPlan, int], AnswerSlice]
 """Makes the function that answers, from the plan and the number of threads."""
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkerSettings:
     """The settings of every worker of a run."""
 
-    plan: Plan  # how questions are answered
+    plan: RunPlan  # how questions are answered
     threads: int  # for arithmetic
     make: MakeAnswerSlice  # makes the function that answers
     attempts: Any  # an actor that is an `Attempts`
@@ -55,7 +55,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Reply:
+class WorkerReply:
     """Outcomes of a slice."""
 
     videos: tuple[int, ...]  # their numbers
@@ -67,7 +67,7 @@ class Reply:
 class RayWorker:
     """Called by Ray Data with a row that has a slice in it."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: WorkerSettings) -> None:
         self._task = task
         # Loaded by the first call, not here: Ray retries a constructor that fails, and reports the
         # error as one of Ray. A call can return it.
@@ -78,11 +78,11 @@ class RayWorker:
         given: Slice = pickle.loads(row["slice"])
         try:
             outcomes = self._answer(given)
-            reply = Reply(tuple(given.groups), outcomes)
+            reply = WorkerReply(tuple(given.groups), outcomes)
         except RayError as error:  # another actor is gone
-            reply = Reply(tuple(given.groups), failure=broken(error))
+            reply = WorkerReply(tuple(given.groups), failure=broken(error))
         except Exception as error:
-            reply = Reply(tuple(given.groups), failure=explain(error))
+            reply = WorkerReply(tuple(given.groups), failure=explain(error))
         return {"reply": pickle.dumps(reply)}
 
     def _answer(self, given: Slice) -> list[Outcome]:
@@ -171,7 +171,7 @@ class RayWorker:
         return self._loaded
 
 
-def load_slices(plan: Plan, threads: int) -> AnswerSlice:
+def load_slices(plan: RunPlan, threads: int) -> AnswerSlice:
     """Load the model in a worker's process, and use this number of threads for arithmetic."""
     # Imported here: the process in which the run begins doesn't need torch.
     import torch

@@ -31,7 +31,7 @@ from dycoke_cli.server.inspecting import (
 from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.prepare import check_text, prepare
 from dycoke_cli.server.refused import Refused, gone, refused
-from dycoke_cli.server.replies import DONE, STILL_HERE, Reply, event
+from dycoke_cli.server.replies import DONE, STILL_HERE, ChatReply, event
 from dycoke_cli.server.request_keys import THINKING
 from dycoke_cli.server.responses.response_store import HeldResponse
 from dycoke_cli.server.responses.responses_body import ResponsesRequest, parse_responses
@@ -272,7 +272,7 @@ class Chatting(Answering):
 
     def __init__(self, service: Service, request: ChatRequest, http: Request) -> None:
         super().__init__(service, request, http)
-        self._reply = Reply(service.defaults.model, request.include_usage)
+        self._reply = ChatReply(service.defaults.model, request.include_usage)
         self._parsed = self._new_parser()
 
     @classmethod

@@ -15,7 +15,7 @@ from dycoke_cli.models.prompts.tool_calls import ToolTurn, text_message, tools_o
 from dycoke_cli.request import Request
 from dycoke_cli.server.bodies import parse_json
 from dycoke_cli.server.generation_request import answers, generation
-from dycoke_cli.server.media_options import FrameTimes, as_frames, read_media
+from dycoke_cli.server.media_options import JpegTimes, as_frames, read_media
 from dycoke_cli.server.messages import Turns, VideoPart, chat_messages, turns_of
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.server.request_keys import (
@@ -54,7 +54,7 @@ class ChatRequest:
     include_usage: bool  # whether a stream ends with the figures
     against: Method | None = None  # the method that is shown beside it, where both are inspected
     # of the videos that are pictures or lists of JPEGs
-    times: FrameTimes = field(default_factory=FrameTimes)
+    times: JpegTimes = field(default_factory=JpegTimes)
     answers: int = 1  # how many are generated, one behind the other
     max_tokens: int | None = None  # see `compression.pool.TokenBudget`
     offer: Offer = field(default_factory=Offer)  # what the answer may call, or has to
@@ -168,7 +168,7 @@ def calling_tools(options: GenerationOptions, offer: Offer) -> GenerationOptions
 
 def frames_of(
     given: Mapping[str, Any], videos: tuple[VideoPart, ...], default: Sampling, most: int
-) -> tuple[Sampling, FrameTimes]:
+) -> tuple[Sampling, JpegTimes]:
     """Which frames of a request's videos are read, and the times of pictures; see `read_media`."""
     frames = [video.is_frames for video in videos]
     return read_media(

@@ -58,7 +58,7 @@ class Spooled:
 
 
 @dataclass(frozen=True)
-class Body:
+class RequestBody:
     """A body that has come."""
 
     json: bytes  # its JSON text, in which a name stands for each video
@@ -78,7 +78,7 @@ def data_url(url: str) -> tuple[str, int]:
 @asynccontextmanager
 async def received(
     http: Request, limits: BodyLimits, admission: Admission, scanners: CapacityLimiter
-) -> AsyncIterator[Body]:
+) -> AsyncIterator[RequestBody]:
     """Receive a body; its files are there, and its bytes counted, for the length of the block.
 
     Args:
@@ -108,7 +108,7 @@ async def received(
                         count(len(scanner.json), scanner.media_bytes)
         except TimeoutError as error:
             raise Refused(408, "the body didn't come in time", "timeout") from error
-        yield Body(bytes(scanner.json), scanner.media)
+        yield RequestBody(bytes(scanner.json), scanner.media)
 
 
 class BodyScanner:

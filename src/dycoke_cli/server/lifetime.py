@@ -105,11 +105,11 @@ def make_server(service: Service, address: Address, limits: ConnectionLimits) ->
         timeout_graceful_shutdown=_GRACE_S + _REPLY_S,
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    server = _Server(config, service.underway)
+    server = _EndingServer(config, service.underway)
     return server
 
 
-class _Server(uvicorn.Server):
+class _EndingServer(uvicorn.Server):
     """uvicorn's server, which ends in a few seconds whatever is under way."""
 
     def __init__(self, config: uvicorn.Config, underway: Underway) -> None:

@@ -32,7 +32,7 @@ _AUDIO_PATH = f"{MM_PROCESSOR.name}.{_AUDIO}"
 
 
 @dataclass(frozen=True)
-class FrameTimes:
+class JpegTimes:
     """Times of the JPEGs of a list, in vLLM's form (its pull request 40133)."""
 
     fps: float = 1.0  # indices per second
@@ -42,7 +42,7 @@ class FrameTimes:
     duration_s: float | None = None  # of that video; None for its frames at that rate
 
     @classmethod
-    def of(cls, times_s: Sequence[float]) -> FrameTimes:
+    def of(cls, times_s: Sequence[float]) -> JpegTimes:
         """Times in seconds, to the millisecond."""
         return cls(1000.0, tuple(round(time_s * 1000) for time_s in times_s))
 
@@ -88,7 +88,7 @@ def as_frames(given: Mapping[str, Any]) -> bool:
 
 def read_media(
     given: Mapping[str, Any], default: Sampling, most: int, jpegs: bool, files: bool
-) -> tuple[Sampling, FrameTimes]:
+) -> tuple[Sampling, JpegTimes]:
     """Which frames are read, and the times of JPEGs.
 
     Args:
@@ -145,7 +145,7 @@ def _sampling(
     return replace(default, frames=min(default.frames, most))
 
 
-def _times(video: Mapping[str, Any], fps: float | None) -> FrameTimes:
+def _times(video: Mapping[str, Any], fps: float | None) -> JpegTimes:
     indices = video.get("frames_indices")
     if indices is not None:
         whole = isinstance(indices, list) and all(
@@ -159,7 +159,7 @@ def _times(video: Mapping[str, Any], fps: float | None) -> FrameTimes:
     duration_s = _number(video, "duration")
     if duration_s is not None and not 0 <= duration_s <= _LATEST_S:
         raise _refused("duration", f"must be 0 or more, and at most {_LATEST_S:g}")
-    return FrameTimes(
+    return JpegTimes(
         fps=1.0 if fps is None else min(fps, _LATEST_S),
         indices=None if indices is None else tuple(indices),
         total_frames=total,

@@ -15,7 +15,7 @@ from dycoke_cli.server.allowance import Allowance
 from dycoke_cli.server.chat_request import ChatRequest
 from dycoke_cli.server.handles import Handles
 from dycoke_cli.server.media import FRAMES_PER_SECOND, Media, MediaFile, opened, opened_pictures
-from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.refused import Refused
 from dycoke_cli.video.sampling import Sampling
@@ -132,7 +132,7 @@ def _unknown(part: VideoPart) -> Refused:
 class _Timed:
     """Gives pictures that were read the times that a request says."""
 
-    times: FrameTimes  # of the request
+    times: JpegTimes  # of the request
     count: int  # pictures of the list
 
     def __call__(self, clip: Clip) -> Clip:
@@ -144,8 +144,8 @@ def _footage(
     part: VideoPart, file: MediaFile | None, request: ChatRequest, content: Hashable, pixels: int
 ) -> Footage:
     times = request.times
-    if part.times_s and times == FrameTimes():
-        times = FrameTimes.of(part.times_s)
+    if part.times_s and times == JpegTimes():
+        times = JpegTimes.of(part.times_s)
     identity = (content, times)
     if file is None:
         return Footage("", "", identity=identity)

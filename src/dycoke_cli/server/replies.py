@@ -19,7 +19,7 @@ STILL_HERE = b": waiting\n\n"
 
 
 @dataclass(frozen=True)
-class Reply:
+class ChatReply:
     """The reply to one request."""
 
     model: str  # that is served

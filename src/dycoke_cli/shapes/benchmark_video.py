@@ -8,7 +8,7 @@ import numpy as np
 
 from dycoke_cli.shapes.random_scripts import to_json
 from dycoke_cli.shapes.script import Script, from_json
-from dycoke_cli.shapes.script_questions import OPTIONS, Question, ask, question_to_json
+from dycoke_cli.shapes.script_questions import OPTIONS, ScriptQuestion, ask, question_to_json
 
 # Asked about every video; the other kinds take turns.
 ALWAYS = ("description", "order", "letter")
@@ -26,7 +26,7 @@ def benchmark_video(
     return {"id": video, "split": split, "script": stored, "questions": asked}
 
 
-def _choose(script: Script, letter: str, rng: np.random.Generator) -> list[Question]:
+def _choose(script: Script, letter: str, rng: np.random.Generator) -> list[ScriptQuestion]:
     """Questions of as many kinds; that with options has a given letter as its answer."""
     while True:
         asked = ask(script, rng)

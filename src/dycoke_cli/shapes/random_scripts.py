@@ -22,8 +22,8 @@ from dycoke_cli.shapes.script import (
     Camera,
     Event,
     Scene,
+    SceneState,
     Script,
-    Stage,
 )
 
 SPLITS = {"train": range(0, 88), "validation": range(88, 92), "test": range(92, 96),
@@ -47,7 +47,7 @@ LONG_SHORTEST_S, LONG_PAN_S = 3.0, 30.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScriptLimits:
     """What a script may hold."""
 
     events: tuple[int, int] = (2, 6)  # least and most events
@@ -61,21 +61,21 @@ class Limits:
     long_s: int = 0
 
 
-def long_limits(seconds: int, labels: tuple[str, ...] = LABELS) -> Limits:
+def long_limits(seconds: int, labels: tuple[str, ...] = LABELS) -> ScriptLimits:
     """What a long video may hold: three to six events of 3 to 8 seconds, anywhere in it."""
-    return Limits((3, 6), labels=labels, shortest=LONG_SHORTEST_S / seconds, long_s=seconds)
+    return ScriptLimits((3, 6), labels=labels, shortest=LONG_SHORTEST_S / seconds, long_s=seconds)
 
 
-def draw_script(seed: int | list[int], split: str, limits: Limits | None = None) -> Script:
+def draw_script(seed: int | list[int], split: str, limits: ScriptLimits | None = None) -> Script:
     """The script of a seed: the first one drawn that belongs to the split."""
     rng = np.random.default_rng(seed)
     while True:
-        script = _draw(rng, limits or Limits())
+        script = _draw(rng, limits or ScriptLimits())
         if script is not None and split_of(script) == split:
             return script
 
 
-def _draw(rng: np.random.Generator, limits: Limits) -> Script | None:
+def _draw(rng: np.random.Generator, limits: ScriptLimits) -> Script | None:
     """One script; None where nothing more could happen in a scene."""
     count = int(rng.integers(limits.events[0], limits.events[1] + 1))
     scenes = min(int(rng.choice(3, p=SCENE_SHARES)) + 1, limits.scenes, max(1, count))
@@ -84,7 +84,7 @@ def _draw(rng: np.random.Generator, limits: Limits) -> Script | None:
     inside = sorted([*range(scenes), *drawn.tolist()])[:count]
     slots, cuts = draw_timeline(inside, rng, limits.shortest, sparse=limits.long_s > 0)
     needle = int(rng.integers(count)) if count and rng.random() < NEEDLE_SHARE else -1
-    stage = Stage(rng)
+    stage = SceneState(rng)
     events: list[Event] = []
     for i in range(max(1, count)):
         if i == 0 or inside[i] != inside[i - 1]:

@@ -138,7 +138,7 @@ CELLS = tuple((column, row) for row in range(3) for column in range(3))
 
 
 @dataclass
-class Stage:
+class SceneState:
     """The scene that is being drawn."""
 
     rng: np.random.Generator  # draws everything
@@ -281,17 +281,17 @@ class Stage:
             self.cells[len(self.things) - 1] = cell
 
 
-FITTING: dict[str, Callable[[Stage, tuple[float, float], str], list[Event]]] = {
-    "enter": Stage._enters,
-    "leave": Stage._leaves,
-    "move": Stage._moves,
-    "bounce": Stage._still,
-    "spin": Stage._still,
-    "grow": Stage._sized,
-    "shrink": Stage._sized,
-    "hit": Stage._meets,
-    "hide": Stage._meets,
-    "turn": Stage._turns,
+FITTING: dict[str, Callable[[SceneState, tuple[float, float], str], list[Event]]] = {
+    "enter": SceneState._enters,
+    "leave": SceneState._leaves,
+    "move": SceneState._moves,
+    "bounce": SceneState._still,
+    "spin": SceneState._still,
+    "grow": SceneState._sized,
+    "shrink": SceneState._sized,
+    "hit": SceneState._meets,
+    "hide": SceneState._meets,
+    "turn": SceneState._turns,
 }
 
 

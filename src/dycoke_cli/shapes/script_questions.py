@@ -40,7 +40,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Question:
+class ScriptQuestion:
     """A question and its one right answer."""
 
     kind: str  # one of KINDS
@@ -228,7 +228,7 @@ def lines() -> list[str]:
     ]
 
 
-def question_to_json(question: Question) -> dict[str, Any]:
+def question_to_json(question: ScriptQuestion) -> dict[str, Any]:
     """A question as plain data, without its claims, which only training needs."""
     data = {"kind": question.kind, "text": question.text, "answer": question.answer}
     return data | ({"earlier": question.earlier} if question.earlier else {})
@@ -246,7 +246,7 @@ PREDICATES = (
 )
 
 
-def letter_questions(script: Script, rng: np.random.Generator) -> list[Question]:
+def letter_questions(script: Script, rng: np.random.Generator) -> list[ScriptQuestion]:
     """Questions with options about the events, the things, their colours and places, the card."""
     clauses = [told(script, e) for e in script.events]
     made_up = _made_up(script, rng)
@@ -290,7 +290,7 @@ def letter_questions(script: Script, rng: np.random.Generator) -> list[Question]
 
 def _lettered(
     wording: str, right: str, wrong: list[str], rng: np.random.Generator, **words: str
-) -> Question:
+) -> ScriptQuestion:
     text = one_of(wording, rng).format(**words)
     place = int(rng.integers(len(OPTIONS)))
     options = [*wrong[:place], right, *wrong[place:]]
@@ -299,7 +299,7 @@ def _lettered(
     claims = tuple(
         Claim(line.partition(" ")[2].removesuffix("."), i == place) for i, line in enumerate(listed)
     )
-    return Question("letter", text, OPTIONS[place], claims)
+    return ScriptQuestion("letter", text, OPTIONS[place], claims)
 
 
 def _things(script: Script, rng: np.random.Generator) -> tuple[str, list[str]]:
@@ -326,9 +326,9 @@ def _made_up(script: Script, rng: np.random.Generator) -> list[str]:
 NOTHING_AFTER, NOTHING_BEFORE = "Nothing happens after that.", "Nothing happens before that."
 
 
-def ask(script: Script, rng: np.random.Generator) -> list[Question]:
+def ask(script: Script, rng: np.random.Generator) -> list[ScriptQuestion]:
     """All that can be asked about a script, each in a wording drawn at random, in random order."""
-    asker = Asker(script, rng)
+    asker = QuestionMaker(script, rng)
     found = [
         *asker.counts(),
         *asker.existence(),
@@ -343,12 +343,12 @@ def ask(script: Script, rng: np.random.Generator) -> list[Question]:
     return [found[int(i)] for i in rng.permutation(len(found))]
 
 
-def ask_the_unknown(script: Script, rng: np.random.Generator) -> list[Question]:
+def ask_the_unknown(script: Script, rng: np.random.Generator) -> list[ScriptQuestion]:
     """The same questions where the video shows something else: all have one answer."""
-    return [Question("unknown", q.text, UNKNOWN, (), q.earlier) for q in ask(script, rng)]
+    return [ScriptQuestion("unknown", q.text, UNKNOWN, (), q.earlier) for q in ask(script, rng)]
 
 
-class Asker:
+class QuestionMaker:
     """Makes the questions about one script."""
 
     def __init__(self, script: Script, rng: np.random.Generator) -> None:
@@ -358,11 +358,11 @@ class Asker:
         # Every colour that a thing has or had: what names it must fit no other.
         self.colours = [{t.colour, turned.get(i, t.colour)} for i, t in enumerate(script.things)]
 
-    def description(self) -> Question:
+    def description(self) -> ScriptQuestion:
         """All events in order."""
         return self._made("description", "description", in_order(self.clauses))
 
-    def order(self) -> list[Question]:
+    def order(self) -> list[ScriptQuestion]:
         """First, last, and what comes right after and before an event that is told once."""
         events, found = self.clauses, []
         found.append(self._made("order", "first", sentence(events[0])))
@@ -378,7 +378,7 @@ class Asker:
                 found.append(self._made("order", "before", before, claim, e=events[i]))
         return found
 
-    def follow_ups(self) -> list[Question]:
+    def follow_ups(self) -> list[ScriptQuestion]:
         """What comes next, and what "it" does."""
         events, found = self.clauses, []
         i = int(self.rng.integers(len(events)))
@@ -406,7 +406,7 @@ class Asker:
                     found.append(self._follow(asked, f"it {wording}s", answer))
         return found
 
-    def counts(self) -> list[Question]:
+    def counts(self) -> list[ScriptQuestion]:
         """How many things, events and scenes there are."""
         things, events = len(self.script.things), len(self.script.events)
         scenes = len(self.script.scenes)
@@ -418,7 +418,7 @@ class Asker:
             found.append(self._made("count", "scenes", _there_are(scenes, "scene")))
         return found
 
-    def existence(self) -> list[Question]:
+    def existence(self) -> list[ScriptQuestion]:
         """Whether there is a thing: one that is, one that isn't, and one asked about in vain."""
         k = int(self.rng.integers(len(self.script.things)))
         there = self._noun(k)
@@ -435,7 +435,7 @@ class Asker:
             self._made("existence", wording, no, claim, n=full),
         ]  # fmt: skip
 
-    def needle(self) -> list[Question]:
+    def needle(self) -> list[ScriptQuestion]:
         """What the card shows, and where it is; also where there is none."""
         shown = next((e for e in self.script.events if e.deed == "show"), None)
         if shown is None:
@@ -456,7 +456,7 @@ class Asker:
             found.append(self._made("needle", other, f"No {other} is shown."))
         return found
 
-    def about(self, k: int) -> list[Question]:
+    def about(self, k: int) -> list[ScriptQuestion]:
         """Colour, shape, places, directions and deeds of one thing."""
         thing, full = self.script.things[k], named(self.script, k)
         found = []
@@ -493,11 +493,11 @@ class Asker:
                     found.append(self._by_subtitles(nicknames[0], wording, answer))
         return found
 
-    def _by_subtitles(self, nickname: str, wording: str, answer: str) -> Question:
+    def _by_subtitles(self, nickname: str, wording: str, answer: str) -> ScriptQuestion:
         """A question that names a thing as the subtitles do."""
         asked = one_of(wording, self.rng).replace("the {n}", nickname)
         said = WORDINGS["subtitles"][0].format(l=" ".join(subtitles(self.script)))
-        return Question("subtitles", f"{said}\n{asked}", answer)
+        return ScriptQuestion("subtitles", f"{said}\n{asked}", answer)
 
     def _deeds(self, k: int) -> str:
         return f"the {named(self.script, k)} {deeds_of(self.script, k)}"
@@ -567,15 +567,15 @@ class Asker:
     def _alone_in_colour(self, k: int) -> bool:
         return not any(self.colours[k] & c for i, c in enumerate(self.colours) if i != k)
 
-    def _follow(self, earlier: Question, wording: str, answer: str) -> Question:
+    def _follow(self, earlier: ScriptQuestion, wording: str, answer: str) -> ScriptQuestion:
         turn = (earlier.text, earlier.answer)
-        return Question("follow-up", one_of(wording, self.rng), answer, (), (turn,))
+        return ScriptQuestion("follow-up", one_of(wording, self.rng), answer, (), (turn,))
 
     def _made(
         self, kind: str, wording: str, answer: str, claims: tuple[Claim, ...] = (), **words: str
-    ) -> Question:
+    ) -> ScriptQuestion:
         text = one_of(wording, self.rng).format(**words)
-        return Question(kind, capital(text), answer, claims)
+        return ScriptQuestion(kind, capital(text), answer, claims)
 
 
 def _there_are(number: int, noun: str) -> str:

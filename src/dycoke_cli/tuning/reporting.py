@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
 
-from dycoke_cli.answer.answer import Model, Tuned
+from dycoke_cli.answer.answer import ReportedModel, Tuned
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described
 from dycoke_cli.guard.bounds import Attempt, calibrate, interval
@@ -93,7 +93,7 @@ def tuned_on(search: Search, tuning: Tune) -> Tuned:
     )
 
 
-def report_of(search: Search, tuning: Tune, model: Model, tuned: Tuned) -> TuneReport:
+def report_of(search: Search, tuning: Tune, model: ReportedModel, tuned: Tuned) -> TuneReport:
     """Build the report of a run."""
     observations, tries = search.answers, search.tries
     return TuneReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.answer import Model, Tuned, Version
+from dycoke_cli.answer.answer import ReportedModel, Tuned, Version
 from dycoke_cli.answer.json_schema import Count, Doc
 from dycoke_cli.version import __version__
 
@@ -45,7 +45,7 @@ class TuneReport:
 
     schema: str = SCHEMA
     version: Version = __version__
-    model: Model
+    model: ReportedModel
     target: float
     videos: Annotated[tuple[str, ...], Doc("Measured videos.")]
     questions: tuple[str, ...]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from dycoke_cli.answer.answer import Model
+from dycoke_cli.answer.answer import ReportedModel
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
 from dycoke_cli.engine.typed_options import TypedOptions
@@ -76,7 +76,7 @@ def tune(
         engine = stack.enter_context(Engine(tuning.request, loaded=loaded, keep=1))
         meter = Meter(tuning, resolved, engine, settings, journal, decoder, listener, clock)
         search = _search(tuning, settings, meter)
-        about = Model(loaded.name, resolved.revision, loaded.dtype, loaded.device)
+        about = ReportedModel(loaded.name, resolved.revision, loaded.dtype, loaded.device)
         tuned = tuned_on(search, tuning)
         typed = tuning.request.generation.typed
         options = typed if isinstance(typed, TypedOptions) else None

@@ -21,7 +21,7 @@ from dycoke_cli.engine.prompt_batch import Prompt
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.supported import other_caches
 from dycoke_cli.verification.reference import Run, attached_run, masked_run, stock_runs
-from dycoke_cli.verification.verification_report import FAILED, OK, Outcome, Step
+from dycoke_cli.verification.verification_report import FAILED, OK, CheckResult, Outcome
 
 QUESTIONS = (
     "What happens in the video?",
@@ -34,7 +34,7 @@ NEW_TOKENS = 24
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
-def checks(session: VideoSession) -> Iterator[Step]:
+def checks(session: VideoSession) -> Iterator[CheckResult]:
     """Run all checks of a model on a clip, one after the other."""
     loaded = session.loaded
     default = DyCoke(**loaded.method_defaults)
@@ -64,7 +64,7 @@ def checks(session: VideoSession) -> Iterator[Step]:
     if not prunes:  # layers that don't keep every token have nothing to mask
         does, reference = "merged", "stock generate() on a shorter prompt"
 
-    def masked(method: DyCoke) -> Step:
+    def masked(method: DyCoke) -> CheckResult:
         name = f"{does}, positions {method.positions}: same answers as {reference}"
         return compare_with_masked(name, session, prompts, method)
 
@@ -82,7 +82,7 @@ def _compare_with_stock(
     prompts: list[Prompt],
     run: Callable[[Prompt], Run],
     stock: list[Run],
-) -> Step:
+) -> CheckResult:
     dtype = session.loaded.model.dtype
     both = zip(prompts, stock, strict=True)
     pairs = [compare(run(prompt), reference, dtype) for prompt, reference in both]
@@ -91,7 +91,7 @@ def _compare_with_stock(
 
 def compare_with_masked(
     name: str, session: VideoSession, prompts: Sequence[Prompt], method: Method
-) -> Step:
+) -> CheckResult:
     """Compare answers with those of stock `generate()` in which dropped tokens are masked."""
     pairs = []
     for prompt in prompts:
@@ -101,7 +101,7 @@ def compare_with_masked(
     return _step(name, pairs)
 
 
-def _step(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
+def _step(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> CheckResult:
     apart = max(figures["logits_apart"] for _, figures in pairs)
     identical = sum(figures["tokens_alike"] for _, figures in pairs)
     tokens = sum(figures["tokens"] for _, figures in pairs)
@@ -110,17 +110,17 @@ def _step(name: str, pairs: list[tuple[Outcome, dict[str, Any]]]) -> Step:
         f"{identical} of {tokens} tokens identical, logits differ by {apart:.1e} of the largest "
         "at most"
     )
-    return Step(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
+    return CheckResult(name, verdict, detail, {"questions": [figures for _, figures in pairs]})
 
 
-def compare_batch(session: VideoSession, method: Method) -> Step:
+def compare_batch(session: VideoSession, method: Method) -> CheckResult:
     """Compare a batch with the same questions one by one; only in float32 must they be equal."""
     options = GenerationOptions(NEW_TOKENS)
     together = ask_together([Question(session, q) for q in QUESTIONS], method, options)
     alone = [session.ask(q, method, max_new_tokens=NEW_TOKENS) for q in QUESTIONS]
     identical = sum(a.answer == b.answer for a, b in zip(together, alone, strict=True))
     exact = session.loaded.model.dtype == torch.float32
-    return Step(
+    return CheckResult(
         "in one batch: same answers as one by one",
         OK if identical == len(QUESTIONS) or not exact else FAILED,
         f"{identical} of {len(QUESTIONS)} identical"

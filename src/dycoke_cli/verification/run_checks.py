@@ -35,10 +35,10 @@ from dycoke_cli.verification.checks import (
 from dycoke_cli.verification.verification_report import (
     FAILED,
     OK,
-    Environment,
+    CheckResult,
     LanguageSeconds,
     MethodAnswer,
-    Step,
+    VerificationEnvironment,
     VerificationReport,
     VerifiedModel,
 )
@@ -56,7 +56,7 @@ def clip(frames: int) -> Clip:
 
 def verify(
     session: VideoSession,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[CheckResult], None] = lambda step: None,
     on_answer: Callable[[MethodAnswer], None] = lambda answer: None,
 ) -> VerificationReport:
     """Verify a model, and report its answers with and without compression."""
@@ -71,7 +71,7 @@ def verify(
         verdict="not verified" if any(s.verdict == FAILED for s in steps) else "verified",
         model=_model(session.loaded),
         frames=len(session.clip.timestamps_s),
-        environment=Environment(
+        environment=VerificationEnvironment(
             python=platform.python_version(),
             torch=torch.__version__,
             transformers=transformers.__version__,
@@ -140,7 +140,7 @@ WIDTH = 16
 _MANY = 12  # a value of a parameter that counts something and has no upper bound
 
 
-def method_checks(kind: type[Method], session: VideoSession) -> Iterator[Step]:
+def method_checks(kind: type[Method], session: VideoSession) -> Iterator[CheckResult]:
     """Run all checks of a method; a failed one doesn't stop the others.
 
     Args:
@@ -265,18 +265,18 @@ def _has_reference(method: Method) -> bool:
     )
 
 
-def _step(name: str, cases: Iterator[str]) -> Step:
+def _step(name: str, cases: Iterator[str]) -> CheckResult:
     """Run cases up to the first that fails."""
     tried = []
     try:
         for case in cases:
             tried.append(case)  # first, so that it is named if it fails
     except Exception as error:
-        return Step(name, FAILED, f"{tried[-1]}: {explain(error)}")
-    return Step(name, OK, f"{len(tried)} cases")
+        return CheckResult(name, FAILED, f"{tried[-1]}: {explain(error)}")
+    return CheckResult(name, OK, f"{len(tried)} cases")
 
 
-def _answered(name: str, session: VideoSession, method: Method) -> Step:
+def _answered(name: str, session: VideoSession, method: Method) -> CheckResult:
     """Compare answers of the model."""
     try:
         if name.startswith("in one batch"):
@@ -286,4 +286,4 @@ def _answered(name: str, session: VideoSession, method: Method) -> Step:
         prompts = [session.prompt(question, (), bound, options)() for question in QUESTIONS]
         return compare_with_masked(name, session, prompts, method)
     except Exception as error:
-        return Step(name, FAILED, str(explain(error)))
+        return CheckResult(name, FAILED, str(explain(error)))

@@ -17,7 +17,7 @@ FAILED: Outcome = "failed"
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckResult:
     """Result of one check."""
 
     name: Annotated[str, Doc("What was checked, in a few words.")]
@@ -39,7 +39,7 @@ class VerifiedModel:
 
 
 @dataclass(frozen=True)
-class Environment:
+class VerificationEnvironment:
     """Versions and hardware of a verification."""
 
     python: str
@@ -78,6 +78,6 @@ class VerificationReport:
     verdict: Literal["verified", "not verified"]
     model: VerifiedModel
     frames: Annotated[Count, Doc("Of the clip.")]
-    environment: Environment
-    steps: Annotated[tuple[Step, ...], Doc("The checks, in order.")]
+    environment: VerificationEnvironment
+    steps: Annotated[tuple[CheckResult, ...], Doc("The checks, in order.")]
     answers: Annotated[tuple[MethodAnswer, ...], Doc("To the fixed questions, under each method.")]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dycoke_cli.video.clip import Clip, Plan
+    from dycoke_cli.video.clip import Clip, FramePlan
     from dycoke_cli.video.decode import open_clip, plan, read
     from dycoke_cli.video.decoder import Decoder
     from dycoke_cli.video.file_names import STDIN, STDIN_NAME
@@ -22,7 +22,7 @@ __all__ = [
     "STDIN_NAME",
     "Clip",
     "Decoder",
-    "Plan",
+    "FramePlan",
     "Sampling",
     "StreamInfo",
     "SubtitleSource",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "clip": ("Clip", "Plan"),
+    "clip": ("Clip", "FramePlan"),
     "decode": ("open_clip", "plan", "read"),
     "decoder": ("Decoder",),
     "file_names": ("STDIN", "STDIN_NAME"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FramePlan:
     """Frames that would be read, determined by decoding the first one only."""
 
     # wanted times in seconds from the first frame, ascending; the frames nearest to them are read,

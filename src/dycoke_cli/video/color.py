@@ -17,7 +17,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 
 from dycoke_cli.video.limits import size_within
-from dycoke_cli.video.track_headers import Crop, Grid, TrackHeader
+from dycoke_cli.video.track_headers import Crop, TileGrid, TrackHeader
 
 # Blending of transparent frames over white, as browsers and most image viewers show them.
 #
@@ -201,7 +201,7 @@ class Orientation:
         return cls._nearest(a, b, -b, a)
 
     @classmethod
-    def of_grid(cls, grid: Grid) -> Orientation:
+    def of_grid(cls, grid: TileGrid) -> Orientation:
         """Orientation of a picture of tiles: quarter turns, then mirrored."""
         turned = cls.from_rotation(90 * grid.turns)
         return replace(

@@ -21,7 +21,7 @@ from dycoke_cli.errors import UsageError, VideoError
 from dycoke_cli.unicode import display_name
 from dycoke_cli.video import limits
 from dycoke_cli.video.audio import read_audio
-from dycoke_cli.video.clip import Audio, Clip, Plan
+from dycoke_cli.video.clip import Audio, Clip, FramePlan
 from dycoke_cli.video.color import shrunk, to_rgb
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.open_file import open_file
@@ -176,7 +176,7 @@ def plan(
     sampling: Sampling = _SAMPLING,
     *,
     shown_as: str | None = None,
-) -> Plan:
+) -> FramePlan:
     """Plan what `read` would read, without reading it. Arguments and errors are those of `read`."""
     with open_clip(path, sampling, shown_as=shown_as) as reader:
         return reader.plan

@@ -17,7 +17,7 @@ from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import shown
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Audio, Clip, Plan
+from dycoke_cli.video.clip import Audio, Clip, FramePlan
 from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
 from dycoke_cli.video.limits import Limits
 from dycoke_cli.video.sampling import MAX_WANTED, Sampling
@@ -60,7 +60,7 @@ class OpenClip:
         left_s: remaining time in seconds.
     """
 
-    plan: Plan  # frames that will be read
+    plan: FramePlan  # frames that will be read
 
     def __init__(
         self,
@@ -336,7 +336,7 @@ class OpenClip:
             )
         return message
 
-    def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> Plan:
+    def _checked_plan(self, message: dict[str, Any], sampling: Sampling) -> FramePlan:
         import numpy as np
 
         max_frames = MAX_WANTED if sampling.fps is not None else sampling.frames
@@ -345,7 +345,7 @@ class OpenClip:
         without_times = message.get("plan")
         if not isinstance(without_times, dict) or not (abs(times) < _MAX_TIME_S).all():
             raise MismatchError("no plan, or no times")
-        plan: Plan = parsed(Plan, {**without_times, "times_s": [], "file": None})
+        plan: FramePlan = parsed(FramePlan, {**without_times, "times_s": [], "file": None})
         parse_warnings(without_times.get("warnings"))
         plan = replace(plan, times_s=tuple(times.tolist()))
         pixels = plan.width * plan.height

@@ -23,7 +23,7 @@ from dycoke_cli.processes.isolated import Isolated, start_zygote
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoded_clip import LateVideoError, OpenClip
 from dycoke_cli.video.file_names import STDIN, STDIN_NAME
 from dycoke_cli.video.info import VideoInfo
@@ -228,7 +228,7 @@ class Decoder:
         video: Source | Rendered,
         sampling: Sampling,
         *,
-        check: Callable[[Plan], None] = lambda plan: None,
+        check: Callable[[FramePlan], None] = lambda plan: None,
         fit: Future[Fit] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         **more: Any,

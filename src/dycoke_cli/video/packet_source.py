@@ -55,7 +55,7 @@ Ticks = int | Fraction
 
 
 @dataclass
-class Part:
+class PacketRun:
     """Packets of a file between two steps of its time stamps."""
 
     # from time stamps to continuous times, in seconds; set by `Clock.settle`
@@ -112,7 +112,7 @@ class Clock:
     def __init__(
         self, container: av.container.InputContainer, video: av.VideoStream, interval: Fraction
     ) -> None:
-        self.parts = [Part()]
+        self.parts = [PacketRun()]
         self._video = video.index
         self._base = video.time_base or Fraction(1, av.time_base)
         # Matroska has presentation times only.
@@ -132,7 +132,7 @@ class Clock:
         """Whether the time stamps of the file aren't continuous."""
         return len(self.parts) > 1
 
-    def observe(self, packet: av.Packet, number: int) -> Part:
+    def observe(self, packet: av.Packet, number: int) -> PacketRun:
         """Find the part of a packet; `number` counts the packets of all streams."""
         track = self._tracks[packet.stream_index]
         ticks = packet.dts if packet.dts is not None else packet.pts
@@ -149,7 +149,7 @@ class Clock:
             if abs(time_s - self.parts[newest].latest_s) < away:
                 chosen = newest
         if chosen == track.part and is_timed and self._is_step(track, packet, time_s):
-            self.parts.append(Part())
+            self.parts.append(PacketRun())
             chosen = newest + 1
         if chosen != track.part:
             track.part, track.highest_s = chosen, float("-inf")
@@ -316,7 +316,7 @@ class PacketIndex:
         return max([self.end_s, *ends])
 
     @property
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[PacketRun]:
         with_video = [part for part in self.clock.parts if part.first is not None]
         return with_video or self.clock.parts[:1]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dycoke_cli.errors import UsageError
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.file_names import is_folder, is_picture, is_video
 from dycoke_cli.video.kept_frames import Fit, KeptFrames, Windows
 from dycoke_cli.video.limits import Limits, check_clip, picture_size
@@ -169,7 +169,7 @@ class PictureReader:
         self._by_rate = sampling.fps is not None
         if not fitted:
             check_clip(pictures.name, size, len(self._numbers), self._by_rate)
-        self.plan = Plan(
+        self.plan = FramePlan(
             times_s=tuple(float(number / exact(fps)) for number in self._numbers),
             width=width,
             height=height,

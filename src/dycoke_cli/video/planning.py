@@ -19,7 +19,7 @@ import av
 
 from dycoke_cli.errors import VideoError
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Plan
+from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, geometry_of, is_full_range, is_hdr, matrix_name
 from dycoke_cli.video.containers import best_audio, other_streams, video_streams
 from dycoke_cli.video.gaps import planned_times
@@ -181,7 +181,7 @@ class _Extent:
 class Planned:
     """Plan of an open video, with what is needed to read its frames."""
 
-    plan: Plan  # for the user
+    plan: FramePlan  # for the user
     geometry: Geometry  # of a frame
     part: Window  # sampled part of the video
     times: tuple[Seconds, ...]  # those of the plan, exact
@@ -238,7 +238,7 @@ def plan_of(source: VideoSource, sampling: Sampling, *, fitted: bool = False) ->
         start_s=float(source.origin),
     )
     memory_bytes = len(times) * width * height * 3 + decoding_bytes
-    plan = Plan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
+    plan = FramePlan(tuple(map(float, times)), width, height, info, tuple(warnings), memory_bytes)
     return Planned(plan, geometry, part, times)
 
 

@@ -23,9 +23,9 @@ from dycoke_cli.video import limits
 from dycoke_cli.video.color import has_alpha
 from dycoke_cli.video.containers import has_separate_alpha, refused_size
 from dycoke_cli.video.open_file import open_file
-from dycoke_cli.video.packet_source import LASTING, Clock, PacketIndex, PacketSource, Part
+from dycoke_cli.video.packet_source import LASTING, Clock, PacketIndex, PacketRun, PacketSource
 from dycoke_cli.video.tiles import assembled
-from dycoke_cli.video.track_headers import Grid
+from dycoke_cli.video.track_headers import TileGrid
 
 # Estimate of the memory for decoding a stream, from its headers only.
 
@@ -243,7 +243,7 @@ class VideoSource(PacketSource):
             yield from self._decode(packet)
         yield from self._decode(None)
 
-    def _of_tiles(self, grid: Grid) -> Iterator[Picture]:
+    def _of_tiles(self, grid: TileGrid) -> Iterator[Picture]:
         frame, missing = assembled(self.container, grid)
         self.damaged |= {*missing}
         if frame is not None:
@@ -341,7 +341,7 @@ def index_of(source: PacketSource) -> PacketIndex:
     clock = Clock(source.container, source.stream, source.interval)
     index = PacketIndex(clock, base)
     usual = source.interval / base
-    keyframes: list[tuple[int, int, Part]] = []
+    keyframes: list[tuple[int, int, PacketRun]] = []
     # Time stamp of the last keyframe, and the number of frames since.
     anchor: int | None = None
     since = 0

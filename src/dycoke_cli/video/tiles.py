@@ -8,11 +8,11 @@ from typing import Any, cast
 import av
 import numpy as np
 
-from dycoke_cli.video.track_headers import Grid
+from dycoke_cli.video.track_headers import TileGrid
 
 
 def assembled(
-    container: av.container.InputContainer, grid: Grid
+    container: av.container.InputContainer, grid: TileGrid
 ) -> tuple[av.VideoFrame | None, tuple[int, ...]]:
     """Decode the tiles of a picture and put them together.
 
@@ -60,7 +60,7 @@ def _decoded(
 class _Canvas:
     """Planes of a picture, like those of its first tile."""
 
-    def __init__(self, tile: av.VideoFrame, grid: Grid) -> None:
+    def __init__(self, tile: av.VideoFrame, grid: TileGrid) -> None:
         self._tile, self._grid = tile, grid
         width, height = grid.size
         bits = max(component.bits for component in tile.format.components)

@@ -48,7 +48,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """Tiles of a picture, which FFmpeg reads as streams: photos of phones are coded so."""
 
     size: tuple[int, int]  # width and height of the picture, which may end within its last tiles
@@ -69,7 +69,7 @@ class TrackHeader:
     is_hidden: bool = False  # whether its edit list shows none of it, or has a negative time
     is_picture: bool = False  # whether it is the picture that a file is about, among its other ones
     # that the picture is coded as, of which `id` is the first tile; None if it is one
-    grid: Grid | None = None
+    grid: TileGrid | None = None
 
 
 def track_headers(file: BinaryIO) -> tuple[TrackHeader, ...]:
@@ -151,7 +151,7 @@ def _picture(tree: Tree, meta: Place) -> TrackHeader:
     return TrackHeader(item if grid is None else grid.tiles[0], crop, is_picture=True, grid=grid)
 
 
-def _grid(tree: Tree, meta: Place, item: int, properties: Mapping[bytes, bytes]) -> Grid | None:
+def _grid(tree: Tree, meta: Place, item: int, properties: Mapping[bytes, bytes]) -> TileGrid | None:
     """Grid of an item; None if it isn't one."""
     tiles = _derived_from(tree, tree.first(meta, b"iref"), item)
     about = _data(tree, meta, item)
@@ -159,7 +159,7 @@ def _grid(tree: Tree, meta: Place, item: int, properties: Mapping[bytes, bytes])
         return None
     length = 4 if about[1] & 1 else 2
     mirror = properties.get(b"imir", b"")
-    return Grid(
+    return TileGrid(
         (_whole(about, 4, length), _whole(about, 4 + length, length)),
         about[3] + 1,
         tiles,

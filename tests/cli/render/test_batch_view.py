@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dycoke_cli.cli.render import batch_view
 from dycoke_cli.cli.render.batch_view import BatchView, batch_summary
-from dycoke_cli.runs.listener import Counts
+from dycoke_cli.runs.listener import RunCounts
 
 
 class Clock:
@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = Counts(videos=1200, questions=2400, videos_skipped=100, skipped=200)
+    counts = RunCounts(videos=1200, questions=2400, videos_skipped=100, skipped=200)
     with BatchView(quiet=False) as view:
         view.progress(counts)
         clock.now += 20
@@ -54,7 +54,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, together: int, shown: int
 ) -> None:
     """The first results take two minutes, and all others 10 s for each question."""
-    counts = Counts(videos=200, questions=200)
+    counts = RunCounts(videos=200, questions=200)
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=200))
     pace = batch_view._Pace(counts)
     clock.now += 110
@@ -70,7 +70,7 @@ def test_the_time_left_is_not_that_of_a_cold_start(
 
 
 def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = Counts(videos=1, questions=1)
+    counts = RunCounts(videos=1, questions=1)
     with BatchView(quiet=True) as view:
         view.stage("start")
         view.note("a note")
@@ -87,20 +87,20 @@ def test_quiet_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        (Counts(1, 1, answered=1), "1 of 1 question answered"),
-        (Counts(9, 1234, answered=1234), "1,234 of 1,234 questions answered"),
+        (RunCounts(1, 1, answered=1), "1 of 1 question answered"),
+        (RunCounts(9, 1234, answered=1234), "1,234 of 1,234 questions answered"),
         (
-            Counts(2, 9, answered=2, skipped=3, skipped_failed=1, failed=1),
+            RunCounts(2, 9, answered=2, skipped=3, skipped_failed=1, failed=1),
             "2 of 9 questions answered, 3 done already, 1 failed, 1 failed earlier (…), "
             "2 not asked",
         ),
         (
-            Counts(15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: the file is empty"]),
+            RunCounts(15, 15, skipped=14, skipped_failed=1, earlier=["0.webm: the file is empty"]),
             "14 of 15 done already, 1 failed earlier (0.webm: the file is empty)",
         ),
     ],
 )
-def test_what_came_of_it(counts: Counts, sentence: str) -> None:
+def test_what_came_of_it(counts: RunCounts, sentence: str) -> None:
     assert batch_summary(counts, resumable=False) == sentence
     retry = "; retry with --retry-failed" if counts.standing else ""
     assert batch_summary(counts, resumable=True) == sentence + retry
@@ -112,7 +112,7 @@ def test_the_live_view_fits_its_terminal(
 ) -> None:
     """Rich would cut off what is left of the time, or break the line."""
     monkeypatch.setattr(batch_view, "stderr_console", lambda: Console(width=columns))
-    counts = Counts(videos=12345, questions=98765, answered=1)
+    counts = RunCounts(videos=12345, questions=98765, answered=1)
     pace = batch_view._Pace(counts)
     pace.note()
     clock.now += 3600

@@ -14,8 +14,8 @@ from dycoke_cli.answer.answer import (
     Bytes,
     Decode,
     Flops,
-    Frames,
-    Model,
+    ReportedFrames,
+    ReportedModel,
     Seconds,
     Tokens,
 )
@@ -28,7 +28,7 @@ from tests.documents import example
 ANSWER = example(
     Answer,
     answer="a red circle",
-    model=example(Model, name="llava"),
+    model=example(ReportedModel, name="llava"),
     method={
         "name": "dycoke",
         "ttm": True,
@@ -37,7 +37,7 @@ ANSWER = example(
         "prune_ratio": 0.7,
         "prune_layer": 3,
     },
-    frames=Frames(32, ()),
+    frames=ReportedFrames(32, ()),
     tokens=example(
         Tokens,
         visual=6272,

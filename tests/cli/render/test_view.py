@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dycoke_cli.cli.render import progress
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.runs.listener import Counts
+from dycoke_cli.runs.listener import RunCounts
 
 
 def test_a_line_now_and_then_for_answers_and_for_verdicts(
@@ -20,12 +20,12 @@ def test_a_line_now_and_then_for_answers_and_for_verdicts(
     monkeypatch.setattr(progress, "time", clock)
     with View(quiet=False, note="a note") as view:
         view.stage("start")
-        view.progress(Counts(videos=3, questions=2400, skipped=100))
+        view.progress(RunCounts(videos=3, questions=2400, skipped=100))
         clock.monotonic.return_value += 20
-        view.progress(Counts(videos=3, questions=2400, skipped=100, answered=50))
+        view.progress(RunCounts(videos=3, questions=2400, skipped=100, answered=50))
         view.stage("load")
         clock.monotonic.return_value += 40
-        view.progress(Counts(videos=3, questions=2400, skipped=100, answered=300))
+        view.progress(RunCounts(videos=3, questions=2400, skipped=100, answered=300))
         view.failed("a.mp4: it is torn")
         view.failed("a.mp4: it is torn")
         view.stage("verdicts", 0, 9)
@@ -55,7 +55,7 @@ def test_a_stage_with_its_own_time_left_shows_no_other(monkeypatch: pytest.Monke
     console = Console(file=terminal, force_terminal=True, width=120)
     monkeypatch.setattr(progress, "stderr_console", lambda: console)
     monkeypatch.setattr(progress, "animates", lambda: True)
-    line = progress.Progress(quiet=False)
+    line = progress.ProgressLine(quiet=False)
     for stage in ("tune: 12 min left", "answers"):
         for done in range(3):
             line.update(stage, done, 9)

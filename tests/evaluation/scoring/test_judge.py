@@ -23,7 +23,7 @@ from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import ModelError, OutputError, UsageError
 from dycoke_cli.evaluation.scoring import judge_client
 from dycoke_cli.evaluation.scoring.judge import ANSWER, ATTEMPTS, CAPTION, Item, key_of
-from dycoke_cli.evaluation.scoring.judge_client import KEY, NoReplyError, OpenAIClient, Reply
+from dycoke_cli.evaluation.scoring.judge_client import KEY, JudgeReply, NoReplyError, OpenAIClient
 from dycoke_cli.evaluation.scoring.verdicts import FILE, open_verdicts
 
 YES = '{"pred": "yes", "score": 4}'
@@ -41,9 +41,9 @@ class Scripted:
     model: str = "judge-1"
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def ask(self, system: str, user: str) -> Reply:
+    def ask(self, system: str, user: str) -> JudgeReply:
         self.asked.append((system, user))
-        return Reply(self.says(user), f"{self.model}-2026-11-20")
+        return JudgeReply(self.says(user), f"{self.model}-2026-11-20")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class Down(Scripted):
 
     words: Sequence[str] = ()
 
-    def ask(self, system: str, user: str) -> Reply:
+    def ask(self, system: str, user: str) -> JudgeReply:
         if any(f"{word}\n" in user for word in self.words):
             raise NoReplyError("status 503")
         return super().ask(system, user)

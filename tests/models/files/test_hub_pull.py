@@ -10,7 +10,7 @@ from huggingface_hub import DryRunFileInfo
 from dycoke_cli.errors import ModelError, OutputError
 from dycoke_cli.models.catalog import find
 from dycoke_cli.models.files import hub
-from dycoke_cli.models.files.hub import Plan, check_space, pull
+from dycoke_cli.models.files.hub import DownloadPlan, check_space, pull
 
 
 def file(name, size, here):
@@ -27,7 +27,7 @@ def file(name, size, here):
 @pytest.fixture
 def planned(tmp_path):
     files = (file("config.json", 100, True), file("model.safetensors", 3 * 10**9, False))
-    return Plan(find("me/mine"), None, "c" * 40, files, tmp_path / "not" / "yet" / "there")
+    return DownloadPlan(find("me/mine"), None, "c" * 40, files, tmp_path / "not" / "yet" / "there")
 
 
 def test_a_disk_that_is_too_small(planned, tmp_path, monkeypatch):
@@ -90,7 +90,7 @@ def test_what_may_happen_while_it_downloads(planned, monkeypatch, error, kind, s
 
 
 def test_bytes_are_counted_over_all_files(planned, monkeypatch):
-    planned = Plan(
+    planned = DownloadPlan(
         planned.source,
         "v1",
         planned.commit,

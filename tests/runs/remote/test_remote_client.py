@@ -15,7 +15,7 @@ from dycoke_cli.answer.json_schema import Bounds
 from dycoke_cli.errors import DycokeError, ModelError, UsageError
 from dycoke_cli.limited_http import LimitError
 from dycoke_cli.runs.remote import remote_client
-from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply, ServerGoneError
+from dycoke_cli.runs.remote.remote_client import RemoteClient, ServerGoneError, ServerResponse
 
 URL = "http://localhost:9/v1"
 
@@ -89,7 +89,7 @@ def test_a_stream_is_followed_to_its_end(client: RemoteClient) -> None:
         chunk(choices=[], usage=usage),
         chunk(),
     ]
-    reply, texts = Reply(), list[str]()
+    reply, texts = ServerResponse(), list[str]()
     client._follow(chunks, reply, 0.0, texts.append)
     assert texts == ["one ", "two\\ud800"]
     assert reply.text == "one two\\ud800"
@@ -102,14 +102,14 @@ def test_the_first_text_alone_is_timed(
 ) -> None:
     now = iter([5.0, 6.0, 7.0])
     monkeypatch.setattr(remote_client.time, "perf_counter", lambda: next(now))
-    reply = Reply()
+    reply = ServerResponse()
     client._follow([chunk(""), chunk("a"), chunk("b", "stop")], reply, 3.0, lambda text: None)
     assert reply.first_s == 2.0
 
 
 def test_a_stream_without_an_end_is_a_server_that_is_gone(client: RemoteClient) -> None:
     with pytest.raises(ServerGoneError):
-        client._follow([chunk("one ")], Reply(), 0.0, lambda text: None)
+        client._follow([chunk("one ")], ServerResponse(), 0.0, lambda text: None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.answer.answer import Answer, Subtitles, Tuned
+from dycoke_cli.answer.answer import Answer, ReportedSubtitles, Tuned
 from dycoke_cli.answer.json_schema import to_dict
 from dycoke_cli.ask import Answered, Ask, Event, Failed, Footage, Note, Progress, Seen, Text, Warn
 from dycoke_cli.compression.registry import create, described
@@ -178,12 +178,12 @@ def test_paths_are_those_that_the_command_was_given(
     assert isinstance(failed, Failed)
     assert (type(failed.error), str(failed.error)) == (VideoError, short)
     answer = example(
-        Answer, answer=said, warnings=(said,), subtitles=Subtitles(f"{tmp_path}/a.srt", 1)
+        Answer, answer=said, warnings=(said,), subtitles=ReportedSubtitles(f"{tmp_path}/a.srt", 1)
     )
     named = in_the_words_of(ask, Answered(replace(answer, compared_to=answer)))
     assert isinstance(named, Answered)
     assert (named.answer.answer, named.answer.warnings) == (said, (short,))
-    assert named.answer.subtitles == Subtitles("a.srt", 1)
+    assert named.answer.subtitles == ReportedSubtitles("a.srt", 1)
     assert isinstance(named.answer.compared_to, Answer)
     assert named.answer.compared_to.warnings == (short,)
 

@@ -13,7 +13,7 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from dycoke_cli.engine.structured_output import StructuredOutput
-from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.server.parsed_answer import ParsedAnswer
 from dycoke_cli.server.refused import Refused
@@ -211,7 +211,7 @@ def test_what_is_held_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def held(size: int) -> HeldResponse:
         video = VideoPart(None, "v")
-        return HeldResponse((("x" * size, ""),), (video,), Sampling(), FrameTimes())
+        return HeldResponse((("x" * size, ""),), (video,), Sampling(), JpegTimes())
 
     monkeypatch.setattr(response_store, "_MOST", 3)
     monkeypatch.setattr(response_store, "_MOST_BYTES", 100)

@@ -58,7 +58,7 @@ def ask(
     video: options.VideosArgument,
     words: options.QuestionArgument = None,
     more: options.Questions = None,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     parts: PartFlags,
     out: Out = None,

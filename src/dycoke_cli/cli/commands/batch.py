@@ -31,7 +31,7 @@ from dycoke_cli.unicode import display_name
 if TYPE_CHECKING:
     from dycoke_cli.ask import Ask, Footage
     from dycoke_cli.cli.render.batch_view import BatchView
-    from dycoke_cli.loop.plan import Plan
+    from dycoke_cli.loop.plan import RunPlan
     from dycoke_cli.runs.remote.served_model import Server
     from dycoke_cli.runs.results import ResultsFile
     from dycoke_cli.runs.run import Backend
@@ -123,7 +123,7 @@ def batch(
     questions_file: QuestionsFile = None,
     out: Out = None,
     out_dir: OutDir = None,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     parts: PartFlags,
     budget: request_flags.Budget,
@@ -324,7 +324,7 @@ def batch(
 def backend_of(
     request: Request,
     engine: engine_flags.EngineFlags,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     remote: Server | None,
     group_size: int | None,
     view: BatchView,
@@ -333,7 +333,7 @@ def backend_of(
     cache: bool,
     here: bool,
     compare: bool = False,
-) -> tuple[Plan, Backend]:
+) -> tuple[RunPlan, Backend]:
     """Who answers, and the plan of the run; imports torch, unless a server has the model.
 
     Args:
@@ -385,7 +385,7 @@ def _opened(out: Path, kind: type[ResultsFile], view: BatchView) -> Iterator[Res
 
 def _plan(
     request: Request, engine: engine_flags.EngineFlags, group_size: int | None, cache: bool
-) -> Plan:
+) -> RunPlan:
     """Plan of a run with a local model or on a cluster; imports torch."""
     from dycoke_cli.loop.plan import plan_of
 

@@ -27,7 +27,7 @@ _NOTHING = (
 
 
 @dataclass(frozen=True)
-class Given:
+class BatchInput:
     """Questions of a batch, those about one video together, and notes about what was skipped or
     supposed.
     """
@@ -38,7 +38,7 @@ class Given:
 
 def collect(
     words: Sequence[str], more: list[str] | None, file: str | None, request: Request
-) -> Given:
+) -> BatchInput:
     """Build the questions from the arguments."""
     videos, question = apart(words) if words else ([], None)
     if file is not None:
@@ -48,7 +48,7 @@ def collect(
             raise UsageError("with --questions, VIDEOS is one folder, which its videos are in")
         notes: list[str] = []
         groups = _of_file(file, videos[0] if videos else None, request, notes.append)
-        return Given(groups, tuple(notes))
+        return BatchInput(groups, tuple(notes))
     if not videos:
         raise UsageError(_NOTHING)
     if question is None and not more:
@@ -60,7 +60,7 @@ def collect(
     texts = [*dict.fromkeys(texts)]
     files = videos_at(videos)
     groups = [tuple(Ask(text, request, (video,)) for text in texts) for video in files.videos]
-    return Given(groups, files.notes)
+    return BatchInput(groups, files.notes)
 
 
 def videos_at(places: Sequence[str], *, stills: bool = False) -> VideoList:

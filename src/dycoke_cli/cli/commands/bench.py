@@ -114,7 +114,7 @@ def bench(
     preset: PresetName = None,
     methods: Methods = "none,dycoke",
     retain: row_flags.Budgets = None,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     runs: Runs = 3,
     limits: request_flags.Limiting,

@@ -37,7 +37,7 @@ def list_benchmarks(as_json: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class BenchmarkEntry:
     """A benchmark: an entry of `benchmarks`."""
 
     name: Annotated[str, Doc("As `dycoke eval` takes it.")]
@@ -82,13 +82,13 @@ class BenchmarkList:
 
     schema: str = SCHEMA
     version: Version = __version__
-    benchmarks: tuple[Benchmark, ...]
+    benchmarks: tuple[BenchmarkEntry, ...]
     presets: tuple[ListedPreset, ...]
 
 
-def _benchmark(name: str) -> Benchmark:
+def _benchmark(name: str) -> BenchmarkEntry:
     about = class_of(name).about
-    return Benchmark(
+    return BenchmarkEntry(
         name=name,
         title=about.title,
         splits=about.splits,
@@ -147,7 +147,7 @@ def _preset_lines(preset: ListedPreset) -> Iterator[str]:
     yield from preset.commands
 
 
-def _lines(each: Benchmark) -> list[str]:
+def _lines(each: BenchmarkEntry) -> list[str]:
     large = "" if each.bytes is None else f", about {size(each.bytes)}"
     lines = [
         each.title,
@@ -178,7 +178,7 @@ def check_benchmark(
         split: split of the benchmark; None for the first.
         limit: number of videos; None for all.
     """
-    progress = render.Progress(quiet)
+    progress = render.ProgressLine(quiet)
     progress.update("start", 0, 0)
     from dycoke_cli.evaluation.check import check
 

@@ -220,7 +220,7 @@ def caption(
     where: Where,
     overwrite: Overwrite = False,
     overwrite_edited: OverwriteEdited = False,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,

@@ -14,7 +14,7 @@ from dycoke_cli.video.file_names import is_picture
 
 if TYPE_CHECKING:
     from dycoke_cli.cli.render.caption_view import CaptionView
-    from dycoke_cli.loop.plan import Plan
+    from dycoke_cli.loop.plan import RunPlan
     from dycoke_cli.runs.listener import Listener
     from dycoke_cli.runs.run import Backend, Group
 
@@ -47,7 +47,7 @@ class Captioned:
     drop_below: float = 0.0  # sentences of a lower probability are left out
 
     def __call__(
-        self, groups: Iterable[Group], plan: Plan, listener: Listener
+        self, groups: Iterable[Group], plan: RunPlan, listener: Listener
     ) -> Iterator[Outcome]:
         """Answer all questions; see `runs.run.Backend`."""
         for outcome in self.backend(groups, plan, listener):

@@ -51,7 +51,7 @@ BRIEF = f"{request_flags.BRIEF} --temperature --seed --cache".replace("--questio
 def chat(
     *,
     videos: Videos,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
     subtitles: options.Subtitles = None,

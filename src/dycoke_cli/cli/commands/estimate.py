@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Windows
+from dycoke_cli.answer.answer import ReportedWindows
 from dycoke_cli.answer.json_schema import Absent, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags.param_flags import speaking_of_flags
@@ -24,7 +24,7 @@ from dycoke_cli.unicode import one_line
 
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.cost import Cost
-    from dycoke_cli.video.clip import Plan
+    from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
 
 _SIZE, _FLOPS, _SECONDS = (partial(Quantity, shown=unit) for unit in (size, flops, seconds))
@@ -52,7 +52,7 @@ def cost_of_video(
     )
 
 
-def plan_of_video(video: Source, request: Request) -> Plan:
+def plan_of_video(video: Source, request: Request) -> FramePlan:
     """Plan the frames of a video, without decoding them."""
     from dycoke_cli.video.decoder import Decoder
 
@@ -175,7 +175,7 @@ def _table(estimated: Cost) -> Group:
     )
 
 
-def _windows(windows: Windows) -> str:
+def _windows(windows: ReportedWindows) -> str:
     kept, most = count(windows.visual_kept), count(windows.max_tokens)
     read = f"{count(windows.count)} windows of {count(windows.frames)} frames"
     return f"Read in {read}, which keep {kept} tokens; of these at most {most} are read."

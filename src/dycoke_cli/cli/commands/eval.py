@@ -59,7 +59,7 @@ def evaluate(
     retain: row_flags.Budgets = None,
     guard: method_flags.GuardBound = None,
     guard_mean: method_flags.GuardMean = None,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
     split: eval_flags.SplitName = None,

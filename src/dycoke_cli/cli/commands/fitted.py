@@ -15,7 +15,7 @@ from dycoke_cli.video.file_names import STDIN
 if TYPE_CHECKING:
     from dycoke_cli.engine.memory.fit import Budget
     from dycoke_cli.runs.fitting import Fitting
-    from dycoke_cli.video.clip import Plan
+    from dycoke_cli.video.clip import FramePlan
     from dycoke_cli.video.pictures import Source
 
 
@@ -39,7 +39,7 @@ def fitting_of(
 
     if request.guard is not None:
         raise UsageError("--fit plans one answer, and --guard may ask again; leave one of them out")
-    plans: list[Plan] = []
+    plans: list[FramePlan] = []
     unreadable: VideoError | None = None
     for video in videos:
         if video == STDIN:

@@ -82,7 +82,7 @@ def inspect(
     *,
     video: options.VideoArgument,
     question: Question,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     subtitles: options.Subtitles = None,
     limits: request_flags.Limiting,

@@ -39,7 +39,7 @@ def mcp(
     *,
     folders: Folders,
     frame_limit: FrameLimit = 256,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,

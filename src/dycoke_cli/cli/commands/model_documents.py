@@ -42,7 +42,7 @@ _OF_ESTIMATES = ("frame_text", "clip_text")
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryDocument:
     """Memory that is free on this machine."""
 
     ram_bytes: Annotated[int | None, Doc(minimum=0)]
@@ -131,7 +131,7 @@ class ModelList:
     schema: str = SCHEMA
     version: Version = __version__
     default: Annotated[str, Doc("The model used where none is named.")]
-    machine: Annotated[Memory, Doc("Memory that is free.")]
+    machine: Annotated[MemoryDocument, Doc("Memory that is free.")]
     states: Annotated[dict[str, str], Doc("Test states, and what each means.")]
     models: tuple[ListedModel, ...]
 
@@ -186,7 +186,7 @@ def one_model(source: ModelRef) -> ModelList:
 def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     return ModelList(
         default=settings.default_model() or settings.BUNDLED,
-        machine=Memory(machine.ram_bytes, machine.gpu_bytes),
+        machine=MemoryDocument(machine.ram_bytes, machine.gpu_bytes),
         states=STATES,
         models=tuple(models),
     )

@@ -11,7 +11,7 @@ from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.commands.model_documents import (
     Configuration,
     ListedModel,
-    Memory,
+    MemoryDocument,
     ModelList,
     OnDisk,
     TunedMethod,
@@ -117,7 +117,7 @@ def _legend(document: ModelList) -> list[str]:
     ]
 
 
-def _free(machine: Memory) -> str:
+def _free(machine: MemoryDocument) -> str:
     ram = "unknown" if machine.ram_bytes is None else size(machine.ram_bytes)
     gpus = [f"{size(free)} on a GPU" for free in machine.gpu_bytes]
     free = " and ".join([f"{ram} of RAM", *gpus])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from dycoke_cli.answer.answer import Audio, Frames, Version
+from dycoke_cli.answer.answer import ReportedAudio, ReportedFrames, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Count, Doc, to_dict
 from dycoke_cli.cli import output, render
 from dycoke_cli.cli.flags import options, request_flags
@@ -40,7 +40,7 @@ SCHEMA = "dycoke.probe/1"
 def probe(
     video: options.VideoArgument,
     sampling: request_flags.Frames,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     limits: request_flags.Limiting,
     fit: Fit = None,
     as_json: options.Json = False,
@@ -102,10 +102,12 @@ class Probed:
     version: Version = __version__
     video: Annotated[str, Doc("As given.")]
     info: VideoInfo
-    frames: Frames
+    frames: ReportedFrames
     model: Annotated[str, Doc("Whose visual tokens are counted.")]
     tokens: ClipTokenCounts
-    audio: Annotated[Audio | Absent, Doc("What the model is given of it, where it takes audio.")]
+    audio: Annotated[
+        ReportedAudio | Absent, Doc("What the model is given of it, where it takes audio.")
+    ]
     fit: Annotated[FitChoice | Absent, Doc("With --fit.")] = ABSENT
     warnings: Annotated[tuple[str, ...], Doc("Human-readable sentences.")]
 
@@ -128,7 +130,7 @@ def _probed(
     return Probed(
         video=video,
         info=clip.info,
-        frames=Frames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
+        frames=ReportedFrames(len(clip.timestamps_s), tuple(clip.timestamps_s)),
         model=model,
         tokens=ClipTokenCounts(
             frames=tokens.frames,
@@ -137,7 +139,7 @@ def _probed(
             visual_kept=method.kept_tokens(tokens.frames, tokens.per_frame),
             merge_ratio=method.merge_ratio,
         ),
-        audio=ABSENT if clip.audio is None else Audio(clip.audio.seconds, clip.audio.rate),
+        audio=ABSENT if clip.audio is None else ReportedAudio(clip.audio.seconds, clip.audio.rate),
         fit=fit,
         warnings=tuple(clip.warnings),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dycoke_cli.answer.answer import answer_parts, batch_parts, failure_part
-from dycoke_cli.answer.json_schema import Part, schema_of
+from dycoke_cli.answer.json_schema import SchemaVariant, schema_of
 from dycoke_cli.cli import output
 from dycoke_cli.compression.registry import method_schema
 from dycoke_cli.errors import UsageError
@@ -23,85 +23,85 @@ class Document:
     schema: str  # name of its schema, the value of the key `schema`
     description: str  # what it is, and which command prints it
     # returns its variants. A function, because importing their modules takes time.
-    parts: Callable[[], Mapping[str, Part]]
+    parts: Callable[[], Mapping[str, SchemaVariant]]
 
 
-def _bench() -> Mapping[str, Part]:
+def _bench() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.bench.bench_report import BenchReport
 
-    return {"report": Part(BenchReport), "error": failure_part()}
+    return {"report": SchemaVariant(BenchReport), "error": failure_part()}
 
 
-def _cache() -> Mapping[str, Part]:
+def _cache() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.cache import CacheState
 
-    return {"cache": Part(CacheState), "error": failure_part()}
+    return {"cache": SchemaVariant(CacheState), "error": failure_part()}
 
 
-def _doctor() -> Mapping[str, Part]:
+def _doctor() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.doctor import Diagnosis
 
-    return {"diagnosis": Part(Diagnosis), "error": failure_part()}
+    return {"diagnosis": SchemaVariant(Diagnosis), "error": failure_part()}
 
 
-def _estimate() -> Mapping[str, Part]:
+def _estimate() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.engine.memory.cost import Cost
 
-    return {"estimate": Part(Cost), "error": failure_part("video", "question", "model")}
+    return {"estimate": SchemaVariant(Cost), "error": failure_part("video", "question", "model")}
 
 
-def _eval() -> Mapping[str, Part]:
+def _eval() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.evaluation.report.evaluation_report import EvalReport
 
-    return {"report": Part(EvalReport), "error": failure_part("benchmark")}
+    return {"report": SchemaVariant(EvalReport), "error": failure_part("benchmark")}
 
 
-def _eval_check() -> Mapping[str, Part]:
-    from dycoke_cli.evaluation.check import Checked
+def _eval_check() -> Mapping[str, SchemaVariant]:
+    from dycoke_cli.evaluation.check import DatasetCheck
 
-    return {"check": Part(Checked), "error": failure_part("benchmark")}
+    return {"check": SchemaVariant(DatasetCheck), "error": failure_part("benchmark")}
 
 
-def _eval_list() -> Mapping[str, Part]:
+def _eval_list() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.benchmarks import BenchmarkList
 
-    return {"list": Part(BenchmarkList), "error": failure_part()}
+    return {"list": SchemaVariant(BenchmarkList), "error": failure_part()}
 
 
-def _inspect() -> Mapping[str, Part]:
+def _inspect() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.inspect.inspection import Inspection
 
-    return {"inspection": Part(Inspection), "error": failure_part("video", "question")}
+    return {"inspection": SchemaVariant(Inspection), "error": failure_part("video", "question")}
 
 
-def _methods() -> Mapping[str, Part]:
+def _methods() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.methods import MethodList
 
-    return {"methods": Part(MethodList), "error": failure_part()}
+    return {"methods": SchemaVariant(MethodList), "error": failure_part()}
 
 
-def _models() -> Mapping[str, Part]:
+def _models() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.model_documents import ModelList
 
-    return {"models": Part(ModelList), "error": failure_part()}
+    return {"models": SchemaVariant(ModelList), "error": failure_part()}
 
 
-def _probe() -> Mapping[str, Part]:
+def _probe() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.cli.commands.probe import Probed
 
-    return {"video": Part(Probed), "error": failure_part("video")}
+    return {"video": SchemaVariant(Probed), "error": failure_part("video")}
 
 
-def _tune() -> Mapping[str, Part]:
+def _tune() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.tuning.tune_report import TuneReport
 
-    return {"report": Part(TuneReport), "error": failure_part()}
+    return {"report": SchemaVariant(TuneReport), "error": failure_part()}
 
 
-def _verify() -> Mapping[str, Part]:
+def _verify() -> Mapping[str, SchemaVariant]:
     from dycoke_cli.verification.verification_report import VerificationReport
 
-    return {"report": Part(VerificationReport), "error": failure_part("model")}
+    return {"report": SchemaVariant(VerificationReport), "error": failure_part("model")}
 
 
 DOCUMENTS = {

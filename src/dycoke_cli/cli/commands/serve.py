@@ -153,7 +153,7 @@ def serve(
     frame_limit: FrameLimit = 256,
     body_limit: BodyLimit = 256,
     hold: Hold = 8,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     budget: request_flags.Budget,
     limits: request_flags.Limiting,

@@ -113,7 +113,7 @@ def tune(
     questions: Questions = None,
     methods: Methods = None,
     retain: row_flags.Budgets = None,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: request_flags.Frames,
     limits: request_flags.Limiting,
     target: Target = 0.98,

@@ -26,7 +26,7 @@ from dycoke_cli.storage.output_file import (
 from dycoke_cli.verification import SCHEMA
 
 if TYPE_CHECKING:
-    from dycoke_cli.verification.verification_report import MethodAnswer, Step
+    from dycoke_cli.verification.verification_report import CheckResult, MethodAnswer
 
 FRAMES = 8
 
@@ -86,7 +86,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _show_check(step: Step) -> None:
+def _show_check(step: CheckResult) -> None:
     render.check(step.name, step.verdict, step.detail)
 
 

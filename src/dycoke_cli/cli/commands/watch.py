@@ -144,7 +144,7 @@ def watch(
     words: options.QuestionArgument = None,
     more: options.Questions = None,
     watching: WatchFlags,
-    model: request_flags.Model,
+    model: request_flags.ModelFlag,
     sampling: Sampled,
     limits: request_flags.Limiting,
     loading: request_flags.Loading,

@@ -34,7 +34,7 @@ BRIEF = """
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFlag:
     """Flag of the model."""
 
     model: options.Model = None
@@ -46,7 +46,7 @@ class Model:
 
 
 def request(
-    model: Model,
+    model: ModelFlag,
     loading: LoadOptions,
     sampling: Sampling,
     generation: GenerationOptions,

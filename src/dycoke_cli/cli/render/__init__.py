@@ -20,14 +20,14 @@ from dycoke_cli.cli.render.console import (
     to_stdout,
     warning,
 )
-from dycoke_cli.cli.render.progress import Download, Progress
+from dycoke_cli.cli.render.progress import Download, ProgressLine
 
 if TYPE_CHECKING:
     from dycoke_cli.answer.answer import Answer
 
 __all__ = [
     "Download",
-    "Progress",
+    "ProgressLine",
     "check",
     "confirm",
     "failed",

@@ -13,7 +13,7 @@ from dycoke_cli.cli.render.console import animates, stderr_console
 from dycoke_cli.cli.render.progress import LINE_EVERY_S
 from dycoke_cli.cli.render.units import count, counted
 from dycoke_cli.cli.render.view import View
-from dycoke_cli.runs.listener import Counts
+from dycoke_cli.runs.listener import RunCounts
 from dycoke_cli.unicode import display_name
 
 _BAR = 12
@@ -28,7 +28,7 @@ class BatchView(View):
         super().__init__(quiet)
         self._bar: rich_progress.Progress | None = None
         self._task = rich_progress.TaskID(0)
-        self._counts: Counts | None = None
+        self._counts: RunCounts | None = None
         self._pace: _Pace | None = None
         self._said_at = time.monotonic()
 
@@ -44,7 +44,7 @@ class BatchView(View):
         self.stop()
         super().stage(stage, done, total)
 
-    def progress(self, counts: Counts) -> None:
+    def progress(self, counts: RunCounts) -> None:
         """Show the progress of the run."""
         self._counts = counts
         super().stop()
@@ -59,7 +59,7 @@ class BatchView(View):
             self._said_at = time.monotonic()
             self.note(_line(counts, self._pace))
 
-    def finished(self, counts: Counts, out: Path | None) -> None:
+    def finished(self, counts: RunCounts, out: Path | None) -> None:
         """Show the summary.
 
         Args:
@@ -82,7 +82,7 @@ class BatchView(View):
             else f"{done} (in {display_name(str(out))}); the same command resumes"
         )
 
-    def _update_bar(self, counts: Counts, pace: _Pace) -> None:
+    def _update_bar(self, counts: RunCounts, pace: _Pace) -> None:
         if self._bar is None:
             self._bar = rich_progress.Progress(
                 rich_progress.SpinnerColumn(),
@@ -100,7 +100,7 @@ class BatchView(View):
 class _Pace:
     """Speed of a run, measured from its first progress report (loading doesn't count)."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: RunCounts) -> None:
         self._counts = counts
         self._started = time.monotonic()
         self._first: tuple[float, int] | None = None  # when results first came, and how many
@@ -128,7 +128,7 @@ class _Pace:
 class _Live(rich_progress.ProgressColumn):
     """Column with the figures, read when it is drawn, since another thread updates them."""
 
-    def __init__(self, counts: Counts, pace: _Pace, stopping: Callable[[], bool]) -> None:
+    def __init__(self, counts: RunCounts, pace: _Pace, stopping: Callable[[], bool]) -> None:
         super().__init__()
         self._counts, self._pace, self._stopping = counts, pace, stopping
 
@@ -141,7 +141,7 @@ class _Live(rich_progress.ProgressColumn):
         return Text(_line(self._counts, self._pace, width))
 
 
-def batch_summary(counts: Counts, resumable: bool) -> str:
+def batch_summary(counts: RunCounts, resumable: bool) -> str:
     """Summary of a run, as a sentence."""
     parts = []
     if counts.skipped and not counts.added:
@@ -172,7 +172,7 @@ def batch_summary(counts: Counts, resumable: bool) -> str:
     return ", ".join(parts) + retry
 
 
-def _line(counts: Counts, pace: _Pace, width: int | None = None) -> str:
+def _line(counts: RunCounts, pace: _Pace, width: int | None = None) -> str:
     """Progress of a run, in a line."""
     questions = f"{count(counts.done)} of {counted(counts.questions, 'question')}"
     files = f"{count(counts.videos_done)} of {counted(counts.videos, 'file')}"

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Guarded, Seconds, Windows
+from dycoke_cli.answer.answer import Answer, Bytes, Decode, Flops, Guarded, ReportedWindows, Seconds
 from dycoke_cli.answer.json_schema import Absent
 from dycoke_cli.cli.render.typed_choice import odds, scoring
 from dycoke_cli.cli.render.units import count, counted, flops, seconds, share, size
@@ -124,7 +124,7 @@ def _tokens(answer: Answer) -> str:
     return f"{count(visual)} from {frames} → {count(kept)} {how} ({share(kept, visual)})"
 
 
-def _windows(windows: Windows) -> str:
+def _windows(windows: ReportedWindows) -> str:
     positions = "contiguous" if windows.positions == "renumbered" else "original"
     read = f"{count(windows.count)} of {counted(windows.frames, 'frame')}"
     return f"{read}, {count(windows.visual_kept)} tokens kept; {positions} positions"

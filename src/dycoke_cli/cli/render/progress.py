@@ -56,7 +56,7 @@ def _bar_and_time() -> tuple[Any, Any]:
     return Determinate(bar_width=24), Remaining(compact=True)
 
 
-class Progress:
+class ProgressLine:
     """Line on stderr with the current stage; `stop` removes it.
 
     A dumb terminal gets a single message about loading. Without redrawing (dumb terminal or no

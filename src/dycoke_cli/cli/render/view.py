@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from dycoke_cli.cli.render import console
-from dycoke_cli.cli.render.progress import Progress
-from dycoke_cli.runs.listener import Counts, Listener
+from dycoke_cli.cli.render.progress import ProgressLine
+from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.video.sampling import format_part
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class View(Listener):
         self._quiet = quiet
         self._note = note
         self._last_failure = ""
-        self._line = Progress(quiet, hidden)
+        self._line = ProgressLine(quiet, hidden)
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +56,7 @@ class View(Listener):
         """Show the part of the video in front of each stage."""
         self._line.prefix = f"{format_part(start_s, end_s)}: "
 
-    def progress(self, counts: Counts) -> None:
+    def progress(self, counts: RunCounts) -> None:
         """Show the number of answered questions."""
         self.stage("answers", counts.done, counts.questions)
 

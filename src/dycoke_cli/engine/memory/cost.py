@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dycoke_cli.answer.answer import Version, Windows
+from dycoke_cli.answer.answer import ReportedWindows, Version
 from dycoke_cli.answer.json_schema import ABSENT, Absent, Amount, Count, Doc
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
@@ -114,7 +114,9 @@ class Cost:
         tuple[str, ...], Doc("Flags with each of which it would fit, where it doesn't.")
     ]
     warnings: Annotated[tuple[str, ...], Doc("Sentences for a person.")]
-    windows: Annotated[Windows | Absent, Doc("With --max-tokens: as the video is read.")] = ABSENT
+    windows: Annotated[
+        ReportedWindows | Absent, Doc("With --max-tokens: as the video is read.")
+    ] = ABSENT
 
 
 def estimate_cost(
@@ -222,10 +224,10 @@ def estimate_cost(
     )
 
 
-def _reported(video: ReadInWindows, method: BoundMethod, traits: ModelTraits) -> Windows:
+def _reported(video: ReadInWindows, method: BoundMethod, traits: ModelTraits) -> ReportedWindows:
     """The windows as an answer reports them."""
     positions = method.parameters().get("positions", traits.defaults["positions"])
-    return Windows(video.count, WINDOW, video.kept, video.cap, positions)
+    return ReportedWindows(video.count, WINDOW, video.kept, video.cap, positions)
 
 
 def clip_tokens(

@@ -21,7 +21,7 @@ from dycoke_cli.engine.memory.expected_time import (
 )
 from dycoke_cli.kernels.attention import BIDIRECTIONAL, CAUSAL, DECODE, MAX_QUERIES
 from dycoke_cli.kernels.choice import (
-    Choice,
+    KernelChoice,
     attention_shapes,
     choose_kernels,
     dtype_name,
@@ -152,14 +152,14 @@ def _linear_layers(model: Any) -> list[_LinearLayer]:
     ]
 
 
-def _choice(model: Any, options: LoadOptions) -> Choice:
+def _choice(model: Any, options: LoadOptions) -> KernelChoice:
     rounded = bool(options.quantize)
     if options.kernels == "fast":
         return choose_kernels(model, rounded, measuring=False)
-    return Choice(frozenset(), [], unmeasured(model, rounded).int8)
+    return KernelChoice(frozenset(), [], unmeasured(model, rounded).int8)
 
 
-def _kernels_of(layers: list[_LinearLayer], choice: Choice) -> dict[str, str]:
+def _kernels_of(layers: list[_LinearLayer], choice: KernelChoice) -> dict[str, str]:
     names = {kind: name for name, kind in int8_kernels().items()}
     kernels = dict.fromkeys((layer.name for layer in layers), STOCK_KERNEL)
     kernels |= dict.fromkeys(choice.packed, PACKED)

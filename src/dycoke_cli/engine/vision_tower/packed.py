@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dycoke_cli.compression.base import BeforeVision
 from dycoke_cli.engine.thread_hook import Arguments, after_forward, before_forward
-from dycoke_cli.engine.vision_tower.stacked import Running, TowerInPart, Window
+from dycoke_cli.engine.vision_tower.stacked import Running, TowerInPart, TowerPass
 from dycoke_cli.models.families import PackedTower
 
 
@@ -40,7 +40,7 @@ class PackedVision(TowerInPart):
         self._tokens_per_frame = tokens_per_frame
         self._frames = self._unit = 0
         self._order = torch.arange(0)
-        self._window = Window([], [])
+        self._window = TowerPass([], [])
         self._counts: dict[tuple[int, ...], list[list[int]]] = {}
 
     def _add_hooks(self, first: int) -> list[RemovableHandle]:
@@ -73,7 +73,7 @@ class PackedVision(TowerInPart):
         is_kept.view(-1)[self.kept] = True
         needed = is_kept[:, order].repeat_interleave(self._unit, dim=1)
         references = self._merging.references(self._frames)
-        self._window = Window([frame.nonzero().flatten() for frame in needed], references)
+        self._window = TowerPass([frame.nonzero().flatten() for frame in needed], references)
         self._counts = {}
         return (self._gather(args[0]), *args[1:]), kwargs
 
@@ -110,4 +110,4 @@ class PackedVision(TowerInPart):
         # follows from their numbers. The first patch of each token, divided by that, is the token.
         unit = sum(map(len, self._window.patches)) // len(output)
         of_output = [patches[::unit] // unit for patches in self._window.patches]
-        return Window(of_output, self._window.references).restore(output).flatten(0, 1)
+        return TowerPass(of_output, self._window.references).restore(output).flatten(0, 1)

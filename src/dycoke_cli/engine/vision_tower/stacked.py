@@ -37,7 +37,7 @@ _here = threading.local()
 
 
 @dataclass(frozen=True)
-class Window:
+class TowerPass:
     """The frames that go through the tower together."""
 
     patches: list[torch.Tensor]  # for each frame the patches `[n]`, int64, ascending, that go on
@@ -77,7 +77,7 @@ class Window:
 class Running:
     """What attends to what in a layer behind the selection."""
 
-    window: Window  # the frames
+    window: TowerPass  # the frames
     # the patch with which each part of a frame begins, and that behind the last one; patches attend
     # to those of their own part
     bounds: list[int]
@@ -156,7 +156,7 @@ class MergedVision(TowerInPart):
         references = self._merging.references(frames)
         # The class token isn't needed for any visual token, but for whole frames to be whole.
         needed[[other is None for other in references]] = True
-        window = Window([patches.nonzero().flatten() for patches in needed], references)
+        window = TowerPass([patches.nonzero().flatten() for patches in needed], references)
         bounds = [0, patches]
         self._run(Running(window, bounds, window.counts(bounds)))
         return (window.gather(hidden), *args[1:]), kwargs

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from dycoke_cli.evaluation.annotations import Row, read_rows
+from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
@@ -122,7 +122,7 @@ class MVBench(FolderDataset):
             self.folder.video(name, converted) if converted else None
         )
 
-    def _item(self, task: str, number: int, row: Row) -> Item:
+    def _item(self, task: str, number: int, row: AnnotationRow) -> Item:
         candidates = row.texts("candidates")
         if row.fields["answer"] not in candidates:
             raise row.wrong("answer", "is none of the candidates")
@@ -143,7 +143,9 @@ class MVBench(FolderDataset):
             picture_fps=_FRAMES_PER_SECOND if source == _TVQA else None,
         )
 
-    def _part(self, source: str, name: str, row: Row) -> tuple[float | None, float | None]:
+    def _part(
+        self, source: str, name: str, row: AnnotationRow
+    ) -> tuple[float | None, float | None]:
         """Start and end in the whole video; None if only the clip exists."""
         if "start" not in row.fields or "end" not in row.fields:
             return None, None

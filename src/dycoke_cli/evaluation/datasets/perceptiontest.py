@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import Row, read_json
+from dycoke_cli.evaluation.annotations import AnnotationRow, read_json
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
@@ -73,12 +73,14 @@ class PerceptionTest(FolderDataset):
         return score_choice(item, said)
 
 
-def _questions(file: str, video: str, about: Any) -> list[Row]:
+def _questions(file: str, video: str, about: Any) -> list[AnnotationRow]:
     """The questions about a video; some have none."""
     where = f"{file}, {display_name(video)}"
     if not isinstance(about, dict) or not isinstance(about.get("mc_question"), list):
         raise UsageError(f"{where} has no list mc_question: is it the file of another benchmark?")
-    rows = [Row(f"{where}, question {n}", q) for n, q in enumerate(about["mc_question"], 1)]
+    rows = [
+        AnnotationRow(f"{where}, question {n}", q) for n, q in enumerate(about["mc_question"], 1)
+    ]
     for row in rows:
         if not isinstance(row.fields, dict):
             raise UsageError(f"{row.where} isn't an object")

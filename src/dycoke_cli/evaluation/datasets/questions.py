@@ -8,7 +8,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import UsageError
-from dycoke_cli.evaluation.annotations import Row, read_rows
+from dycoke_cli.evaluation.annotations import AnnotationRow, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, lettered, score_choice
@@ -105,7 +105,7 @@ class Questions(FolderDataset):
         """Score by the chosen letter if there are options, otherwise by exact match."""
         return score_choice(item, said) if item.options else exact_match(item, said)
 
-    def _item(self, number: int, row: Row) -> Item:
+    def _item(self, number: int, row: AnnotationRow) -> Item:
         path = self.find(row.text("video"))
         if path is None:
             folder = display_name(self.folder.path)
@@ -127,11 +127,11 @@ class Questions(FolderDataset):
         )
 
 
-def _has_options(row: Row) -> bool:
+def _has_options(row: AnnotationRow) -> bool:
     return bool(row.fields.get("options"))
 
 
-def _options(row: Row) -> tuple[str, ...]:
+def _options(row: AnnotationRow) -> tuple[str, ...]:
     given = row.fields.get("options")
     if not given:
         return ()
@@ -144,7 +144,7 @@ def _options(row: Row) -> tuple[str, ...]:
     return options
 
 
-def _letter(row: Row, answer: str, options: tuple[str, ...]) -> str:
+def _letter(row: AnnotationRow, answer: str, options: tuple[str, ...]) -> str:
     """Letter of a reference answer that is a letter or the text of an option."""
     text = comparable(answer).strip()
     same = [n for n, option in enumerate(options) if comparable(option).lower() == text.lower()]

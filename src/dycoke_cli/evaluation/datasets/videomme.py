@@ -12,7 +12,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from dycoke_cli.errors import VideoError
-from dycoke_cli.evaluation.annotations import ROW_FILES, Row, read_rows
+from dycoke_cli.evaluation.annotations import ROW_FILES, AnnotationRow, read_rows
 from dycoke_cli.evaluation.dataset import About, Item, Rule, Score, Split
 from dycoke_cli.evaluation.folder import FolderDataset
 from dycoke_cli.evaluation.scoring.choices import LETTERS, score_choice
@@ -81,7 +81,7 @@ class VideoMME(FolderDataset):
         """Complete prompt text of a question."""
         return f"{_TASK}\n{question}\n{_ASK}"
 
-    def _item(self, row: Row) -> Item:
+    def _item(self, row: AnnotationRow) -> Item:
         options, video = row.texts("options"), row.text("videoID")
         listed = str(list(options)) if self.options_as_list else "\n".join(options)
         return Item(

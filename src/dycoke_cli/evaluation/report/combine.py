@@ -24,7 +24,7 @@ from dycoke_cli.unicode import display_name
 
 
 @dataclass(frozen=True)
-class _Run:
+class _StoredRun:
     """Record and answers in a folder."""
 
     folder: Path
@@ -66,14 +66,14 @@ def report_of(folders: Sequence[Path], rule: str | None = None) -> EvalReport:
     )
 
 
-def _rule(runs: list[_Run]) -> str:
+def _rule(runs: list[_StoredRun]) -> str:
     rules = dict.fromkeys(run.record.rule for run in runs)
     if len(rules) > 1:
         raise UsageError(f"the runs were scored by {' and '.join(rules)}: choose one with --rule")
     return next(iter(rules))
 
 
-def _read(folder: Path) -> _Run:
+def _read(folder: Path) -> _StoredRun:
     path, record = folder / FILE, read_record(folder)
     try:
         if record is None or not path.is_file():
@@ -82,7 +82,7 @@ def _read(folder: Path) -> _Run:
                 f"{display_name(folder)} has no {missing}: name a folder that `dycoke eval --out` "
                 "wrote"
             )
-        return _Run(folder, record, Answers(path))
+        return _StoredRun(folder, record, Answers(path))
     except OSError as error:
         raise UsageError(f"{display_name(path)} can't be read ({error.strerror})") from error
 
@@ -99,7 +99,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _check_alike(first: _Run, other: _Run) -> None:
+def _check_alike(first: _StoredRun, other: _StoredRun) -> None:
     """Check that two runs can be in one report."""
     ours, theirs = _facts(first.record), _facts(other.record)
     models = [run.record.rows[0].setup.model for run in (first, other)]
@@ -114,9 +114,9 @@ def _check_alike(first: _Run, other: _Run) -> None:
             )
 
 
-def _rows(runs: list[_Run]) -> list[KeptRow]:
+def _rows(runs: list[_StoredRun]) -> list[KeptRow]:
     """Rows of all runs without duplicates, grouped by model, in order of first appearance."""
-    rows: dict[tuple[str, str], tuple[_Run, KeptRow]] = {}
+    rows: dict[tuple[str, str], tuple[_StoredRun, KeptRow]] = {}
     for run in runs:
         for row in run.record.rows:
             first_run, first = rows.setdefault((row.model, row.spec.text), (run, row))
@@ -145,7 +145,7 @@ def _different(one: KeptRow, other: KeptRow) -> str:
     return ""
 
 
-def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
+def _record(runs: list[_StoredRun], rows: list[KeptRow]) -> tuple[RunRecord, list[str]]:
     """Merge the records, restricted to questions that all rows have; warn if some don't."""
     items: dict[str, tuple[int, Item]] = {}
     asked: dict[str, set[str]] = {row.setup.id: set() for row in rows}
@@ -188,11 +188,11 @@ def _record(runs: list[_Run], rows: list[KeptRow]) -> tuple[RunRecord, list[str]
 
 
 def _answers(
-    runs: list[_Run], rows: list[KeptRow]
+    runs: list[_StoredRun], rows: list[KeptRow]
 ) -> tuple[Mapping[str, Mapping[str, Prediction]], list[str]]:
     """Answers by setup and question, the newest of each; and warnings about differing ones."""
     answers: dict[str, dict[str, Prediction]] = {}
-    source: dict[tuple[str, str], _Run] = {}
+    source: dict[tuple[str, str], _StoredRun] = {}
     differing: dict[tuple[str, str], int] = {}
     for run in sorted(runs, key=lambda run: run.record.date):
         for setup in {row.setup.id: row.setup for row in rows}.values():
@@ -213,7 +213,7 @@ def _answers(
     ]
 
 
-def _damages(runs: list[_Run]) -> Iterator[str]:
+def _damages(runs: list[_StoredRun]) -> Iterator[str]:
     for run in runs:
         if run.answers.damaged:
             yield (

@@ -14,7 +14,7 @@ from dycoke_cli.guard.ladder import Guard
 
 
 @dataclass(frozen=True)
-class Budget:
+class GuardBudget:
     """A budget that a guard may ask with."""
 
     setting: Annotated[str, Doc("As --method takes it.")]
@@ -27,7 +27,9 @@ class Budget:
 class GuardedRow(GuardBound):
     """A guard, and which budgets its answers took: the value of `guard`."""
 
-    budgets: Annotated[tuple[Budget, ...], Doc("In the order in which they are tried.", minItems=1)]
+    budgets: Annotated[
+        tuple[GuardBudget, ...], Doc("In the order in which they are tried.", minItems=1)
+    ]
 
 
 def guarded_row(guard: Guard, answers: Sequence[Prediction]) -> GuardedRow:
@@ -39,7 +41,7 @@ def guarded_row(guard: Guard, answers: Sequence[Prediction]) -> GuardedRow:
         guard.threshold,
         guard.videos,
         tuple(
-            Budget(
+            GuardBudget(
                 name_of(method),
                 described(method),
                 sum(n >= place for n in tried),

@@ -12,13 +12,13 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.evaluation.dataset import ACCURACY, OWN_RULE
 from dycoke_cli.evaluation.datasets import class_of
 from dycoke_cli.evaluation.method_row import KeptRow
-from dycoke_cli.evaluation.presets import Preset, PublishedRow, Task, presets
+from dycoke_cli.evaluation.presets import Preset, PublishedRow, PublishedSettings, presets
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.video import Sampling
 
 
 @dataclass(frozen=True)
-class Condition:
+class DifferingCondition:
     """A condition that differs: an entry of `differs`."""
 
     name: str
@@ -27,7 +27,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRecord:
     """What others measured, and under which other conditions: the value of `published`."""
 
     preset: Annotated[str, Doc("As it was given to --preset.")]
@@ -38,10 +38,10 @@ class Published:
         Doc("By the key of this row that has the measured one: accuracies as shares."),
     ]
     tflops: Annotated[float | None, Doc("Its FLOPs in 10^12, as printed; null where they aren't.")]
-    differs: Annotated[tuple[Condition, ...], Doc("Conditions that differ.")]
+    differs: Annotated[tuple[DifferingCondition, ...], Doc("Conditions that differ.")]
 
 
-def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
+def published_beside(row: KeptRow, record: RunRecord) -> PublishedRecord | None:
     """Published figures of a row; None without a preset, or without such a row in it."""
     preset, benchmark = presets().get(row.preset), row.setup.benchmark
     if preset is None or benchmark not in preset.tasks:
@@ -52,14 +52,14 @@ def published_beside(row: KeptRow, record: RunRecord) -> Published | None:
     # The method's parameters may be changed by the user: the nearest published row counts.
     nearest = min(of_method, key=lambda one: _differing(row, one))
     task = preset.tasks[benchmark]
-    return Published(
+    return PublishedRecord(
         preset=preset.name,
         paper=preset.paper,
         row=nearest.row,
         figures=nearest.measured_in(benchmark),
         tflops=nearest.tflops,
         differs=tuple(
-            Condition(name, _shown(here), _shown(published))
+            DifferingCondition(name, _shown(here), _shown(published))
             for name, here, there in _conditions(row, record, preset, nearest, task)
             if here != (published := nearest.open.get(name, there))
         ),
@@ -94,7 +94,11 @@ def preset_warnings(record: RunRecord) -> list[str]:
 
 
 def _conditions(
-    row: KeptRow, record: RunRecord, preset: Preset, published: PublishedRow, task: Task
+    row: KeptRow,
+    record: RunRecord,
+    preset: Preset,
+    published: PublishedRow,
+    task: PublishedSettings,
 ) -> Iterator[tuple[str, Any, Any]]:
     """Comparable conditions: (name, value here, published value)."""
     setup, about = row.setup, class_of(row.setup.benchmark).about

@@ -14,7 +14,7 @@ from dycoke_cli.evaluation.prediction import Prediction
 from dycoke_cli.evaluation.report.changes import count_changes
 from dycoke_cli.evaluation.report.guarded_row import GuardedRow, guarded_row
 from dycoke_cli.evaluation.report.probability_row import ProbabilityRow, probability_row
-from dycoke_cli.evaluation.report.published import Published
+from dycoke_cli.evaluation.report.published import PublishedRecord
 from dycoke_cli.evaluation.scoring.judging import Grades
 from dycoke_cli.evaluation.scoring.statistics import (
     Predictions,
@@ -148,7 +148,7 @@ class ScoredRow:
         ),
     ]
     published: Annotated[
-        Published | None, Doc("What others measured, with --preset; null without such a row.")
+        PublishedRecord | None, Doc("What others measured, with --preset; null without such a row.")
     ]
     guard: Annotated[GuardedRow | None, Doc("With --guard; null in rows of one method.")]
     probability: Annotated[
@@ -167,7 +167,7 @@ def make_row(
     macro: bool,
     refused: int = 0,
     grades: Grades | None = None,
-    published: Published | None = None,
+    published: PublishedRecord | None = None,
     by_probability: Predictions | None = None,
 ) -> ScoredRow:
     """Aggregate the answers of a row.

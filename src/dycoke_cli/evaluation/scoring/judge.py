@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dycoke_cli.errors import ModelError
-from dycoke_cli.evaluation.scoring.judge_client import Client, NoReplyError, Reply
+from dycoke_cli.evaluation.scoring.judge_client import JudgeClient, JudgeReply, NoReplyError
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, Verdicts
 from dycoke_cli.unicode import to_json
 
@@ -36,7 +36,7 @@ _FENCED = re.compile(r"```(?:json|python)?(.*)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Prompt:
+class JudgePrompt:
     """Prompt of a judge."""
 
     version: str  # differs whenever a word of the prompt differs
@@ -62,7 +62,7 @@ class Prompt:
 
 
 _PAIR = "Question: {question}\nCorrect answer: {reference}\nPredicted answer: {answer}\n\n"
-ANSWER = Prompt(
+ANSWER = JudgePrompt(
     version="answer/1",
     system="You grade answers to questions about videos. Decide whether the predicted answer means "
     "the same as the correct one. Wording doesn't matter: synonyms and paraphrases are matches. "
@@ -73,7 +73,7 @@ ANSWER = Prompt(
     yes_or_no=True,
 )
 """For short answers (ActivityNet-QA), after Video-ChatGPT's: yes or no, and a score."""
-CAPTION = Prompt(
+CAPTION = JudgePrompt(
     version="caption/1",
     system="You grade descriptions of videos. Compare the predicted description with the correct "
     "one: does it cover all major points, and does it name particulars of this video rather than "
@@ -101,8 +101,8 @@ class Item:
 
 def judge_answers(
     items: Sequence[Item],
-    client: Client,
-    prompt: Prompt,
+    client: JudgeClient,
+    prompt: JudgePrompt,
     journal: Verdicts | None = None,
     *,
     at_once: int = AT_ONCE,
@@ -154,15 +154,15 @@ def judge_answers(
     return [verdicts[key] for key in keys]
 
 
-def key_of(item: Item, model: str, prompt: Prompt) -> str:
+def key_of(item: Item, model: str, prompt: JudgePrompt) -> str:
     """Key of a verdict: hash of everything that it depends on."""
     about = {"item": asdict(item), "model": model, "prompt": prompt.version}
     return hashlib.sha256(to_json(about).encode()).hexdigest()[:32]
 
 
-def _judge(key: str, item: Item, client: Client, prompt: Prompt) -> Verdict:
+def _judge(key: str, item: Item, client: JudgeClient, prompt: JudgePrompt) -> Verdict:
     user = prompt.user.format(**asdict(item))
-    reply: Reply | None = None
+    reply: JudgeReply | None = None
     for _ in range(ATTEMPTS):
         correct, score, error = None, None, None
         try:

@@ -24,7 +24,7 @@ _KEYS = re.compile(r"(?<!\S)\S*\*{2}\S*|\bsk-\S+")
 
 
 @dataclass(frozen=True)
-class Reply:
+class JudgeReply:
     """Reply of an endpoint: the text, and the model's name as returned."""
 
     text: str
@@ -35,14 +35,14 @@ class NoReplyError(Exception):
     """No reply to a request after all retries; other requests may succeed."""
 
 
-class Client(Protocol):
+class JudgeClient(Protocol):
     """Interface of a judge's endpoint."""
 
     @property
     def model(self) -> str:
         """Requested model."""
 
-    def ask(self, system: str, user: str) -> Reply:
+    def ask(self, system: str, user: str) -> JudgeReply:
         """Send two messages, and wait for the reply. Called from several threads."""
 
 
@@ -84,15 +84,15 @@ class OpenAIClient:
             http_client=limited(openai.DefaultHttpxClient, HttpLimits(timeout_s, BOUNDS))(),
         )
 
-    def ask(self, system: str, user: str) -> Reply:
-        """Send two messages, and wait for the reply, as every `Client` does."""
+    def ask(self, system: str, user: str) -> JudgeReply:
+        """Send two messages, and wait for the reply, as every `JudgeClient` does."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         openai = self._openai
         try:
             done = self._client.chat.completions.create(
                 model=self.model, messages=messages, temperature=0
             )
-            return Reply(done.choices[0].message.content or "", str(done.model))
+            return JudgeReply(done.choices[0].message.content or "", str(done.model))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             # Without the endpoint's message, which contains parts of the key.
             raise ModelError(
@@ -111,7 +111,9 @@ class OpenAIClient:
                 raise NoReplyError(f"its response isn't read, because {limit}") from None
             raise NoReplyError(self._redacted(error)) from None
         except (AttributeError, IndexError, TypeError, ValueError, RecursionError):
-            return Reply("", self.model)  # not an OpenAI response, such as another server's page
+            return JudgeReply(
+                "", self.model
+            )  # not an OpenAI response, such as another server's page
 
     def _redacted(self, error: Exception) -> str:
         message = str(error).replace(self._key, "…")

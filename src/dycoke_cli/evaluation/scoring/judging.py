@@ -13,7 +13,7 @@ from dycoke_cli.answer.thinking import answer_of
 from dycoke_cli.evaluation.run_record import RunRecord
 from dycoke_cli.evaluation.scoring.judge import PROMPTS, judge_answers, key_of
 from dycoke_cli.evaluation.scoring.judge import Item as Judged
-from dycoke_cli.evaluation.scoring.judge_client import Client
+from dycoke_cli.evaluation.scoring.judge_client import JudgeClient
 from dycoke_cli.evaluation.scoring.statistics import Predictions
 from dycoke_cli.evaluation.scoring.verdicts import Verdict, open_verdicts
 from dycoke_cli.runs.listener import Listener
@@ -42,7 +42,7 @@ class Grades:
 def ask_judge(
     record: RunRecord,
     answers: Mapping[str, Predictions],
-    client: Client,
+    client: JudgeClient,
     folder: Path,
     listener: Listener,
 ) -> None:

@@ -35,7 +35,7 @@ _READ: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """Planned download of a model."""
 
     source: ModelRef  # the model
@@ -55,13 +55,13 @@ class Plan:
         return sum(file.file_size or 0 for file in self.missing)
 
 
-def plan(source: ModelRef, revision: str | None = None) -> Plan:
+def plan(source: ModelRef, revision: str | None = None) -> DownloadPlan:
     """Plan the download of a model, with sizes from the hub."""
     with _pull_explained(source):
         return _plan(source, revision)
 
 
-def first_download(source: ModelRef) -> Plan:
+def first_download(source: ModelRef) -> DownloadPlan:
     """Plan the download that loading a model starts with, and check the disk space."""
     with explained(source, "its files"):
         planned = _plan(source, None)
@@ -69,7 +69,7 @@ def first_download(source: ModelRef) -> Plan:
     return planned
 
 
-def _plan(source: ModelRef, revision: str | None) -> Plan:
+def _plan(source: ModelRef, revision: str | None) -> DownloadPlan:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import DryRunError
 
@@ -95,7 +95,7 @@ def _plan(source: ModelRef, revision: str | None) -> Plan:
         )
     in_order = sorted(files, key=lambda file: file.filename)
     folder = Path(constants.HF_HUB_CACHE)
-    return Plan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
+    return DownloadPlan(source, revision, in_order[0].commit_hash, tuple(in_order), folder)
 
 
 def _remove_partial_files(repo: str) -> None:
@@ -113,7 +113,7 @@ def _remove_partial_files(repo: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def check_space(planned: Plan) -> None:
+def check_space(planned: DownloadPlan) -> None:
     """Check that the missing files fit on the disk."""
     # The cache folder may not exist yet; its nearest existing parent is on the same disk.
     place = planned.folder.absolute()
@@ -149,7 +149,7 @@ def small_files(source: ModelRef, revision: str | None) -> Path:
         )
 
 
-def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
+def pull(planned: DownloadPlan, on_bytes: Callable[[int], None]) -> None:
     """Download the missing files.
 
     Args:
@@ -170,7 +170,7 @@ def pull(planned: Plan, on_bytes: Callable[[int], None]) -> None:
         snapshot_download(repo, revision=planned.revision, tqdm_class=bar, **_READ)
 
 
-def check_pulled(planned: Plan) -> None:
+def check_pulled(planned: DownloadPlan) -> None:
     """Run the checks of loading on a pulled model, so that errors don't wait for the first use."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -42,7 +42,7 @@ def check_hub_answers() -> None:
     stock = get_session()
     kind: Any = limited(type(stock), LIMITS)
 
-    class Checked(kind):
+    class LimitedClient(kind):
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             try:
                 response = super().send(request, stream=stream, **options)
@@ -62,7 +62,7 @@ def check_hub_answers() -> None:
             return response
 
     set_client_factory(
-        lambda: Checked(
+        lambda: LimitedClient(
             event_hooks=stock.event_hooks,
             follow_redirects=stock.follow_redirects,
             timeout=stock.timeout,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dycoke_cli.errors import DycokeError, UsageError
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -66,7 +66,7 @@ class OnRay:
         need_ray()
 
     def __call__(
-        self, groups: Iterable[Group], plan: Plan, listener: Listener
+        self, groups: Iterable[Group], plan: RunPlan, listener: Listener
     ) -> Iterator[Outcome]:
         """Answer all questions."""
         numbered = dict(enumerate(groups))  # messages to the actors have numbers
@@ -75,7 +75,7 @@ class OnRay:
         return drive(self._answer, numbered, plan, listener, again=self.address is not None)
 
     def _answer(
-        self, groups: Mapping[int, Group], plan: Plan, listener: Listener
+        self, groups: Mapping[int, Group], plan: RunPlan, listener: Listener
     ) -> Iterator[tuple[list[int], list[Outcome]]]:
         """Answer questions in the process that is connected to the cluster; see `drive`."""
         with connected(self.address):
@@ -89,16 +89,16 @@ class OnRay:
             yield from _outcomes(numbered, _Replies(dataset), attempts, listener)
 
     def _dataset(
-        self, groups: dict[int, Group], plan: Plan, workers: Workers, attempts: Any
+        self, groups: dict[int, Group], plan: RunPlan, workers: Workers, attempts: Any
     ) -> Any:
         import ray.data
 
-        from dycoke_cli.runs.worker import RayWorker, Slice, Task, load_slices
+        from dycoke_cli.runs.worker import RayWorker, Slice, WorkerSettings, load_slices
 
         silence_data()
         folder = os.getcwd()
         sender = _actor_here(Sender, _files(groups.values(), folder)) if self.ship else None
-        task = Task(plan, workers.threads, self.make or load_slices, attempts, sender)
+        task = WorkerSettings(plan, workers.threads, self.make or load_slices, attempts, sender)
         together = plan.batch_size or (_SLICE_ON_GPU if workers.gpus else _SLICE)
         together = max(1, min(together, len(groups) // (_TURNS * workers.count)))
         numbers = list(groups)

@@ -17,7 +17,7 @@ from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.checking import checked
 from dycoke_cli.loop.features import ELSEWHERE, refusal
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Video
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.loop.reading import Readers, Reading
 from dycoke_cli.request import Request
 from dycoke_cli.runs.listener import Listener
@@ -200,7 +200,7 @@ class RemoteRun:
         self._model = model
 
     def __call__(
-        self, groups: Iterable[Sequence[Ask]], plan: Plan, listener: Listener
+        self, groups: Iterable[Sequence[Ask]], plan: RunPlan, listener: Listener
     ) -> Iterator[Outcome]:
         """Answer all questions."""
         with RemoteAsker(self._model, plan.request) as asker:

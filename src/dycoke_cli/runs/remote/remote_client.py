@@ -36,7 +36,7 @@ class ServerGoneError(ModelError):
 
 
 @dataclass
-class Reply:
+class ServerResponse:
     """Response of a server."""
 
     text: str = ""  # of the answer
@@ -95,7 +95,9 @@ class RemoteClient:
             raise self._explained(error) from None
         return False
 
-    def ask(self, body: dict[str, Any], on_text: Callable[[str], None] | None = None) -> Reply:
+    def ask(
+        self, body: dict[str, Any], on_text: Callable[[str], None] | None = None
+    ) -> ServerResponse:
         """Send a chat completion, and wait for the answer."""
         try:
             return self._request(body, on_text)
@@ -112,8 +114,10 @@ class RemoteClient:
         """Close all connections; requests in flight fail."""
         self._client.close()
 
-    def _request(self, body: dict[str, Any], on_text: Callable[[str], None] | None) -> Reply:
-        reply, began = Reply(), time.perf_counter()
+    def _request(
+        self, body: dict[str, Any], on_text: Callable[[str], None] | None
+    ) -> ServerResponse:
+        reply, began = ServerResponse(), time.perf_counter()
         if on_text is not None:
             body = {**body, "stream": True, "stream_options": {"include_usage": True}}
         create = self._client.chat.completions.with_streaming_response.create
@@ -129,7 +133,7 @@ class RemoteClient:
         return reply
 
     def _follow(
-        self, chunks: Any, reply: Reply, began: float, on_text: Callable[[str], None]
+        self, chunks: Any, reply: ServerResponse, began: float, on_text: Callable[[str], None]
     ) -> None:
         """Read a streamed answer."""
         for chunk in chunks:
@@ -193,7 +197,7 @@ def _message(error: openai.APIError) -> str:
     return message if isinstance(message, str) and message else str(error)
 
 
-def _take(done: Any, reply: Reply) -> None:
+def _take(done: Any, reply: ServerResponse) -> None:
     """Read an answer that wasn't streamed."""
     [choice] = done["choices"]
     reply.text = valid(choice["message"]["content"] or "")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dycoke_cli.answer.answer import Frames
+from dycoke_cli.answer.answer import ReportedFrames
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ class SentVideo:
 
     parts: tuple[dict[str, Any], ...]  # parts of a chat message
     about: dict[str, Any] | None  # times of the frames, for `media_io_kwargs`; None for pictures
-    frames: Frames  # of the answer
+    frames: ReportedFrames  # of the answer
     part_s: tuple[float, float] | None = None  # what was read; None where it is the whole
     # lines that are shown at a frame, before the first question; None for none
     subtitles: Subtitles | None = None
@@ -34,7 +34,7 @@ class SentVideo:
     seconds: float = 0.0  # decoding time
 
 
-NO_VIDEO = SentVideo((), None, Frames(0, ()))
+NO_VIDEO = SentVideo((), None, ReportedFrames(0, ()))
 
 
 def as_video(
@@ -50,7 +50,9 @@ def as_video(
     """
     url = f"data:video/jpeg;base64,{','.join(_jpegs(frames))}"
     part = {"type": "video_url", "video_url": {"url": url}}
-    return SentVideo((part,), _about(times_s, duration_s), Frames(len(frames), tuple(times_s)))
+    return SentVideo(
+        (part,), _about(times_s, duration_s), ReportedFrames(len(frames), tuple(times_s))
+    )
 
 
 def as_images(
@@ -61,7 +63,7 @@ def as_images(
     """A part per frame, for servers that take no videos and no times; see `as_video`."""
     urls = (f"data:image/jpeg;base64,{picture}" for picture in _jpegs(frames))
     parts = ({"type": "image_url", "image_url": {"url": url}} for url in urls)
-    return SentVideo(tuple(parts), None, Frames(len(frames), tuple(times_s)))
+    return SentVideo(tuple(parts), None, ReportedFrames(len(frames), tuple(times_s)))
 
 
 def _about(times_s: Sequence[float], duration_s: float | None) -> dict[str, Any]:

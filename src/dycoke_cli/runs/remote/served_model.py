@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from dycoke_cli.answer.answer import Answer, Model, Seconds, Subtitles, Tokens, Windows
+from dycoke_cli.answer.answer import (
+    Answer,
+    ReportedModel,
+    ReportedSubtitles,
+    ReportedWindows,
+    Seconds,
+    Tokens,
+)
 from dycoke_cli.answer.json_schema import ABSENT, Count, read_or_none, reported
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.registry import described, name_of
@@ -19,14 +26,14 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import ModelError, UsageError
 from dycoke_cli.extras import how_to_install
 from dycoke_cli.loop.features import ELSEWHERE, V1, refusal
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.runs.remote.sent_video import SentVideo, as_images, as_video
 from dycoke_cli.runs.remote.typed_reply import asked_for, replied
 from dycoke_cli.unicode import valid
 
 if TYPE_CHECKING:
-    from dycoke_cli.runs.remote.remote_client import RemoteClient, Reply
+    from dycoke_cli.runs.remote.remote_client import RemoteClient, ServerResponse
     from dycoke_cli.video import Clip
 
 Turns = Sequence[tuple[str, str]]
@@ -131,7 +138,7 @@ class ServedModel:
         """Identity of the model, with the keys of a model in this process."""
         return {"name": self.name, **dict.fromkeys(("revision", "weights", "dtype", "device"))}
 
-    def plan(self, request: Request) -> Plan:
+    def plan(self, request: Request) -> RunPlan:
         """The plan of a request that it answers; see `check_silent`.
 
         The address isn't part of the identity, so that a run can resume on another server.
@@ -140,7 +147,7 @@ class ServedModel:
         identity = {"name": self.name, "served": True, "own_method": not self.server.names_method}
         # A tuning on this machine was measured with another model.
         served = replace(request, model=self.name, tuned=None, cautions=())
-        return Plan(served, request.method, identity)
+        return RunPlan(served, request.method, identity)
 
     def send(self, clip: Clip, seconds: float) -> SentVideo:
         """A video in the form that is sent."""
@@ -185,7 +192,7 @@ class ServedModel:
             question=question,
             finish_reason=reason,
             seed=(options.seed if seed is None else seed) if options.temperature else None,
-            model=Model(
+            model=ReportedModel(
                 name=valid(reply.model[:_LENGTH] or self.name),
                 revision=None,
                 dtype=None,
@@ -194,8 +201,10 @@ class ServedModel:
             ),
             method=applied,
             frames=video.frames,
-            windows=read_or_none(Windows, details.get("windows")) or ABSENT,
-            subtitles=ABSENT if lines is None else Subtitles(lines.source, len(lines.lines)),
+            windows=read_or_none(ReportedWindows, details.get("windows")) or ABSENT,
+            subtitles=ABSENT
+            if lines is None
+            else ReportedSubtitles(lines.source, len(lines.lines)),
             tokens=_tokens(reply.usage, details.get("tokens")),
             decode=None,
             flops=None,
@@ -281,7 +290,7 @@ def _tokens(usage: Mapping[str, Any], details: Any) -> Tokens:
     return Tokens(**reported(Tokens, details) | totals)
 
 
-def _seconds(reply: Reply, details: Any, video_decode: float) -> Seconds:
+def _seconds(reply: ServerResponse, details: Any, video_decode: float) -> Seconds:
     """Seconds of an answer: totals measured here, stages from `usage.dycoke.seconds`."""
     measured = {
         "load": None,  # a server loads its model before the request

@@ -20,7 +20,7 @@ from pydantic import Field
 from dycoke_cli.server.agents.message_lines import MessageLines
 from dycoke_cli.server.agents.video_tools import (
     MOST_PICTURES,
-    Part,
+    VideoExcerpt,
     VideoQuestion,
     VideoTools,
     progress_of,
@@ -56,7 +56,7 @@ Frames = Annotated[
 ]
 
 
-class _Server(MCPServer[Any]):
+class _LimitedServer(MCPServer[Any]):
     """A server that limits the messages on stdin, and replies to each that can't be read."""
 
     async def run_stdio_async(self) -> None:
@@ -73,7 +73,7 @@ class _Server(MCPServer[Any]):
 
 def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     """The server, whose `run` answers on stdin and stdout."""
-    server = _Server(
+    server = _LimitedServer(
         "dycoke",
         version=__version__,
         instructions=f"Answers questions about the videos below {folders}. ask_video and when cost "
@@ -104,7 +104,7 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     ) -> CallToolResult:
         """Ask a question about a video, or about a part of it. A video model watches it."""
         options = tuple(choices or ())
-        part = Part(start, end)
+        part = VideoExcerpt(start, end)
         asked = VideoQuestion(video, question, part, options, method, frames, schema)
         cancelled = threading.Event()
         report = partial(_report, context, cancelled)
@@ -128,7 +128,7 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         frames: Frames = None,
     ) -> CallToolResult:
         """Find the time ranges in which something is the case, by many questions about parts."""
-        asked = VideoQuestion(video, question, Part(start, end), (), method, frames)
+        asked = VideoQuestion(video, question, VideoExcerpt(start, end), (), method, frames)
         cancelled = threading.Event()
         report = partial(_report, context, cancelled)
         return await _run(partial(tools.when, asked, every, report, cancelled), _answer, cancelled)
@@ -136,7 +136,7 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
     @server.tool(annotations=_READS)
     async def probe_video(video: Video, start: Start = None, end: End = None) -> CallToolResult:
         """Length, size, codecs and streams of a video; and which frames a question would read."""
-        return await _run(partial(tools.probe, video, Part(start, end)), _document)
+        return await _run(partial(tools.probe, video, VideoExcerpt(start, end)), _document)
 
     @server.tool(annotations=_READS)
     async def frames(
@@ -148,7 +148,7 @@ def make_mcp_server(tools: VideoTools, folders: str) -> MCPServer[Any]:
         ] = 4,
     ) -> CallToolResult:
         """Look at a few frames of a video: pictures, each behind its time."""
-        return await _run(partial(tools.frames, video, Part(start, end), count), _pictures)
+        return await _run(partial(tools.frames, video, VideoExcerpt(start, end), count), _pictures)
 
     return server
 

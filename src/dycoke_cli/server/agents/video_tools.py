@@ -54,7 +54,7 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class VideoExcerpt:
     """A part of a video."""
 
     # seconds from the first frame; None for that of the command, or the start
@@ -76,7 +76,7 @@ class VideoQuestion:
 
     video: str  # path of it
     question: str  # plain text
-    part: Part = Part()  # that is asked about
+    part: VideoExcerpt = VideoExcerpt()  # that is asked about
     choices: tuple[str, ...] = ()  # options that the answer is one of; empty for any answer
     method: str | None = None  # as `--method` takes it; None for that of the command
     frames: int | None = None  # that are read; None for those of the command
@@ -152,7 +152,7 @@ class VideoTools:
         def ask(question: str, part: tuple[float, float] | None) -> Answer:
             own = replace(asked, question=question, choices=("yes", "no"))
             if part is not None:
-                own = replace(own, part=Part(*part))
+                own = replace(own, part=VideoExcerpt(*part))
             answer = self._ask(own, _silent, cancelled)
             # How many are still to come depends on what is found.
             report("decode", number := next(done), number + 1)
@@ -162,7 +162,7 @@ class VideoTools:
         ranges = [to_dict(one) for one in found.when] if isinstance(found.when, tuple) else []
         return {"answer": found.answer, "when": ranges, "warnings": list(found.warnings)}
 
-    def probe(self, video: str, part: Part) -> dict[str, Any]:
+    def probe(self, video: str, part: VideoExcerpt) -> dict[str, Any]:
         """What is stored of a video, and the times of the frames that a question would read."""
         path = file_below(self._roots, video)
         sampling = part.of(replace(self._request.sampling, audio=None))
@@ -173,7 +173,7 @@ class VideoTools:
             plan = opened.plan
         return {**to_dict(plan.info), "frames_read_at_s": [round(t, 3) for t in plan.times_s]}
 
-    def frames(self, video: str, part: Part, count: int) -> list[tuple[float, bytes]]:
+    def frames(self, video: str, part: VideoExcerpt, count: int) -> list[tuple[float, bytes]]:
         """A few frames of a video: the time of each in seconds, and a JPEG."""
         from PIL import Image
 

@@ -18,7 +18,7 @@ from dycoke_cli.compression.registry import restore
 from dycoke_cli.errors import DycokeError, OutputError, error_of
 from dycoke_cli.loop.asker import Asker, AskerEndedError
 from dycoke_cli.loop.pending import Client, Pending, Receive
-from dycoke_cli.loop.plan import Plan
+from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.request import Request
 from dycoke_cli.server.local.unix_socket import connect, socket_identity
 from dycoke_cli.server.local.wire import (
@@ -100,14 +100,14 @@ class ServerAsker(Asker):
         self._thread = threading.Thread(target=self._receive, name="server", daemon=True)
         self._thread.start()
 
-    def plan(self, **more: Any) -> Plan:
-        """The plan of a run that the server answers; `more` are other fields of `Plan`."""
+    def plan(self, **more: Any) -> RunPlan:
+        """The plan of a run that the server answers; `more` are other fields of `RunPlan`."""
         method = restore(from_dict(dict[str, Any], self._ready.get("method")))
         identity = from_dict(dict[str, Any], self._ready.get("identity"))
         audio_rate = from_dict(int | None, self._ready.get("audio_rate"))
         sampling = replace(self._request.sampling, audio_rate=audio_rate)
         request = replace(self._request, method=method, sampling=sampling)
-        return Plan(request, self._request.method, identity, **more)
+        return RunPlan(request, self._request.method, identity, **more)
 
     def submit(
         self,

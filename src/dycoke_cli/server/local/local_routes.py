@@ -28,7 +28,7 @@ from dycoke_cli.server.local.wire import (
     ASK_PATH,
     MOST_BYTES,
     STOP_PATH,
-    Setup,
+    ProtocolSetup,
     ask_of_json,
     code,
     event_to_json,
@@ -69,7 +69,7 @@ def add_local_routes(app: FastAPI, service: Service, stop: Callable[[], None]) -
 class _Asking:
     """Questions of one command."""
 
-    def __init__(self, setup: Setup, engine: Engine, defaults: Request) -> None:
+    def __init__(self, setup: ProtocolSetup, engine: Engine, defaults: Request) -> None:
         self._setup, self._engine, self._defaults = setup, engine, defaults
         self._client = Client(
             bulk=setup.bulk, batch_size=setup.batch_size, caches=setup.cache is not None
@@ -148,13 +148,13 @@ class _Asking:
         self._pending[number] = pending
 
 
-def matched(sent: Any, defaults: Request, loading: LoadOptions | None = None) -> Setup:
+def matched(sent: Any, defaults: Request, loading: LoadOptions | None = None) -> ProtocolSetup:
     """Check that this server's model answers as the command itself would."""
     # Before anything is parsed: another version may have other keys, and the reason is the version.
     if not isinstance(sent, dict) or sent.get("code") != code():
         raise _in_process("it runs another version of dycoke, or other plug-ins")
     try:
-        setup: Setup = from_dict(Setup, sent)
+        setup: ProtocolSetup = from_dict(ProtocolSetup, sent)
         method = setup.request.asked_of(defaults).method
     except (ValueError, KeyError, DycokeError) as error:
         raise _in_process("it doesn't understand the request") from error

@@ -1,10 +1,11 @@
 """Paths and JSON objects of the local API, which commands and the running server share.
 
 `POST /local/ask` streams in both directions, one JSON object a line. The body begins with a
-`Setup`. Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits for an
-answer any more, `{"free": true}` where no later question is about the same videos, `{"over": true}`
-behind the last question of a run, and `{"leave": true}` where only the answers under way are still
-wanted. The response begins with `{"event": "ready", …}`; each event of a question has its number.
+`ProtocolSetup`. Then comes `{"ask": n, …}` for each question, `{"cancel": n}` where nobody waits
+for an answer any more, `{"free": true}` where no later question is about the same videos, `{"over":
+true}` behind the last question of a run, and `{"leave": true}` where only the answers under way are
+still wanted. The response begins with `{"event": "ready", …}`; each event of a question has its
+number.
 
 `POST /local/stop` ends the server. A command that this server can't serve exactly as the command
 would itself is refused with 409 and the reason; the command then loads the model in its own
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dycoke_cli import plugins
-from dycoke_cli.answer.answer import Answer, Subtitles, Tuned
+from dycoke_cli.answer.answer import Answer, ReportedSubtitles, Tuned
 from dycoke_cli.answer.caption import CaptionStyle
 from dycoke_cli.answer.json_schema import MismatchError, from_dict, to_dict
 from dycoke_cli.ask import (
@@ -92,7 +93,7 @@ class SentRequest:
 
 
 @dataclass(frozen=True)
-class Setup:
+class ProtocolSetup:
     """What both processes must agree on."""
 
     code: str  # installed code, see `code`
@@ -105,7 +106,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _SentFootage:
     """A `Footage`; its paths are absolute."""
 
     source: str | tuple[str, ...]
@@ -123,7 +124,7 @@ class _Asked:
 
     question: str
     request: SentRequest
-    videos: tuple[_Shown, ...]
+    videos: tuple[_SentFootage, ...]
     history: tuple[tuple[str, str], ...]
     compare: bool
     check: CaptionStyle | None
@@ -146,9 +147,9 @@ def model_key(model: str) -> str:
 
 def setup_of(
     request: Request, *, cache: bool = False, bulk: bool = False, batch_size: int | None = None
-) -> Setup:
+) -> ProtocolSetup:
     """The setup of a command."""
-    return Setup(
+    return ProtocolSetup(
         code(),
         model_key(request.model),
         request.loading,
@@ -178,7 +179,7 @@ def _absolute(path: str) -> str:
     return path if is_address else os.path.abspath(path)
 
 
-def _shown(video: Footage, stdin: Callable[[], str]) -> _Shown:
+def _shown(video: Footage, stdin: Callable[[], str]) -> _SentFootage:
     source, subtitles, shown_as = video.source, video.subtitles, video.shown_as
     assert not isinstance(source, Rendered), "no command renders what a server is asked about"
     assert video.edit is None, "no command edits what a server is asked about"
@@ -187,7 +188,7 @@ def _shown(video: Footage, stdin: Callable[[], str]) -> _Shown:
     absolute = _absolute(source) if isinstance(source, str) else tuple(map(_absolute, source))
     if subtitles is not None and subtitles.path is not None:
         subtitles = replace(subtitles, path=_absolute(subtitles.path))
-    return _Shown(
+    return _SentFootage(
         absolute, video.name, video.place, video.digest, subtitles, video.sampling, shown_as
     )
 
@@ -222,7 +223,7 @@ def _names_of(ask: Ask) -> Iterator[tuple[str, str]]:
 
 def _named(answer: Answer, said: Callable[[str], str]) -> Answer:
     answer = replace(answer, warnings=tuple(map(said, answer.warnings)))
-    if isinstance(answer.subtitles, Subtitles):
+    if isinstance(answer.subtitles, ReportedSubtitles):
         subtitles = replace(answer.subtitles, source=said(answer.subtitles.source))
         answer = replace(answer, subtitles=subtitles)
     if isinstance(answer.compared_to, Answer):
@@ -241,7 +242,7 @@ def ask_of_json(sent: Any, defaults: Request) -> Ask:
     return Ask(**own | {"videos": videos, "request": asked.request.asked_of(defaults)})
 
 
-def _footage(shown: _Shown) -> Footage:
+def _footage(shown: _SentFootage) -> Footage:
     own = {one.name: getattr(shown, one.name) for one in fields(shown)}
     subtitles = () if shown.subtitles is None else _stamps(shown.subtitles.path)
     return Footage(**own, identity=(shown.source, shown.sampling, _stamps(shown.source), subtitles))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from dycoke_cli.server.media_options import FrameTimes
+from dycoke_cli.server.media_options import JpegTimes
 from dycoke_cli.server.messages import VideoPart
 from dycoke_cli.video.sampling import Sampling
 
@@ -22,7 +22,7 @@ class HeldResponse:
     turns: tuple[tuple[str, str], ...]  # questions with their answers, without instructions
     videos: tuple[VideoPart, ...]  # of all turns, by their handles
     sampling: Sampling  # by which frames of these were read
-    times: FrameTimes  # of those that are pictures
+    times: JpegTimes  # of those that are pictures
     max_tokens: int | None = None  # visual tokens that were read of them at most; None for no limit
 
     @property

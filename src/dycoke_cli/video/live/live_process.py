@@ -24,7 +24,7 @@ from dycoke_cli.errors import VideoError
 from dycoke_cli.processes.isolated import Channel
 from dycoke_cli.processes.sandbox import seal
 from dycoke_cli.video import limits
-from dycoke_cli.video.clip import Plan
+from dycoke_cli.video.clip import FramePlan
 from dycoke_cli.video.color import Geometry, to_rgb
 from dycoke_cli.video.containers import open_descriptor, tag_options
 from dycoke_cli.video.decode import Seeker, nearest_frames
@@ -182,7 +182,7 @@ def _serve(channel: Channel, request: dict[str, Any], files: list[int], stack: E
     width, height = geometry.shown_size
     of_rate = source.rate.warning(source.name)
     warnings = () if of_rate is None else (of_rate,)
-    plan = Plan((), width, height, info, warnings, len(times) * width * height * 3)
+    plan = FramePlan((), width, height, info, warnings, len(times) * width * height * 3)
     without_times = asdict(plan)
     del without_times["times_s"]
     channel.send({"plan": without_times, "times": len(times)}, times)

@@ -30,7 +30,7 @@ from dycoke_cli.processes.isolated import Isolated, LateError
 from dycoke_cli.processes.sandbox import limit_cpu
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.unicode import display_name
-from dycoke_cli.video.clip import Clip, Plan
+from dycoke_cli.video.clip import Clip, FramePlan
 from dycoke_cli.video.decoded_clip import OpenClip, parse_warnings, parsed
 from dycoke_cli.video.decoder import PREPARE
 from dycoke_cli.video.frame_windows import ClosedError
@@ -215,7 +215,7 @@ class EndedError(Exception):
 
 
 @dataclass(frozen=True)
-class _Window:
+class _LiveWindow:
     """Frames of a window."""
 
     kept: KeptFrames  # frames as they came, resized where the size was known
@@ -246,7 +246,7 @@ class LiveStream:
         self._clip: _LiveClip | None = None
         self._feeder: Feeder | None = None
         self._fit = Future[Fit]()
-        self._waiting: _Window | None = None
+        self._waiting: _LiveWindow | None = None
         self._dropped_before = 0
         self._failure: BaseException | None = None
         self._changed = Condition()
@@ -269,7 +269,7 @@ class LiveStream:
         if self._thread.is_alive():
             self._thread.join()
 
-    def begin(self) -> Plan:
+    def begin(self) -> FramePlan:
         """Open the source, once; returns the plan of a whole window."""
         if self._clip is None:
             self._clip = clip = _LiveClip(self._address, self._limits, self._timeout_s)
@@ -299,7 +299,7 @@ class LiveStream:
         fit: Future[Fit],
         is_stopped: Callable[[], bool],
         on_progress: Callable[[int, int], None],
-    ) -> tuple[_Window, int]:
+    ) -> tuple[_LiveWindow, int]:
         """Wait for the newest window that is complete.
 
         Returns:
@@ -367,7 +367,7 @@ class NextWindow:
 
     def __init__(self, stream: LiveStream) -> None:
         self._stream, self._is_stopped = stream, False
-        self.plan: Plan
+        self.plan: FramePlan
 
     def stop(self) -> None:
         """End a `read` that waits."""
@@ -422,7 +422,7 @@ class _LiveClip(OpenClip):
         """End the process; a thread that receives gets an error."""
         self._stop()
 
-    def next_window(self, fit: Future[Fit]) -> _Window | None:
+    def next_window(self, fit: Future[Fit]) -> _LiveWindow | None:
         """Receive a window; None at the end of the source."""
         if self._is_paused:
             with self._checked():
@@ -456,7 +456,7 @@ class _LiveClip(OpenClip):
             warnings = parse_warnings(message.get("warnings"))
             if not times or not 0 <= start_s < end_s < math.inf:
                 raise MismatchError("no window")
-        return _Window(kept, tuple(times), (start_s, end_s), position, warnings)
+        return _LiveWindow(kept, tuple(times), (start_s, end_s), position, warnings)
 
     def _receive(self) -> dict[str, Any]:
         while True:
@@ -477,7 +477,7 @@ class _LiveClip(OpenClip):
                 ) from error
 
 
-def _settle(done: Future[Fit], fit: Future[Fit], plan: Plan) -> None:
+def _settle(done: Future[Fit], fit: Future[Fit], plan: FramePlan) -> None:
     """Make one resize of a model's, for windows of any number of frames.
 
     Some processors read few frames at another size; then frames are kept as decoded.
