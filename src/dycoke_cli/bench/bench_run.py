@@ -17,7 +17,7 @@ from dycoke_cli.compression.method_specs import Spec, parse_specs
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.loop.unloaded_model import unloaded_model
+from dycoke_cli.loop.unloaded_model import UnloadedModel, unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
 from dycoke_cli.request import Request
@@ -58,14 +58,14 @@ class Benchmark:
                 with decoder.open(video, self.request.sampling, fitted=True):
                     pass
 
-    def check_model(self, listener: Listener) -> bool:
-        """Check the model without importing torch; return whether it is already downloaded."""
+    def check_model(self, listener: Listener) -> UnloadedModel:
+        """Find and check the model without importing torch."""
         known = unloaded_model(self.request, listener.warning)
         if known.traits is not None:
             for spec in self.rows:
                 if not spec.if_possible:
                     bound_spec(spec, known.traits)
-        return known.local
+        return known
 
 
 def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
@@ -81,14 +81,14 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     # All videos, before the model is loaded: a run of an hour shouldn't end at the last one.
     benchmark.check_videos()
     warnings = _Warnings(request, listener)
-    local = benchmark.check_model(listener)
+    unloaded = benchmark.check_model(listener)
     # Imported late: they import torch and transformers.
     with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose
 
-    listener.stage("load" if local else "fetch")
-    chosen = choose(request.model, request.loading)
+    listener.stage("load" if unloaded.local else "fetch")
+    chosen = choose(unloaded.source, request.loading)
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
         warnings.add(sentence)

@@ -13,6 +13,7 @@ from dycoke_cli.errors import DycokeError
 from dycoke_cli.loop.pending import CancelledError, Client, Pending, Receive, Work
 
 if TYPE_CHECKING:
+    from dycoke_cli.loop.unloaded_model import UnloadedModel
     from dycoke_cli.models.load import LoadedModel
     from dycoke_cli.video.decoder import Decoder
 
@@ -28,21 +29,18 @@ class Asker(ABC):
     """Answers questions. A context manager, which ends what is under way.
 
     Attributes:
-        is_here: whether the model is, or will be, in this process.
+        unloaded: what is known of the model of this process before it is loaded, if anything is.
+        loaded: the model of this process; None while it isn't loaded, or is in another one.
     """
 
-    is_here = False
+    unloaded: UnloadedModel | None = None
+    loaded: LoadedModel | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def loaded(self) -> LoadedModel | None:
-        """The model of this process; None while it isn't loaded, or is in another one."""
-        return None
 
     @abstractmethod
     def submit(

@@ -91,8 +91,6 @@ class Engine(Asker):
         on_stage: receives the progress of loading.
     """
 
-    is_here = True
-
     def __init__(
         self,
         request: Request,
@@ -107,8 +105,8 @@ class Engine(Asker):
         counts: Counts | None = None,
         on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> None:
-        self._request, self._unloaded, self._on_stage = request, unloaded, on_stage
-        self._load, self._loaded = load or self._load_named, loaded
+        self._request, self.unloaded, self._on_stage = request, unloaded, on_stage
+        self._load, self.loaded = load or self._load_named, loaded
         self._keep, self._batch_size, self._counts = keep, batch_size, counts
         self._caches = cache
         self._fit = Future[Fit]() if loaded is None else known(loaded.fit)
@@ -199,8 +197,8 @@ class Engine(Asker):
 
     def check(self, request: Request, videos: int) -> None:
         """See `UnloadedModel.check`."""
-        if self._unloaded is not None:
-            self._unloaded.check(request, videos)
+        if self.unloaded is not None:
+            self.unloaded.check(request, videos)
 
     def holds(self, ask: Ask, *, decoded: bool = False) -> bool:
         """See `Asker.holds`."""
@@ -220,24 +218,19 @@ class Engine(Asker):
             ModelError: it can't be loaded.
             OutOfMemoryError: it doesn't fit.
         """
-        if self._loaded is None:
+        if self.loaded is None:
             if self._fit.done():  # an earlier attempt failed
                 self._fit = Future()
             try:
-                self._loaded = self._load(self._fit)
+                self.loaded = self._load(self._fit)
             except Exception as error:
                 if not self._fit.done():  # ends readings that wait for it
                     self._fit.set_exception(error)
                 raise
             if not self._fit.done():
-                self._fit.set_result(self._loaded.fit)
+                self._fit.set_result(self.loaded.fit)
             self.count("set", "model_loaded", 1.0)
-        return self._loaded
-
-    @property
-    def loaded(self) -> LoadedModel | None:
-        """See `Asker.loaded`."""
-        return self._loaded
+        return self.loaded
 
     def begin_run(self) -> None:
         """See `Asker.begin_run`."""
@@ -263,7 +256,7 @@ class Engine(Asker):
 
             loaded = self.load()
             traits = loaded.traits.in_windows if in_windows else loaded.traits
-            known = self._unloaded
+            known = self.unloaded
             bound = bind(method, traits) if known is None else known.bound(method, traits)
             check_decoder(loaded.model.get_decoder(), bound)
             self._bound[method, in_windows] = bound
@@ -286,7 +279,7 @@ class Engine(Asker):
         if call is not None:
             call()
             return
-        if self._loaded is None and not self._load_for_waiting():
+        if self.loaded is None and not self._load_for_waiting():
             return
         self._prepare_videos()
         with self._changed:
@@ -333,13 +326,13 @@ class Engine(Asker):
         def release() -> None:
             if self._waiting:  # somebody came meanwhile
                 return
-            self._loaded, self._fit = None, Future[Fit]()
+            self.loaded, self._fit = None, Future[Fit]()
             self._bound.clear()
             self.free()
             gc.collect()
             self.count("set", "model_loaded", 0.0)
 
-        if self._loaded is not None:
+        if self.loaded is not None:
             with self._changed:
                 self._calls.append(release)
                 self._changed.notify_all()
@@ -391,7 +384,7 @@ class Engine(Asker):
     def _has_work(self) -> bool:
         if self._calls or self._closing:
             return bool(self._calls)
-        return any(self._loaded is None or pending.is_ready for pending in self._waiting)
+        return any(self.loaded is None or pending.is_ready for pending in self._waiting)
 
     def _load_named(self, fit: Future[Fit]) -> LoadedModel:
         with faster_imports():
@@ -399,7 +392,7 @@ class Engine(Asker):
             from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
-        source = self._request.model if self._unloaded is None else self._unloaded.source
+        source = self._request.model if self.unloaded is None else self.unloaded.source
         given = asdict(self._request.loading)
         return load(source, on_stage=self._on_stage, fit=fit, **given)
 
@@ -476,7 +469,7 @@ class Engine(Asker):
         Raises:
             UsageError: the video can't be asked about.
         """
-        unloaded, ask = self._unloaded, reading.ask
+        unloaded, ask = self.unloaded, reading.ask
         new = ask.request.generation.max_new_tokens
         whole = reading.decoded or ask.compare or ask.measured
 
@@ -495,14 +488,14 @@ class Engine(Asker):
     def _fit_of(self, reading: Reading) -> Future[Fit] | None:
         """Resize of the frames; None keeps them as they are decoded."""
         # Frames of a family outside the table are kept as decoded; that limits their number.
-        unlisted = self._unloaded is not None and self._unloaded.traits is None
-        return None if reading.decoded or (unlisted and self._loaded is None) else self._fit
+        unlisted = self.unloaded is not None and self.unloaded.traits is None
+        return None if reading.decoded or (unlisted and self.loaded is None) else self._fit
 
     def _notify(self, reading: Reading) -> None:
         """Note that a reading is ready or has ended."""
-        if self._loaded is None and reading.clips and reading.windows is None:
+        if self.loaded is None and reading.clips and reading.windows is None:
             # Until now the terminal's one line showed the reading.
-            local = self._unloaded is None or self._unloaded.local
+            local = self.unloaded is None or self.unloaded.local
             reading.send(Progress("load" if local else "fetch"))
         with self._changed:
             for video in self._videos.values():

@@ -13,8 +13,8 @@ from dycoke_cli.compression.base import Method
 from dycoke_cli.engine.binding import bind
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.engine import Engine
-from dycoke_cli.models.catalog import ModelRef, find
-from dycoke_cli.models.files.on_disk import dtype_here, stored_config
+from dycoke_cli.models.catalog import ModelRef
+from dycoke_cli.models.files.on_disk import StoredConfig, dtype_here
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.audio_rate import listening
@@ -94,12 +94,13 @@ def plan_of(request: Request, model: ResolvedModel, **more: Any) -> RunPlan:
     return _plan(request, model.traits, model.source, model.options, model.identity, **more)
 
 
-def stored_plan(request: Request) -> RunPlan | None:
+def stored_plan(request: Request, source: ModelRef, stored: StoredConfig | None) -> RunPlan | None:
     """The same by the model's stored configuration, without torch; None if uncertain."""
-    loading, source = request.loading, find(request.model)
-    stored = None if loading.random_weights or loading.revision else stored_config(source)
+    loading = request.loading
+    if loading.random_weights or loading.revision or stored is None or stored.layers is None:
+        return None
     revision = None if source.local else commit_here(source, None)
-    if stored is None or stored.layers is None or not (source.local or revision):
+    if not (source.local or revision):
         return None
     traits = stored.traits(source.name)
     target = Target.of(loading.device, None, this_machine())

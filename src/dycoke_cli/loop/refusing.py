@@ -15,8 +15,7 @@ from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine.context import frames_warning
 from dycoke_cli.engine.refused_answer import refused_answer
 from dycoke_cli.loop.plan import RunPlan, stored_plan
-from dycoke_cli.models.catalog import find
-from dycoke_cli.models.files.on_disk import stored_config
+from dycoke_cli.loop.unloaded_model import UnloadedModel
 from dycoke_cli.models.files.small_files import read_json
 from dycoke_cli.models.free_memory import Target, this_machine
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
@@ -41,7 +40,7 @@ class _Tokenizer:
         return {"input_ids": [one.ids for one in encoded]}
 
 
-def refusals(asks: Sequence[Ask]) -> Refuse | None:
+def refusals(asks: Sequence[Ask], unloaded: UnloadedModel) -> Refuse | None:
     """Makes the answers to questions none of which the bundled model understands.
 
     Returns:
@@ -49,9 +48,9 @@ def refusals(asks: Sequence[Ask]) -> Refuse | None:
         it is another one, on another device than the CPU, or it may understand a question.
     """
     request = asks[0].request
-    generation = request.generation
-    source, plain = find(request.model), generation.typed is None and generation.structured is None
-    if source.entry is None or source.entry.repo is not None or request.loading.random_weights:
+    generation, source, stored = request.generation, unloaded.source, unloaded.stored
+    plain = generation.typed is None and generation.structured is None
+    if isinstance(source, str) or source.entry is None or source.entry.repo is not None:
         return None
     on_cpu = Target.of(request.loading.device, None, this_machine()).device == "cpu"
     if not (on_cpu and plain and request.subtitles is None and request.guard is None):
@@ -59,12 +58,12 @@ def refusals(asks: Sequence[Ask]) -> Refuse | None:
     # Several videos are shown by the model alone, and stdin can't be read again for it.
     if any(len(ask.videos) != 1 or ask.videos[0].source == STDIN for ask in asks):
         return None
-    tokenizer, stored = _Tokenizer(Path(source.location)), stored_config(source)
+    tokenizer = _Tokenizer(Path(source.location))
     unknown = {ask.question: unknown_words(tokenizer, ask.question) for ask in asks}
     understood = not all(mostly_unknown(question, words) for question, words in unknown.items())
     if understood or stored is None or stored.domain is None:
         return None
-    plan = stored_plan(request)
+    plan = stored_plan(request, source, stored)
     if plan is None:
         return None
     domain = stored.domain

@@ -76,8 +76,8 @@ def converse(
     decoders: Sequence[Decoder] = (),
 ) -> list[Answer]:
     """Answer questions in their order; each is streamed to `listener`."""
-    first = asker.loaded is None
-    refuse = refusals(asks) if first and asker.is_here else None
+    first, known = asker.loaded is None, asker.unloaded
+    refuse = refusals(asks, known) if first and known is not None else None
     history: list[tuple[str, str]] = [*asks[0].history]
     answers: list[Answer] = []
     advice = None

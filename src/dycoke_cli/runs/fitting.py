@@ -146,14 +146,15 @@ class Fitting:
         return timed
 
     def _loaded(self, loading: LoadOptions, listener: Listener) -> LoadedModel:
-        unloaded_model(self.request, listener.warning).check(self.request, 1)
+        unloaded = unloaded_model(self.request, listener.warning)
+        unloaded.check(self.request, 1)
         listener.stage("load")
         with faster_imports():
             from dycoke_cli.models.load import load
             from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
-        return load(self.request.model, on_stage=listener.stage, **asdict(loading))
+        return load(unloaded.source, on_stage=listener.stage, **asdict(loading))
 
     def applied(self, choice: Choice) -> Request:
         """The request with a choice."""

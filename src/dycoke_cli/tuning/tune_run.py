@@ -58,7 +58,7 @@ def tune(
     Returns:
         The report, and the data that `guard.tuned.store` saves.
     """
-    local = unloaded_model(tuning.request, listener.warning).local
+    unloaded = unloaded_model(tuning.request, listener.warning)
     with faster_imports():
         from dycoke_cli.models.load import load
         from dycoke_cli.models.resolve import choose as resolve
@@ -66,8 +66,8 @@ def tune(
     request = tuning.request
     sampling = listening(request.sampling, request.model, request.loading)
     tuning = replace(tuning, request=replace(request, sampling=sampling))
-    listener.stage("load" if local else "fetch")
-    resolved = resolve(tuning.request.model, tuning.request.loading)
+    listener.stage("load" if unloaded.local else "fetch")
+    resolved = resolve(unloaded.source, tuning.request.loading)
     settings = _settings(tuning, resolved)
     with ExitStack() as stack:
         journal = stack.enter_context(open_journal(TuneJournal, tuning.folder / FILE))

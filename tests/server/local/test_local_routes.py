@@ -174,7 +174,7 @@ def test_a_model_that_cannot_be_loaded_again(local: Served) -> None:
     def fail(_: Any) -> Any:
         raise MemoryError
 
-    local.service.engine._load, local.service.engine._loaded = fail, None
+    local.service.engine._load, local.service.engine.loaded = fail, None
     with connected() as connection:
         received = begun(connection, local, question(local))
         event = next(event for event in received if event["event"] == "failed")

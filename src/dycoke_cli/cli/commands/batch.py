@@ -167,6 +167,8 @@ def batch(
     from dycoke_cli.cli.render.batch_view import BatchView
     from dycoke_cli.loop.in_windows import check_windows
     from dycoke_cli.loop.plan import stored_plan
+    from dycoke_cli.models.catalog import find
+    from dycoke_cli.models.files.on_disk import stored_config
     from dycoke_cli.runs.results import SUFFIXES, Results, ResultsFile, check_place
     from dycoke_cli.runs.results_table import table_of
     from dycoke_cli.runs.run import finished, run
@@ -270,7 +272,8 @@ def batch(
             # A run that is complete says so before torch is imported, which takes seconds.
             file = stack.enter_context(_opened(out, kind, view))
             with speaking_of_flags():
-                stored = stored_plan(request)
+                source = find(request.model)
+                stored = stored_plan(request, source, stored_config(source))
             if stored is not None and (
                 done := finished(groups, stored, file, retry_failed=retry_failed)
             ):
