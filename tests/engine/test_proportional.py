@@ -13,9 +13,9 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.attach import attach
-from dycoke_cli.engine.call import ShortenedSequence
 from dycoke_cli.engine.chunked_prefill import PrefixCache
 from dycoke_cli.engine.decode_stats import DecodeStats
+from dycoke_cli.engine.generation_state import ShortenedSequence
 from dycoke_cli.engine.scoring_attention import _added, attention_to_keys
 from dycoke_cli.errors import UsageError
 from dycoke_cli.param import parameters_of

@@ -9,7 +9,7 @@ import torch
 from dycoke_cli.compression.proportional import MergingTokens
 from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.model_inputs import Prompts
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos, kept_of_each
 from dycoke_cli.models.families import Layout
 
@@ -22,7 +22,7 @@ def layout(start: int, frames: int, per_frame: int) -> Layout:
 # A word, a video of four tokens, a word, one of six, two words.
 VIDEOS = (layout(1, 2, 2), layout(6, 2, 3))
 ROWS = torch.arange(14.0)[None, :, None]
-PROMPTS = Prompts(ROWS, [VIDEOS], torch.ones(1, 14, dtype=torch.bool), 0)
+PROMPTS = EmbeddedPrompts(ROWS, [VIDEOS], torch.ones(1, 14, dtype=torch.bool), 0)
 # Of the first video tokens 0 and 3 stand for two each; of the second 1 for one and 4 for four, and
 # token 5 is merged into none.
 FIRST = Selection(torch.tensor([0, 3]), torch.tensor([[0.5], [3.5]]), torch.tensor([0, 0, 3, 3]))

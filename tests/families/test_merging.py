@@ -18,7 +18,7 @@ from dycoke_cli.compression.selection import Selection, SelectionInputs
 from dycoke_cli.engine.ask_together import Question, ask_together
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.model_inputs import Prompts
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts
 from dycoke_cli.engine.selecting import EncodedVideos
 from dycoke_cli.models.families import Layout, family_of
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
@@ -177,7 +177,7 @@ def test_padding_is_no_part_of_a_question() -> None:
     stays = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 0, 0]]).bool()
     layouts = [Layout(order + first, order // 2, order % 2) for first in (3, 1)]
     method = Asked()
-    prompts = Prompts(rows, [(layout,) for layout in layouts], stays, tail=1)
+    prompts = EmbeddedPrompts(rows, [(layout,) for layout in layouts], stays, tail=1)
     videos = EncodedVideos(None, [[Encoded(torch.zeros(4, 3))]] * 2)
     videos.select(BoundMethod(method), prompts)
     assert torch.equal(method.seen[0].question, rows[0, 8:])

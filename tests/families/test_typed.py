@@ -130,7 +130,7 @@ class Shortened:
 
         def noted(prefill: Prefill) -> None:
             stock(prefill)
-            self.arguments, self.call = prefill.kwargs, prefill.call
+            self.arguments, self.state = prefill.kwargs, prefill.state
             self.embeds = self.arguments["inputs_embeds"][0].clone()
 
         monkeypatch.setattr(attach, "shorten", noted)
@@ -157,14 +157,14 @@ class Shortened:
             own = given[0, 0]
             allowed = own if own.dtype == torch.bool else own == 0
             mask[:prompt, :prompt].masked_fill_(allowed, 0.0)
-        [sequence] = self.call.sequences
+        [sequence] = self.state.sequences
         if sequence.bias is not None:
             mask[:, sequence.visual] += sequence.bias.double()
         pruned = mask.clone()
-        parts = {type(part): part for part in self.call.layer_inputs}
+        parts = {type(part): part for part in self.state.layer_inputs}
         pruning: Any = parts.get(TokenPruning)
         if pruning is not None:
-            dropped = [i for i in range(prompt) if i not in set(self.call.left.tolist())]
+            dropped = [i for i in range(prompt) if i not in set(self.state.left.tolist())]
             pruned[:, dropped] = -math.inf
             pruned[dropped, dropped] = 0.0  # a number for each, which nothing attends to
         hooks = []

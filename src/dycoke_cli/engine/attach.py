@@ -20,14 +20,14 @@ import torch
 from dycoke_cli.compression.base import Method
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.engine.binding import bind
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
-from dycoke_cli.engine.call_cache import InStockCache, InStore
 from dycoke_cli.engine.chunked_prefill import ChunkedPrefill, PrefixCache
 from dycoke_cli.engine.decode_stats import DecodeStats
 from dycoke_cli.engine.deepstack import AddedByLayer
 from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.flat_decode import FlatSteps, can_be_flat, flat_or_stock, without_method
-from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
+from dycoke_cli.engine.generation_cache import InStockCache, InStore
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.own_masks import OwnMasks, makes_own_masks
 from dycoke_cli.engine.prefill import shorten
 from dycoke_cli.engine.prompt_batch import Preselection
@@ -139,7 +139,7 @@ class Attachment:
     ) -> None:
         self.stats: list[DecodeStats] = []
         self.kept: list[torch.Tensor] = []
-        self.calls: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
+        self.states: WeakKeyDictionary[Any, GenerationState] = WeakKeyDictionary()
         self._model, self._decoder = model, model.get_decoder()
         self._method, self._videos, self._stages = method, videos, [videos, *stages]
         self._inputs: ModelInputs | None = None
@@ -188,16 +188,16 @@ class Attachment:
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Arguments | None:
-        if CALL_ARGUMENT in kwargs:
+        if STATE_ARGUMENT in kwargs:
             return None  # a chunk of a prompt that was shortened below
         cache = cache_of(kwargs)
-        if cache is not None and cache in self.calls:
+        if cache is not None and cache in self.states:
             # A step behind prompts that were shortened below.
-            call = self.calls[cache]
-            check_decode_step(kwargs, len(call.sequences), call.step.count)
-            kwargs = call.begin_step(kwargs)
+            state = self.states[cache]
+            check_decode_step(kwargs, len(state.sequences), state.step.count)
+            kwargs = state.begin_step(kwargs)
             for stage in self._stages:
-                kwargs = stage.before_step(call, kwargs)
+                kwargs = stage.before_step(state, kwargs)
             return args, kwargs
         check_cache(cache)
         # Taken, not read: a later call of the decoder alone must not find ids of this prompt.
@@ -208,7 +208,7 @@ class Attachment:
         check_prefill(kwargs, self._method, module)
         check_mask(inputs.mask)
         tail = family_of(self._model.config).tail
-        prompts = Prompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
+        prompts = EmbeddedPrompts(kwargs["inputs_embeds"], layouts, inputs.not_padding(), tail)
         prefill = Prefill(module, self._method, inputs, kwargs, bool(args), prompts, {**kwargs})
         for stage in self._stages:
             stage.before_prefill(prefill)
@@ -218,8 +218,8 @@ class Attachment:
         shorten(prefill)
         for stage in self._stages:
             stage.after_selection(prefill)
-        self.calls[cache_of(prefill.kwargs)] = prefill.call
-        self.stats = [sequence.stats for sequence in prefill.call.sequences]
+        self.states[cache_of(prefill.kwargs)] = prefill.state
+        self.stats = [sequence.stats for sequence in prefill.state.sequences]
         self.kept = prefill.kept
         return args, prefill.kwargs
 
@@ -246,12 +246,12 @@ def flat_without_method(model: Any) -> Iterator[None]:
 def _before_layer(
     number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Arguments | None:
-    call: Call | None = kwargs.get(CALL_ARGUMENT)
-    if call is None or not call.in_prefill:
+    state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
+    if state is None or not state.in_prefill:
         return None  # a prompt without a video, or a decoding step
     arguments = args, kwargs
-    for part in call.layer_inputs:
-        arguments = part.before_layer(call, number, arguments)
+    for part in state.layer_inputs:
+        arguments = part.before_layer(state, number, arguments)
     return arguments
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
 from dycoke_cli.engine.chunks import chunk_length
 from dycoke_cli.engine.deepstack import deepstack_of_chunk
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.model_inputs import arguments_of_chunk
 from dycoke_cli.engine.stage import Prefill, Stage
@@ -102,7 +102,7 @@ class ChunkedPrefill(Stage):
         """
         last_only = prefill.inputs.last_logits_only or self._prefix is not None
         if last_only and not prefill.is_positional:
-            visual = length_up_to(prefill.call.sequences[0].visual)
+            visual = length_up_to(prefill.state.sequences[0].visual)
             prefill.kwargs = self.up_to_last(prefill.decoder, prefill.kwargs, visual)
 
     def up_to_last(self, decoder: Any, kwargs: dict[str, Any], visual: int) -> dict[str, Any]:
@@ -205,12 +205,12 @@ def _bounds(begin: int, end: int, decoder: Any) -> list[tuple[int, int]]:
 
 def _chunk(kwargs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """The arguments that prefill the tokens `start` … `stop` - 1, behind those before."""
-    call: Call | None = kwargs.get(CALL_ARGUMENT)
+    state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
     return (
         kwargs
         | arguments_of_chunk(kwargs, start, stop)
         | deepstack_of_chunk(kwargs, start, stop)
-        | ({} if call is None else {CALL_ARGUMENT: call.of_chunk(start, stop)})
+        | ({} if state is None else {STATE_ARGUMENT: state.of_chunk(start, stop)})
     )
 
 
@@ -225,9 +225,9 @@ def _prefix_key(kwargs: dict[str, Any], length: int) -> bytes:
     hashed = [kwargs["inputs_embeds"][:, :length]]
     if positions is not None:
         hashed.append(positions[..., :length])
-    call: Call | None = kwargs.get(CALL_ARGUMENT)
-    if call is not None and call.sequences[0].bias is not None:
-        hashed.append(call.sequences[0].bias)
+    state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
+    if state is not None and state.sequences[0].bias is not None:
+        hashed.append(state.sequences[0].bias)
     return tensor_hash(hashed)
 
 

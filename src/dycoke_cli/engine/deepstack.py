@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dycoke_cli.engine.call import Call
+from dycoke_cli.engine.generation_state import GenerationState
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.models.families.layout import DEEPSTACK, VISUAL_MASK
@@ -32,10 +32,10 @@ class DeepStack:
         places, stacked = _cut(self._places, self._stacked, start, stop)
         return DeepStack(places, stacked)
 
-    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
+    def before_layer(self, state: GenerationState, number: int, arguments: Arguments) -> Arguments:
         """The input of a layer, with what is added behind the layer before it."""
         (hidden, *rest), kwargs = arguments
-        return (self._added(hidden, number, call.left), *rest), kwargs
+        return (self._added(hidden, number, state.left), *rest), kwargs
 
     def _added(self, hidden: torch.Tensor, layer: int, left: torch.Tensor | None) -> torch.Tensor:
         """Hidden states `[B, R, D]` or, behind in-LLM token pruning, of the tokens `left`."""
@@ -76,11 +76,11 @@ class AddedByLayer(Stage):
         # `stacked` has a row for each visual token of the S, not for each token: its number there.
         number = _numbers(prefill.given[VISUAL_MASK]).to(at.device)
         places = torch.zeros(at.shape, dtype=torch.bool, device=at.device)
-        for row, sequence in enumerate(prefill.call.sequences):
+        for row, sequence in enumerate(prefill.state.sequences):
             places[row, sequence.visual.to(at.device)] = True
         which = number.gather(1, at)[places]
         deepstack = DeepStack(places, [values[which.to(values.device)] for values in stacked])
-        prefill.call.layer_inputs.append(deepstack)
+        prefill.state.layer_inputs.append(deepstack)
 
 
 def _is_in(kwargs: dict[str, Any]) -> bool:

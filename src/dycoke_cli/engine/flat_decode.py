@@ -30,7 +30,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.thread_hook import changed_by_others
 from dycoke_cli.stock.private_api import (
@@ -60,7 +60,7 @@ _ARGUMENTS = {
     "use_cache",
     "return_dict",
     "logits_to_keep",  # which some models hand on to a decoder that has no logits
-    CALL_ARGUMENT,
+    STATE_ARGUMENT,
 }
 _MADE_UP_KEYS = 8
 _here = threading.local()
@@ -183,11 +183,11 @@ class FlatDecoder:
     def step(self, arguments: dict[str, Any]) -> BaseModelOutputWithPast:
         """What the decoder's forward returns for one more token of each sequence."""
         cache = cache_of(arguments)
-        call = {name: arguments[name] for name in (CALL_ARGUMENT,) if name in arguments}
+        state = {name: arguments[name] for name in (STATE_ARGUMENT,) if name in arguments}
         hidden, rotations = self._begin(arguments)
         signed = _signed(*rotations)
         for layer in self._layers:
-            hidden = layer.step(hidden, signed, cache, self._attend, **call)
+            hidden = layer.step(hidden, signed, cache, self._attend, **state)
         made = {CACHE_ARGUMENT: cache}
         return BaseModelOutputWithPast(last_hidden_state=self._norm(hidden), **made)
 
@@ -232,13 +232,13 @@ class FlatSteps(Stage):
 
     def after_selection(self, prefill: Prefill) -> None:
         """Until something else than a token is read."""
-        prefill.call.flat = True
+        prefill.state.flat = True
 
 
 def flat_or_stock(decoder: Any) -> Callable[..., Any]:
     """The forward of a text decoder that makes decoding steps flat, if it can.
 
-    They are those of a `Call`, and those without a method within `without_method`.
+    They are those of a `GenerationState`, and those without a method within `without_method`.
     """
     stock = decoder.forward
     of_calls: WeakKeyDictionary[Any, FlatDecoder | None] = WeakKeyDictionary()
@@ -247,8 +247,8 @@ def flat_or_stock(decoder: Any) -> Callable[..., Any]:
 
     @wraps(stock)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        call: Call | None = kwargs.get(CALL_ARGUMENT)
-        is_step = _is_plain_step(kwargs) if call is None else call.flat and not call.in_prefill
+        state: GenerationState | None = kwargs.get(STATE_ARGUMENT)
+        is_step = _is_plain_step(kwargs) if state is None else state.flat and not state.in_prefill
         if not is_step or not _takes(decoder, args, kwargs):
             return stock(*args, **kwargs)
         cache = cache_of(kwargs)

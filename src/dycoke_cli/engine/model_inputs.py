@@ -86,7 +86,7 @@ class ModelInputs:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class EmbeddedPrompts:
     """A batch of prompts before the text decoder."""
 
     embeddings: torch.Tensor  # `[B, S, D]`

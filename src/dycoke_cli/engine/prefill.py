@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call, ShortenedSequence
 from dycoke_cli.engine.decode_stats import DecodeStats
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState, ShortenedSequence
 from dycoke_cli.engine.model_inputs import arguments_at
 from dycoke_cli.engine.selecting import kept_of_each
 from dycoke_cli.engine.stage import Prefill
@@ -50,7 +50,7 @@ def shorten(prefill: Prefill) -> None:
     largest = upcoming.reshape(-1, len(sequences))[-3:].amax(0).tolist()  # one copy from the device
     for sequence, position in zip(sequences, largest, strict=True):
         sequence.stats.next_position = position
-    prefill.call = Call(sequences, next_positions=upcoming, keep=keep)
+    prefill.state = GenerationState(sequences, next_positions=upcoming, keep=keep)
     gathered = arguments_at(kwargs, at)
     embeddings = gathered["inputs_embeds"]
     for number, (sequence, selection) in enumerate(zip(sequences, prefill.selections, strict=True)):
@@ -58,7 +58,7 @@ def shorten(prefill: Prefill) -> None:
             places = sequence.visual.to(embeddings.device)
             # Not into `embeddings[number]`, which autograd doesn't let anyone write to.
             embeddings[number, places] = selection.features.to(embeddings)
-    own = {"position_ids": positions, "attention_mask": keep, CALL_ARGUMENT: prefill.call}
+    own = {"position_ids": positions, "attention_mask": keep, STATE_ARGUMENT: prefill.state}
     prefill.kwargs = {**kwargs, **gathered, **own}
 
 

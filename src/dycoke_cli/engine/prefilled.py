@@ -76,7 +76,7 @@ class Prefilled:
         self, cache: KVStore, tree: TokenTree, attachment: Attachment
     ) -> list[dict[tuple[int, ...], torch.Tensor]]:
         """For each prompt what is behind each unread node, by one forward."""
-        attachment.calls[cache].read_next(tree)
+        attachment.states[cache].read_next(tree)
         batch = cache.layers[0].keys.shape[0]
         tokens = tree.tokens.to(input_device(self.model)).expand(batch, -1)
         output = self.model(input_ids=tokens, use_cache=True, **{CACHE_ARGUMENT: cache})
@@ -94,8 +94,8 @@ class Prefilled:
         # attention.
         cache.reorder_cache(torch.zeros(len(leaves), dtype=torch.int64, device=device))
         if self.attachment is not None:
-            calls = self.attachment.calls
-            calls[cache] = calls[last.cache].repeated(len(leaves))
+            states = self.attachment.states
+            states[cache] = states[last.cache].repeated(len(leaves))
         position = last.position
         if position is not None:
             position = position.expand(*position.shape[:-2], len(leaves), 1)

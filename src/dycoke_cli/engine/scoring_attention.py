@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.kernels.attention import causal_mask, computes_sdpa
 from dycoke_cli.stock.attention import EAGER, Attention, WrappedAttention, Wrapper, own_eager
 from dycoke_cli.stock.private_api import has_stock_forward
@@ -83,8 +83,8 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
         attention_mask: torch.Tensor | None,
         **kwargs: Any,
     ) -> Any:
-        call: Call | None = kwargs.pop(CALL_ARGUMENT, None)
-        if call is None:
+        state: GenerationState | None = kwargs.pop(STATE_ARGUMENT, None)
+        if state is None:
             return stock(module, query, key, value, attention_mask, **kwargs)
         # Of SDPA one product more than the stock function, whose weights are never in memory: of
         # one query, so it costs little.
@@ -95,33 +95,33 @@ def scoring_attention(stock: Attention, name: str) -> Attention:
         )
         # A partial: attention is computed only if the recorder wants this layer's.
         recorded = partial(weights, query[:1, :, -1:], key[:1])
-        call.records.attend(call, module.layer_idx, key.shape[2], recorded)
+        state.records.attend(state, module.layer_idx, key.shape[2], recorded)
         attend = stock
-        if call.store is not None and not call.in_prefill:
+        if state.store is not None and not state.in_prefill:
             # A mask made for layer 0 has the wrong length for a pruned layer. Keys may change,
             # too: a layer that selects for itself does so now that its query is known.
-            key, value, attention_mask = call.store.attended(
+            key, value, attention_mask = state.store.attended(
                 module.layer_idx, query, key, value, kwargs["scaling"]
             )
-            several = call.step.mask(attention_mask, key)
+            several = state.step.mask(attention_mask, key)
             if several is not None:
                 attention_mask = several
                 # FlashAttention takes no mask of a tree, and FlexAttention would compile one.
                 attend = stock if is_sdpa else own_eager
             elif attention_mask is not None and "flash" not in name:
                 attention_mask = attention_mask[:, None, None]
-            call.records.select_in_layer(call, module.layer_idx)
+            state.records.select_in_layer(state, module.layer_idx)
         # Behind `attended`: what is added belongs to the keys that the layer attends to.
-        bias = call.bias_of(module.layer_idx, key.shape[2])
+        bias = state.bias_of(module.layer_idx, key.shape[2])
         if bias is not None or attend is own_eager or name == EAGER:
             attention_mask = _added(attention_mask, bias, query, key.shape[2])
-        if call.scores_at(module.layer_idx):
+        if state.scores_at(module.layer_idx):
             # The last query of a prompt sees every key, too.
             last = query[:, :, -1:]
-            call.select(
+            state.select(
                 [
                     weights(last[i : i + 1], key[i : i + 1, :, sequence.padding :])
-                    for i, sequence in enumerate(call.sequences)
+                    for i, sequence in enumerate(state.sequences)
                 ]
             )
         return attend(module, query, key, value, attention_mask, **kwargs)
@@ -137,7 +137,7 @@ def _added(
     Args:
         mask: `[B, 1, N, K]`, bool or added; None where queries are the last N of K tokens, and
             attention is just causal.
-        bias: of `Call.bias_of`; None for nothing.
+        bias: of `GenerationState.bias_of`; None for nothing.
         query: `[B, Hq, N, D]`.
         keys: K.
 

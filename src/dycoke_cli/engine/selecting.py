@@ -19,7 +19,7 @@ from dycoke_cli.compression.selection import (
     into_itself,
 )
 from dycoke_cli.engine.encode import Encoded
-from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.stage import Videos
 from dycoke_cli.engine.vision_tower.merged_frames import FramesInTower
 from dycoke_cli.engine.vision_tower.tower_attention import (
@@ -56,7 +56,7 @@ class EncodedVideos(Videos):
         return inputs.layouts(self._config, kwargs, placeholders, self._frames)
 
     @torch.no_grad()
-    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`."""
         found = []
         for number, layouts in enumerate(prompts.layouts):
@@ -112,7 +112,7 @@ class VideosInGenerate(Videos):
         return inputs.layouts(self._config, kwargs, frames=self._frames)
 
     @torch.no_grad()
-    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`."""
         # What the tower attended to can be split by frames; what it merged can't, for a window may
         # span two videos.
@@ -188,7 +188,7 @@ def _recorded_towers(
 
 def _inputs(
     method: BoundMethod,
-    prompts: Prompts,
+    prompts: EmbeddedPrompts,
     number: int,
     layout: Layout,
     tower: TowerAttention | None,

@@ -17,7 +17,7 @@ from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.pool import PooledTokens
 from dycoke_cli.compression.selection import Selection
 from dycoke_cli.engine.encode import Encoded, at_decoder
-from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.engine.prefill import tokens_to_read
 from dycoke_cli.engine.prompt_batch import Preselection, Prompt
 from dycoke_cli.engine.stage import Prefill, Videos
@@ -130,7 +130,7 @@ class VideoInWindows(Videos):
         device = prefill.prompts.embeddings.device
         prefill.kwargs["position_ids"] = self._preselection.positions.to(device)
 
-    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
         """See `Videos.select`: all that are left."""
         kept = torch.arange(len(self._preselection.kept))
         return [Selection(kept, counts=self._preselection.counts)]
@@ -138,4 +138,4 @@ class VideoInWindows(Videos):
     def after_selection(self, prefill: Prefill) -> None:
         """Report which tokens of the video are kept, and of how many."""
         prefill.kept = [self._preselection.kept]
-        prefill.call.sequences[0].stats.visual = self._preselection.visual
+        prefill.state.sequences[0].stats.visual = self._preselection.visual

@@ -2,8 +2,8 @@
 
 A `generate()` call passes three points. Before the prefill stages may change the arguments of the
 text decoder, and the videos' own says where the visual tokens are. After the selection the
-arguments are those of shortened prompts, and a `Call` has what layers and steps share. Each step
-reads more tokens behind the prompts.
+arguments are those of shortened prompts, and a `GenerationState` has what layers and steps share.
+Each step reads more tokens behind the prompts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 
 from dycoke_cli.compression.bound import BoundMethod
 from dycoke_cli.compression.selection import Selection
-from dycoke_cli.engine.call import Call
-from dycoke_cli.engine.model_inputs import ModelInputs, Prompts
+from dycoke_cli.engine.generation_state import GenerationState
+from dycoke_cli.engine.model_inputs import EmbeddedPrompts, ModelInputs
 from dycoke_cli.models.families import Layout
 
 
@@ -32,14 +32,14 @@ class Prefill:
     inputs: ModelInputs  # with which the model was called
     given: dict[str, Any]  # keyword arguments of the decoder, for uncompressed prompts
     is_positional: bool  # whether it has other arguments as well
-    prompts: Prompts
+    prompts: EmbeddedPrompts
     kwargs: dict[str, Any]  # keyword arguments, as they were changed so far
     # after the selection
     selections: list[Selection] = field(default_factory=list)  # for each sequence
     # of each, `[M]`, int64, on the CPU: the tokens of its videos that are kept
     kept: list[torch.Tensor] = field(default_factory=list)
     at: torch.Tensor = field(init=False)  # `[B, R]`, int64: the tokens of the prompts that are read
-    call: Call = field(init=False)
+    state: GenerationState = field(init=False)
 
 
 class Stage:
@@ -53,7 +53,7 @@ class Stage:
         return nullcontext()
 
     def layers(self) -> Iterable[int]:
-        """Numbers of the decoder layers whose inputs it changes by `Call.layer_inputs`."""
+        """Numbers of the decoder layers whose inputs it changes (`LayerInputs`)."""
         return ()
 
     def before_prefill(self, prefill: Prefill) -> None:
@@ -62,7 +62,7 @@ class Stage:
     def after_selection(self, prefill: Prefill) -> None:
         """Change the shortened prompts, or the call, before the text decoder reads them."""
 
-    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def before_step(self, state: GenerationState, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the text decoder for a forward behind the prompts.
 
         Args:
@@ -84,5 +84,5 @@ class Videos(Stage, ABC):
         """
 
     @abstractmethod
-    def select(self, method: BoundMethod, prompts: Prompts) -> list[Selection]:
+    def select(self, method: BoundMethod, prompts: EmbeddedPrompts) -> list[Selection]:
         """The method's selection for each sequence."""

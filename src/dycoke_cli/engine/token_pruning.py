@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dycoke_cli.compression.base import LayerPruning
-from dycoke_cli.engine.call import Call
+from dycoke_cli.engine.generation_state import GenerationState
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.engine.thread_hook import Arguments
 
@@ -31,7 +31,7 @@ class TokenPruning:
         """See `LayerSelection`."""
         return self.layer - 1
 
-    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+    def select(self, state: GenerationState, attention: list[torch.Tensor]) -> None:
         """See `LayerSelection.select`; of the prompt's last token."""
         # Of one sequence alone: `check_prefill` refuses a batch.
         kept = self._kept = self._keep(attention[0])
@@ -39,15 +39,15 @@ class TokenPruning:
         stays = torch.ones(self._length, dtype=torch.bool, device=kept.device)
         stays[visual] = False
         stays[visual[kept]] = True
-        self._tokens = call.left = stays.nonzero().flatten()
-        call.sequences[0].stats.visual_after_pruning = len(kept)
-        call.records.select(kept)
+        self._tokens = state.left = stays.nonzero().flatten()
+        state.sequences[0].stats.visual_after_pruning = len(kept)
+        state.records.select(kept)
 
     def of_chunk(self, start: int, stop: int) -> TokenPruning:
         """See `LayerInputs.of_chunk`: the whole prompt is one."""
         return self
 
-    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
+    def before_layer(self, state: GenerationState, number: int, arguments: Arguments) -> Arguments:
         """The arguments of a decoder layer, of the kept tokens alone.
 
         Args:
@@ -101,7 +101,7 @@ class InLLMPruning(Stage):
 
     def after_selection(self, prefill: Prefill) -> None:
         """Let the call select and prune."""
-        call = prefill.call
-        pruning = TokenPruning(self._pruning, call.sequences[0].visual, prefill.at.shape[1])
-        call.selection = pruning
-        call.layer_inputs.append(pruning)
+        state = prefill.state
+        pruning = TokenPruning(self._pruning, state.sequences[0].visual, prefill.at.shape[1])
+        state.selection = pruning
+        state.layer_inputs.append(pruning)

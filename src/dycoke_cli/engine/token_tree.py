@@ -8,11 +8,11 @@ from functools import cached_property
 
 import torch
 
-from dycoke_cli.engine.call import Step
+from dycoke_cli.engine.generation_state import DecodeStep
 
 
 @dataclass(frozen=True)
-class TokenTree(Step):
+class TokenTree(DecodeStep):
     """Token sequences behind a prompt, their common beginnings merged."""
 
     # the distinct beginnings of the sequences, each behind its own beginnings; a node stands for
@@ -51,15 +51,15 @@ class TokenTree(Step):
         return torch.tensor([len(node) - 1 for node in self.unread], dtype=torch.int64)
 
     def positions(self, upcoming: torch.Tensor) -> torch.Tensor:
-        """See `Step.positions`: by depth."""
+        """See `DecodeStep.positions`: by depth."""
         return upcoming + self.depths.to(upcoming.device)
 
     def behind(self, upcoming: torch.Tensor) -> torch.Tensor:
-        """See `Step.behind`: all of a tree is behind the same token."""
+        """See `DecodeStep.behind`: all of a tree is behind the same token."""
         return upcoming
 
     def mask(self, keep: torch.Tensor | None, key: torch.Tensor) -> torch.Tensor:
-        """See `Step.mask`: each attends to the prompt's keys, and those of its own beginning."""
+        """See `DecodeStep.mask`: each attends to the prompt, and to its own beginning."""
         prompt = key.shape[2] - len(self.nodes)
         sees = torch.nn.functional.pad(self._own, (prompt, 0), value=True)
         sees = sees.to(key.device)[None, None]

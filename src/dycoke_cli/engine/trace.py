@@ -14,7 +14,7 @@ import torch
 
 from dycoke_cli.answer.answer_trace import Trace, TraceStep
 from dycoke_cli.compression.bound import BoundMethod
-from dycoke_cli.engine.call import Call, Records
+from dycoke_cli.engine.generation_state import GenerationState, Records
 from dycoke_cli.engine.stage import Prefill, Stage
 from dycoke_cli.errors import UsageError
 
@@ -56,7 +56,7 @@ class Recorder(Records):
 
     def attend(
         self,
-        call: Call,
+        state: GenerationState,
         layer_idx: int,
         keys: int,
         attention: Callable[[torch.Tensor | None], torch.Tensor],
@@ -64,11 +64,11 @@ class Recorder(Records):
         """See `Records.attend`."""
         if layer_idx != self.layer:
             return
-        sequence = call.sequences[0]
+        sequence = state.sequences[0]
         places = sequence.visual
         # Before the first step every layer has its entries in reading order.
-        if call.store is not None and not call.in_prefill:
-            places = call.store.visual_places(layer_idx, places)
+        if state.store is not None and not state.in_prefill:
+            places = state.store.visual_places(layer_idx, places)
         found = attention(sequence.bias_at(places, keys))
         # Of a chunk of the prompt before its last one perhaps not yet to all visual tokens.
         if int(places.max()) < len(found):
@@ -78,9 +78,9 @@ class Recorder(Records):
         """See `Records.select`."""
         self._records[-1].active, self._records[-1].reselections = active, reselections
 
-    def select_in_layer(self, call: Call, layer_idx: int) -> None:
+    def select_in_layer(self, state: GenerationState, layer_idx: int) -> None:
         """See `Records.select_in_layer`."""
-        selected = None if call.store is None else call.store.selected(layer_idx)
+        selected = None if state.store is None else state.store.selected(layer_idx)
         if selected is not None:
             self._records[-1].by_layer.append(selected)
 
@@ -148,11 +148,11 @@ class Tracing(Stage):
         """Let the call record."""
         merged_into = prefill.selections[0].into
         self.recorder = Recorder(self._layer, prefill.kept[0], merged_into)
-        prefill.call.records = self.recorder
+        prefill.state.records = self.recorder
 
-    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def before_step(self, state: GenerationState, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Begin the record of a token."""
-        call.records.begin_step()
+        state.records.begin_step()
         return kwargs
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from dycoke_cli.engine.call import CALL_ARGUMENT, Call
+from dycoke_cli.engine.generation_state import STATE_ARGUMENT, GenerationState
 from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.kv_cache.indexed import IndexedStore
 from dycoke_cli.engine.stage import Prefill, Stage
@@ -27,15 +27,15 @@ class InStore(Stage):
 
     def after_selection(self, prefill: Prefill) -> None:
         """Put the store in the place of the cache."""
-        call, pruning = prefill.call, prefill.method.decode_pruning
+        state, pruning = prefill.state, prefill.method.decode_pruning
         # Sequences with too few visual tokens aren't pruned. If none is, every layer stores its
         # entries in reading order, as without pruning.
-        if not any(sequence.is_pruned for sequence in call.sequences):
+        if not any(sequence.is_pruned for sequence in state.sequences):
             pruning = None
-        visual = [sequence.visual for sequence in call.sequences]
+        visual = [sequence.visual for sequence in state.sequences]
         sizes = {
             "layers": prefill.decoder.config.num_hidden_layers,
-            "paddings": [sequence.padding for sequence in call.sequences],
+            "paddings": [sequence.padding for sequence in state.sequences],
             "visual": visual,
             "length": prefill.at.shape[1],
             "uncompressed_length": prefill.prompts.stays.shape[1],
@@ -46,24 +46,24 @@ class InStore(Stage):
         if pruning is None or pruning.own is None:
             store = KVStore(**sizes)
         else:
-            counts = [len(s.visual) if s.selected is None else s.selected for s in call.sequences]
+            counts = [len(s.visual) if s.selected is None else s.selected for s in state.sequences]
             store = IndexedStore(selector=pruning.own, counts=counts, **sizes)
         if pruning and pruning.selector:
-            call.step_selection = _StepSelection(scoring_layer=pruning.layer - 1)
-        call.cache = weakref.ref(store)
+            state.step_selection = _StepSelection(scoring_layer=pruning.layer - 1)
+        state.cache = weakref.ref(store)
         prefill.kwargs[cache_name(prefill.kwargs)] = store
 
-    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def before_step(self, state: GenerationState, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Begin a step of the store."""
-        for sequence in call.sequences:
+        for sequence in state.sequences:
             # Counted here, not by layer: every layer selects as many.
             if sequence.selected is not None:
                 sequence.stats.step_by_layer(sequence.selected)
-        assert call.store is not None, "it was found by its cache"
-        call.store.begin_step()
+        assert state.store is not None, "it was found by its cache"
+        state.store.begin_step()
         # No mask: the store makes one for each layer, where any is needed, for layers before and
         # behind the prune layer hold different numbers of keys.
-        return kwargs | {"attention_mask": None, CALL_ARGUMENT: call}
+        return kwargs | {"attention_mask": None, STATE_ARGUMENT: state}
 
 
 class InStockCache(Stage):
@@ -76,11 +76,11 @@ class InStockCache(Stage):
             made = DynamicCache(config=prefill.decoder.config)
             prefill.kwargs[cache_name(prefill.kwargs)] = made
 
-    def before_step(self, call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def before_step(self, state: GenerationState, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The mask is that of the shortened prompts."""
-        if call.keep is not None:  # the new token is no padding
-            call.keep = torch.nn.functional.pad(call.keep, (0, 1), value=True)
-        return kwargs | {"attention_mask": call.keep}
+        if state.keep is not None:  # the new token is no padding
+            state.keep = torch.nn.functional.pad(state.keep, (0, 1), value=True)
+        return kwargs | {"attention_mask": state.keep}
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,17 @@ class _StepSelection:
 
     scoring_layer: int
 
-    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+    def select(self, state: GenerationState, attention: list[torch.Tensor]) -> None:
         """See `LayerSelection.select`."""
-        assert call.store is not None
+        assert state.store is not None
         active = [
             None if sequence.selector is None else sequence.select(weights)
-            for sequence, weights in zip(call.sequences, attention, strict=True)
+            for sequence, weights in zip(state.sequences, attention, strict=True)
         ]
         if active[0] is not None:
-            call.records.select(active[0], call.sequences[0].stats.choices_renewed)
+            state.records.select(active[0], state.sequences[0].stats.choices_renewed)
         # The layers make the swaps as they run: those behind this one, in this very step.
-        call.store.arrange(active)
+        state.store.arrange(active)
 
 
 def _bias(prefill: Prefill) -> torch.Tensor | None:
@@ -114,7 +114,7 @@ def _bias(prefill: Prefill) -> torch.Tensor | None:
     # In float32 at least, in which key indexes score; elsewhere it is rounded where it is added.
     wide = torch.promote_types(embeddings.dtype, torch.float32)
     bias = torch.zeros(prefill.at.shape, dtype=wide, device=embeddings.device)
-    for number, (sequence, added) in enumerate(zip(prefill.call.sequences, of_each, strict=True)):
+    for number, (sequence, added) in enumerate(zip(prefill.state.sequences, of_each, strict=True)):
         if added is not None:
             sequence.bias = added.to(bias)
             bias[number, sequence.visual.to(bias.device)] = sequence.bias

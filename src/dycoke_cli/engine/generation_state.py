@@ -1,4 +1,4 @@
-"""One `generate()` call on shortened prompts: the state its layers and steps share."""
+"""State of a `generate()` call on shortened prompts, which its layers and steps share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from dycoke_cli.engine.kv_cache import KVStore
 from dycoke_cli.engine.thread_hook import Arguments
 from dycoke_cli.errors import UsageError
 
-# The keyword argument of the text decoder that carries a `Call`. Stock layers hand on arguments
-# that they don't know, so it reaches every layer and its attention function, in any thread.
-CALL_ARGUMENT = "dycoke_call"
+# The keyword argument of the text decoder that carries a `GenerationState`. Stock layers hand on
+# arguments that they don't know, so it reaches every layer and its attention function, in any
+# thread.
+STATE_ARGUMENT = "dycoke_state"
 
 
 @dataclass
@@ -67,7 +68,7 @@ class ShortenedSequence:
         return active
 
 
-class Step:
+class DecodeStep:
     """What a forward behind the prompts reads: one token of each sequence."""
 
     @property
@@ -101,7 +102,7 @@ class Records:
 
     def attend(
         self,
-        call: Call,
+        state: GenerationState,
         layer_idx: int,
         keys: int,
         attention: Callable[[torch.Tensor | None], torch.Tensor],
@@ -123,14 +124,14 @@ class Records:
             reselections: reselections so far, the first selection not counted.
         """
 
-    def select_in_layer(self, call: Call, layer_idx: int) -> None:
+    def select_in_layer(self, state: GenerationState, layer_idx: int) -> None:
         """Record what a layer selected for itself in this step."""
 
 
 class LayerInputs(Protocol):
     """Changes what decoder layers get during the prefill of a call."""
 
-    def before_layer(self, call: Call, number: int, arguments: Arguments) -> Arguments:
+    def before_layer(self, state: GenerationState, number: int, arguments: Arguments) -> Arguments:
         """The arguments of a decoder layer."""
 
     def of_chunk(self, start: int, stop: int) -> LayerInputs:
@@ -144,7 +145,7 @@ class LayerSelection(Protocol):
     def scoring_layer(self) -> int:
         """The layer whose attention it is made from: the last that attends to every token."""
 
-    def select(self, call: Call, attention: list[torch.Tensor]) -> None:
+    def select(self, state: GenerationState, attention: list[torch.Tensor]) -> None:
         """Make it; the layers behind follow.
 
         Args:
@@ -153,8 +154,8 @@ class LayerSelection(Protocol):
 
 
 @dataclass
-class Call:
-    """The state of a call."""
+class GenerationState:
+    """State of one `generate()` call on shortened prompts."""
 
     sequences: list[ShortenedSequence]  # of the batch
     next_positions: torch.Tensor  # `[..., B, 1]`, int64: of the tokens to come
@@ -168,7 +169,7 @@ class Call:
     step_selection: LayerSelection | None = None  # of each decoding step, or None
     in_prefill: bool = True  # whether no decoding step was made yet
     flat: bool = False  # whether decoding steps may be made by `flat_decode`
-    step: Step = field(default_factory=Step)  # what the next forward reads
+    step: DecodeStep = field(default_factory=DecodeStep)  # what the next forward reads
     records: Records = field(default_factory=Records)
     # `[R']`, int64: the tokens that layers behind an in-LLM selection read; None before one
     left: torch.Tensor | None = None
@@ -189,17 +190,17 @@ class Call:
         self.next_positions = self.step.behind(self.next_positions)
         return kwargs | {"position_ids": positions}
 
-    def read_next(self, step: Step) -> None:
+    def read_next(self, step: DecodeStep) -> None:
         """Let the next forward read something else than a token of each sequence."""
         self.step, self.flat = step, False
 
-    def repeated(self, times: int) -> Call:
+    def repeated(self, times: int) -> GenerationState:
         """The state of steps on a stock cache whose only sequence was repeated."""
         shape = self.next_positions.shape
         positions = self.next_positions.expand(*shape[:-2], times, 1)
         return replace(self, sequences=self.sequences * times, next_positions=positions)
 
-    def of_chunk(self, start: int, stop: int) -> Call:
+    def of_chunk(self, start: int, stop: int) -> GenerationState:
         """The state of layers while the tokens `start` … `stop` - 1 are prefilled alone."""
         # Shallow: sequences, statistics and records stay the same objects, for all chunks.
         layer_inputs = [one.of_chunk(start, stop) for one in self.layer_inputs]
