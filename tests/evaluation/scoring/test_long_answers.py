@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dycoke_cli.answer import thinking
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.scoring import (
     choices,
@@ -16,7 +17,6 @@ from dycoke_cli.evaluation.scoring import (
     judge,
     judge_client,
     lmms_rules,
-    thinking,
 )
 from dycoke_cli.evaluation.scoring.choices import chosen
 
