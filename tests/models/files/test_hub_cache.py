@@ -46,13 +46,13 @@ def test_revisions_the_newest_first(cache):
     folder = lay_out(
         cache, NEW, {"config.json": b"{}", "model.safetensors": b"1234"}, ref="main", time=200
     )
-    (found,) = cached_models().values()
-    assert (found.repo, found.bytes, found.complete) == ("me/mine", 8, True)
+    [(repo, found)] = cached_models().items()
+    assert (repo, found.bytes, found.complete) == ("me/mine", 8, True)
     assert [(r.commit, r.names, r.complete) for r in found.revisions] == [
         (NEW, ("main",), True),
         (OLD, (), False),
     ]
-    assert found.revisions[0].folder == folder
+    assert found.revisions[0].folder == str(folder)
 
 
 def test_removal_says_what_it_frees_and_does_it(cache):

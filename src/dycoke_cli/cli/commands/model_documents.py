@@ -20,7 +20,7 @@ from dycoke_cli.models.catalog import (
     find,
 )
 from dycoke_cli.models.families import FAMILIES, METHOD_DEFAULTS, defaults_of
-from dycoke_cli.models.files.hub_client import CachedModel, cached_models
+from dycoke_cli.models.files.hub_client import OnDisk, StoredRevision, cached_models
 from dycoke_cli.models.files.on_disk import StoredConfig, config_in, dtype_here, is_here
 from dycoke_cli.models.files.small_files import missing_parts
 from dycoke_cli.models.free_memory import (
@@ -47,25 +47,6 @@ class MemoryDocument:
 
     ram_bytes: Annotated[int | None, Doc(minimum=0)]
     gpu_bytes: Annotated[tuple[Count, ...], Doc("Of each NVIDIA GPU.")]
-
-
-@dataclass(frozen=True)
-class StoredRevision:
-    """A revision of a model that is on this machine."""
-
-    commit: str | None
-    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
-    folder: str
-    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """What is on this machine of a model."""
-
-    bytes: Count
-    complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
-    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
 
 
 @dataclass(frozen=True)
@@ -168,7 +149,7 @@ def one_model(source: ModelRef) -> ModelList:
     values: dict[str, Any] = {name: None for name in names if name not in _OF_ESTIMATES}
     values |= {"name": source.name, "repo": None if source.local else source.location}
     folder = Path(source.location) if source.local else None
-    on_disk = _on_disk(cached.get(source.location)) if folder is None else _folder(folder)
+    on_disk = cached.get(source.location) if folder is None else _folder(folder)
     stored = _stored(on_disk)
     model = ListedModel(
         **values,
@@ -192,10 +173,8 @@ def _document(machine: FreeMemory, models: list[ListedModel]) -> ModelList:
     )
 
 
-def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, CachedModel]) -> ListedModel:
-    on_disk = (
-        _folder(BUNDLED_CHECKPOINT) if entry.repo is None else _on_disk(cached.get(entry.repo))
-    )
+def _of_entry(entry: Entry, machine: FreeMemory, cached: dict[str, OnDisk]) -> ListedModel:
+    on_disk = _folder(BUNDLED_CHECKPOINT) if entry.repo is None else cached.get(entry.repo)
     shown = {key: value for key, value in vars(entry).items() if key not in _OF_ESTIMATES}
     fits, stored = machine.holds(entry), _stored(on_disk)
     return ListedModel(
@@ -262,16 +241,6 @@ def _method_defaults(family_name: str | None, stored: StoredConfig | None) -> di
         return stored.method_defaults
     family = FAMILIES.get(family_name or "")
     return dict.fromkeys(METHOD_DEFAULTS) if family is None else defaults_of(family)
-
-
-def _on_disk(cached: CachedModel | None) -> OnDisk | None:
-    if cached is None:
-        return None
-    revisions = [
-        StoredRevision(revision.commit, revision.names, str(revision.folder), revision.complete)
-        for revision in cached.revisions
-    ]
-    return OnDisk(cached.bytes, cached.complete, tuple(revisions))
 
 
 def _folder(folder: Path) -> OnDisk:

@@ -13,13 +13,13 @@ from dycoke_cli.cli.commands.model_documents import (
     ListedModel,
     MemoryDocument,
     ModelList,
-    OnDisk,
     TunedMethod,
 )
 from dycoke_cli.cli.flags.param_flags import flag
 from dycoke_cli.cli.render.figures import named
 from dycoke_cli.cli.render.units import count, size
 from dycoke_cli.models.families import METHOD_DEFAULTS
+from dycoke_cli.models.files.hub_client import OnDisk
 from dycoke_cli.unicode import one_line
 
 UNKNOWN = "?"

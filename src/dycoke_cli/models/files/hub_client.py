@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dycoke_cli.answer.json_schema import Bounds
+from dycoke_cli.answer.json_schema import Bounds, Count, Doc
 from dycoke_cli.errors import ModelError
 from dycoke_cli.limited_http import HttpLimits, LimitError, limited
 from dycoke_cli.models.files.small_files import missing_parts
@@ -123,32 +123,27 @@ def _outside(value: str) -> ModelError:
 
 
 @dataclass(frozen=True)
-class Revision:
-    """Revision of a repository in the hub client's cache."""
+class StoredRevision:
+    """A revision of a model that is on this machine."""
 
-    commit: str  # its commit
-    names: tuple[str, ...]  # branches and tags at the time of download
-    folder: Path  # of its files
-    complete: bool  # whether its configuration and all its weights are cached
+    commit: str | None
+    names: Annotated[tuple[str, ...], Doc("Branches and tags at the time of download.")]
+    folder: str
+    complete: Annotated[bool, Doc("Whether its configuration and all its weights are there.")]
 
 
 @dataclass(frozen=True)
-class CachedModel:
-    """Model repository in the hub client's cache."""
+class OnDisk:
+    """What is on this machine of a model."""
 
-    repo: str  # its hub id
-    bytes: int  # of all its files
-    revisions: tuple[Revision, ...]  # cached revisions, the newest first
-
-    @property
-    def complete(self) -> bool:
-        """Whether the newest cached revision can be loaded."""
-        return self.revisions[0].complete
+    bytes: Count
+    complete: Annotated[bool, Doc("Whether the newest revision can be loaded.")]
+    revisions: Annotated[tuple[StoredRevision, ...], Doc("The newest first.", minItems=1)]
 
 
-def cached_models() -> dict[str, CachedModel]:
+def cached_models() -> dict[str, OnDisk]:
     """Models in the hub client's cache, by hub id; empty if there is no cache yet."""
-    return {repo.repo_id: _cached_model(repo) for repo in _cached_repos()}
+    return {repo.repo_id: _on_disk(repo) for repo in _cached_repos()}
 
 
 def _cached_repos() -> list[CachedRepoInfo]:
@@ -161,21 +156,18 @@ def _cached_repos() -> list[CachedRepoInfo]:
     return [repo for repo in repos if repo.repo_type == "model" and repo.revisions]
 
 
-def _cached_model(repo: CachedRepoInfo) -> CachedModel:
+def _on_disk(repo: CachedRepoInfo) -> OnDisk:
     newest_first = sorted(repo.revisions, key=lambda revision: -revision.last_modified)
-    return CachedModel(
-        repo.repo_id,
-        repo.size_on_disk,
-        tuple(
-            Revision(
-                revision.commit_hash,
-                tuple(sorted(revision.refs)),
-                revision.snapshot_path,
-                not missing_parts(revision.snapshot_path),
-            )
-            for revision in newest_first
-        ),
+    revisions = tuple(
+        StoredRevision(
+            one.commit_hash,
+            tuple(sorted(one.refs)),
+            str(one.snapshot_path),
+            not missing_parts(one.snapshot_path),
+        )
+        for one in newest_first
     )
+    return OnDisk(repo.size_on_disk, revisions[0].complete, revisions)
 
 
 @dataclass(frozen=True)
