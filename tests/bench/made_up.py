@@ -10,7 +10,7 @@ from typing import Any
 from dycoke_cli.answer.answer import Answer, Bytes, Seconds, Tokens
 from dycoke_cli.ask import Answered, Ask, Event, Seen
 from dycoke_cli.bench.bench_report import MeanTokens, Memory, Stages, TimedRow
-from dycoke_cli.bench.timed_runs import TimedAnswer
+from dycoke_cli.bench.bench_run import TimedAnswer
 from dycoke_cli.compression.method_specs import parse_specs
 from dycoke_cli.evaluation.method_row import MethodRow
 from tests.documents import example

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
-from dycoke_cli.bench.timed_runs import Results, TimedAnswer
+from dycoke_cli.bench.bench_run import (
+    Results,
+    TimedAnswer,
+    compare_answers,
+    timed_rows,
+    unstable_answers,
+)
 from tests.bench.made_up import answer, measured, rows_of, stages
 
 WHO, WHERE = ("v", "Who?"), ("w", "Where?")

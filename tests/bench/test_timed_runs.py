@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dycoke_cli.answer.answer import Answer
-from dycoke_cli.bench.timed_runs import TimedAnswer, Timer, interleave, measure_all
+from dycoke_cli.bench.bench_run import TimedAnswer, Timer, interleave, measure_all
 from dycoke_cli.compression.base import Method
 from dycoke_cli.engine import session as session_module
 from dycoke_cli.engine.generation_options import GenerationOptions

@@ -19,9 +19,9 @@ from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.runs.journal import open_journal
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.tuning import measuring
-from dycoke_cli.tuning.meter import Meter
 from dycoke_cli.tuning.search import FILE, Observation, TuneJournal
 from dycoke_cli.tuning.tune_request import Tune
+from dycoke_cli.tuning.tune_run import Meter
 from tests.tuning.test_search import observed
 
 SETTINGS = {f"evs-{n}": create("evs", retain=n / 100) for n in (10, 25, 50)}

@@ -11,9 +11,9 @@ from dycoke_cli.answer.answer import Certainty, ReportedModel
 from dycoke_cli.compression.registry import create
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.guard.bounds import Attempt, videos_needed
-from dycoke_cli.tuning.reporting import Search, report_of, tuned_on
 from dycoke_cli.tuning.search import Observation, SettingResult
 from dycoke_cli.tuning.tune_request import Tune
+from dycoke_cli.tuning.tune_run import Search, report_of, tuned_on
 from tests.tuning.test_search import observed
 
 MODEL = ReportedModel("mini", None, "float32", "cpu")

@@ -12,10 +12,9 @@ from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.resolve import choose as resolve
-from dycoke_cli.tuning.reporting import Search
 from dycoke_cli.tuning.search import Measured, Observation, grid, ladder_of
 from dycoke_cli.tuning.tune_request import Tune
-from dycoke_cli.tuning.tune_run import _search
+from dycoke_cli.tuning.tune_run import Search, _search
 from tests.tuning.test_search import observed
 
 VIDEOS = tuple("abcdefgh")

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import gc
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import chain
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dycoke_cli.bench.bench_report import BenchReport, Environment
-from dycoke_cli.bench.summary import compare_answers, timed_rows, unstable_answers
-from dycoke_cli.bench.timed_runs import Results, Timer, measure_all
+from dycoke_cli.answer.answer import Answer, Bytes, Seconds
+from dycoke_cli.ask import Answered, Ask, Footage, Seen, Warn
+from dycoke_cli.bench.bench_report import (
+    BenchReport,
+    Environment,
+    MeanTokens,
+    Memory,
+    QuestionAnswers,
+    RowAnswer,
+    Stages,
+    TimedRow,
+)
 from dycoke_cli.compression.method_specs import Spec, parse_specs
-from dycoke_cli.errors import UsageError
+from dycoke_cli.errors import OutOfMemoryError, UsageError
 from dycoke_cli.evaluation.method_row import MethodRow, bound_spec, rows_on
+from dycoke_cli.loop.asker import Asker
 from dycoke_cli.loop.engine import Engine
+from dycoke_cli.loop.pending import Client
 from dycoke_cli.loop.unloaded_model import UnloadedModel, unloaded_model
 from dycoke_cli.models.prompts.audio_rate import listening
 from dycoke_cli.param import key_part
@@ -25,10 +38,283 @@ from dycoke_cli.resources import processor_name, usable_cpus
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.stock.importing import faster_imports
 from dycoke_cli.version import running_commit
-from dycoke_cli.video import Decoder
+from dycoke_cli.video import Decoder, Sampling
 
 if TYPE_CHECKING:
     from dycoke_cli.models.resolve import ResolvedModel
+
+
+# Interleaved, timed runs of configurations; a run is one video with its questions.
+#
+# No cache is reused between runs: each decodes the video, encodes its frames and prefills every
+# prompt. The questions of a run share the encoded video.
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TimedAnswer:
+    """Answer with stage times, as if it were the only question about its video."""
+
+    answer: Answer
+    seconds: Stages
+
+
+VideoQuestion = tuple[str, str]
+"""Path of a video, and a question about it."""
+Results = dict[str, dict[VideoQuestion, list[TimedAnswer]]]
+"""Answers by spec of the row, then by video and question; one per run, without the warm-up."""
+
+
+def interleave(
+    items: Sequence[T], videos: Sequence[str], runs: int
+) -> Iterator[tuple[int, str, T]]:
+    """Order of the runs: (round, video, item); round 0 is the warm-up.
+
+    Items alternate within a video, so that a slow phase of the machine affects all of them. Each
+    round begins with the next item, so that none profits from always following the same other.
+    """
+    for round_ in range(runs + 1):
+        first = round_ % len(items)
+        for video in videos:
+            for item in (*items[first:], *items[:first]):
+                yield round_, video, item
+
+
+def measure_all(
+    rows: Sequence[MethodRow],
+    videos: Sequence[str],
+    questions: Sequence[str],
+    runs: int,
+    measure: Callable[[MethodRow, str], list[TimedAnswer]],
+    on_answers: Callable[[int, int], None],
+) -> Results:
+    """Run all configurations, interleaved; see `interleave`.
+
+    Args:
+        measure: runs a configuration on a video; returns an answer per question, in order.
+    """
+    results: Results = {
+        each.spec.text: {(video, question): [] for video in videos for question in questions}
+        for each in rows
+    }
+    total = (runs + 1) * len(rows) * len(videos) * len(questions)
+    done = 0
+    on_answers(done, total)
+    for round_, video, row in interleave(rows, videos, runs):
+        answers = measure(row, video)
+        done += len(answers)
+        on_answers(done, total)
+        if round_:
+            for question, timed in zip(questions, answers, strict=True):
+                results[row.spec.text][video, question].append(timed)
+    return results
+
+
+class Timer:
+    """Timed runs on an engine.
+
+    Args:
+        request: how the questions are asked; each row has its own method and frames.
+        warn: receives warnings.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        questions: Sequence[str],
+        request: Request,
+        warn: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._asker, self._questions = asker, questions
+        self._request, self._warn = request, warn
+
+    def run(self, row: MethodRow, video: str) -> list[TimedAnswer]:
+        """Decode a video, and answer all questions about it."""
+        # Else the garbage of the previous run would be collected during this one.
+        gc.collect()
+        sampling = row.spec.sampled(self._request.sampling)
+        request = replace(self._request.with_method(row.method), sampling=sampling or Sampling())
+        shown, blind = (Footage(video, video),), sampling is None
+        asks = [Ask(one, request, shown, blind=blind, measured=True) for one in self._questions]
+        with name_row_in_errors(row.spec.text):
+            pendings = self._asker.submit(*asks, client=Client(batch_size=1), streams=False)
+            prepared_s, answers = 0.0, list[Answer]()
+            for event in chain.from_iterable(pending.events() for pending in pendings):
+                if isinstance(event, Warn):
+                    self._warn(event.text)
+                elif isinstance(event, Seen):
+                    prepared_s = event.prepared_s
+                elif isinstance(event, Answered):
+                    answers.append(event.answer)
+        first = _check_answered(answers[0]).seconds
+        return [count_shared_stages(_check_answered(one), first, prepared_s) for one in answers]
+
+
+def count_shared_stages(answer: Answer, first: Seconds, preprocess: float) -> TimedAnswer:
+    """Count the stages that questions of a run share in full for one answer.
+
+    Args:
+        first: seconds of the first answer of the run, for which the video was read and encoded.
+        preprocess: seconds of the run.
+    """
+    seconds, video_decode, vision = answer.seconds, first.video_decode, first.vision
+    before = video_decode - seconds.video_decode + preprocess + vision - seconds.vision
+    steps = answer.tokens.generated - 1
+    return TimedAnswer(
+        answer,
+        Stages(
+            video_decode=video_decode,
+            preprocess=preprocess,
+            vision=vision,
+            prefill=seconds.prefill,
+            first_token=before + seconds.first_token,
+            decode=seconds.decode,
+            decode_per_token=seconds.decode / steps if steps > 0 else None,
+            total=before + seconds.total,
+        ),
+    )
+
+
+def _check_answered(answer: Answer) -> Answer:
+    """Return an answer unless it is a refusal, which has no times."""
+    if answer.refused:
+        raise UsageError(f"{answer.question!r}: {answer.warnings[-1]}; ask something else")
+    return answer
+
+
+@contextmanager
+def name_row_in_errors(row: str) -> Iterator[None]:
+    """Prefix errors within the block with the row of --methods."""
+    try:
+        yield
+    except (UsageError, OutOfMemoryError) as error:
+        raise type(error)(f"--methods {row}: {error}") from error
+
+
+# Aggregation of timed runs into rows, and comparison of their answers with the baseline's.
+
+
+_STAGES = [field.name for field in fields(Stages)]
+
+
+def timed_rows(
+    rows: Sequence[MethodRow], results: Results, asked: Sequence[QuestionAnswers]
+) -> tuple[TimedRow, ...]:
+    """Aggregate timed runs into the rows of the report.
+
+    Args:
+        rows: rows in order.
+    """
+    changed = {
+        each.spec.text: sum(
+            not given.same
+            for question in asked
+            for given in question.answers
+            if given.spec == each.spec.text
+        )
+        for each in rows
+    }
+    return tuple(_timed(each, results[each.spec.text], changed[each.spec.text]) for each in rows)
+
+
+def compare_answers(rows: Sequence[MethodRow], results: Results) -> tuple[QuestionAnswers, ...]:
+    """Compare the answers to each question with the baseline's; the first run of each row counts.
+
+    Args:
+        rows: rows in order, one of which is the baseline.
+    """
+    base = results[next(each.spec.text for each in rows if each.spec.is_baseline)]
+    return tuple(
+        QuestionAnswers(
+            video=about[0],
+            question=about[1],
+            answers=tuple(
+                _row_answer(text, runs[about], base[about][0].answer)
+                for text, runs in results.items()
+            ),
+        )
+        for about in base
+    )
+
+
+def unstable_answers(results: Results) -> list[str]:
+    """Warnings about answers that differ between two runs of one configuration."""
+    return [
+        f"{text} answered {about[1]!r} about {about[0]} differently in two runs; part of the "
+        "changes isn't compression's"
+        for text, runs in results.items()
+        for about, measured in runs.items()
+        if len({each.answer.answer for each in measured}) > 1
+    ]
+
+
+def _row_answer(text: str, runs: Sequence[TimedAnswer], base: Answer) -> RowAnswer:
+    answer = runs[0].answer
+    assert answer.finish_reason != "refused", "such a question isn't timed"
+    return RowAnswer(
+        spec=text,
+        answer=answer.answer,
+        same=answer.answer == base.answer,
+        finish_reason=answer.finish_reason,
+        generated=answer.tokens.generated,
+        seconds=_stages(median, [each.seconds for each in runs]),
+    )
+
+
+def _timed(row: MethodRow, runs: dict[VideoQuestion, list[TimedAnswer]], changed: int) -> TimedRow:
+    answers = [each.answer for measured in runs.values() for each in measured]
+    # By run: the i-th runs of all questions make the i-th total, whose range is the noise.
+    totals = [
+        fmean(each.seconds.total for each in of_one_run)
+        for of_one_run in zip(*runs.values(), strict=True)
+    ]
+    medians = [_stages(median, [each.seconds for each in measured]) for measured in runs.values()]
+    baseline = row.spec.is_baseline
+    return TimedRow(
+        spec=row.spec.text,
+        method=row.spec.method,
+        parameters=dict(row.parameters),
+        control=row.spec.is_control,
+        seconds=_stages(fmean, medians),
+        total_least=min(totals),
+        total_most=max(totals),
+        tokens=MeanTokens(
+            visual=fmean(answer.tokens.visual for answer in answers),
+            visual_kept=fmean(answer.tokens.visual_kept for answer in answers),
+            generated=fmean(answer.tokens.generated for answer in answers),
+        ),
+        bytes=_memory([answer.bytes for answer in answers]),
+        changed=None if baseline else changed,
+        changed_share=None if baseline else changed / len(runs),
+    )
+
+
+def _stages(average: Callable[[list[float]], float], measured: Sequence[Stages]) -> Stages:
+    """Average each stage; values that are null are left out."""
+    values = {
+        name: [value for each in measured if (value := getattr(each, name)) is not None]
+        for name in _STAGES
+    }
+    averages: dict[str, Any] = {
+        name: average(numbers) if numbers else None for name, numbers in values.items()
+    }
+    return Stages(**averages)
+
+
+def _memory(of_answers: Sequence[Bytes]) -> Memory:
+    return Memory(
+        kv_cache=fmean(one.kv_cache for one in of_answers),
+        peak_working=_highest(one.peak_working for one in of_answers),
+        peak_total=_highest(one.peak_total for one in of_answers),
+    )
+
+
+def _highest(peaks: Iterable[int | None]) -> int | None:
+    values = [*peaks]
+    # The maximum over a part of the runs could be too low.
+    return None if None in values else max(peak for peak in values if peak is not None)
 
 
 @dataclass(frozen=True)

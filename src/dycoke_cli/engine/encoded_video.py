@@ -17,7 +17,7 @@ from dycoke_cli.engine.encode import Encoded
 from dycoke_cli.engine.faults import faults_of
 from dycoke_cli.engine.generation import Stopwatch
 from dycoke_cli.engine.generation_options import GenerationOptions
-from dycoke_cli.engine.memory.expected_bytes import expected_bytes, memory_warning
+from dycoke_cli.engine.memory.cost_model import expected_bytes, memory_warning
 from dycoke_cli.engine.prompt_batch import Batch, Prompt
 from dycoke_cli.engine.visual_cache import VisualCache
 from dycoke_cli.engine.windowed_video import WindowedVideo

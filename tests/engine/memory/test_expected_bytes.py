@@ -10,7 +10,7 @@ import pytest
 from dycoke_cli import DyCoke, EarlyTom, Uncompressed, VideoSession
 from dycoke_cli.compression.bound import BASELINE, BoundMethod
 from dycoke_cli.engine import chunks
-from dycoke_cli.engine.memory.expected_bytes import (
+from dycoke_cli.engine.memory.cost_model import (
     CUDA_CONTEXT,
     ExpectedBytes,
     Work,
@@ -147,7 +147,7 @@ def test_so_many_tokens_pass_a_layer_as_are_counted(family, whole, monkeypatch):
 
 
 def test_it_needs_no_torch():
-    code = "import sys, dycoke_cli.engine.memory.expected_bytes; sys.exit('torch' in sys.modules)"
+    code = "import sys, dycoke_cli.engine.memory.cost_model; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
