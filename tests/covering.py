@@ -1,10 +1,10 @@
 """Cases of tests: `make test-all` runs all of them, `make test` at most eight of a function.
 
-Where each case runs a model or a method, it runs at most four. They are drawn by the names of the
-cases (`thin_out`, which `tests.limits` calls), so that functions over the same families or methods
-get different ones. A product for which `make test` needs fewer says so with `covered`: at least one
-case with each value (`together=1`), or with each pair of values (`together=2`). The other cases are
-marked `extended`.
+Where each case runs a model or a method, it runs at most four, and where each is marked `slow` two.
+They are drawn by the names of the cases (`thin_out`, which `tests.limits` calls), so that functions
+over the same families or methods get different ones. A product for which `make test` needs fewer
+says so with `covered`: at least one case with each value (`together=1`), or with each pair of
+values (`together=2`). The other cases are marked `extended`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ COSTLY = tuple(
     f"tests/{folder}/"
     for folder in ("compression", "engine", "families", "kernels", "server/local", "verification")
 )
-MOST_COSTLY = 4
-"""The same where each case runs a model or a method."""
+MOST_COSTLY, MOST_SLOW = 4, 2
+"""The same where each case runs a model or a method, and where it is marked `slow`."""
 
 
 def covered(cases: Iterable[Case], together: int, first: Container[Any] | None = None) -> list[Any]:
@@ -49,7 +49,8 @@ def thin_out(items: Iterable[pytest.Item]) -> None:
             case = _case(called.params, [*item.iter_markers("parametrize")])
             functions[item.nodeid.partition("[")[0]][case] = item
     for name, cases in functions.items():
-        most = MOST_COSTLY if name.startswith(COSTLY) else MOST
+        is_slow = all(item.get_closest_marker("slow") for item in cases.values())
+        most = MOST_SLOW if is_slow else MOST_COSTLY if name.startswith(COSTLY) else MOST
         if len(cases) > most:
             drawn = covering(cases, together=1)
             drawn += [case for case in cases if case not in drawn]

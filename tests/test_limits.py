@@ -124,6 +124,10 @@ def test_eight(m, n): pass
 
 @pytest.mark.parametrize("n", range(12))
 def test_listed(n): pass
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", range(12))
+def test_marked(n): pass
 """
 
 
@@ -143,9 +147,9 @@ def test_of_a_function_eight_cases_are_run_that_have_many_values(
     fixture = [name for name in names if "fixture" in name]
     assert len(fixture) == 8
     assert len({name.partition("-")[0] for name in fixture}) == 5
-    for kind in ("eight", "listed"):
-        assert sum(kind in name for name in names) == 8
-    pytester.runpytest("-p", "tests.limits", "-p", "no:cacheprovider").assert_outcomes(passed=42)
+    for kind, most in (("eight", 8), ("listed", 8), ("marked", 2)):
+        assert sum(kind in name for name in names) == most
+    pytester.runpytest("-p", "tests.limits", "-p", "no:cacheprovider").assert_outcomes(passed=54)
 
 
 ELSEWHERE = """
