@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +83,3 @@ class Request:
         rewritten = type(reason)(advice)
         rewritten.__cause__ = error
         return rewritten
-
-    @contextmanager
-    def advising(self) -> Iterator[None]:
-        """Rewrite the advice in errors of the block likewise."""
-        try:
-            yield
-        except Exception as error:
-            advised = self.advised(error)
-            if advised is error:
-                raise
-            raise advised from error

@@ -6,15 +6,15 @@ context, so that it could only be refused otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dycoke_cli.compression.bound import BoundMethod, is_windowed
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.errors import UsageError
 from dycoke_cli.video.clip import Clip
-from dycoke_cli.video.frame_windows import WINDOW, FrameWindow, WindowQueue, split
+from dycoke_cli.video.frame_windows import WINDOW, WindowQueue
 from dycoke_cli.video.kept_frames import shape_alone
 from dycoke_cli.video.sampling import format_time
 
@@ -101,6 +101,8 @@ def encode_in_windows(
         windows: that the other thread fills.
         cache: of encoded windows on disk, or None.
     """
+    from dycoke_cli.engine.windowed_video import read_windows
+
     count = len(plan.times_s)
     resize = loaded.fit(count, plan.height, plan.width)
     size = (plan.height, plan.width) if resize is None else resize.size
@@ -119,70 +121,7 @@ def encode_in_windows(
         at, last = (format_time(plan.times_s[frame]) for frame in (frames, count - 1))
         note(f"continues at {at} of {last}, where an interrupted run ended")
 
-    return _encoded(
-        loaded,
-        method,
-        planned,
-        windows,
-        max_tokens=request.max_tokens,
-        max_new_tokens=request.generation.max_new_tokens,
-        cache=cache,
-        file=None if plan.file is None else asdict(plan.file),
-        on_frames=on_frames,
-        on_resume=on_resume,
-    )
-
-
-def read_clip_in_windows(
-    loaded: LoadedModel,
-    method: BoundMethod,
-    clip: Clip,
-    *,
-    max_tokens: int,
-    max_new_tokens: int,
-    cache: VisualCache | None,
-    on_frames: Callable[[int, int], None],
-) -> tuple[WindowedVideo, Clip]:
-    """Encode a video in windows whose frames are all decoded, as a server has them.
-
-    Args:
-        cache: of encoded windows on disk, or None.
-
-    Returns:
-        What is left of the video, and its clip without frames.
-    """
-    planned, windows = split(clip)
-    windowed = _encoded(
-        loaded,
-        method,
-        planned,
-        windows,
-        max_tokens=max_tokens,
-        max_new_tokens=max_new_tokens,
-        cache=cache,
-        on_frames=on_frames,
-    )
-    return windowed, planned
-
-
-def _encoded(
-    loaded: LoadedModel,
-    method: BoundMethod,
-    planned: Clip,
-    windows: Iterable[FrameWindow],
-    *,
-    max_tokens: int | None,
-    max_new_tokens: int,
-    cache: VisualCache | None,
-    file: dict[str, Any] | None = None,
-    on_frames: Callable[[int, int], None],
-    on_resume: Callable[[int], None] = lambda windows: None,
-) -> WindowedVideo:
-    """Encode windows as they come; `planned` has the shape of all their frames."""
-    from dycoke_cli.engine.windowed_video import read_windows
-
-    assert planned.window is not None, "frames are handed on in windows"
-    several = len(planned.timestamps_s) > planned.window
+    several = windows.several(count)
     traits = loaded.traits.in_windows if several else loaded.traits
     # Methods that drop nothing before the language model have no parameter for what the pool does.
     positions = method.parameters().get("positions", traits.defaults["positions"])
@@ -191,12 +130,12 @@ def _encoded(
         method,
         planned,
         windows,
-        planned.window,
-        max_tokens=max_tokens,
-        max_new_tokens=max_new_tokens,
+        windows.size,
+        max_tokens=request.max_tokens,
+        max_new_tokens=request.generation.max_new_tokens,
         contiguous=positions == "renumbered",
         cache=cache,
-        file=file if several else None,
+        file=asdict(plan.file) if several and plan.file is not None else None,
         on_frames=on_frames,
         on_resume=on_resume,
     )

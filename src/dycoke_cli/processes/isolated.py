@@ -45,12 +45,6 @@ _ENTRY = f"{__name__}:serve"
 _START = f"from {__name__} import serve; serve()"
 
 
-def start_zygote(prepare: str) -> None:
-    """Run the imports of later processes in the background, where processes are forked."""
-    if _FORKS:
-        zygote(prepare, _ENTRY)
-
-
 class LateError(Exception):
     """The process exceeded its time limit and was killed."""
 

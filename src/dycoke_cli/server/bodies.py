@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -30,20 +29,6 @@ def check_declared(http: Request, most: int) -> None:
     length = http.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > most):
         raise too_long(most)
-
-
-async def read_body(http: Request, most: int, timeout_s: float) -> bytes:
-    """The bytes of a body."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in http.stream():
-                body += chunk
-                if len(body) > most:
-                    raise too_long(most)
-    except TimeoutError as error:
-        raise Refused(408, f"the body didn't come within {timeout_s:.0f} s", "timeout") from error
-    return bytes(body)
 
 
 async def read_lines(http: Request, most: int) -> AsyncIterator[Any]:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.errors import DycokeError, VideoError
-from dycoke_cli.processes.isolated import Isolated, start_zygote
+from dycoke_cli.processes.isolated import Isolated
 from dycoke_cli.processes.pipe_worker import GoneError
 from dycoke_cli.processes.sandbox import Mechanism
 from dycoke_cli.unicode import display_name
@@ -38,11 +38,6 @@ from dycoke_cli.video.subtitles import SubtitleSource, open_subtitles
 
 PROCESS = "dycoke_cli.video.decoder_process:serve"
 PREPARE = "dycoke_cli.video.decoder_process:prepare"
-
-
-def prepare_decoders() -> None:
-    """Import in the background what all decoders need, before the first video comes."""
-    start_zygote(PREPARE)
 
 
 def sandbox() -> tuple[Mechanism, ...]:
@@ -233,11 +228,10 @@ class Decoder:
         on_progress: Callable[[int, int], None] | None = None,
         **more: Any,
     ) -> Clip:
-        """Read the frames of a video, once `check` was called with their plan.
+        """Read the frames of a video.
 
         `on_progress` and `fit` are those of `OpenClip.read`; other arguments and errors are those
         of `open`.
         """
         with self.open(video, sampling, fitted=fit is not None, **more) as opened:
-            check(opened.plan)
             return opened.read(on_progress, fit)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dycoke_cli.video.kept_frames import FrameResize, shape_alone
+from dycoke_cli.video.kept_frames import FrameResize
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dycoke_cli.video.clip import Clip
 
 WINDOW = 32
 """Frames of a window, however long the video is: as many as are sampled by default, which so are
@@ -30,15 +29,6 @@ class FrameWindow:
 
     frames: np.ndarray  # `[W, h, w, 3]`, uint8, RGB
     resize: FrameResize | None  # that was applied to them; None if they are as decoded
-
-
-def split(clip: Clip, size: int = WINDOW) -> tuple[Clip, Iterator[FrameWindow]]:
-    """A clip without its frames, and its windows."""
-    frames = clip.frames
-    starts = range(0, len(frames), size)
-    windows = (FrameWindow(frames[start : start + size], clip.resize) for start in starts)
-    blank = shape_alone(len(frames), frames.shape[1:3])
-    return replace(clip, frames=blank, window=size), windows
 
 
 class ClosedError(Exception):
