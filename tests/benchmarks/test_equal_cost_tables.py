@@ -7,7 +7,6 @@ from typing import Any
 from benchmarks.cells import Document
 from benchmarks.equal_cost_tables import (
     ROWS,
-    equal_cost_by_kind,
     equal_cost_by_length,
     equal_cost_caption,
     equal_cost_table,
@@ -69,13 +68,6 @@ def test_a_line_for_each_way_at_both_budgets() -> None:
     assert lines[2] == "| fewer frames, whole | −1.0 ± 1.0 | −2.0 ± 1.0 |"
     assert lines[-1] == "| all frames, `dycoke-plus` | −5.0 ± 1.0 | −10.0 ± 1.0 |"
     assert len(lines) == 2 + len(ROWS)
-
-
-def test_by_kind_is_at_the_first_budget() -> None:
-    lines = equal_cost_by_kind(document()).splitlines()
-    assert lines[0] == "|  | order |"
-    assert lines[2:4] == ["| all 2,048 tokens | 80 |", "| fewer frames, whole | 79 |"]
-    assert lines[-1] == "| questions | 7 |"
 
 
 def test_by_length_has_the_columns_that_have_questions() -> None:

@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu import APART, CUDA_TESTS, Plan, run
+from benchmarks.gpu import CUDA_TESTS, Plan, run
 from benchmarks.page import ROOT
 from benchmarks.speed.contestants import ON_GPU
 from benchmarks.speed.journal import Heat, Journal
 from benchmarks.speed.measured import Measured
-from training.architectures.smollm2 import FILE
 
 MEASURED = Measured(0.0, 1.0, 2.0, 0.01, 3.3, 10_000_000, 128, 10_000_000, 2, 90_000_000, 4.0)
 PAGES = ("speed.md", "models.md")
@@ -107,29 +106,6 @@ def test_an_interrupted_stage_measures_only_what_is_missing(plan: Plan) -> None:
     assert "The CUDA tests weren't run." in texts(plan)[0]
 
 
-@pytest.mark.parametrize(
-    "changed", [{"commit": "other"}, {"dtype": "bfloat16", "commit": "another"}, {"tokens": 3}]
-)
-def test_what_was_done_elsewhere_doesnt_count(plan: Plan, changed: dict) -> None:
-    prefill(plan, missing=0)
-    assert gpu._done(plan, "speed-5")
-    assert not gpu._done(replace(plan, **changed), "speed-5")
-
-
-def test_a_commit_can_be_told_where_there_is_no_git(plan: Plan) -> None:
-    told = replace(plan, commit="abc1234").where
-    assert told.startswith("Commit abc1234 (sources ")
-    assert f"torch {torch.__version__}, transformers " in told
-
-
-def test_until_a_stage_is_done_the_pages_stay_as_they_are(plan: Plan) -> None:
-    before = texts(plan)
-    prefill(plan, missing=1)
-    gpu.write(plan)
-    assert texts(plan) == before
-    assert all("Not measured on a GPU yet" in text or "NVIDIA" in text for text in before)
-
-
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -148,35 +124,6 @@ def test_tests_that_fail_or_that_dont_run_arent_done(
     assert "CUDA tests: 1 passed, 0 failed" in texts(plan)[0]
     assert gpu._done(plan, "tests")
     assert not gpu._done(replace(plan, commit="other"), "tests")
-
-
-def test_a_stage_that_takes_too_long_is_stopped(plan: Plan, tmp_path: Path) -> None:
-    slow = replace(
-        plan, tests=(file_of_test(tmp_path, "import time; time.sleep(60)"),), seconds=0.5
-    )
-    assert run(slow, ["tests"]) == ["tests: stopped after 0 s; run it again, and it resumes"]
-    late = replace(plan, seconds_in_all=0.0)
-    assert run(late, ["tests"]) == ["tests: no time was left for it; run it again, and it resumes"]
-
-
-@pytest.mark.parametrize("stage", APART)
-def test_a_program_of_its_own_is_skipped_where_what_it_needs_isnt_installed(
-    plan: Plan, capfd: pytest.CaptureFixture[str], stage: str
-) -> None:
-    assert run(plan, [stage]) == []
-    assert f"{stage}: skipped, for {sys.executable} has no " in capfd.readouterr().err
-    assert not gpu._done(plan, stage)
-
-
-def test_training_is_skipped_where_the_language_model_isnt_there(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(gpu, "absent", lambda *_: None)
-    assert run(replace(plan, language=Path("none.gguf")), ["smollm2"]) == []
-    assert capfd.readouterr().err == (
-        "smollm2: skipped, for none.gguf isn't there (training/README.md)\n"
-    )
-    assert Plan().language == ROOT / FILE
 
 
 @pytest.mark.parametrize(
@@ -219,11 +166,6 @@ def test_a_program_of_its_own_runs_where_it_can(
     assert (folder / "arguments").read_text() == f"{given} {folder}"
     assert gpu._done(plan, stage) == (not failure)
     assert not gpu._done(replace(plan, commit="other"), stage)
-
-
-def test_stages_fit_the_time_they_have() -> None:
-    assert Plan().seconds == 9 * 60
-    assert Plan().seconds_in_all == 20 * 60
 
 
 def test_the_tests_of_the_first_stage_are_all_that_need_cuda() -> None:

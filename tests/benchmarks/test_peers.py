@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -25,8 +24,7 @@ from benchmarks.peers.checkpoint import configuration
 from benchmarks.peers.environments import LLAMA_CPP, OPENVINO_GENAI, PEERS, set_up
 from benchmarks.peers.kept import Kept
 from benchmarks.peers.runners import ours
-from benchmarks.peers.runners.line import START, Answer, Task, say
-from benchmarks.peers.table import page
+from benchmarks.peers.runners.line import Answer, Task, say
 from benchmarks.peers.turns import ROWS, FailedError, Row, ask, in_turns, parsed
 from benchmarks.resident import forget_peak, peak
 
@@ -63,21 +61,6 @@ def test_each_round_begins_with_another_row(kept: Kept) -> None:
     assert failed == {}
 
 
-def test_who_fails_once_is_left_out_and_not_asked_again(kept: Kept) -> None:
-    asked = []
-
-    def answer(row: Row) -> Answer:
-        asked.append(row.name)
-        if asked == ["a", "b", "c", "b"]:
-            raise FailedError("failed with status 9: killed")
-        return ANSWER
-
-    answers, failed = in_turns((A, B, C), 3, answer, kept, nothing)
-    assert asked == [*"abc", *"bca", *"ca"]
-    assert {row: len(found) for row, found in answers.items()} == {A: 3, C: 3}
-    assert failed == {B: "failed with status 9: killed"}
-
-
 def test_a_run_that_was_broken_off_goes_on(kept: Kept, tmp_path: Path) -> None:
     asked = []
 
@@ -103,20 +86,6 @@ def test_the_line_is_found_among_others(capsys: pytest.CaptureFixture[str]) -> N
     assert parsed(printed, "a warning", 0) == ANSWER
 
 
-@pytest.mark.parametrize(
-    ("stdout", "stderr", "status", "why"),
-    [
-        ("loading\n", "Traceback\nValueError: no such model\n\n", 1, "ValueError: no such model"),
-        ("", "", -9, "failed with status -9: no message"),
-        ("no line\n", "", 0, "failed with status 0: no message"),
-        (f"{START}{{}}}}\n", "crashed on the way out", 139, "crashed on the way out"),
-    ],
-)
-def test_no_answer_is_a_failure(stdout: str, stderr: str, status: int, why: str) -> None:
-    with pytest.raises(FailedError, match=why):
-        parsed(stdout, stderr, status)
-
-
 def ready(folder: Path, name: str, script: str) -> None:
     """An environment whose interpreter is a script."""
     python = folder / name / "bin" / "python"
@@ -138,42 +107,6 @@ def test_a_runner_gets_the_task_and_its_answer_comes_back(
     model = str(tmp_path / "openvino" / "model")
     assert task == asdict(TASK) | {"model": model, "settings": {"pruned": 50}}
     assert threads.strip() == "2"
-
-
-def test_a_failing_runner_and_a_missing_environment_are_told(tmp_path: Path) -> None:
-    ready(tmp_path, "openvino", "echo 'no such instruction' >&2; exit 3")
-    with pytest.raises(FailedError, match="failed with status 3: no such instruction"):
-        ask(Row("OpenVINO", OPENVINO_GENAI), tmp_path, TASK)
-    (tmp_path / "openvino" / "bin" / "python").unlink()
-    with pytest.raises(FailedError, match=r"can't be started: .*No such file"):
-        ask(Row("OpenVINO", OPENVINO_GENAI), tmp_path, TASK)
-    with pytest.raises(FailedError, match=r"isn't set up here .*--setup DIR"):
-        ask(Row("llama.cpp", LLAMA_CPP), tmp_path, TASK)
-
-
-def test_the_table_has_medians_and_the_note_who_is_missing() -> None:
-    slow = [replace(ANSWER, vision=v, total=v + 2.6, peak=4_000_000_000) for v in (4.0, 9.0, 6.0)]
-    fast = [replace(ANSWER, text=75, visual=288, version="other 3")] * 3
-    answers = {Row("one"): slow, Row("two, pruned"): fast}
-    found = page("8 frames", answers, {Row("three"): "isn't set up here."}, "Said.")
-    head, _, first, second, _, note = found.splitlines()
-    assert head.startswith("| 8 frames | vision, s | prefill, s | TTFT, s | TPOT, ms | end to end")
-    assert head.endswith("| peak with weights, MB | visual tokens at prefill |")
-    assert first == "| one | 6 | 1 | 7 | 50 | 8.60 | 4,000 | 576 |"
-    assert second == (
-        "| two, pruned | 2 (3.0x) | 1 | 3 (2.3x) | 50 | 4.60 (1.9x) | 3,000 (75%) | 288 |"
-    )
-    assert note == (
-        "Said. Other tokens of the prompt: 77 (one), 75 (two). some program 1.2; other 3. "
-        "three isn't set up here."
-    )
-
-
-def test_without_peaks_there_is_no_column_of_them() -> None:
-    answers = {A: [ANSWER], B: [replace(ANSWER, peak=None)]}
-    found = page("8 frames", answers, {}, "Said.")
-    assert "peak" not in found
-    assert "Other tokens of the prompt: 77." in found
 
 
 def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,11 +141,6 @@ def test_measuring_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         [0, 1 / 3, 2 / 3, 1],
         33,
     )
-
-
-def test_measuring_without_a_checkpoint_says_what_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"has no checkpoint; .*--setup DIR"):
-        program.measure(tmp_path, 8, 33, 2, 3, "")
 
 
 @pytest.fixture
@@ -256,28 +184,6 @@ def test_the_set_up_makes_each_environment_once(tmp_path: Path, commands: list[l
     commands.clear()
     assert set_up(tmp_path / "all") == []
     assert commands == []
-
-
-def test_a_peer_that_cannot_be_set_up_leaves_the_others(
-    tmp_path: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = environments.run
-
-    def failing(command: Sequence[str]) -> None:
-        run(command)
-        if "export" in command:
-            raise subprocess.CalledProcessError(1, [*command])
-
-    monkeypatch.setattr(environments, "run", failing)
-    (sentence,) = set_up(tmp_path)
-    assert sentence.startswith("openvino can't be set up: `")
-    assert not OPENVINO_GENAI.is_ready(tmp_path)
-    assert LLAMA_CPP.is_ready(tmp_path)
-    monkeypatch.setattr(environments, "run", run)
-    commands.clear()
-    assert set_up(tmp_path) == []  # what is left of the first attempt doesn't stand in the way
-    assert OPENVINO_GENAI.is_ready(tmp_path)
-    assert not any("llama.cpp" in part for command in commands for part in command)
 
 
 def test_the_checkpoint_has_a_billion_parameters() -> None:

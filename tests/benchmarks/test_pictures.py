@@ -1,7 +1,6 @@
 """A picture shows what a terminal would: the screen, not all that was ever written to it."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,13 +43,6 @@ def test_a_progress_line_is_seen_while_it_is_there(
     assert shown.count("note") == 1
     assert "end of ask a b True" in shown
     assert "url(http" not in svg
-
-
-def test_a_command_that_fails_makes_no_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(SystemExit, match=r"failed:\nnothing"):
-        pictures.run([sys.executable, "-c", "print('nothing'); exit(3)"], tmp_path, lambda s: None)
 
 
 @pytest.mark.parametrize("name", [picture.name for picture in PICTURES])

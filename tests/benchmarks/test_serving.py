@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from benchmarks.kept_tables import csv_files, kept_files
 from benchmarks.page import ROOT
 from benchmarks.serving import measuring
 from benchmarks.serving.__main__ import RAW, SPECS
-from benchmarks.serving.checkpoints import features_of
-from benchmarks.serving.load import Answered, Load, body, data_url, percentile
+from benchmarks.serving.load import Answered, Load, body, data_url
 from benchmarks.serving.measuring import Course
-from benchmarks.serving.rows import add_rows, read_rows
+from benchmarks.serving.rows import read_rows
 from benchmarks.serving.table import BASELINE, cells, circumstances, table
 
 
@@ -44,33 +42,6 @@ def test_the_table_has_medians_and_how_far_runs_are_apart() -> None:
     assert lines[3].startswith("| 2 | `evs` | 140 | 1.00 (0.80 to 4.00) | 0.50 |")
     assert "32 frames, 3 new tokens" in circumstances(rows)
     assert "4 requests at 2 at once; medians of 3 runs" in circumstances(rows)
-
-
-def test_the_95th_percentile_is_a_time_that_was_measured() -> None:
-    assert percentile([3.0, 1.0, 2.0], 0.95) == 3.0
-    assert percentile([*range(1, 101)], 0.95) == 95
-    assert percentile([7.0], 0.95) == 7.0
-
-
-def test_methods_take_turns_and_another_is_the_first_in_each_run() -> None:
-    course = Course("mini", ("none", "evs", "ttm"), at_once=(1, 8), rounds=2, fewest=4, runs=2)
-    turns = [(run, load.at_once, load.requests, load.spec) for run, load in course.turns()]
-    assert turns[:6] == [
-        (0, 1, 4, "none"), (0, 1, 4, "evs"), (0, 1, 4, "ttm"),
-        (0, 8, 16, "none"), (0, 8, 16, "evs"), (0, 8, 16, "ttm"),
-    ]  # fmt: skip
-    assert [spec for *_, spec in turns[6:9]] == ["evs", "ttm", "none"]
-
-
-@pytest.mark.parametrize(
-    ("model", "shape"), [("mini", (8, 16, 256)), ("llava-onevision-0.5b", (8, 196, 896))]
-)
-def test_a_model_has_room_for_its_video(model: str, shape: tuple[int, int, int]) -> None:
-    assert features_of(model, 8) == shape
-    options = Course(model, ("none",), frames=8).options()
-    assert int(options[options.index("--max-model-len") + 1]) > shape[0] * shape[1]
-    assert "--enforce-eager" in options
-    assert "--enforce-eager" not in Course(model, ("none",), gpu=True).options()
 
 
 def test_an_interrupted_run_measures_only_what_is_missing(
@@ -112,21 +83,6 @@ def test_an_interrupted_run_measures_only_what_is_missing(
     measuring.measure(course, file)
     assert len(started) == 2, "nothing was left to do"
     assert len(file.read_text().splitlines()) == 4
-
-
-def test_rows_of_a_model_replace_those_that_it_had(tmp_path: Path) -> None:
-    raw, measured = tmp_path / "serving.jsonl.xz", tmp_path / "rows.jsonl"
-    assert read_rows(raw) == {}
-    measured.write_text(json.dumps(row("none", 0, 1.0, model="b")) + "\n")
-    add_rows(measured, raw)
-    measured.write_text(json.dumps(row("none", 0, 1.0)) + "\n")
-    add_rows(measured, raw)
-    measured.write_text(json.dumps(row("none", 0, 3.0)) + "\n")
-    add_rows(measured, raw)
-    assert {name: [each["seconds"] for each in rows] for name, rows in read_rows(raw).items()} == {
-        "b": [1.0],
-        "mini": [3.0],
-    }
 
 
 def test_a_request_is_what_the_server_takes() -> None:

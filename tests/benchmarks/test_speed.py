@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,9 @@ from benchmarks.speed import contestants, published
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.alone import TEXT
 from benchmarks.speed.course import Course
-from benchmarks.speed.journal import Heat, Journal
+from benchmarks.speed.journal import Journal
 from benchmarks.speed.measured import Measured
 from benchmarks.speed.measuring import language, whole
-from benchmarks.speed.tables import table
 from dycoke_cli import DyCoke, VideoSession, load
 from dycoke_cli.compression.bound import BASELINE
 from dycoke_cli.engine.answer_stream import AnswerStream, BatchStreamer
@@ -59,12 +57,6 @@ def test_the_published_scheme_writes_what_our_published_variant_writes(
 def test_no_two_frames_of_the_clip_are_encoded_as_one(mini: LoadedModel) -> None:
     session = VideoSession(mini, drawn(32))
     assert first_alike(mini.family, session.video.inputs, 32) == list(range(32))
-
-
-def test_a_contestant_leaves_the_attention_as_it_was(mini: LoadedModel) -> None:
-    whole(mini, 5, contestants.WITH_WEIGHTS[1], 2)
-    config = mini.model.config
-    assert {config._attn_implementation, config.text_config._attn_implementation} == {"sdpa"}
 
 
 @pytest.mark.slow
@@ -123,44 +115,6 @@ def test_what_was_measured_isnt_measured_again(
     assert once == [[MEASURED]] * 2
     assert all(rounds == [MEASURED] * 2 for rounds in found.values())
     assert len([call for call in calls if call == (16, 4)]) == 2 * len(found) + 2
-
-
-def test_what_another_commit_or_dtype_measured_doesnt_count(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.add(Heat("mini", "whole", 8, 4, "Commit a.", "float32"), contestants.PLAIN, MEASURED)
-    assert journal.rounds(Heat("mini", "whole", 8, 4, "Commit a.", "float32"), contestants.PLAIN)
-    for where, dtype in (("Commit b.", "float32"), ("Commit a.", "bfloat16")):
-        assert not journal.rounds(Heat("mini", "whole", 8, 4, where, dtype), contestants.PLAIN)
-
-
-def test_a_peak_that_was_not_measured_has_no_column() -> None:
-    known, unknown = MEASURED, replace(MEASURED, peak=None)
-    stages = ("end to end", "peak memory, excluding weights")
-    assert "peak memory, excluding weights, MB" in table("", {"a": [known]}, stages)
-    text = table("", {"a": [known], "b": [unknown]}, stages)
-    assert "peak" not in text
-    assert text.splitlines()[0] == "|  | end to end, s |"
-
-
-def test_ratios_are_of_medians_to_the_first() -> None:
-    def of(*totals: float) -> list[Measured]:
-        return [Measured(0.0, 1.0, 2.0, 0.01, t, 10_000_000, 128, 1, 32, None, 4.0) for t in totals]
-
-    text = table("8 frames", {"plain": of(9, 1, 6), "ours": of(2, 3, 90)}, ["end to end"])
-    assert text.splitlines()[0] == "| 8 frames | end to end, s |"
-    assert text.splitlines()[2:] == ["| plain | 6 |", "| ours | 3 (2.0x) |"]
-
-
-@pytest.mark.parametrize("wrong", ["8", "8x", "x3", "8x0", "8x1x2"])
-def test_a_heat_is_frames_times_rounds(wrong: str) -> None:
-    with pytest.raises(typer.BadParameter, match="frames x rounds"):
-        main(frames=[wrong])
-
-
-def test_a_wrong_heat_is_told_before_any_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Course, "run", lambda *args, **kwargs: pytest.fail("it was run"))
-    with pytest.raises(typer.BadParameter, match="frames x rounds"):
-        main(frames=["8x1"], language_frames=["8"])
 
 
 @pytest.mark.extended
