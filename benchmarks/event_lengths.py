@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import sentence, told
+from dycoke_cli.shapes.script_questions import event_clause, sentence
 
 # A quarter of 32 frames are 4.4 apart, so what lasts less may lie between two of them.
 EVENTS = {
@@ -25,7 +25,7 @@ def lengths_of(
     for item in items:
         answer = item.options[item.letters.index(item.answer)] if item.options else item.answer
         script = script_of(item.video)
-        events = [one for one in script.events if sentence(told(script, one)) == answer]
+        events = [one for one in script.events if sentence(event_clause(script, one)) == answer]
         if len(events) == 1:
             found[item.id] = (events[0].finish - events[0].begin) * (frames - 1)
     return found

@@ -52,10 +52,10 @@ def write_checkpoint(folder: Path) -> None:
     from dycoke_cli.models.catalog import published
     from dycoke_cli.models.load import byte_processor, random_model
     from dycoke_cli.models.load_options import LoadOptions
-    from dycoke_cli.models.resolve import choose
+    from dycoke_cli.models.resolve import resolve_model
 
     options = LoadOptions(device="cpu", dtype="bfloat16", random_weights=True)
-    config: Any = choose(MODEL, options).config
+    config: Any = resolve_model(MODEL, options).config
     random_model(config, torch.device("cpu"), torch.bfloat16).save_pretrained(folder)
     words = config.get_text_config().vocab_size
     byte_processor(published(MODEL), words).save_pretrained(folder)

@@ -38,7 +38,7 @@ from dycoke_cli.evaluation.eval_request import BUNDLED, Evaluation
 from dycoke_cli.evaluation.eval_run import evaluate
 from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.evaluation.scoring.statistics import grouped
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import parameters_of
 
 OUT = Path("runs/methods")
@@ -359,7 +359,7 @@ def ask(run: Run, arguments: argparse.Namespace) -> None:
 def export(run: Run, arguments: argparse.Namespace) -> RawAnswers:
     """The answers of a run that may have been interrupted: of the videos that all rows answered."""
     evaluation = evaluation_of(run, arguments)
-    chosen = choose(arguments.model, evaluation.request.loading)
+    chosen = resolve_model(arguments.model, evaluation.request.loading)
     kept, _ = kept_rows(evaluation, chosen)
     journal = Answers(evaluation.folder / FILE)
     rows = {row.spec.text: journal.predictions(row.setup) for row in kept}

@@ -23,7 +23,7 @@ from dycoke_cli.answer.json_schema import from_dict
 from dycoke_cli.evaluation.dataset import Split
 from dycoke_cli.evaluation.datasets import open_dataset
 from dycoke_cli.guard.bounds import THRESHOLDS, Attempt, calibrated, kept, loss
-from dycoke_cli.tuning.search import Observation, choose, halve, summarize
+from dycoke_cli.tuning.search import Observation, cheapest_setting, halve, summarize
 
 LADDERS = {
     "dycoke": ("dycoke",),
@@ -188,7 +188,7 @@ def _choice(draw: Sequence[str], tuned: Videos, settings: Sequence[str], target:
         return {row: [one.observation for one in tuned[video][row]] for row in wanted}
 
     left, measured = halve(settings, draw[::2], measure, target)
-    found = choose([summarize(row, measured) for row in left], target)
+    found = cheapest_setting([summarize(row, measured) for row in left], target)
     return BASELINE if found is None else found.setting
 
 

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.registry import (
     METHODS,
     create,
@@ -170,12 +170,12 @@ def test_symbols_of_what_has_an_effect() -> None:
 def test_a_layer_must_be_one_of_the_models(layers: int, sentence: str | None) -> None:
     method = Pretended(layer=3)
     if sentence is None:
-        assert settle(method, {}, layers, "it").method == method
+        assert with_model_defaults(method, {}, layers, "it").method == method
         return
     with pytest.raises(UsageError, match=f"layer must be {sentence}"):
-        settle(method, {}, layers, "it")
+        with_model_defaults(method, {}, layers, "it")
     with pytest.raises(UsageError, match=f"layer must be {sentence}"):
-        settle(Pretended(), {"layer": 3}, layers, "it")
+        with_model_defaults(Pretended(), {"layer": 3}, layers, "it")
 
 
 def test_what_a_field_may_not_be() -> None:
@@ -230,7 +230,7 @@ def test_where_methods_act() -> None:
 
 
 def reported(name: str) -> dict[str, object]:
-    method = settle(create(name), {"prune_layer": 3, "positions": "kept"}).method
+    method = with_model_defaults(create(name), {"prune_layer": 3, "positions": "kept"}).method
     return {"name": method.name, **method.parameters()}
 
 

@@ -19,7 +19,7 @@ from dycoke_cli.evaluation.eval_request import Evaluation
 from dycoke_cli.evaluation.method_row import kept_rows
 from dycoke_cli.loop.plan import RunPlan, plan_of
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.param import Param, parameters_of
 from dycoke_cli.request import Request
 from dycoke_cli.video import Sampling, SubtitleSource
@@ -64,12 +64,12 @@ def test_questions_are_told_apart_by_their_text_and_their_id() -> None:
 
 def test_a_question_with_a_method_of_its_own_is_asked_by_that() -> None:
     own = replace(ASK, request=replace(REQUEST, method=create("fastv")))
-    asked = PLAN.settled(own)
+    asked = PLAN.with_defaults(own)
     assert asked.request.method == create("fastv")
-    assert asked.key != PLAN.settled(ASK).key
+    assert asked.key != PLAN.with_defaults(ASK).key
     # The method of the run has the model's defaults.
     settled = replace(PLAN, request=replace(REQUEST, method=create("fastv")))
-    assert settled.settled(ASK) == asked
+    assert settled.with_defaults(ASK) == asked
 
 
 def later(kind: type, default: object, before: object) -> Any:
@@ -196,22 +196,22 @@ def test_what_an_answer_does_not_depend_on_is_not_in_the_key() -> None:
         "guard", "cautions", "max_tokens",
     }  # fmt: skip
     windows = replace(ASK, request=replace(REQUEST, max_tokens=100))
-    assert PLAN.settled(windows).key != PLAN.settled(ASK).key
+    assert PLAN.with_defaults(windows).key != PLAN.with_defaults(ASK).key
     elsewhere = replace(REQUEST, loading=LoadOptions(device="cpu"))
     same = replace(PLAN, request=elsewhere, batch_size=3, cache=True)
-    assert same.settled(ASK).key == PLAN.settled(ASK).key
+    assert same.with_defaults(ASK).key == PLAN.with_defaults(ASK).key
 
 
 def test_the_dtype_is_in_the_key() -> None:
     """By the model as it is found: as `batch` makes its plan, and `eval` its rows."""
     chosen = [
-        choose("mini", LoadOptions(device="cpu", **options))
+        resolve_model("mini", LoadOptions(device="cpu", **options))
         for options in (
             {"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float32", "quantize": "int8"},
             {"dtype": "bfloat16", "quantize": "int8"},
         )
     ]  # fmt: skip
-    assert len({plan_of(REQUEST, found).settled(ASK).key for found in chosen}) == 4
+    assert len({plan_of(REQUEST, found).with_defaults(ASK).key for found in chosen}) == 4
     evaluation = Evaluation(dataset=Samples(), specs=parse_specs("none"), request=REQUEST)
     assert len({kept_rows(evaluation, found)[0][0].setup.id for found in chosen}) == 4
 
@@ -238,7 +238,7 @@ def test_advice_is_about_the_flag_that_was_given() -> None:
     limited = replace(REQUEST, sampling=Sampling(fps=2, max_frames=9))
     assert by_fps.advise("use more --frames") == "use a higher --fps"
     assert limited.advise("use more --frames") == "use more --max-frames"
-    ask = PLAN.settled(replace(ASK, request=by_fps))
+    ask = PLAN.with_defaults(replace(ASK, request=by_fps))
     outcome = outcome_of(ask, OutOfMemoryError("memory ran out; use fewer --frames"))
     assert outcome.line["error"]["message"] == "memory ran out; use a lower --fps"
     answer = outcome_of(ask, example(Answer, warnings=("use fewer --frames",)))

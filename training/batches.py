@@ -21,7 +21,7 @@ from torch import Tensor
 from dycoke_cli.shapes.random_scripts import ScriptLimits, draw_script, long_limits
 from dycoke_cli.shapes.render import render
 from dycoke_cli.shapes.script import Script
-from dycoke_cli.shapes.script_questions import ScriptQuestion, ask, ask_the_unknown, told
+from dycoke_cli.shapes.script_questions import ScriptQuestion, ask, ask_the_unknown, event_clause
 from training.architectures import BUNDLED, SIDE, Architecture
 from training.architectures.base import grid_of
 from training.packing import in_turns, pack
@@ -174,7 +174,7 @@ def make_batch(
             facts = out_of_domain_facts(len(ends), grid)
         else:
             asked = ask(script, rng) if shape.text else []
-            events = [told(script, event) for event in script.events]
+            events = [event_clause(script, event) for event in script.events]
             questions = in_turns(asked, shape.first, rng)
             softness = float(rng.uniform(0.8, 1.6)) * side / shape.side
             clip = render(script, times, side, softness=softness)

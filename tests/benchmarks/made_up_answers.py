@@ -12,7 +12,7 @@ from benchmarks.methods import Run, evaluation_of
 from dycoke_cli.evaluation.answers import open_answers
 from dycoke_cli.evaluation.method_row import KeptRow, kept_rows
 from dycoke_cli.evaluation.prediction import Prediction
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 
 VIDEOS = 2
 
@@ -48,7 +48,7 @@ def made_up(row: KeptRow, item: Any, number: int, draw: random.Random) -> Predic
 def fill(run: Run, given: argparse.Namespace, videos: int = VIDEOS) -> None:
     """Put an answer to every question of a run into its journal."""
     evaluation = evaluation_of(run, given)
-    rows, _ = kept_rows(evaluation, choose("mini", evaluation.request.loading))
+    rows, _ = kept_rows(evaluation, resolve_model("mini", evaluation.request.loading))
     items = evaluation.dataset.items(run.split, videos)
     with open_answers(given.out / given.name) as journal:
         for row in rows:

@@ -119,7 +119,7 @@ class FakeSession:
     windowed = None
     is_prefilled = False
 
-    def expect(self, methods: Sequence[Any]) -> None:
+    def record_attention_for(self, methods: Sequence[Any]) -> None:
         """Nothing is encoded."""
 
     def memory_warning(self, question: str, method: Any, history: object = ()) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.kv_pruning import VisualSelector
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
@@ -62,7 +62,7 @@ def test_what_is_kept_is_what_was_said(name: str) -> None:
         if seed == 0:  # all alike
             features = torch.ones(frames, per_frame, 4)
         try:
-            method = settle(create(name, **chosen), DEFAULTS, LAYERS).method
+            method = with_model_defaults(create(name, **chosen), DEFAULTS, LAYERS).method
             selection = method.choose(random_given(features))
         except UsageError:  # some don't go together, or with so few frames, and say so
             assume(False)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.budget import budget, evenly, shares
 from dycoke_cli.compression.methods.uniform_frames import UniformFrames
 from dycoke_cli.compression.methods.uniform_spatial import UniformSpatial, spread
@@ -90,9 +90,13 @@ def test_a_budget_is_a_share_of_the_tokens(name: str) -> None:
 @pytest.mark.parametrize("name", BUDGETED)
 def test_positions_are_the_models_unless_they_are_given(name: str) -> None:
     for default in ("kept", "renumbered"):
-        suited = settle(create(name, retain=0.5), {"prune_layer": 3, "positions": default}).method
+        suited = with_model_defaults(
+            create(name, retain=0.5), {"prune_layer": 3, "positions": default}
+        ).method
         assert suited.renumbers() == (default == "renumbered")
-        chosen = settle(create(name, retain=0.5, positions="kept"), {"positions": default}).method
+        chosen = with_model_defaults(
+            create(name, retain=0.5, positions="kept"), {"positions": default}
+        ).method
         assert not chosen.renumbers()
 
 
@@ -168,7 +172,9 @@ def test_a_spread_is_of_that_many_positions_and_sees_each_in_turn(per_frame: int
 
 
 def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
-    method = settle(create("random", retain=0.25), {"prune_layer": 3, "positions": "kept"}).method
+    method = with_model_defaults(
+        create("random", retain=0.25), {"prune_layer": 3, "positions": "kept"}
+    ).method
     assert method.pruning() is None
     assert method.before_vision() is None
     assert (method.parameters()["ttm"], method.parameters()["kv_prune"]) == (False, False)
@@ -188,7 +194,7 @@ def test_a_random_budget_has_nothing_else_of_dycoke() -> None:
 
 
 def test_without_a_budget_random_is_dycoke_with_random_dropping() -> None:
-    method = settle(create("random"), {"prune_layer": 3, "positions": "kept"}).method
+    method = with_model_defaults(create("random"), {"prune_layer": 3, "positions": "kept"}).method
     assert method.pruning() is not None
     assert method.kept_tokens(8, 20) == create("dycoke").kept_tokens(8, 20)
     assert symbols(method, 100) == ["K=0.7", "P=0.7 L=3"]

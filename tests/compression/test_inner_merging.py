@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.inner_selection import merged_into_similar
 from dycoke_cli.compression.methods.holitom import HoliTom
 from dycoke_cli.compression.registry import create, symbols
@@ -78,4 +78,4 @@ def test_its_parameters(name: str) -> None:
     with pytest.raises(UsageError, match="inner_retain must be above 0 and at most 1, not 0"):
         create(name, inner_layer=1, inner_retain=0.0)
     with pytest.raises(UsageError, match=r"inner_layer must be from 1 to 27 for qwen, .* not 28"):
-        settle(HoliTom(inner_layer=28), {}, 28, "qwen")
+        with_model_defaults(HoliTom(inner_layer=28), {}, 28, "qwen")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dycoke_cli
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.methods.dycoke_plus import PAYS_FROM, DyCokePlus
 from dycoke_cli.compression.registry import METHODS, create
 from dycoke_cli.errors import UsageError
@@ -61,17 +61,17 @@ def test_fastv_counts_are_int_of_double_precision():
 
 def test_a_models_defaults_count_for_the_methods_they_were_measured_with():
     defaults = {"prune_layer": 4, "positions": "kept"}
-    assert settle(create("fastv"), defaults).method.prune_layer == 2
-    assert settle(create("fastv", prune_layer=3), defaults).method.prune_layer == 3
+    assert with_model_defaults(create("fastv"), defaults).method.prune_layer == 2
+    assert with_model_defaults(create("fastv", prune_layer=3), defaults).method.prune_layer == 3
     for name in ("dycoke", "random"):
-        method = settle(create(name), defaults).method
+        method = with_model_defaults(create(name), defaults).method
         assert (method.prune_layer, method.positions) == (4, "kept")
-        assert settle(create(name, prune_layer=1), defaults).method.prune_layer == 1
-    assert settle(create("none"), defaults).method == create("none")
+        assert with_model_defaults(create(name, prune_layer=1), defaults).method.prune_layer == 1
+    assert with_model_defaults(create("none"), defaults).method == create("none")
 
 
 def test_the_published_variant_has_positions_of_its_own():
-    method = settle(
+    method = with_model_defaults(
         create("dycoke", variant="published"), {"prune_layer": 4, "positions": "kept"}
     ).method
     assert (method.prune_layer, method.positions) == (4, "renumbered")
@@ -114,7 +114,9 @@ def test_defaults_are_the_papers():
         "merge_stage": "llm",
         "prune_from": 0,
     }
-    assert defaults.items() <= settle(create("dycoke"), paper).method.parameters().items()
+    assert (
+        defaults.items() <= with_model_defaults(create("dycoke"), paper).method.parameters().items()
+    )
 
 
 def test_dycoke_plus_prunes_where_it_is_asked_to_and_that_was_measured_to_be_faster():

@@ -71,7 +71,12 @@ def test_a_loaded_model_has_those_of_its_file_and_binds_the_same() -> None:
     loaded = load("mini", device="cpu")
     found = reference.find("mini")
     known = StoredConfig({**loaded.model.config.to_dict()}).traits("mini")
-    assert loaded.traits == known == resolve.choose("mini").traits == resolve.choose(found).traits
+    assert (
+        loaded.traits
+        == known
+        == resolve.resolve_model("mini").traits
+        == resolve.resolve_model(found).traits
+    )
     expected = DyCoke().parameters() | {"prune_layer": 9, "positions": "kept"}
     assert bind(DyCoke(), known).parameters() == expected
     assert bind(DyCoke(), traits_of(loaded.model.config)) == bind(DyCoke(), known)
@@ -180,7 +185,7 @@ def test_how_often_one_ask_binds_its_method_and_finds_its_model(
     from dycoke_cli.cli.main import main
     from dycoke_cli.loop import unloaded_model
 
-    counts = {"settle": 0, "find": 0, "DyCoke": 0}
+    counts = {"with_model_defaults": 0, "find": 0, "DyCoke": 0}
 
     def counted(name: str, function: Any) -> Any:
         def counting(*args: Any, **kwargs: Any) -> Any:
@@ -189,7 +194,9 @@ def test_how_often_one_ask_binds_its_method_and_finds_its_model(
 
         return counting
 
-    monkeypatch.setattr(binding, "settle", counted("settle", bound.settle))
+    monkeypatch.setattr(
+        binding, "with_model_defaults", counted("with_model_defaults", bound.with_model_defaults)
+    )
     find = counted("find", reference.find)
     for module in (resolve, unloaded_model, audio_rate):
         monkeypatch.setattr(module, "find", find)
@@ -198,4 +205,4 @@ def test_how_often_one_ask_binds_its_method_and_finds_its_model(
     assert capsys.readouterr().out
     # Bound by the stored configuration, before anything is read: a loaded model has the same
     # traits. The model is found for its audio, and to be loaded; the method is as given, and bound.
-    assert counts == {"find": 2, "settle": 1, "DyCoke": 2}
+    assert counts == {"find": 2, "with_model_defaults": 1, "DyCoke": 2}

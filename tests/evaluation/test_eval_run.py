@@ -31,7 +31,7 @@ from dycoke_cli.evaluation.report.scored_row import ScoredRow
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener, RunCounts
 from dycoke_cli.video import Sampling
@@ -128,7 +128,7 @@ def test_rows_add_up(whole: EvalReport) -> None:
 
 
 def test_every_parameter_is_reported_and_the_models_own_are_used(whole: EvalReport) -> None:
-    chosen = choose("mini", LoadOptions(device="cpu"))
+    chosen = resolve_model("mini", LoadOptions(device="cpu"))
     none, dycoke = whole.rows
     assert none.parameters == {}
     assert dycoke.parameters["merge_ratio"] == 0.7
@@ -297,7 +297,7 @@ def test_the_model_is_loaded_as_it_was_chosen(
 
 
 def test_a_large_run_on_a_cpu_shares_the_cores_and_a_small_one_does_not() -> None:
-    mini = choose("mini", LoadOptions(device="cpu"))
+    mini = resolve_model("mini", LoadOptions(device="cpu"))
     assert eval_run._suitable_workers(mini, cores=4, missing=10) == 1
     assert eval_run._suitable_workers(mini, cores=4, missing=10_000) == 4
     assert eval_run._suitable_workers(replace(mini, device=torch.device("cuda")), 4, 10_000) == 1
@@ -307,7 +307,7 @@ def test_a_quota_of_cpus_limits_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torch counts the CPUs of the machine, and knows nothing of a container's share of them."""
-    mini = choose("mini", LoadOptions(device="cpu"))
+    mini = resolve_model("mini", LoadOptions(device="cpu"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     for cpus in (3, 100):
         monkeypatch.setattr(eval_run, "usable_cpus", lambda cpus=cpus: cpus)
@@ -316,7 +316,7 @@ def test_a_quota_of_cpus_limits_the_workers(
 
 
 def test_workers_that_do_not_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mini = choose("mini", LoadOptions(device="cpu"))
+    mini = resolve_model("mini", LoadOptions(device="cpu"))
     needed = eval_run.needed_bytes(mini)
     assert needed is not None
     monkeypatch.setattr(eval_run, "free_memory", lambda device: 2 * needed + 1)
@@ -353,7 +353,7 @@ def test_a_worker_that_cannot_load_says_where(tmp_path: Path) -> None:
     wrong = replace(CPU.loading, device="cuda:99")
     request = replace(CPU, loading=wrong)
     plan = RunPlan(request, request.method, {}, workers=2)
-    ask = plan.settled(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
+    ask = plan.with_defaults(Ask("What?", request, (Footage("no", "no", "no"),), blind=True))
     with pytest.raises(DycokeError) as error:
         list(local.answers([[ask]], plan, Heard()))
     assert "in load" in error.value.__notes__[0]

@@ -16,7 +16,7 @@ from dycoke_cli.evaluation.method_row import kept_rows, method_on
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.families import family_of
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from tests.evaluation.samples import Samples
 
 
@@ -57,18 +57,18 @@ def only(text: str) -> Spec:
 def test_specs_on_the_bundled_model(text: str, method: object, frames: int | None) -> None:
     spec = only(text)
     assert (spec.text, spec.frames) == (text, frames)
-    assert method_on(choose("mini", LoadOptions(device="cpu")), spec) == method
+    assert method_on(resolve_model("mini", LoadOptions(device="cpu")), spec) == method
 
 
 def test_a_layer_that_the_model_has_not() -> None:
     with pytest.raises(UsageError, match=r"prune_layer must be from 1 to 9 for mini, .* not 10"):
-        method_on(choose("mini", LoadOptions(device="cpu")), only("dycoke:prune_layer=10"))
+        method_on(resolve_model("mini", LoadOptions(device="cpu")), only("dycoke:prune_layer=10"))
 
 
 def of_family(name: str) -> ResolvedModel:
     """The bundled model, as if it were of another family."""
     config = AutoConfig.for_model(**published(name).config)
-    chosen = choose("mini", LoadOptions(device="cpu"))
+    chosen = resolve_model("mini", LoadOptions(device="cpu"))
     return replace(chosen, config=config, family=family_of(config))
 
 
@@ -86,7 +86,7 @@ def test_a_method_that_the_family_cannot_serve_is_refused_before_anything_is_ask
 
 def test_all_leaves_out_what_the_family_cannot_serve_and_says_so() -> None:
     evaluation = Evaluation(Samples(), parse_specs("all", "0.5,0.25"))
-    everything, nothing = kept_rows(evaluation, choose("mini", LoadOptions(device="cpu")))
+    everything, nothing = kept_rows(evaluation, resolve_model("mini", LoadOptions(device="cpu")))
     assert nothing == []
     assert {row.spec.method for row in everything} == {*METHODS}
     rows, warnings = kept_rows(evaluation, of_family("qwen2.5-vl-3b"))

@@ -11,7 +11,7 @@ import torch
 
 from dycoke_cli import DyCoke, Uncompressed, VideoSession
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BASELINE, settle
+from dycoke_cli.compression.bound import BASELINE, with_model_defaults
 from dycoke_cli.compression.registry import METHODS
 from dycoke_cli.engine.attach import attach
 from dycoke_cli.engine.binding import bind
@@ -238,7 +238,7 @@ def test_each_video_is_chosen_from_as_if_it_were_alone(family: str, name: str) -
     clips = (clip(5), clip(6, seed=1))
     session = session_of(family, clips)
     loaded = session.loaded
-    method = settle(method, {"prune_layer": 2, "positions": "kept"})
+    method = with_model_defaults(method, {"prune_layer": 2, "positions": "kept"})
     method = bind(method, loaded.traits)
     answer = session.ask(QUESTION, method, max_new_tokens=2)
     alone = [VideoSession(loaded, one) for one in clips]

@@ -19,7 +19,7 @@ from dycoke_cli.models import load as load_module
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_memory import weight_bytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from tests.families.tiny import make
 from tests.natural import Pictures, pan
 
@@ -120,7 +120,7 @@ def test_predicted_and_actual_bytes(int4: LoadedModel) -> None:
     scales = int4.weights_bytes - others - numbers // 2
     # A byte or two for the scale of each 64, and tables of 16 and 256 numbers for each layer.
     assert numbers / 64 < scales <= numbers / 32 + len(quantized) * 4 * (16 + 256 + 1)
-    predicted = weight_bytes(choose("mini", LoadOptions(device="cpu", quantize="int4")))
+    predicted = weight_bytes(resolve_model("mini", LoadOptions(device="cpu", quantize="int4")))
     assert predicted is not None
     assert predicted.loaded == pytest.approx(int4.weights_bytes, rel=0.02)
 

@@ -22,7 +22,7 @@ from dycoke_cli.models import load as stored
 from dycoke_cli.models.catalog import published
 from dycoke_cli.models.load import load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from tests.families.tiny import MAKERS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -69,12 +69,12 @@ def test_int8_on_a_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_quantized_model_is_another_model() -> None:
     whole, quantized = (
-        choose("mini", LoadOptions(device="cpu", quantize=quantize)).describe()
+        resolve_model("mini", LoadOptions(device="cpu", quantize=quantize)).describe()
         for quantize in (None, "int8")
     )
     assert quantized == whole | {"dtype": f"int8/{whole['dtype']}"} != whole
     options = LoadOptions(device="cpu", quantize="int8", dtype="float32")
-    assert choose("mini", options).describe()["dtype"] == "int8/float32"
+    assert resolve_model("mini", options).describe()["dtype"] == "int8/float32"
 
 
 def test_what_bitsandbytes_is_given() -> None:
@@ -138,7 +138,7 @@ def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else object())
     sentence = f"--quantize int4 on cpu needs the package {package}, .*pip install .*'acc"
     with pytest.raises(ModelError, match=sentence):
-        choose("mini", LoadOptions(device="cpu", quantize="int4"))
+        resolve_model("mini", LoadOptions(device="cpu", quantize="int4"))
 
 
 @pytest.mark.parametrize(("quantize", "device"), [("int4", CPU), ("int4", CUDA), ("int8", CUDA)])

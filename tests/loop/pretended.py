@@ -128,7 +128,7 @@ class Pretended:
             reuse=options["reuse"],
             is_prefilled=False,
             on_progress=lambda *progress: None,
-            expect=lambda methods: None,
+            record_attention_for=lambda methods: None,
             finish=lambda: None,
             fitting=lambda question, method, history: self.fitting,
             memory_warning=lambda question, method, history: self.warning,

@@ -27,7 +27,7 @@ from dycoke_cli.models import load as loading
 from dycoke_cli.models.families import Discovered
 from dycoke_cli.models.load import LoadedModel, load
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.runs import local
 from dycoke_cli.runs.listener import Listener
 from dycoke_cli.runs.outcome import Outcome
@@ -52,7 +52,7 @@ def plan() -> RunPlan:
         sampling=Sampling(frames=4),
         generation=GenerationOptions(max_new_tokens=12),
     )
-    return replace(plan, identity=choose("mini", EXACT).identity, batch_size=4)
+    return replace(plan, identity=resolve_model("mini", EXACT).identity, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def alone(loaded: LoadedModel, plan: RunPlan) -> Callable[[str, str], str]:
 
 
 def answer_all(loaded: LoadedModel, plan: RunPlan, groups: Sequence[Group]) -> list[Outcome]:
-    groups = [[plan.settled(ask) for ask in group] for group in groups]
+    groups = [[plan.with_defaults(ask) for ask in group] for group in groups]
     with Engine(plan.request, loaded=loaded, batch_size=plan.batch_size) as engine:
         outcomes = [Outcome.of(ask, event) for ask, event in engine.answers(groups)]
     for outcome in outcomes:
@@ -253,7 +253,7 @@ def test_plan_can_be_sent_to_another_process(plan: RunPlan) -> None:
     [ask], *_ = groups_in(CLIPS, plan=plan)
     other = pickle.loads(pickle.dumps(plan))
     assert other == plan
-    assert other.settled(pickle.loads(pickle.dumps(ask))) == plan.settled(ask)
+    assert other.with_defaults(pickle.loads(pickle.dumps(ask))) == plan.with_defaults(ask)
 
 
 def test_local_answers_everything_and_loads_once(

@@ -20,7 +20,7 @@ from dycoke_cli.models import load as load_module
 from dycoke_cli.models.catalog import CATALOG, published, published_names
 from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from tests.cli.harness import ROOT, run_here, run_process
 
 GB = 10**9
@@ -29,7 +29,7 @@ STOCK = {"device": "cpu", "kernels": "stock"}
 
 
 def random(name: str, **options: Any) -> ResolvedModel:
-    return choose(name, LoadOptions(random_weights=True, **(STOCK | options)))
+    return resolve_model(name, LoadOptions(random_weights=True, **(STOCK | options)))
 
 
 @pytest.mark.parametrize("name", published_names())
@@ -42,7 +42,7 @@ def test_random_weights_take_what_the_published_ones_do(name: str) -> None:
 
 def test_the_bundled_model_takes_what_it_holds() -> None:
     loaded = load_module.load("mini", dtype="float32", **STOCK)
-    assert needed_bytes(choose("mini", LoadOptions(dtype="float32", **STOCK))) == (
+    assert needed_bytes(resolve_model("mini", LoadOptions(dtype="float32", **STOCK))) == (
         loaded.weights_bytes
     )
 
@@ -127,12 +127,12 @@ def test_int4_of_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _as_if(name: str, **options: Any) -> ResolvedModel:
     """A model with a published configuration, as if its weights were stored."""
-    chosen = choose("mini", LoadOptions(dtype="bfloat16", **options))
+    chosen = resolve_model("mini", LoadOptions(dtype="bfloat16", **options))
     return replace(chosen, config=AutoConfig.for_model(**published(name).config))
 
 
 def test_weights_that_are_stored_quantized_are_as_large_as_their_files() -> None:
-    chosen = choose("mini", LoadOptions(**STOCK))
+    chosen = resolve_model("mini", LoadOptions(**STOCK))
     chosen.config.quantization_config = {"quant_method": "awq"}
     assert (
         needed_bytes(chosen) == (Path(chosen.source.location) / "model.safetensors").stat().st_size
@@ -140,7 +140,7 @@ def test_weights_that_are_stored_quantized_are_as_large_as_their_files() -> None
 
 
 def test_the_flags_that_help() -> None:
-    chosen = choose("mini", LoadOptions(dtype="float32", **STOCK))
+    chosen = resolve_model("mini", LoadOptions(dtype="float32", **STOCK))
     needed = needed_bytes(chosen)
     assert needed is not None
     check_room(chosen, needed)

@@ -17,7 +17,7 @@ from dycoke_cli.errors import ModelError
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT, CATALOG, published, published_names
 from dycoke_cli.models.families import FAMILIES, defaults_of, method_defaults
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.models.traits import ModelTraits
 from tests.families.stock import NONE_ONLY, clip
 from tests.families.tiny import MAKERS, make
@@ -70,7 +70,7 @@ def test_what_is_listed_is_what_loading_takes():
     assert listed.keys() == CATALOG.keys()
     for name in ("mini", *published_names()):
         if name == "mini":
-            defaults = choose(name, LoadOptions(device="cpu")).method_defaults
+            defaults = resolve_model(name, LoadOptions(device="cpu")).method_defaults
         else:
             config = AutoConfig.for_model(**copy.deepcopy(published(name).config))
             defaults = method_defaults(config)
@@ -147,7 +147,7 @@ def test_a_checkpoint_with_nonsense_is_refused(copied, own, sentence):
     file = copied / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"dycoke": own}))
     with pytest.raises(ModelError, match=sentence):
-        _ = choose(str(copied), LoadOptions(device="cpu")).method_defaults
+        _ = resolve_model(str(copied), LoadOptions(device="cpu")).method_defaults
 
 
 def test_places_cant_be_renumbered_by_a_checkpoint_either():

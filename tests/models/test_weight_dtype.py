@@ -18,7 +18,7 @@ from dycoke_cli.models import resolve, weight_dtype
 from dycoke_cli.models.catalog import BUNDLED_CHECKPOINT
 from dycoke_cli.models.devices import bfloat16_warning
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.models.weight_dtype import Float32Room, StoredWeights, choose_dtype
 
 GB = 10**9
@@ -149,7 +149,7 @@ def test_the_bundled_model_and_its_identity(
     has: list[str], expected: str, on: Callable[..., None]
 ) -> None:
     on(has, free=0)
-    resolved = choose("mini", LoadOptions(device="cpu"))
+    resolved = resolve_model("mini", LoadOptions(device="cpu"))
     assert resolved.dtype == getattr(torch, expected)
     assert resolved.describe()["dtype"] == expected
     # Processes that load it later, beside it or on another machine, load the same.
@@ -158,7 +158,7 @@ def test_the_bundled_model_and_its_identity(
     # An answer in a dtype that was named has the key that it always had.
     for named in ("bfloat16", "float32"):
         options = LoadOptions(device="cpu", dtype=named)  # type: ignore[arg-type]
-        assert choose("mini", options).describe()["dtype"] == named
+        assert resolve_model("mini", options).describe()["dtype"] == named
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_large_model_follows_the_memory(
     free: int | None, expected: str, on: Callable[..., None]
 ) -> None:
     on(EMULATES, free)
-    resolved = choose("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
+    resolved = resolve_model("llava-onevision-7b", LoadOptions(device="cpu", random_weights=True))
     assert resolved.dtype == getattr(torch, expected)
     assert (resolved.emulated is not None) is (expected == "bfloat16")
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_in_float16_is_float32_where_bfloat16_is_emulated(
     (folder / "config.json").write_text(json.dumps(config))
     for has, expected in ((EMULATES, torch.float32), (COMPUTES, torch.bfloat16)):
         on(has)
-        assert choose(str(folder), LoadOptions(device="cpu")).dtype == expected
+        assert resolve_model(str(folder), LoadOptions(device="cpu")).dtype == expected
 
 
 @pytest.mark.parametrize(

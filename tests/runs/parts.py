@@ -48,7 +48,7 @@ def groups_in(where: Path | str, *texts: str, plan: RunPlan = PLAN) -> list[Grou
 def settled_in(where: Path | str, *texts: str, plan: RunPlan = PLAN) -> list[Group]:
     """The same with their keys, as a backend gets them."""
     groups = groups_in(where, *texts, plan=plan)
-    return [[plan.settled(ask) for ask in group] for group in groups]
+    return [[plan.with_defaults(ask) for ask in group] for group in groups]
 
 
 class Heard(Listener):

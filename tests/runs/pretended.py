@@ -129,7 +129,7 @@ if __name__ == "__main__":
     from dycoke_cli.cli.main import main
     from dycoke_cli.models import load_memory, resolve
 
-    resolve.choose = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
+    resolve.resolve_model = lambda name, *options: PretendedModel(name)  # type: ignore[assignment]
     load_memory.needed_bytes = lambda model, built=None: None
 
     sys.exit(main())

@@ -45,7 +45,7 @@ def groups_named(folder: Path, *names: str) -> list[list[Ask]]:
     """Two questions about each name; there are no such files."""
     return [
         [
-            PLAN.settled(Ask(text, REQUEST, (Footage(str(folder / name), name, name),)))
+            PLAN.with_defaults(Ask(text, REQUEST, (Footage(str(folder / name), name, name),)))
             for text in ("What?", "Where?")
         ]
         for name in names

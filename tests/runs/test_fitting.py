@@ -244,18 +244,18 @@ def test_the_model_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
             notes.append(sentence)
 
     given = planned("mini", Budget(seconds=3600))
-    request, loaded = given.settled(Notes())
+    request, loaded = given.fitted(Notes())
     assert loaded is not None
     assert loaded.dtype == request.loading.dtype
     assert [one for one in given.models.values() if one.stage_times is not None]
-    assert planned("mini", Budget(seconds=3600)).settled(Notes())[1] is None
+    assert planned("mini", Budget(seconds=3600)).fitted(Notes())[1] is None
     assert [note.partition(":")[0] for note in notes] == ["--fit 3600s"] * 2
 
 
 def test_a_busy_machine_times_nothing(monkeypatch: pytest.MonkeyPatch, timed: None) -> None:
     monkeypatch.setattr(module, "is_overloaded", lambda: True)
     given = planned("mini", Budget(seconds=3600))
-    assert given.settled(Listener())[1] is None
+    assert given.fitted(Listener())[1] is None
     assert all(one.stage_times is None for one in given.models.values())
 
 

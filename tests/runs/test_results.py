@@ -212,7 +212,7 @@ def test_names_that_are_not_utf8_are_text_and_stay_apart(path: Path) -> None:
     found = []
     for content in (b"caf\xe9.mp4", b"caf\xe8.mp4", b"caf\\xe9.mp4"):
         name = os.fsdecode(content)
-        ask = PLAN.settled(Ask("What?", PLAN.request, (Footage(name, name, name),)))
+        ask = PLAN.with_defaults(Ask("What?", PLAN.request, (Footage(name, name, name),)))
         found.append(outcome_of(ask, VideoError(f"{name} isn't there")))
     write(path, found)
     lines = [valid(json.loads(line)) for line in path.read_text().splitlines()]

@@ -47,7 +47,7 @@ class Told(Listener):
 class Shown(str):
     """A session, which is its video's name."""
 
-    def expect(self, methods: Iterable[Method]) -> None:
+    def record_attention_for(self, methods: Iterable[Method]) -> None:
         """Any do."""
 
 

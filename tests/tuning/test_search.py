@@ -7,7 +7,7 @@ from dycoke_cli.answer.answer import Certainty
 from dycoke_cli.tuning.search import (
     Observation,
     best_half,
-    choose,
+    cheapest_setting,
     guard_base,
     halve,
     pareto_front,
@@ -45,7 +45,7 @@ def test_halving_keeps_what_nothing_beats():
     assert len(left) < len(settings) / 2
     assert all(name.startswith("good") for name in left)
     assert len(measured) == 16
-    found = choose([summarize(name, measured) for name in left], 0.9)
+    found = cheapest_setting([summarize(name, measured) for name in left], 0.9)
     assert found is not None
     assert found.cost < 1
 
@@ -134,8 +134,8 @@ def test_none_is_chosen_where_none_agrees():
     videos = [{"a": [observed(10, 0.5, same=False), observed(10, 0.5)]}]
     only = summarize("a", videos)
     assert only.agreement == 0.5
-    assert choose([only], 0.98) is None
-    assert choose([only], 0.5) == only
+    assert cheapest_setting([only], 0.98) is None
+    assert cheapest_setting([only], 0.5) == only
     assert guard_base([only]) == only
 
 
@@ -147,10 +147,10 @@ def test_the_cheapest_that_agrees_is_chosen_and_a_guard_counts_what_it_asks_agai
         for name, (read, lost) in changed.items()
     }
     small, middle, large = (summarize(name, [video]) for name in changed)
-    assert choose([large, middle, small], 0.9) == middle
-    assert choose([large, middle, small], 0.95) == large
-    assert choose([large, middle, small], 0.5) == small
+    assert cheapest_setting([large, middle, small], 0.9) == middle
+    assert cheapest_setting([large, middle, small], 0.95) == large
+    assert cheapest_setting([large, middle, small], 0.5) == small
     # 10 + 50, 30 + 10 and 50 of a hundred.
     assert guard_base([large, middle, small]) == middle
     closer = replace(middle, setting="closer", divergence=0.05)
-    assert choose([middle, closer], 0.9) == guard_base([middle, closer]) == closer
+    assert cheapest_setting([middle, closer], 0.9) == guard_base([middle, closer]) == closer

@@ -11,7 +11,7 @@ from dycoke_cli.compression.registry import create, name_of
 from dycoke_cli.errors import UsageError
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.models.load_options import LoadOptions
-from dycoke_cli.models.resolve import choose as resolve
+from dycoke_cli.models.resolve import resolve_model as resolve
 from dycoke_cli.tuning.search import Measured, Observation, grid, ladder_of
 from dycoke_cli.tuning.tune_request import Tune
 from dycoke_cli.tuning.tune_run import Search, _search

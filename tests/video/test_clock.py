@@ -271,7 +271,7 @@ def observed(packets: Sequence[tuple[str, float, bool]], *, broadcast: bool = Tr
         part = clock.observe(packet, number)
         if stream == "v":
             part.add_frame(ticks, 40)
-    clock.settle()
+    clock.set_shifts()
     return clock
 
 

@@ -73,7 +73,7 @@ def test_frames_that_waited_for_the_model_fill_windows_to_the_brim() -> None:
         if number == 16:
             to_be.set_result(to(2, 2))
         if kept.waits:
-            kept.settle()
+            kept.catch_up()
         kept.room()[:] = number
         kept.keep()
     kept.finish()

@@ -9,7 +9,7 @@ import pytest
 
 from dycoke_cli.shapes.random_scripts import draw_script
 from dycoke_cli.shapes.script import COLOURS, NAMES, SHAPES
-from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask, told
+from dycoke_cli.shapes.script_questions import Claim, ScriptQuestion, ask, event_clause
 from training.batches import Shape
 from training.packing import pack
 from training.text_targets import NAMED, namings, placed, sought
@@ -73,7 +73,7 @@ def test_in_a_packed_row_they_stand_with_their_questions() -> None:
     seen = 0
     for seed in range(30):
         script = draw_script([seed, 6], "train")
-        events = [told(script, event) for event in script.events]
+        events = [event_clause(script, event) for event in script.events]
         row = pack(ask(script, np.random.default_rng(seed)), 600, codec, events)
         words = processor.tokenizer.convert_ids_to_tokens(of(row, "text"))
         for word, token in zip(words, row.tokens, strict=True):

@@ -19,9 +19,9 @@ from dycoke_cli.shapes.script_questions import (
     OPTIONS,
     ScriptQuestion,
     ask,
+    event_clause,
     question_to_json,
     sentence,
-    told,
 )
 
 VIDEOS = {"validation": 40, "test": 80}
@@ -47,7 +47,7 @@ def draw(index: int, number: int, split: str) -> Script:
         seed = [int(part) for part in rng.integers(2**31, size=2)]
         # As it is stored, so that questions and pictures are made of the same numbers.
         script = from_json(to_json(draw_script(seed, split, long_limits(length, (camera,)))))
-        clauses = [told(script, event) for event in script.events]
+        clauses = [event_clause(script, event) for event in script.events]
         # Told once, each event can be asked about.
         if depth_of(script) == depth and len({*clauses}) == len(clauses):
             return script
@@ -55,7 +55,7 @@ def draw(index: int, number: int, split: str) -> Script:
 
 def choose(script: Script, number: int, rng: np.random.Generator) -> list[ScriptQuestion]:
     """One question of each kind: three about the needle, the others about all that happens."""
-    (card,) = (told(script, event) for event in script.events if event.deed == "show")
+    (card,) = (event_clause(script, event) for event in script.events if event.deed == "show")
     letter = OPTIONS[number % len(OPTIONS)]
     found: dict[str, ScriptQuestion] = {}
     while len(found) < len(KINDS):

@@ -16,11 +16,11 @@ from dycoke_cli.shapes.script_questions import (
     ScriptQuestion,
     ask,
     deeds_of,
+    event_clause,
     in_order,
     named,
     question_to_json,
     sentence,
-    told,
 )
 
 SPLIT = "samples"
@@ -52,7 +52,7 @@ class Wanted:
             and len(script.things) == (self.things or len(script.things))
             and len(script.scenes) == self.scenes
             # Told once, every event can be asked about.
-            and len({told(script, event) for event in script.events}) == len(happening)
+            and len({event_clause(script, event) for event in script.events}) == len(happening)
         )
 
 
@@ -108,7 +108,7 @@ def sample_questions(script: Script) -> list[ScriptQuestion]:
 
 def describe(script: Script) -> str:
     """All that happens, in order."""
-    return in_order([told(script, event) for event in script.events])
+    return in_order([event_clause(script, event) for event in script.events])
 
 
 def write_samples(folder: Path, demo: Path = DEMO) -> list[Path]:

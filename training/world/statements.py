@@ -15,10 +15,10 @@ from dycoke_cli.shapes.script_questions import (
     QuestionMaker,
     article,
     capital,
+    event_clause,
     named,
     predicate,
     sentence,
-    told,
 )
 
 KINDS = ("event", "thing", "place", "order", "count")
@@ -47,12 +47,12 @@ def statements(script: Script, rng: np.random.Generator) -> list[Statement]:
 
 def _pairs(script: Script, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Kind, a true sentence and a false one."""
-    happens = {told(script, event) for event in script.events}
+    happens = {event_clause(script, event) for event in script.events}
     pairs = []
     for event in script.events:
         if event.deed != "show":
             false = _other_event(script, event.thing, happens, rng)
-            pairs.append(("event", sentence(told(script, event)), sentence(false)))
+            pairs.append(("event", sentence(event_clause(script, event)), sentence(false)))
     turned = {e.thing: e.colour for e in script.events if e.deed == "turn"}
     here = {(thing.colour, thing.shape) for thing in script.things}
     here |= {(colour, script.things[index].shape) for index, colour in turned.items()}
@@ -70,7 +70,7 @@ def _pairs(script: Script, rng: np.random.Generator) -> list[tuple[str, str, str
             others = [one for one in PLACES.values() if one != place]
             false = true.removesuffix(f"{place}.") + f"{others[int(rng.integers(len(others)))]}."
             pairs.append(("place", true, false))
-    clauses = [told(script, event) for event in script.events]
+    clauses = [event_clause(script, event) for event in script.events]
     if len(set(clauses)) == len(clauses) > 1:
         first, second = sorted(rng.choice(len(clauses), 2, replace=False).tolist())
         pairs.append(("order", _first(clauses, first, second), _first(clauses, second, first)))

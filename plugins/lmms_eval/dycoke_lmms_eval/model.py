@@ -29,7 +29,7 @@ from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.in_windows import check_windows
 from dycoke_cli.loop.plan import plan_of
 from dycoke_cli.models.load import LoadedModel, load
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs.outcome import Outcome
@@ -71,7 +71,7 @@ class DycokeChat(lmms):
             raise UsageError("max_batch_size isn't supported; --batch_size N is the most")
         with speaking_of_arguments():
             self._arguments = arguments = parse(_placed(given, device, self.accelerator))
-            found = choose(arguments.model, arguments.loading)
+            found = resolve_model(arguments.model, arguments.loading)
             sampling = arguments.spec.sampled(arguments.sampling)
             self._blind = sampling is None
             most, spec = arguments.budget.max_tokens, arguments.spec
@@ -230,7 +230,7 @@ class DycokeChat(lmms):
             request = replace(request, sampling=self._sampling(chat.video))
             video = Footage(chat.video.path, chat.video.path, chat.video.path)
             ask = Ask(chat.question, request, (video,), chat.history, id=number)
-        return self._plan.settled(ask)
+        return self._plan.with_defaults(ask)
 
     def _report(self, lines: Sequence[Mapping[str, Any]], seconds: float) -> None:
         """Into the log and the results of lmms-eval: warnings, speed, and what was kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from dycoke_cli.compression.bound import BoundMethod, settle
+from dycoke_cli.compression.bound import BoundMethod, with_model_defaults
 from dycoke_cli.compression.method_specs import parse_spec
 from dycoke_cli.compression.registry import create
 from dycoke_cli.errors import UsageError
@@ -30,7 +30,7 @@ def admitted(spec: str, positions: Positions) -> BoundMethod:
     try:
         # A layer has to be named, for methods that are refused for having one.
         defaults = {"positions": positions, "prune_layer": 1}
-        method = settle(create(given.method, **given.given), defaults)
+        method = with_model_defaults(create(given.method, **given.given), defaults)
         reason = _reason(method, positions)
     except UsageError as error:
         raise UsageError(f"{_FLAG} {spec}: {error}") from error

@@ -371,10 +371,10 @@ def run(benchmark: Benchmark, listener: Listener) -> BenchReport:
     # Imported late: they import torch and transformers.
     with faster_imports():
         from dycoke_cli.models.load import load
-        from dycoke_cli.models.resolve import choose
+        from dycoke_cli.models.resolve import resolve_model
 
     listener.stage("load" if unloaded.local else "fetch")
-    chosen = choose(unloaded.source, request.loading)
+    chosen = resolve_model(unloaded.source, request.loading)
     rows, left_out = rows_on(chosen, benchmark.rows)
     for sentence in left_out:
         warnings.add(sentence)

@@ -296,7 +296,7 @@ class Method:
 T = TypeVar("T")
 
 
-def settled(parameter: T | None) -> T:
+def bound_value(parameter: T | None) -> T:
     """A parameter whose default depends on the model, of a method that is bound."""
     if parameter is None:
         raise TypeError("the method isn't bound to a model; see dycoke_cli/engine/binding.py")

@@ -168,7 +168,7 @@ BASELINE = BoundMethod(Method())
 """All tokens, of whatever model: no parameter depends on it."""
 
 
-def settle(
+def with_model_defaults(
     method: Method,
     defaults: Mapping[str, Any],
     layers: int | None = None,

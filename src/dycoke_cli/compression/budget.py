@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dycoke_cli.compression.base import Method, settled
+from dycoke_cli.compression.base import Method, bound_value
 from dycoke_cli.param import Param
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ class Budgeted(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        return settled(self.positions) == "renumbered"
+        return bound_value(self.positions) == "renumbered"

@@ -7,7 +7,7 @@ resolved, of one that is loaded and of a bare stock model. So it is bound once, 
 from __future__ import annotations
 
 from dycoke_cli.compression.base import Method
-from dycoke_cli.compression.bound import BoundMethod, settle
+from dycoke_cli.compression.bound import BoundMethod, with_model_defaults
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.traits import ModelTraits
 
@@ -22,7 +22,7 @@ def bind(method: Method | BoundMethod, model: ModelTraits) -> BoundMethod:
         return method
     if model.listed:
         _check_vision_tower(method, model)
-    return settle(method, model.defaults, model.layers, model.name)
+    return with_model_defaults(method, model.defaults, model.layers, model.name)
 
 
 def _check_vision_tower(method: Method, model: ModelTraits) -> None:

@@ -146,7 +146,7 @@ class EncodedVideo:
         """Whether keys and values of the video are kept from an earlier question."""
         return self._prefix is not None and not self._prefix.is_empty
 
-    def expect(self, methods: Iterable[BoundMethod]) -> None:
+    def record_attention_for(self, methods: Iterable[BoundMethod]) -> None:
         """Record the vision tower's attention from the first encoding on, if a method needs it.
 
         Otherwise the tower runs a second time for such a method, if another one is asked by first.
@@ -167,7 +167,7 @@ class EncodedVideo:
         # that need it and weren't expected; the other way round it serves as it is.
         if encoded and (encoded[0].tower is not None or "attention" not in method.needs):
             return {"video_decode": 0.0, "vision": 0.0}
-        self.expect([method])
+        self.record_attention_for([method])
         started = watch.read()
         encoded = tuple(self._encode(video, method) for video in self.videos)
         self._encoded[encoded_for(method)] = encoded

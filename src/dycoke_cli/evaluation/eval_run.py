@@ -33,7 +33,7 @@ from dycoke_cli.models.families import domain
 from dycoke_cli.models.free_memory import free_memory
 from dycoke_cli.models.load_memory import check_room, needed_bytes
 from dycoke_cli.models.prompts.vocabulary import mostly_unknown, unknown_words
-from dycoke_cli.models.resolve import ResolvedModel, choose
+from dycoke_cli.models.resolve import ResolvedModel, resolve_model
 from dycoke_cli.request import Request
 from dycoke_cli.resources import usable_cpus
 from dycoke_cli.runs import local
@@ -65,7 +65,9 @@ def evaluate(evaluation: Evaluation, listener: Listener | None = None) -> EvalRe
         )
     warnings = check_files(dataset, items)
     request = evaluation.request
-    chosen = evaluation.served or choose(request.model, request.loading, evaluation.workers or 1)
+    chosen = evaluation.served or resolve_model(
+        request.model, request.loading, evaluation.workers or 1
+    )
     rows, left_out = kept_rows(evaluation, chosen)
     if isinstance(chosen, ResolvedModel):
         _check_understood(chosen, items)

@@ -98,7 +98,7 @@ def inspect_question(
 
     loaded = session.loaded
     bound = [bind(method, loaded.traits) for method in methods]
-    session.expect(bound)
+    session.record_attention_for(bound)
     config = loaded.model.get_decoder().config
     layer = traced_layer(config, loaded.traits.defaults["prune_layer"], *bound)
     inspected = []

@@ -149,7 +149,7 @@ class Video:
             loaded, **given, seconds_video_decode=seconds, reuse=reuse, cache=cache
         )
         methods = [method for pending in self.asked for method in pending.methods]
-        self.session.expect(methods)
+        self.session.record_attention_for(methods)
 
     @property
     def seen(self) -> Seen:

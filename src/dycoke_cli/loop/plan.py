@@ -49,7 +49,7 @@ class RunPlan:
         """An engine of this process; `readers` are the videos that it reads at once."""
         return Engine(self.request, batch_size=self.batch_size, cache=self.cache, readers=readers)
 
-    def settled(self, ask: Ask) -> Ask:
+    def with_defaults(self, ask: Ask) -> Ask:
         """A question with the defaults of the model, and the key of its answer."""
         own = ask.request
         method = self.request.method if own.method == self.given else own.method

@@ -47,7 +47,7 @@ from dycoke_cli.models.load_memory import check_room, without_weights
 from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.stock_processor import load_processor
 from dycoke_cli.models.prompts.stock_prompt import fit_of
-from dycoke_cli.models.resolve import ResolvedModel, choose, commit_here, stored_dtype
+from dycoke_cli.models.resolve import ResolvedModel, commit_here, resolve_model, stored_dtype
 from dycoke_cli.models.traits import ModelTraits, traits_of
 from dycoke_cli.stock.private_api import auto_class, without_initialisation
 from dycoke_cli.stock.quiet import quiet_libraries
@@ -411,7 +411,9 @@ def load(
         UsageError: a device or dtype that isn't there, or options that don't go together.
     """
     started = time.perf_counter()
-    resolved = name if isinstance(name, ResolvedModel) else choose(name, LoadOptions(**given))
+    resolved = (
+        name if isinstance(name, ResolvedModel) else resolve_model(name, LoadOptions(**given))
+    )
     options = resolved.options
     source, family = resolved.source, resolved.family
     own_int8 = options.quantize is not None and not by_bitsandbytes(

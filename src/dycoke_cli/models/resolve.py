@@ -1,7 +1,7 @@
 """Resolves a reference to a model that can be loaded.
 
-`read_config` reads or downloads config.json, and `choose` makes all checks that don't need the
-weights.
+`read_config` reads or downloads config.json, and `resolve_model` makes all checks that don't need
+the weights.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def fingerprint(source: ModelRef, revision: str | None) -> str:
     return f"sha256:{folder_fingerprint(Path(source.location))}"
 
 
-def choose(
+def resolve_model(
     name: str | ModelRef, options: LoadOptions | None = None, copies: int = 1
 ) -> ResolvedModel:
     """Resolve a model, and check that it can be loaded with these options on this machine.

@@ -30,7 +30,7 @@ from dycoke_cli.engine.memory.fit import (
     Setting,
     StageCosts,
     cheapest,
-    choose,
+    least_loss,
 )
 from dycoke_cli.errors import UsageError
 from dycoke_cli.loop.unloaded_model import unloaded_model
@@ -101,12 +101,12 @@ class Fitting:
 
     def choice(self) -> Choice:
         """The setting and number of frames that lose least and keep the budget."""
-        choice = choose(self.settings, self.asked.count, self.costs, self.budget)
+        choice = least_loss(self.settings, self.asked.count, self.costs, self.budget)
         if choice is None:
             raise UsageError(self._impossible())
         return choice
 
-    def settled(self, listener: Listener) -> tuple[Request, LoadedModel | None]:
+    def fitted(self, listener: Listener) -> tuple[Request, LoadedModel | None]:
         """The request with the choice, which is shown; for a budget of seconds, once it is timed.
 
         Returns:
@@ -126,10 +126,10 @@ class Fitting:
         timed: dict[LoadOptions, LoadedModel] = {}
         seen: set[LoadOptions] = set()
         while self.budget.seconds is not None:
-            choice = choose(self.settings, self.asked.count, self.costs, self.budget)
+            choice = least_loss(self.settings, self.asked.count, self.costs, self.budget)
             if choice is None:  # by kernels alone; its own times may be shorter
                 bounds = replace(self.budget, seconds=None)
-                choice = choose(self.settings, self.asked.count, self.costs, bounds)
+                choice = least_loss(self.settings, self.asked.count, self.costs, bounds)
             loading = self.settings[0].loading if choice is None else choice.setting.loading
             model = self.models[loading]
             known = model.stage_times is not None or loading in seen

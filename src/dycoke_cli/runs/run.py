@@ -178,7 +178,7 @@ class _Progress:
                 group = _described(group, self._decoder)
             except LateVideoError as error:
                 late = error
-            for ask in map(self._plan.settled, group):
+            for ask in map(self._plan.with_defaults, group):
                 assert ask.key is not None
                 counts.keys[ask.key] = None
                 state = self._results.state(ask.key)

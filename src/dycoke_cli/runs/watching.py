@@ -91,8 +91,8 @@ class _Tally:
         self._others = others
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Tell the numbers at the end of the block, whatever ends it."""
+    def reporting(self) -> Iterator[None]:
+        """Report the counts at the end of the block, whatever ends it."""
         try:
             yield
         finally:
@@ -123,7 +123,7 @@ def watch_stream(
     stream = LiveStream(address, sampling, request.limits, timeout_s)
     tally = _Tally("window", "dropped", listener)
     found = False
-    with tally.told(), stream:
+    with tally.reporting(), stream:
         while not found:
             decoder = cast("Decoder", stream.next_window())
             try:
@@ -156,7 +156,7 @@ def watch_folder(
     """
     tally = _Tally("clip", "not asked about", listener)
     found = False
-    with tally.told():
+    with tally.reporting():
         arrivals = _Arrivals(folder)
         since_s = time.monotonic()
         while not found and (timeout_s is None or time.monotonic() - since_s < timeout_s):

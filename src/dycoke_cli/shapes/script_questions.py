@@ -87,7 +87,7 @@ def predicate(script: Script, event: Event) -> str:
     return VERBS[event.deed].format(w=event.way, c=event.colour, o=other)
 
 
-def told(script: Script, event: Event) -> str:
+def event_clause(script: Script, event: Event) -> str:
     """An event as a clause: "the red circle moves up"."""
     return f"{subject(script, event)} {predicate(script, event)}"
 
@@ -248,7 +248,7 @@ PREDICATES = (
 
 def letter_questions(script: Script, rng: np.random.Generator) -> list[ScriptQuestion]:
     """Questions with options about the events, the things, their colours and places, the card."""
-    clauses = [told(script, e) for e in script.events]
+    clauses = [event_clause(script, e) for e in script.events]
     made_up = _made_up(script, rng)
     once = [i for i, c in enumerate(clauses) if clauses.count(c) == 1]
     found = []
@@ -353,7 +353,7 @@ class QuestionMaker:
 
     def __init__(self, script: Script, rng: np.random.Generator) -> None:
         self.script, self.rng = script, rng
-        self.clauses = [told(script, e) for e in script.events]
+        self.clauses = [event_clause(script, e) for e in script.events]
         turned = {e.thing: e.colour for e in script.events if e.deed == "turn"}
         # Every colour that a thing has or had: what names it must fit no other.
         self.colours = [{t.colour, turned.get(i, t.colour)} for i, t in enumerate(script.things)]
@@ -444,7 +444,7 @@ class QuestionMaker:
         kind, other = "digit", "letter"
         if shown.glyph not in DIGITS:
             kind, other = other, kind
-        answer = sentence(told(self.script, shown))
+        answer = sentence(event_clause(self.script, shown))
         assert shown.cell is not None
         place = f"The {kind} {shown.glyph} is shown {PLACES[shown.cell]}."
         found = [

@@ -226,7 +226,7 @@ def _half(settings: int) -> int:
     return (settings + 1) // 2
 
 
-def choose(results: Sequence[SettingResult], target: float) -> SettingResult | None:
+def cheapest_setting(results: Sequence[SettingResult], target: float) -> SettingResult | None:
     """Cheapest setting with the required agreement; None if there is none."""
     enough = [one for one in results if one.agreement >= target]
     return min(enough, key=lambda one: (one.cost, one.divergence), default=None)

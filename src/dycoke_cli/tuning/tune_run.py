@@ -36,7 +36,7 @@ from dycoke_cli.tuning.search import (
     Observation,
     SettingResult,
     TuneJournal,
-    choose,
+    cheapest_setting,
     grid,
     guard_base,
     halve,
@@ -161,7 +161,9 @@ class Meter:
         from dycoke_cli.tuning.measuring import Baseline, BaselineChoices
 
         settings = [name for name in keys if name != BASELINE]
-        session.expect([self._engine.bound(self._settings[name]) for name in settings])
+        session.record_attention_for(
+            [self._engine.bound(self._settings[name]) for name in settings]
+        )
         questions = self._tuning.all_questions
         # The baseline runs even if the journal has it: settings are compared with its logits, which
         # the journal doesn't keep.
@@ -422,7 +424,7 @@ def tune(
     unloaded = unloaded_model(tuning.request, listener.warning)
     with faster_imports():
         from dycoke_cli.models.load import load
-        from dycoke_cli.models.resolve import choose as resolve
+        from dycoke_cli.models.resolve import resolve_model as resolve
 
     request = tuning.request
     sampling = listening(request.sampling, request.model, request.loading)
@@ -487,7 +489,7 @@ def _search(tuning: Tune, settings: Mapping[str, Method], meter: Meter) -> Searc
         _check_enough(tuning, meter)
         raise UsageError(_why_nothing(meter, tuning))
     results = [summarize(name, searched) for name in remaining]
-    choice = choose(results, tuning.target)
+    choice = cheapest_setting(results, tuning.target)
     frontier = [one.setting for one in pareto_front(results)]
     fixed_ladder = _fixed_ladder(settings)
     ladder = fixed_ladder or ladder_of(settings[guard_base(results).setting], settings)

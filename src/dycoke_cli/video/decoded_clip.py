@@ -231,7 +231,7 @@ class OpenClip:
     def _settle(self, kept: KeptFrames, count: int) -> None:
         """Let the size of the frames be known, and check their memory."""
         if kept.waits:
-            kept.settle()
+            kept.catch_up()
         needed = kept.nbytes + self._needed
         size = self.plan.info.width, self.plan.info.height
         self._limits.check_memory(self._name, size, needed, count)

@@ -112,7 +112,7 @@ class KeptFrames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames in memory; before `settle`, of those that wait for it at most."""
+        """Bytes of all frames in memory; before `catch_up`, of those that wait for it at most."""
         if self._frames is not None:
             return self._frames.nbytes * (1 if self._windows is None else WINDOWS_HELD)
         decoded = self._planned * self._size[0] * self._size[1] * 3
@@ -120,13 +120,13 @@ class KeptFrames:
 
     @property
     def waits(self) -> bool:
-        """Whether `settle` has to be called before the next frame."""
+        """Whether `catch_up` has to be called before the next frame."""
         if self._frames is not None:
             return self._windows is not None and self._count == self._most
         held = sum(frame.nbytes for frame in self._waiting)
         return self._fit is None or self._fit.done() or held >= BACKLOG_BYTES
 
-    def settle(self) -> None:
+    def catch_up(self) -> None:
         """Wait until the size is known, and resize the frames that waited for it.
 
         Later on, wait until a full window can be handed on.
@@ -157,7 +157,7 @@ class KeptFrames:
 
     def _hand_on(self) -> None:
         assert self._windows is not None, "checked before"
-        assert self._frames is not None, "settled"
+        assert self._frames is not None, "caught up"
         self._windows.put(self._frames[: self._count], self._resize)
         self._handed_on += self._count
         self._frames, self._count = self._buffer(), 0
@@ -190,8 +190,8 @@ class KeptFrames:
         There may be fewer frames than planned, and some models read fewer frames at a larger size.
         Of frames that were handed on only the shape is left.
         """
-        self.settle()
-        assert self._frames is not None, "settled"
+        self.catch_up()
+        assert self._frames is not None, "caught up"
         if self._windows is not None:
             if self._count:
                 self._hand_on()

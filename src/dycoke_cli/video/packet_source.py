@@ -58,7 +58,7 @@ Ticks = int | Fraction
 class PacketRun:
     """Packets of a file between two steps of its time stamps."""
 
-    # from time stamps to continuous times, in seconds; set by `Clock.settle`
+    # from time stamps to continuous times, in seconds; set by `Clock.set_shifts`
     shift: Fraction = Fraction(0)
     first: Ticks | None = None  # lowest time stamp of its video, in ticks; None if it has no video
     last: Ticks = 0  # highest time stamp of its video, in ticks
@@ -99,8 +99,8 @@ class _Track:
 class Clock:
     """Shifts from time stamps to continuous times, for the packets of a file in file order.
 
-    Call `observe` for each packet of one pass, then `settle`. In later passes, `apply` changes the
-    time stamps of packets, which are identified by their number from the beginning of the file.
+    Call `observe` for each packet of one pass, then `set_shifts`. In later passes, `apply` changes
+    the time stamps of packets, which are identified by their number from the beginning of the file.
 
     Args:
         interval: usual time between two of its frames, in seconds.
@@ -191,7 +191,7 @@ class Clock:
             and packet.pts * track.base < track.highest_s - slack_s
         )
 
-    def settle(self) -> None:
+    def set_shifts(self) -> None:
         """Determine the shift of each part; call it once, after the last packet."""
         end: Ticks | None = None
         for part in self.parts:

@@ -204,7 +204,7 @@ class PictureReader:
             windows=windows,
         )
         if kept.waits:
-            kept.settle()
+            kept.catch_up()
         # One more for the image that is copied into the frames.
         needed = kept.nbytes + decoded.nbytes
         Limits().check_memory(self._pictures.name, size, needed, count)
@@ -226,7 +226,7 @@ class PictureReader:
             kept.room()[:] = picture
             kept.keep()
             if kept.waits:
-                kept.settle()
+                kept.catch_up()
             if on_progress is not None:
                 on_progress(at + 1, count)
         # What several pictures have in common is said once, of all.

@@ -375,7 +375,7 @@ def index_of(source: PacketSource) -> PacketIndex:
         for place in (0, index.untimed - 1):
             clock.parts[0].add_frame(place * usual, usual)
         index.untimed = 0
-    clock.settle()
+    clock.set_shifts()
     # A seek goes by time stamps. It can't find one that exists twice, or none.
     index.trusts_seeks &= not clock.restarts and not index.untimed
     for number, ticks, part in keyframes:

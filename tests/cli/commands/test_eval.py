@@ -270,7 +270,7 @@ def test_how_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         seen.append((name, loading, copies))
         raise ModelError("that is all")
 
-    monkeypatch.setattr(eval_run, "choose", choose)
+    monkeypatch.setattr(eval_run, "resolve_model", choose)
     flags = ("--model", "mini", "--dtype", "float32", "--device-map", "auto", "--quantize", "int8")
     for more, copies in (((), 1), (("--workers", "3"), 3)):
         assert run_here("eval", "samples", *flags, *more, "--out", tmp_path).code == 4

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dycoke_cli.compression.bound import settle
+from dycoke_cli.compression.bound import with_model_defaults
 from dycoke_cli.compression.methods import dycoke_plus
 from dycoke_cli.compression.methods.dycoke import PAYS_FROM, DyCoke
 from dycoke_cli.compression.registry import create
@@ -124,7 +124,7 @@ def test_a_method_without_a_budget_names_one_that_has_it() -> None:
 def test_fastv_has_defaults_of_its_own(fake: list[FakeSession]) -> None:
     # A model's own prune layer was measured with DyCoke.
     loaded = FakeLoaded("mini", method_defaults={"prune_layer": 5, "positions": "kept"})
-    method = settle(create("fastv"), loaded.method_defaults, loaded.layers)
+    method = with_model_defaults(create("fastv"), loaded.method_defaults, loaded.layers)
     assert (method.name, method.parameters()) == ("fastv", {"prune_ratio": 0.5, "prune_layer": 2})
     flags = ["--prune-ratio", "0.625", "--prune-layer", "3"]
     method = asked(fake, "--method", "fastv", *flags)["method"]

@@ -43,7 +43,7 @@ from dycoke_cli.models.load_options import LoadOptions
 from dycoke_cli.models.prompts.frame_tokens import ClipTokens
 from dycoke_cli.models.prompts.stock_processor import ShownFrames
 from dycoke_cli.models.prompts.stock_prompt import make_prompt
-from dycoke_cli.models.resolve import choose
+from dycoke_cli.models.resolve import resolve_model
 from tests.families.tiny import make
 
 CLIP = ClipTokens(32, 196)
@@ -113,7 +113,7 @@ def test_the_dtype_is_that_of_loading(
     found = cost("llava-onevision-7b", target=Target("cpu", free * 10**9), **given)
     assert found.dtype == dtype
     options = LoadOptions(device="cpu", random_weights=True, **given)  # type: ignore[arg-type]
-    loaded = choose("llava-onevision-7b", options).describe()["dtype"]
+    loaded = resolve_model("llava-onevision-7b", options).describe()["dtype"]
     assert dtype == loaded.partition("/")[0]
     sentences = [each for each in found.warnings if "bfloat16 instructions" in each]
     assert len(sentences) == (flag is not None)
@@ -316,7 +316,7 @@ def test_time_is_that_of_the_measured_kernels(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_step_takes_no_less_than_reading_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = without_weights(choose("mini", LoadOptions("cpu", "float32")))
+    model = without_weights(resolve_model("mini", LoadOptions("cpu", "float32")))
     shapes = {str(LinearShape(*STREAMED, 1, "float32")): {"stock": 1000.0}}
 
     def times(shape: Shape, *_: object) -> dict[str, float]:

@@ -19,7 +19,7 @@ from dycoke_cli.engine.memory.fit import (
     Setting,
     StageCosts,
     cheapest,
-    choose,
+    least_loss,
 )
 from dycoke_cli.models.load_options import LoadOptions
 from tests.covering import EXTENDED
@@ -76,7 +76,7 @@ def test_no_combination_that_holds_loses_less(seed: int) -> None:
                 or (found.seconds is not None and found.seconds * SECONDS_RESERVE <= budget.seconds)
             )
         ]
-        chosen = choose(settings, most, costs, budget)
+        chosen = least_loss(settings, most, costs, budget)
         if not holding:
             assert chosen is None
             continue

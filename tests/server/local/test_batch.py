@@ -74,13 +74,13 @@ def test_the_plan_has_the_dtype_of_the_loaded_model(
     from dycoke_cli.models import resolve
 
     given: list[Any] = []
-    choose = resolve.choose
+    choose = resolve.resolve_model
 
     def chosen(name: str, loading: Any) -> Any:
         given.append(loading.dtype)
         return choose(name, loading)
 
-    monkeypatch.setattr(resolve, "choose", chosen)
+    monkeypatch.setattr(resolve, "resolve_model", chosen)
     assert batch(FOUR[0], "What?").code == 0
     assert given == ["float32"]
 

@@ -199,7 +199,7 @@ def ask(
             planned = fitting_of(
                 files, request, bound, free_method=free_method, questions=questions
             )
-            request, loaded = planned.settled(presenter)
+            request, loaded = planned.fitted(presenter)
         from dycoke_cli.runs.converse import asks_of, converse, engine_of
 
         with speaking_of_flags():

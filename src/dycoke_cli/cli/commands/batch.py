@@ -254,7 +254,7 @@ def batch(
             planned = fitting_of(
                 paths, request, bound, free_method=free_method, questions=questions
             )
-            request, _ = planned.settled(view)
+            request, _ = planned.fitted(view)
         groups: list[Sequence[Ask]] = [
             [replace(ask.asked_by(request), compare=compare) for ask in group]
             for group in inputs.groups
@@ -396,12 +396,12 @@ def _plan(
     with faster_imports():
         from dycoke_cli.models.free_memory import free_memory
         from dycoke_cli.models.load_memory import check_room, needed_bytes
-        from dycoke_cli.models.resolve import choose
+        from dycoke_cli.models.resolve import resolve_model
         from dycoke_cli.stock.quiet import silence_libraries
 
         silence_libraries()
         workers = engine.workers or 1
-        resolved = choose(request.model, request.loading, workers)
+        resolved = resolve_model(request.model, request.loading, workers)
     if workers > 1:  # each loads the model; a single one checks its memory while it loads
         check_room(resolved, free_memory(resolved.device), workers)
     with speaking_of_flags():

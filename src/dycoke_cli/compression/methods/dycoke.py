@@ -12,7 +12,7 @@ from dycoke_cli.compression.base import (
     BeforeVision,
     Method,
     Pruning,
-    settled,
+    bound_value,
     tokens_left,
 )
 from dycoke_cli.compression.budget import Positions
@@ -217,12 +217,12 @@ class DyCoke(Method):
 
     def renumbers(self) -> bool:
         """Whether kept tokens close the gaps in their positions."""
-        return settled(self.positions) == "renumbered"
+        return bound_value(self.positions) == "renumbered"
 
     def pruning(self) -> Pruning | None:
         """Fresh state of stage 2 for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
-        recall = settled(self.recall)
+        recall = bound_value(self.recall)
         selector = VisualSelector(self.prune_ratio, self.recall_threshold, recall, self.variant)
-        return Pruning(settled(self.prune_layer), selector, self.dp_cache, self._least)
+        return Pruning(bound_value(self.prune_layer), selector, self.dp_cache, self._least)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from dycoke_cli.compression.base import Ablation, Pruning, settled, tokens_left
+from dycoke_cli.compression.base import Ablation, Pruning, bound_value, tokens_left
 from dycoke_cli.compression.coverage import WINDOW, cover, cover_and_merge, frame_of_each
 from dycoke_cli.compression.key_index import KeySelector
 from dycoke_cli.compression.kv_pruning import (
@@ -155,7 +155,7 @@ class DyCokePlus(MergingEarly):
     def attended_tokens(self, kept: int) -> int:
         """What a decoding step attends to."""
         pruned = self.has_effect("kv_prune", kept)
-        return tokens_left(kept, settled(self.prune_ratio)) if pruned else kept
+        return tokens_left(kept, bound_value(self.prune_ratio)) if pruned else kept
 
     def choose(self, inputs: SelectionInputs) -> Selection:
         """The tokens with the best coverage."""
@@ -171,10 +171,10 @@ class DyCokePlus(MergingEarly):
         """Fresh decode pruning for one sequence, or None where it is off."""
         if not self.kv_prune:
             return None
-        layer = settled(self.prune_layer)
+        layer = bound_value(self.prune_layer)
         if self.scorer == "own":
             of_each_layer = KeySelector(self.per_head)
             return Pruning(layer, None, self.dp_cache, self._least, of_each_layer)
         recall = self.dp_cache != "discard"
-        selector = VisualSelector(settled(self.prune_ratio), DyCoke.recall_threshold, recall)
+        selector = VisualSelector(bound_value(self.prune_ratio), DyCoke.recall_threshold, recall)
         return Pruning(layer, selector, self.dp_cache, self._least)

@@ -15,7 +15,7 @@ from dycoke_cli.compression.pool import HELD, PART
 from dycoke_cli.engine.chunks import chunk_length, chunk_numbers
 from dycoke_cli.engine.context import frames_warning, positions_warning, ways_to_fit
 from dycoke_cli.engine.memory.expected_time import StageTimes, read_stage_times
-from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, choose
+from dycoke_cli.engine.memory.fit import Budget, EstimatedSeconds, Setting, StageCosts, least_loss
 from dycoke_cli.engine.memory.model_facts import ModelFacts, model_facts, stage_times_file
 from dycoke_cli.errors import UsageError
 from dycoke_cli.models.catalog import CATALOG, ModelRef
@@ -461,7 +461,7 @@ class CostModel:
         )
 
     def costs(self, method: BoundMethod, clip: ClipTokens) -> StageCosts | None:
-        """What an answer takes, for `choose`; None if the method doesn't work with these frames."""
+        """What an answer takes; None if the method doesn't work with these frames."""
         try:
             kept = method.kept_tokens(clip.frames, clip.per_frame)
         except UsageError:
@@ -498,7 +498,7 @@ of int8, since the error of its layers is seven times as large, and below that o
 def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ...]:
     """Flags with each of which an answer would fit.
 
-    Where no single one is enough, those that lose least together, by `choose`.
+    Where no single one is enough, those that lose least together, by `least_loss`.
     """
     budget, method = Budget(answer.target.most), answer.method
 
@@ -517,7 +517,7 @@ def would_fit(answer: CostModel, clip: ClipTokens, frames: int) -> tuple[str, ..
     if in_context:  # else they alone don't help
         whole = (one for one in settings if (found := costs(one, frames)) and budget.holds(found))
         ways += [_flag(one.loading) for one in whole][:1]
-    if not ways and (choice := choose(settings, frames, costs, budget)) is not None:
+    if not ways and (choice := least_loss(settings, frames, costs, budget)) is not None:
         ways = [f"{_flag(choice.setting.loading)} --frames {choice.frames}"]
     return (*ways, *(smaller_model(answer) if in_context else ()))
 

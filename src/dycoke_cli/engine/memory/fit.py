@@ -125,7 +125,9 @@ Costs = Callable[[Setting, int], StageCosts | None]
 """Costs of a setting with a number of frames; None if the method doesn't work with so few."""
 
 
-def choose(settings: Sequence[Setting], most: int, costs: Costs, budget: Budget) -> Choice | None:
+def least_loss(
+    settings: Sequence[Setting], most: int, costs: Costs, budget: Budget
+) -> Choice | None:
     """The setting and number of frames that lose least and keep the budget.
 
     Returns:
@@ -149,7 +151,7 @@ def cheapest(settings: Sequence[Setting], most: int, costs: Costs, budget: Budge
 
     The least memory if that is the problem, else the least time within the memory.
 
-    Args: as of `choose`.
+    Args: as of `least_loss`.
 
     Returns:
         None if no setting fits into the context.

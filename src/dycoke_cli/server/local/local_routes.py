@@ -81,14 +81,14 @@ class _Asking:
         about: dict[str, Any] = {}
         if self._setup.bulk:
             from dycoke_cli.loop.plan import plan_of
-            from dycoke_cli.models.resolve import choose
+            from dycoke_cli.models.resolve import resolve_model
 
             # The server's dtype: another would be chosen by the memory that is free beside its
             # model.
             dtype = self._engine.call(lambda loaded: loaded.model.dtype)
             request = self._setup.request.asked_of(self._defaults)
             loading = self._setup.loading.with_dtype(dtype)
-            plan = plan_of(request, choose(request.model, loading))
+            plan = plan_of(request, resolve_model(request.model, loading))
             about["method"] = described(plan.request.method)
             about["identity"] = plan.identity
             about["audio_rate"] = plan.request.sampling.audio_rate

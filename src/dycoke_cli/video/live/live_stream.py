@@ -446,7 +446,7 @@ class _LiveClip(OpenClip):
                 self.frames_so_far = len(times)
                 # A file waits until the model is loaded; a stream would break off meanwhile.
                 if kept.waits and (fit.done() or self._is_file):
-                    kept.settle()
+                    kept.catch_up()
             if "ended" in message:
                 if (reason := parsed(str | None, message["ended"])) is not None:
                     raise VideoError(f"{self._name} broke off ({reason}): its answers end here")
