@@ -40,11 +40,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[fake_engine.FakeSessi
     for name, module in fake_engine.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     # It imports what the others stand in for.
-    real = sys.modules.pop("dycoke_cli.loop.answering", None)
+    real = sys.modules.pop("dycoke_cli.loop.answer_batch", None)
     # The fake model understands any question.
     monkeypatch.setattr(converse, "refusals", lambda *_: None)
     fake_engine.FakeSession.made.clear()
     yield fake_engine.FakeSession.made
-    sys.modules.pop("dycoke_cli.loop.answering", None)
+    sys.modules.pop("dycoke_cli.loop.answer_batch", None)
     if real is not None:
-        sys.modules["dycoke_cli.loop.answering"] = real
+        sys.modules["dycoke_cli.loop.answer_batch"] = real

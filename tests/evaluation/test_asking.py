@@ -15,7 +15,7 @@ from dycoke_cli.evaluation import eval_run
 from dycoke_cli.evaluation.dataset import Item
 from dycoke_cli.evaluation.eval_request import BUNDLED
 from dycoke_cli.evaluation.prediction import Prediction, scored
-from dycoke_cli.loop import answering
+from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.models.load import LoadedModel
 from dycoke_cli.runs.outcome import Outcome
@@ -156,7 +156,7 @@ def test_one_frame_is_the_middle_one() -> None:
 def test_seconds_leave_out_what_all_questions_share(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    real = answering.ask_together
+    real = answer_batch.ask_together
 
     def with_a_slow_start(*arguments: Any, **named: Any) -> list[Answer]:
         """As if the first of them had paid for the video, and answering took a minute."""
@@ -166,7 +166,7 @@ def test_seconds_leave_out_what_all_questions_share(
         free = replace(first.seconds, video_decode=0.0, vision=0.0, total=260.0)
         return [replace(first, seconds=shared), *(replace(one, seconds=free) for one in others)]
 
-    monkeypatch.setattr(answering, "ask_together", with_a_slow_start)
+    monkeypatch.setattr(answer_batch, "ask_together", with_a_slow_start)
     rows = [(Uncompressed(), 2, item) for item in Samples().items("test", 1)[:together]]
     predictions = ask(loaded, *rows, batch_size=together)
     assert [one.seconds for one in predictions] == [pytest.approx(60 / together)] * together

@@ -29,7 +29,7 @@ from dycoke_cli.engine import supported
 from dycoke_cli.engine.ask_together import Question
 from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.errors import OutOfMemoryError, VideoError
-from dycoke_cli.loop import answering, reading
+from dycoke_cli.loop import answer_batch, reading
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.pending import Pending
 from dycoke_cli.loop.unloaded_model import UnloadedModel
@@ -86,10 +86,10 @@ class Pretended:
 
     def install(self, monkeypatch: pytest.MonkeyPatch, *, videos: bool = True) -> None:
         """Take the place of the real model, and of videos unless those are to be real."""
-        for module in (session_module, answering):
+        for module in (session_module, answer_batch):
             monkeypatch.setattr(module, "VideoSession", self._session)
-        monkeypatch.setattr(answering, "ask_together", self.ask_together)
-        monkeypatch.setattr(answering, "ask_without_video", self._ask_without_video)
+        monkeypatch.setattr(answer_batch, "ask_together", self.ask_together)
+        monkeypatch.setattr(answer_batch, "ask_without_video", self._ask_without_video)
         monkeypatch.setattr(supported, "check_decoder", lambda decoder, method: None)
         if videos:
             monkeypatch.setattr(reading, "Decoder", lambda limits: _Decoder(self))

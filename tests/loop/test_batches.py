@@ -20,7 +20,7 @@ from dycoke_cli.engine.generation_options import GenerationOptions
 from dycoke_cli.engine.session import VideoSession
 from dycoke_cli.engine.token_options import TokenOptions
 from dycoke_cli.errors import OutOfMemoryError, UsageError, VideoError
-from dycoke_cli.loop import answering
+from dycoke_cli.loop import answer_batch
 from dycoke_cli.loop.engine import Engine
 from dycoke_cli.loop.plan import RunPlan
 from dycoke_cli.models import load as loading
@@ -107,12 +107,12 @@ def test_a_video_is_encoded_once_and_shapes_stay_together(
 ) -> None:
     encoded: list[Any] = []
     batches: list[list[tuple[int, ...]]] = []
-    encode, ask = cached_encoding.encode_video, answering.ask_together
+    encode, ask = cached_encoding.encode_video, answer_batch.ask_together
     monkeypatch.setattr(
         cached_encoding, "encode_video", lambda *a, **k: encoded.append(a[2]) or encode(*a, **k)
     )
     monkeypatch.setattr(
-        answering,
+        answer_batch,
         "ask_together",
         lambda asked, *rest: (
             batches.append([item.session.clip.frames.shape for item in asked]) or ask(asked, *rest)
@@ -172,7 +172,7 @@ def test_what_spoils_a_batch_costs_itself(
 def test_where_memory_does_not_do_for_all_it_does_for_some(
     loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch, fits: int
 ) -> None:
-    real, sizes = answering.ask_together, []
+    real, sizes = answer_batch.ask_together, []
 
     def small(asked: Sequence[Any], *rest: Any) -> Any:
         sizes.append(len(asked))
@@ -180,13 +180,13 @@ def test_where_memory_does_not_do_for_all_it_does_for_some(
             raise OutOfMemoryError("memory ran out")
         return real(asked, *rest)
 
-    monkeypatch.setattr(answering, "ask_together", small)
+    monkeypatch.setattr(answer_batch, "ask_together", small)
     outcomes = answer_all(loaded, plan, groups_in(CLIPS, *QUESTIONS, plan=plan)[:4])
     assert not any(outcome.failed for outcome in outcomes)
     # What was found out once isn't tried again.
     assert sum(size > fits for size in sizes) <= 3
     monkeypatch.setattr(
-        answering, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
+        answer_batch, "ask_together", lambda *a: (_ for _ in ()).throw(OutOfMemoryError("ran out"))
     )
     outcomes = answer_all(loaded, plan, groups_in(CLIPS, plan=plan)[:2])
     assert {o.line["error"]["code"] for o in outcomes} == {"out_of_memory"}
@@ -244,7 +244,7 @@ def _largest(loaded: LoadedModel, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
         [replace(ask, id=str(n), videos=(replace(ask.videos[0], identity=n),))] for n in range(12)
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(answering, "ask_together", counted)
+        patch.setattr(answer_batch, "ask_together", counted)
         answer_all(loaded, plan, groups)
     return max(sizes)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dycoke_cli.server.answering import Chatting
+from dycoke_cli.server.exchange import Chatting
 from dycoke_cli.video.limits import Limits
 from tests import warm
 from tests.loop.pretended import PATIENCE_S

@@ -288,7 +288,7 @@ class Engine(Asker):
                 self._changed.wait(_POLL_S)
                 return
         try:
-            from dycoke_cli.loop.answering import answer_batch
+            from dycoke_cli.loop.answer_batch import answer_batch
 
             answer_batch(self, batch)
         finally:

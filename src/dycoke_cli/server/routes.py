@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from dycoke_cli.server.access import HEALTH, PAGE
-from dycoke_cli.server.answering import Answering, Chatting, Inspecting, Responding
 from dycoke_cli.server.bodies import json_reply
 from dycoke_cli.server.chat_request import check_model
+from dycoke_cli.server.exchange import Answering, Chatting, Inspecting, Responding
 from dycoke_cli.server.incoming import received
 from dycoke_cli.server.inspecting import HEADERS, shown_page
 from dycoke_cli.server.refused import Refused, refused
